@@ -1,0 +1,291 @@
+/* imago.h: the public interface of imago, a numerical engine that runs Stable Diffusion v1.4.
+ *
+ *     im_ctx *c  = im_ctx_new("cpu", 0);
+ *     im_sd  *sd = im_sd_open(c, "weights/sd-v1-4", IM_F32);
+ *     im_sd_args a = im_sd_defaults(sd);
+ *     a.prompt = "a photograph of an astronaut riding a horse";
+ *     a.seed = 42;
+ *     im_image *img = im_sd_generate(sd, &a);
+ *     im_png_write(c, "astronaut.png", img, NULL, 0, true);   // does nothing if anything above failed
+ *     if (!im_ok(c)) fprintf(stderr, "imago: %s\n", im_error(c));
+ *     im_image_free(img); im_sd_free(sd); im_ctx_free(c);
+ *
+ * Rules that hold everywhere:
+ *  - Errors stick. The first failure is kept in the context; later calls see NULL and return NULL; test once, at the end.
+ *  - The library never prints and never exits.
+ *  - Tensors belong to the open scope (im_scope_push / im_scope_pop, im_keep). A function that returns a tensor returns a
+ *    borrowed pointer; nobody else frees it.
+ *  - Activations are channels-last: (B, H, W, C). Convolution weights are (Cout, Kh, Kw, Cin), linear weights (N, K).
+ *  - One context belongs to one thread; kernels run in parallel inside.
+ */
+#ifndef IMAGO_H
+#define IMAGO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define IM_VERSION "0.1.0"
+
+/* ---------------------------------------------------------------- context and errors (tensor/error.c, tensor/ctx.c) */
+
+typedef struct im_ctx im_ctx;
+
+/* device: "cpu" (fast), "ref" (plain loops with f64 sums: the specification) or "cuda[:N]". threads 0: all cores.
+ * Returns NULL only when memory is out; an unknown or absent device is an error kept in the context. */
+im_ctx *im_ctx_new(const char *device, int threads);
+void im_ctx_free(im_ctx *c);
+
+bool im_ok(const im_ctx *c);                                   /* no failure yet                                       */
+const char *im_error(const im_ctx *c);                         /* the first failure, "" when there is none             */
+void im_clear_error(im_ctx *c);
+/* Keeps the first failure. Names the thing, what was found, what was wanted, what to do. Always returns false. */
+bool im_fail(im_ctx *c, const char *fmt, ...)
+#ifdef __GNUC__
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+/* Something the user should hear that is no failure; goes to the function set by im_on_warning (default: nowhere). */
+void im_warn(im_ctx *c, const char *fmt, ...)
+#ifdef __GNUC__
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+void im_on_warning(im_ctx *c, void (*fn)(void *arg, const char *text), void *arg);
+
+/* im_cancel may be called from a signal handler: the running kernel ends, everything after it fails with "stopped". */
+void im_cancel(im_ctx *c);
+bool im_cancelled(const im_ctx *c);
+
+const char *im_device_name(const im_ctx *c);                   /* "cpu", "ref"                                         */
+const char *im_device_isa(const im_ctx *c);                    /* "avx512", "ref" ...                                  */
+int im_threads(const im_ctx *c);
+
+/* ---------------------------------------------------------------- tensors (tensor/tensor.c, tensor/scope.c) */
+
+enum { IM_MAX_DIMS = 5, IM_MAX_IN = 6 };
+typedef enum { IM_F32, IM_F16, IM_BF16, IM_I32 } im_dtype;
+
+size_t im_dtype_size(im_dtype t);
+const char *im_dtype_name(im_dtype t);                         /* "f32", "f16", "bf16", "i32"                          */
+bool im_dtype_parse(const char *name, im_dtype *out);
+uint16_t im_f16_from_f32(float x);                             /* round to nearest even, as the hardware does          */
+float im_f32_from_f16(uint16_t h);
+uint16_t im_bf16_from_f32(float x);
+float im_f32_from_bf16(uint16_t h);
+
+typedef struct im_storage im_storage;                          /* bytes on one device, shared by all views of them     */
+
+typedef struct im_tensor {                                     /* a shape laid over a storage; a view shares storage   */
+    im_storage *storage;                                       /* NULL: a parameter that has not been loaded           */
+    int64_t offset;                                            /* in elements                                          */
+    int64_t shape[IM_MAX_DIMS], stride[IM_MAX_DIMS];           /* in elements                                          */
+    uint8_t ndim, dtype, wants_grad;
+    uint8_t packed;                                            /* 1: weight in panels of IM_PANEL rows (device.h)      */
+    uint8_t halves;                                            /* 2: packed as two halves of rows (GEGLU); else 1      */
+    const char *name;                                          /* parameters: the state-dict name; else NULL           */
+    struct im_tensor *grad;                                    /* same shape, NULL until backward reaches it           */
+} im_tensor;
+
+im_tensor *im_new(im_ctx *c, im_dtype t, int ndim, const int64_t shape[]);          /* uninitialised, in the scope     */
+im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const void *data);           /* a copy      */
+int64_t im_numel(const im_tensor *t);
+bool im_contiguous(const im_tensor *t);
+void *im_data(const im_tensor *t);                             /* first element; host memory on cpu and ref            */
+void im_shape_text(const im_tensor *t, char *out, size_t size);                     /* "(2, 64, 64, 320)"              */
+
+/* Views: no copy. */
+im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[]);    /* t contiguous; one -1 allowed    */
+im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to);
+
+/* Parameters: weights of a model, owned by the caller, outside every scope. */
+im_tensor *im_param_new(im_ctx *c, const char *name, im_dtype t, int ndim, const int64_t shape[]);   /* no storage yet */
+/* Memory for it: plain, or packed in panels (weights of linear and conv2d on the cpu; halves 2: for im_linear_geglu). */
+bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves);
+/* Converts and packs src (all elements, in src_dtype) into t, in parallel. oihw: src is (Cout, Cin, Kh, Kw) as in
+ * checkpoints while t is (Cout, Kh, Kw, Cin). */
+bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw);
+bool im_packs_weights(const im_ctx *c);                        /* true where the device wants packed weights           */
+void im_param_free(im_ctx *c, im_tensor *t);
+
+/* Calls fn(arg, task, thread) for every task in [0, tasks) on the context's threads. Not nested. */
+void im_parallel(im_ctx *c, int tasks, void (*fn)(void *arg, int task, int thread), void *arg);
+
+void im_scope_push(im_ctx *c);
+void im_scope_pop(im_ctx *c);                                  /* releases every tensor made since the push ...        */
+im_tensor *im_keep(im_ctx *c, im_tensor *t);                   /* ... but those handed to the scope around it          */
+
+/* ---------------------------------------------------------------- operations (tensor/ops/) */
+
+typedef enum { IM_ACT_NONE, IM_ACT_SILU, IM_ACT_GELU, IM_ACT_GELU_TANH, IM_ACT_QUICK_GELU, IM_ACT_RELU } im_act;
+
+/* y = act(x w^T + b) + res.   x (..., K)  w (N, K)  b (N) or NULL  res (..., N) or NULL -> (..., N) */
+im_tensor *im_linear(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *res, im_act act);
+/* y = v * gelu(g), [v g] = x w^T + b.   x (..., K)  w (2N, K)  b (2N) -> (..., N)   (Shazeer 2020, GLU variants) */
+im_tensor *im_linear_geglu(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b);
+
+typedef struct {
+    int stride;                                                /* both axes                                            */
+    int pad_top, pad_left, pad_bottom, pad_right;              /* zeros around the (upsampled) input                   */
+    int up_h, up_w;                                            /* > 0: input is first enlarged to this, nearest        */
+} im_conv_attrs;
+/* y = conv(x, w) + b + chan[:, None, None, :] + res.
+ * x (B, H, W, Cin)  w (Cout, Kh, Kw, Cin)  b (Cout)  chan (B, Cout) or NULL  res (B, Ho, Wo, Cout) or NULL */
+im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *chan, im_tensor *res,
+                     const im_conv_attrs *at);
+
+/* Group norm over (H, W, C / groups), then SiLU where asked (Wu & He 2018). x (B, H, W, C) or (B, T, C) */
+im_tensor *im_groupnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, int groups, float eps, bool silu);
+im_tensor *im_layernorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, float eps);
+
+/* softmax(q k^T / sqrt(d)) v by tiles, scores never stored (Dao et al. 2022).
+ * q (B, Tq, heads*d)  k, v (B, Tk, heads*d), last axis contiguous; causal: query i sees keys 0..i */
+im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal);
+
+im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act);
+im_tensor *im_add(im_ctx *c, im_tensor *a, im_tensor *b);      /* b of a's shape, or (…) trailing part of it           */
+im_tensor *im_scale(im_ctx *c, im_tensor *x, float s);         /* s * x                                                */
+im_tensor *im_concat(im_ctx *c, im_tensor *a, im_tensor *b);   /* along the last axis (channels)                       */
+im_tensor *im_contiguous_copy(im_ctx *c, im_tensor *x);
+im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids);     /* (V, C), i32 (B, T) -> (B, T, C)           */
+/* [cos(t f), sin(t f)] or sines first; f_i = exp(-ln(10000) i / (dim/2 - shift)).   t f32 (B) -> (B, dim) */
+im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift);
+
+/* ---------------------------------------------------------------- plans (tensor/plan.c)
+ * Record a function once per shape; run it as a loop over nodes with all intermediates in one arena. Bit-equal to eager. */
+
+typedef struct im_plan im_plan;
+typedef im_tensor *(*im_plan_fn)(im_ctx *c, void *arg, im_tensor *const in[], int n_in);
+/* in: the plan's inputs, kept by the plan: write new values into their data before im_plan_run. */
+im_plan *im_plan_record(im_ctx *c, im_plan_fn fn, void *arg, im_tensor *const in[], int n_in);
+im_tensor *im_plan_run(im_ctx *c, im_plan *p);                 /* borrowed; valid until the next run                   */
+void im_plan_free(im_ctx *c, im_plan *p);
+
+typedef struct {
+    int nodes;
+    size_t arena_bytes, sum_bytes;                             /* planned peak; sum of all outputs                     */
+    double flop, bytes;                                        /* arithmetic and compulsory traffic of one run         */
+} im_plan_info;
+im_plan_info im_plan_describe(const im_plan *p);
+
+/* ---------------------------------------------------------------- profile and trace (tensor/op.c) */
+
+typedef struct { const char *op, *layer; double seconds, flop, bytes; } im_profile_row;
+void im_on_profile(im_ctx *c, void (*fn)(void *arg, const im_profile_row *row), void *arg);
+
+/* Models call im_trace with the diffusers path of a block; the function set by im_on_trace sees the tensor (eager only). */
+void im_on_trace(im_ctx *c, void (*fn)(void *arg, const char *name, const im_tensor *t), void *arg);
+void im_trace(im_ctx *c, const char *name, const im_tensor *t);
+
+/* ---------------------------------------------------------------- random numbers (tensor/rng.c) */
+
+typedef enum { IM_RNG_CPU, IM_RNG_CUDA } im_rng_kind;          /* torch's CPU generator; torch's CUDA one (philox)     */
+typedef struct im_rng im_rng;
+im_rng *im_rng_new(im_ctx *c, im_rng_kind kind, uint64_t seed);
+void im_randn(im_rng *r, float *out, size_t n);                /* the bits of torch.randn(n, generator=...)            */
+void im_rng_free(im_rng *r);
+
+/* ---------------------------------------------------------------- files (data/) */
+
+typedef struct im_st_entry {                                   /* one tensor of a safetensors file                     */
+    const char *name;
+    char dtype_name[8];                                        /* as written: "F32", "BF16", "I64" ...                 */
+    int dtype;                                                 /* im_dtype, or -1 for one imago does not compute in    */
+    int ndim;
+    int64_t shape[8];
+    const void *data;                                          /* mapped                                               */
+    size_t bytes;
+} im_st_entry;
+
+typedef struct im_safetensors im_safetensors;
+im_safetensors *im_st_open(im_ctx *c, const char *path);       /* FILE.safetensors, or FILE.safetensors.index.json     */
+int im_st_count(const im_safetensors *s);
+const im_st_entry *im_st_at(const im_safetensors *s, int i);   /* in the order of the file                             */
+const im_st_entry *im_st_find(const im_safetensors *s, const char *name);
+const char *im_st_metadata(const im_safetensors *s, const char *key);               /* NULL when absent                */
+void im_st_release_pages(const im_safetensors *s, const im_st_entry *e);            /* copied: the mapping may go      */
+void im_st_close(im_safetensors *s);
+
+/* Written beside and renamed by im_st_finish; im_st_abandon leaves nothing. Entries need name, dtype, ndim, shape. */
+typedef struct im_st_writer im_st_writer;
+im_st_writer *im_st_create(im_ctx *c, const char *path, const im_st_entry *entries, int n, const char *const metadata[],
+                           int n_metadata);                    /* metadata: key, value, key, value ...                 */
+bool im_st_put(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes);  /* all bytes of entry i            */
+bool im_st_finish(im_ctx *c, im_st_writer *w);                 /* fsync, rename, free                                  */
+void im_st_abandon(im_st_writer *w);
+
+typedef struct im_image { int width, height, channels; uint8_t *pixels; } im_image; /* rows of RGB (3) or grey (1)     */
+typedef struct im_text { const char *key, *value; } im_text;   /* PNG text chunks                                      */
+im_image *im_image_new(im_ctx *c, int width, int height, int channels);
+void im_image_free(im_image *i);
+im_image *im_png_read(im_ctx *c, const char *path);            /* any PNG, as 8-bit RGB (Pillow's convert("RGB"))      */
+bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force);
+char *im_png_text(im_ctx *c, const char *path, const char *key);                    /* malloc'd; NULL when absent      */
+
+typedef struct im_tokenizer im_tokenizer;
+im_tokenizer *im_tokenizer_open(im_ctx *c, const char *folder);/* holds vocab.json, merges.txt; NULL: built-in CLIP    */
+/* <start> ids <end> padded to `length`. cut (may be NULL) receives a malloc'd copy of the text that did not fit, or NULL */
+bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length, int32_t *ids, char **cut);
+const char *im_token_piece(const im_tokenizer *t, int32_t id); /* "horse</w>"; NULL when out of range                  */
+int im_tokenizer_size(const im_tokenizer *t);
+void im_tokenizer_free(im_tokenizer *t);
+
+/* ---------------------------------------------------------------- Stable Diffusion v1.x (models/sd.c) */
+
+typedef struct im_sd im_sd;
+/* A diffusers folder, or a single .safetensors file in the original layout. Weights are held in `hold`. Networks are
+ * loaded when first used. path NULL: the embedded model. */
+im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold);
+void im_sd_free(im_sd *sd);
+const char *im_sd_hash(im_sd *sd);                             /* 64 hex digits: SHA-256 over names, shapes, samples   */
+
+typedef struct im_sd_args {
+    const char *prompt, *negative;                             /* UTF-8; negative NULL: ""                             */
+    int steps;                                                 /* 50                                                   */
+    float guidance;                                            /* 7.5; <= 1: a single pass                             */
+    uint64_t seed;
+    const char *scheduler;                                     /* NULL: the folder's own                               */
+    int width, height;                                         /* pixels; 0: the model's own size                      */
+    im_rng_kind rng;
+    const im_image *init; float strength;                      /* image to image                                       */
+    const float *latents;                                      /* (4, h, w) as torch has it, unscaled; NULL: randn     */
+    float *latents_out;                                        /* receives the final (4, h, w) latents when not NULL   */
+    bool eager;                                                /* run op by op instead of from a recorded plan         */
+} im_sd_args;
+im_sd_args im_sd_defaults(const im_sd *sd);
+/* After each evaluation of the UNet; false stops. */
+typedef bool (*im_sd_progress)(void *arg, int done, int total);
+void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);
+
+im_image *im_sd_generate(im_sd *sd, const im_sd_args *a);
+/* n pictures at once; steps, guidance, scheduler, size and strength must agree. out[i] owned by the caller. */
+bool im_sd_generate_batch(im_sd *sd, const im_sd_args a[], int n, im_image *out[]);
+/* Number of UNet evaluations of a run (pndm with 50 steps: 51), and bytes that a batch needs beside the weights. */
+int im_sd_evaluations(im_sd *sd, const im_sd_args *a);
+size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch);
+
+/* One guided evaluation with named intermediates (im_on_trace) as `imago trace` writes them. */
+bool im_sd_trace(im_sd *sd, const im_sd_args *a);
+
+typedef enum { IM_NET_CLIP, IM_NET_UNET, IM_NET_VAE_DECODER, IM_NET_VAE_ENCODER, IM_NET_COUNT } im_net;
+typedef struct im_net_info {
+    const char *name;                                          /* "text_encoder", "unet", "vae_decoder", "vae_encoder" */
+    int64_t parameters, tensors, bytes;                        /* bytes as held                                        */
+    double flop;                                               /* of one evaluation, one sample, at the given size     */
+    int ops; size_t arena_bytes;
+} im_net_info;
+bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *out);
+/* Runs one network `rounds` times on random input and fills seconds[rounds]; batch 2 is a guided step. */
+bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds);
+
+bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);
+bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype /* im_dtype, or -1: as they are */, bool force);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

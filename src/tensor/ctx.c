@@ -1,0 +1,71 @@
+/* ctx.c: makes and frees a context, and answers questions about it. */
+#include "tensor/parallel.h"
+#include "tensor/tensor.h"
+
+#include <stdlib.h>
+
+im_ctx *im_ctx_new(const char *device, int threads)
+{
+    im_ctx *c = calloc(1, sizeof *c);
+    im_scope *root = calloc(1, sizeof *root);
+    if (!c || !root) {
+        free(c);
+        free(root);
+        return NULL;
+    }
+    c->scope = root;
+    im_device_open(c, &c->dev, device, threads, &c->stop);
+    return c;
+}
+
+void im_ctx_free(im_ctx *c)
+{
+    if (!c)
+        return;
+    while (c->scope) {
+        im_scope *up = c->scope->up;
+        im_scope_list_free(c->scope);
+        free(c->scope);
+        c->scope = up;
+    }
+    im_device_close(&c->dev);
+    free(c);
+}
+
+const char *im_device_name(const im_ctx *c)
+{
+    return c->dev.name ? c->dev.name : "none";
+}
+
+const char *im_device_isa(const im_ctx *c)
+{
+    return c->dev.isa ? c->dev.isa : "none";
+}
+
+int im_threads(const im_ctx *c)
+{
+    return c->dev.threads;
+}
+
+void im_parallel(im_ctx *c, int tasks, void (*fn)(void *arg, int task, int thread), void *arg)
+{
+    im_parallel_for(c->dev.threads, tasks, fn, arg);
+}
+
+void im_on_profile(im_ctx *c, void (*fn)(void *arg, const im_profile_row *row), void *arg)
+{
+    c->profile = fn;
+    c->profile_arg = arg;
+}
+
+void im_on_trace(im_ctx *c, void (*fn)(void *arg, const char *name, const im_tensor *t), void *arg)
+{
+    c->trace = fn;
+    c->trace_arg = arg;
+}
+
+void im_trace(im_ctx *c, const char *name, const im_tensor *t)
+{
+    if (c->trace && t && c->mode != IM_PLAN)
+        c->trace(c->trace_arg, name, t);
+}

@@ -1,0 +1,40 @@
+/* ctx.h: what a context holds. Seen by src/tensor/ only. */
+#ifndef IM_CTX_H
+#define IM_CTX_H
+
+#include "imago.h"
+#include "tensor/device.h"
+#include "tensor/op.h"
+
+typedef enum { IM_EAGER, IM_TAPE, IM_PLAN } im_mode;           /* run | run and record | record only                   */
+
+struct im_storage {
+    im_device *dev;
+    void *data;                                                /* NULL while a plan is being recorded                  */
+    size_t bytes;
+    int refs;                                                  /* 0: freed                                             */
+    bool owned;                                                /* false: the memory is a plan's arena                  */
+    int slot;                                                  /* recording: index of the plan slot, else -1           */
+};
+
+typedef struct im_scope {                                      /* tensors made since the push; freed by the pop        */
+    im_tensor **v;
+    int n, cap;
+    struct im_scope *up;
+} im_scope;
+
+struct im_ctx {
+    im_device dev;
+    im_mode mode;
+    struct im_plan *plan;                                      /* the plan being recorded                              */
+    im_scope *scope;
+    int lost_scopes;                                           /* pushes that failed for want of memory                */
+    bool failed;
+    char message[4096];
+    volatile int stop;                                         /* set by im_cancel, possibly in a signal handler       */
+    void (*warn)(void *, const char *);                  void *warn_arg;
+    void (*profile)(void *, const im_profile_row *);     void *profile_arg;
+    void (*trace)(void *, const char *, const im_tensor *); void *trace_arg;
+};
+
+#endif

@@ -1,0 +1,172 @@
+/* device.h: a device and its kernel table: the one contract that every backend (ref, cpu, cuda) fills.
+ *
+ * A kernel takes the device and a struct of plain pointers, sizes and strides. Strides (ld_) are in elements. It returns
+ * IM_DONE or an error of enum im_status; shapes were checked by the op before, a kernel only asserts them.
+ * Activations are f32 on cpu and ref; weights come in f32, f16 or bf16, plain or packed.
+ *
+ * Order of sums (so that f32 bits agree on avx2, avx512 and neon, whatever the threads, batch and tiling):
+ *  - a product or convolution output is one chain acc = fma(a_k, b_k, acc) from acc = 0 in ascending k (convolution:
+ *    k = (kh, kw, cin), padding contributes exact zeros), then + bias, + chan, act, + res, each one rounded operation;
+ *  - other reductions run in 16 virtual lanes (element i into lane i % 16, ascending), then the fixed tree
+ *    8+8, 4+4, 2+2, 1+1 (lane j += lane j + half);
+ *  - group norm: chunks of IM_GN_CHUNK pixels; within a chunk each channel is one ascending chain in f32; chunks are
+ *    combined in f64 in ascending order (Chan et al. 1979), then channels of the group in ascending order;
+ *  - attention: keys in blocks of IM_ATT_BLOCK; scores are chains over d, the output a chain over keys, rescaled once a
+ *    block when the running maximum grows; exponentials are summed in 16 lanes and the tree per block, then added on.
+ * ref computes with f64 sums in plain loops and is met within tolerance. */
+#ifndef IM_DEVICE_H
+#define IM_DEVICE_H
+
+#include "imago.h"
+
+enum im_status { IM_DONE = 0, IM_NO_MEMORY, IM_NO_KERNEL, IM_STOPPED };
+
+/* Packed weights: rows n in panels of IM_PANEL, each panel k-major, missing rows zero; the same on every ISA.
+ *   f32, f16:  data[panel][k][16]
+ *   bf16:      data[panel][k/2][16][2]   (k odd: padded with a zero), the operand order of vdpbf16ps
+ * halves 2 (GEGLU): rows 0..n/2-1 and n/2..n-1 are packed one after the other, each padded to whole panels. */
+enum { IM_PANEL = 16, IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64 };
+
+typedef struct im_weight {       /* the second factor of a product: (n, k) rows                                    */
+    const void *data;
+    im_dtype dtype;              /* f32, f16, bf16                                                                  */
+    bool packed;
+    int halves;                  /* 1, or 2 for GEGLU                                                               */
+    int n, k;
+    int64_t ld;                  /* plain only: elements from row to row                                            */
+} im_weight;
+
+/* c[m][n] = act(sum_k a[m][k] b[n][k] + bias[n]) + res[m][n];  geglu (b.halves 2, b.n = 2 n): c = v * gelu(g)    */
+typedef struct im_gemm_args {
+    int64_t m;
+    int n, k;                    /* n: columns of c                                                                 */
+    const float *a;  int64_t lda;
+    im_weight b;
+    const float *bias;           /* (b.n) or NULL                                                                   */
+    const float *res; int64_t ldres;
+    float *c;        int64_t ldc;
+    im_act act;
+    bool geglu;
+} im_gemm_args;
+
+/* y[b][oy][ox][n] = sum_{kh,kw,ci} x[b][..][..][ci] w[n][kh][kw][ci] + bias[n] + chan[b][n] + res[b][oy][ox][n]
+ * Input pixel of (oy, kh): uy = oy*stride + kh - pad_top in the enlarged image of up_h rows, zero outside it;
+ * source row floor(uy * h / up_h). Without enlargement up_h = h, up_w = w. x is contiguous (B, h, w, cin).       */
+typedef struct im_conv_args {
+    int batch, h, w, cin, cout, kh, kw;
+    int oh, ow;
+    int stride, pad_top, pad_left, up_h, up_w;
+    const float *x;
+    im_weight wt;                /* n = cout, k = kh*kw*cin                                                         */
+    const float *bias;           /* (cout) or NULL                                                                  */
+    const float *chan; int64_t ldchan;                                    /* (B, cout) or NULL                      */
+    const float *res;            /* (B, oh, ow, cout) contiguous, or NULL                                           */
+    float *y;                    /* (B, oh, ow, cout) contiguous                                                    */
+} im_conv_args;
+
+/* Group norm: y = (x - mean) * rstd * gamma + beta [, silu];  x, y contiguous (batch, pixels, channels), y may be x */
+typedef struct im_groupnorm_args {
+    int batch; int64_t pixels; int channels, groups;
+    float eps; bool silu;
+    const float *x, *gamma, *beta;
+    float *y;
+} im_groupnorm_args;
+
+/* Layer norm of each row; y may be x */
+typedef struct im_layernorm_args {
+    int64_t rows; int channels;
+    float eps;
+    const float *x; int64_t ldx;
+    const float *gamma, *beta;
+    float *y; int64_t ldy;
+} im_layernorm_args;
+
+/* o[b][i][h][:] = sum_j softmax_j(scale * q[b][i][h] . k[b][j][h]) v[b][j][h]; head h is at column h*d of a row   */
+typedef struct im_attention_args {
+    int batch, heads, d;
+    int tq, tk;
+    float scale; bool causal;
+    const float *q; int64_t ldq, bsq;                                     /* row stride, batch stride               */
+    const float *k; int64_t ldk, bsk;
+    const float *v; int64_t ldv, bsv;
+    float *o;       int64_t ldo, bso;
+} im_attention_args;
+
+/* y[i] = f(a[i] [, b[i % nb]]); y may be a. Elementwise over n contiguous elements. */
+typedef enum { IM_MAP_ACT, IM_MAP_ADD, IM_MAP_SCALE } im_map_kind;
+typedef struct im_map_args {
+    im_map_kind kind; im_act act; float s;
+    int64_t n, nb;               /* nb: elements of b, divides n                                                    */
+    const float *a, *b;
+    float *y;
+} im_map_args;
+
+/* dst[i0][i1][i2][i3] = src[...]: copies between strided views of up to 4 axes, elements of `size` bytes; concat is two */
+typedef struct im_copy_args {
+    int64_t shape[4], ss[4], ds[4];                                       /* axis sizes, source and target strides  */
+    size_t size;
+    const void *src; void *dst;
+} im_copy_args;
+
+/* y[i][:] = table[ids[i]][:]; the table in f32, f16 or bf16, plain; ids were checked by the op */
+typedef struct im_embedding_args {
+    int64_t n; int channels; im_dtype dtype;
+    const void *table; const int32_t *ids;
+    float *y;
+} im_embedding_args;
+
+/* y (batch, dim): angles t * exp(-ln(10000) i / (dim/2 - shift)), i < dim/2, in f32; an odd dim ends in a zero */
+typedef struct im_timestep_args {
+    int batch, dim; bool cos_first; float shift;
+    const float *t; float *y;
+} im_timestep_args;
+
+struct im_device;
+#define IM_KERNELS(X) \
+    X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(copy) X(embedding) X(timestep)
+
+typedef struct im_kernels {      /* one table per backend; `make check` wants no NULL                               */
+#define X(name) int (*name)(struct im_device *, const struct im_##name##_args *);
+    IM_KERNELS(X)
+#undef X
+} im_kernels;
+
+typedef struct im_device {       /* "ref", "cpu", later "cuda:0"                                                    */
+    const char *name, *isa;
+    im_kernels k;
+    int threads;
+    int bf16_dots;               /* 1: bf16 weights are multiplied by vdpbf16ps (chosen from CPUID and a table)     */
+    const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */
+    void **scratch; size_t *scratch_bytes;                                /* one a thread, grown on demand          */
+} im_device;
+
+/* Fills dev for "cpu", "ref" or "cuda[:N]"; false with an error in c. */
+bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, const volatile int *stop);
+void im_device_close(im_device *dev);
+
+/* At least `bytes` of 64-byte aligned memory private to `thread` (0 .. threads) until its next call; NULL when out.
+ * Slot `threads` (one past the last thread) belongs to the calling kernel itself, shared by all its threads. */
+void *im_scratch(im_device *dev, int thread, size_t bytes);
+
+/* The backends' fillers. */
+void im_ref_kernels(im_kernels *k);
+const char *im_cpu_kernels(im_device *dev);      /* fills dev->k for the best allowed ISA, returns its name; NULL:  */
+                                                 /* IMAGO_ISA names none                                            */
+const char *im_cpu_isas(void);                   /* "portable avx2 avx512 ...": what this build holds               */
+bool im_cuda_open(im_ctx *c, im_device *dev, const char *name);
+
+/* Packing of weights (tensor/pack.c), shared by loader and kernels; plain portable C, the same bytes on every machine.*/
+size_t im_packed_bytes(im_dtype dtype, int n, int k, int halves);
+/* Packs rows row0 .. row0+rows-1 (row0 a multiple of IM_PANEL within its half) from src rows of k elements in src_dtype.
+ * elem_stride, row_stride: in elements; three nested k-axes (kh*kw outer, cin inner) let it read OIHW in place:
+ * source index of (n, kk, ci) = n*row_stride + kk*kk_stride + ci*ci_stride, k = kk*cin + ci. */
+typedef struct im_pack_args {
+    const void *src; im_dtype src_dtype, dtype;
+    int n, halves, taps, cin;                                             /* k = taps * cin                         */
+    int64_t row_stride, tap_stride, cin_stride;
+    void *dst;
+} im_pack_args;
+void im_pack_panels(const im_pack_args *p, int panel0, int panel1);      /* panels [panel0, panel1)                */
+int im_pack_panel_count(int n, int halves);
+
+#endif

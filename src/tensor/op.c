@@ -1,0 +1,124 @@
+/* op.c: im_run, the one path that every operation takes, and the only function that knows the modes of a context:
+ * run; run and record for backward; record only. */
+#include "tensor/plan.h"
+#include "tensor/tensor.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static void describe_inputs(const im_node *n, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (int i = 0; i < n->op->n_in && at < size; i++) {
+        char shape[128] = "-";
+        if (n->in[i])
+            im_shape_text(n->in[i], shape, sizeof shape);
+        at += (size_t)snprintf(out + at, size - at, "%s%s %s", i ? ", " : "", shape,
+                               n->in[i] ? im_dtype_name((im_dtype)n->in[i]->dtype) : "");
+    }
+}
+
+bool im_want(im_ctx *c, const im_node *n, bool ok, const char *wanted)
+{
+    if (ok)
+        return true;
+    char found[700];
+    describe_inputs(n, found, sizeof found);
+    return im_fail(c, "%s%s%s: found %s; wanted %s", n->op->name, n->layer ? " at " : "", n->layer ? n->layer : "",
+                   found, wanted);
+}
+
+bool im_want_f32(im_ctx *c, const im_node *n, int input)
+{
+    const im_tensor *t = n->in[input];
+    if (t->dtype == IM_F32 && im_contiguous(t) && !t->packed)
+        return true;
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "input %d contiguous in f32", input);
+    return im_want(c, n, false, wanted);
+}
+
+bool im_like(im_ctx *c, im_node *n, int input)
+{
+    (void)c;
+    const im_tensor *t = n->in[input];
+    n->out->ndim = t->ndim;
+    n->out->dtype = t->dtype;
+    memcpy(n->out->shape, t->shape, sizeof t->shape);
+    return true;
+}
+
+int im_no_backward(im_ctx *c, im_node *n)
+{
+    im_fail(c, "%s has no gradient in this version", n->op->name);
+    return IM_NO_KERNEL;
+}
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double im_node_bytes(const im_node *n)
+{
+    double sum = (double)im_numel(n->out) * (double)im_dtype_size((im_dtype)n->out->dtype);
+    for (int i = 0; i < n->op->n_in; i++)
+        if (n->in[i])
+            sum += (double)im_numel(n->in[i]) * (double)im_dtype_size((im_dtype)n->in[i]->dtype);
+    return sum;
+}
+
+int im_node_run(im_ctx *c, im_node *n)
+{
+    if (c->stop) {
+        im_fail(c, "stopped");
+        return IM_STOPPED;
+    }
+    double start = c->profile ? seconds_now() : 0;
+    int status = n->op->forward(c, n);
+    if (status) {
+        const char *why = status == IM_NO_MEMORY ? "out of memory for its workspace"
+                        : status == IM_STOPPED ? "stopped" : "the device has no kernel for it";
+        im_fail(c, status == IM_STOPPED ? "%.0s%s" : "%s: %s", n->op->name, why);
+    } else if (c->profile) {
+        im_profile_row row = { .op = n->op->name, .layer = n->layer ? n->layer : "", .seconds = seconds_now() - start,
+                               .flop = n->op->flop ? n->op->flop(n) : 0, .bytes = im_node_bytes(n) };
+        c->profile(c->profile_arg, &row);
+    }
+    return status;
+}
+
+im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_attrs *attrs)
+{
+    if (c->failed)
+        return NULL;
+    im_tensor meta = { .halves = 1 };
+    im_node n = { .op = op, .out = &meta };
+    for (int i = 0; i < op->n_in; i++) {
+        if (!in[i] && !(op->optional >> i & 1u)) {
+            im_fail(c, "%s: input %d is missing", op->name, i);
+            return NULL;
+        }
+        n.in[i] = in[i];
+        if (in[i] && !in[i]->storage) {
+            im_fail(c, "%s: \"%s\" was used before it was loaded", op->name, in[i]->name ? in[i]->name : "a tensor");
+            return NULL;
+        }
+        if (in[i] && in[i]->name && !n.layer)
+            n.layer = in[i]->name;
+    }
+    if (attrs)
+        n.attrs = *attrs;
+    size_t bytes;
+    if (!op->shape(c, &n) || !im_checked_bytes(c, &meta, &bytes))      /* the only place where shapes are checked      */
+        return NULL;
+    im_contiguous_strides(&meta);
+    n.out = im_tensor_over(c, im_storage_new(c, bytes, c->mode == IM_PLAN), &meta);
+    if (!n.out || (c->mode != IM_PLAN && im_node_run(c, &n)) || (c->mode == IM_PLAN && !im_plan_push(c, &n)))
+        return NULL;
+    return n.out;
+}

@@ -1,0 +1,44 @@
+/* op.h: what an operation is, and im_run, the one path that every operation takes.
+ *
+ * To add an op: (1) a line in ops.def; (2) shape, forward, backward and the public wrapper in ops/<family>.c;
+ * (3) the plain loop in ref/; (4) the fast body in cpu/; (5) its cases in tests/cases.c. */
+#ifndef IM_OP_H
+#define IM_OP_H
+
+#include "imago.h"
+
+typedef struct { int i[12]; float f[4]; } im_attrs;            /* stride, pad, heads, eps ...; each op names its own   */
+
+typedef struct im_node {                                       /* one call of one op: tape entry and plan entry        */
+    const struct im_op *op;
+    im_tensor *in[IM_MAX_IN], *out;                            /* optional inputs may be NULL                          */
+    im_attrs attrs;
+    const char *layer;                                         /* name of the first named input, for the profile       */
+} im_node;
+
+typedef struct im_op {
+    const char *name, *formula;
+    int n_in;
+    unsigned optional;                                         /* bit i: in[i] may be NULL                             */
+    bool (*shape)(im_ctx *, im_node *);                        /* fills out's shape and dtype, or im_fail              */
+    int (*forward)(im_ctx *, im_node *);                       /* calls one kernel; enum im_status                     */
+    int (*backward)(im_ctx *, im_node *);                      /* adds to in[i]->grad; im_no_backward says so by name  */
+    double (*flop)(const im_node *);                           /* multiply-adds count two; NULL: none worth counting   */
+    bool inplace_ok;                                           /* out may take in[0]'s memory in a plan                */
+} im_op;
+
+#define IM_OP(name, formula) extern const im_op im_op_##name;
+#include "tensor/ops.def"
+#undef IM_OP
+
+/* in: op->n_in tensors. A NULL that is not optional means that something upstream failed: stays quiet, returns NULL. */
+im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_attrs *attrs);
+int im_no_backward(im_ctx *c, im_node *n);                     /* the training part of the engine is not here yet      */
+
+/* Helpers for the shape half of ops. */
+bool im_like(im_ctx *c, im_node *n, int input);                /* out has the shape and dtype of in[input]             */
+bool im_want(im_ctx *c, const im_node *n, bool ok, const char *wanted);  /* fails with all shapes of the call          */
+bool im_want_f32(im_ctx *c, const im_node *n, int input);      /* contiguous f32 activations                           */
+int im_node_run(im_ctx *c, im_node *n);                        /* forward, with profile; used by im_run and plans      */
+
+#endif

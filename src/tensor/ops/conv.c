@@ -1,0 +1,80 @@
+/* conv.c: 2-D convolution with everything that follows it in a residual block.
+ *   y = conv(x, w) + b + chan[:, None, None, :] + res,   x optionally enlarged by nearest neighbour first
+ * Channels-last: x (B, H, W, Cin), w (Cout, Kh, Kw, Cin). Used by every residual block, down- and upsampler. */
+#include "tensor/tensor.h"
+
+#include <string.h>
+
+enum { X, W, B, CHAN, RES };                                   /* inputs                                               */
+enum { STRIDE, TOP, LEFT, BOTTOM, RIGHT, UP_H, UP_W };         /* attrs.i                                              */
+
+static int64_t out_size(int64_t in, int pad0, int pad1, int64_t kernel, int stride)
+{
+    int64_t room = in + pad0 + pad1 - kernel;
+    return room < 0 ? 0 : room / stride + 1;
+}
+
+static bool conv2d_shape(im_ctx *c, im_node *n)
+{
+    const im_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B], *chan = n->in[CHAN], *res = n->in[RES];
+    const int *at = n->attrs.i;
+    int64_t rows, ld;
+    if (!im_want_f32(c, n, X)
+        || !im_want(c, n, x->ndim == 4 && w->ndim == 4 && w->shape[3] == x->shape[3] && im_contiguous(w)
+                    && w->dtype != IM_I32 && w->halves == 1, "x (B, H, W, Cin), w (Cout, Kh, Kw, Cin)")
+        || !im_want(c, n, at[STRIDE] >= 1 && at[TOP] >= 0 && at[LEFT] >= 0 && at[BOTTOM] >= 0 && at[RIGHT] >= 0
+                    && at[UP_H] >= 0 && at[UP_W] >= 0 && !at[UP_H] == !at[UP_W],
+                    "a stride of at least 1, no negative padding, both or no enlarged sizes")
+        || !im_want(c, n, !b || (b->dtype == IM_F32 && im_contiguous(b) && im_numel(b) == w->shape[0]),
+                    "b (Cout) in f32")
+        || !im_want(c, n, !chan || (chan->dtype == IM_F32 && chan->ndim == 2 && chan->shape[0] == x->shape[0]
+                                    && chan->shape[1] == w->shape[0] && im_rows(chan, &rows, &ld)),
+                    "chan (B, Cout) in f32"))
+        return false;
+    im_tensor *y = n->out;
+    y->ndim = 4;
+    y->dtype = IM_F32;
+    y->shape[0] = x->shape[0];
+    y->shape[1] = out_size(at[UP_H] ? at[UP_H] : x->shape[1], at[TOP], at[BOTTOM], w->shape[1], at[STRIDE]);
+    y->shape[2] = out_size(at[UP_W] ? at[UP_W] : x->shape[2], at[LEFT], at[RIGHT], w->shape[2], at[STRIDE]);
+    y->shape[3] = w->shape[0];
+    return im_want(c, n, y->shape[1] > 0 && y->shape[2] > 0, "a kernel no larger than the padded input")
+        && im_want(c, n, !res || (res->dtype == IM_F32 && im_contiguous(res) && res->ndim == 4
+                                  && !memcmp(res->shape, y->shape, 4 * sizeof y->shape[0])),
+                   "res of the output's shape (B, Ho, Wo, Cout) in f32");
+}
+
+static int conv2d_forward(im_ctx *c, im_node *n)
+{
+    const im_tensor *x = n->in[X], *w = n->in[W], *y = n->out;
+    const int *at = n->attrs.i;
+    int64_t rows = 0, ldchan = 0;
+    if (n->in[CHAN])
+        im_rows(n->in[CHAN], &rows, &ldchan);
+    return c->dev.k.conv(&c->dev, &(im_conv_args){
+        .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .cin = (int)x->shape[3],
+        .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
+        .oh = (int)y->shape[1], .ow = (int)y->shape[2], .stride = at[STRIDE], .pad_top = at[TOP], .pad_left = at[LEFT],
+        .up_h = at[UP_H] ? at[UP_H] : (int)x->shape[1], .up_w = at[UP_W] ? at[UP_W] : (int)x->shape[2],
+        .x = im_data(x), .wt = im_weight_of(w), .bias = n->in[B] ? im_data(n->in[B]) : NULL,
+        .chan = n->in[CHAN] ? im_data(n->in[CHAN]) : NULL, .ldchan = ldchan,
+        .res = n->in[RES] ? im_data(n->in[RES]) : NULL, .y = im_data(y) });
+}
+
+static double conv2d_flop(const im_node *n)
+{
+    const im_tensor *w = n->in[W];
+    return 2.0 * (double)im_numel(n->out) * (double)(im_numel(w) / w->shape[0]);
+}
+
+const im_op im_op_conv2d = { .name = "conv2d", .formula = "y = conv(x, w) + b + chan + res", .n_in = 5,
+    .optional = 1u << B | 1u << CHAN | 1u << RES, .shape = conv2d_shape, .forward = conv2d_forward,
+    .backward = im_no_backward, .flop = conv2d_flop };
+
+im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *chan, im_tensor *res,
+                     const im_conv_attrs *at)
+{
+    im_attrs a = { .i = { [STRIDE] = at->stride, [TOP] = at->pad_top, [LEFT] = at->pad_left, [BOTTOM] = at->pad_bottom,
+                          [RIGHT] = at->pad_right, [UP_H] = at->up_h, [UP_W] = at->up_w } };
+    return im_run(c, &im_op_conv2d, (im_tensor *[]){ x, w, b, chan, res }, &a);
+}

@@ -1,0 +1,64 @@
+/* map.c: elementwise operations.   activate: y = act(x)   add: y = a + b   scale: y = s x
+ *   silu x sigmoid(x);  gelu x Phi(x) by erf;  gelu_tanh its tanh form;  quick_gelu x sigmoid(1.702 x);  relu */
+#include "tensor/tensor.h"
+
+static bool one_input_shape(im_ctx *c, im_node *n)
+{
+    return im_want_f32(c, n, 0) && im_like(c, n, 0);
+}
+
+static bool add_shape(im_ctx *c, im_node *n)
+{
+    if (!im_want_f32(c, n, 0) || !im_want_f32(c, n, 1))
+        return false;
+    const im_tensor *a = n->in[0], *b = n->in[1];
+    bool ok = b->ndim <= a->ndim;
+    for (int i = 1; ok && i <= b->ndim; i++)
+        ok = b->shape[b->ndim - i] == a->shape[a->ndim - i];
+    return im_want(c, n, ok, "b of a's shape, or of the last axes of it") && im_like(c, n, 0);
+}
+
+static int map_forward(im_ctx *c, im_node *n, im_map_args args)
+{
+    args.n = im_numel(n->out);
+    args.a = im_data(n->in[0]);
+    args.y = im_data(n->out);
+    return c->dev.k.map(&c->dev, &args);
+}
+
+static int activate_forward(im_ctx *c, im_node *n)
+{
+    return map_forward(c, n, (im_map_args){ .kind = IM_MAP_ACT, .act = (im_act)n->attrs.i[0] });
+}
+
+static int add_forward(im_ctx *c, im_node *n)
+{
+    return map_forward(c, n, (im_map_args){ .kind = IM_MAP_ADD, .b = im_data(n->in[1]), .nb = im_numel(n->in[1]) });
+}
+
+static int scale_forward(im_ctx *c, im_node *n)
+{
+    return map_forward(c, n, (im_map_args){ .kind = IM_MAP_SCALE, .s = n->attrs.f[0] });
+}
+
+const im_op im_op_activate = { .name = "activate", .formula = "y = act(x)", .n_in = 1, .shape = one_input_shape,
+    .forward = activate_forward, .backward = im_no_backward, .inplace_ok = true };
+const im_op im_op_add = { .name = "add", .formula = "y = a + b", .n_in = 2, .shape = add_shape,
+    .forward = add_forward, .backward = im_no_backward, .inplace_ok = true };
+const im_op im_op_scale = { .name = "scale", .formula = "y = s x", .n_in = 1, .shape = one_input_shape,
+    .forward = scale_forward, .backward = im_no_backward, .inplace_ok = true };
+
+im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act)
+{
+    return im_run(c, &im_op_activate, &x, &(im_attrs){ .i = { (int)act } });
+}
+
+im_tensor *im_add(im_ctx *c, im_tensor *a, im_tensor *b)
+{
+    return im_run(c, &im_op_add, (im_tensor *[]){ a, b }, NULL);
+}
+
+im_tensor *im_scale(im_ctx *c, im_tensor *x, float s)
+{
+    return im_run(c, &im_op_scale, &x, &(im_attrs){ .f = { s } });
+}

@@ -1,0 +1,134 @@
+/* movement.c: operations that move values.   concat: y = [a b] along channels (the UNet's skip connections);
+ * copy: a view made contiguous; embedding: y = table[ids] (CLIP's tokens and positions);
+ * timestep: y = [cos(t f) sin(t f)], f_i = exp(-ln(10000) i / (dim/2 - shift))   (Vaswani et al. 2017, section 3.5) */
+#include "tensor/tensor.h"
+
+#include <string.h>
+
+static bool concat_shape(im_ctx *c, im_node *n)
+{
+    const im_tensor *a = n->in[0], *b = n->in[1];
+    if (!im_want_f32(c, n, 0) || !im_want_f32(c, n, 1)
+        || !im_want(c, n, a->ndim >= 1 && a->ndim == b->ndim
+                    && !memcmp(a->shape, b->shape, (size_t)(a->ndim - 1) * sizeof a->shape[0]),
+                    "equal shapes but for the last axis"))
+        return false;
+    im_like(c, n, 0);
+    n->out->shape[a->ndim - 1] += b->shape[b->ndim - 1];
+    return true;
+}
+
+static int concat_forward(im_ctx *c, im_node *n)
+{
+    int64_t total = n->out->shape[n->out->ndim - 1], rows = im_numel(n->out) / total, at = 0;
+    for (int i = 0; i < 2; i++) {
+        int64_t part = n->in[i]->shape[n->in[i]->ndim - 1];
+        int status = c->dev.k.copy(&c->dev, &(im_copy_args){
+            .shape = { 1, 1, rows, part }, .ss = { 0, 0, part, 1 }, .ds = { 0, 0, total, 1 }, .size = sizeof(float),
+            .src = im_data(n->in[i]), .dst = (float *)im_data(n->out) + at });
+        if (status)
+            return status;
+        at += part;
+    }
+    return IM_DONE;
+}
+
+static bool copy_shape(im_ctx *c, im_node *n)
+{
+    return im_want(c, n, n->in[0]->ndim <= 4 && !n->in[0]->packed, "a plain tensor of at most 4 axes")
+        && im_like(c, n, 0);
+}
+
+static int copy_forward(im_ctx *c, im_node *n)
+{
+    const im_tensor *x = n->in[0];
+    im_copy_args args = { .shape = { 1, 1, 1, 1 }, .size = im_dtype_size((im_dtype)x->dtype), .src = im_data(x),
+                          .dst = im_data(n->out) };
+    for (int i = 0; i < x->ndim; i++) {
+        int to = 4 - x->ndim + i;
+        args.shape[to] = x->shape[i];
+        args.ss[to] = x->stride[i];
+        args.ds[to] = n->out->stride[i];
+    }
+    return c->dev.k.copy(&c->dev, &args);
+}
+
+enum { TABLE, IDS };
+
+static bool embedding_shape(im_ctx *c, im_node *n)
+{
+    const im_tensor *table = n->in[TABLE], *ids = n->in[IDS];
+    if (!im_want(c, n, table->ndim == 2 && !table->packed && table->dtype != IM_I32 && im_contiguous(table)
+                 && ids->dtype == IM_I32 && im_contiguous(ids) && ids->ndim < IM_MAX_DIMS,
+                 "a plain table (V, C) and i32 ids"))
+        return false;
+    im_like(c, n, IDS);
+    n->out->dtype = IM_F32;
+    n->out->shape[n->out->ndim++] = table->shape[1];
+    return true;
+}
+
+static int embedding_forward(im_ctx *c, im_node *n)
+{
+    const im_tensor *table = n->in[TABLE];
+    const int32_t *ids = im_data(n->in[IDS]);
+    int64_t count = im_numel(n->in[IDS]);
+    for (int64_t i = 0; i < count; i++)
+        if (ids[i] < 0 || ids[i] >= table->shape[0]) {
+            im_fail(c, "embedding: found id %d, wanted 0 to %lld; do the tokenizer and the model belong together?",
+                    ids[i], (long long)table->shape[0] - 1);
+            return IM_NO_KERNEL;
+        }
+    return c->dev.k.embedding(&c->dev, &(im_embedding_args){
+        .n = count, .channels = (int)table->shape[1], .dtype = (im_dtype)table->dtype, .table = im_data(table),
+        .ids = ids, .y = im_data(n->out) });
+}
+
+static bool timestep_shape(im_ctx *c, im_node *n)
+{
+    if (!im_want_f32(c, n, 0)
+        || !im_want(c, n, n->in[0]->ndim == 1 && n->attrs.i[0] >= 2 && n->attrs.i[0] / 2 > n->attrs.f[0],
+                    "t (B) and a dimension of at least 2"))
+        return false;
+    n->out->ndim = 2;
+    n->out->dtype = IM_F32;
+    n->out->shape[0] = n->in[0]->shape[0];
+    n->out->shape[1] = n->attrs.i[0];
+    return true;
+}
+
+static int timestep_forward(im_ctx *c, im_node *n)
+{
+    return c->dev.k.timestep(&c->dev, &(im_timestep_args){
+        .batch = (int)n->in[0]->shape[0], .dim = n->attrs.i[0], .cos_first = n->attrs.i[1], .shift = n->attrs.f[0],
+        .t = im_data(n->in[0]), .y = im_data(n->out) });
+}
+
+const im_op im_op_concat = { .name = "concat", .formula = "y = [a b]", .n_in = 2, .shape = concat_shape,
+    .forward = concat_forward, .backward = im_no_backward };
+const im_op im_op_copy = { .name = "copy", .formula = "y = x, contiguous", .n_in = 1, .shape = copy_shape,
+    .forward = copy_forward, .backward = im_no_backward };
+const im_op im_op_embedding = { .name = "embedding", .formula = "y = table[ids]", .n_in = 2,
+    .shape = embedding_shape, .forward = embedding_forward, .backward = im_no_backward };
+const im_op im_op_timestep = { .name = "timestep", .formula = "y = [cos(t f) sin(t f)]", .n_in = 1,
+    .shape = timestep_shape, .forward = timestep_forward, .backward = im_no_backward };
+
+im_tensor *im_concat(im_ctx *c, im_tensor *a, im_tensor *b)
+{
+    return im_run(c, &im_op_concat, (im_tensor *[]){ a, b }, NULL);
+}
+
+im_tensor *im_contiguous_copy(im_ctx *c, im_tensor *x)
+{
+    return im_run(c, &im_op_copy, &x, NULL);
+}
+
+im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids)
+{
+    return im_run(c, &im_op_embedding, (im_tensor *[]){ table, ids }, NULL);
+}
+
+im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift)
+{
+    return im_run(c, &im_op_timestep, &t, &(im_attrs){ .i = { dim, cos_first }, .f = { shift } });
+}

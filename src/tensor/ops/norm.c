@@ -1,0 +1,69 @@
+/* norm.c: normalisation.   y = (x - mean) / sqrt(var + eps) * gamma + beta
+ *   groupnorm: statistics over (H, W, C / groups), then SiLU where asked (Wu & He 2018, arXiv 1803.08494); UNet and VAE
+ *   layernorm: statistics over the last axis (Ba et al. 2016, arXiv 1607.06450); CLIP and transformer blocks */
+#include "tensor/tensor.h"
+
+enum { X, GAMMA, BETA };
+
+static bool want_affine(im_ctx *c, const im_node *n)
+{
+    int64_t channels = n->in[X]->shape[n->in[X]->ndim - 1];
+    bool ok = true;
+    for (int i = GAMMA; i <= BETA; i++)
+        ok &= n->in[i]->dtype == IM_F32 && im_contiguous(n->in[i]) && im_numel(n->in[i]) == channels;
+    return im_want(c, n, ok, "gamma and beta (C) in f32");
+}
+
+static bool groupnorm_shape(im_ctx *c, im_node *n)
+{
+    const im_tensor *x = n->in[X];
+    int groups = n->attrs.i[0];
+    return im_want_f32(c, n, X) && im_want(c, n, x->ndim >= 3, "x (B, H, W, C) or (B, T, C)") && want_affine(c, n)
+        && im_want(c, n, groups >= 1 && x->shape[x->ndim - 1] % groups == 0, "channels that the groups divide")
+        && im_like(c, n, X);
+}
+
+static int groupnorm_forward(im_ctx *c, im_node *n)
+{
+    const im_tensor *x = n->in[X];
+    int channels = (int)x->shape[x->ndim - 1], batch = (int)x->shape[0];
+    return c->dev.k.groupnorm(&c->dev, &(im_groupnorm_args){
+        .batch = batch, .pixels = im_numel(x) / batch / channels, .channels = channels, .groups = n->attrs.i[0],
+        .eps = n->attrs.f[0], .silu = n->attrs.i[1], .x = im_data(x), .gamma = im_data(n->in[GAMMA]),
+        .beta = im_data(n->in[BETA]), .y = im_data(n->out) });
+}
+
+static bool layernorm_shape(im_ctx *c, im_node *n)
+{
+    int64_t rows, ld;
+    return im_want(c, n, n->in[X]->dtype == IM_F32 && n->in[X]->ndim >= 1 && im_rows(n->in[X], &rows, &ld),
+                   "x (..., C) in f32, C contiguous")
+        && want_affine(c, n) && im_like(c, n, X);
+}
+
+static int layernorm_forward(im_ctx *c, im_node *n)
+{
+    int64_t rows, ld;
+    im_rows(n->in[X], &rows, &ld);
+    int channels = (int)n->in[X]->shape[n->in[X]->ndim - 1];
+    return c->dev.k.layernorm(&c->dev, &(im_layernorm_args){
+        .rows = rows, .channels = channels, .eps = n->attrs.f[0], .x = im_data(n->in[X]), .ldx = ld,
+        .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .y = im_data(n->out), .ldy = channels });
+}
+
+const im_op im_op_groupnorm = { .name = "groupnorm", .formula = "y = (x - mean) * rstd * gamma + beta [, silu]",
+    .n_in = 3, .shape = groupnorm_shape, .forward = groupnorm_forward, .backward = im_no_backward, .inplace_ok = true };
+
+const im_op im_op_layernorm = { .name = "layernorm", .formula = "y = (x - mean) * rstd * gamma + beta",
+    .n_in = 3, .shape = layernorm_shape, .forward = layernorm_forward, .backward = im_no_backward, .inplace_ok = true };
+
+im_tensor *im_groupnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, int groups, float eps, bool silu)
+{
+    return im_run(c, &im_op_groupnorm, (im_tensor *[]){ x, gamma, beta },
+                  &(im_attrs){ .i = { groups, silu }, .f = { eps } });
+}
+
+im_tensor *im_layernorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, float eps)
+{
+    return im_run(c, &im_op_layernorm, (im_tensor *[]){ x, gamma, beta }, &(im_attrs){ .f = { eps } });
+}

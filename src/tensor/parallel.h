@@ -1,0 +1,11 @@
+/* parallel.h: the one place that knows threads. Results never depend on how tasks are spread. */
+#ifndef IM_PARALLEL_H
+#define IM_PARALLEL_H
+
+/* Calls fn(arg, task, thread) for every task in [0, tasks), on at most `threads` threads; thread in [0, threads).
+ * Tasks are handed out one by one in ascending order. Not nested. */
+void im_parallel_for(int threads, int tasks, void (*fn)(void *arg, int task, int thread), void *arg);
+
+int im_cores(void);              /* processors this process may run on */
+
+#endif

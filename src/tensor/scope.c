@@ -1,0 +1,89 @@
+/* scope.c: who owns tensors. Everything made between a push and its pop is released by the pop, but for tensors handed
+ * to the scope around it by im_keep. While a plan is recorded nothing is released: the plan takes all of it. */
+#include "tensor/plan.h"
+#include "tensor/tensor.h"
+
+#include <stdlib.h>
+
+bool im_scope_add(im_ctx *c, im_tensor *t)
+{
+    im_scope *s = c->scope;
+    if (s->n == s->cap) {
+        int cap = s->cap ? 2 * s->cap : 16;
+        im_tensor **v = realloc(s->v, (size_t)cap * sizeof *v);
+        if (!v)
+            return im_fail(c, "out of memory while keeping a list of tensors");
+        s->v = v;
+        s->cap = cap;
+    }
+    s->v[s->n++] = t;
+    return true;
+}
+
+static bool remove_from(im_scope *s, const im_tensor *t)
+{
+    for (int i = s->n - 1; i >= 0; i--)                        /* results are young: look from the end                 */
+        if (s->v[i] == t) {
+            for (s->n--; i < s->n; i++)
+                s->v[i] = s->v[i + 1];
+            return true;
+        }
+    return false;
+}
+
+void im_scope_take(im_ctx *c, im_tensor *t)
+{
+    for (im_scope *s = c->scope; s; s = s->up)
+        if (remove_from(s, t))
+            return;
+}
+
+void im_scope_list_free(im_scope *s)
+{
+    for (int i = 0; i < s->n; i++)
+        im_tensor_free(s->v[i]);
+    free(s->v);
+    *s = (im_scope){ .up = s->up };
+}
+
+void im_scope_push(im_ctx *c)
+{
+    im_scope *s = calloc(1, sizeof *s);
+    if (!s) {
+        im_fail(c, "out of memory while opening a scope");
+        c->lost_scopes++;                                      /* so that the matching pop pops nothing                */
+        return;
+    }
+    s->up = c->scope;
+    c->scope = s;
+}
+
+void im_scope_pop(im_ctx *c)
+{
+    if (c->lost_scopes > 0) {
+        c->lost_scopes--;
+        return;
+    }
+    im_scope *s = c->scope;
+    if (!s->up)
+        return;                                                /* the root scope goes with the context                 */
+    c->scope = s->up;
+    if (c->mode == IM_PLAN)
+        im_plan_adopt(c, s);
+    im_scope_list_free(s);
+    free(s);
+}
+
+im_tensor *im_keep(im_ctx *c, im_tensor *t)
+{
+    if (!t || !c->scope->up || c->lost_scopes > 0 || !remove_from(c->scope, t))
+        return t;
+    im_scope *inner = c->scope;
+    c->scope = inner->up;
+    bool ok = im_scope_add(c, t);
+    c->scope = inner;
+    if (ok)
+        return t;
+    im_tensor_free(t);
+    return NULL;
+}

@@ -1,0 +1,220 @@
+/* tensor.c: shapes laid over storages; views share a storage and cost nothing. */
+#include "tensor/tensor.h"
+#include "tensor/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+im_storage *im_storage_new(im_ctx *c, size_t bytes, bool virtual_)
+{
+    im_storage *s = malloc(sizeof *s);
+    if (s)
+        *s = (im_storage){ .dev = &c->dev, .bytes = bytes, .refs = 1, .owned = !virtual_, .slot = -1 };
+    if (s && !virtual_ && !(s->data = im_pages_new(bytes))) {
+        free(s);
+        s = NULL;
+    }
+    if (!s)
+        im_fail(c, "out of memory: a tensor of %zu bytes could not be had; use a smaller batch or picture", bytes);
+    return s;
+}
+
+void im_storage_release(im_storage *s)
+{
+    if (!s || --s->refs > 0)
+        return;
+    if (s->owned)
+        im_pages_free(s->data, s->bytes);
+    free(s);
+}
+
+im_tensor *im_tensor_over(im_ctx *c, im_storage *s, const im_tensor *meta)
+{
+    im_tensor *t = s ? malloc(sizeof *t) : NULL;
+    if (!t) {
+        im_storage_release(s);
+        im_fail(c, "out of memory while making a tensor");
+        return NULL;
+    }
+    *t = *meta;
+    t->storage = s;
+    t->name = NULL;
+    t->grad = NULL;
+    if (!im_scope_add(c, t)) {
+        im_tensor_free(t);
+        return NULL;
+    }
+    return t;
+}
+
+void im_tensor_free(im_tensor *t)
+{
+    if (!t)
+        return;
+    im_storage_release(t->storage);
+    free(t);
+}
+
+void im_contiguous_strides(im_tensor *t)
+{
+    int64_t step = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        t->stride[i] = step;
+        step *= t->shape[i];
+    }
+}
+
+int64_t im_numel(const im_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->ndim; i++)
+        n *= t->shape[i];
+    return n;
+}
+
+bool im_contiguous(const im_tensor *t)
+{
+    int64_t step = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        if (t->shape[i] != 1 && t->stride[i] != step)
+            return false;
+        step *= t->shape[i];
+    }
+    return true;
+}
+
+void *im_data(const im_tensor *t)
+{
+    if (!t->storage || !t->storage->data)
+        return NULL;
+    return (char *)t->storage->data + (size_t)t->offset * im_dtype_size((im_dtype)t->dtype);
+}
+
+void im_shape_text(const im_tensor *t, char *out, size_t size)
+{
+    size_t at = (size_t)snprintf(out, size, "(");
+    for (int i = 0; i < t->ndim && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
+    if (at < size)
+        snprintf(out + at, size - at, ")");
+}
+
+bool im_checked_bytes(im_ctx *c, const im_tensor *meta, size_t *bytes)
+{
+    size_t n = im_dtype_size((im_dtype)meta->dtype);
+    for (int i = 0; i < meta->ndim; i++)
+        if (meta->shape[i] < 1 || __builtin_mul_overflow(n, (size_t)meta->shape[i], &n) || n > PTRDIFF_MAX) {
+            char text[160];
+            im_shape_text(meta, text, sizeof text);
+            return im_fail(c, "tensor of shape %s: found a size below 1 or too many bytes to count", text);
+        }
+    *bytes = n;
+    return true;
+}
+
+im_tensor *im_new(im_ctx *c, im_dtype t, int ndim, const int64_t shape[])
+{
+    if (c->failed)
+        return NULL;
+    if (ndim < 0 || ndim > IM_MAX_DIMS) {
+        im_fail(c, "tensor: found %d axes, wanted 0 to %d", ndim, IM_MAX_DIMS);
+        return NULL;
+    }
+    im_tensor meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim, .halves = 1 };
+    for (int i = 0; i < ndim; i++)
+        meta.shape[i] = shape[i];
+    size_t bytes;
+    if (!im_checked_bytes(c, &meta, &bytes))
+        return NULL;
+    im_contiguous_strides(&meta);
+    return im_tensor_over(c, im_storage_new(c, bytes, false), &meta);
+}
+
+im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const void *data)
+{
+    im_tensor *x = im_new(c, t, ndim, shape);
+    if (x)
+        memcpy(im_data(x), data, (size_t)im_numel(x) * im_dtype_size(t));
+    return x;
+}
+
+im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[])
+{
+    if (!t || c->failed)
+        return NULL;
+    char have[160];
+    im_shape_text(t, have, sizeof have);
+    if (ndim < 0 || ndim > IM_MAX_DIMS || !im_contiguous(t) || t->packed) {
+        im_fail(c, "reshape of %s: wanted a contiguous tensor and at most %d axes", have, IM_MAX_DIMS);
+        return NULL;
+    }
+    im_tensor meta = *t;
+    int64_t known = 1, numel = im_numel(t);
+    int open = -1;
+    meta.ndim = (uint8_t)ndim;
+    for (int i = 0; i < ndim; i++) {
+        meta.shape[i] = shape[i];
+        if (shape[i] == -1 && open < 0)
+            open = i;
+        else
+            known *= shape[i];
+    }
+    if (open >= 0 && known > 0)
+        meta.shape[open] = numel / known;
+    if (im_numel(&meta) != numel) {
+        char want[160];
+        im_shape_text(&meta, want, sizeof want);
+        im_fail(c, "reshape of %s to %s: the numbers of elements differ", have, want);
+        return NULL;
+    }
+    im_contiguous_strides(&meta);
+    t->storage->refs++;
+    return im_tensor_over(c, t->storage, &meta);
+}
+
+im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to)
+{
+    if (!t || c->failed)
+        return NULL;
+    if (t->packed || axis < 0 || axis >= t->ndim || from < 0 || from >= to || to > t->shape[axis]) {
+        char have[160];
+        im_shape_text(t, have, sizeof have);
+        im_fail(c, "slice of %s: found axis %d from %lld to %lld, wanted a part of the shape", have, axis,
+                (long long)from, (long long)to);
+        return NULL;
+    }
+    im_tensor meta = *t;
+    meta.offset += from * t->stride[axis];
+    meta.shape[axis] = to - from;
+    t->storage->refs++;
+    return im_tensor_over(c, t->storage, &meta);
+}
+
+bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld)
+{
+    int last = t->ndim - 1;
+    if (last < 0 || (t->shape[last] != 1 && t->stride[last] != 1))
+        return false;
+    *rows = 1;
+    *ld = t->shape[last];
+    bool first = true;
+    for (int i = last - 1; i >= 0; i--) {
+        if (t->shape[i] == 1)
+            continue;
+        if (first)
+            *ld = t->stride[i];                                /* the innermost axis that counts sets the distance     */
+        else if (t->stride[i] != *rows * *ld)
+            return false;
+        first = false;
+        *rows *= t->shape[i];
+    }
+    return true;
+}
+
+im_weight im_weight_of(const im_tensor *t)
+{
+    int k = (int)(im_numel(t) / t->shape[0]);
+    return (im_weight){ .data = im_data(t), .dtype = (im_dtype)t->dtype, .packed = t->packed, .halves = t->halves,
+                        .n = (int)t->shape[0], .k = k, .ld = k };
+}

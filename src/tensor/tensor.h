@@ -1,0 +1,25 @@
+/* tensor.h: what the rest of src/tensor needs of tensors, storages and scopes beside imago.h. */
+#ifndef IM_TENSOR_H
+#define IM_TENSOR_H
+
+#include "tensor/ctx.h"
+
+/* A storage of `bytes` on the context's device with one reference; data NULL where `virtual_` (a plan places it). */
+im_storage *im_storage_new(im_ctx *c, size_t bytes, bool virtual_);
+void im_storage_release(im_storage *s);                        /* drops one reference                                  */
+
+/* A header in the open scope over `s`, which it takes the reference of. NULL (and s released) when memory is out. */
+im_tensor *im_tensor_over(im_ctx *c, im_storage *s, const im_tensor *meta);
+void im_tensor_free(im_tensor *t);                             /* header and its reference; not for scope members      */
+void im_contiguous_strides(im_tensor *t);                      /* fills stride from shape                              */
+bool im_checked_bytes(im_ctx *c, const im_tensor *meta, size_t *bytes);  /* fails on overflow or non-positive sizes    */
+
+bool im_scope_add(im_ctx *c, im_tensor *t);                    /* to the innermost scope                               */
+void im_scope_take(im_ctx *c, im_tensor *t);                   /* out of whichever scope holds it: the caller owns it  */
+void im_scope_list_free(im_scope *s);                          /* every tensor of one scope, and its array             */
+
+/* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */
+bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld);
+im_weight im_weight_of(const im_tensor *t);                    /* the (n, k) factor of a product                       */
+
+#endif
