@@ -4,14 +4,14 @@ CFLAGS  ?= -O2 -g
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
-WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+WERROR  ?= -Werror
+OMP     ?= -fopenmp
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # -ffp-contract=off: every fused multiply-add is written out, so that results repeat on every ISA.
-ALL_CFLAGS = -std=gnu11 $(WARN) -fPIC -ffp-contract=off -fno-math-errno -fopenmp -Isrc -MMD -MP \
-             -DIM_WEIGHTS='"$(WEIGHTS)"' $(CFLAGS)
-# Where an installed imago looks for its embedded model when ./weights is not there.
-WEIGHTS  = $(PREFIX)/share/imago/weights
+ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -MMD -MP $(CFLAGS)
 LIBS     = -lpng -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
 CLI_LIBS = -lcairo
+comma := ,
 TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread
 
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
@@ -30,7 +30,12 @@ F_avx512bf16 := $(F_avx512) -mavx512bf16
 KERNELS := $(filter-out src/tensor/cpu/cpu.c,$(wildcard src/tensor/cpu/*.c))
 PLAIN   := $(filter-out $(KERNELS),$(wildcard src/tensor/*.c src/tensor/ops/*.c src/tensor/ref/*.c src/tensor/cpu/cpu.c \
              src/cuda/*.c src/data/*.c src/models/*.c))
-LIB_OBJ := $(PLAIN:src/%.c=$(BUILD)/%.o) $(foreach i,$(ISAS),$(KERNELS:src/tensor/cpu/%.c=$(BUILD)/tensor/cpu/$(i)/%.o))
+# KBUILD: where the kernels' objects are; the sanitizer and fuzz builds of loaders take those of the plain build.
+KBUILD  ?= $(BUILD)
+KER_OBJ := $(foreach i,$(ISAS),$(KERNELS:src/tensor/cpu/%.c=$(KBUILD)/tensor/cpu/$(i)/%.o))
+# PARALLEL: a file that stands in for parallel.c where OpenMP is in the way (fuzz and thread sanitizer builds).
+LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/tensor/parallel.c,$(PLAIN)),$(PLAIN))) \
+           $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ)
 CLI_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 JOBS    := $(shell nproc 2>/dev/null || echo 2)
@@ -39,7 +44,7 @@ SUB      = $(MAKE) --no-print-directory -j$(JOBS)
 all: $(BUILD)/imago $(BUILD)/imago.1 ## build the program, the library and the man page (default)
 
 $(BUILD)/imago: $(CLI_OBJ) $(BUILD)/libimago.a
-	$(CC) $(ALL_CFLAGS) -o $@ $^ $(CLI_LIBS) $(LIBS)
+	$(CC) $(ALL_CFLAGS) -o $@ $(CLI_OBJ) $(BUILD)/libimago.a $(CLI_LIBS) $(LIBS)
 
 $(BUILD)/libimago.a: $(LIB_OBJ)
 	@rm -f $@
@@ -66,6 +71,8 @@ $(BUILD)/commit.h: force
 	@echo "#define IM_COMMIT \"$$(git describe --always --dirty --abbrev=10 2>/dev/null || echo unknown)\"" > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
+# The last place where the embedded model is looked for; an installed program finds it beside itself first.
+$(BUILD)/models/sd.o: ALL_CFLAGS += -DIM_WEIGHTS='"$(PREFIX)/share/imago/weights"'
 $(BUILD)/cli/version.o: ALL_CFLAGS += -I$(BUILD)
 $(BUILD)/cli/version.o: $(BUILD)/commit.h
 
@@ -74,7 +81,7 @@ $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 define isa_rule
-$(BUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
+$(KBUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) -O3 $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
 endef
@@ -84,10 +91,115 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libimago.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Itests -o $@ $< $(TEST_EXTRA) $(BUILD)/libimago.a $(LIBS) $(TEST_LIBS)
 
+# What some tests link beside their own file: the cases of ops; wrappers around allocators.
+CASES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/cases*.c))
+$(BUILD)/tests/%.o: tests/%.c | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Itests -c $< -o $@
+$(BUILD)/tests/test_ops $(BUILD)/tests/digest: $(CASES)
+$(BUILD)/tests/test_ops: TEST_EXTRA := $(CASES) -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
+$(BUILD)/tests/digest: TEST_EXTRA := $(CASES)
+$(BUILD)/tests/test_errors: TEST_EXTRA := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc aligned_alloc strdup free \
+                              mmap munmap)
+
 tests: $(TESTS) ## build the test programs
+
+include tests/neon.mk
+
+demo: ## draw a sheet of pictures with the embedded model (installs what is missing)
+	@CC="$(CC)" tests/need.sh --install build
+	@$(SUB) all
+	@rm -rf $(BUILD)/demo
+	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --batch 4 -o $(BUILD)/demo --sheet $(BUILD)/demo.png --force
+	@mv $(BUILD)/demo.png $(BUILD)/demo/sheet.png
+	@echo "the sheet: $(BUILD)/demo/sheet.png, the pictures beside it"
+
+# Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
+SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer image config checkpoint text file names),\
+               $(notdir $(TESTS)))
+SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
+FUZZERS   := $(patsubst tests/fuzz/fuzz_%.c,fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 60
+
+check: ## run every test (installs what is missing)
+	@CC="$(CC)" tests/need.sh --install check
+	@$(SUB) all tests
+	@$(SUB) BUILD=$(BUILD)/loaders KBUILD=$(BUILD) WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=address,undefined" \
+	        $(SAN_TESTS:%=$(BUILD)/loaders/tests/%)
+	@$(SUB) fuzz-build
+	@BUILD="$(BUILD)" ISAS="$(ISAS)" SAN_TESTS="$(SAN_TESTS)" FUZZERS="$(FUZZERS)" tests/check.sh
+
+asan: ## every test program under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(SUB) BUILD=$(BUILD)/asan WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=address,undefined" all tests
+	@BUILD=$(BUILD)/asan tests/check.sh programs
+
+tsan: ## every test program under ThreadSanitizer
+	@$(SUB) BUILD=$(BUILD)/tsan WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=thread" OMP= PARALLEL=tests/threads.c tests
+	@BUILD=$(BUILD)/tsan tests/check.sh programs
+
+fuzz-build:
+	@$(SUB) $(KER_OBJ)
+	@$(SUB) BUILD=$(BUILD)/fuzz KBUILD=$(BUILD) CC=clang OMP= PARALLEL=tests/threads.c WERROR= \
+	        CFLAGS="$(SAN_FLAGS) -fsanitize=address,undefined,fuzzer-no-link" $(FUZZERS:%=$(BUILD)/fuzz/%)
+
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/libimago.a
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/libimago.a $(LIBS) -lpthread
+
+fuzz: fuzz-build ## fuzz the loaders, FUZZ_SECONDS=60 each
+	@BUILD=$(BUILD) FUZZERS="$(FUZZERS)" FUZZ_SECONDS=$(FUZZ_SECONDS) tests/check.sh fuzz
+
+# A folder of v1.4's shape for measurements; 4.3 GB.
+$(BUILD)/sd-v1-4: | $(BUILD)/imago
+	$(BUILD)/imago init-weights --like sd-v1-4 -s 1 -o $@
+
+ROWS ?= bench/results/imago.csv
+bench: all | $(BUILD)/sd-v1-4 ## measure this machine, the ops and the full-size networks; rows go to bench/results
+	$(BUILD)/imago bench peak --csv $(ROWS)
+	$(BUILD)/imago bench ops --csv $(ROWS)
+	for d in f32 f16 bf16; do for n in clip unet vae; do \
+	    $(BUILD)/imago bench $$n -m $(BUILD)/sd-v1-4 --dtype $$d --rounds 3 --csv $(ROWS) || exit 1; done; done
+
+bench-rivals: all ## the same beside PyTorch, in a venv made in build/
+	bench/rivals/setup.sh $(BUILD)/venv-rivals
+	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_sd.py --imago $(BUILD)/imago
+
+HERE = $(DESTDIR)$(PREFIX)
+install: all $(BUILD)/libimago.so ## install program, library, header, man page, weights: PREFIX= DESTDIR=
+	install -d $(HERE)/bin $(HERE)/lib/pkgconfig $(HERE)/include $(HERE)/share/man/man1 $(HERE)/share/imago
+	install -m 755 $(BUILD)/imago $(HERE)/bin/imago
+	install -m 644 $(BUILD)/libimago.a $(HERE)/lib/libimago.a
+	install -m 755 $(BUILD)/libimago.so $(HERE)/lib/libimago.so.0
+	ln -sf libimago.so.0 $(HERE)/lib/libimago.so
+	install -m 644 src/imago.h $(HERE)/include/imago.h
+	install -m 644 $(BUILD)/imago.1 $(HERE)/share/man/man1/imago.1
+	cp -R weights $(HERE)/share/imago/
+	@{ echo 'prefix=$(PREFIX)'; echo 'Name: imago'; echo 'Description: Stable Diffusion v1.x, written from scratch in C'; \
+	   sed -n 's/^#define IM_VERSION "\(.*\)"/Version: \1/p' src/imago.h; echo 'Cflags: -I$${prefix}/include'; \
+	   echo 'Libs: -L$${prefix}/lib -limago'; echo 'Libs.private: $(LIBS) $(OMP)'; } > $(HERE)/lib/pkgconfig/imago.pc
+
+uninstall: ## remove what install wrote
+	rm -f $(HERE)/bin/imago $(HERE)/lib/libimago.a $(HERE)/lib/libimago.so $(HERE)/lib/libimago.so.0 $(HERE)/include/imago.h \
+	      $(HERE)/lib/pkgconfig/imago.pc $(HERE)/share/man/man1/imago.1
+	rm -rf $(HERE)/share/imago
+
+# A quiet set: what is listed finds mistakes and not tastes.
+TIDY := -*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,$\
+        -bugprone-reserved-identifier,-bugprone-branch-clone,-bugprone-implicit-widening-of-multiplication-result,$\
+        -bugprone-assignment-in-if-condition,-bugprone-macro-parentheses,-bugprone-suspicious-include,$\
+        -clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling
+lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet set of checks
+	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' $(PLAIN) $(wildcard src/cli/*.c) -- -std=gnu11 -Isrc -I$(BUILD)
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr -Isrc $(PLAIN) $(wildcard src/cli/*.c)
+	shellcheck tests/*.sh weights/*.sh .ci/run
+
+format: ## clang-format what is changed in the working tree
+	git diff --name-only --diff-filter=AM HEAD -- '*.c' '*.h' | xargs -r clang-format -i
+
+clean: ## remove build/
+	rm -rf $(BUILD)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests help force
+.PHONY: all tests demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean help force

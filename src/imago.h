@@ -155,6 +155,10 @@ im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids);     /* (V,
 /* [cos(t f), sin(t f)] or sines first; f_i = exp(-ln(10000) i / (dim/2 - shift)).   t f32 (B) -> (B, dim) */
 im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift);
 
+/* What this build and this machine run, for `imago info` (tensor/describe.c). */
+bool im_op_describe(int i, const char **name, const char **formula);                /* false past the last op          */
+const char *im_device_kernel(const im_ctx *c, im_dtype weights);                    /* how such weights are multiplied */
+
 /* ---------------------------------------------------------------- plans (tensor/plan.c)
  * Record a function once per shape; run it as a loop over nodes with all intermediates in one arena. Bit-equal to eager. */
 
@@ -213,7 +217,7 @@ void im_st_close(im_safetensors *s);
 /* Written beside and renamed by im_st_finish; im_st_abandon leaves nothing. Entries need name, dtype, ndim, shape. */
 typedef struct im_st_writer im_st_writer;
 im_st_writer *im_st_create(im_ctx *c, const char *path, const im_st_entry *entries, int n, const char *const metadata[],
-                           int n_metadata);                    /* metadata: key, value, key, value ...                 */
+                           int n_metadata);                    /* pairs: key, value, key, value ...                    */
 bool im_st_put(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes);  /* all bytes of entry i            */
 bool im_st_finish(im_ctx *c, im_st_writer *w);                 /* fsync, rename, free                                  */
 void im_st_abandon(im_st_writer *w);
@@ -267,6 +271,9 @@ bool im_sd_generate_batch(im_sd *sd, const im_sd_args a[], int n, im_image *out[
 /* Number of UNet evaluations of a run (pndm with 50 steps: 51), and bytes that a batch needs beside the weights. */
 int im_sd_evaluations(im_sd *sd, const im_sd_args *a);
 size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch);
+/* The scheduler that a run uses ("pndm"), and the shape (C, h, w) of its latents; NULL or false with an error. */
+const char *im_sd_scheduler(im_sd *sd, const im_sd_args *a);
+bool im_sd_latent_shape(im_sd *sd, const im_sd_args *a, int64_t shape[3]);
 
 /* One guided evaluation with named intermediates (im_on_trace) as `imago trace` writes them. */
 bool im_sd_trace(im_sd *sd, const im_sd_args *a);

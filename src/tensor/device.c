@@ -36,7 +36,7 @@ bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, co
 
 void im_device_close(im_device *dev)
 {
-    for (int i = 0; dev->scratch && i <= dev->threads; i++)
+    for (int i = 0; dev->scratch && dev->scratch_bytes && i <= dev->threads; i++)
         im_pages_free(dev->scratch[i], dev->scratch_bytes[i]);
     free(dev->scratch);
     free(dev->scratch_bytes);

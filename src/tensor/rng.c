@@ -1,15 +1,15 @@
 /* rng.c: normal random numbers with the bits of torch.randn, so that a seed draws the picture that it draws elsewhere.
  *
  * CPU stream: Mersenne Twister mt19937 (Matsumoto & Nishimura 1998), seeded by the low 32 bits of the seed, and the
- * Box-Muller transform (1958). A call of 16 values or more fills its array with uniforms (24 bits each), then turns every
- * block of 16 into 8 pairs; where the length is no multiple of 16, the last 16 values are drawn again. A shorter call goes
- * value by value in f64 and keeps the second of each pair for the next short call.
+ * Box-Muller transform (1958). A call of 16 values or more fills its array with uniforms (24 bits each), then turns
+ * every block of 16 into 8 pairs; where the length is no multiple of 16, the last 16 values are drawn again. A shorter
+ * call goes value by value in f64 and keeps the second of each pair for the next short call.
  * On x86 torch takes logarithm, sine and cosine from the Cephes polynomials (Moshier) in f32 with fused multiply-adds;
  * log_f32 and sincos_f32 are these, written with fmaf, so that the bits are the same on every machine.
  *
- * CUDA stream: Philox4x32-10 (Salmon et al. 2011), counter {call, 0, element, 0}, key = the seed, and Box-Muller, here in
- * f64 as AUTOMATIC1111's web UI has it. A GPU's own stream (f32, the last digit differs) has this order while a call has no
- * more values than the GPU has threads in flight (270,336 on an H100), which is 16 latents of 64x64.
+ * CUDA stream: Philox4x32-10 (Salmon et al. 2011), counter {call, 0, element, 0}, key = the seed, and Box-Muller, here
+ * in f64 as AUTOMATIC1111's web UI has it. A GPU's own stream (f32, the last digit differs) has this order while a call
+ * has no more values than the GPU has threads in flight (270,336 on an H100), which is 16 latents of 64x64.
  *
  * Used by models/sd.c: initial latents, the noise of ancestral schedulers and the sample of the VAE encoder. */
 #include "imago.h"
@@ -22,11 +22,11 @@ static const double PI = 3.14159265358979323846;
 
 struct im_rng {
     im_rng_kind kind;
-    uint32_t mt[MT_WORDS];                                     /* state of the twister                                 */
-    int at;                                                    /* next word; MT_WORDS: regenerate first                */
-    double kept;                                               /* second value of the last pair of a short call        */
+    uint32_t mt[MT_WORDS];                                     /* state of the twister                                */
+    int at;                                                    /* next word; MT_WORDS: regenerate first               */
+    double kept;                                               /* second value of the last pair of a short call       */
     bool has_kept;
-    uint32_t key[2], calls;                                    /* philox                                               */
+    uint32_t key[2], calls;                                    /* philox                                              */
 };
 
 im_rng *im_rng_new(im_ctx *c, im_rng_kind kind, uint64_t seed)
@@ -68,14 +68,14 @@ static uint32_t next_u32(im_rng *r)
     return y ^ (y >> 18);
 }
 
-static double uniform_f64(im_rng *r)                           /* 53 bits in [0, 1)                                    */
+static double uniform_f64(im_rng *r)                           /* 53 bits in [0, 1)                                   */
 {
     uint64_t high = next_u32(r);
     uint64_t bits = high << 32 | next_u32(r);
     return (double)(bits & ((1ull << 53) - 1)) * 0x1p-53;
 }
 
-static void fill_uniform(im_rng *r, float *out, size_t n)      /* 24 bits in [0, 1)                                    */
+static void fill_uniform(im_rng *r, float *out, size_t n)      /* 24 bits in [0, 1)                                   */
 {
     for (size_t i = 0; i < n; i++) out[i] = (float)(next_u32(r) & 0xffffff) * 0x1p-24f;
 }
@@ -98,7 +98,7 @@ static float log_f32(float x)
     float z = m * m, y = p[0];
     for (int i = 1; i < 9; i++) y = fmaf(y, m, p[i]);
     y *= m;
-    y = fmaf(y, z, e * -2.12194440e-4f);                       /* ln 2 in two parts: 0.693359375 - 2.12194440e-4       */
+    y = fmaf(y, z, e * -2.12194440e-4f);                       /* ln 2 in two parts: 0.693359375 - 2.12194440e-4      */
     y = fmaf(-z, 0.5f, y);
     return fmaf(e, 0.693359375f, m + y);
 }
@@ -122,12 +122,12 @@ static void sincos_f32(float x, float *sine, float *cosine)
     *cosine = ~(j - 2) & 4 ? -cs : cs;
 }
 
-static void normal_block(float d[BLOCK])                       /* 16 uniforms -> 16 normals                            */
+static void normal_block(float d[BLOCK])                       /* 16 uniforms -> 16 normals                           */
 {
     for (int i = 0; i < BLOCK / 2; i++) {
         float radius = sqrtf(-2.0f * log_f32(1.0f - d[i])), s, c;
         sincos_f32((float)(2 * PI) * d[i + BLOCK / 2], &s, &c);
-        d[i] = radius * c + 0.0f;                              /* + 0: torch adds the mean, which turns -0 into 0      */
+        d[i] = radius * c + 0.0f;                              /* + 0: torch adds the mean, which turns -0 into 0     */
         d[i + BLOCK / 2] = radius * s + 0.0f;
     }
 }
@@ -159,7 +159,7 @@ static void randn_cpu(im_rng *r, float *out, size_t n)
     }
 }
 
-static void philox(const uint32_t key[2], uint32_t g[4])       /* g: counter in, random words out                      */
+static void philox(const uint32_t key[2], uint32_t g[4])       /* g: counter in, random words out                     */
 {
     uint32_t k0 = key[0], k1 = key[1];
     for (int i = 0; i < PHILOX_ROUNDS; i++) {
@@ -188,7 +188,7 @@ static void randn_cuda(im_rng *r, float *out, size_t n)
 
 void im_randn(im_rng *r, float *out, size_t n)
 {
-    if (!r) return;                                            /* its creation failed and said so                      */
+    if (!r) return;                                            /* its creation failed and said so                     */
     if (r->kind == IM_RNG_CUDA)
         randn_cuda(r, out, n);
     else

@@ -1,0 +1,76 @@
+/* bench_networks.c: times of single networks and of whole pictures. Used by cmd_bench.c. */
+#include <stdlib.h>
+
+#include "cli/bench.h"
+#include "cli/session.h"
+
+static im_sd *open_model(bench_output *out, im_sd_args *a)
+{
+    im_sd *sd = im_sd_open(out->c, out->o->model, session_dtype(&out->o->common));
+    if (!sd)
+        return NULL;
+    *a = im_sd_defaults(sd);
+    if (out->o->width)
+        a->width = out->o->width;
+    if (out->o->height)
+        a->height = out->o->height;
+    return sd;
+}
+
+bool bench_network(bench_output *out, im_net net)
+{
+    static const char *const names[IM_NET_COUNT] = { "clip", "unet", "vae", "vae_encoder" };
+    const bench_options *o = out->o;
+    int batch = o->batch ? o->batch : net == IM_NET_UNET ? 2 : 1;
+    im_sd_args a;
+    im_net_info info;
+    char shape[64];
+    im_sd *sd = open_model(out, &a);
+    double *seconds = calloc((size_t)o->rounds, sizeof *seconds);
+    if (!seconds)
+        im_fail(out->c, "out of memory for %d times", o->rounds);
+    if (sd && seconds && im_sd_net_info(sd, net, a.width, a.height, &info)
+        && im_sd_time(sd, net, batch, a.width, a.height, o->rounds, seconds)) {
+        bench_row row = { .bench = names[net], .shape = shape, .dtype = o->common.dtype, .flop = batch * info.flop };
+        snprintf(shape, sizeof shape, "%dx%dx%d", batch, a.width, a.height);
+        bench_summary(seconds, o->rounds, &row);
+        bench_emit(out, &row);
+    }
+    free(seconds);
+    im_sd_free(sd);
+    return im_ok(out->c);
+}
+
+bool bench_generate(bench_output *out)
+{
+    const bench_options *o = out->o;
+    im_sd_args a;
+    char shape[64];
+    im_sd *sd = open_model(out, &a);
+    double *seconds = calloc((size_t)o->rounds, sizeof *seconds), flop = 0;
+    if (!seconds)
+        im_fail(out->c, "out of memory for %d times", o->rounds);
+    if (sd && seconds) {
+        im_net_info clip, unet, vae;
+        a.prompt = "a photograph of an astronaut riding a horse";
+        a.steps = o->steps;
+        if (im_sd_net_info(sd, IM_NET_CLIP, a.width, a.height, &clip)
+            && im_sd_net_info(sd, IM_NET_UNET, a.width, a.height, &unet)
+            && im_sd_net_info(sd, IM_NET_VAE_DECODER, a.width, a.height, &vae))
+            flop = 2 * clip.flop + 2 * im_sd_evaluations(sd, &a) * unet.flop + vae.flop;
+    }
+    for (int i = 0; i < o->rounds && sd && im_ok(out->c); i++) {
+        double start = seconds_now();
+        im_image_free(im_sd_generate(sd, &a));
+        seconds[i] = seconds_now() - start;
+    }
+    if (sd && im_ok(out->c)) {
+        bench_row row = { .bench = "generate", .shape = shape, .dtype = o->common.dtype, .flop = flop };
+        snprintf(shape, sizeof shape, "%d steps %dx%d", o->steps, a.width, a.height);
+        bench_summary(seconds, o->rounds, &row);
+        bench_emit(out, &row);
+    }
+    free(seconds);
+    im_sd_free(sd);
+    return im_ok(out->c);
+}

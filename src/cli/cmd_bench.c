@@ -1,0 +1,102 @@
+/* cmd_bench.c: `imago bench`: how fast this machine runs the engine, as shares of what the machine can do. */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/bench.h"
+#include "cli/session.h"
+#include "cli/verbs.h"
+
+static const char CSV_HEADER[] = "commit,cpu,isa,threads,bench,shape,dtype,ms,ms_min,gflops,gbs,percent_of_peak\n";
+
+#define AT(field) offsetof(bench_options, field)
+static const option options[] = {
+    OPTION_TEXT('m', "model", "MODEL", AT(model), NULL,
+             "for clip, unet, vae, generate; without it the embedded model"),
+    OPTION_INT('r', "rounds", "N", AT(rounds), "5", 1, 10000,
+             "measurements of each; the median and the best are shown"),
+    OPTION_INT('b', "batch", "B", AT(batch), "0", 0, 4096,
+             "samples at once; 0: 2 for unet (one guided step), else 1"),
+    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "0: the model's own size"),
+    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
+    OPTION_INT(0, "steps", "N", AT(steps), "3", 1, 1000, "for generate: denoising steps"),
+    OPTION_FLAG(0, "json", AT(json), "a JSON object a line"),
+    OPTION_TEXT(0, "csv", "FILE", AT(csv), NULL, "append the rows to this file"),
+    OPTION_END
+};
+
+/* Opens the CSV file to append to; a file with other columns is not touched. */
+static bool open_csv(bench_output *out, const char *path)
+{
+    char line[sizeof CSV_HEADER + 8] = "";
+    if (!path)
+        return true;
+    out->csv = fopen(path, "a+");
+    if (!out->csv)
+        return im_fail(out->c, "%s: %s; wanted a file that rows can be appended to", path, strerror(errno));
+    rewind(out->csv);
+    if (!fgets(line, sizeof line, out->csv))
+        fputs(CSV_HEADER, out->csv);
+    else if (strcmp(line, CSV_HEADER))
+        return im_fail(out->c, "%s: its first line is not \"%.*s\"; append to another file", path,
+                       (int)strlen(CSV_HEADER) - 1, CSV_HEADER);
+    fseek(out->csv, 0, SEEK_END);
+    return true;
+}
+
+static bool close_csv(bench_output *out, const char *path)
+{
+    if (out->csv && fclose(out->csv))
+        return im_fail(out->c, "%s: %s; is the disk full?", path, strerror(errno));
+    return true;
+}
+
+static bool measure(bench_output *out, const char *what)
+{
+    if (!bench_measure_peak(out->c, &out->peak))
+        return false;
+    if (!strcmp(what, "peak"))
+        return bench_peak(out);
+    if (!strcmp(what, "ops"))
+        return bench_ops(out);
+    if (!strcmp(what, "clip"))
+        return bench_network(out, IM_NET_CLIP);
+    if (!strcmp(what, "unet"))
+        return bench_network(out, IM_NET_UNET);
+    if (!strcmp(what, "vae"))
+        return bench_network(out, IM_NET_VAE_DECODER);
+    return bench_generate(out);
+}
+
+static int run(const arguments *a)
+{
+    static const char *const names[] = { "peak", "ops", "clip", "unet", "vae", "generate" };
+    enum { N = sizeof names / sizeof *names };
+    const bench_options *o = a->values;
+    const char *what = a->operands[0];
+    int known = 0;
+    for (int i = 0; i < N; i++)
+        known += !strcmp(what, names[i]);
+    if (!known) {
+        const char *near = nearest_word(what, names, N);
+        if (near)
+            return usage_error(a->verb, "there is nothing called \"%s\" to measure; did you mean %s?", what, near);
+        return usage_error(a->verb, "there is nothing called \"%s\" to measure; wanted %s", what, a->verb->operands);
+    }
+    im_ctx *c = session_open(&o->common);
+    if (!c)
+        return CLI_FAILED;
+    bench_output out = { .o = o, .c = c };
+    if (open_csv(&out, o->csv))
+        measure(&out, what);
+    close_csv(&out, o->csv);
+    return session_close(c);
+}
+
+const verb verb_bench = {
+    .name = "bench", .operands = "peak|ops|clip|unet|vae|generate", .min_operands = 1, .max_operands = 1,
+    .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(bench_options), .run = run,
+    .summary = "measure this machine and the engine on it",
+    .about = "Measures the arithmetic peak and the memory bandwidth of this machine, the operations at the shapes of "
+             "Stable Diffusion, its networks, or whole pictures. Every row shows the share of the measured peak.",
+    .examples = "  imago bench peak\n  imago bench unet -m FOLDER -t 2 --json\n  imago bench ops --csv rows.csv",
+};

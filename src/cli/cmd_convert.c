@@ -1,0 +1,41 @@
+/* cmd_convert.c: `imago convert`: a model folder to a single file and back, and between dtypes. */
+#include "cli/session.h"
+#include "cli/verbs.h"
+
+typedef struct convert_options {
+    common_options common;
+    const char *out, *dtype;
+    bool force;
+} convert_options;
+
+#define AT(field) offsetof(convert_options, field)
+static const option options[] = {
+    OPTION_TEXT('o', "out", "OUT", AT(out), NULL, "FILE.safetensors for a single file, else a folder (required)"),
+    OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "keep", "keep|f32|f16|bf16",
+             "of the weights written: f32, f16, bf16; keep: as they are"),
+    OPTION_FLAG('f', "force", AT(force), "write over what is there"),
+    OPTION_END
+};
+
+static int run(const arguments *a)
+{
+    const convert_options *o = a->values;
+    if (!o->out)
+        return usage_error(a->verb, "-o OUT is missing: FILE.safetensors or a folder");
+    im_ctx *c = session_open_files();
+    if (!c)
+        return CLI_FAILED;
+    im_dtype t;
+    im_sd_convert(c, a->operands[0], o->out, im_dtype_parse(o->dtype, &t) ? (int)t : -1, o->force);
+    return session_close(c);
+}
+
+const verb verb_convert = {
+    .name = "convert", .operands = "MODEL|FILE", .min_operands = 1, .max_operands = 1, .options = options,
+    .size = sizeof(convert_options), .run = run,
+    .summary = "model folder to single file and back, and between dtypes",
+    .about = "Converts a diffusers folder into a single file of the original layout, a single file into a folder, or "
+             "either into other dtypes. diffusers loads the result: from_pretrained the folder, from_single_file the "
+             "file.",
+    .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n  imago convert model.safetensors -o FOLDER",
+};

@@ -1,0 +1,299 @@
+/* cmd_generate.c: `imago generate`: prompts in, pictures out. Everything that can be refused is refused before any work:
+ * options, names of files, metadata, sizes, memory. The parts are declared in generate.h. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "cli/bench.h"
+#include "cli/generate.h"
+#include "cli/session.h"
+#include "cli/sheet.h"
+#include "cli/verbs.h"
+#include "data/sha256.h"
+
+#define AT(field) offsetof(generate_options, field)
+static const option options[] = {
+    OPTION_TEXT('m', "model", "MODEL", AT(model), NULL,
+             "a diffusers folder or a single .safetensors file; without it the small embedded model"),
+    OPTION_TEXT('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw"),
+    OPTION_TEXT(0, "prompts", "FILE", AT(prompts), NULL,
+             "a prompt a line, or a JSON object a line with prompt, negative, seed; - reads standard input"),
+    OPTION_TEXT('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
+    OPTION_INT(0, "steps", "N", AT(steps), "50", 1, 1000, "denoising steps"),
+    OPTION_REAL('g', "guidance", "G", AT(guidance), "7.5", -1000, 1000,
+             "how closely to follow the prompt; 1 or less: a single pass a step"),
+    OPTION_SEED('s', "seed", "SEED", AT(seed), NULL,
+             "of the first picture; the others count up. Without it: a random one"),
+    OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL,
+             "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm; without it the model's "
+             "own"),
+    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "0: the model's own size"),
+    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
+    OPTION_INT('c', "count", "N", AT(count), "1", 1, 1000000, "pictures a prompt"),
+    OPTION_INT('b', "batch", "B", AT(batch), "1", 1, 4096, "pictures at once; the bits stay the same"),
+    OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "whose noise: torch's cpu or cuda generator"),
+    OPTION_TEXT('i', "init", "INIT.png", AT(init), NULL, "begin from this picture"),
+    OPTION_REAL(0, "strength", "S", AT(strength), "0.75", 0, 1, "with -i: 0 keeps the picture, 1 forgets it"),
+    OPTION_TEXT('o', "out", "OUT", AT(out), ".", "a .png file for one picture; a folder for SEED.png"),
+    OPTION_TEXT(0, "from", "PICTURE.png", AT(from), NULL,
+             "make this picture again, from what its file says; other options change single settings"),
+    OPTION_FLAG(0, "any-model", AT(any_model), "with --from: use its settings with another model"),
+    OPTION_TEXT(0, "latents", "IN.safetensors", AT(latents), NULL,
+             "begin from this noise: tensor \"latents\" (N, 4, h, w)"),
+    OPTION_TEXT(0, "save-latents", "OUT.safetensors", AT(save_latents), NULL,
+             "write the finished latents of all pictures"),
+    OPTION_TEXT(0, "sheet", "SHEET.png", AT(sheet), NULL, "also write all pictures as one labelled sheet"),
+    OPTION_FLAG('f', "force", AT(force), "write over files that are there"),
+    OPTION_FLAG(0, "skip-existing", AT(skip_existing), "make only the pictures that are not there yet"),
+    OPTION_FLAG(0, "profile", AT(profile), "print the time of every op and layer"),
+    OPTION_FLAG(0, "eager", AT(eager), "run op by op, without a recorded plan; the bits stay the same"),
+    OPTION_FLAG(0, "json", AT(json), "a JSON object a picture and a summary on standard output"),
+    OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
+    OPTION_END
+};
+
+static int check_options(const arguments *a)
+{
+    const generate_options *o = a->values;
+    if (!o->prompt && !o->prompts && !o->from)
+        return usage_error(a->verb, "what to draw is missing: -p TEXT, --prompts FILE or --from PICTURE.png");
+    if (o->prompt && o->prompts)
+        return usage_error(a->verb, "-p and --prompts exclude each other; put the prompt into the file");
+    if (option_given(a, "strength") && !o->init && !o->from)
+        return usage_error(a->verb, "--strength needs a picture to begin from: -i INIT.png");
+    if (o->init && o->latents)
+        return usage_error(a->verb, "-i and --latents exclude each other: both say what to begin from");
+    if (o->any_model && !o->from)
+        return usage_error(a->verb, "--any-model goes with --from");
+    if (o->force && o->skip_existing)
+        return usage_error(a->verb, "--force and --skip-existing exclude each other");
+    if (o->save_latents && o->skip_existing)
+        return usage_error(a->verb, "--save-latents needs all pictures of the run made anew: leave --skip-existing "
+                                    "out");
+    return CLI_OK;
+}
+
+static uint64_t random_seed(void)
+{
+    uint32_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        seed = (uint32_t)time(NULL);
+    return seed;
+}
+
+/* The last part of the model's path, without slashes at its end; metadata holds no paths of one machine. */
+static void set_model_name(run_state *r)
+{
+    const char *path = r->o->model ? r->o->model : "imago-small";
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t from = n;
+    while (from > 0 && path[from - 1] != '/')
+        from--;
+    snprintf(r->model_name, sizeof r->model_name, "%.*s", (int)(n - from), path + from);
+}
+
+static bool load_init(run_state *r)
+{
+    if (!r->o->init)
+        return true;
+    r->init = im_png_read(r->c, r->o->init);
+    if (!r->init)
+        return false;
+    size_t bytes = (size_t)r->init->width * (size_t)r->init->height * (size_t)r->init->channels;
+    if (!im_sha256_of(r->c, r->init->pixels, bytes, r->init_hash))
+        return false;
+    r->base.init = r->init;
+    r->base.strength = r->o->strength;
+    if (r->o->width == 0)
+        r->base.width = r->init->width;
+    if (r->o->height == 0)
+        r->base.height = r->init->height;
+    return true;
+}
+
+/* A size that does not fit into memory is refused here and not in the middle of the work. */
+static bool check_memory(run_state *r)
+{
+    double free_bytes = memory_available(), weights = 0, batch = r->o->batch < r->jobs.n ? r->o->batch : r->jobs.n;
+    double needed = (double)im_sd_bytes_needed(r->sd, &r->base, (int)batch);
+    char a[32], b[32], d[32];
+    for (int net = 0; net < IM_NET_COUNT; net++) {
+        im_net_info info;
+        if (net == IM_NET_VAE_ENCODER && !r->init)
+            continue;
+        if (!im_sd_net_info(r->sd, (im_net)net, r->base.width, r->base.height, &info))
+            return false;
+        weights += (double)info.bytes;
+    }
+    if (!im_ok(r->c))
+        return false;
+    if (free_bytes > 0 && needed + weights > free_bytes)
+        return im_fail(r->c, "%.0f picture%s of %dx%d at once need%s about %s and the weights %s, but %s of memory is "
+                             "free; ask for a smaller "
+                             "size%s", batch, batch > 1 ? "s" : "", r->base.width, r->base.height,
+                       batch > 1 ? "" : "s", bytes_text(needed, a), bytes_text(weights, b), bytes_text(free_bytes, d),
+                       batch > 1 ? " or a smaller --batch" : " or hold the weights in 16 bits: --dtype f16");
+    return true;
+}
+
+/* With an init picture the model may round the size down; the picture's texts say what it really is. */
+static bool set_size(run_state *r)
+{
+    im_sd_args own = im_sd_defaults(r->sd);
+    int64_t shape[3];
+    if (!im_sd_latent_shape(r->sd, &own, shape) || !im_sd_latent_shape(r->sd, &r->base, r->latent_shape))
+        return false;
+    r->base.width = (int)(r->latent_shape[2] * own.width / shape[2]);
+    r->base.height = (int)(r->latent_shape[1] * own.height / shape[1]);
+    return true;
+}
+
+static bool open_model(run_state *r)
+{
+    generate_options *o = r->o;
+    r->sd = im_sd_open(r->c, o->model, session_dtype(&o->common));
+    if (!r->sd)
+        return false;
+    set_model_name(r);
+    r->base = im_sd_defaults(r->sd);
+    r->base.steps = o->steps;
+    r->base.guidance = o->guidance;
+    r->base.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
+    r->base.eager = o->eager || o->profile;
+    if (o->scheduler)
+        r->base.scheduler = o->scheduler;
+    if (o->width)
+        r->base.width = o->width;
+    if (o->height)
+        r->base.height = o->height;
+    if (!load_init(r))
+        return false;
+    r->base.scheduler = im_sd_scheduler(r->sd, &r->base);
+    return r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && check_memory(r);
+}
+
+static bool prepare_outputs(run_state *r)
+{
+    size_t n = (size_t)r->jobs.n, latent = (size_t)(r->latent_shape[0] * r->latent_shape[1] * r->latent_shape[2]);
+    if (r->o->save_latents && !(r->saved = malloc(n * latent * sizeof(float))))
+        return im_fail(r->c, "out of memory for the latents of %d pictures", r->jobs.n);
+    if (r->o->sheet && !(r->pictures = calloc(n, sizeof *r->pictures)))
+        return im_fail(r->c, "out of memory for the pictures of the sheet");
+    return names_make_folder(r);
+}
+
+static bool write_sheet(run_state *r)
+{
+    int n = r->jobs.n;
+    char title[512], (*notes)[64] = calloc((size_t)n, sizeof *notes);
+    sheet_cell *cells = calloc((size_t)n, sizeof *cells);
+    snprintf(title, sizeof title, "imago %s, %s, %s, %d steps, guidance %g, %dx%d", IM_VERSION, r->model_name,
+             r->base.scheduler, r->o->steps, (double)r->o->guidance, r->base.width, r->base.height);
+    for (int i = 0; cells && notes && i < n; i++) {
+        const job *j = &r->jobs.v[i];
+        if (j->skip && !r->pictures[i])
+            r->pictures[i] = im_png_read(r->c, j->path);
+        snprintf(notes[i], sizeof *notes, "seed %llu", (unsigned long long)j->seed);
+        cells[i] = (sheet_cell){ .picture = r->pictures[i], .label = j->prompt, .note = notes[i] };
+    }
+    if (!cells || !notes)
+        im_fail(r->c, "out of memory for the sheet");
+    im_image *sheet = im_ok(r->c) ? sheet_draw(r->c, title, cells, n) : NULL;
+    if (sheet && im_png_write(r->c, r->o->sheet, sheet, NULL, 0, r->o->force))
+        progress_say(&r->bar, "%s  all %d pictures", r->o->sheet, n);
+    im_image_free(sheet);
+    free(cells);
+    free(notes);
+    return im_ok(r->c);
+}
+
+/* All the work after the checks; true when every picture is there. */
+static bool work(run_state *r)
+{
+    double start = seconds_now();
+    bench_peaks peak = { 0 };
+    if (!prepare_outputs(r))
+        return false;
+    if (r->o->profile) {
+        bench_measure_peak(r->c, &peak);
+        r->profile = profile_start(r->c);
+    }
+    bool ok = run_jobs(r);
+    profile_stop(r->c, r->profile);
+    if (r->finished == 0)
+        names_remove_folder(r);
+    if (r->profile && r->finished)
+        profile_print(r->profile, stderr, peak.gflops, peak.gbs);
+    if (r->profile && r->finished && r->o->json) {
+        json_t *p = json_pack("{s:o}", "profile", profile_json(r->profile, peak.gflops, peak.gbs));
+        json_dumpf(p, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(p);
+    }
+    run_report(r, seconds_now() - start);
+    ok = ok && (!r->o->sheet || write_sheet(r));
+    return ok && latents_save(r);
+}
+
+static void close_run(run_state *r)
+{
+    for (int i = 0; r->pictures && i < r->jobs.n; i++)
+        im_image_free(r->pictures[i]);
+    free(r->pictures);
+    free(r->saved);
+    free(r->latents);
+    profile_free(r->profile);
+    im_image_free(r->init);
+    im_image_free(r->from.image);
+    json_decref(r->from.data);
+    jobs_free(&r->jobs);
+    im_sd_free(r->sd);
+}
+
+static int run(const arguments *a)
+{
+    generate_options *o = a->values;
+    run_state r = { .a = a, .o = o, .from.path = o->from };
+    int rc = check_options(a);
+    if (rc)
+        return rc;
+    if (!option_given(a, "seed"))
+        o->seed = random_seed();
+    /* --from may say which device, so its file is read before the device is opened. */
+    if (o->from) {
+        if (!(r.c = session_open_files()))
+            return CLI_FAILED;
+        if (!meta_read(&r)) {
+            close_run(&r);
+            return session_close(r.c);
+        }
+        session_close(r.c);
+    }
+    if (!(r.c = session_open(&o->common))) {
+        close_run(&r);
+        return CLI_FAILED;
+    }
+    rc = jobs_build(&r) ? names_assign(&r) : CLI_FAILED;
+    if (rc == CLI_OK && open_model(&r))
+        work(&r);
+    close_run(&r);
+    int closed = session_close(r.c);
+    return rc ? rc : closed;
+}
+
+const verb verb_generate = {
+    .name = "generate", .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(generate_options),
+    .run = run,
+    .summary = "draw pictures from prompts",
+    .about = "Draws pictures from text. A seed gives the same picture, bit for bit, alone or as any member of a batch "
+             "and at any number of threads. Each picture is written as soon as it is finished, and its PNG carries "
+             "everything that makes it again (--from). Seeds shared by several prompts give SEED-pN.png, N the number "
+             "of the prompt. Ctrl-C keeps the finished pictures and says how to go on.",
+    .examples = "  imago generate -p \"a red bicycle\" -s 42 -o bicycle.png\n"
+                "  imago generate -m FOLDER --prompts prompts.txt --batch 4 -o pictures --sheet sheet.png\n"
+                "  imago generate -m FOLDER -p \"in oil\" -i photo.png --strength 0.6 -o oil.png\n"
+                "  imago generate -m FOLDER --from bicycle.png -o again.png",
+};

@@ -1,0 +1,175 @@
+/* cmd_info.c: `imago info`: what is in a model or a file, what its networks cost, and what this machine will run. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/info.h"
+#include "cli/session.h"
+#include "cli/verbs.h"
+#include "data/file.h"
+
+typedef struct info_options {
+    common_options common;
+    int width, height;
+    bool ops, json;
+} info_options;
+
+#define AT(field) offsetof(info_options, field)
+static const option options[] = {
+    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "for FLOP and memory; 0: the model's own size"),
+    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
+    OPTION_FLAG(0, "ops", AT(ops), "list the operations of the engine"),
+    OPTION_FLAG(0, "json", AT(json), "print one JSON object"),
+    OPTION_END
+};
+
+static void list_ops(json_t *root)
+{
+    const char *name, *formula;
+    json_t *list = json_array();
+    for (int i = 0; im_op_describe(i, &name, &formula); i++) {
+        if (root)
+            json_array_append_new(list, json_pack("{s:s, s:s}", "op", name, "formula", formula));
+        else
+            printf("  %-12s %s\n", name, formula);
+    }
+    if (root)
+        json_object_set(root, "ops", list);
+    json_decref(list);
+}
+
+/* The tensors of a folder lie in a file a network, or in several with an index beside them. */
+static bool folder_tensors(im_ctx *c, const char *folder, json_t *files)
+{
+    static const char *const parts[] = {
+        "text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors"
+    };
+    char path[4096];
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, parts[i]);
+        if (!im_is_file(path))
+            snprintf(path, sizeof path, "%s/%s.index.json", folder, parts[i]);
+        if (im_is_file(path) && !info_tensors(c, path, files))
+            return false;
+    }
+    return true;
+}
+
+static json_t *net_json(const im_net_info *n)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:I}", "name", n->name, "parameters", (json_int_t)n->parameters,
+                     "tensors", (json_int_t)n->tensors, "bytes", (json_int_t)n->bytes, "flop", n->flop, "ops", n->ops,
+                     "arena_bytes", (json_int_t)n->arena_bytes);
+}
+
+static bool list_networks(im_ctx *c, const char *model, const info_options *o, json_t *root)
+{
+    im_sd *sd = im_sd_open(c, model, session_dtype(&o->common));
+    if (!sd)
+        return false;
+    im_sd_args a = im_sd_defaults(sd);
+    int width = o->width ? o->width : a.width, height = o->height ? o->height : a.height;
+    json_t *list = json_array();
+    char bytes[32], arena[32];
+    if (!root)
+        printf("%-13s %13s %8s %9s %12s %5s %9s   (weights in %s, one sample of %dx%d)\n", "network", "parameters",
+               "tensors",
+               "bytes", "GFLOP", "ops", "arena", o->common.dtype, width, height);
+    for (int i = 0; i < IM_NET_COUNT; i++) {
+        im_net_info n;
+        if (!im_sd_net_info(sd, (im_net)i, width, height, &n))
+            break;
+        if (root)
+            json_array_append_new(list, net_json(&n));
+        else
+            printf("%-13s %13lld %8lld %9s %12.3f %5d %9s\n", n.name, (long long)n.parameters, (long long)n.tensors,
+                   bytes_text((double)n.bytes, bytes), n.flop * 1e-9, n.ops, bytes_text((double)n.arena_bytes, arena));
+    }
+    if (root && im_ok(c)) {
+        json_object_set(root, "networks", list);
+        json_object_set_new(root, "width", json_integer(width));
+        json_object_set_new(root, "height", json_integer(height));
+        json_object_set_new(root, "dtype", json_string(o->common.dtype));
+    }
+    json_decref(list);
+    im_sd_free(sd);
+    return im_ok(c);
+}
+
+static bool is_single_file_model(im_ctx *c, const char *path)
+{
+    static const char unet[] = "model.diffusion_model.";
+    im_safetensors *f = im_st_open(c, path);
+    bool found = false;
+    for (int i = 0; f && !found && i < im_st_count(f); i++)
+        found = !strncmp(im_st_at(f, i)->name, unet, sizeof unet - 1);
+    im_st_close(f);
+    return found;
+}
+
+static bool describe(im_ctx *c, const char *path, const info_options *o, json_t *root)
+{
+    json_t *files = root ? json_array() : NULL;
+    bool folder = im_is_folder(path);
+    bool ok = folder ? folder_tensors(c, path, files) : info_tensors(c, path, files);
+    if (ok && (folder || is_single_file_model(c, path)))
+        ok = list_networks(c, path, o, root);
+    if (root)
+        json_object_set_new(root, "files", files);
+    return ok && im_ok(c);
+}
+
+static void describe_device(im_ctx *c, json_t *root)
+{
+    static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16 };
+    json_t *kernels = json_object();
+    if (!root)
+        printf("device %s, instruction set %s, %d threads\n", im_device_name(c), im_device_isa(c), im_threads(c));
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
+        const char *text = im_device_kernel(c, dtypes[i]);
+        if (root)
+            json_object_set_new(kernels, im_dtype_name(dtypes[i]), json_string(text));
+        else
+            printf("  %-4s weights: %s\n", im_dtype_name(dtypes[i]), text);
+    }
+    if (root) {
+        json_object_set_new(root, "device", json_string(im_device_name(c)));
+        json_object_set_new(root, "isa", json_string(im_device_isa(c)));
+        json_object_set_new(root, "threads", json_integer(im_threads(c)));
+        json_object_set(root, "kernels", kernels);
+    }
+    json_decref(kernels);
+}
+
+static int run(const arguments *a)
+{
+    const info_options *o = a->values;
+    bool device = option_given(a, "device") || option_given(a, "isa");
+    if (!a->n_operands && !device && !o->ops)
+        return usage_error(a->verb, "name a model folder or a file, or ask for --device cpu or --ops");
+    im_ctx *c = session_open(&o->common);
+    if (!c)
+        return CLI_FAILED;
+    json_t *root = o->json ? json_object() : NULL;
+    if (device)
+        describe_device(c, root);
+    if (o->ops)
+        list_ops(root);
+    bool ok = !a->n_operands || describe(c, a->operands[0], o, root);
+    if (root && ok) {
+        json_dumpf(root, stdout, JSON_INDENT(1));
+        putchar('\n');
+    }
+    json_decref(root);
+    return session_close(c);
+}
+
+const verb verb_info = {
+    .name = "info", .operands = "[MODEL|FILE]", .max_operands = 1, .common = OPT_DEVICE | OPT_DTYPE, .options = options,
+    .size = sizeof(info_options), .run = run,
+    .summary = "what is in a model or a file, and what this machine runs",
+    .about = "Lists the tensors of a model or a safetensors file with their types and shapes, and for each network "
+             "its parameters, bytes, arithmetic and planned memory. With --device it prints the instruction set "
+             "chosen and the kernel that serves each type of weight; with --ops the operations of the engine.",
+    .examples = "  imago info FOLDER\n  imago info unet/diffusion_pytorch_model.safetensors\n  imago info --device cpu",
+};

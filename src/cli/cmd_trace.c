@@ -1,0 +1,172 @@
+/* cmd_trace.c: `imago trace`: the named intermediate tensors of one guided evaluation, as a safetensors file. The names are
+ * the paths of the blocks in diffusers; activations are channels-last, (B, H, W, C) or (B, T, C). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/session.h"
+#include "cli/verbs.h"
+#include "data/file.h"
+
+typedef struct trace_options {
+    common_options common;
+    const char *model, *prompt, *negative, *scheduler, *rng, *out;
+    int width, height, steps;
+    float guidance;
+    uint64_t seed;
+    bool force;
+} trace_options;
+
+#define AT(field) offsetof(trace_options, field)
+static const option options[] = {
+    OPTION_TEXT('m', "model", "MODEL", AT(model), NULL, "as for generate"),
+    OPTION_TEXT('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw (required)"),
+    OPTION_TEXT('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
+    OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "of the noise"),
+    OPTION_INT(0, "steps", "N", AT(steps), "50", 1, 1000, "the first of so many denoising steps is traced"),
+    OPTION_REAL('g', "guidance", "G", AT(guidance), "7.5", -1000, 1000, "1 or less: a single pass"),
+    OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL, "as for generate"),
+    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "0: the model's own size"),
+    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
+    OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "whose noise: torch's cpu or cuda generator"),
+    OPTION_TEXT('o', "out", "FILE.safetensors", AT(out), NULL, "where to write the tensors (required)"),
+    OPTION_FLAG('f', "force", AT(force), "write over a file that is there"),
+    OPTION_END
+};
+
+typedef struct trace {                                         /* copies of all tensors seen                           */
+    im_ctx *c;
+    im_st_entry *v;
+    int n, cap;
+} trace;
+
+static bool has_name(const trace *t, const char *name)
+{
+    for (int i = 0; i < t->n; i++)
+        if (!strcmp(t->v[i].name, name))
+            return true;
+    return false;
+}
+
+/* "NAME", or "NAME#2" and so on for what is computed more than once; malloc'd. */
+static char *free_name(const trace *t, const char *name)
+{
+    size_t size = strlen(name) + 16;
+    char *out = malloc(size);
+    if (out)
+        snprintf(out, size, "%s", name);
+    for (int k = 2; out && has_name(t, out); k++)
+        snprintf(out, size, "%s#%d", name, k);
+    return out;
+}
+
+/* Elements in the order of the shape, whatever the strides. */
+static void copy_elements(char *to, const im_tensor *t, size_t size)
+{
+    const char *from = im_data(t);
+    int64_t n = im_numel(t), at[IM_MAX_DIMS] = { 0 };
+    if (im_contiguous(t)) {
+        memcpy(to, from, (size_t)n * size);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t offset = 0;
+        for (int d = 0; d < t->ndim; d++)
+            offset += at[d] * t->stride[d];
+        memcpy(to + (size_t)i * size, from + offset * (int64_t)size, size);
+        for (int d = t->ndim - 1; d >= 0 && ++at[d] == t->shape[d]; d--)
+            at[d] = 0;
+    }
+}
+
+static void on_trace(void *arg, const char *name, const im_tensor *x)
+{
+    static const char *const dtype_names[] = { "F32", "F16", "BF16", "I32" };
+    trace *t = arg;
+    size_t size = im_dtype_size((im_dtype)x->dtype), bytes = (size_t)im_numel(x) * size;
+    if (t->n == t->cap) {
+        int cap = t->cap ? 2 * t->cap : 256;
+        im_st_entry *v = realloc(t->v, (size_t)cap * sizeof *v);
+        if (!v) {
+            im_fail(t->c, "out of memory for the list of traced tensors");
+            return;
+        }
+        t->v = v;
+        t->cap = cap;
+    }
+    char *copy = malloc(bytes ? bytes : 1), *own_name = free_name(t, name);
+    if (!copy || !own_name) {
+        free(copy);
+        free(own_name);
+        im_fail(t->c, "out of memory for the traced tensor %s of %zu bytes", name, bytes);
+        return;
+    }
+    copy_elements(copy, x, size);
+    im_st_entry *e = &t->v[t->n++];
+    *e = (im_st_entry){ .name = own_name, .dtype = x->dtype, .ndim = x->ndim, .data = copy, .bytes = bytes };
+    snprintf(e->dtype_name, sizeof e->dtype_name, "%s", dtype_names[x->dtype]);
+    memcpy(e->shape, x->shape, sizeof x->shape);
+}
+
+static bool write_trace(const trace *t, const char *path)
+{
+    static const char *const metadata[] = { "format", "pt", "layout", "channels-last" };
+    if (t->n == 0)
+        return im_fail(t->c, "the model named no tensors; nothing to write");
+    im_st_writer *w = im_st_create(t->c, path, t->v, t->n, metadata, 2);
+    bool ok = w != NULL;
+    for (int i = 0; ok && i < t->n; i++)
+        ok = im_st_put(t->c, w, i, t->v[i].data, t->v[i].bytes);
+    if (ok)
+        return im_st_finish(t->c, w);
+    im_st_abandon(w);
+    return false;
+}
+
+static int run(const arguments *a)
+{
+    const trace_options *o = a->values;
+    if (!o->prompt)
+        return usage_error(a->verb, "-p TEXT is missing: what to draw");
+    if (!o->out)
+        return usage_error(a->verb, "-o FILE.safetensors is missing: where to write the tensors");
+    im_ctx *c = session_open(&o->common);
+    if (!c)
+        return CLI_FAILED;
+    trace t = { .c = c };
+    im_sd *sd = im_may_write(c, o->out, o->force) ? im_sd_open(c, o->model, session_dtype(&o->common)) : NULL;
+    if (sd) {
+        im_sd_args args = im_sd_defaults(sd);
+        args.prompt = o->prompt;
+        args.negative = o->negative;
+        args.seed = o->seed;
+        args.steps = o->steps;
+        args.guidance = o->guidance;
+        args.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
+        if (o->scheduler)
+            args.scheduler = o->scheduler;
+        if (o->width)
+            args.width = o->width;
+        if (o->height)
+            args.height = o->height;
+        im_on_trace(c, on_trace, &t);
+        if (im_sd_trace(sd, &args) && im_ok(c) && write_trace(&t, o->out))
+            printf("%s  %d tensors\n", o->out, t.n);
+        im_on_trace(c, NULL, NULL);
+    }
+    for (int i = 0; i < t.n; i++) {
+        free((char *)t.v[i].name);
+        free((void *)t.v[i].data);
+    }
+    free(t.v);
+    im_sd_free(sd);
+    return session_close(c);
+}
+
+const verb verb_trace = {
+    .name = "trace", .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(trace_options), .run = run,
+    .summary = "write the intermediate tensors of one evaluation",
+    .about = "Runs the text encoder and one guided evaluation of the UNet and writes every named intermediate tensor "
+             "to a safetensors file, to be compared with another program's. Names are the paths of the blocks in "
+             "diffusers; layout is channels-last. What is computed twice is NAME and NAME#2.",
+    .examples = "  imago trace -m FOLDER -p \"a horse\" -s 1 -o trace.safetensors",
+};

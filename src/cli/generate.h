@@ -1,0 +1,88 @@
+/* generate.h: the parts of `imago generate`: options, the list of pictures to make, their names, metadata, running. */
+#ifndef IM_CLI_GENERATE_H
+#define IM_CLI_GENERATE_H
+
+#include <jansson.h>
+
+#include "cli/options.h"
+#include "cli/profile.h"
+#include "cli/progress.h"
+#include "imago.h"
+
+typedef struct generate_options {
+    common_options common;
+    const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *out, *latents, *save_latents, *from, *sheet;
+    int steps, width, height, count, batch;
+    float guidance, strength;
+    uint64_t seed;
+    bool any_model, profile, json, quiet, force, skip_existing, eager;
+} generate_options;
+
+typedef struct job {                                           /* one picture                                          */
+    char *prompt, *negative;
+    uint64_t seed;
+    int number;                                                /* of its prompt, from 1: its line in --prompts         */
+    char *path;
+    bool skip, done;                                           /* there already (--skip-existing); made in this run    */
+    double seconds;                                            /* its share of its batch                               */
+} job;
+
+typedef struct job_list { job *v; int n, cap; } job_list;
+
+typedef struct source {                                        /* what --from reads out of a picture                   */
+    const char *path;
+    json_t *data;                                              /* the JSON text `imago`; NULL without --from           */
+    im_image *image;
+} source;
+
+typedef struct run_state {
+    const arguments *a;
+    generate_options *o;
+    im_ctx *c;
+    im_sd *sd;
+    im_sd_args base;                                           /* all but prompt, seed and latents                     */
+    job_list jobs;
+    source from;
+    im_image *init;
+    char init_hash[65], latents_hash[65];                      /* hex SHA-256, "" when not used                        */
+    char model_name[256];                                      /* last part of its path                                */
+    int64_t latent_shape[3];                                   /* (C, h, w)                                            */
+    float *latents;                                            /* from --latents: (n_latents, C, h, w)                 */
+    int n_latents;
+    float *saved;                                              /* for --save-latents: (jobs, C, h, w)                  */
+    im_image **pictures;                                       /* by job; kept for --sheet only                        */
+    bool made_folder;                                          /* the output folder did not exist before               */
+    int finished;
+    progress bar;
+    profile *profile;
+} run_state;
+
+/* generate_jobs.c */
+bool jobs_build(run_state *r);                                 /* prompts x count, with seeds                          */
+bool read_seed(const json_t *v, uint64_t *out);
+void jobs_free(job_list *l);
+
+/* generate_names.c */
+int names_assign(run_state *r);                                /* paths, before any work; returns an exit code         */
+bool names_make_folder(run_state *r);
+void names_remove_folder(run_state *r);                        /* when nothing was put in it                           */
+
+/* generate_meta.c */
+bool meta_write(run_state *r, const job *j, const im_image *picture);     /* the PNG with its two texts                */
+json_t *meta_json(const run_state *r, const job *j);
+bool meta_read(run_state *r);                                  /* --from: fills options that were not given            */
+bool meta_check(run_state *r);                                 /* model, init and latents are those of the picture     */
+void meta_compare(run_state *r, const im_image *made);         /* says whether the same pixels came out                */
+
+/* generate_latents.c */
+bool latents_load(run_state *r);
+bool latents_save(run_state *r);
+
+/* generate_run.c */
+bool run_jobs(run_state *r);
+void run_report(run_state *r, double seconds);                 /* the last lines: totals, and how to go on             */
+
+/* memory.c: 0 when the system does not say */
+double memory_available(void);
+
+#endif

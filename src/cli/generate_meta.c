@@ -1,0 +1,230 @@
+/* generate_meta.c: what a PNG carries about its making, and --from, which reads it and makes the picture again.
+ * Two texts: `parameters` as the AUTOMATIC1111 web interface writes it, for other programs, and `imago`, a JSON object with
+ * everything that decides the bits. No paths are stored. Used by cmd_generate.c and generate_run.c. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/generate.h"
+#include "cli/session.h"
+#include "data/json.h"
+
+/* Names of samplers in that interface; "" where it has none of its own. */
+static const char *sampler_name(const char *scheduler)
+{
+    static const char *const names[][2] = {
+        { "pndm", "PLMS" }, { "ddim", "DDIM" }, { "euler", "Euler" }, { "euler_a", "Euler a" }, { "heun", "Heun" },
+        { "lms", "LMS" }, { "dpmpp_2m", "DPM++ 2M" }, { "dpmpp_2m_karras", "DPM++ 2M Karras" }, { "unipc", "UniPC" },
+        { "ddpm", "DDPM" }
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i][0], scheduler))
+            return names[i][1];
+    return scheduler;
+}
+
+/* The shortest decimal that is read back as the same float: 7.1, not 7.0999999. */
+static double tidy(float x)
+{
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)x);
+        if ((float)strtod(text, NULL) == x)
+            break;
+    }
+    return strtod(text, NULL);
+}
+
+static json_t *seed_json(uint64_t seed)
+{
+    char text[24];
+    if (seed <= INT64_MAX)
+        return json_integer((json_int_t)seed);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
+    return json_string(text);
+}
+
+json_t *meta_json(const run_state *r, const job *j)
+{
+    const generate_options *o = r->o;
+    json_t *m = json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:i, s:f, s:s, s:s, s:s, s:s, s:s, s:s}",
+                          "version", IM_VERSION, "model", r->model_name, "model_hash", im_sd_hash(r->sd),
+                          "seed", seed_json(j->seed), "width", r->base.width, "height", r->base.height,
+                          "scheduler", r->base.scheduler, "steps", o->steps, "guidance", tidy(o->guidance),
+                          "dtype", o->common.dtype, "device", im_device_name(r->c), "isa", im_device_isa(r->c),
+                          "rng", o->rng, "prompt", j->prompt, "negative", j->negative);
+    if (m && r->init) {
+        json_object_set_new(m, "strength", json_real(tidy(o->strength)));
+        json_object_set_new(m, "init_sha256", json_string(r->init_hash));
+    }
+    if (m && r->latents) {
+        json_object_set_new(m, "latents_sha256", json_string(r->latents_hash));
+        json_object_set_new(m, "latents_index", json_integer(r->n_latents > 1 ? (json_int_t)(j - r->jobs.v) : 0));
+    }
+    return m;
+}
+
+/* The one-paragraph text; malloc'd. */
+static char *parameters_text(const run_state *r, const job *j)
+{
+    char *text = NULL, strength[48] = "";
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    if (!f)
+        return NULL;
+    if (r->init)
+        snprintf(strength, sizeof strength, "Denoising strength: %.9g, ", tidy(r->o->strength));
+    fprintf(f, "%s\n", j->prompt);
+    if (j->negative[0])
+        fprintf(f, "Negative prompt: %s\n", j->negative);
+    fprintf(f, "Steps: %d, Sampler: %s, CFG scale: %.9g, Seed: %llu, Size: %dx%d, Model hash: %.10s, Model: %s, "
+               "%sVersion: imago %s",
+            r->o->steps, sampler_name(r->base.scheduler), tidy(r->o->guidance), (unsigned long long)j->seed,
+            r->base.width, r->base.height, im_sd_hash(r->sd), r->model_name, strength, IM_VERSION);
+    if (fclose(f)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+bool meta_write(run_state *r, const job *j, const im_image *picture)
+{
+    json_t *m = meta_json(r, j);
+    char *json = m ? json_dumps(m, JSON_COMPACT) : NULL, *parameters = parameters_text(r, j);
+    if (!json || !parameters) {
+        im_fail(r->c, "%s: its metadata cannot be written: out of memory", j->path);
+    } else {
+        const im_text texts[] = { { "parameters", parameters }, { "imago", json } };
+        im_png_write(r->c, j->path, picture, texts, 2, r->o->force);
+    }
+    free(json);
+    free(parameters);
+    json_decref(m);
+    return im_ok(r->c);
+}
+
+/* ---- --from */
+
+static const char *text_of(const run_state *r, const char *key)
+{
+    return json_string_value(json_object_get(r->from.data, key));
+}
+
+/* Copies texts and numbers of the picture into the options that the command line left alone. */
+static bool fill_options(run_state *r, const im_json *j)
+{
+    generate_options *o = r->o;
+    im_ctx *c = r->c;
+    double guidance = 7.5, strength = 0.75;
+    int steps = 0, width = 0, height = 0;
+    const char *prompt = NULL, *negative = "", *scheduler = NULL, *dtype = NULL, *device = NULL, *rng = NULL;
+    uint64_t seed = 0;
+    bool ok = im_json_string(c, j, "prompt", IM_MUST, &prompt) && im_json_string(c, j, "negative", IM_MAY, &negative)
+        && im_json_string(c, j, "scheduler", IM_MUST, &scheduler) && im_json_string(c, j, "dtype", IM_MUST, &dtype)
+        && im_json_string(c, j, "device", IM_MUST, &device) && im_json_string(c, j, "rng", IM_MUST, &rng)
+        && im_json_int(c, j, "steps", IM_MUST, 1, 10000, &steps)
+        && im_json_int(c, j, "width", IM_MUST, 1, 1 << 20, &width)
+        && im_json_int(c, j, "height", IM_MUST, 1, 1 << 20, &height)
+        && im_json_float(c, j, "guidance", IM_MUST, -1000, 1000, &guidance)
+        && im_json_float(c, j, "strength", IM_MAY, 0, 1, &strength);
+    if (ok && !read_seed(json_object_get(j->value, "seed"), &seed))
+        ok = im_fail(c, "%s: \"seed\" is no whole number; the text `imago` of this picture was changed", r->from.path);
+    if (!ok)
+        return false;
+    const arguments *a = r->a;
+    if (!option_given(a, "prompt") && !o->prompts) o->prompt = prompt;
+    if (!option_given(a, "negative")) o->negative = negative;
+    if (!option_given(a, "scheduler")) o->scheduler = scheduler;
+    if (!option_given(a, "dtype")) o->common.dtype = dtype;
+    if (!option_given(a, "device")) o->common.device = device;
+    if (!option_given(a, "rng")) o->rng = rng;
+    if (!option_given(a, "steps")) o->steps = steps;
+    if (!option_given(a, "width")) o->width = width;
+    if (!option_given(a, "height")) o->height = height;
+    if (!option_given(a, "guidance")) o->guidance = (float)guidance;
+    if (!option_given(a, "strength")) o->strength = (float)strength;
+    if (!option_given(a, "seed")) o->seed = seed;
+    return true;
+}
+
+bool meta_read(run_state *r)
+{
+    if (!r->from.path)
+        return true;
+    char *text = im_png_text(r->c, r->from.path, "imago");
+    if (!text)
+        return im_fail(r->c, "%s: carries no text `imago`, so it does not say how it was made; wanted a PNG that "
+                             "imago wrote and no program has saved again", r->from.path);
+    im_json j = { 0 };
+    bool ok = im_json_parse(r->c, &j, r->from.path, text, strlen(text)) && fill_options(r, &j);
+    if (ok) {
+        r->from.data = json_incref(j.value);
+        ok = (r->from.image = im_png_read(r->c, r->from.path)) != NULL;
+    }
+    im_json_close(&j);
+    free(text);
+    return ok;
+}
+
+static void say_difference(const run_state *r, const char *what, const char *now)
+{
+    const char *then = text_of(r, what);
+    if (then && strcmp(then, now))
+        im_warn(r->c, "%s was made with %s %s, this is %s: the pixels may differ", r->from.path, what, then, now);
+}
+
+/* A picture that began from another picture, or from given latents, needs the same again. */
+static bool check_input(run_state *r, const char *key, const char *name, bool given, const char *hash)
+{
+    const char *then = text_of(r, key);
+    if (then && !given)
+        return im_fail(r->c, "%s was made with %s (SHA-256 %s); give the same file", r->from.path, name, then);
+    if (!then && given)
+        im_warn(r->c, "%s was made without %s: the pixels will differ", r->from.path, name);
+    else if (then && strcmp(then, hash))
+        im_warn(r->c, "%s was made from another file for %s (SHA-256 %s, this one %s): the pixels will differ",
+                r->from.path, name, then, hash);
+    return true;
+}
+
+bool meta_check(run_state *r)
+{
+    if (!r->from.data)
+        return true;
+    const char *hash = im_sd_hash(r->sd), *then = text_of(r, "model_hash"), *model = text_of(r, "model");
+    if (!hash)
+        return false;
+    if (then && strcmp(then, hash) && !r->o->any_model)
+        return im_fail(r->c, "%s was made with the model %s (hash %.16s...), this is %s (%.16s...); give the same "
+                             "with -m, or --any-model to use the settings with this "
+                             "one", r->from.path, model ? model : "?", then,
+                       r->model_name, hash);
+    say_difference(r, "version", IM_VERSION);
+    say_difference(r, "device", im_device_name(r->c));
+    if (strcmp(r->o->common.dtype, "f32") || !strcmp(im_device_isa(r->c), "portable")
+        || (text_of(r, "isa") && !strcmp(text_of(r, "isa"), "portable")))
+        say_difference(r, "isa", im_device_isa(r->c));         /* in f32 all ISAs but portable have the same bits      */
+    return check_input(r, "init_sha256", "--init", r->init != NULL, r->init_hash)
+        && check_input(r, "latents_sha256", "--latents", r->latents != NULL, r->latents_hash);
+}
+
+void meta_compare(run_state *r, const im_image *made)
+{
+    const im_image *then = r->from.image;
+    int worst = 0;
+    size_t differ = 0, n = (size_t)made->width * (size_t)made->height * (size_t)made->channels;
+    if (then->width != made->width || then->height != made->height || then->channels != made->channels) {
+        progress_say(&r->bar, "the picture is of another size than %s", r->from.path);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int d = abs(then->pixels[i] - made->pixels[i]);
+        differ += d != 0;
+        worst = d > worst ? d : worst;
+    }
+    if (differ)
+        progress_say(&r->bar, "%zu of %zu values differ from %s, by %d levels at most", differ, n, r->from.path, worst);
+    else
+        progress_say(&r->bar, "the same picture as %s, bit for bit", r->from.path);
+}

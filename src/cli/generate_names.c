@@ -1,0 +1,144 @@
+/* generate_names.c: where each picture goes, decided before any work. One picture: OUT is a file, unless it is a folder.
+ * Several: OUT is a folder with SEED.png in it; where prompts share a seed, SEED-pN.png with N the number of the prompt.
+ * Files that are there are refused, or passed over with --skip-existing. Used by cmd_generate.c. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/generate.h"
+#include "data/file.h"
+
+static bool exists(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
+static bool ends_in(const char *s, const char *tail)
+{
+    size_t n = strlen(s), m = strlen(tail);
+    return n >= m && !strcmp(s + n - m, tail);
+}
+
+static int by_seed(const void *a, const void *b)
+{
+    uint64_t x = (*(job *const *)a)->seed, y = (*(job *const *)b)->seed;
+    return x < y ? -1 : x > y;
+}
+
+static bool set_name(run_state *r, job *j, bool shared)
+{
+    char name[64];
+    if (shared)
+        snprintf(name, sizeof name, "%" PRIu64 "-p%d.png", j->seed, j->number);
+    else
+        snprintf(name, sizeof name, "%" PRIu64 ".png", j->seed);
+    size_t n = strlen(r->o->out), size = n + strlen(name) + 2;
+    const char *slash = n && r->o->out[n - 1] != '/' ? "/" : "";
+    j->path = malloc(size);
+    if (!j->path)
+        return im_fail(r->c, "out of memory for the name of a picture");
+    snprintf(j->path, size, "%s%s%s", r->o->out, slash, name);
+    if (!strncmp(j->path, "./", 2))
+        memmove(j->path, j->path + 2, strlen(j->path + 2) + 1);
+    return true;
+}
+
+/* SEED.png for seeds used once. A seed that several prompts share would name one file twice: those carry the prompt. */
+static bool name_in_folder(run_state *r)
+{
+    job_list *l = &r->jobs;
+    job **sorted = malloc((size_t)l->n * sizeof *sorted);
+    bool ok = sorted || im_fail(r->c, "out of memory for %d names", l->n);
+    int shared_seeds = 0;
+    if (sorted) {
+        for (int i = 0; i < l->n; i++)
+            sorted[i] = &l->v[i];
+        qsort(sorted, (size_t)l->n, sizeof *sorted, by_seed);
+    }
+    for (int i = 0, end; ok && i < l->n; i = end) {
+        for (end = i + 1; end < l->n && sorted[end]->seed == sorted[i]->seed; )
+            end++;
+        shared_seeds += end - i > 1;
+        for (int k = i; ok && k < end; k++)
+            ok = set_name(r, sorted[k], end - i > 1);
+    }
+    if (shared_seeds && !r->o->quiet)
+        fprintf(stderr, "%d seed%s shared by several prompts: those pictures are named SEED-pN.png, N the line of the "
+                        "prompt\n",
+                shared_seeds, shared_seeds > 1 ? "s are" : " is");
+    free(sorted);
+    return ok;
+}
+
+static bool refuse_existing(run_state *r)
+{
+    job_list *l = &r->jobs;
+    int there = 0, example = -1;
+    for (int i = 0; i < l->n; i++)
+        if (exists(l->v[i].path)) {
+            l->v[i].skip = r->o->skip_existing;
+            example = there++ ? example : i;
+        }
+    if (!there || r->o->force || r->o->skip_existing)
+        return true;
+    if (there == 1)
+        return im_fail(r->c, "%s is there already; --force writes over it, -o names another place", l->v[example].path);
+    return im_fail(r->c, "%s and %d more of the %d pictures are there already; --force writes over them, "
+                         "--skip-existing makes the others", l->v[example].path, there - 1, l->n);
+}
+
+int names_assign(run_state *r)
+{
+    job_list *l = &r->jobs;
+    bool folder = im_is_folder(r->o->out) || ends_in(r->o->out, "/") || l->n > 1;
+    bool ok;
+    if (folder && !im_is_folder(r->o->out) && ends_in(r->o->out, ".png"))
+        return usage_error(r->a->verb, "-o %s names a file, but %d pictures were asked for; name a folder", r->o->out,
+                           l->n);
+    if (folder && exists(r->o->out) && !im_is_folder(r->o->out))
+        return usage_error(r->a->verb, "-o %s is a file, but %d pictures were asked for; name a folder", r->o->out,
+                           l->n);
+    if (!folder && !ends_in(r->o->out, ".png"))
+        return usage_error(r->a->verb, "-o %s: wanted a name ending in .png for one picture, or a folder (%s/)",
+                           r->o->out, r->o->out);
+    if (folder)
+        ok = name_in_folder(r);
+    else
+        ok = (l->v[0].path = im_copy_text(r->c, r->o->out, strlen(r->o->out))) != NULL;
+    ok = ok && refuse_existing(r) && (folder || l->v[0].skip || im_may_write(r->c, r->o->out, r->o->force));
+    ok = ok && (!r->o->sheet || im_may_write(r->c, r->o->sheet, r->o->force));
+    ok = ok && (!r->o->save_latents || im_may_write(r->c, r->o->save_latents, r->o->force));
+    return ok ? CLI_OK : CLI_FAILED;
+}
+
+/* The folder that the pictures go to, as text; NULL for the current one, or out of memory. */
+static char *folder_of(const run_state *r)
+{
+    const char *first = r->jobs.v[0].path, *slash = strrchr(first, '/');
+    return slash && slash != first ? im_copy_text(r->c, first, (size_t)(slash - first)) : NULL;
+}
+
+bool names_make_folder(run_state *r)
+{
+    char *path = folder_of(r);
+    if (path) {
+        r->made_folder = !im_is_folder(path);
+        im_make_folder(r->c, path);
+        if (im_ok(r->c) && access(path, W_OK))
+            im_fail(r->c, "%s: the folder cannot be written to: %s", path, strerror(errno));
+    }
+    free(path);
+    return im_ok(r->c);
+}
+
+void names_remove_folder(run_state *r)
+{
+    char *path = r->made_folder ? folder_of(r) : NULL;
+    if (path)
+        rmdir(path);                                           /* stays when anything is in it                         */
+    free(path);
+}

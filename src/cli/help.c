@@ -1,0 +1,149 @@
+/* help.c: `imago help`, `imago help VERB` and the man page, all printed from the option tables. Used by main.c. */
+#include "cli/options.h"
+
+#include <string.h>
+
+#include "imago.h"
+
+enum { WIDTH = 88, TEXT_COLUMN = 30 };
+
+/* Prints text from `column` on, wrapped at WIDTH and indented; a newline in the text is kept. */
+static void wrap(FILE *f, const char *text, int indent, int column)
+{
+    while (*text) {
+        size_t word = strcspn(text, " \n");
+        if (column > indent && column + 1 + (int)word > WIDTH) {
+            fprintf(f, "\n%*s", indent, "");
+            column = indent;
+        } else if (column > indent) {
+            fputc(' ', f);
+            column++;
+        }
+        fprintf(f, "%.*s", (int)word, text);
+        column += (int)word;
+        text += word;
+        if (*text == '\n') {
+            fprintf(f, "\n%*s", indent, "");
+            column = indent;
+        }
+        if (*text)
+            text++;
+    }
+    fputc('\n', f);
+}
+
+static void option_line(FILE *f, const option *o)
+{
+    char head[80];
+    int n = o->letter ? snprintf(head, sizeof head, "  -%c, --%s", o->letter, o->name)
+                      : snprintf(head, sizeof head, "      --%s", o->name);
+    if (o->value)
+        n += snprintf(head + n, sizeof head - (size_t)n, " %s", o->value);
+    fputs(head, f);
+    if (n + 2 > TEXT_COLUMN)
+        fprintf(f, "\n%*s", TEXT_COLUMN, "");
+    else
+        fprintf(f, "%*s", TEXT_COLUMN - n, "");
+    char text[512];
+    if (o->fallback && o->kind != OPT_FLAG)
+        snprintf(text, sizeof text, "%s [%s]", o->help, o->fallback);
+    else
+        snprintf(text, sizeof text, "%s", o->help);
+    wrap(f, text, TEXT_COLUMN, TEXT_COLUMN);
+}
+
+void help_program(FILE *f, const verb *const verbs[])
+{
+    fprintf(f, "imago %s: pictures from text with Stable Diffusion v1.x, written from scratch in C\n\n"
+               "usage: imago VERB [OPTION...]\n\n", IM_VERSION);
+    for (int i = 0; verbs[i]; i++)
+        fprintf(f, "  %-14s %s\n", verbs[i]->name, verbs[i]->summary);
+    fprintf(f, "  %-14s %s\n\n", "help VERB", "the options of a verb");
+    fprintf(f, "  imago generate -p \"a red bicycle\"         draws a picture with the embedded model\n"
+               "  imago generate -m FOLDER -p \"a horse\"     the same with Stable Diffusion v1.4 "
+               "(weights/README.md)\n\n"
+               "Exit codes: 0 done, 1 failed, 2 used wrongly.\n");
+}
+
+void help_verb(FILE *f, const verb *v)
+{
+    const option *o;
+    fprintf(f, "usage: imago %s [OPTION...]%s%s\n\n", v->name, v->operands ? " " : "", v->operands ? v->operands : "");
+    wrap(f, v->about, 0, 0);
+    fputc('\n', f);
+    for (int i = 0; (o = option_at(v, i)); i++)
+        option_line(f, o);
+    if (v->examples)
+        fprintf(f, "\n%s\n", v->examples);
+}
+
+/* Text for roff: backslashes and hyphens escaped, a leading dot or quote guarded. */
+static void roff(FILE *f, const char *text)
+{
+    bool line_start = true;
+    for (; *text; text++) {
+        if (line_start && (*text == '.' || *text == '\''))
+            fputs("\\&", f);
+        line_start = *text == '\n';
+        if (*text == '\\')
+            fputs("\\e", f);
+        else if (*text == '-')
+            fputs("\\-", f);
+        else
+            fputc(*text, f);
+    }
+}
+
+static void roff_option(FILE *f, const option *o)
+{
+    fputs(".TP\n", f);
+    if (o->letter)
+        fprintf(f, "\\fB\\-%c\\fR, ", o->letter);
+    fputs("\\fB\\-\\-", f);
+    roff(f, o->name);
+    fputs("\\fR", f);
+    if (o->value)
+        fprintf(f, " \\fI%s\\fR", o->value);
+    fputc('\n', f);
+    roff(f, o->help);
+    if (o->fallback && o->kind != OPT_FLAG) {
+        fputs(" [", f);
+        roff(f, o->fallback);
+        fputc(']', f);
+    }
+    fputc('\n', f);
+}
+
+void help_man(FILE *f, const verb *const verbs[])
+{
+    fprintf(f, ".TH IMAGO 1 \"\" \"imago %s\" \"User Commands\"\n.SH NAME\n"
+               "imago \\- pictures from text with Stable Diffusion v1.x\n.SH SYNOPSIS\n", IM_VERSION);
+    for (int i = 0; verbs[i]; i++) {
+        fputs(".B imago ", f);
+        roff(f, verbs[i]->name);
+        fputs("\n[\\fIOPTION\\fR...] ", f);
+        if (verbs[i]->operands)
+            roff(f, verbs[i]->operands);
+        fputs("\n.br\n", f);
+    }
+    fputs(".SH DESCRIPTION\n", f);
+    for (int i = 0; verbs[i]; i++) {
+        const verb *v = verbs[i];
+        const option *o;
+        fputs(".SS imago ", f);
+        roff(f, v->name);
+        fputc('\n', f);
+        roff(f, v->about);
+        fputc('\n', f);
+        for (int k = 0; (o = option_at(v, k)); k++)
+            roff_option(f, o);
+        if (v->examples) {
+            fputs(".PP\n.nf\n", f);
+            roff(f, v->examples);
+            fputs("\n.fi\n", f);
+        }
+    }
+    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly.\n"
+          ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no more than this instruction set: portable, avx2, avx512, "
+          "avx512bf16, neon.\n", f);
+}

@@ -1,0 +1,90 @@
+/* main.c: the command imago: finds the verb, parses its options, runs it. Exit codes: 0 done, 1 failed, 2 used wrongly. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/options.h"
+#include "cli/session.h"
+#include "cli/verbs.h"
+
+static const verb *const verbs[] = {
+    &verb_generate, &verb_info, &verb_init_weights, &verb_convert, &verb_trace, &verb_tokenize, &verb_bench, NULL
+};
+
+static const verb *find_verb(const char *name)
+{
+    for (int i = 0; verbs[i]; i++)
+        if (!strcmp(verbs[i]->name, name))
+            return verbs[i];
+    return NULL;
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *names[sizeof verbs / sizeof *verbs];
+    int n = 0;
+    for (; verbs[n]; n++)
+        names[n] = verbs[n]->name;
+    const char *near = nearest_word(name, names, n);
+    if (near)
+        return usage_error(NULL, "there is no verb \"%s\"; did you mean %s?", name, near);
+    return usage_error(NULL, "there is no verb \"%s\"", name);
+}
+
+static int help(int argc, char **argv)
+{
+    if (argc < 3) {
+        help_program(stdout, verbs);
+        return CLI_OK;
+    }
+    if (!strcmp(argv[2], "--man")) {
+        help_man(stdout, verbs);
+        return CLI_OK;
+    }
+    const verb *v = find_verb(argv[2]);
+    if (!v)
+        return unknown_verb(argv[2]);
+    help_verb(stdout, v);
+    return CLI_OK;
+}
+
+static int run_verb(const verb *v, int argc, char **argv)
+{
+    for (int i = 2; i < argc && strcmp(argv[i], "--"); i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            help_verb(stdout, v);
+            return CLI_OK;
+        }
+    arguments a;
+    if (!options_parse(v, argc, argv, &a))
+        return CLI_USAGE;
+    int rc = v->run(&a);
+    options_free(&a);
+    return rc;
+}
+
+static int dispatch(int argc, char **argv)
+{
+    if (argc < 2) {
+        help_program(stderr, verbs);
+        return CLI_USAGE;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--version") || !strcmp(name, "-V") || !strcmp(name, "version")) {
+        printf("imago %s (%s)\n", IM_VERSION, commit_name());
+        return CLI_OK;
+    }
+    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
+        return help(argc, argv);
+    const verb *v = find_verb(name);
+    return v ? run_verb(v, argc, argv) : unknown_verb(name);
+}
+
+int main(int argc, char **argv)
+{
+    int rc = dispatch(argc, argv);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "imago: cannot write to standard output: is the disk full?\n");
+        rc = CLI_FAILED;
+    }
+    return rc;
+}

@@ -1,0 +1,91 @@
+/* options.h: one table a verb says everything about its options: it parses them, prints the help and the man page.
+ * Used by main.c and by every cmd_*.c. */
+#ifndef IM_CLI_OPTIONS_H
+#define IM_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };            /* exit codes of the program                            */
+
+typedef enum {
+    OPT_FLAG,                                                  /* bool                                                 */
+    OPT_TEXT,                                                  /* const char *                                         */
+    OPT_INT,                                                   /* int, within [min, max]                               */
+    OPT_SEED,                                                  /* uint64_t                                             */
+    OPT_REAL,                                                  /* float, within [min, max]                             */
+    OPT_CHOICE                                                 /* const char *, one of the words of `choices`          */
+} opt_kind;
+
+typedef struct option {
+    char letter;                                               /* 0: long form only                                    */
+    const char *name;                                          /* NULL ends a table                                    */
+    opt_kind kind;
+    const char *value;                                         /* its name in the help: "FILE"; NULL for flags         */
+    size_t offset;                                             /* of its field in the verb's struct                    */
+    const char *fallback;                                      /* used, and shown, when not given; NULL: zero          */
+    const char *help;
+    double min, max;
+    const char *choices;                                       /* "f32|f16|bf16"                                       */
+} option;
+
+/* Rows of a table: letter (0: none), name, [name of the value,] offset, [fallback, limits or choices,] help. */
+#define OPTION_FLAG(l, n, at, h)                 { .letter = l, .name = n, .kind = OPT_FLAG, .offset = at, .help = h }
+#define OPTION_VALUED(l, n, k, v, at, f, h, ...) \
+    { .letter = l, .name = n, .kind = k, .value = v, .offset = at, .fallback = f, .help = h, __VA_ARGS__ }
+#define OPTION_TEXT(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_TEXT, v, at, f, h, .min = 0)
+#define OPTION_SEED(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SEED, v, at, f, h, .min = 0)
+#define OPTION_INT(l, n, v, at, f, lo, hi, h)    OPTION_VALUED(l, n, OPT_INT, v, at, f, h, .min = lo, .max = hi)
+#define OPTION_REAL(l, n, v, at, f, lo, hi, h)   OPTION_VALUED(l, n, OPT_REAL, v, at, f, h, .min = lo, .max = hi)
+#define OPTION_CHOICE(l, n, v, at, f, words, h)  OPTION_VALUED(l, n, OPT_CHOICE, v, at, f, h, .choices = words)
+#define OPTION_END                               { .name = NULL }
+
+typedef struct common_options {                                /* the first member of the struct of a verb             */
+    const char *device, *isa, *dtype;
+    int threads;
+} common_options;
+
+enum { OPT_DEVICE = 1, OPT_DTYPE = 2 };                        /* which of the common options a verb takes             */
+
+typedef struct arguments arguments;
+typedef struct verb {
+    const char *name, *operands, *summary, *about, *examples;  /* operands: "MODEL|FILE" for the usage line            */
+    int min_operands, max_operands;                            /* max -1: any number                                   */
+    unsigned common;
+    const option *options;
+    size_t size;                                               /* of its struct                                        */
+    int (*run)(const arguments *a);                            /* returns an exit code                                 */
+} verb;
+
+struct arguments {
+    const verb *verb;
+    void *values;                                              /* the verb's struct, filled                            */
+    const bool *given;                                         /* by index of the verb's table, then the common one    */
+    const char **operands;
+    int n_operands;
+    int argc; char **argv;                                     /* as typed, from the program's name on                 */
+};
+
+/* Parses argv[2..]; false: a line was printed and the exit code is CLI_USAGE. */
+bool options_parse(const verb *v, int argc, char **argv, arguments *out);
+void options_free(arguments *a);
+bool option_given(const arguments *a, const char *name);       /* on the command line, not by default                  */
+const option *option_find(const verb *v, const char *name);
+
+/* Walks the verb's own table, then the common options that it takes. */
+const option *option_at(const verb *v, int i);                 /* NULL past the end                                    */
+
+/* Prints "imago VERB: ..." and where the help is; returns CLI_USAGE. */
+int usage_error(const verb *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The word of `words` nearest to `typed`, NULL when none is near: for "did you mean". */
+const char *nearest_word(const char *typed, const char *const words[], int n);
+
+/* help.c */
+void help_program(FILE *f, const verb *const verbs[]);
+void help_verb(FILE *f, const verb *v);
+void help_man(FILE *f, const verb *const verbs[]);             /* roff of imago(1)                                     */
+
+#endif

@@ -1,0 +1,102 @@
+/* session.c: opening and closing of a context for a verb, and the signals. Used by every cmd_*.c. */
+#include "cli/session.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* A signal handler can reach nothing but globals: the context to stop, and that a signal came. */
+static im_ctx *volatile running;
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    interrupted = 1;
+    if (running)
+        im_cancel(running);
+}
+
+static void warn(void *arg, const char *text)
+{
+    (void)arg;
+    fprintf(stderr, "imago: warning: %s\n", text);
+}
+
+static im_ctx *open_device(const char *device, int threads)
+{
+    im_ctx *c = im_ctx_new(device, threads);
+    if (!c) {
+        fprintf(stderr, "imago: out of memory\n");
+        return NULL;
+    }
+    if (!im_ok(c)) {
+        session_close(c);
+        return NULL;
+    }
+    im_on_warning(c, warn, NULL);
+    running = c;
+    /* SA_RESETHAND: a second Ctrl-C ends the program at once. */
+    struct sigaction act = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+    sigemptyset(&act.sa_mask);
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGHUP, &act, NULL);
+    return c;
+}
+
+im_ctx *session_open(const common_options *o)
+{
+    if (o->isa)
+        setenv("IMAGO_ISA", o->isa, 1);
+    return open_device(o->device ? o->device : "cpu", o->threads);
+}
+
+im_ctx *session_open_files(void)
+{
+    return open_device("ref", 1);
+}
+
+int session_close(im_ctx *c)
+{
+    int rc = CLI_OK;
+    running = NULL;
+    if (!im_ok(c)) {
+        fprintf(stderr, "imago: %s\n", im_error(c));
+        rc = CLI_FAILED;
+    }
+    im_ctx_free(c);
+    return rc;
+}
+
+bool session_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+im_dtype session_dtype(const common_options *o)
+{
+    im_dtype t = IM_F32;
+    im_dtype_parse(o->dtype, &t);                              /* the option table has checked the word                */
+    return t;
+}
+
+double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+const char *bytes_text(double bytes, char out[32])
+{
+    static const char *const unit[] = { "B", "kB", "MB", "GB", "TB" };
+    int u = 0;
+    while (bytes >= 999.5 && u < 4) {
+        bytes /= 1000;
+        u++;
+    }
+    snprintf(out, 32, u && bytes < 99.95 ? (bytes < 9.995 ? "%.2f %s" : "%.1f %s") : "%.0f %s", bytes, unit[u]);
+    return out;
+}

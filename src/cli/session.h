@@ -1,0 +1,22 @@
+/* session.h: what every verb does around its work: a context with warnings on stderr and Ctrl-C wired to im_cancel, and
+ * one place that prints the error and picks the exit code. */
+#ifndef IM_CLI_SESSION_H
+#define IM_CLI_SESSION_H
+
+#include "cli/options.h"
+#include "imago.h"
+
+/* NULL (a line was printed) when there is no such device. */
+im_ctx *session_open(const common_options *o);
+im_ctx *session_open_files(void);                              /* for verbs that compute nothing: the ref device       */
+/* Prints the context's error, if any, frees it and returns the exit code. */
+int session_close(im_ctx *c);
+bool session_interrupted(void);                                /* Ctrl-C or a polite kill arrived                      */
+
+im_dtype session_dtype(const common_options *o);
+double seconds_now(void);                                      /* a clock that only goes forward                       */
+const char *commit_name(void);                                 /* version.c: the git commit of this build              */
+/* "1.61 GB", "45.1 MB", "812 B": decimal units */
+const char *bytes_text(double bytes, char out[32]);
+
+#endif

@@ -1,0 +1,183 @@
+/* sheet.c: a grid of pictures with the prompt and the seed under each, drawn with cairo. Small pictures are enlarged by a
+ * whole factor, each pixel a square. Used by `imago generate --sheet` and so by `make demo`. */
+#include "cli/sheet.h"
+
+#include <cairo/cairo.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SMALLEST = 224, GAP = 16, LINE = 17, LABEL_LINES = 3, TITLE = 40 };
+
+typedef struct layout { int columns, rows, zoom, picture_w, picture_h, cell_w, cell_h, width, height; } layout;
+
+static bool plan(im_ctx *c, const sheet_cell cells[], int n, layout *l)
+{
+    int w = 1, h = 1;
+    *l = (layout){ .columns = 1, .zoom = 1 };
+    for (int i = 0; i < n; i++)
+        if (cells[i].picture) {
+            w = cells[i].picture->width > w ? cells[i].picture->width : w;
+            h = cells[i].picture->height > h ? cells[i].picture->height : h;
+        }
+    while (w * l->zoom < SMALLEST)
+        l->zoom++;
+    while (l->columns * l->columns < n)                        /* as near to a square as fits                          */
+        l->columns++;
+    l->rows = (n + l->columns - 1) / l->columns;
+    l->picture_w = w * l->zoom;
+    l->picture_h = h * l->zoom;
+    l->cell_w = l->picture_w + GAP;
+    l->cell_h = l->picture_h + (LABEL_LINES + 1) * LINE + GAP;
+    double width = (double)l->columns * l->cell_w + GAP, height = (double)l->rows * l->cell_h + GAP + TITLE;
+    if (width > 32767 || height > 32767)                       /* cairo's largest image                                */
+        return im_fail(c, "the sheet: %d pictures of %dx%d make %.0fx%.0f pixels, at most 32767 a side are possible; "
+                          "ask for fewer pictures", n, w, h, width, height);
+    l->width = (int)width;
+    l->height = (int)height;
+    return true;
+}
+
+static cairo_surface_t *surface_of(const im_image *p)
+{
+    cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_RGB24, p->width, p->height);
+    if (cairo_surface_status(s) != CAIRO_STATUS_SUCCESS)
+        return s;
+    unsigned char *data = cairo_image_surface_get_data(s);
+    int stride = cairo_image_surface_get_stride(s);
+    for (int y = 0; y < p->height; y++)
+        for (int x = 0; x < p->width; x++) {
+            const uint8_t *from = p->pixels + ((size_t)y * (size_t)p->width + (size_t)x) * (size_t)p->channels;
+            uint8_t r = from[0], g = p->channels > 1 ? from[1] : r, b = p->channels > 2 ? from[2] : r;
+            uint32_t pixel = (uint32_t)r << 16 | (uint32_t)g << 8 | b;
+            memcpy(data + (size_t)y * (size_t)stride + 4 * (size_t)x, &pixel, 4);
+        }
+    cairo_surface_mark_dirty(s);
+    return s;
+}
+
+static void draw_picture(cairo_t *g, const im_image *p, int x, int y, int zoom)
+{
+    cairo_surface_t *s = surface_of(p);
+    cairo_save(g);
+    cairo_translate(g, x, y);
+    cairo_scale(g, zoom, zoom);
+    cairo_set_source_surface(g, s, 0, 0);
+    cairo_pattern_set_filter(cairo_get_source(g), CAIRO_FILTER_NEAREST);
+    cairo_paint(g);
+    cairo_restore(g);
+    cairo_surface_destroy(s);
+}
+
+static double text_width(cairo_t *g, const char *text)
+{
+    cairo_text_extents_t e;
+    cairo_text_extents(g, text, &e);
+    return e.x_advance;
+}
+
+static size_t character(const char *s)                         /* bytes of the UTF-8 character at s                    */
+{
+    size_t n = 1;
+    while (s[0] && ((unsigned char)s[n] & 0xC0) == 0x80)
+        n++;
+    return n;
+}
+
+/* The bytes of `text` that fit into `width`: up to a space where there is one, else up to a character. */
+static size_t fitting(cairo_t *g, const char *text, double width)
+{
+    size_t fit = 0, space = 0, all = strlen(text);
+    char *part = malloc(all + 1);
+    if (!part)
+        return all;
+    for (size_t n = 0; n < all; ) {
+        n += character(text + n);
+        memcpy(part, text, n);
+        part[n] = '\0';
+        if (fit && text_width(g, part) > width)
+            break;
+        fit = n;
+        if (text[n] == ' ' || !text[n])
+            space = n;
+    }
+    free(part);
+    return fit == all || !space ? fit : space;
+}
+
+/* Draws up to `lines` lines; the last one ends in an ellipsis when the text goes on. */
+static void draw_text(cairo_t *g, const char *text, double x, double y, double width, int lines)
+{
+    for (int i = 0; i < lines && *text; i++) {
+        bool last = i == lines - 1;
+        size_t n = fitting(g, text, width);
+        if (last && text[n])
+            n = fitting(g, text, width - text_width(g, "\xE2\x80\xA6"));
+        char *line = malloc(n + 4);
+        if (!line)
+            return;
+        snprintf(line, n + 4, "%.*s%s", (int)n, text, last && text[n] ? "\xE2\x80\xA6" : "");
+        cairo_move_to(g, x, y + i * LINE);
+        cairo_show_text(g, line);
+        free(line);
+        text += n + strspn(text + n, " ");
+    }
+}
+
+static void draw_all(cairo_t *g, const layout *l, const char *title, const sheet_cell cells[], int n)
+{
+    cairo_set_source_rgb(g, 1, 1, 1);
+    cairo_paint(g);
+    cairo_select_font_face(g, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+    cairo_set_source_rgb(g, 0.1, 0.1, 0.1);
+    cairo_set_font_size(g, 16);
+    draw_text(g, title, GAP, GAP + 16, l->width - 2 * GAP, 1);
+    cairo_set_font_size(g, 13);
+    for (int i = 0; i < n; i++) {
+        int x = GAP + i % l->columns * l->cell_w, y = GAP + TITLE + i / l->columns * l->cell_h;
+        int below = y + l->picture_h + LINE;
+        if (cells[i].picture)
+            draw_picture(g, cells[i].picture, x, y, l->zoom);
+        cairo_set_source_rgb(g, 0.1, 0.1, 0.1);
+        draw_text(g, cells[i].label, x, below, l->picture_w, LABEL_LINES);
+        cairo_set_source_rgb(g, 0.45, 0.45, 0.45);
+        draw_text(g, cells[i].note, x, below + LABEL_LINES * LINE, l->picture_w, 1);
+    }
+}
+
+static im_image *image_of(im_ctx *c, cairo_surface_t *s, const layout *l)
+{
+    im_image *out = im_image_new(c, l->width, l->height, 3);
+    cairo_surface_flush(s);
+    const unsigned char *data = cairo_image_surface_get_data(s);
+    int stride = cairo_image_surface_get_stride(s);
+    for (int y = 0; out && y < l->height; y++)
+        for (int x = 0; x < l->width; x++) {
+            uint32_t pixel;
+            uint8_t *to = out->pixels + 3 * ((size_t)y * (size_t)l->width + (size_t)x);
+            memcpy(&pixel, data + (size_t)y * (size_t)stride + 4 * (size_t)x, 4);
+            to[0] = (uint8_t)(pixel >> 16);
+            to[1] = (uint8_t)(pixel >> 8);
+            to[2] = (uint8_t)pixel;
+        }
+    return out;
+}
+
+im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n)
+{
+    layout l;
+    im_image *out = NULL;
+    if (!plan(c, cells, n, &l))
+        return NULL;
+    cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_RGB24, l.width, l.height);
+    cairo_t *g = cairo_create(s);
+    draw_all(g, &l, title, cells, n);
+    if (cairo_status(g) == CAIRO_STATUS_SUCCESS)
+        out = image_of(c, s, &l);
+    else
+        im_fail(c, "the sheet of %dx%d pixels cannot be drawn: %s", l.width, l.height,
+                cairo_status_to_string(cairo_status(g)));
+    cairo_destroy(g);
+    cairo_surface_destroy(s);
+    return out;
+}

@@ -1,0 +1,14 @@
+/* sheet.h: lays pictures out in a labelled grid (--sheet). */
+#ifndef IM_CLI_SHEET_H
+#define IM_CLI_SHEET_H
+
+#include "imago.h"
+
+typedef struct sheet_cell {
+    const im_image *picture;                                   /* NULL: left empty                                     */
+    const char *label, *note;                                  /* wrapped to a few lines; one line below it            */
+} sheet_cell;
+
+im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n);
+
+#endif

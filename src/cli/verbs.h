@@ -1,0 +1,9 @@
+/* verbs.h: the verbs, each defined in its cmd_*.c. Used by main.c. */
+#ifndef IM_CLI_VERBS_H
+#define IM_CLI_VERBS_H
+
+#include "cli/options.h"
+
+extern const verb verb_generate, verb_info, verb_init_weights, verb_convert, verb_trace, verb_tokenize, verb_bench;
+
+#endif

@@ -1,0 +1,26 @@
+/* safetensors.h: what the reader and the writer of safetensors files share.
+ *
+ * Format (huggingface/safetensors, README): u64 little-endian N, N bytes of JSON, then the tensors' bytes. The JSON
+ * maps name -> { "dtype", "shape", "data_offsets": [begin, end) after the header }, and "__metadata__" -> texts.
+ * Tensors cover the rest of the file without holes or overlaps. */
+#ifndef IM_SAFETENSORS_H
+#define IM_SAFETENSORS_H
+
+#include "imago.h"
+
+enum { IM_ST_HEADER_MAX = 100 * 1000 * 1000 };                 /* the limit of the reference implementation           */
+
+typedef struct im_st_type {
+    const char *name;                                          /* as written in files                                 */
+    int bits;
+    int dtype;                                                 /* im_dtype, or -1                                     */
+} im_st_type;
+
+int im_st_type_find(const char *name);                         /* index into the table below; -1: unknown             */
+int im_st_type_of(im_dtype t);
+extern const im_st_type im_st_types[];                         /* in the order of alignment that writers sort by      */
+
+/* Bytes of a tensor; false when the product overflows or is no whole number of bytes. */
+bool im_st_bytes(int type, int ndim, const int64_t shape[], uint64_t *bytes);
+
+#endif

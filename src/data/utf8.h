@@ -1,0 +1,15 @@
+/* utf8.h: checking and converting UTF-8 (RFC 3629). Used by the tokenizer and by the texts of PNG files. */
+#ifndef IM_UTF8_H
+#define IM_UTF8_H
+
+#include "imago.h"
+
+/* False with an error that begins with `what` and names the first byte that is no UTF-8. */
+bool im_utf8_check(im_ctx *c, const char *what, const char *text, size_t bytes);
+
+/* Both malloc'd, ended by a zero byte. im_utf8_to_latin1 takes valid UTF-8 and gives NULL without an error when Latin-1
+ * lacks a character. */
+char *im_utf8_from_latin1(im_ctx *c, const char *text, size_t bytes);
+char *im_utf8_to_latin1(im_ctx *c, const char *text, size_t bytes);
+
+#endif

@@ -1,0 +1,196 @@
+/* convert.c: a checkpoint from a diffusers folder to a single file of the original layout and back, and from one dtype
+ * to another, a tensor at a time: never more than the largest one is in memory. diffusers loads the results. */
+#include "models/checkpoint.h"
+#include "models/checkpoint_names.h"
+#include "models/model_files.h"
+#include "models/part_out.h"
+#include "data/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- dtype */
+
+enum { CHUNK = 1 << 16 };                                      /* elements a task                                     */
+
+typedef struct cast {
+    const void *src;
+    void *dst;
+    im_dtype from, to;
+    int64_t n;
+} cast;
+
+static float load(const void *p, im_dtype t, int64_t i)
+{
+    return t == IM_F32 ? ((const float *)p)[i] : t == IM_F16 ? im_f32_from_f16(((const uint16_t *)p)[i])
+                                                             : im_f32_from_bf16(((const uint16_t *)p)[i]);
+}
+
+static void cast_task(void *arg, int task, int thread)
+{
+    (void)thread;
+    const cast *x = arg;
+    int64_t from = (int64_t)task * CHUNK, to = from + CHUNK < x->n ? from + CHUNK : x->n;
+    for (int64_t i = from; i < to; i++) {
+        float v = load(x->src, x->from, i);
+        if (x->to == IM_F32)
+            ((float *)x->dst)[i] = v;
+        else
+            ((uint16_t *)x->dst)[i] = x->to == IM_F16 ? im_f16_from_f32(v) : im_bf16_from_f32(v);
+    }
+}
+
+/* ---------------------------------------------------------------- the tensors of one output file */
+
+typedef struct tensors {                 /* those of one part, or of all for a single file                            */
+    const im_st_entry **in;
+    im_st_entry *out;
+    im_part *part;
+    char (*names)[IM_NAME_BYTES];
+    int n;
+    size_t largest;                      /* bytes of the largest one written                                          */
+} tensors;
+
+static void tensors_free(tensors *t)
+{
+    free(t->in);
+    free(t->out);
+    free(t->part);
+    free(t->names);
+}
+
+static bool tensors_new(im_ctx *c, tensors *t, int n)
+{
+    *t = (tensors){ 0 };
+    size_t room = (size_t)n + 1;
+    t->in = calloc(room, sizeof *t->in);
+    t->out = calloc(room, sizeof *t->out);
+    t->part = calloc(room, sizeof *t->part);
+    t->names = calloc(room, sizeof *t->names);
+    return (t->in && t->out && t->part && t->names) || im_fail(c, "out of memory for the names of %d tensors", n);
+}
+
+/* Name and shape: linear layers are matrices; the attention of the original VAE has 1x1 convolutions in their place. */
+static void set_entry(im_part part, const im_param *p, bool original, im_dtype dtype, im_st_entry *e)
+{
+    im_part_entry(p, dtype, e);
+    if (original && part == IM_PART_VAE && p->kind == IM_PARAM_LINEAR) {
+        e->ndim = 4;
+        e->shape[2] = e->shape[3] = 1;
+    }
+}
+
+/* Adds the tensors of a part; original: under the names and shapes of a single file. dtype -1: each keeps its own. */
+static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool original, int dtype)
+{
+    for (int i = 0; i < im_checkpoint_count(k, part); i++) {
+        const im_param *p;
+        const im_st_entry *in = im_checkpoint_at(k, part, i, &p);
+        im_st_entry *out = &t->out[t->n];
+        set_entry(part, p, original, (im_dtype)(dtype < 0 ? in->dtype : dtype), out);
+        if (original && !im_original_name(im_checkpoint_config(k), part, out->name, t->names[t->n]))
+            return im_fail(c, "%s: %s has no place in the original layout", im_checkpoint_path(k), out->name);
+        if (original)
+            out->name = t->names[t->n];
+        size_t bytes = in->bytes / im_dtype_size((im_dtype)in->dtype) * im_dtype_size((im_dtype)out->dtype);
+        if (bytes > t->largest)
+            t->largest = bytes;
+        t->in[t->n] = in;
+        t->part[t->n++] = part;
+    }
+    return true;
+}
+
+static bool put_all(im_ctx *c, const tensors *t, const im_checkpoint *k, im_st_writer *w, void *buffer)
+{
+    for (int i = 0; i < t->n; i++) {
+        if (im_cancelled(c))
+            return im_fail(c, "stopped");
+        const im_st_entry *in = t->in[i];
+        size_t n = in->bytes / im_dtype_size((im_dtype)in->dtype);
+        cast x = { .src = in->data, .dst = buffer, .from = (im_dtype)in->dtype, .to = (im_dtype)t->out[i].dtype,
+                   .n = (int64_t)n };
+        bool same = x.from == x.to;
+        if (!same)
+            im_parallel(c, (int)((n + CHUNK - 1) / CHUNK), cast_task, &x);
+        bool ok = im_st_put(c, w, i, same ? in->data : buffer, n * im_dtype_size(x.to));
+        im_checkpoint_release(k, t->part[i], in);
+        if (!ok)
+            return false;
+    }
+    return im_ok(c);
+}
+
+static bool write_tensors(im_ctx *c, const tensors *t, const im_checkpoint *k, const char *path,
+                          const char *const metadata[], int n_metadata)
+{
+    void *buffer = malloc(t->largest + 1);
+    if (!buffer)
+        return im_fail(c, "%s: out of memory", path);
+    im_st_writer *w = im_st_create(c, path, t->out, t->n, metadata, n_metadata);
+    bool ok = w && put_all(c, t, k, w, buffer);
+    if (ok)
+        ok = im_st_finish(c, w);
+    else
+        im_st_abandon(w);
+    free(buffer);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- layouts */
+
+static bool to_folder(im_ctx *c, im_checkpoint *k, const im_model_files *files, const char *out, int dtype, bool force)
+{
+    static const char *const metadata[] = { "format", "pt" };
+    im_folder_out f;
+    if (!im_folder_begin(c, &f, out, force))
+        return false;
+    bool ok = true;
+    for (int p = 0; ok && p < IM_PART_COUNT; p++) {
+        tensors t;
+        char *path = im_folder_file(&f, im_part_file((im_part)p));
+        ok = path && tensors_new(c, &t, im_checkpoint_count(k, (im_part)p));
+        if (ok)
+            ok = add_part(c, &t, k, (im_part)p, false, dtype) && write_tensors(c, &t, k, path, metadata, 1);
+        if (path)
+            tensors_free(&t);
+        free(path);
+    }
+    ok = ok && im_model_files_write(files, &f);
+    return im_folder_end(&f) && ok;
+}
+
+static bool to_single(im_ctx *c, im_checkpoint *k, const im_model_files *files, const char *out, int dtype, bool force)
+{
+    const char *metadata[2 * IM_MODEL_FILES + 2] = { "format", "pt" };
+    int n = im_model_files_pairs(c, files, metadata + 2), count = 0;
+    if (n < 0 || !im_may_write(c, out, force))
+        return false;
+    for (int p = 0; p < IM_PART_COUNT; p++)
+        count += im_checkpoint_count(k, (im_part)p);
+    tensors t;
+    bool ok = tensors_new(c, &t, count);
+    for (int p = 0; ok && p < IM_PART_COUNT; p++)
+        ok = add_part(c, &t, k, (im_part)p, true, dtype);
+    ok = ok && write_tensors(c, &t, k, out, metadata, n + 1);
+    tensors_free(&t);
+    return ok;
+}
+
+bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, bool force)
+{
+    if (dtype >= 0 && dtype != IM_F32 && dtype != IM_F16 && dtype != IM_BF16)
+        return im_fail(c, "weights cannot be written as %s; f32, f16 and bf16 are known",
+                       im_dtype_name((im_dtype)dtype));
+    im_checkpoint *k = im_checkpoint_open(c, in);
+    im_model_files files = { 0 };
+    bool ok = k && im_checkpoint_check(k) &&
+              (im_checkpoint_folder(k) ? im_model_files_folder(c, &files, in)
+                                       : im_model_files_metadata(c, &files, im_checkpoint_file(k, IM_PART_UNET), in));
+    size_t n = strlen(out), tail = strlen(".safetensors");
+    bool single = n > tail && !strcmp(out + n - tail, ".safetensors");
+    ok = ok && (single ? to_single(c, k, &files, out, dtype, force) : to_folder(c, k, &files, out, dtype, force));
+    im_model_files_free(&files);
+    im_checkpoint_close(k);
+    return ok;
+}

@@ -1,0 +1,103 @@
+/* folder_out.c: see folder_out.h. Each file by itself is written beside its name and renamed (data/file.h). */
+#include "models/folder_out.h"
+#include "data/file.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool is_empty(const char *path)
+{
+    DIR *d = opendir(path);
+    if (!d)
+        return false;
+    int n = 0;
+    for (const struct dirent *e; (e = readdir(d)); )
+        n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+    closedir(d);
+    return n == 0;
+}
+
+/* Remembers a path for im_folder_end; takes it over, even when it fails. */
+static bool remember(im_folder_out *f, char *path)
+{
+    if (f->n == f->cap) {
+        int cap = f->cap ? 2 * f->cap : 32;
+        char **made = realloc(f->made, (size_t)cap * sizeof *made);
+        if (!made) {
+            free(path);
+            return im_fail(f->c, "%s: out of memory", f->path);
+        }
+        f->made = made;
+        f->cap = cap;
+    }
+    f->made[f->n++] = path;
+    return true;
+}
+
+static bool make_folder(im_folder_out *f, const char *path)
+{
+    if (im_is_folder(path))
+        return true;
+    char *copy = im_make_folder(f->c, path) ? im_copy_text(f->c, path, strlen(path)) : NULL;
+    return copy && remember(f, copy);
+}
+
+bool im_folder_begin(im_ctx *c, im_folder_out *f, const char *path, bool force)
+{
+    *f = (im_folder_out){ .c = c, .force = force };
+    if (!im_ok(c) || !(f->path = im_copy_text(c, path, strlen(path))))
+        return false;
+    if (im_is_folder(path) && !is_empty(path) && !force)
+        return im_fail(c, "%s: exists already and is not empty; use --force to write over its files, or another name",
+                       path);
+    return make_folder(f, path);
+}
+
+char *im_folder_file(im_folder_out *f, const char *name)
+{
+    char *path = im_ok(f->c) ? im_join(f->c, f->path, name) : NULL;
+    char *copy = path ? im_copy_text(f->c, path, strlen(path)) : NULL;
+    if (!copy) {
+        free(path);
+        return NULL;
+    }
+    char *slash = strrchr(copy, '/');
+    *slash = 0;
+    bool ok = make_folder(f, copy);
+    *slash = '/';
+    ok = ok && im_may_write(f->c, path, f->force);
+    if (!ok) {
+        free(copy);
+        free(path);
+        return NULL;
+    }
+    if (!remember(f, copy)) {
+        free(path);
+        return NULL;
+    }
+    return path;
+}
+
+bool im_folder_write(im_folder_out *f, const char *name, const void *data, size_t bytes)
+{
+    char *path = im_folder_file(f, name);
+    bool ok = path && im_write_file(f->c, path, data, bytes, f->force);
+    free(path);
+    return ok;
+}
+
+bool im_folder_end(im_folder_out *f)
+{
+    for (int i = f->n - 1; i >= 0; i--) {                      /* folders come before the files in them               */
+        if (!im_ok(f->c) && unlink(f->made[i]))
+            rmdir(f->made[i]);
+        free(f->made[i]);
+    }
+    free(f->made);
+    free(f->path);
+    bool ok = im_ok(f->c);
+    *f = (im_folder_out){ .c = f->c };
+    return ok;
+}

@@ -1,0 +1,23 @@
+/* folder_out.h: writes a folder of files so that a failure leaves nothing half-written: whatever was written or made
+ * since the beginning is removed again. Used by init_weights.c and convert.c. */
+#ifndef IM_FOLDER_OUT_H
+#define IM_FOLDER_OUT_H
+
+#include "imago.h"
+
+typedef struct im_folder_out {
+    im_ctx *c;
+    char *path;
+    bool force;
+    char **made; int n, cap;             /* files and folders made, in order                                          */
+} im_folder_out;
+
+/* The folder must be new or empty, unless force: then files in it are replaced. False with the failure in c. */
+bool im_folder_begin(im_ctx *c, im_folder_out *f, const char *path, bool force);
+/* The malloc'd path of a file to be written, "unet/config.json"; its folder is made. NULL after a failure. */
+char *im_folder_file(im_folder_out *f, const char *name);
+bool im_folder_write(im_folder_out *f, const char *name, const void *data, size_t bytes);
+/* Ends the writing; removes what was made where the context has failed. Returns im_ok. */
+bool im_folder_end(im_folder_out *f);
+
+#endif

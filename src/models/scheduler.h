@@ -1,0 +1,55 @@
+/* scheduler.h: turns noise into a latent by asking a network for its noise at falling times.
+ *
+ *     im_scheduler *s = im_scheduler_new(c, "pndm", "MODEL/scheduler/scheduler_config.json");
+ *     im_scheduler_plan(s, 50, n);                            // x: n normal values times im_scheduler_start(s)
+ *     for (int i = 0; i < im_scheduler_evaluations(s); i++) {
+ *         im_scheduler_scale(s, x, input);
+ *         ... e = network(input, im_scheduler_time(s, i)) ...
+ *         im_scheduler_step(s, e, x, noise);                  // x moves on
+ *     }
+ *
+ * The arithmetic is diffusers' class of the same name in f32, operation by operation. All of it is elementwise, so one
+ * scheduler may walk several pictures laid one after the other; noise alone is drawn picture by picture (im_noise).
+ * Used by sd.c and its parts. */
+#ifndef IM_SCHEDULER_H
+#define IM_SCHEDULER_H
+
+#include "imago.h"
+
+typedef struct im_scheduler im_scheduler;
+
+/* Fills all n values with normal noise, each picture's part from the picture's own generator. */
+typedef struct im_noise { void (*fill)(void *arg, float *out, size_t n); void *arg; } im_noise;
+
+/* name: "pndm", "ddim" ... or a diffusers class name; NULL: the class that the file names. path: a
+ * scheduler_config.json, of whichever class; NULL: the values of Stable Diffusion v1.4. Fields that the file does not
+ * have take the default of the class being built. */
+im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path);
+/* The same with the two repairs that diffusers' StableDiffusionPipeline makes to the file of a model that it opens:
+ * steps_offset becomes 1 and clip_sample false, with a warning. */
+im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path);
+void im_scheduler_free(im_scheduler *s);
+
+const char *im_scheduler_name(const im_scheduler *s);          /* "pndm"                                              */
+const char *im_scheduler_known(void);                          /* "pndm, ddim, euler, ...": for errors and help       */
+
+/* Lays out `steps` steps for samples of n values (0: only to count or to look at times). */
+bool im_scheduler_plan(im_scheduler *s, int steps, size_t n);
+/* Image to image: leaves out the first steps; strength in (0, 1]. After im_scheduler_plan. */
+bool im_scheduler_begin(im_scheduler *s, float strength);
+
+int im_scheduler_evaluations(const im_scheduler *s);           /* of the network, from where the run begins           */
+int im_scheduler_first(const im_scheduler *s);                 /* evaluations left out by im_scheduler_begin          */
+float im_scheduler_time(const im_scheduler *s, int i);         /* of evaluation i, counted from where the run begins  */
+float im_scheduler_start(const im_scheduler *s);               /* standard deviation of the first sample              */
+
+void im_scheduler_scale(const im_scheduler *s, const float *x, float *input);       /* what the network sees          */
+bool im_scheduler_step(im_scheduler *s, const float *model_output, float *x, im_noise noise);
+/* x + noise at the level of the first evaluation; x and out may be the same. */
+void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *noise, float *out);
+
+/* For tests and reports. */
+const float *im_scheduler_alphas(const im_scheduler *s, int *n);                    /* cumulative products            */
+const float *im_scheduler_sigmas(const im_scheduler *s, int *n);                    /* NULL where the class has none  */
+
+#endif

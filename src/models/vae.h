@@ -1,0 +1,20 @@
+/* vae.h: the autoencoder of Stable Diffusion v1.x, diffusers' AutoencoderKL (Esser et al. 2021). */
+#ifndef IM_VAE_H
+#define IM_VAE_H
+
+#include "models/config.h"
+#include "models/nn.h"
+
+typedef enum { IM_VAE_DECODER, IM_VAE_ENCODER } im_vae_half;   /* loaded apart: text to image needs no encoder        */
+
+typedef struct im_vae im_vae;
+im_vae *im_vae_new(im_ctx *c, const im_vae_config *cfg);       /* shapes only: load im_vae_params of a half next      */
+void im_vae_free(im_vae *m);
+im_params *im_vae_params(im_vae *m, im_vae_half half);         /* decoder: decoder.*, post_quant_conv.*               */
+
+/* z (B, h, w, latent_channels), already divided by scaling_factor  ->  picture (B, 8h, 8w, 3), near -1..1 */
+im_tensor *im_vae_decode(im_ctx *c, const im_vae *m, im_tensor *z);
+/* picture (B, H, W, 3) in -1..1  ->  moments (B, H/8, W/8, 2 latent_channels): mean, then log variance (not clamped) */
+im_tensor *im_vae_encode(im_ctx *c, const im_vae *m, im_tensor *x);
+
+#endif

@@ -1,0 +1,317 @@
+/* attention.c: o = softmax(scale q k^T) v by tiles; the scores are never stored beyond one tile (Dao et al. 2022).
+ *
+ * Everything is computed transposed: the 16 lanes of a vector are 16 queries. Then the scores of a key block,
+ * S^T[key][query] = sum_d K[key][d] Q^T[d][query], and the output, O^T[d][query] = sum_key V[key][d] P^T[key][query],
+ * are both products of broadcast numbers (K, V as they lie in memory) with vectors (Q^T, P^T), the maximum and the sum over
+ * keys run from vector to vector without a shuffle, and no head size is padded to whole vectors.
+ *
+ * The arithmetic, for one query (device.h fixes the order):
+ *   q' = q * (scale * log2 e), rounded once an element: weights are powers of 2
+ *   s_j = chain of fma over d, ascending, from 0
+ *   per block of IM_ATT_BLOCK keys: m' = max(m, s_j);  a = 2^(m - m');  p_j = 2^(s_j - m');  m = m'
+ *     l = fma(l, a, sum p_j)            key j of the block into lane j % 16, then the tree
+ *     o_c = chain of fma p_j v_jc over j, ascending, from o_c * a
+ *   result o_c / l. Weights below 2^-126 are 0. Where every score is -Inf, l = 0 and the result is 0.
+ * Masked keys (causal) have the score -Inf. Used by self, cross and causal attention of CLIP, UNet and VAE. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/vmath.h"
+#include "tensor/parallel.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A tile is ROWS broadcast numbers by GROUP vectors of queries: 24 sums on avx512, as IM_MR and IM_NV say elsewhere. ROWS 8
+ * divides 64 keys and the head sizes 40, 64, 80, 160 and 512. Rows come in steps of STEP, a rest in fours. */
+enum {
+    GROUP = IM_NV > 1 ? 3 : 1,
+    ROWS = IM_NV > 1 ? 8 : IM_MR,
+    STEP = ROWS % 4 ? 2 * ROWS : ROWS,
+    BLOCK_VECS = 12,                     /* up to 192 queries a task: K and V blocks are copied once for all of them */
+    KEYS = IM_ATT_BLOCK,
+    DEPTH = 160                          /* Q^T of DEPTH rows and a group of queries stays in L1 */
+};
+
+typedef struct {                         /* one thread's memory: the state of a block of queries */
+    float *q;                            /* by group: [d][queries of the group], scaled */
+    float *o;                            /* by group: [dp][queries of the group] */
+    float *k, *v;                        /* [KEYS][d], [KEYS][dp]: the key block, rows packed together */
+    float *s;                            /* [KEYS][queries of the group]: scores, then weights */
+    float *m, *l, *a;                    /* running maximum, running sum, rescaling; [queries] */
+} state;
+
+typedef struct {
+    im_device *dev;
+    const im_attention_args *at;
+    int dp;                              /* d rounded up to 4 */
+    int vecs, blocks;                    /* vectors of 16 queries; blocks of BLOCK_VECS of them */
+    float factor;                        /* scale * log2 e */
+} job;
+
+typedef enum { FROM_ZERO, FROM_C, FROM_C_SCALED } start;
+
+/* c[i][j] = (0 | c[i][j] | c[i][j] * scale[j]) + sum_t a[i*ai + t*at] b[t][j],  i < rows, j < 16 nv, ascending t */
+IM_INLINE void tile(int rows, int nv, start from, int depth, const float *a, ptrdiff_t ai, ptrdiff_t at, const float *b,
+                    float *c, const float *scale)
+{
+    v16 acc[8][3];
+    IM_UNROLL for (int i = 0; i < rows; i++)
+        IM_UNROLL for (int j = 0; j < nv; j++) {
+            acc[i][j] = from == FROM_ZERO ? v_zero() : v_load(c + (i * nv + j) * 16);
+            if (from == FROM_C_SCALED)
+                acc[i][j] = v_mul(acc[i][j], v_load(scale + 16 * j));
+        }
+    for (int t = 0; t < depth; t++) {
+        v16 bv[3];
+        IM_UNROLL for (int j = 0; j < nv; j++)
+            bv[j] = v_load(b + (t * nv + j) * 16);
+        IM_UNROLL for (int i = 0; i < rows; i++) {
+            v16 av = v_set1(a[i * ai + t * at]);
+            IM_UNROLL for (int j = 0; j < nv; j++)
+                acc[i][j] = v_fma(av, bv[j], acc[i][j]);
+        }
+    }
+    IM_UNROLL for (int i = 0; i < rows; i++)
+        IM_UNROLL for (int j = 0; j < nv; j++)
+            v_store(c + (i * nv + j) * 16, acc[i][j]);
+}
+
+/* All rows of a product, `rows` a multiple of 4. */
+IM_INLINE void product_rows(int nv, start from, int rows, int depth, const float *a, ptrdiff_t ai, ptrdiff_t at,
+                            const float *b, float *c, const float *scale)
+{
+    int i = 0;
+    for (; i < rows / STEP * STEP; i += ROWS)
+        tile(ROWS, nv, from, depth, a + i * ai, ai, at, b, c + (ptrdiff_t)i * nv * 16, scale);
+    for (; i < rows; i += 4)
+        tile(4, nv, from, depth, a + i * ai, ai, at, b, c + (ptrdiff_t)i * nv * 16, scale);
+}
+
+/* s[key][query] = k[key][d] q[d][query], d in pieces of DEPTH: the chain goes on from what the piece before stored */
+IM_INLINE void scores(int nv, const float *k, const float *q, float *s, int keys, int d)
+{
+    int rows = (keys + 3) & ~3;
+    product_rows(nv, FROM_ZERO, rows, d < DEPTH ? d : DEPTH, k, d, 1, q, s, NULL);
+    for (int t = DEPTH; t < d; t += DEPTH)
+        product_rows(nv, FROM_C, rows, d - t < DEPTH ? d - t : DEPTH, k + t, d, 1, q + (ptrdiff_t)t * nv * 16, s, NULL);
+}
+
+static void scores_of_group(int nv, const float *k, const float *q, float *s, int keys, int d)
+{
+    if (GROUP >= 3 && nv == 3)
+        scores(3, k, q, s, keys, d);
+    else if (GROUP >= 2 && nv == 2)
+        scores(2, k, q, s, keys, d);
+    else
+        scores(1, k, q, s, keys, d);
+}
+
+/* o[c][query] = o[c][query] * a[query] + v[key][c] p[key][query] */
+static void values_of_group(int nv, const float *v, const float *p, float *o, int keys, int dp, const float *a)
+{
+    if (GROUP >= 3 && nv == 3)
+        product_rows(3, FROM_C_SCALED, dp, keys, v, 1, dp, p, o, a);
+    else if (GROUP >= 2 && nv == 2)
+        product_rows(2, FROM_C_SCALED, dp, keys, v, 1, dp, p, o, a);
+    else
+        product_rows(1, FROM_C_SCALED, dp, keys, v, 1, dp, p, o, a);
+}
+
+/* The tree over 16 lanes of simd.h's v_sum, each lane here a vector of queries. */
+IM_INLINE v16 sum_lanes(v16 x[16])
+{
+    IM_UNROLL for (int i = 0; i < 8; i++) x[i] = v_add(x[i], x[i + 8]);
+    IM_UNROLL for (int i = 0; i < 4; i++) x[i] = v_add(x[i], x[i + 4]);
+    return v_add(v_add(x[0], x[2]), v_add(x[1], x[3]));
+}
+
+/* Turns the scores of 16 queries into weights: s[j * ld], j < keys. Full blocks take four keys at a time for speed. */
+IM_INLINE v16 weights(float *s, int ld, int keys, v16 base)
+{
+    v16 lane[16];
+    if (keys == KEYS) {
+        for (int j = 0; j < 16; j++) {
+            v16 p[4];
+            IM_UNROLL for (int i = 0; i < 4; i++) {
+                p[i] = v_exp2_weight(v_sub(v_load(s + (j + 16 * i) * ld), base));
+                v_store(s + (j + 16 * i) * ld, p[i]);
+            }
+            lane[j] = v_add(v_add(v_add(p[0], p[1]), p[2]), p[3]);
+        }
+        return sum_lanes(lane);
+    }
+    for (int j = 0; j < 16; j++)
+        lane[j] = v_zero();
+    for (int j = 0; j < keys; j++) {
+        v16 p = v_exp2_weight(v_sub(v_load(s + j * ld), base));
+        v_store(s + j * ld, p);
+        lane[j & 15] = v_add(lane[j & 15], p);
+    }
+    return sum_lanes(lane);
+}
+
+static void softmax_of_group(int nv, float *s, int keys, float *m, float *l, float *a)
+{
+    int ld = 16 * nv;
+    for (int i = 0; i < nv; i++) {
+        float *col = s + 16 * i;
+        v16 old = v_load(m + 16 * i), t[4] = { old, old, old, old };
+        int j = 0;
+        for (; j + 4 <= keys; j += 4)
+            IM_UNROLL for (int n = 0; n < 4; n++) t[n] = v_max(t[n], v_load(col + (j + n) * ld));
+        for (; j < keys; j++)
+            t[0] = v_max(t[0], v_load(col + j * ld));
+        v16 top = v_max(v_max(t[0], t[1]), v_max(t[2], t[3]));
+        v16 base = v_select(v_eq(top, v_set1(-INFINITY)), v_zero(), top);                /* -Inf - -Inf is no number */
+        v16 shrink = v_exp2_weight(v_sub(old, base));
+        v_store(m + 16 * i, top);
+        v_store(a + 16 * i, shrink);
+        v_store(l + 16 * i, v_fma(v_load(l + 16 * i), shrink, weights(col, ld, keys, base)));
+    }
+}
+
+/* Query i sees keys 0..i: s[j][i] = -Inf where key0 + j > query0 + i. */
+static void mask_of_group(int nv, float *s, int keys, int key0, int query0)
+{
+    for (int j = 0; j < keys; j++)
+        for (int i = 0; i < 16 * nv && query0 + i < key0 + j; i++)
+            s[j * 16 * nv + i] = -INFINITY;
+}
+
+/* q: n queries of d numbers -> dst[d][16 nv], times factor; missing queries are zeros. */
+static void load_queries(int nv, float *dst, const float *q, int64_t ldq, int n, int d, float factor)
+{
+    int ld = 16 * nv;
+    for (int i0 = 0; i0 < ld; i0 += 16) {
+        int rows = n - i0 < 16 ? n - i0 : 16;
+        const float *src = q + i0 * ldq;
+        for (int c = 0; c < d; c++) {
+            float t[16] = { 0 };
+            if (rows == 16)
+                IM_UNROLL for (int i = 0; i < 16; i++) t[i] = src[i * ldq + c];
+            else
+                for (int i = 0; i < rows; i++) t[i] = src[i * ldq + c];
+            v_store(dst + c * ld + i0, v_mul(v_load(t), v_set1(factor)));
+        }
+    }
+}
+
+/* o[c][16 nv] / l -> n rows of d numbers */
+static void store_output(int nv, float *out, int64_t ldo, const float *o, const float *l, int n, int d)
+{
+    int ld = 16 * nv;
+    for (int i0 = 0; i0 < n; i0 += 16) {
+        int rows = n - i0 < 16 ? n - i0 : 16;
+        v16 sum = v_load(l + i0);
+        m16 none = v_eq(sum, v_zero());
+        for (int c0 = 0; c0 < d; c0 += 16) {
+            int cols = d - c0 < 16 ? d - c0 : 16;
+            float t[16][16];
+            for (int c = 0; c < cols; c++)
+                v_store(t[c], v_select(none, v_zero(), v_div(v_load(o + (c0 + c) * ld + i0), sum)));
+            for (int i = 0; i < rows; i++) {
+                float *to = out + (i0 + i) * ldo + c0;
+                if (cols == 16)
+                    IM_UNROLL for (int c = 0; c < 16; c++) to[c] = t[c][i];
+                else
+                    for (int c = 0; c < cols; c++) to[c] = t[c][i];
+            }
+        }
+    }
+}
+
+/* n rows of d numbers, ld apart -> dst[n rounded up to 4][dp]; columns d..dp-1 are zeros, rows beyond n stay as they are
+ * (their scores are not read, their weights not multiplied). */
+static void copy_rows(float *dst, int dp, const float *src, int64_t ld, int n, int d)
+{
+    for (int i = 0; i < n; i++) {
+        const float *from = src + i * ld;
+        float *to = dst + (ptrdiff_t)i * dp;
+        int c = 0;
+        for (; c + 16 <= d; c += 16)
+            v_store(to + c, v_load(from + c));
+        v_store_n(to + c, v_load_n(from + c, d - c), dp - c);
+    }
+}
+
+/* Sets the pointers of x into base; returns the number of floats. base NULL: only counts them. */
+static size_t lay_out(state *x, float *base, int d, int dp)
+{
+    size_t queries = 16 * BLOCK_VECS, at = 0;
+    struct { float **p; size_t n; } part[] = {
+        { &x->q, (size_t)d * queries }, { &x->o, (size_t)dp * queries }, { &x->s, (size_t)KEYS * 16 * GROUP },
+        { &x->k, (size_t)KEYS * (size_t)d }, { &x->v, (size_t)KEYS * (size_t)dp },
+        { &x->m, queries }, { &x->l, queries }, { &x->a, queries },
+    };
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        if (base)
+            *part[i].p = base + at;
+        at += (part[i].n + 15) & ~(size_t)15;
+    }
+    return at;
+}
+
+/* Vectors of the next group when `left` remain: 3, but 4 as 2 + 2. */
+static int next_group(int left)
+{
+    int n = left == 4 ? 2 : left;
+    return n < GROUP ? n : GROUP;
+}
+
+static void attend(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    const im_attention_args *at = w->at;
+    int d = at->d, dp = w->dp, pair = task / w->blocks, b = pair / at->heads, h = pair % at->heads;
+    int vec0 = task % w->blocks * BLOCK_VECS, vecs = w->vecs - vec0 < BLOCK_VECS ? w->vecs - vec0 : BLOCK_VECS;
+    int query0 = 16 * vec0, queries = at->tq - query0 < 16 * vecs ? at->tq - query0 : 16 * vecs;
+    const float *q = at->q + b * at->bsq + (int64_t)h * d + query0 * at->ldq;
+    const float *k = at->k + b * at->bsk + (int64_t)h * d, *v = at->v + b * at->bsv + (int64_t)h * d;
+    float *o = at->o + b * at->bso + (int64_t)h * d + query0 * at->ldo;
+    int tk = at->causal && query0 + queries < at->tk ? query0 + queries : at->tk;
+    state x;
+    lay_out(&x, im_scratch(w->dev, thread, lay_out(&x, NULL, d, dp) * sizeof(float)), d, dp);
+
+    for (int i = 0; i < 16 * vecs; i++) {
+        x.m[i] = -INFINITY;
+        x.l[i] = 0.0f;
+    }
+    memset(x.o, 0, (size_t)dp * 16 * (size_t)vecs * sizeof *x.o);
+    for (int g = 0, nv; g < vecs; g += nv) {
+        nv = next_group(vecs - g);
+        int n = queries - 16 * g < 16 * nv ? queries - 16 * g : 16 * nv;
+        load_queries(nv, x.q + (ptrdiff_t)d * 16 * g, q + 16 * g * at->ldq, at->ldq, n, d, w->factor);
+    }
+    for (int key0 = 0; key0 < tk; key0 += KEYS) {
+        int keys = tk - key0 < KEYS ? tk - key0 : KEYS;
+        if (w->dev->stop && *w->dev->stop)
+            return;
+        copy_rows(x.k, d, k + key0 * at->ldk, at->ldk, keys, d);
+        copy_rows(x.v, dp, v + key0 * at->ldv, at->ldv, keys, d);
+        for (int g = 0, nv; g < vecs; g += nv) {
+            nv = next_group(vecs - g);
+            scores_of_group(nv, x.k, x.q + (ptrdiff_t)d * 16 * g, x.s, keys, d);
+            if (at->causal)
+                mask_of_group(nv, x.s, keys, key0, query0 + 16 * g);
+            softmax_of_group(nv, x.s, keys, x.m + 16 * g, x.l + 16 * g, x.a + 16 * g);
+            values_of_group(nv, x.v, x.s, x.o + (ptrdiff_t)dp * 16 * g, keys, dp, x.a + 16 * g);
+        }
+    }
+    for (int g = 0, nv; g < vecs; g += nv) {
+        nv = next_group(vecs - g);
+        int n = queries - 16 * g < 16 * nv ? queries - 16 * g : 16 * nv;
+        store_output(nv, o + 16 * g * at->ldo, at->ldo, x.o + (ptrdiff_t)dp * 16 * g, x.l + 16 * g, n, d);
+    }
+}
+
+int IM_FN(im_cpu_attention)(im_device *dev, const im_attention_args *at)
+{
+    job w = { .dev = dev, .at = at, .dp = (at->d + 3) & ~3, .vecs = (at->tq + 15) / 16,
+              .factor = (float)((double)at->scale * 1.4426950408889634) };
+    state x;
+    w.blocks = (w.vecs + BLOCK_VECS - 1) / BLOCK_VECS;
+    for (int i = 0; i < dev->threads; i++)
+        if (!im_scratch(dev, i, lay_out(&x, NULL, at->d, w.dp) * sizeof(float)))
+            return IM_NO_MEMORY;
+    im_parallel_for(dev->threads, at->batch * at->heads * w.blocks, attend, &w);
+    return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
+}

@@ -1,0 +1,125 @@
+/* cpu.c: chooses the instruction set when a device is opened: the highest rung that this processor (and its operating
+ * system) can run and that IMAGO_ISA allows. The one file here that is compiled once; tables come from table.c. */
+#include "tensor/device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#define ISAS(X) X(portable) X(avx2) X(avx512) X(avx512bf16)
+#else
+#define ISAS(X) X(portable) X(neon)
+#endif
+
+#define X(isa) void im_cpu_init_##isa(im_kernels *k);
+ISAS(X)
+#undef X
+
+#ifdef __x86_64__
+static bool has_portable(void)
+{
+    return true;
+}
+
+static bool has_avx2(void)                       /* the compiler's test includes that the system saves the registers */
+{
+    unsigned a, b, c, d;                         /* clang's knows no "f16c": leaf 1, ecx bit 29                        */
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
+           (c & bit_F16C);
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+/* Does vdpbf16ps pay against converting bf16 to f32? Rates measured by `imago bench peak` in G(FL)OP/s of one core, f32
+ * fma against bf16 dots; a processor that is not listed multiplies in f32. Models: from..to, inclusive. */
+static const struct { char vendor[13]; int family, from, to; bool pays; } dot_rates[] = {
+    { "AuthenticAMD", 0x19, 0x10, 0x1f, true  },               /* Zen 4 (Genoa): 114, 228                            */
+    { "AuthenticAMD", 0x19, 0x60, 0xaf, true  },               /* Zen 4 (desktop, mobile, Bergamo): the same core    */
+    { "AuthenticAMD", 0x1a, 0x00, 0xff, true  },               /* Zen 5 (Turin): 240, 470                            */
+    { "GenuineIntel", 6,    0x8f, 0x8f, false },               /* Sapphire Rapids: the core of Emerald Rapids        */
+    { "GenuineIntel", 6,    0xcf, 0xcf, false },               /* Emerald Rapids: 172, 85                            */
+};
+
+static bool dots_pay(void)
+{
+    unsigned a, b, c, d;
+    char vendor[13] = "";
+    if (!__get_cpuid(0, &a, &b, &c, &d))
+        return false;
+    memcpy(vendor, &b, 4);
+    memcpy(vendor + 4, &d, 4);
+    memcpy(vendor + 8, &c, 4);
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return false;
+    int family = a >> 8 & 15, model = a >> 4 & 15;
+    if (family == 6 || family == 15)
+        model |= a >> 12 & 0xf0;
+    if (family == 15)
+        family += a >> 20 & 0xff;
+    for (size_t i = 0; i < sizeof dot_rates / sizeof *dot_rates; i++)
+        if (!strcmp(vendor, dot_rates[i].vendor) && family == dot_rates[i].family && model >= dot_rates[i].from &&
+            model <= dot_rates[i].to)
+            return dot_rates[i].pays;
+    return false;
+}
+#else
+static bool has_portable(void)
+{
+    return true;
+}
+
+static bool has_neon(void)                       /* every AArch64 processor */
+{
+    return true;
+}
+
+static bool dots_pay(void)
+{
+    return false;
+}
+#endif
+
+const char *im_cpu_isas(void)
+{
+#define X(isa) " " #isa
+    return &ISAS(X)[1];
+#undef X
+}
+
+const char *im_cpu_kernels(im_device *dev)
+{
+    static const struct { const char *name; bool (*has)(void); void (*init)(im_kernels *); } rungs[] = {
+#define X(isa) { #isa, has_##isa, im_cpu_init_##isa },
+        ISAS(X)
+#undef X
+    };
+    enum { N = sizeof rungs / sizeof *rungs };
+    const char *cap = getenv("IMAGO_ISA");
+    int top = N - 1;
+    if (cap && *cap)
+        for (top = 0; strcmp(cap, rungs[top].name); )
+            if (++top == N)
+                return NULL;
+    int best = 0;
+    while (best < top && rungs[best + 1].has())
+        best++;
+    /* bf16 dots have their own bits and are not faster everywhere: unasked, only where they pay */
+    bool dots = !strcmp(rungs[best].name, "avx512bf16");
+    if (dots && !(cap && *cap) && !dots_pay()) {
+        dots = false;
+        best--;
+    }
+    rungs[best].init(&dev->k);
+    dev->bf16_dots = dots;
+    return rungs[best].name;
+}

@@ -1,0 +1,26 @@
+/* gemm.c: c = act(a b^T + bias) + res, and its GEGLU form; the product behind every linear layer (ops/linear.c). */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/product.h"
+
+IM_INLINE void pack_rows(const im_gemm_args *g, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode)
+{
+    const float *src = g->a + row * g->lda + k0;
+    for (int i = 0; i < rows; i++)
+        im_pack_copy(dst + i * IM_PITCH, 0, src + i * g->lda, k1 - k0, mode);
+}
+
+static void pack(const im_product *p, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode)
+{
+    switch (mode) {
+    case IM_PACK_F32: pack_rows(p->args, dst, row, rows, k0, k1, IM_PACK_F32); break;
+    case IM_PACK_PAIRS: pack_rows(p->args, dst, row, rows, k0, k1, IM_PACK_PAIRS); break;
+    case IM_PACK_FETCH: pack_rows(p->args, dst, row, rows, k0, k1, IM_PACK_FETCH); break;
+    }
+}
+
+int IM_FN(im_cpu_gemm)(im_device *dev, const im_gemm_args *g)
+{
+    return IM_FN(im_product_run)(dev, &(im_product){
+        .m = g->m, .n = g->n, .k = g->k, .pack = pack, .args = g, .b = g->b, .bias = g->bias,
+        .res = g->res, .ldres = g->ldres, .c = g->c, .ldc = g->ldc, .act = g->act, .geglu = g->geglu });
+}

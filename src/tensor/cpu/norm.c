@@ -1,0 +1,246 @@
+/* norm.c: group norm (Wu & He 2018) with SiLU, and layer norm (Ba et al. 2016).
+ *
+ * Group norm, channels last: a first pass over x takes mean and centred squares of each channel over chunks of IM_GN_CHUNK
+ * pixels, in f32, each a chain over ascending pixels (the squares from L1, so memory is read once); the chunks of a channel
+ * are then combined in f64, ascending, and so are the channels of a group, by
+ *   delta = mean_b - mean;  mean += delta n_b / (n + n_b);  m2 += m2_b + delta^2 n n_b / (n + n_b)   (Chan et al. 1979).
+ * A second pass is y = fma(x, scale, shift) [silu] with, per channel, computed in f64 and rounded once,
+ *   rstd = 1 / sqrt(m2 / n + eps);  scale = rstd gamma;  shift = beta - mean rstd gamma.
+ * The statistics of a chunk are stored, not added up by threads, so the bits depend on neither threads nor batch.
+ * Used before every convolution of UNet and VAE; layer norm by the transformer blocks and CLIP. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/vmath.h"
+#include "tensor/parallel.h"
+
+#include <math.h>
+
+enum {
+    STRIP = IM_NV > 1 ? 8 : 4,           /* vectors of channels whose sums fill at most half the registers */
+    SPAN = 4,                            /* chunks a task */
+    LANES = 64,                          /* channels a task when chunks are combined */
+    PIXELS = 64,                         /* pixels a task of the second pass */
+    ROWS = 4                             /* rows of a layer norm side by side, to hide the latency of their sums */
+};
+
+typedef struct {
+    const im_groupnorm_args *at;
+    int chunks, cp;                      /* cp: channels rounded up to 16 */
+    float *mean, *m2;                    /* [batch][chunks][cp] of each chunk */
+    double *channel_mean, *channel_m2;   /* [batch][cp] over all pixels */
+    double *group_mean, *group_m2;       /* [groups], one batch at a time */
+    float *scale, *shift;                /* [batch][cp] */
+} job;
+
+/* Mean and centred squares of 16 nv channels (tail > 0: of `tail` channels) over n pixels. */
+IM_INLINE void strip_statistics(int nv, int tail, const float *x, int64_t ld, int n, float *mean, float *m2)
+{
+    v16 sum[STRIP], sq[STRIP];
+    IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = sq[j] = v_zero();
+    for (int p = 0; p < n; p++)
+        IM_UNROLL for (int j = 0; j < nv; j++) {
+            const float *at = x + p * ld + 16 * j;
+            sum[j] = v_add(sum[j], tail ? v_load_n(at, tail) : v_load(at));
+        }
+    IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = v_div(sum[j], v_set1((float)n));
+    for (int p = 0; p < n; p++)
+        IM_UNROLL for (int j = 0; j < nv; j++) {
+            const float *at = x + p * ld + 16 * j;
+            v16 c = v_sub(tail ? v_load_n(at, tail) : v_load(at), sum[j]);
+            sq[j] = v_fma(c, c, sq[j]);
+        }
+    IM_UNROLL for (int j = 0; j < nv; j++) {
+        v_store(mean + 16 * j, sum[j]);
+        v_store(m2 + 16 * j, sq[j]);
+    }
+}
+
+/* Task: SPAN chunks of one image. */
+static void chunk_statistics(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    const im_groupnorm_args *at = w->at;
+    int spans = (w->chunks + SPAN - 1) / SPAN, b = task / spans, chunk = task % spans * SPAN;
+    int last = chunk + SPAN < w->chunks ? chunk + SPAN : w->chunks;
+    (void)thread;
+    for (; chunk < last; chunk++) {
+        int64_t pixel = (int64_t)chunk * IM_GN_CHUNK, left = at->pixels - pixel;
+        int n = left < IM_GN_CHUNK ? (int)left : IM_GN_CHUNK, c = 0, ch = at->channels;
+        const float *x = at->x + (b * at->pixels + pixel) * ch;
+        float *mean = w->mean + ((int64_t)b * w->chunks + chunk) * w->cp;
+        float *m2 = w->m2 + ((int64_t)b * w->chunks + chunk) * w->cp;
+        for (; c + 16 * STRIP <= ch; c += 16 * STRIP)
+            strip_statistics(STRIP, 0, x + c, ch, n, mean + c, m2 + c);
+        for (; c + 32 <= ch; c += 32)
+            strip_statistics(2, 0, x + c, ch, n, mean + c, m2 + c);
+        for (; c + 16 <= ch; c += 16)
+            strip_statistics(1, 0, x + c, ch, n, mean + c, m2 + c);
+        if (c < ch)
+            strip_statistics(1, ch - c, x + c, ch, n, mean + c, m2 + c);
+    }
+}
+
+/* Task: LANES channels of one image; the weights of a step are the same for all of them. */
+static void combine_chunks(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    int lanes = (w->cp + LANES - 1) / LANES, b = task / lanes, c0 = task % lanes * LANES;
+    int n = w->cp - c0 < LANES ? w->cp - c0 : LANES;
+    double *restrict mean = w->channel_mean + (int64_t)b * w->cp + c0;
+    double *restrict m2 = w->channel_m2 + (int64_t)b * w->cp + c0;
+    (void)thread;
+    for (int c = 0; c < n; c++)
+        mean[c] = m2[c] = 0.0;
+    for (int chunk = 0; chunk < w->chunks; chunk++) {
+        const float *mean_b = w->mean + ((int64_t)b * w->chunks + chunk) * w->cp + c0;
+        const float *m2_b = w->m2 + ((int64_t)b * w->chunks + chunk) * w->cp + c0;
+        double na = (double)chunk * IM_GN_CHUNK, left = (double)w->at->pixels - na;
+        double nb = left < IM_GN_CHUNK ? left : IM_GN_CHUNK, share = nb / (na + nb), cross = na * share;
+        for (int c = 0; c < n; c++) {
+            double delta = (double)mean_b[c] - mean[c];
+            mean[c] += delta * share;
+            m2[c] += (double)m2_b[c] + delta * delta * cross;
+        }
+    }
+}
+
+/* The channels of every group of image b, ascending; groups side by side, as they do not depend on one another. Then the
+ * factors of the second pass. */
+static void combine_channels(const job *w, int b)
+{
+    const im_groupnorm_args *at = w->at;
+    int size = at->channels / at->groups;
+    double *restrict mean = w->group_mean, *restrict m2 = w->group_m2, n = (double)at->pixels;
+    for (int g = 0; g < at->groups; g++)
+        mean[g] = m2[g] = 0.0;
+    for (int i = 0; i < size; i++) {
+        const double *mean_b = w->channel_mean + (int64_t)b * w->cp + i, *m2_b = w->channel_m2 + (int64_t)b * w->cp + i;
+        double na = n * i, share = n / (na + n), cross = na * share;
+        for (int g = 0; g < at->groups; g++) {
+            double delta = mean_b[g * size] - mean[g];
+            mean[g] += delta * share;
+            m2[g] += m2_b[g * size] + delta * delta * cross;
+        }
+    }
+    for (int g = 0, c = 0; g < at->groups; g++) {
+        double rstd = 1.0 / sqrt(m2[g] / (n * size) + (double)at->eps);
+        for (int i = 0; i < size; i++, c++) {
+            double scale = rstd * (double)at->gamma[c];
+            w->scale[(int64_t)b * w->cp + c] = (float)scale;
+            w->shift[(int64_t)b * w->cp + c] = (float)((double)at->beta[c] - mean[g] * scale);
+        }
+    }
+}
+
+IM_INLINE void apply_pixel(bool silu, const float *x, float *y, const float *scale, const float *shift, int channels)
+{
+    int c = 0;
+    for (; c + 16 <= channels; c += 16) {
+        v16 v = v_fma(v_load(x + c), v_load(scale + c), v_load(shift + c));
+        v_store(y + c, silu ? v_silu(v) : v);
+    }
+    if (c < channels) {
+        v16 v = v_fma(v_load_n(x + c, channels - c), v_load(scale + c), v_load(shift + c));
+        v_store_n(y + c, silu ? v_silu(v) : v, channels - c);
+    }
+}
+
+/* Task: PIXELS pixels of one image, from the end, which the first pass left in the caches. */
+static void apply(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    const im_groupnorm_args *at = w->at;
+    int64_t per = (at->pixels + PIXELS - 1) / PIXELS, t = per * at->batch - 1 - task, b = t / per, p = t % per * PIXELS;
+    int64_t last = p + PIXELS < at->pixels ? p + PIXELS : at->pixels;
+    const float *scale = w->scale + b * w->cp, *shift = w->shift + b * w->cp;
+    (void)thread;
+    for (; p < last; p++) {
+        int64_t off = (b * at->pixels + p) * at->channels;
+        if (at->silu)
+            apply_pixel(true, at->x + off, at->y + off, scale, shift, at->channels);
+        else
+            apply_pixel(false, at->x + off, at->y + off, scale, shift, at->channels);
+    }
+}
+
+int IM_FN(im_cpu_groupnorm)(im_device *dev, const im_groupnorm_args *at)
+{
+    job w = { .at = at, .chunks = (int)((at->pixels + IM_GN_CHUNK - 1) / IM_GN_CHUNK), .cp = (at->channels + 15) & ~15 };
+    size_t stats = (size_t)at->batch * (size_t)w.chunks * (size_t)w.cp, per = (size_t)at->batch * (size_t)w.cp;
+    size_t groups = ((size_t)at->groups + 7) & ~(size_t)7;
+    double *mem = im_scratch(dev, dev->threads, (2 * per + 2 * groups) * sizeof(double) +
+                                                    (2 * per + 2 * stats) * sizeof(float));
+    if (!mem)
+        return IM_NO_MEMORY;
+    w.channel_mean = mem;
+    w.channel_m2 = mem + per;
+    w.group_mean = mem + 2 * per;
+    w.group_m2 = w.group_mean + groups;
+    w.scale = (float *)(w.group_m2 + groups);
+    w.shift = w.scale + per;
+    w.mean = w.shift + per;
+    w.m2 = w.mean + stats;
+
+    im_parallel_for(dev->threads, at->batch * ((w.chunks + SPAN - 1) / SPAN), chunk_statistics, &w);
+    im_parallel_for(dev->threads, at->batch * ((w.cp + LANES - 1) / LANES), combine_chunks, &w);
+    for (int b = 0; b < at->batch; b++)
+        combine_channels(&w, b);
+    im_parallel_for(dev->threads, at->batch * (int)((at->pixels + PIXELS - 1) / PIXELS), apply, &w);
+    return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
+}
+
+static const float ones[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
+
+/* Rows i < n: mean and centred squares in 16 lanes and the tree; then y = fma((x - mean) rstd, gamma, beta), all f32. */
+IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, const float *x, float *y)
+{
+    int ch = at->channels, whole = ch / 16 * 16;
+    v16 acc[ROWS], mean[ROWS], rstd[ROWS], mask = v_load_n(ones, ch - whole);
+    IM_UNROLL for (int i = 0; i < n; i++) acc[i] = v_zero();
+    for (int c = 0; c < whole; c += 16)
+        IM_UNROLL for (int i = 0; i < n; i++) acc[i] = v_add(acc[i], v_load(x + i * at->ldx + c));
+    IM_UNROLL for (int i = 0; i < n; i++) {
+        if (whole < ch)
+            acc[i] = v_add(acc[i], v_load_n(x + i * at->ldx + whole, ch - whole));
+        mean[i] = v_set1(v_sum(acc[i]) / (float)ch);
+        acc[i] = v_zero();
+    }
+    for (int c = 0; c < whole; c += 16)
+        IM_UNROLL for (int i = 0; i < n; i++) {
+            v16 d = v_sub(v_load(x + i * at->ldx + c), mean[i]);
+            acc[i] = v_fma(d, d, acc[i]);
+        }
+    IM_UNROLL for (int i = 0; i < n; i++) {
+        if (whole < ch) {
+            v16 d = v_mul(v_sub(v_load_n(x + i * at->ldx + whole, ch - whole), mean[i]), mask);
+            acc[i] = v_fma(d, d, acc[i]);
+        }
+        rstd[i] = v_set1(1.0f / sqrtf(v_sum(acc[i]) / (float)ch + at->eps));
+    }
+    for (int c = 0; c < ch; c += 16) {
+        int left = ch - c < 16 ? ch - c : 16;
+        v16 gamma = v_load_n(at->gamma + c, left), beta = v_load_n(at->beta + c, left);
+        IM_UNROLL for (int i = 0; i < n; i++) {
+            v16 v = v_mul(v_sub(v_load_n(x + i * at->ldx + c, left), mean[i]), rstd[i]);
+            v_store_n(y + i * at->ldy + c, v_fma(v, gamma, beta), left);
+        }
+    }
+}
+
+/* Task: 8 * ROWS rows. */
+static void layernorm_task(void *arg, int task, int thread)
+{
+    const im_layernorm_args *at = arg;
+    int64_t r = (int64_t)task * 8 * ROWS, last = r + 8 * ROWS < at->rows ? r + 8 * ROWS : at->rows;
+    (void)thread;
+    for (; r + ROWS <= last; r += ROWS)
+        layernorm_rows(ROWS, at, at->x + r * at->ldx, at->y + r * at->ldy);
+    for (; r < last; r++)
+        layernorm_rows(1, at, at->x + r * at->ldx, at->y + r * at->ldy);
+}
+
+int IM_FN(im_cpu_layernorm)(im_device *dev, const im_layernorm_args *args)
+{
+    im_layernorm_args at = *args;
+    im_parallel_for(dev->threads, (int)((at.rows + 8 * ROWS - 1) / (8 * ROWS)), layernorm_task, &at);
+    return IM_DONE;
+}

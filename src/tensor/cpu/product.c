@@ -1,0 +1,273 @@
+/* product.c: blocks of a matrix product and their way through the caches; see product.h.
+ *
+ *   task     rows x strips of c, to one thread; a strip is 32 columns of B (GEGLU: 16 of values, 16 of gates)
+ *   block    a group of rows and 240 steps of k: these rows of A are packed for it once and stay in L2
+ *   strip    30 KiB of B
+ *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2
+ *
+ * Each tile also asks for a slice of what comes next: the rows of A of the next block, the next strip of B.
+ * A sum is one chain over k whatever the blocks, so sizes may depend on the number of threads and bits do not. Weights of
+ * 16 bits are converted to f32 strip by strip, or multiplied as they are by bf16 dots (own bits), A rounded to bf16. */
+#include "tensor/cpu/product.h"
+#include "tensor/parallel.h"
+
+enum {
+    GROUP_ROWS = 224 / IM_MR * IM_MR,            /* 210 KiB of packed A                                                */
+    TASK_STRIPS = 10,                            /* with 224 rows 280 KiB of waiting sums                              */
+    SHORT_GROUP = 56 / IM_MR * IM_MR,            /* where whole rows fit: shorter groups, several a task               */
+    RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for all of k                        */
+};
+
+typedef struct job {
+    im_device *dev;
+    const im_product *p;
+    const im_micros *micro;
+    im_pack_mode mode;
+    bool convert;                                /* B is to be converted to f32                                        */
+    bool resident;                               /* a group's A is packed for all of k, strips run through all of k    */
+    bool rows_first;                             /* consecutive tasks share B rather than A                            */
+    int steps, blocks, block_steps;              /* of k                                                               */
+    int strips;
+    int m_tasks, n_tasks;
+    int group_rows, task_strips;                 /* at most                                                            */
+    size_t panel_bytes, step_bytes;              /* of B as stored: a panel, and a step of one panel                   */
+    size_t partner;                              /* from the first to the second panel of a strip                      */
+    size_t a_floats, sums_floats, b_floats;      /* parts of a thread's scratch: packed A, waiting sums, converted B   */
+} job;
+
+static int ceil_div(int64_t a, int64_t b)
+{
+    return (int)((a + b - 1) / b);
+}
+
+/* ---------------------------------------------------------------- sizes */
+
+/* As few tasks as their largest size allows, but four a thread where they do not get too thin: packing A costs about as
+ * much as multiplying it with 10 columns, and at the end threads wait for the last task. */
+static void split(job *j, int rows)
+{
+    const im_product *p = j->p;
+    int threads = j->dev->threads;
+    j->m_tasks = ceil_div(p->m, rows);
+    j->n_tasks = ceil_div(j->strips, TASK_STRIPS);
+    while (j->m_tasks * (int64_t)j->n_tasks < 4 * threads && ceil_div(j->strips, j->n_tasks + 1) >= 4)
+        j->n_tasks++;
+    if (threads > 1 && j->n_tasks % threads && p->m >= 2 * (int64_t)threads * IM_MR)
+        j->m_tasks = ceil_div(j->m_tasks, threads) * threads;
+    else if (threads > 1 && j->m_tasks * (int64_t)j->n_tasks < threads)
+        j->n_tasks = j->strips < threads ? j->strips : threads;
+    j->task_strips = ceil_div(j->strips, j->n_tasks);
+}
+
+static void plan(job *j)
+{
+    const im_product *p = j->p;
+    int panels = im_pack_panel_count(p->n, 1);                 /* of one half */
+    bool pairs = p->b.dtype == IM_BF16 && j->dev->bf16_dots;
+    j->strips = p->geglu ? panels : ceil_div(panels, 2);
+    j->mode = pairs ? IM_PACK_PAIRS : IM_PACK_F32;
+    j->convert = p->b.dtype != IM_F32 && !pairs;
+    j->micro = IM_FN(im_micro_tiles)(pairs);
+    j->steps = pairs ? ceil_div(p->k, 2) : p->k;
+    j->blocks = j->steps ? ceil_div(j->steps, IM_PITCH) : 1;
+    j->block_steps = ceil_div(ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k         */
+    j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
+    j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, 1);
+    j->partner = (p->geglu ? (size_t)panels : 1) * j->panel_bytes;
+    size_t row_bytes = (size_t)j->blocks * IM_PITCH * sizeof(float);
+    j->resident = row_bytes * SHORT_GROUP <= RESIDENT;
+    split(j, j->resident ? 2 * GROUP_ROWS : GROUP_ROWS);
+    int rows = ceil_div(p->m, j->m_tasks), groups = ceil_div(rows, j->resident ? SHORT_GROUP : GROUP_ROWS);
+    j->group_rows = ceil_div(rows, groups);
+    j->rows_first = (double)p->n * (double)j->step_bytes > (double)p->m * 4 * IM_PANEL;
+    j->a_floats = ((size_t)j->group_rows * (j->resident ? (size_t)j->blocks : 1) + 1) * IM_PITCH;  /* + 1: may overrun */
+    j->sums_floats = (size_t)j->group_rows * (j->resident ? 1 : (size_t)j->task_strips) * IM_STRIP;
+    j->b_floats = j->convert ? IM_PITCH * IM_STRIP : 0;
+}
+
+static size_t scratch_bytes(const job *j)
+{
+    return (j->a_floats + j->sums_floats + j->b_floats) * sizeof(float);
+}
+
+/* ---------------------------------------------------------------- one strip, one block */
+
+typedef struct area { int64_t row; int rows, block, blocks; } area;      /* of A: rows, and blocks of k from `block` on */
+
+typedef struct where {
+    area now, next;                              /* rows and block being multiplied; what of A comes next, if rows > 0 */
+    int strip, turn, turns;                      /* this is call `turn` of `turns` with the same next                  */
+    const float *a;                              /* the block's packed rows                                            */
+    float *sums, *b;                             /* the strip's sums; room for its converted B                         */
+    const char *next_b;                          /* what of B comes next, NULL at the end                              */
+} where;
+
+static int steps_of(const job *j, int block)
+{
+    int left = j->steps - block * j->block_steps;
+    return left < j->block_steps ? left : j->block_steps;
+}
+
+/* Packs (or fetches) rows of an area; packed blocks lie group_rows rows apart. */
+static void pack(const job *j, float *dst, area a, im_pack_mode mode)
+{
+    for (int b = a.block; b < a.block + a.blocks; b++, dst += j->group_rows * IM_PITCH) {
+        int unit = j->mode == IM_PACK_PAIRS ? 2 : 1, k0 = b * j->block_steps * unit, k1 = k0 + steps_of(j, b) * unit;
+        j->p->pack(j->p, dst, a.row, a.rows, k0, k1 < j->p->k ? k1 : j->p->k, mode);
+        for (int i = 0; mode == IM_PACK_PAIRS && k1 > j->p->k && i < a.rows; i++)        /* odd k: completes a pair */
+            ((uint16_t *)(dst + i * IM_PITCH))[j->p->k - k0] = 0;
+    }
+}
+
+/* Panel `part` (0 or 1) of a strip from the block's first step on; NULL where the strip has only one panel. */
+static const char *panel_at(const job *j, int strip, int block, int part)
+{
+    int panels = ceil_div(j->p->n, IM_PANEL), panel = strip * (j->p->geglu ? 1 : 2);
+    if (part && !j->p->geglu && panel + 1 >= panels)
+        return NULL;
+    return (const char *)j->p->b.data + (size_t)panel * j->panel_bytes + (size_t)part * j->partner
+         + (size_t)block * (size_t)j->block_steps * j->step_bytes;
+}
+
+/* 16-bit panel to f32, k by k; bf16 lies in pairs of k (device.h). */
+static const float *to_f32(const job *j, const char *panel, int steps, float *dst)
+{
+    if (j->p->b.dtype == IM_F16)
+        for (int k = 0; k < steps; k++)
+            v_store(dst + k * IM_PANEL, v_load_f16((const uint16_t *)panel + k * IM_PANEL));
+    else
+        for (int k = 0; k < steps; k += 2) {
+            v16 two = v_load((const float *)panel + k / 2 * IM_PANEL);
+            v_store(dst + k * IM_PANEL, v_bf16_even(two));
+            v_store(dst + (k + 1) * IM_PANEL, v_bf16_odd(two));
+        }
+    return dst;
+}
+
+/* Slice t of `tiles` of what comes next into L2, little by little, so that memory works while the tiles compute. */
+static void fetch(const job *j, const where *w, int t, int tiles)
+{
+    size_t bytes = w->next_b ? (size_t)steps_of(j, w->now.block) * j->step_bytes : 0;
+    size_t slice = (bytes / (size_t)tiles + 63) / 64 * 64, end = (size_t)(t + 1) * slice;
+    for (size_t i = (size_t)t * slice; i < end && i < bytes; i += 64) {
+        v_prefetch_l2(w->next_b + i);
+        v_prefetch_l2(w->next_b + j->partner + i);
+    }
+    int64_t part = (int64_t)w->turn * tiles + t, parts = (int64_t)w->turns * tiles;
+    int r0 = (int)(w->next.rows * part / parts), r1 = (int)(w->next.rows * (part + 1) / parts);
+    if (r1 > r0)
+        pack(j, NULL, (area){ w->next.row + r0, r1 - r0, w->next.block, w->next.blocks }, IM_PACK_FETCH);
+}
+
+static void run_strip(const job *j, const where *w)
+{
+    int steps = steps_of(j, w->now.block), tiles = ceil_div(w->now.rows, IM_MR), panels = 0;
+    const float *b[2] = { 0 };
+    for (const char *q; panels < 2 && (q = panel_at(j, w->strip, w->now.block, panels)); panels++)
+        b[panels] = j->convert ? to_f32(j, q, steps, w->b + panels * IM_PITCH * IM_PANEL) : (const float *)q;
+    for (int part = 0; part < panels; part += IM_NV) {
+        int wide = panels - part < IM_NV ? panels - part : IM_NV;
+        for (int t = 0; t < tiles; t++) {
+            int r0 = (int)((int64_t)w->now.rows * t / tiles), rows = (int)((int64_t)w->now.rows * (t + 1) / tiles) - r0;
+            float *sums = w->sums + r0 * IM_STRIP;
+            if (part == 0)
+                fetch(j, w, t, tiles);
+            j->micro->tile[wide - 1][rows - 1](steps, w->a + r0 * IM_PITCH, b[part], b[part + wide - 1],
+                                               w->now.block ? sums + part * IM_PANEL : NULL, sums + part * IM_PANEL);
+            if (w->now.block == j->blocks - 1 && part + wide == panels)
+                IM_FN(im_epilogue)(j->p, w->strip, w->now.row + r0, rows, sums);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- tasks */
+
+/* One group of rows against strips [strip0, strip1). Resident: all of A's blocks first, then all blocks for each strip;
+ * else all strips for each block. next: the group that follows. */
+static void run_group(const job *j, area rows, area next, int strip0, int strip1, float *scratch)
+{
+    float *a = scratch, *sums = a + j->a_floats;
+    int count = strip1 - strip0;
+    where w = { .now = rows, .b = sums + j->sums_floats };
+    if (j->resident)
+        pack(j, a, rows, j->mode);
+    for (int i = 0; i < j->blocks * count; i++) {
+        int block = j->resident ? i % j->blocks : i / count, strip = j->resident ? i / j->blocks : i % count;
+        w.now.block = block;
+        w.now.blocks = 1;
+        if (!j->resident && strip == 0)
+            pack(j, a, w.now, j->mode);
+        w.next = next;
+        if (!j->resident && block + 1 < j->blocks) {
+            w.next = w.now;
+            w.next.block = block + 1;
+        }
+        w.turn = j->resident ? i : strip;
+        w.turns = j->resident ? j->blocks * count : count;
+        w.strip = strip0 + strip;
+        w.a = a + (j->resident ? (int64_t)block * j->group_rows * IM_PITCH : 0);
+        w.sums = sums + (j->resident ? 0 : (int64_t)strip * j->group_rows * IM_STRIP);
+        int n = i + 1 < j->blocks * count ? i + 1 : 0;         /* the next group starts over */
+        w.next_b = n || next.rows ? panel_at(j, strip0 + (j->resident ? n / j->blocks : n % count),
+                                             j->resident ? n % j->blocks : n / count, 0) : NULL;
+        run_strip(j, &w);
+    }
+}
+
+static bool stopped(const job *j)
+{
+    return j->dev->stop && *j->dev->stop;
+}
+
+static void task(void *arg, int index, int thread)
+{
+    const job *j = arg;
+    float *scratch = im_scratch(j->dev, thread, scratch_bytes(j));
+    int mt = j->rows_first ? index % j->m_tasks : index / j->n_tasks;
+    int nt = j->rows_first ? index / j->m_tasks : index % j->n_tasks;
+    int64_t row0 = j->p->m * mt / j->m_tasks, rows = j->p->m * (mt + 1) / j->m_tasks - row0;
+    int strip0 = (int)((int64_t)j->strips * nt / j->n_tasks), strip1 = (int)((int64_t)j->strips * (nt + 1) / j->n_tasks);
+    int groups = ceil_div(rows, j->group_rows), blocks = j->resident ? j->blocks : 1;
+    for (int g = 0; g < groups && !stopped(j); g++) {
+        int64_t r0 = rows * g / groups, r1 = rows * (g + 1) / groups, r2 = g + 1 < groups ? rows * (g + 2) / groups : r1;
+        run_group(j, (area){ row0 + r0, (int)(r1 - r0), 0, blocks }, (area){ row0 + r1, (int)(r2 - r1), 0, blocks },
+                  strip0, strip1, scratch);
+    }
+}
+
+/* B given as plain rows is packed first, into scratch that all threads share. */
+static void pack_task(void *arg, int panel, int thread)
+{
+    (void)thread;
+    im_pack_panels(arg, panel, panel + 1);
+}
+
+static int pack_plain(im_device *dev, im_product *p)
+{
+    int rows = p->geglu ? 2 * p->n : p->n, halves = p->geglu ? 2 : 1;
+    void *dst = im_scratch(dev, dev->threads, im_packed_bytes(p->b.dtype, rows, p->k, halves));
+    if (!dst)
+        return IM_NO_MEMORY;
+    im_pack_args a = { .src = p->b.data, .src_dtype = p->b.dtype, .dtype = p->b.dtype, .n = rows, .halves = halves,
+                       .taps = 1, .cin = p->k, .row_stride = p->b.ld, .tap_stride = 0, .cin_stride = 1, .dst = dst };
+    im_parallel_for(dev->threads, im_pack_panel_count(rows, halves), pack_task, &a);
+    p->b.data = dst;
+    p->b.packed = true;
+    return IM_DONE;
+}
+
+int IM_FN(im_product_run)(im_device *dev, im_product *p)
+{
+    if (p->m <= 0 || p->n <= 0)
+        return IM_DONE;
+    int status = p->b.packed ? IM_DONE : pack_plain(dev, p);
+    if (status)
+        return status;
+    job j = { .dev = dev, .p = p };
+    plan(&j);
+    for (int t = 0; t < dev->threads; t++)
+        if (!im_scratch(dev, t, scratch_bytes(&j)))
+            return IM_NO_MEMORY;
+    im_parallel_for(dev->threads, j.m_tasks * j.n_tasks, task, &j);
+    return stopped(&j) ? IM_STOPPED : IM_DONE;
+}

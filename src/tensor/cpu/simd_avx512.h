@@ -1,0 +1,88 @@
+/* simd_avx512.h: simd.h on AVX-512 (F, BW, VL, DQ): a v16 is one zmm register, a mask one k register. */
+#ifndef IM_SIMD_AVX512_H
+#define IM_SIMD_AVX512_H
+
+#include <immintrin.h>
+
+enum { IM_MR = 14, IM_NV = 2 };          /* 28 zmm of sums, 2 of B, 2 of A */
+#define IM_TILES(X) \
+    X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1) X(9, 1) X(10, 1) X(11, 1) X(12, 1) \
+    X(13, 1) X(14, 1) X(1, 2) X(2, 2) X(3, 2) X(4, 2) X(5, 2) X(6, 2) X(7, 2) X(8, 2) X(9, 2) X(10, 2) \
+    X(11, 2) X(12, 2) X(13, 2) X(14, 2)
+
+typedef __m512 v16;
+typedef __mmask16 m16;
+
+IM_INLINE v16 v_set1(float x) { return _mm512_set1_ps(x); }
+IM_INLINE v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
+IM_INLINE void v_store(float *p, v16 v) { _mm512_storeu_ps(p, v); }
+IM_INLINE __mmask16 v_first(int n) { return (__mmask16)((1u << n) - 1u); }
+IM_INLINE v16 v_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+IM_INLINE void v_store_n(float *p, v16 v, int n) { _mm512_mask_storeu_ps(p, v_first(n), v); }
+
+IM_INLINE v16 v_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
+IM_INLINE v16 v_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
+IM_INLINE v16 v_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
+IM_INLINE v16 v_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
+IM_INLINE v16 v_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
+IM_INLINE v16 v_fnma(v16 a, v16 b, v16 c) { return _mm512_fnmadd_ps(a, b, c); }
+IM_INLINE v16 v_max(v16 a, v16 b) { return _mm512_max_ps(a, b); }
+IM_INLINE v16 v_min(v16 a, v16 b) { return _mm512_min_ps(a, b); }
+IM_INLINE v16 v_abs(v16 v) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), v); }
+IM_INLINE v16 v_neg(v16 v) { return _mm512_xor_ps(_mm512_set1_ps(-0.0f), v); }
+IM_INLINE v16 v_sqrt(v16 v) { return _mm512_sqrt_ps(v); }
+IM_INLINE v16 v_round(v16 v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+IM_INLINE v16 v_floor(v16 v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+IM_INLINE v16 v_ldexp(v16 v, v16 n) { return _mm512_scalef_ps(v, n); }
+IM_INLINE v16 v_exponent(v16 v) { return _mm512_getexp_ps(v); }
+
+IM_INLINE float v_sum(v16 v)
+{
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+IM_INLINE float v_hmax(v16 v)
+{
+    __m256 a = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+}
+
+IM_INLINE m16 v_lt(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+IM_INLINE m16 v_le(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+IM_INLINE m16 v_gt(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+IM_INLINE m16 v_ge(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+IM_INLINE m16 v_eq(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+IM_INLINE m16 m_not(m16 m) { return (m16)~m; }
+IM_INLINE bool m_any(m16 m) { return m != 0; }
+IM_INLINE v16 v_select(m16 m, v16 yes, v16 no) { return _mm512_mask_blend_ps(m, no, yes); }
+
+IM_INLINE v16 v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+
+IM_INLINE v16 v_load_bf16(const uint16_t *p)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+IM_INLINE v16 v_bf16_even(v16 v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16)); }
+IM_INLINE v16 v_bf16_odd(v16 v) { return _mm512_and_ps(_mm512_castsi512_ps(_mm512_set1_epi32(-65536)), v); }
+
+IM_INLINE void v_store_f16(uint16_t *p, v16 v)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+IM_INLINE void v_store_bf16(uint16_t *p, v16 v)
+{
+    __m512i x = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(x, 16), _mm512_set1_epi32(1));
+    __m512i r = _mm512_add_epi32(x, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), x, _mm512_set1_epi32(0x400000));
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+}
+
+#endif

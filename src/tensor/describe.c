@@ -1,0 +1,29 @@
+/* describe.c: says in words what the engine has and what it chose. Used by `imago info`. */
+#include "tensor/ctx.h"
+
+#include <string.h>
+
+bool im_op_describe(int i, const char **name, const char **formula)
+{
+    static const im_op *const ops[] = {
+#define IM_OP(op, text) &im_op_##op,
+#include "tensor/ops.def"
+#undef IM_OP
+    };
+    if (i < 0 || i >= (int)(sizeof ops / sizeof *ops))
+        return false;
+    *name = ops[i]->name;
+    *formula = ops[i]->formula;
+    return true;
+}
+
+const char *im_device_kernel(const im_ctx *c, im_dtype weights)
+{
+    if (!strcmp(c->dev.name, "ref"))
+        return "plain loops, sums in f64";
+    if (weights == IM_F32)
+        return "f32 multiply-adds";
+    if (weights == IM_BF16 && c->dev.bf16_dots)
+        return "bf16 dot products with f32 sums; activations are rounded to bf16";
+    return "widened to f32, then f32 multiply-adds";
+}

@@ -1,0 +1,123 @@
+/* pack.c: weights into panels of 16 rows, the form in which every CPU kernel reads them (layout: device.h).
+ *
+ * A panel is a transposition: 16 rows of k values become k groups of 16. Walking along k in pieces of a cache line or so,
+ * with the taps of a 3x3 kernel inside, keeps the 16 source rows in L1 even where OIHW puts neighbouring channels 9
+ * values apart. Used by the loader (data to panels, once) and by cpu/product.c for weights that are not packed. */
+#include "tensor/device.h"
+#include "tensor/half.h"
+
+enum { PIECE = 32 };                             /* values of cin in one go                                            */
+
+/* Rows of one half, and panels of it. */
+static int half_rows(int n, int halves)
+{
+    return n / halves;
+}
+
+static int half_panels(int n, int halves)
+{
+    return (half_rows(n, halves) + IM_PANEL - 1) / IM_PANEL;
+}
+
+int im_pack_panel_count(int n, int halves)
+{
+    return half_panels(n, halves) * halves;
+}
+
+/* k as stored: bf16 comes in pairs. */
+static size_t stored_k(im_dtype dtype, int k)
+{
+    return dtype == IM_BF16 ? ((size_t)k + 1) / 2 * 2 : (size_t)k;
+}
+
+size_t im_packed_bytes(im_dtype dtype, int n, int k, int halves)
+{
+    return (size_t)im_pack_panel_count(n, halves) * IM_PANEL * stored_k(dtype, k) * im_dtype_size(dtype);
+}
+
+static inline __attribute__((always_inline)) float load(const void *src, int64_t i, im_dtype t)
+{
+    switch (t) {
+    case IM_F16: return im_half_to_f32(((const uint16_t *)src)[i]);
+    case IM_BF16: return im_bhalf_to_f32(((const uint16_t *)src)[i]);
+    default: return ((const float *)src)[i];
+    }
+}
+
+static inline __attribute__((always_inline)) void store(void *dst, int64_t i, float x, im_dtype t)
+{
+    switch (t) {
+    case IM_F16: ((uint16_t *)dst)[i] = im_half_from_f32(x); break;
+    case IM_BF16: ((uint16_t *)dst)[i] = im_bhalf_from_f32(x); break;
+    default: ((float *)dst)[i] = x;
+    }
+}
+
+/* 16 values, one from each row, to step k of the panel. Equal types are copied as they are. */
+static inline __attribute__((always_inline)) void group(const void *src, int64_t at, int64_t row_stride, int rows,
+                                                        im_dtype from, void *dst, int64_t k, im_dtype to)
+{
+    int64_t out = to == IM_BF16 ? k / 2 * 2 * IM_PANEL + k % 2 : k * IM_PANEL, step = to == IM_BF16 ? 2 : 1;
+    if (from == to && to != IM_F32) {
+        for (int r = 0; r < rows; r++)
+            ((uint16_t *)dst)[out + r * step] = ((const uint16_t *)src)[at + r * row_stride];
+        return;
+    }
+    float x[IM_PANEL];
+    for (int r = 0; r < rows; r++)
+        x[r] = load(src, at + r * row_stride, from);
+    for (int r = 0; r < rows; r++)
+        store(dst, out + r * step, x[r], to);
+}
+
+/* One panel whose first row is element `at` of src. Inlined with constant types, and with constant rows when whole. */
+static inline __attribute__((always_inline)) void panel_body(const im_pack_args *p, int64_t at, void *dst, int rows,
+                                                             im_dtype from, im_dtype to)
+{
+    for (int c0 = 0; c0 < p->cin; c0 += PIECE) {
+        int c1 = p->cin - c0 < PIECE ? p->cin : c0 + PIECE;
+        for (int tap = 0; tap < p->taps; tap++) {
+            int64_t first = at + tap * p->tap_stride, k = (int64_t)tap * p->cin;
+            for (int c = c0; c < c1; c++)
+                group(p->src, first + c * p->cin_stride, p->row_stride, rows, from, dst, k + c, to);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void panel_from_to(const im_pack_args *p, int64_t at, void *dst, int rows,
+                                                                im_dtype from, im_dtype to)
+{
+    if (rows == IM_PANEL)
+        panel_body(p, at, dst, IM_PANEL, from, to);
+    else
+        panel_body(p, at, dst, rows, from, to);
+}
+
+static inline __attribute__((always_inline)) void panel_to(const im_pack_args *p, int64_t at, void *dst, int rows,
+                                                           im_dtype to)
+{
+    switch (p->src_dtype) {
+    case IM_F16: panel_from_to(p, at, dst, rows, IM_F16, to); break;
+    case IM_BF16: panel_from_to(p, at, dst, rows, IM_BF16, to); break;
+    default: panel_from_to(p, at, dst, rows, IM_F32, to);
+    }
+}
+
+void im_pack_panels(const im_pack_args *p, int panel0, int panel1)
+{
+    int in_half = half_panels(p->n, p->halves), rows_half = half_rows(p->n, p->halves), k = p->taps * p->cin;
+    size_t bytes = IM_PANEL * stored_k(p->dtype, k) * im_dtype_size(p->dtype);
+    for (int i = panel0; i < panel1; i++) {
+        char *dst = (char *)p->dst + (size_t)i * bytes;
+        int half = i / in_half, row = i % in_half * IM_PANEL;
+        int rows = rows_half - row < IM_PANEL ? rows_half - row : IM_PANEL;
+        int64_t at = ((int64_t)half * rows_half + row) * p->row_stride;
+        if (rows < IM_PANEL || stored_k(p->dtype, k) != (size_t)k)       /* cut panels and odd k end in zeros */
+            memset(dst, 0, bytes);
+        switch (p->dtype) {
+        case IM_F16: panel_to(p, at, dst, rows, IM_F16); break;
+        case IM_BF16: panel_to(p, at, dst, rows, IM_BF16); break;
+        default: panel_to(p, at, dst, rows, IM_F32);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+/* ref/attention.c: scaled dot-product attention (Vaswani et al. 2017, "Attention Is All You Need").
+ *
+ *     s_j = scale q_i . k_j        p_j = exp(s_j - max s) / sum_j exp(s_j - max s)        o_i = sum_j p_j v_j
+ *
+ * for each sample, head and query i; causal: only keys j <= i. One row of scores is held at a time. The cpu backend
+ * computes the same by blocks of keys and never holds a row (Dao et al. 2022). Called by ops/attention.c. */
+#include <math.h>
+
+#include "tensor/ref/ref.h"
+
+typedef struct { const im_attention_args *p; double *scores; } job;     /* scores (threads, tk)                       */
+
+/* Query i of one head of one sample, numbered (batch, heads, tq). */
+static void query(const void *arg, int64_t index, int thread)
+{
+    const job *jb = arg;
+    const im_attention_args *p = jb->p;
+    int i = (int)(index % p->tq), head = (int)(index / p->tq % p->heads);
+    int64_t b = index / p->tq / p->heads, column = (int64_t)head * p->d;
+    const float *q = p->q + b * p->bsq + i * p->ldq + column;  /* (d)                                                 */
+    const float *k = p->k + b * p->bsk + column;               /* (tk, d), rows ldk apart                             */
+    const float *v = p->v + b * p->bsv + column;               /* (tk, d), rows ldv apart                             */
+    float *o = p->o + b * p->bso + i * p->ldo + column;        /* (d)                                                 */
+    double *s = jb->scores + (int64_t)thread * p->tk, top = -INFINITY, sum = 0;
+    int keys = p->causal && i + 1 < p->tk ? i + 1 : p->tk;
+
+    for (int j = 0; j < keys; j++) {
+        double dot = 0;
+        for (int c = 0; c < p->d; c++)
+            dot += (double)q[c] * k[j * p->ldk + c];
+        s[j] = dot * p->scale;
+        top = fmax(top, s[j]);
+    }
+    for (int j = 0; j < keys; j++)
+        sum += s[j] = exp(s[j] - top);
+    for (int c = 0; c < p->d; c++) {
+        double out = 0;
+        for (int j = 0; j < keys; j++)
+            out += s[j] * v[j * p->ldv + c];
+        o[c] = (float)(out / sum);
+    }
+}
+
+int im_ref_attention(im_device *dev, const im_attention_args *p)
+{
+    job j = { p, im_scratch(dev, dev->threads, (size_t)dev->threads * (size_t)p->tk * sizeof(double)) };
+    return j.scores ? im_ref_each(dev, (int64_t)p->batch * p->heads * p->tq, query, &j) : IM_NO_MEMORY;
+}

@@ -1,0 +1,65 @@
+/* ref/conv.c: two-dimensional convolution (a cross-correlation, as every deep-learning library means it).
+ *
+ *     y[b][oy][ox][n] = sum_{i,j,c} x[b][oy s + i - top][ox s + j - left][c] w[n][i][j][c]
+ *                       + bias[n] + chan[b][n] + res[b][oy][ox][n]
+ *
+ * Outside the picture x is zero. Where the input is to be enlarged first (nearest neighbour), row uy of the enlarged
+ * picture is row floor(uy h / up_h) of x, and the enlarged picture is never stored. Called by ops/conv.c. */
+#include "tensor/ref/ref.h"
+
+typedef struct { const im_conv_args *p; float *filters; } job; /* filters (threads, kh, kw, cin)                      */
+
+/* Row of x behind row u of the enlarged picture, -1 outside it. */
+static int source(int u, int size, int enlarged)
+{
+    return u < 0 || u >= enlarged ? -1 : (int)((int64_t)u * size / enlarged);
+}
+
+/* One output value before bias: filter (kh, kw, cin) on the window whose first tap is at (uy, ux). */
+static double window(const im_conv_args *p, const float *x, const float *filter, int uy, int ux)
+{
+    double sum = 0;
+    for (int i = 0; i < p->kh; i++) {
+        int sy = source(uy + i, p->h, p->up_h);
+        for (int j = 0; j < p->kw && sy >= 0; j++) {
+            int sx = source(ux + j, p->w, p->up_w);
+            if (sx < 0)
+                continue;
+            const float *pixel = x + ((int64_t)sy * p->w + sx) * p->cin, *tap = filter + (i * p->kw + j) * p->cin;
+            for (int c = 0; c < p->cin; c++)
+                sum += (double)pixel[c] * tap[c];
+        }
+    }
+    return sum;
+}
+
+/* Output channel n of the whole batch. */
+static void channel(const void *arg, int64_t index, int thread)
+{
+    const job *j = arg;
+    const im_conv_args *p = j->p;
+    int n = (int)index;
+    float *filter = j->filters + (int64_t)thread * p->wt.k;
+    weight_row(&p->wt, n, filter);
+    for (int b = 0; b < p->batch; b++) {
+        const float *x = p->x + (int64_t)b * p->h * p->w * p->cin;
+        for (int oy = 0; oy < p->oh; oy++)
+            for (int ox = 0; ox < p->ow; ox++) {
+                int64_t at = (((int64_t)b * p->oh + oy) * p->ow + ox) * p->cout + n;
+                double y = window(p, x, filter, oy * p->stride - p->pad_top, ox * p->stride - p->pad_left);
+                if (p->bias)
+                    y += p->bias[n];
+                if (p->chan)
+                    y += p->chan[b * p->ldchan + n];
+                if (p->res)
+                    y += p->res[at];
+                p->y[at] = (float)y;
+            }
+    }
+}
+
+int im_ref_conv(im_device *dev, const im_conv_args *p)
+{
+    job j = { p, im_scratch(dev, dev->threads, (size_t)dev->threads * (size_t)p->wt.k * sizeof(float)) };
+    return j.filters ? im_ref_each(dev, p->cout, channel, &j) : IM_NO_MEMORY;
+}

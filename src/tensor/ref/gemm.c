@@ -1,0 +1,49 @@
+/* ref/gemm.c: the product behind every linear layer.
+ *
+ *     c[m][n] = act(sum_k a[m][k] b[n][k] + bias[n]) + res[m][n]
+ *     GEGLU:  c[m][n] = v * gelu(g),  v = a[m] . b[n] + bias[n],  g = a[m] . b[N+n] + bias[N+n]
+ *
+ * b holds one output feature a row, as torch.nn.Linear does, so both factors are read along k. GEGLU is Shazeer 2020,
+ * "GLU Variants Improve Transformer". Called by ops/linear.c. */
+#include "tensor/ref/ref.h"
+
+typedef struct { const im_gemm_args *p; float *rows; } job;    /* rows (threads, 2, K)                                */
+
+static double dot(const float *a, const float *b, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += (double)a[i] * b[i];
+    return sum;
+}
+
+/* Column n of c: all products with row n of b. */
+static void column(const void *arg, int64_t i, int thread)
+{
+    const job *j = arg;
+    const im_gemm_args *p = j->p;
+    int n = (int)i;
+    float *row = j->rows + (int64_t)thread * 2 * p->k, *gate_row = row + p->k;
+    weight_row(&p->b, n, row);
+    if (p->geglu)
+        weight_row(&p->b, p->n + n, gate_row);
+    for (int64_t m = 0; m < p->m; m++) {
+        const float *a = p->a + m * p->lda;
+        double y = dot(a, row, p->k) + (p->bias ? p->bias[n] : 0);
+        if (p->geglu) {
+            double gate = dot(a, gate_row, p->k) + (p->bias ? p->bias[p->n + n] : 0);
+            y *= im_ref_activate(IM_ACT_GELU, gate);
+        } else {
+            y = im_ref_activate(p->act, y);
+        }
+        if (p->res)
+            y += p->res[m * p->ldres + n];
+        p->c[m * p->ldc + n] = (float)y;
+    }
+}
+
+int im_ref_gemm(im_device *dev, const im_gemm_args *p)
+{
+    job j = { p, im_scratch(dev, dev->threads, (size_t)dev->threads * 2 * (size_t)p->k * sizeof(float)) };
+    return j.rows ? im_ref_each(dev, p->n, column, &j) : IM_NO_MEMORY;
+}

@@ -1,0 +1,39 @@
+/* ref/movement.c: kernels that move elements and compute nothing: strided copies and table look-up.
+ *
+ *     copy       dst[i0][i1][i2][i3] = src[i0][i1][i2][i3], each side with its own strides
+ *     embedding  y[i][:] = table[ids[i]][:], widened to f32
+ *
+ * Called by ops/movement.c (contiguous copy, concatenation, embedding). */
+#include <string.h>
+
+#include "tensor/ref/ref.h"
+
+/* The innermost axis at (i0, i1, i2), numbered in that order. */
+static void run(const void *arg, int64_t index, int thread)
+{
+    const im_copy_args *p = arg;
+    int64_t i2 = index % p->shape[2], i1 = index / p->shape[2] % p->shape[1], i0 = index / p->shape[2] / p->shape[1];
+    const char *src = (const char *)p->src + (i0 * p->ss[0] + i1 * p->ss[1] + i2 * p->ss[2]) * (int64_t)p->size;
+    char *dst = (char *)p->dst + (i0 * p->ds[0] + i1 * p->ds[1] + i2 * p->ds[2]) * (int64_t)p->size;
+    (void)thread;
+    for (int64_t i3 = 0; i3 < p->shape[3]; i3++)
+        memcpy(dst + i3 * p->ds[3] * (int64_t)p->size, src + i3 * p->ss[3] * (int64_t)p->size, p->size);
+}
+
+int im_ref_copy(im_device *dev, const im_copy_args *p)
+{
+    return im_ref_each(dev, p->shape[0] * p->shape[1] * p->shape[2], run, p);
+}
+
+static void table_row(const void *arg, int64_t i, int thread)
+{
+    const im_embedding_args *p = arg;
+    (void)thread;
+    for (int c = 0; c < p->channels; c++)
+        p->y[i * p->channels + c] = im_ref_load(p->table, p->dtype, (int64_t)p->ids[i] * p->channels + c);
+}
+
+int im_ref_embedding(im_device *dev, const im_embedding_args *p)
+{
+    return im_ref_each(dev, p->n, table_row, p);
+}

@@ -1,0 +1,52 @@
+/* ref.h: what the files of the ref backend share.
+ *
+ * ref is the specification and the textbook: each kernel is the formula as plain loops, f32 data with f64 sums, no
+ * tiling and no vectors. The cpu backend is compared with it at every shape of tests/cases_*.c. Read gemm.c first. */
+#ifndef IM_REF_H
+#define IM_REF_H
+
+#include "tensor/device.h"
+
+#define X(name) int im_ref_##name(im_device *dev, const im_##name##_args *p);
+IM_KERNELS(X)
+#undef X
+
+/* Calls fn(job, i, thread) for each i in [0, count), spread over the device's threads; IM_STOPPED once im_cancel was
+ * called, else IM_DONE (table.c). */
+typedef void (*im_ref_fn)(const void *job, int64_t i, int thread);
+int im_ref_each(im_device *dev, int64_t count, im_ref_fn fn, const void *job);
+
+double im_ref_activate(im_act act, double x);                  /* map.c                                               */
+
+/* Element i of an array in one of the three weight types. */
+static inline float im_ref_load(const void *data, im_dtype dtype, int64_t i)
+{
+    switch (dtype) {
+    case IM_F16:  return im_f32_from_f16(((const uint16_t *)data)[i]);
+    case IM_BF16: return im_f32_from_bf16(((const uint16_t *)data)[i]);
+    default:      return ((const float *)data)[i];
+    }
+}
+
+/* Row n, column k of a weight, plain or in the packed layout that device.h draws. */
+static inline float weight_at(const im_weight *w, int n, int k)
+{
+    if (!w->packed)
+        return im_ref_load(w->data, w->dtype, n * w->ld + k);
+    int half_rows = w->n / w->halves, row = n % half_rows;
+    int panels_of_half = (half_rows + IM_PANEL - 1) / IM_PANEL;
+    int64_t panel = n / half_rows * panels_of_half + row / IM_PANEL;
+    int lane = row % IM_PANEL;
+    if (w->dtype == IM_BF16)                                   /* [panel][k/2][16][2]                                 */
+        return im_ref_load(w->data, w->dtype, ((panel * ((w->k + 1) / 2) + k / 2) * IM_PANEL + lane) * 2 + k % 2);
+    return im_ref_load(w->data, w->dtype, (panel * w->k + k) * IM_PANEL + lane);    /* [panel][k][16]                 */
+}
+
+/* Row n as k floats. */
+static inline void weight_row(const im_weight *w, int n, float *row)
+{
+    for (int k = 0; k < w->k; k++)
+        row[k] = weight_at(w, n, k);
+}
+
+#endif

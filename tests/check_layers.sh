@@ -1,0 +1,65 @@
+#!/bin/sh
+# check_layers.sh: the layer rules. An include may only point down: cli > models > data > tensor; inside src/tensor the
+# ops never name a backend, and the backends (ref, cpu, src/cuda) are blind to each other. Prints every line that breaks
+# a rule, with the rule; ends with 1 if there was one.
+#
+#     tests/check_layers.sh [ROOT]
+set -u
+cd "${1:-$(dirname "$0")/..}" || exit 2
+found=$(mktemp) || exit 2
+trap 'rm -f "$found"' EXIT
+hit() {         # hit RULE: lines on stdin break it
+    awk -v rule="$1" '{ print $0 "    <- " rule }' >>"$found"
+}
+sources() {     # sources DIR: its C files, not those of folders in it
+    find "$1" -maxdepth 1 -type f \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.def' \) 2>/dev/null
+}
+
+# may DIR REGEX: quoted includes of the files right in DIR are of this form, and no other
+may() {
+    sources "$1" | sort | xargs -r grep -nHE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' |
+        grep -vE "include[[:space:]]*\"($2)\"" | hit "src/${1#src/} includes only $2"
+}
+may src            'none'
+may src/tensor     'imago\.h|tensor/[a-z0-9_]+\.(h|def)'
+may src/tensor/ops 'imago\.h|tensor/[a-z0-9_]+\.h'
+may src/tensor/ref 'imago\.h|tensor/(device|parallel|half|memory)\.h|tensor/ref/[a-z0-9_]+\.h'
+may src/tensor/cpu 'imago\.h|tensor/(device|parallel|half|memory)\.h|tensor/cpu/[a-z0-9_]+\.h'
+may src/cuda       'imago\.h|tensor/(device|parallel|half|memory)\.h|cuda/[a-z0-9_]+\.cuh?|cuda/[a-z0-9_]+\.h'
+may src/data       'imago\.h|tensor/(parallel|half|memory)\.h|data/[a-z0-9_]+\.h'
+may src/models     'imago\.h|data/[a-z0-9_]+\.h|models/[a-z0-9_]+\.h'
+may src/cli        'imago\.h|data/[a-z0-9_]+\.h|cli/[a-z0-9_]+\.h|commit\.h'
+
+# never RULE PATHS REGEX [EXCEPT]: no line under PATHS has REGEX, but in files that EXCEPT names
+never() {
+    # shellcheck disable=SC2086 # a list of folders
+    grep -rnHE --include='*.[ch]' --include='*.cu' --include='*.cuh' "$3" $2 2>/dev/null |
+        grep -vE "^(${4:-nothing}):" | hit "$1"
+}
+include='#[[:space:]]*include[[:space:]]*[<"]'
+never 'vector intrinsics belong into src/tensor/cpu' src \
+      "$include(immintrin|[a-z]*mmintrin|x86intrin|arm_neon|arm_sve)\.h" 'src/tensor/cpu/[a-z0-9_]+\.h'
+never 'OpenMP belongs into src/tensor/parallel.c' src \
+      "${include}omp\.h|#[[:space:]]*pragma[[:space:]]+omp|omp_get_|omp_set_" 'src/tensor/parallel\.c'
+never 'CUDA belongs into src/cuda' src "$include(cuda|cublas|nccl|mma)[A-Za-z0-9_]*\.h" \
+      'src/cuda/[a-z0-9_/]+\.(c|h|cu|cuh)'
+never 'an op calls its kernel through the table' src/tensor/ops 'im_(ref|cpu|cuda)_|\<(avx2|avx512|neon|cuda)\>'
+never 'ref is blind to the other backends' src/tensor/ref 'im_(cpu|cuda)_'
+never 'cpu is blind to the other backends' src/tensor/cpu 'im_(ref|cuda)_'
+never 'cuda is blind to the other backends' src/cuda 'im_(ref|cpu)_'
+never 'only tensor sees what a context holds' 'src/data src/models src/cli' '(->|\.)dev\.k\.|c->(dev|scope|mode|plan)\>'
+library='src/tensor src/data src/models src/cuda'
+never 'the library never exits' "$library" '\<(exit|_exit|abort|quick_exit)[[:space:]]*\('
+never 'the library never prints' "$library" \
+      '\<(printf|puts|putchar|perror|vprintf)[[:space:]]*\(|\<(stdout|stderr)\>'
+
+# Nothing is switched by the preprocessor: features are chosen at link time or by a table. Left are include guards, the
+# language and compiler in headers, and the instruction set in src/tensor/cpu.
+sources_all() { find src -name '*.[ch]' | sort; }
+sources_all | xargs -r grep -nHE '^[[:space:]]*#[[:space:]]*(if|ifdef|ifndef|elif)\>' |
+    grep -vE '^[^:]+\.h:[0-9]+:#ifndef [A-Z0-9_]+_H$|__cplusplus|__GNUC__|__clang__|^src/tensor/cpu/' |
+    hit 'no #if for features'
+
+sed 's/^/  /' "$found"
+[ ! -s "$found" ] || { echo "check_layers: $(wc -l <"$found") line(s) break a rule"; exit 1; }
+echo "check_layers: $(sources_all | wc -l) files keep the layers"

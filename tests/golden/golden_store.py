@@ -1,0 +1,61 @@
+"""Writing and reading back the golden files: f32 safetensors for numbers, JSON for text.
+
+Every writer goes through here, so that all files look alike and each is read back and compared
+with what was meant before the program goes on.
+"""
+
+import json
+import os
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+MAX_BYTES = 4 * 1024 * 1024
+
+
+def save_tensors(path, tensors):
+    """Write {name: tensor} to a safetensors file and check it by reading it again.
+
+    Floating tensors are stored as f32, whole numbers as i64 (u8 stays u8).
+    """
+    plain = {}
+    for name, value in tensors.items():
+        value = torch.as_tensor(value)
+        if value.is_floating_point():
+            value = value.to(torch.float32)
+        elif value.dtype != torch.uint8:
+            value = value.to(torch.int64)
+        plain[name] = value.detach().contiguous().clone()
+    for name, value in plain.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"{path}: {name} has values that are not finite")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    save_file(plain, path)
+    with safe_open(path, "pt") as again:
+        assert sorted(again.keys()) == sorted(plain)
+        for name, value in plain.items():
+            assert torch.equal(again.get_tensor(name), value), name
+    report(path)
+
+
+def save_json_lines(path, head, rows):
+    """Write {**head, "rows": [...]} with one row a line (pure ASCII), and check it by reading it."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    text = json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + lines + "\n]}\n"
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+    with open(path, encoding="ascii") as file:
+        again = json.load(file)
+    assert again == {**head, "rows": rows}, path
+    report(path)
+
+
+def report(path):
+    """Print a written file's size; a file that is too big to commit is an error. Everyone may read it."""
+    os.chmod(path, 0o644)
+    size = os.path.getsize(path)
+    if size > MAX_BYTES:
+        raise ValueError(f"{path} has {size} bytes, more than the {MAX_BYTES} that may be committed")
+    print(f"{size:9d} {path}")

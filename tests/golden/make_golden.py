@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Writes the golden files with torch, transformers and diffusers; README.md says what they hold.
+
+    python tests/golden/make_golden.py [--only NAME ...] [--out tests/golden]
+
+Needs the packages of tests/golden/requirements.txt in a venv outside the repository, and no network.
+"""
+
+import argparse
+import os
+
+import torch
+
+import golden_models
+import golden_networks
+import golden_pictures
+import golden_rng
+import golden_schedulers
+import golden_tokens
+
+# In this order: the parts from networks on read models/.
+PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
+         "schedulers": golden_schedulers.make_schedulers,
+         "models": golden_models.make_models, "networks": golden_networks.make_networks,
+         "small_tokens": golden_tokens.make_small_tokens, "pictures": golden_pictures.make_pictures}
+
+
+def main():
+    """Make all parts, or those named with --only, in the order of PARTS."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", action="append", choices=PARTS, help="make this part alone (may be repeated)")
+    parser.add_argument("--out", default=os.path.dirname(os.path.abspath(__file__)), help="folder to write to")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    for name, make in PARTS.items():
+        if options.only is None or name in options.only:
+            print(f"-- {name}")
+            make(options.out)
+
+
+if __name__ == "__main__":
+    main()

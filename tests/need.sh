@@ -1,0 +1,74 @@
+#!/bin/sh
+# need.sh: are the headers and programs here that a step needs? Debian packages of missing ones are named or installed.
+#
+#     tests/need.sh build             fails with one line that names what is missing
+#     tests/need.sh --install build   installs it first (apt-get; sudo when not root)
+#
+# Steps: build (the library and the program), check (its tests as well). Used by the Makefile.
+set -u
+cc=${CC:-gcc}
+install=no
+if [ "${1:-}" = --install ]; then install=yes; shift; fi
+step=${1:-build}
+
+header() {      # header PACKAGE FILE [DEFINE]: does the compiler find it?
+    printf '%s\n#include <%s>\n' "${3:-}" "$2" | $cc -E -x c - >/dev/null 2>&1 || missing="$missing $1"
+}
+program() {     # program PACKAGE NAME
+    command -v "$2" >/dev/null 2>&1 || missing="$missing $1"
+}
+file() {        # file PACKAGE PATTERN: does any file match?
+    # shellcheck disable=SC2086 # the pattern is meant to be expanded
+    ls $2 >/dev/null 2>&1 || missing="$missing $1"
+}
+
+look() {
+    missing=
+    program gcc "${cc%% *}"
+    header libc6-dev stdio.h
+    header libpng-dev png.h
+    header libjansson-dev jansson.h
+    header libpcre2-dev pcre2.h '#define PCRE2_CODE_UNIT_WIDTH 8'
+    header libutf8proc-dev utf8proc.h
+    header libssl-dev openssl/evp.h
+    header libcairo2-dev cairo/cairo.h
+    [ "$step" = check ] || return 0
+    header check check.h
+    file libsubunit-dev "/usr/lib/*/libsubunit.so"
+    program python3 python3
+    program clang clang
+    # the tests of the neon kernels: a compiler for aarch64 and an emulator to run them (x86 machines only)
+    case $(uname -m) in
+    x86_64)
+        program gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
+        program qemu-user qemu-aarch64
+        file libc6-dev-arm64-cross "/usr/aarch64-linux-gnu/include/stdio.h"
+        ;;
+    esac
+}
+
+hint() {
+    echo "imago: needs the Debian package(s)$missing: sudo apt-get install$missing" >&2
+    exit 1
+}
+
+look
+[ -n "$missing" ] || exit 0
+[ "$install" = yes ] || hint
+command -v apt-get >/dev/null 2>&1 || hint
+root=
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null 2>&1 || hint
+    root=sudo
+fi
+echo "installing$missing" >&2
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+# shellcheck disable=SC2086 # a list of packages
+if ! { $root apt-get update && $root env DEBIAN_FRONTEND=noninteractive \
+       apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    hint
+fi
+look
+[ -z "$missing" ] || hint

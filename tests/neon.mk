@@ -1,0 +1,27 @@
+# neon.mk: the aarch64 build of library and tests on another machine: cross-compiled, run by qemu, and compared bit by
+# bit with this machine's own instruction sets. Included by the Makefile. NEON=no leaves it out.
+NEON      ?= $(if $(findstring x86_64,$(MACHINE)),yes,no)
+NEON_DIR  := $(BUILD)/neon
+NEON_ROOT := $(NEON_DIR)/root
+# What runs under qemu, some 30 times slower than the machine itself.
+NEON_TESTS := test_tiny test_errors test_ops
+NEON_MAKE  = $(SUB) BUILD=$(NEON_DIR) LIBS="-static -Wl,--no-warnings -lpng -lz -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm" \
+             CC="aarch64-linux-gnu-gcc -isystem $(NEON_ROOT)/usr/include \
+             -isystem $(NEON_ROOT)/usr/include/aarch64-linux-gnu -L$(NEON_ROOT)/usr/lib/aarch64-linux-gnu"
+
+ifeq ($(NEON),yes)
+neon: $(BUILD)/tests/digest $(NEON_ROOT) ## the neon kernels under qemu: tests, and equal bits with avx2 and avx512
+	@touch $(NEON_DIR)/needs
+	@$(NEON_MAKE) $(addprefix $(NEON_DIR)/tests/,digest $(NEON_TESTS))
+	@for t in $(NEON_TESTS); do qemu-aarch64 $(NEON_DIR)/tests/$$t || exit 1; done
+	@tests/neon_bits.sh $(BUILD)/tests/digest $(NEON_DIR)/tests/digest
+else
+neon:
+	@echo "neon: left out on $(MACHINE) (NEON=no)"
+endif
+
+$(NEON_ROOT): tests/neon_root.sh
+	@mkdir -p $(NEON_DIR)
+	tests/neon_root.sh $@
+
+.PHONY: neon

@@ -1,0 +1,295 @@
+/* test_scheduler.c: every scheduler walks the path that diffusers' class walks, under a formula that stands in for the
+ * network: from noise over 2 to 50 steps, with many kinds of scheduler_config.json, and from the middle (image to
+ * image). Values from tests/golden (schedulers.safetensors, schedulers.json). */
+#include <check.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "imago.h"
+#include "models/scheduler.h"
+
+enum { N = 64 };                                               /* values of a sample: (1, 4, 4, 4)                    */
+
+/* Largest difference allowed, over the largest value of the path. Times are equal. The coefficients come from square
+ * roots, logarithms and exponentials, which torch takes from a library that is off by one unit in the last place (6e-8)
+ * in a fifth of the values; up to 51 such steps add up to at most 8e-7 on any path here. */
+static const double TOLERANCE = 2e-6;
+
+static im_ctx *c;
+static im_safetensors *golden;
+static json_t *root;
+static char config_path[64];
+
+static void open_golden(void)
+{
+    ck_assert_ptr_nonnull(c = im_ctx_new("ref", 1));
+    golden = im_st_open(c, "tests/golden/schedulers.safetensors");
+    ck_assert_msg(golden != NULL, "%s", im_error(c));
+    root = json_load_file("tests/golden/schedulers.json", 0, NULL);
+    ck_assert_ptr_nonnull(root);
+    snprintf(config_path, sizeof config_path, "/tmp/imago-scheduler-%ld.json", (long)getpid());
+}
+
+static void close_golden(void)
+{
+    json_decref(root);
+    im_st_close(golden);
+    im_ctx_free(c);
+    unlink(config_path);
+}
+
+static const float *values(const char *key, const char *what, int *n)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s%s", key, what);
+    const im_st_entry *e = im_st_find(golden, name);
+    if (!e) return NULL;
+    ck_assert_int_eq(e->dtype, IM_F32);
+    *n = (int)(e->bytes / sizeof(float));
+    return e->data;
+}
+
+static void write_config(json_t *config, const char *class_name)
+{
+    json_t *whole = json_copy(config);
+    json_object_set_new(whole, "_class_name", json_string(class_name));
+    ck_assert_int_eq(json_dump_file(whole, config_path, 0), 0);
+    json_decref(whole);
+}
+
+static void write_text(const char *text)
+{
+    FILE *f = fopen(config_path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void fill(void *rng, float *out, size_t n)
+{
+    im_randn(rng, out, n);
+}
+
+/* The largest difference of two arrays over the largest wanted value. */
+static double apart(const float *found, const float *wanted, int n)
+{
+    double worst = 0, top = 1e-30;
+    for (int i = 0; i < n; i++) {
+        if (!isfinite(found[i])) return INFINITY;
+        worst = fmax(worst, fabs((double)found[i] - (double)wanted[i]));
+        top = fmax(top, fabs((double)wanted[i]));
+    }
+    return worst / top;
+}
+
+static void close_to(const char *key, const char *what, const float *found, int n_found, double tolerance)
+{
+    int n = 0;
+    const float *wanted = values(key, what, &n);
+    ck_assert_msg(wanted && n == n_found, "%s%s: found %d values, wanted %d", key, what, n_found, n);
+    double off = apart(found, wanted, n);
+    ck_assert_msg(off <= tolerance, "%s%s: off by %.3g, allowed %.3g", key, what, off, tolerance);
+}
+
+/* Runs a planned scheduler from x and keeps the sample after every step. */
+static float *walk(im_scheduler *s, float *x, im_rng *rng)
+{
+    int count = im_scheduler_evaluations(s);
+    float *path = malloc((size_t)count * N * sizeof *path), input[N], e[N];
+    ck_assert_ptr_nonnull(path);
+    for (int i = 0; i < count; i++) {
+        float u = im_scheduler_time(s, i) / 1000.0f, shift = 0.25f - 0.5f * u;
+        im_scheduler_scale(s, x, input);
+        for (int k = 0; k < N; k++) e[k] = 0.3f * input[k] + shift;
+        ck_assert_msg(im_scheduler_step(s, e, x, (im_noise){ fill, rng }), "%s", im_error(c));
+        memcpy(path + (size_t)i * N, x, sizeof e);
+    }
+    return path;
+}
+
+static const char *text_of(json_t *row, const char *key) { return json_string_value(json_object_get(row, key)); }
+static double number_of(json_t *row, const char *key) { return json_number_value(json_object_get(row, key)); }
+
+static void one_path(json_t *row)
+{
+    const char *key = text_of(row, "key"), *name = text_of(row, "scheduler");
+    write_config(json_object_get(json_object_get(root, "configs"), text_of(row, "config")), "PNDMScheduler");
+    im_scheduler *s = im_scheduler_new(c, name, config_path);
+    ck_assert_msg(im_scheduler_plan(s, (int)number_of(row, "steps"), N), "%s: %s", key, im_error(c));
+    ck_assert_str_eq(im_scheduler_name(s), name);
+
+    im_rng *rng = im_rng_new(c, IM_RNG_CPU, (uint64_t)number_of(row, "seed"));
+    float x[N], noise[N];
+    im_randn(rng, noise, N);
+    if (json_object_get(row, "strength")) {
+        ck_assert_msg(im_scheduler_begin(s, (float)number_of(row, "strength")), "%s: %s", key, im_error(c));
+        ck_assert_int_eq(im_scheduler_first(s), (int)number_of(row, "first_call"));
+        int n;
+        im_scheduler_add_noise(s, values("start.latents", "", &n), noise, x);
+        close_to(key, ".noisy", x, N, TOLERANCE);
+    } else {
+        ck_assert_double_eq_tol((double)im_scheduler_start(s), number_of(row, "init_noise_sigma"),
+                                1e-6 * number_of(row, "init_noise_sigma"));
+        for (int i = 0; i < N; i++) x[i] = noise[i] * im_scheduler_start(s);
+        int n;
+        const float *sigmas = im_scheduler_sigmas(s, &n);
+        if (sigmas && values(key, ".sigmas", &n)) close_to(key, ".sigmas", sigmas, n, 1e-6);
+    }
+    int count = im_scheduler_evaluations(s);
+    ck_assert_int_eq(count, (int)number_of(row, "evaluations"));
+    float *times = malloc((size_t)count * sizeof *times);
+    for (int i = 0; i < count; i++) times[i] = im_scheduler_time(s, i);
+    close_to(key, ".timesteps", times, count, 0);
+    float *path = walk(s, x, rng);
+    close_to(key, ".path", path, count * N, TOLERANCE);
+    free(path);
+    free(times);
+    im_rng_free(rng);
+    im_scheduler_free(s);
+}
+
+START_TEST(paths)
+{
+    json_t *row, *rows = json_object_get(root, "rows");
+    size_t k;
+    ck_assert_int_ge((int)json_array_size(rows), 200);
+    json_array_foreach(rows, k, row) one_path(row);
+    ck_assert_msg(im_ok(c), "%s", im_error(c));
+}
+END_TEST
+
+/* Bit for bit: these products decide every scheduler's coefficients. */
+START_TEST(products)
+{
+    im_scheduler *s = im_scheduler_new(c, NULL, NULL);
+    int n, m = 0;
+    const float *found = im_scheduler_alphas(s, &n), *wanted = values("v14.alphas_cumprod", "", &m);
+    ck_assert_int_eq(n, 1000);
+    ck_assert_int_eq(m, 1000);
+    for (int i = 0; i < n; i++)
+        ck_assert_msg(found[i] == wanted[i], "[%d]: found %.9g, wanted %.9g", i, (double)found[i], (double)wanted[i]);
+    im_scheduler_free(s);
+}
+END_TEST
+
+START_TEST(fifty_steps_are_51_evaluations)
+{
+    im_scheduler *s = im_scheduler_new(c, NULL, NULL);
+    ck_assert_str_eq(im_scheduler_name(s), "pndm");
+    ck_assert(im_scheduler_plan(s, 50, 0));
+    ck_assert_int_eq(im_scheduler_evaluations(s), 51);
+    static const float first[4] = { 981, 961, 961, 941 };
+    for (int i = 0; i < 4; i++) ck_assert_float_eq(im_scheduler_time(s, i), first[i]);
+    ck_assert_float_eq(im_scheduler_time(s, 50), 1);
+    im_scheduler_free(s);
+}
+END_TEST
+
+/* Strength is what was typed: 0.7 of 10 steps are 7, though the float is below 0.7. */
+START_TEST(strength_as_typed)
+{
+    im_scheduler *s = im_scheduler_new(c, "ddim", NULL);
+    ck_assert(im_scheduler_plan(s, 10, 0) && im_scheduler_begin(s, 0.7f));
+    ck_assert_int_eq(im_scheduler_evaluations(s), 7);
+    ck_assert(im_scheduler_plan(s, 50, 0) && im_scheduler_begin(s, 0.58f));
+    ck_assert_int_eq(im_scheduler_evaluations(s), 28);         /* 50 * 0.58 is 28.999999999999996 in Python, too      */
+    im_scheduler_free(s);
+}
+END_TEST
+
+static void fails(im_scheduler *s, bool planned, const char *part)
+{
+    ck_assert_msg(!planned && !im_ok(c), "no error where one with \"%s\" was wanted", part);
+    ck_assert_msg(strstr(im_error(c), part), "found \"%s\", wanted \"%s\" in it", im_error(c), part);
+    im_clear_error(c);
+    im_scheduler_free(s);
+}
+
+static void config_fails(const char *name, const char *text, const char *part)
+{
+    write_text(text);
+    im_scheduler *s = im_scheduler_new(c, name, config_path);
+    fails(s, s != NULL, part);
+}
+
+START_TEST(errors)
+{
+    im_scheduler *s = im_scheduler_new(c, "dpm3", NULL);
+    fails(s, s != NULL, "choose one of pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm");
+    s = im_scheduler_new(c, "ddim", NULL);
+    fails(s, im_scheduler_plan(s, 0, N), "wanted 1 to 1000");
+    s = im_scheduler_new(c, "ddim", NULL);
+    fails(s, im_scheduler_plan(s, 1001, N), "wanted 1 to 1000");
+    s = im_scheduler_new(c, "ddim", NULL);                     /* steps_offset 1: time 1000 does not exist            */
+    fails(s, im_scheduler_plan(s, 1000, N), "time 1000");
+    s = im_scheduler_new(c, "ddim", NULL);
+    fails(s, im_scheduler_plan(s, 10, N) && im_scheduler_begin(s, 0.05f), "leaves no step");
+    s = im_scheduler_new(c, "ddim", NULL);
+    fails(s, im_scheduler_plan(s, 10, N) && im_scheduler_begin(s, 1.5f), "at most 1");
+    config_fails(NULL, "{\"_class_name\": \"EDMEulerScheduler\"}", "EDMEulerScheduler");
+    config_fails(NULL, "{\"beta_start\": 0.1}", "_class_name");
+    config_fails("ddim", "{\"prediction_type\": \"flow\"}", "wanted one of: epsilon");
+    config_fails("pndm", "{\"prediction_type\": \"sample\"}", "wanted one of: epsilon");
+    config_fails("ddim", "{\"beta_schedule\": \"laplace\"}", "wanted one of: linear");
+    config_fails("ddim", "{\"thresholding\": true}", "thresholding");
+    config_fails("euler", "{\"use_karras_sigmas\": true, \"use_exponential_sigmas\": true}", "keep one");
+    config_fails("ddim", "{\"trained_betas\": [0.1, 0.2]}", "wanted num_train_timesteps, 1000");
+    config_fails("ddim", "{\"beta_start\": \"small\"}", "beta_start");
+    config_fails("dpmpp_2m", "{\"algorithm_type\": \"dpmsolver\"}", "sigma_min");
+    config_fails("unipc", "{\"solver_order\": 4}", "solver_order");
+    config_fails("ddim", "{", "JSON");
+    unlink(config_path);
+    s = im_scheduler_new(c, "ddim", config_path);
+    fails(s, s != NULL, config_path);
+}
+END_TEST
+
+static void keep_text(void *out, const char *text) { snprintf(out, 400, "%s", text); }
+
+/* The repairs of StableDiffusionPipeline, and Python's -Infinity. */
+START_TEST(pipeline_repairs)
+{
+    char warning[400] = "";
+    im_on_warning(c, keep_text, warning);
+    write_text("{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"scaled_linear\"}");
+    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, config_path);
+    ck_assert_msg(im_scheduler_plan(s, 10, 0), "%s", im_error(c));
+    ck_assert_float_eq(im_scheduler_time(s, 0), 901);
+    ck_assert_msg(strstr(warning, "clip_sample"), "%s", warning);
+    im_scheduler_free(s);
+    s = im_scheduler_new_for_pipeline(c, "ddim", NULL);        /* nothing to repair: no warning                       */
+    warning[0] = 0;
+    ck_assert_str_eq(warning, "");
+    im_scheduler_free(s);
+    write_text("{\"_class_name\": \"DPMSolverMultistepScheduler\", \"lambda_min_clipped\": -Infinity, "
+               "\"note\": \"-Infinity \\\" stays\", \"use_karras_sigmas\": true}");
+    s = im_scheduler_new(c, NULL, config_path);
+    ck_assert_msg(im_scheduler_plan(s, 10, 0), "%s", im_error(c));
+    ck_assert_str_eq(im_scheduler_name(s), "dpmpp_2m_karras");
+    im_scheduler_free(s);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("scheduler");
+    TCase *t = tcase_create("scheduler");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, open_golden, close_golden);
+    tcase_add_test(t, products);
+    tcase_add_test(t, fifty_steps_are_51_evaluations);
+    tcase_add_test(t, paths);
+    tcase_add_test(t, strength_as_typed);
+    tcase_add_test(t, errors);
+    tcase_add_test(t, pipeline_repairs);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
