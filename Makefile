@@ -20,7 +20,7 @@ ISAS := portable neon
 else
 ISAS := portable avx2 avx512 avx512bf16
 endif
-F_portable   :=
+F_portable   := -O2 -Wno-psabi
 F_neon       :=
 F_avx2       := -mavx2 -mfma -mf16c
 F_avx512     := $(F_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
@@ -38,27 +38,34 @@ LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/ten
            $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ)
 CLI_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+# A line a file; V=1 shows the commands.
+Q       := $(if $(V),,@)
+SAY     := $(if $(V),@:,@echo)
 JOBS    := $(shell nproc 2>/dev/null || echo 2)
 SUB      = $(MAKE) --no-print-directory -j$(JOBS)
 
 all: $(BUILD)/imago $(BUILD)/imago.1 ## build the program, the library and the man page (default)
 
 $(BUILD)/imago: $(CLI_OBJ) $(BUILD)/libimago.a
-	$(CC) $(ALL_CFLAGS) -o $@ $(CLI_OBJ) $(BUILD)/libimago.a $(CLI_LIBS) $(LIBS)
+	$(SAY) "  link $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(CLI_OBJ) $(BUILD)/libimago.a $(CLI_LIBS) $(LIBS)
 
 $(BUILD)/libimago.a: $(LIB_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(SAY) "  ar $@"
+	$(Q)ar rcs $@ $^
 
 # The shared library shows what imago.h declares and nothing else.
 $(BUILD)/libimago.so: $(LIB_OBJ) $(BUILD)/libimago.map
-	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,libimago.so.0 -Wl,--version-script=$(BUILD)/libimago.map -o $@ $(LIB_OBJ) $(LIBS)
+	$(SAY) "  link $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,libimago.so.0 -Wl,--version-script=$(BUILD)/libimago.map -o $@ \
+	          $(LIB_OBJ) $(LIBS)
 
 $(BUILD)/libimago.map: src/imago.h
 	@{ echo '{ global:'; grep -o '\<im_[a-z0-9_]*(' $< | sort -u | tr '(' ';'; echo 'local: *; };'; } > $@
 
 $(BUILD)/imago.1: $(BUILD)/imago
-	$(BUILD)/imago help --man > $@.new && mv $@.new $@
+	@$(BUILD)/imago help --man > $@.new && mv $@.new $@
 
 # Every object waits for this file: without the headers of the libraries, `make` ends with the one line of need.sh.
 $(BUILD)/needs: tests/need.sh
@@ -76,26 +83,33 @@ $(BUILD)/models/sd.o: ALL_CFLAGS += -DIM_WEIGHTS='"$(PREFIX)/share/imago/weights
 $(BUILD)/cli/version.o: ALL_CFLAGS += -I$(BUILD)
 $(BUILD)/cli/version.o: $(BUILD)/commit.h
 
+# Packing is loops over all weights; at -O3 they become vectors.
+$(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
+
 $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(SAY) "  cc $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 define isa_rule
 $(KBUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) -O3 $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
+	$(SAY) "  cc $$< ($(1))"
+	$(Q)$$(CC) $$(ALL_CFLAGS) -O3 $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libimago.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests -o $@ $< $(TEST_EXTRA) $(BUILD)/libimago.a $(LIBS) $(TEST_LIBS)
+	$(SAY) "  cc $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests -o $@ $< $(TEST_EXTRA) $(BUILD)/libimago.a $(TEST_LIBS) $(LIBS)
 
 # What some tests link beside their own file: the cases of ops; wrappers around allocators.
 CASES := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/cases*.c))
 $(BUILD)/tests/%.o: tests/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests -c $< -o $@
+	$(SAY) "  cc $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests -c $< -o $@
 $(BUILD)/tests/test_ops $(BUILD)/tests/digest: $(CASES)
 $(BUILD)/tests/test_ops: TEST_EXTRA := $(CASES) -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
 $(BUILD)/tests/digest: TEST_EXTRA := $(CASES)
@@ -109,28 +123,28 @@ include tests/neon.mk
 demo: ## draw a sheet of pictures with the embedded model (installs what is missing)
 	@CC="$(CC)" tests/need.sh --install build
 	@$(SUB) all
-	@rm -rf $(BUILD)/demo
-	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --batch 4 -o $(BUILD)/demo --sheet $(BUILD)/demo.png --force
-	@mv $(BUILD)/demo.png $(BUILD)/demo/sheet.png
+	@rm -rf $(BUILD)/demo && mkdir -p $(BUILD)/demo
+	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --batch 3 -o $(BUILD)/demo --sheet $(BUILD)/demo/sheet.png
 	@echo "the sheet: $(BUILD)/demo/sheet.png, the pictures beside it"
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
-SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer image config checkpoint text file names),\
+SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png image config checkpoint text utf8 file names),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
+ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZERS   := $(patsubst tests/fuzz/fuzz_%.c,fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
 
 check: ## run every test (installs what is missing)
 	@CC="$(CC)" tests/need.sh --install check
 	@$(SUB) all tests
-	@$(SUB) BUILD=$(BUILD)/loaders KBUILD=$(BUILD) WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=address,undefined" \
+	@$(SUB) BUILD=$(BUILD)/loaders KBUILD=$(BUILD) WERROR= CFLAGS="$(ASAN)" \
 	        $(SAN_TESTS:%=$(BUILD)/loaders/tests/%)
 	@$(SUB) fuzz-build
-	@BUILD="$(BUILD)" ISAS="$(ISAS)" SAN_TESTS="$(SAN_TESTS)" FUZZERS="$(FUZZERS)" tests/check.sh
+	@BUILD="$(BUILD)" ISAS="$(ISAS)" SAN_TESTS="$(SAN_TESTS)" FUZZERS="$(FUZZERS)" MAKE="$(MAKE)" tests/check.sh
 
 asan: ## every test program under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(SUB) BUILD=$(BUILD)/asan WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=address,undefined" all tests
+	@$(SUB) BUILD=$(BUILD)/asan WERROR= CFLAGS="$(ASAN)" all tests
 	@BUILD=$(BUILD)/asan tests/check.sh programs
 
 tsan: ## every test program under ThreadSanitizer
@@ -140,10 +154,11 @@ tsan: ## every test program under ThreadSanitizer
 fuzz-build:
 	@$(SUB) $(KER_OBJ)
 	@$(SUB) BUILD=$(BUILD)/fuzz KBUILD=$(BUILD) CC=clang OMP= PARALLEL=tests/threads.c WERROR= \
-	        CFLAGS="$(SAN_FLAGS) -fsanitize=address,undefined,fuzzer-no-link" $(FUZZERS:%=$(BUILD)/fuzz/%)
+	        CFLAGS="$(ASAN) -fsanitize=fuzzer-no-link" $(FUZZERS:%=$(BUILD)/fuzz/%)
 
 $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/libimago.a
-	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/libimago.a $(LIBS) -lpthread
+	$(SAY) "  cc $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/libimago.a $(LIBS) -lpthread
 
 fuzz: fuzz-build ## fuzz the loaders, FUZZ_SECONDS=60 each
 	@BUILD=$(BUILD) FUZZERS="$(FUZZERS)" FUZZ_SECONDS=$(FUZZ_SECONDS) tests/check.sh fuzz
@@ -156,12 +171,11 @@ ROWS ?= bench/results/imago.csv
 bench: all | $(BUILD)/sd-v1-4 ## measure this machine, the ops and the full-size networks; rows go to bench/results
 	$(BUILD)/imago bench peak --csv $(ROWS)
 	$(BUILD)/imago bench ops --csv $(ROWS)
-	for d in f32 f16 bf16; do for n in clip unet vae; do \
-	    $(BUILD)/imago bench $$n -m $(BUILD)/sd-v1-4 --dtype $$d --rounds 3 --csv $(ROWS) || exit 1; done; done
+	for n in clip unet vae; do $(BUILD)/imago bench $$n -m $(BUILD)/sd-v1-4 --rounds 3 --csv $(ROWS) || exit 1; done
 
-bench-rivals: all ## the same beside PyTorch, in a venv made in build/
+bench-rivals: all | $(BUILD)/sd-v1-4 ## the same beside PyTorch, in a venv made in build/
 	bench/rivals/setup.sh $(BUILD)/venv-rivals
-	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_sd.py --imago $(BUILD)/imago
+	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_sd.py --imago $(BUILD)/imago --model $(BUILD)/sd-v1-4
 
 HERE = $(DESTDIR)$(PREFIX)
 install: all $(BUILD)/libimago.so ## install program, library, header, man page, weights: PREFIX= DESTDIR=
@@ -182,14 +196,16 @@ uninstall: ## remove what install wrote
 	      $(HERE)/lib/pkgconfig/imago.pc $(HERE)/share/man/man1/imago.1
 	rm -rf $(HERE)/share/imago
 
+LINTED := $(PLAIN) $(wildcard src/cli/*.c)
 # A quiet set: what is listed finds mistakes and not tastes.
 TIDY := -*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,$\
         -bugprone-reserved-identifier,-bugprone-branch-clone,-bugprone-implicit-widening-of-multiplication-result,$\
         -bugprone-assignment-in-if-condition,-bugprone-macro-parentheses,-bugprone-suspicious-include,$\
+        -bugprone-suspicious-string-compare,-bugprone-sizeof-expression,-clang-analyzer-valist.Uninitialized,$\
         -clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling
 lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet set of checks
-	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' $(PLAIN) $(wildcard src/cli/*.c) -- -std=gnu11 -Isrc -I$(BUILD)
-	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr -Isrc $(PLAIN) $(wildcard src/cli/*.c)
+	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' $(LINTED) -- -std=gnu11 -Isrc -I$(BUILD) -DIM_WEIGHTS='""'
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr -Isrc $(LINTED)
 	shellcheck tests/*.sh weights/*.sh .ci/run
 
 format: ## clang-format what is changed in the working tree

@@ -292,6 +292,37 @@ bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rou
 bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);
 bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype /* im_dtype, or -1: as they are */, bool force);
 
+/* ---------------------------------------------------------------- measuring (tensor/bench.c, tensor/bench_ops.c)
+ * On the cpu device only. Compare figures of one run only: the clock and the neighbours change. */
+
+typedef struct im_peak {                                       /* what this machine can do under the context's ISA     */
+    const char *isa;
+    int threads;
+    double fma_gflops;                                         /* f32 multiply-adds, all in registers                  */
+    double dot_gflops;                                         /* bf16 dot products; 0 where they are not used         */
+    double f16_gvalues, bf16_gvalues;                          /* weights widened to f32 within L1, 1e9 a second       */
+    double read_gbs;                                           /* memory, huge pages where the system gives them       */
+} im_peak;
+bool im_bench_peak(im_ctx *c, int threads, im_peak *out);      /* threads 0: those of the context                      */
+
+typedef struct im_bench_row {                                  /* one op at one shape of Stable Diffusion v1.4, 512x512 */
+    const char *op, *shape;                                    /* "conv", "2x64x64x320 -> 320, 3x3"                    */
+    const char *part;                                          /* "step": a guided step; "text" and "decode": a picture */
+    int count;                                                 /* how often the part runs it                           */
+    im_dtype weights;
+    bool dots;                                                 /* ran on bf16 dot products                             */
+    double ms_min, ms_median;                                  /* wall                                                 */
+    double ms_cpu;                                             /* processor time / threads, median: what the wall      */
+                                                               /* would show if nothing else ran                       */
+    double flop, bytes;                                        /* of one call; bytes: compulsory traffic               */
+    double gflops, gbs;                                        /* at ms_cpu, as percent is                             */
+    double percent;                                            /* of the peak that bounds it                           */
+    bool memory_bound;                                         /* that peak is read_gbs, else fma or dot               */
+} im_bench_row;
+/* Weights and inputs are those of the round before: warm where they fit a cache. The rest is called once a row. */
+bool im_bench_ops(im_ctx *c, im_dtype weights, int rounds, const im_peak *peak,
+                  void (*row)(void *arg, const im_bench_row *r), void *arg);
+
 #ifdef __cplusplus
 }
 #endif

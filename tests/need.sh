@@ -37,6 +37,7 @@ look() {
     file libsubunit-dev "/usr/lib/*/libsubunit.so"
     program python3 python3
     program clang clang
+    file libclang-rt-dev "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"
     # the tests of the neon kernels: a compiler for aarch64 and an emulator to run them (x86 machines only)
     case $(uname -m) in
     x86_64)

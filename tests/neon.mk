@@ -3,17 +3,21 @@
 NEON      ?= $(if $(findstring x86_64,$(MACHINE)),yes,no)
 NEON_DIR  := $(BUILD)/neon
 NEON_ROOT := $(NEON_DIR)/root
-# What runs under qemu, some 30 times slower than the machine itself.
-NEON_TESTS := test_tiny test_errors test_ops
-NEON_MAKE  = $(SUB) BUILD=$(NEON_DIR) LIBS="-static -Wl,--no-warnings -lpng -lz -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm" \
-             CC="aarch64-linux-gnu-gcc -isystem $(NEON_ROOT)/usr/include \
-             -isystem $(NEON_ROOT)/usr/include/aarch64-linux-gnu -L$(NEON_ROOT)/usr/lib/aarch64-linux-gnu"
+# What runs under qemu, some 30 times slower than the machine itself. linear and conv2d would take a minute in test_ops;
+# digest has their bits.
+NEON_TESTS := test_tiny test_errors
+NEON_OPS   := kernels geglu attention groupnorm layernorm activate add scale concat copy embedding timestep
+NEON_LIBS  := -static -Wl,--no-warnings -lpng -lz -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
+NEON_MAKE   = $(SUB) BUILD=$(NEON_DIR) LIBS="$(NEON_LIBS)" \
+              CC="aarch64-linux-gnu-gcc -isystem $(NEON_ROOT)/usr/include \
+              -isystem $(NEON_ROOT)/usr/include/aarch64-linux-gnu -L$(NEON_ROOT)/usr/lib/aarch64-linux-gnu"
 
 ifeq ($(NEON),yes)
 neon: $(BUILD)/tests/digest $(NEON_ROOT) ## the neon kernels under qemu: tests, and equal bits with avx2 and avx512
 	@touch $(NEON_DIR)/needs
-	@$(NEON_MAKE) $(addprefix $(NEON_DIR)/tests/,digest $(NEON_TESTS))
+	@$(NEON_MAKE) $(addprefix $(NEON_DIR)/tests/,digest test_ops $(NEON_TESTS))
 	@for t in $(NEON_TESTS); do qemu-aarch64 $(NEON_DIR)/tests/$$t || exit 1; done
+	@for op in $(NEON_OPS); do CK_RUN_CASE=$$op qemu-aarch64 $(NEON_DIR)/tests/test_ops || exit 1; done
 	@tests/neon_bits.sh $(BUILD)/tests/digest $(NEON_DIR)/tests/digest
 else
 neon:

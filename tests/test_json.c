@@ -55,8 +55,9 @@ static void expect_part(bool result, const char *part)
 
 START_TEST(values)
 {
-    im_json j = parse("{\"i\":7,\"f\":0.25,\"n\":null,\"b\":true,\"s\":\"text\",\"o\":{\"x\":-3},\"l\":[1,2,3],\"t\":[\"a\",\"b\"],"
-                      "\"bl\":[true,false],\"big\":1e30,\"whole\":5.0}");
+    im_json j = parse(
+        "{\"i\":7,\"f\":0.25,\"n\":null,\"b\":true,\"s\":\"text\",\"o\":{\"x\":-3},\"l\":[1,2,3],\"t\":[\"a\",\"b\"],"
+        "\"bl\":[true,false],\"big\":1e30,\"whole\":5.0}");
     int i = -1, list[3] = { 0 };
     double f = -1, floats[3];
     bool b = false, bools[2];
@@ -81,7 +82,7 @@ START_TEST(values)
     ck_assert(im_json_strings(c, &j, "s", IM_MUST, texts, 2) && !strcmp(texts[1], "text"));
     ck_assert(im_json_has(&j, "i") && !im_json_has(&j, "n") && !im_json_has(&j, "absent"));
     im_json_close(&j);
-    im_json_close(&j);                                         /* a closed one may be closed again                     */
+    im_json_close(&j);                                         /* a closed one may be closed again                    */
 }
 END_TEST
 
@@ -109,7 +110,9 @@ END_TEST
 
 START_TEST(wrong_values)
 {
-    im_json j = parse("{\"i\":7,\"f\":0.5,\"n\":null,\"b\":true,\"s\":\"text\",\"o\":{},\"l\":[1,\"x\",3],\"huge\":99999999999}"), o;
+    im_json o,
+        j = parse(
+            "{\"i\":7,\"f\":0.5,\"n\":null,\"b\":true,\"s\":\"text\",\"o\":{},\"l\":[1,\"x\",3],\"huge\":99999999999}");
     int i = -1, list[3];
     double f;
     bool b;
@@ -119,25 +122,31 @@ START_TEST(wrong_values)
     expect(im_json_int(c, &j, "i", IM_MUST, 8, 64, &i), "config.json: \"i\" is 7; wanted a whole number from 8 to 64");
     expect(im_json_int(c, &j, "i", IM_MAY, 1, 6, &i), "config.json: \"i\" is 7; wanted a whole number from 1 to 6");
     expect(im_json_int(c, &j, "f", IM_MAY, 0, 6, &i), "config.json: \"f\" is 0.5; wanted a whole number from 0 to 6");
-    expect(im_json_int(c, &j, "s", IM_MAY, 0, 6, &i), "config.json: \"s\" is \"text\"; wanted a whole number from 0 to 6");
+    expect(im_json_int(c, &j, "s", IM_MAY, 0, 6, &i),
+           "config.json: \"s\" is \"text\"; wanted a whole number from 0 to 6");
     expect(im_json_int(c, &j, "b", IM_MAY, 0, 6, &i), "config.json: \"b\" is true; wanted a whole number from 0 to 6");
-    expect(im_json_int(c, &j, "huge", IM_MAY, 0, 6, &i), "config.json: \"huge\" is 99999999999; wanted a whole number from 0 to 6");
+    expect(im_json_int(c, &j, "huge", IM_MAY, 0, 6, &i),
+           "config.json: \"huge\" is 99999999999; wanted a whole number from 0 to 6");
     expect(im_json_float(c, &j, "i", IM_MAY, 0, 1, &f), "config.json: \"i\" is 7; wanted a number from 0 to 1");
-    expect(im_json_float(c, &j, "l", IM_MAY, 0, 1, &f), "config.json: \"l\" is a list of 3; wanted a number from 0 to 1");
+    expect(im_json_float(c, &j, "l", IM_MAY, 0, 1, &f),
+           "config.json: \"l\" is a list of 3; wanted a number from 0 to 1");
     expect(im_json_bool(c, &j, "i", IM_MAY, &b), "config.json: \"i\" is 7; wanted true or false");
     expect(im_json_string(c, &j, "o", IM_MAY, &s), "config.json: \"o\" is an object; wanted a text in quotes");
     expect(im_json_object(c, &j, "s", IM_MAY, &o), "config.json: \"s\" is \"text\"; wanted an object { ... }");
-    expect(im_json_ints(c, &j, "l", IM_MAY, 0, 9, list, 3), "config.json: \"l[1]\" is \"x\"; wanted a whole number from 0 to 9");
-    expect(im_json_ints(c, &j, "l", IM_MAY, 0, 9, list, 2), "config.json: \"l\" is a list of 3; wanted a list of 2 elements, or "
+    expect(im_json_ints(c, &j, "l", IM_MAY, 0, 9, list, 3),
+           "config.json: \"l[1]\" is \"x\"; wanted a whole number from 0 to 9");
+    expect(im_json_ints(c, &j, "l", IM_MAY, 0, 9, list, 2),
+           "config.json: \"l\" is a list of 3; wanted a list of 2 elements, or "
            "one value for all");
-    expect(im_json_ints(c, &j, "s", IM_MAY, 0, 9, list, 2), "config.json: \"s\" is \"text\"; wanted a whole number from 0 to 9");
+    expect(im_json_ints(c, &j, "s", IM_MAY, 0, 9, list, 2),
+           "config.json: \"s\" is \"text\"; wanted a whole number from 0 to 9");
     expect(im_json_strings(c, &j, "l", IM_MAY, texts, 3), "config.json: \"l[0]\" is 1; wanted a text in quotes");
     ck_assert_int_eq(im_json_length(c, &j, "l", IM_MUST, 1, 2), -1);
     expect(false, "config.json: \"l\" is a list of 3; wanted a list of 1 to 2 elements");
     ck_assert_int_eq(im_json_length(c, &j, "i", IM_MUST, 1, 2), -1);
     expect(false, "config.json: \"i\" is 7; wanted a list of 1 to 2 elements");
     ck_assert_int_eq(i, -1);
-    ck_assert(!im_fail(c, "earlier"));                         /* after an error: false, and nothing is touched        */
+    ck_assert(!im_fail(c, "earlier"));                         /* after an error: false, and nothing is touched       */
     ck_assert(!im_json_int(c, &j, "i", IM_MUST, 0, 10, &i) && i == -1);
     ck_assert_str_eq(im_error(c), "earlier");
     im_json_close(&j);
@@ -148,7 +157,8 @@ START_TEST(long_text_is_cut_visibly)
 {
     im_json j = parse("{\"s\":\"0123456789012345678901234567890123456789012345678901234567890123456789\"}");
     bool b;
-    expect(im_json_bool(c, &j, "s", IM_MAY, &b), "config.json: \"s\" is \"01234567890123456789012345678901234567890123456789012345678"
+    expect(im_json_bool(c, &j, "s", IM_MAY, &b),
+           "config.json: \"s\" is \"01234567890123456789012345678901234567890123456789012345678"
            " ...; wanted true or false");
     im_json_close(&j);
 }
@@ -157,11 +167,18 @@ END_TEST
 START_TEST(bad_json)
 {
     const struct { const char *text, *error; } cases[] = {
-        { "", "x.json:1: column 0: is no valid JSON" }, { "{", "x.json:1: column 1: is no valid JSON" },
-        { "{\n \"a\": 1,\n \"b\": }", "x.json:3: column 7: is no valid JSON" }, { "{\"a\":1,\"a\":2}", "duplicate object key" },
-        { "[1,2]", "x.json: holds no JSON object; wanted { \"key\": value, ... }" }, { "{} x", "is no valid JSON" },
-        { "{\"a\":NaN}", "is no valid JSON" }, { "{\"a\":1e999}", "is no valid JSON" }, { "{\"a\":\"\xff\"}", "is no valid JSON" },
-        { "{\"a\":\"\\u0000\"}", "is no valid JSON" }, { "{\"a\":01}", "is no valid JSON" }, { "{'a':1}", "is no valid JSON" },
+        { "", "x.json:1: column 0: is no valid JSON" },
+        { "{", "x.json:1: column 1: is no valid JSON" },
+        { "{\n \"a\": 1,\n \"b\": }", "x.json:3: column 7: is no valid JSON" },
+        { "{\"a\":1,\"a\":2}", "duplicate object key" },
+        { "[1,2]", "x.json: holds no JSON object; wanted { \"key\": value, ... }" },
+        { "{} x", "is no valid JSON" },
+        { "{\"a\":NaN}", "is no valid JSON" },
+        { "{\"a\":1e999}", "is no valid JSON" },
+        { "{\"a\":\"\xff\"}", "is no valid JSON" },
+        { "{\"a\":\"\\u0000\"}", "is no valid JSON" },
+        { "{\"a\":01}", "is no valid JSON" },
+        { "{'a':1}", "is no valid JSON" },
     };
     im_json j;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -170,8 +187,10 @@ START_TEST(bad_json)
         const char *path = scratch_write(dir, "x.json", cases[i].text, strlen(cases[i].text));
         expect_part(im_json_load(c, &j, path, 1000), cases[i].error);
     }
-    expect_part(im_json_load(c, &j, scratch_write(dir, "big.json", "{\"a\":1234}", 10), 9), "big.json: has 10 bytes; wanted at most 9");
-    expect_part(im_json_load(c, &j, scratch_path(dir, "absent.json"), 9), "absent.json: cannot open: No such file or directory");
+    expect_part(im_json_load(c, &j, scratch_write(dir, "big.json", "{\"a\":1234}", 10), 9),
+                "big.json: has 10 bytes; wanted at most 9");
+    expect_part(im_json_load(c, &j, scratch_path(dir, "absent.json"), 9),
+                "absent.json: cannot open: No such file or directory");
     expect_part(im_json_parse(c, &j, "zero", "{}\0", 3), "is no valid JSON");
     char *deep = malloc(200001);
     memset(deep, '[', 100000);
@@ -186,14 +205,17 @@ END_TEST
 START_TEST(paths)
 {
     const struct { const char *folder, *name, *joined; } cases[] = {
-        { "a", "b", "a/b" }, { "a/", "b", "a/b" }, { "a//", "b", "a/b" }, { "/", "b", "/b" }, { "", "b", "b" }, { ".", "b/c", "./b/c" },
+        { "a", "b", "a/b" }, { "a/", "b", "a/b" }, { "a//", "b", "a/b" },
+        { "/", "b", "/b" },  { "", "b", "b" },     { ".", "b/c", "./b/c" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *p = im_join(c, cases[i].folder, cases[i].name);
         ck_assert_str_eq(p, cases[i].joined);
         free(p);
     }
-    const struct { const char *path, *name, *joined; } beside[] = { { "a/b", "c", "a/c" }, { "b", "c", "c" }, { "/b", "c", "/c" } };
+    const struct {
+        const char *path, *name, *joined;
+    } beside[] = { { "a/b", "c", "a/c" }, { "b", "c", "c" }, { "/b", "c", "/c" } };
     for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
         char *p = im_join_beside(c, beside[i].path, beside[i].name);
         ck_assert_str_eq(p, beside[i].joined);
@@ -207,7 +229,7 @@ START_TEST(folders)
     const char *deep = scratch_path(dir, "a/b//c/");
     ck_assert_msg(im_make_folder(c, deep), "%s", im_error(c));
     ck_assert(im_is_folder(deep) && !im_is_file(deep));
-    ck_assert(im_make_folder(c, deep));                        /* again: no error                                      */
+    ck_assert(im_make_folder(c, deep));                        /* again: no error                                     */
     ck_assert(im_make_folder(c, "/"));
     const char *file = scratch_write(dir, "file", "x", 1);
     ck_assert(im_is_file(file) && !im_is_folder(file));
@@ -252,13 +274,15 @@ START_TEST(writing)
     ck_assert(im_may_write(c, path, false));
     ck_assert(im_write_file(c, path, "one", 3, false));
     ck_assert_int_eq(mode_of(path), 0644);
-    expect_part(im_may_write(c, path, false), "out: exists already and is kept; use --force to replace it, or another name");
+    expect_part(im_may_write(c, path, false),
+                "out: exists already and is kept; use --force to replace it, or another name");
     expect_part(im_write_file(c, path, "two", 3, false), "out: exists already and is kept");
     ck_assert(im_write_file(c, path, "three", 5, true));
     char *text = im_read_file(c, path, 100, &n);
     ck_assert_str_eq(text, "three");
     free(text);
-    expect_part(im_write_file(c, scratch_path(dir, "no/such"), "x", 1, true), "its folder does not exist; make it first");
+    expect_part(im_write_file(c, scratch_path(dir, "no/such"), "x", 1, true),
+                "its folder does not exist; make it first");
     ck_assert_int_eq(scratch_count(dir), 1);
 }
 END_TEST
@@ -328,8 +352,11 @@ START_TEST(full_disk)
     im_out_abandon(&o);
     setrlimit(RLIMIT_FSIZE, &old);
     ck_assert(!ok && opened && !reserved);
-    ck_assert_msg(strstr(first, "big: cannot write: File too large; the file system or a limit (ulimit -f) allows no file of this "
-                         "size (nothing was left behind)"), "%s", first);
+    ck_assert_msg(
+        strstr(first,
+               "big: cannot write: File too large; the file system or a limit (ulimit -f) allows no file of this "
+               "size (nothing was left behind)"),
+        "%s", first);
     ck_assert_ptr_nonnull(strstr(im_error(c), "big: cannot write: File too large"));
     ck_assert_int_eq(scratch_count(dir), 0);
     free(big);

@@ -13,13 +13,13 @@
 #include "models/unet.h"
 #include "models/vae.h"
 
-/* One UNet evaluation in f32 is promised within 2e-5 of diffusers (relative, L2). The reference itself is within 1e-6 of
- * the f64 result (networks.json), and so is each of our backends. */
+/* One UNet evaluation in f32 is promised within 2e-5 of diffusers (relative, L2). The reference itself is within 1e-6
+ * of the f64 result (networks.json), and so is each of our backends. */
 #define TOLERANCE 2e-5
 
 enum { MAX_KV = 64, MODELS = 3, DEVICES = 4 };
 static const char *const models[MODELS] = { "a", "b", "c" };
-static const char *const devices[DEVICES] = { "ref", "portable", "avx2", "" };       /* "": the best that runs here    */
+static const char *const devices[DEVICES] = { "ref", "portable", "avx2", "" };       /* "": the best that runs here   */
 
 static im_ctx *c;
 static im_safetensors *golden;

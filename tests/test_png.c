@@ -154,7 +154,8 @@ START_TEST(truncated_everywhere)
     size_t n;
     uint8_t *file = good_file(&n);
     for (size_t k = 8; k < n; k += k < 200 ? 1 : 37)
-        expect_error(scratch_write(dir, "cut.png", file, k), "is a damaged PNG: the file ends too early; fetch or export it");
+        expect_error(scratch_write(dir, "cut.png", file, k),
+                     "is a damaged PNG: the file ends too early; fetch or export it");
     for (size_t k = 0; k < 8; k++) expect_error(scratch_write(dir, "cut.png", file, k), "is no PNG but ");
     expect_error(scratch_write(dir, "cut.png", file, n - 1), "the file ends too early");
     free(file);
@@ -201,13 +202,14 @@ START_TEST(too_many_pixels)
         file[16 + k] = (uint8_t)(width >> (24 - 8 * k));
         file[20 + k] = (uint8_t)(height >> (24 - 8 * k));
     }
-    uint32_t crc = 0xffffffff;                                 /* of type and data of IHDR                             */
+    uint32_t crc = 0xffffffff;                                 /* of type and data of IHDR                            */
     for (int k = 12; k < 29; k++) {
         crc ^= file[k];
         for (int b = 0; b < 8; b++) crc = crc & 1 ? crc >> 1 ^ 0xedb88320 : crc >> 1;
     }
     for (int k = 0; k < 4; k++) file[29 + k] = (uint8_t)(~crc >> (24 - 8 * k));
-    expect_error(scratch_write(dir, "big.png", file, n), "has 20000x20000 pixels, more than the 178956970 that are read");
+    expect_error(scratch_write(dir, "big.png", file, n),
+                 "has 20000x20000 pixels, more than the 178956970 that are read");
     free(file);
 }
 END_TEST
@@ -216,7 +218,8 @@ END_TEST
 
 START_TEST(write_and_read_again)
 {
-    const im_text texts[] = { { "parameters", "a caf\xc3\xa9\nSteps: 50, Sampler: x" }, { "imago", "{\"prompt\": \"\xe7\x8c\xab\"}" },
+    const im_text texts[] = { { "parameters", "a caf\xc3\xa9\nSteps: 50, Sampler: x" },
+                              { "imago", "{\"prompt\": \"\xe7\x8c\xab\"}" },
                               { "empty", "" } };
     for (int channels = 1; channels <= 3; channels += 2) {
         im_image *i = im_image_new(c, 7, 5, channels);
@@ -263,7 +266,7 @@ static void expect_unwritten(const char *path, const im_image *i, const im_text 
     ck_assert(!im_png_write(c, path, i, t, t != NULL, force));
     ck_assert_msg(strstr(im_error(c), error), "got: %s\nwanted: %s", im_error(c), error);
     ck_assert_int_eq(scratch_count(dir), before);
-    ck_assert(!im_png_write(c, path, i, NULL, 0, true));       /* nothing happens after an error                       */
+    ck_assert(!im_png_write(c, path, i, NULL, 0, true));       /* nothing happens after an error                      */
     ck_assert_int_eq(scratch_count(dir), before);
     im_clear_error(c);
 }
@@ -271,22 +274,25 @@ static void expect_unwritten(const char *path, const im_image *i, const im_text 
 START_TEST(bad_writing)
 {
     im_image *i = im_image_new(c, 300, 300, 3);
-    for (int k = 0; k < 300 * 300 * 3; k++) i->pixels[k] = (uint8_t)(rand() >> 7);     /* does not compress            */
+    for (int k = 0; k < 300 * 300 * 3; k++) i->pixels[k] = (uint8_t)(rand() >> 7);     /* does not compress           */
     const char *path = scratch_path(dir, "a.png");
     char *long_name = malloc(402);
     snprintf(long_name, 402, "%.100s/%0300d", dir, 7);
-    expect_unwritten(scratch_path(dir, "no/a.png"), i, NULL, false, "cannot write: its folder does not exist; make it first");
+    expect_unwritten(scratch_path(dir, "no/a.png"), i, NULL, false,
+                     "cannot write: its folder does not exist; make it first");
     expect_unwritten(dir, i, NULL, true, "is a folder; wanted the name of a file to write");
     expect_unwritten("/dev/null", i, NULL, true, "/dev/null: is no regular file; wanted the name of a file to write");
     expect_unwritten("", i, NULL, true, "cannot write a file of an empty name; name a file");
     expect_unwritten(long_name, i, NULL, true, "cannot write: File name too long; choose a shorter name");
     expect_unwritten(path, NULL, NULL, false, "a.png: there is no picture to write");
-    expect_unwritten(path, i, &(im_text){ "", "x" }, false, "\"\" cannot be the name of a text in a PNG; wanted 1 to 79");
+    expect_unwritten(path, i, &(im_text){ "", "x" }, false,
+                     "\"\" cannot be the name of a text in a PNG; wanted 1 to 79");
     expect_unwritten(path, i, &(im_text){ "a  b", "x" }, false, "\"a  b\" cannot be the name");
     expect_unwritten(path, i, &(im_text){ "a\xc3\xa9", "x" }, false, "cannot be the name of a text");
     expect_unwritten(path, i, &(im_text){ "a", "ab\xff" }, false, "a.png: text \"a\": byte 2 (0xff) is no UTF-8");
     ck_assert(im_png_write(c, path, i, NULL, 0, false));
-    expect_unwritten(path, i, NULL, false, "a.png: exists already and is kept; use --force to replace it, or another name");
+    expect_unwritten(path, i, NULL, false,
+                     "a.png: exists already and is kept; use --force to replace it, or another name");
     ck_assert(im_png_write(c, path, i, NULL, 0, true));
     free(long_name);
     im_image_free(i);
@@ -339,8 +345,8 @@ START_TEST(golden_resizing)
         ck_assert(out->width == width && out->height == height && out->channels == in->channels);
         char hex[65];
         ck_assert(im_sha256_of(c, out->pixels, (size_t)width * (size_t)height * (size_t)out->channels, hex));
-        ck_assert_msg(!strcmp(hex, text_of(row, "sha256")), "%s: %dx%dx%d to %dx%d", names[filter], in->width, in->height,
-                      in->channels, width, height);
+        ck_assert_msg(!strcmp(hex, text_of(row, "sha256")), "%s: %dx%dx%d to %dx%d", names[filter], in->width,
+                      in->height, in->channels, width, height);
         im_image_free(in);
         im_image_free(out);
         seen++;

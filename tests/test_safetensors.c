@@ -1,5 +1,5 @@
-/* test_safetensors.c: reading and writing safetensors files: files of the reference implementation come back byte for byte,
- * and every way in which a header, an index or a disk can be wrong has its message. */
+/* test_safetensors.c: reading and writing safetensors files: files of the reference implementation come back byte for
+ * byte, and every way in which a header, an index or a disk can be wrong has its message. */
 #include <check.h>
 #include <pthread.h>
 #include <signal.h>
@@ -49,7 +49,7 @@ static void expect_error(const char *path, const char *part)
     im_safetensors *s = im_st_open(c, path);
     ck_assert_msg(!s, "%s was opened; wanted: %s", path, part);
     ck_assert_msg(strstr(im_error(c), part) && strstr(im_error(c), dir), "got: %s\nwanted: %s", im_error(c), part);
-    ck_assert_ptr_null(im_st_open(c, path));                   /* nothing more after an error                          */
+    ck_assert_ptr_null(im_st_open(c, path));                   /* nothing more after an error                         */
     im_clear_error(c);
 }
 
@@ -57,14 +57,18 @@ static void expect_error(const char *path, const char *part)
 
 START_TEST(reads_entries)
 {
-    const char *path = write_st("a.safetensors", "{\"__metadata__\":{\"format\":\"pt\",\"k\":\"v\"},"
-        "\"b\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[8,20]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
-        "\"empty\":{\"dtype\":\"F32\",\"shape\":[0,9223372036854775807,4],\"data_offsets\":[8,8]},"
-        "\"scalar\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[20,28]}}        ", 28);
+    const char *path =
+        write_st("a.safetensors",
+                 "{\"__metadata__\":{\"format\":\"pt\",\"k\":\"v\"},"
+                 "\"b\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[8,20]},\"a\":{\"dtype\":\"F32\",\"shape\":"
+                 "[2],\"data_offsets\":[0,8]},"
+                 "\"empty\":{\"dtype\":\"F32\",\"shape\":[0,9223372036854775807,4],\"data_offsets\":[8,8]},"
+                 "\"scalar\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[20,28]}}        ",
+                 28);
     im_safetensors *s = im_st_open(c, path);
     ck_assert_msg(s != NULL, "%s", im_error(c));
     ck_assert_int_eq(im_st_count(s), 4);
-    const char *order[] = { "a", "empty", "b", "scalar" };     /* as they lie in the file                              */
+    const char *order[] = { "a", "empty", "b", "scalar" };     /* as they lie in the file                             */
     for (int i = 0; i < 4; i++) ck_assert_str_eq(im_st_at(s, i)->name, order[i]);
     const im_st_entry *b = im_st_find(s, "b"), *scalar = im_st_find(s, "scalar");
     ck_assert(b == im_st_at(s, 2) && b->dtype == IM_F16 && b->ndim == 2 && b->shape[1] == 3 && b->bytes == 12);
@@ -87,18 +91,20 @@ END_TEST
 START_TEST(reads_every_dtype)
 {
     const struct { const char *name; int bytes, dtype; } types[] = {
-        { "BOOL", 1, -1 }, { "U8", 1, -1 }, { "I8", 1, -1 }, { "F8_E4M3", 1, -1 }, { "F8_E5M2", 1, -1 }, { "I16", 2, -1 },
-        { "U16", 2, -1 }, { "F16", 2, IM_F16 }, { "BF16", 2, IM_BF16 }, { "I32", 4, IM_I32 }, { "U32", 4, -1 },
-        { "F32", 4, IM_F32 }, { "F64", 8, -1 }, { "I64", 8, -1 }, { "U64", 8, -1 }, { "C64", 8, -1 },
+        { "BOOL", 1, -1 },      { "U8", 1, -1 },      { "I8", 1, -1 },  { "F8_E4M3", 1, -1 },
+        { "F8_E5M2", 1, -1 },   { "I16", 2, -1 },     { "U16", 2, -1 }, { "F16", 2, IM_F16 },
+        { "BF16", 2, IM_BF16 }, { "I32", 4, IM_I32 }, { "U32", 4, -1 }, { "F32", 4, IM_F32 },
+        { "F64", 8, -1 },       { "I64", 8, -1 },     { "U64", 8, -1 }, { "C64", 8, -1 },
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         char header[200];
-        snprintf(header, sizeof header, "{\"t\":{\"dtype\":\"%s\",\"shape\":[3,1],\"data_offsets\":[0,%d]}}", types[i].name,
-                 3 * types[i].bytes);
+        snprintf(header, sizeof header, "{\"t\":{\"dtype\":\"%s\",\"shape\":[3,1],\"data_offsets\":[0,%d]}}",
+                 types[i].name, 3 * types[i].bytes);
         im_safetensors *s = im_st_open(c, write_st("t", header, 3 * (size_t)types[i].bytes));
         ck_assert_msg(s != NULL, "%s", im_error(c));
         const im_st_entry *e = im_st_at(s, 0);
-        ck_assert(e->dtype == types[i].dtype && e->bytes == 3 * (size_t)types[i].bytes && !strcmp(e->dtype_name, types[i].name));
+        ck_assert(e->dtype == types[i].dtype && e->bytes == 3 * (size_t)types[i].bytes &&
+                  !strcmp(e->dtype_name, types[i].name));
         im_st_close(s);
     }
 }
@@ -141,11 +147,13 @@ END_TEST
 
 START_TEST(bad_headers)
 {
-#define T(dtype, shape, from, to) "{\"t\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}}"
+#define T(dtype, shape, from, to)                                                                                      \
+    "{\"t\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}}"
     const struct { const char *header; size_t bytes; const char *error; } cases[] = {
         { "{\"t\":", 0, "m.safetensors (header):1: column 5: is no valid JSON" },
         { "{\"t\":{},\"t\":{}}", 0, "duplicate object key" },
-        { "[]", 0, "does not begin like a safetensors file (header of 2 bytes; wanted at most 100000000, starting with '{')" },
+        { "[]", 0,
+          "does not begin like a safetensors file (header of 2 bytes; wanted at most 100000000, starting with '{')" },
         { "{\"t\":5}", 0, "m.safetensors: tensor t: has no text \"dtype\"; " DAMAGED },
         { "{\"t\":{\"dtype\":3}}", 0, "tensor t: has no text \"dtype\"; " DAMAGED },
         { T("\"Q7\"", "[1]", 0, 4), 4, "tensor t: has the unknown dtype \"Q7\"; convert it to F32, F16 or BF16" },
@@ -153,7 +161,8 @@ START_TEST(bad_headers)
         { T("\"F32\"", "[1,-1]", 0, 4), 4, "tensor t: shape[1] is no whole number >= 0; " DAMAGED },
         { T("\"F32\"", "[1.0]", 0, 4), 4, "tensor t: shape[0] is no whole number >= 0; " DAMAGED },
         { T("\"F32\"", "[1,1,1,1,1,1,1,1,1]", 0, 4), 4, "tensor t: has 9 axes; wanted at most 8" },
-        { T("\"F32\"", "[4294967296,4294967296]", 0, 4), 4, "tensor t: its shape has more elements than can be counted" },
+        { T("\"F32\"", "[4294967296,4294967296]", 0, 4), 4,
+          "tensor t: its shape has more elements than can be counted" },
         { T("\"F32\"", "[9223372036854775807]", 0, 4), 4, "tensor t: its shape has more elements than can be counted" },
         { T("\"F4\"", "[3]", 0, 1), 1, "tensor t: its shape has more elements than can be counted" },
         { T("\"F32\"", "[2]", 0, 4), 4, "tensor t: has 4 bytes, but its shape and dtype F32 need 8; " DAMAGED },
@@ -162,21 +171,29 @@ START_TEST(bad_headers)
         { T("\"F32\"", "[1]", -4, 0), 4, "\"data_offsets\" is not [begin, end] with 0 <= begin <= end" },
         { T("\"F32\"", "[1]", 0.0, 4), 4, "\"data_offsets\" is not [begin, end] with 0 <= begin <= end" },
         { "{\"t\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "\"data_offsets\" is not [begin, end]" },
-        { "{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4, "\"data_offsets\" is not [begin, end]" },
-        { "{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4, "tensor t: has an unknown key \"x\"" },
-        { T("\"F32\"", "[2]", 0, 8), 4, "m.safetensors: is truncated: its tensors need 8 bytes, 4 are there; fetch it again" },
+        { "{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4,
+          "\"data_offsets\" is not [begin, end]" },
+        { "{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4,
+          "tensor t: has an unknown key \"x\"" },
+        { T("\"F32\"", "[2]", 0, 8), 4,
+          "m.safetensors: is truncated: its tensors need 8 bytes, 4 are there; fetch it again" },
         { T("\"F32\"", "[1]", 0, 4), 6, "has 2 bytes after its last tensor; wanted none: the file is damaged" },
         { T("\"F32\"", "[1]", 4, 8), 8, "bytes 0 to 4, before tensor t, belong to no tensor; " DAMAGED },
         { T("\"U8\"", "[9223372036854775807]", 0, 9223372036854775807), 4, "more elements than can be counted" },
-        { T("\"U8\"", "[1152921504606846975]", 0, 1152921504606846975), 4, "its tensors need 1152921504606846975 bytes, 4 are" },
-        { T("\"U8\"", "[1]", 9223372036854775806, 9223372036854775807), 4, "its tensors need 9223372036854775807 bytes, 4 are" },
-        { T("\"U8\"", "[1]", 0, 18446744073709551615), 4, "\"data_offsets\" is not [begin, end]" },
-        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[2,5]}}", 5,
-          "tensors a and b overlap (at byte 2); " DAMAGED },
-        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 4,
-          "tensors a and b overlap (at byte 1)" },
-        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[6,8]}}", 8,
-          "bytes 4 to 6, before tensor b, belong to no tensor" },
+        { T("\"U8\"", "[1152921504606846975]", 0, 1152921504606846975), 4,
+          "its tensors need 1152921504606846975 bytes, 4 are" },
+        { T("\"U8\"", "[1]", 9223372036854775806, 9223372036854775807), 4,
+          "its tensors need 9223372036854775807 bytes, 4 are" },
+        { T("\"U8\"", "[1]", 0, 18446744073709551615), 4, "is no whole number" },
+        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_"
+          "offsets\":[2,5]}}",
+          5, "tensors a and b overlap (at byte 2); " DAMAGED },
+        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+          "offsets\":[1,3]}}",
+          4, "tensors a and b overlap (at byte 1)" },
+        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+          "offsets\":[6,8]}}",
+          8, "bytes 4 to 6, before tensor b, belong to no tensor" },
         { "{}", 3, "has 3 bytes after its last tensor" },
         { "{\"__metadata__\":3}", 0, "\"__metadata__\" is no object of texts" },
         { "{\"__metadata__\":{\"a\":1}}", 0, "__metadata__: \"a\" is no text" },
@@ -192,16 +209,18 @@ START_TEST(bad_lengths)
     char file[100] = { 0 };
     size_t n = strlen(good);
     memcpy(file + 8, good, n);
-    for (size_t cut = 0; cut < 8 + n + 4; cut++) {             /* every shorter file is an error                       */
+    for (size_t cut = 0; cut < 8 + n + 4; cut++) {             /* every shorter file is an error                      */
         file[0] = (char)n;
         const char *path = scratch_write(dir, "cut.safetensors", file, cut);
-        expect_error(path, cut < 8 ? "which is too short for a safetensors file; fetch it again"
-                           : cut < 8 + n ? "the file is truncated or damaged, fetch it again" : "is truncated: its tensors need 4 bytes");
+        expect_error(path, cut < 8       ? "which is too short for a safetensors file; fetch it again"
+                           : cut < 8 + n ? "the file is truncated or damaged, fetch it again"
+                                         : "is truncated: its tensors need 4 bytes");
     }
     const uint64_t lengths[] = { 0, 100000001, 1000000, UINT64_MAX, (uint64_t)1 << 63 };
-    const char *errors[] = { "has a header of 0 bytes", "does not begin like a safetensors file (header of 100000001 bytes",
-                             "has a header of 1000000 bytes, but 57 bytes follow", "(header of 18446744073709551615 bytes",
-                             "(header of 9223372036854775808 bytes" };
+    const char *errors[] = { "has a header of 0 bytes",
+                             "does not begin like a safetensors file (header of 100000001 bytes",
+                             "has a header of 1000000 bytes, but 57 bytes follow",
+                             "(header of 18446744073709551615 bytes", "(header of 9223372036854775808 bytes" };
     for (int i = 0; i < 5; i++) {
         memcpy(file, &lengths[i], 8);
         expect_error(scratch_write(dir, "l.safetensors", file, 8 + n + 4), errors[i]);
@@ -211,18 +230,22 @@ END_TEST
 
 START_TEST(other_files)
 {
-    expect_error(scratch_write(dir, "model.ckpt", "PK\3\4 archive ....", 17), "model.ckpt: is a PyTorch pickle, which can run any "
-                 "program when it is read; convert it with: python3 -c \"import torch, safetensors.torch as s; d = torch.load(");
+    expect_error(
+        scratch_write(dir, "model.ckpt", "PK\3\4 archive ....", 17),
+        "model.ckpt: is a PyTorch pickle, which can run any "
+        "program when it is read; convert it with: python3 -c \"import torch, safetensors.torch as s; d = torch.load(");
     expect_error(scratch_write(dir, "a.safetensors", "PK\3\4 archive ....", 17), "is a PyTorch pickle");
     expect_error(scratch_write(dir, "b.bin", "\x80\2}q\1X\2\0\0\0\0", 11), "is a PyTorch pickle");
     expect_error(scratch_write(dir, "b.pt", "something else, long", 20), "is a PyTorch pickle");
     expect_error(scratch_write(dir, "lfs.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0", 55),
                  "is a Git LFS pointer, not the file itself; fetch it with: git lfs pull");
-    expect_error(scratch_write(dir, "x.safetensors", "<!DOCTYPE html><html></html>", 28), "does not begin like a safetensors file");
+    expect_error(scratch_write(dir, "x.safetensors", "<!DOCTYPE html><html></html>", 28),
+                 "does not begin like a safetensors file");
     expect_error(scratch_path(dir, "absent.safetensors"), "cannot open: No such file or directory; check the path");
     expect_error(dir, "is a folder; wanted a file");
-    im_safetensors *s = im_st_open(c, write_st("named.bin", "{\"t\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4));
-    ck_assert_msg(s != NULL, "%s", im_error(c));               /* what counts is what the file is                      */
+    im_safetensors *s =
+        im_st_open(c, write_st("named.bin", "{\"t\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4));
+    ck_assert_msg(s != NULL, "%s", im_error(c));               /* what counts is what the file is                     */
     im_st_close(s);
 }
 END_TEST
@@ -263,7 +286,8 @@ START_TEST(bad_shards)
     write_st("1.safetensors", "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
     write_st("2.safetensors", "{\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
     write_st("3.safetensors", "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
-    const char *good = "{\"metadata\":{\"total_size\":8,\"format\":\"pt\"},\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"./2.safetensors\"}}";
+    const char *good = "{\"metadata\":{\"total_size\":8,\"format\":\"pt\"},\"weight_map\":{\"a\":\"1.safetensors\","
+                       "\"b\":\"./2.safetensors\"}}";
     im_safetensors *s = im_st_open(c, scratch_write(dir, "m.json", good, strlen(good)));
     ck_assert_msg(s && im_st_count(s) == 2 && !strcmp(im_st_metadata(s, "format"), "pt"), "%s", im_error(c));
     ck_assert_ptr_null(im_st_metadata(s, "total_size"));
@@ -275,10 +299,14 @@ START_TEST(bad_shards)
     expect_index_error("{\"weight_map\":{\"a\":3}}", "weight_map: \"a\" is no text; wanted the name of a shard");
     expect_index_error("{\"weight_map\":{\"a\":\"4.safetensors\"}}", "4.safetensors: is missing, though ");
     expect_index_error("{\"weight_map\":{\"b\":\"1.safetensors\"}}", "1.safetensors: tensor b is missing, though ");
-    expect_index_error("{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}", "2.safetensors: tensor a is missing, though ");
-    expect_index_error("{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"}}", "3.safetensors: tensor a is also in ");
-    write_st("4.safetensors", "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"x\":{\"dtype\":\"U8\",\"shape\":[2],"
-             "\"data_offsets\":[2,4]}}", 4);
+    expect_index_error("{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}",
+                       "2.safetensors: tensor a is missing, though ");
+    expect_index_error("{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"}}",
+                       "3.safetensors: tensor a is also in ");
+    write_st("4.safetensors",
+             "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"x\":{\"dtype\":\"U8\",\"shape\":[2],"
+             "\"data_offsets\":[2,4]}}",
+             4);
     expect_index_error("{\"weight_map\":{\"a\":\"4.safetensors\"}}", "4.safetensors: tensor x is not named by ");
     const char *escapes[] = { "../1.safetensors", "/etc/passwd", "", "..", "a/../../1.safetensors", "a/.." };
     for (size_t i = 0; i < sizeof escapes / sizeof *escapes; i++) {
@@ -307,7 +335,8 @@ START_TEST(writes_as_the_reference)
 {
     const char *paths[] = { "tests/golden/models/a/text_encoder/model.safetensors", "tests/golden/rng.safetensors",
                             "tests/golden/models/a/vae/diffusion_pytorch_model.safetensors",
-                            "tests/golden/models/b/unet/diffusion_pytorch_model.safetensors", "tests/golden/models/a_single_file.safetensors" };
+                            "tests/golden/models/b/unet/diffusion_pytorch_model.safetensors",
+                            "tests/golden/models/a_single_file.safetensors" };
     for (size_t k = 0; k < sizeof paths / sizeof *paths; k++) {
         im_safetensors *s = im_st_open(c, paths[k]);
         ck_assert_msg(s != NULL, "%s", im_error(c));
@@ -328,32 +357,36 @@ END_TEST
 
 START_TEST(writes_odd_things)
 {
-    const im_st_entry e[] = { { .name = "u8 \"quoted\" \xc3\xa4\n", .dtype = -1, .dtype_name = "U8", .ndim = 1, .shape = { 3 } },
-                              { .name = "none", .dtype = IM_F32, .ndim = 2, .shape = { 0, 7 } },
-                              { .name = "f64", .dtype = -1, .dtype_name = "F64", .ndim = 0 },
-                              { .name = "", .dtype = IM_BF16, .ndim = 8, .shape = { 1, 1, 1, 1, 1, 1, 1, 2 } } };
+    const im_st_entry e[] = {
+        { .name = "u8 \"quoted\" \xc3\xa4\n", .dtype = -1, .dtype_name = "U8", .ndim = 1, .shape = { 3 } },
+        { .name = "none", .dtype = IM_F32, .ndim = 2, .shape = { 0, 7 } },
+        { .name = "f64", .dtype = -1, .dtype_name = "F64", .ndim = 0 },
+        { .name = "", .dtype = IM_BF16, .ndim = 8, .shape = { 1, 1, 1, 1, 1, 1, 1, 2 } }
+    };
     const double d = 2.5;
     const char *const meta[] = { "a", "1", "b", "line\n\"x\"" }, *path = scratch_path(dir, "odd.safetensors");
     im_st_writer *w = im_st_create(c, path, e, 4, meta, 2);
     ck_assert_msg(w != NULL, "%s", im_error(c));
     ck_assert(im_st_put(c, w, 2, &d, 8) && im_st_put(c, w, 0, "abc", 3) && im_st_put(c, w, 3, "wxyz", 4));
-    ck_assert_msg(im_st_finish(c, w), "%s", im_error(c));      /* the tensor without bytes needs no put                */
+    ck_assert_msg(im_st_finish(c, w), "%s", im_error(c));      /* the tensor without bytes needs no put               */
     im_safetensors *s = im_st_open(c, path);
     ck_assert_msg(s != NULL, "%s", im_error(c));
     ck_assert(*(const double *)im_st_find(s, "f64")->data == 2.5 && !memcmp(im_st_find(s, e[0].name)->data, "abc", 3));
-    ck_assert(!memcmp(im_st_find(s, "")->data, "wxyz", 4) && im_st_find(s, "")->shape[7] == 2 && im_st_find(s, "none")->bytes == 0);
+    ck_assert(!memcmp(im_st_find(s, "")->data, "wxyz", 4) && im_st_find(s, "")->shape[7] == 2 &&
+              im_st_find(s, "none")->bytes == 0);
     ck_assert_str_eq(im_st_metadata(s, "b"), "line\n\"x\"");
     im_st_close(s);
     ck_assert_int_eq(scratch_count(dir), 1);
 }
 END_TEST
 
-static void expect_no_writer(const im_st_entry *e, int n, const char *const meta[], int pairs, const char *path, const char *part)
+static void expect_no_writer(const im_st_entry *e, int n, const char *const meta[], int pairs, const char *path,
+                             const char *part)
 {
     int before = scratch_count(dir);
     im_st_writer *w = im_st_create(c, path, e, n, meta, pairs);
     ck_assert_msg(!w && strstr(im_error(c), part) != NULL, "got: %s\nwanted: %s", im_error(c), part);
-    ck_assert(!im_st_put(c, w, 0, "x", 1) && !im_st_finish(c, w));                     /* NULL is fine                     */
+    ck_assert(!im_st_put(c, w, 0, "x", 1) && !im_st_finish(c, w));                     /* NULL is fine                */
     im_st_abandon(w);
     im_clear_error(c);
     ck_assert_int_eq(scratch_count(dir), before);
@@ -382,7 +415,8 @@ START_TEST(bad_writers)
     e = good, e.shape[0] = -1;
     expect_no_writer(&e, 1, NULL, 0, path, "tensor t: has more elements than can be counted");
     expect_no_writer(&good, 1, (const char *const[]){ "k", "\xff" }, 1, path, "metadata \"k\": is no UTF-8 text");
-    expect_no_writer(&good, 1, NULL, 0, scratch_path(dir, "no/w"), "cannot write: its folder does not exist; make it first");
+    expect_no_writer(&good, 1, NULL, 0, scratch_path(dir, "no/w"),
+                     "cannot write: its folder does not exist; make it first");
     expect_no_writer(&good, 1, NULL, 0, dir, "is a folder; wanted the name of a file to write");
 }
 END_TEST
@@ -401,7 +435,7 @@ START_TEST(unfinished_writers)
     ck_assert(im_st_put(c, w, 0, "1234", 4) && !im_st_put(c, w, 1, "1234", 4));
     ck_assert_ptr_nonnull(strstr(im_error(c), "w.safetensors: tensor b: was given 4 bytes; wanted 6"));
     im_clear_error(c);
-    ck_assert(!im_st_put(c, w, 1, "123456", 6) && !im_st_finish(c, w));                /* a failed writer stays failed     */
+    ck_assert(!im_st_put(c, w, 1, "123456", 6) && !im_st_finish(c, w));                /* it stays failed             */
     im_clear_error(c);
     w = im_st_create(c, path, e, 2, NULL, 0);
     ck_assert(!im_st_put(c, w, 2, "1234", 4));
@@ -487,6 +521,7 @@ START_TEST(releases_pages)
     for (int i = 0; i < 3; i++) ck_assert(im_st_put(c, w, i, bytes, (size_t)e[i].shape[0] * 4));
     ck_assert_msg(im_st_finish(c, w), "%s", im_error(c));
     im_safetensors *s = im_st_open(c, path);
+    im_st_read_ahead(s);
     for (int i = 0; i < 3; i++) {
         const im_st_entry *x = im_st_find(s, e[i].name);
         ck_assert(!memcmp(x->data, bytes, x->bytes));

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "imago.h"
 #include "models/scheduler.h"
+#include "scratch.h"
 
 enum { N = 64 };                                               /* values of a sample: (1, 4, 4, 4)                    */
 
@@ -22,7 +22,8 @@ static const double TOLERANCE = 2e-6;
 static im_ctx *c;
 static im_safetensors *golden;
 static json_t *root;
-static char config_path[64];
+static char folder[256];
+static const char *config_path;
 
 static void open_golden(void)
 {
@@ -31,7 +32,8 @@ static void open_golden(void)
     ck_assert_msg(golden != NULL, "%s", im_error(c));
     root = json_load_file("tests/golden/schedulers.json", 0, NULL);
     ck_assert_ptr_nonnull(root);
-    snprintf(config_path, sizeof config_path, "/tmp/imago-scheduler-%ld.json", (long)getpid());
+    scratch_make(folder, sizeof folder);
+    config_path = scratch_path(folder, "scheduler_config.json");
 }
 
 static void close_golden(void)
@@ -39,7 +41,7 @@ static void close_golden(void)
     json_decref(root);
     im_st_close(golden);
     im_ctx_free(c);
-    unlink(config_path);
+    scratch_remove(folder);
 }
 
 static const float *values(const char *key, const char *what, int *n)
@@ -256,14 +258,17 @@ START_TEST(pipeline_repairs)
     char warning[400] = "";
     im_on_warning(c, keep_text, warning);
     write_text("{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"scaled_linear\"}");
-    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, config_path);
+    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, config_path, NULL);
     ck_assert_msg(im_scheduler_plan(s, 10, 0), "%s", im_error(c));
     ck_assert_float_eq(im_scheduler_time(s, 0), 901);
     ck_assert_msg(strstr(warning, "clip_sample"), "%s", warning);
     im_scheduler_free(s);
-    s = im_scheduler_new_for_pipeline(c, "ddim", NULL);        /* nothing to repair: no warning                       */
     warning[0] = 0;
+    s = im_scheduler_new_for_pipeline(c, "ddim", NULL, NULL);  /* nothing to repair: no warning                       */
     ck_assert_str_eq(warning, "");
+    im_scheduler_free(s);
+    s = im_scheduler_new_for_pipeline(c, NULL, "a file", "{\"_class_name\": \"LMSDiscreteScheduler\"}");
+    ck_assert_msg(s && !strcmp(im_scheduler_name(s), "lms"), "%s", im_error(c));
     im_scheduler_free(s);
     write_text("{\"_class_name\": \"DPMSolverMultistepScheduler\", \"lambda_min_clipped\": -Infinity, "
                "\"note\": \"-Infinity \\\" stays\", \"use_karras_sigmas\": true}");

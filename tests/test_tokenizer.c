@@ -1,5 +1,5 @@
-/* test_tokenizer.c: the CLIP tokenizer: every prompt of the goldens (made by transformers), the built-in vocabulary, the
- * text that is cut off, and what damaged files and texts get. */
+/* test_tokenizer.c: the CLIP tokenizer: every prompt of the goldens (made by transformers), the built-in vocabulary,
+ * the text that is cut off, and what damaged files and texts get. */
 #include <check.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -123,8 +123,9 @@ END_TEST
 START_TEST(cut_text)
 {
     const struct { const char *text; int length; const char *cut; } cases[] = {
-        { "one two three four five", 5, "four five" }, { "one two three", 5, NULL }, { "One, TWO's  three", 4, "two 's three" },
-        { "a b", 2, "a b" }, { "cat <|endoftext|> dog", 3, "<|endoftext|>dog" }, { "x \xf0\x9f\x98\x80", 3, "\xf0\x9f\x98\x80" },
+        { "one two three four five", 5, "four five" },      { "one two three", 5, NULL },
+        { "One, TWO's  three", 4, "two 's three" },         { "a b", 2, "a b" },
+        { "cat <|endoftext|> dog", 3, "<|endoftext|>dog" }, { "x \xf0\x9f\x98\x80", 3, "\xf0\x9f\x98\x80" },
     };
     im_tokenizer *t = im_tokenizer_open(c, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -146,7 +147,7 @@ END_TEST
 START_TEST(cut_inside_a_character)
 {
     im_tokenizer *t = im_tokenizer_open(c, NULL);
-    const char *text = "\xe1\x9a\xa0\xe1\x9a\xa1\xe1\x9a\xa2\xe1\x9a\xa3";             /* runes: a token a byte or two*/
+    const char *text = "\xe1\x9a\xa0\xe1\x9a\xa1\xe1\x9a\xa2\xe1\x9a\xa3";             /* runes: 1 or 2 bytes a token */
     for (int length = 2; length < 16; length++) {
         int32_t ids[16];
         char *cut;
@@ -206,13 +207,16 @@ START_TEST(raw_and_normalised_specials)
     const char *vocab = "{\"a\":0,\"a</w>\":1,\"X\":2,\"x</w>\":3,\"<s>\":4,\"<E>\":5,\"<</w>\":6}";
     scratch_write(dir, "vocab.json", vocab, strlen(vocab));
     scratch_write(dir, "merges.txt", "", 0);
-    const char *roles = "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"<E>\",\"unk_token\":\"X\",\"pad_token\":\"<E>\"%s}";
+    const char *roles =
+        "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"<E>\",\"unk_token\":\"X\",\"pad_token\":\"<E>\"%s}";
     const struct { const char *more, *text; int32_t want[6]; } cases[] = {
-        { "", "a<S>a", { 4, 1, 4, 1, 5, 5 } },                 /* <s> by its normalised form                          */
+        { "", "a<S>a", { 4, 1, 4, 1, 5, 5 } }, /* <s> by its normalised form                          */
         { "", "<E>a<E>", { 4, 5, 1, 5, 5, 5 } },
-        { "", "a<e", { 4, 1, 6, 2, 5, 5 } },                   /* e is unknown                                        */
+        { "", "a<e", { 4, 1, 6, 2, 5, 5 } }, /* e is unknown                                        */
         { ",\"added_tokens_decoder\":{\"5\":{\"content\":\"<E>\"}}", "a<e>x", { 4, 1, 5, 3, 5, 5 } },
-        { ",\"added_tokens_decoder\":{\"4\":{\"content\":\"<s>\",\"normalized\":false}}", "<s>x<", { 4, 4, 3, 6, 5, 5 } },
+        { ",\"added_tokens_decoder\":{\"4\":{\"content\":\"<s>\",\"normalized\":false}}",
+          "<s>x<",
+          { 4, 4, 3, 6, 5, 5 } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char config[400];
@@ -248,13 +252,13 @@ static void check_ids(const im_tokenizer *t, const char *text, int n, const int3
 START_TEST(special_tokens_of_files)
 {
     im_tokenizer *t = open_with(VOCAB, "#version: 0.2\na b</w>\n", NULL, NULL);
-    check_ids(t, "AB z !", 7, (int32_t[]){ 6, 4, 7, 7, 7, 7, 7 });                      /* "z" and "!</w>" are unknown*/
+    check_ids(t, "AB z !", 7, (int32_t[]){ 6, 4, 7, 7, 7, 7, 7 });                      /* z and !</w> are unknown    */
     im_tokenizer_free(t);
     t = open_with(VOCAB, "a b</w>\r\n\n", "{\"pad_token\":\"a\",\"unk_token\":{\"content\":\"b\"}}", NULL);
-    check_ids(t, "ab z", 5, (int32_t[]){ 6, 0, 1, 1, 7 });                             /* special tokens are kept whole */
+    check_ids(t, "ab z", 5, (int32_t[]){ 6, 0, 1, 1, 7 }); /* special tokens are kept whole */
     im_tokenizer_free(t);
     t = open_with(VOCAB, "", "{\"pad_token\":\"a\"}", "{\"pad_token\":\"!\",\"bos_token\":{\"content\":\"b\"}}");
-    check_ids(t, "a! a", 8, (int32_t[]){ 1, 2, 5, 2, 7, 5, 5, 5 });                    /* the map overrides the config*/
+    check_ids(t, "a! a", 8, (int32_t[]){ 1, 2, 5, 2, 7, 5, 5, 5 });                    /* the map has the last word   */
     im_tokenizer_free(t);
     t = open_with(VOCAB, "", "{\"added_tokens_decoder\":{\"4\":{\"content\":\"ab</w>\"}},\"model_max_length\":1"
                   "000000000000000019884624838656}", NULL);
@@ -282,10 +286,13 @@ START_TEST(bad_files)
         { VOCAB, "a b\n", NULL, "/merges.txt:1: the piece \"ab\" is not in the vocabulary" },
         { VOCAB, "a zz\n", NULL, "/merges.txt:1: the piece \"zz\" is not in the vocabulary" },
         { VOCAB, "zz a\n", NULL, "/merges.txt:1: the piece \"zz\" is not in the vocabulary" },
-        { VOCAB, "", "{\"pad_token\":\"<pad>\"}", "/tokenizer_config.json: pad_token \"<pad>\" is not in the vocabulary" },
+        { VOCAB, "", "{\"pad_token\":\"<pad>\"}",
+          "/tokenizer_config.json: pad_token \"<pad>\" is not in the vocabulary" },
         { VOCAB, "", "{\"bos_token\":5}", "/tokenizer_config.json: bos_token is no token; wanted a text" },
-        { VOCAB, "", "{\"pad_token\":{\"content\":\"!\",\"lstrip\":true}}", "pad_token \"!\" has \"lstrip\" set, which is " },
-        { VOCAB, "", "{\"added_tokens_decoder\":{\"9\":{\"content\":\"<new>\"}}}", "added_tokens_decoder \"<new>\" is not" },
+        { VOCAB, "", "{\"pad_token\":{\"content\":\"!\",\"lstrip\":true}}",
+          "pad_token \"!\" has \"lstrip\" set, which is " },
+        { VOCAB, "", "{\"added_tokens_decoder\":{\"9\":{\"content\":\"<new>\"}}}",
+          "added_tokens_decoder \"<new>\" is not" },
         { VOCAB, "", "{\"added_tokens_decoder\":{\"9\":{}}}", "added_tokens_decoder is no token" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -310,13 +317,16 @@ START_TEST(bad_whole_file)
         { "{\"model\":{\"type\":\"Unigram\",\"vocab\":{},\"merges\":[]}}", "is a tokenizer of type \"Unigram\"" },
         { "{\"model\":{\"vocab\":{},\"merges\":[]}}", "words ending in \"\"; wanted CLIP's: BPE with \"</w>\"" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0}}}", "\"merges\" is missing" },
-        { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}", "merges[0] is no pair" },
+        { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}",
+          "merges[0] is no pair" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[3]}}", "merges[0] is no pair" },
-        { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[\"a a\"]}}", "the piece \"aa\" is not" },
+        { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[\"a a\"]}}",
+          "the piece \"aa\" is not" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[]},\"added_tokens\":[1]}",
           "the vocabulary has no \"<|startoftext|>\"" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"<|startoftext|>\":0,\"<|endoftext|>\":1},"
-          "\"merges\":[]},\"added_tokens\":[1]}", "added_tokens is no token" },
+          "\"merges\":[]},\"added_tokens\":[1]}",
+          "added_tokens is no token" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         scratch_write(dir, "tokenizer.json", cases[i].text, strlen(cases[i].text));

@@ -29,8 +29,10 @@ static double gelu_tanh(double x) { return x * sigmoid(2 * sqrt(2 / acos(-1)) * 
 static double quick_gelu(double x) { return x * sigmoid(1.702 * x); }
 static double relu(double x) { return x > 0 ? x : 0; }
 
-/* Errors allowed: ulp of the true value (above the smallest normal number) plus an absolute part. One rounding is 0.5 ulp.
- * exp: 0.5 and what the polynomial's last but one step leaves. Quotients add the roundings of 1 + e and of the division.
+/* Errors allowed: ulp of the true value (above the smallest normal number) plus an absolute part. One rounding is 0.5
+ * ulp.
+ * exp: 0.5 and what the polynomial's last but one step leaves. Quotients add the roundings of 1 + e and of the
+ * division.
  * Where an argument is computed first (1.702 x, the cubic), its rounding times the slope of exp is felt: a few ulp of
  * the factor for each unit of the argument, so that far tails have the larger figure.
  * erf, gelu: erfc is fitted to 2.3e-8 near 0. sin, cos: absolute, as the argument is reduced. */
@@ -98,7 +100,7 @@ START_TEST(errors_against_libm)
         for (int f = 0; f < COUNT(functions); f++) {
             const function *t = &functions[f];
             /* two roundings in place of one for each fused multiply-add */
-            double slack = strcmp(devices[d].isa, "portable") ? 1 : 3, worst = -1, worst_ulp = 0;
+            double slack = strcmp(devices[d].isa, "portable") ? 1 : 3, worst = -1;
             fill(t->from, t->to);
             ck_assert(of_isa(devices[d].isa)(t->name, N, x, y));
             int at = 0;
@@ -110,14 +112,9 @@ START_TEST(errors_against_libm)
                     worst = excess;
                     at = i;
                 }
-                if (error / ulp_of(truth) > worst_ulp)
-                    worst_ulp = error / ulp_of(truth);
             }
-            if (getenv("IMAGO_TEST_PRINT"))
-                printf("%-12s %-10s [%g, %g]: %.3f of what is allowed, %.3f ulp\n", devices[d].isa, t->name, t->from, t->to,
-                       worst, worst_ulp);
-            ck_assert_msg(worst <= 1, "%s: %s(%.9g) = %.9g, wanted %.9g: %g of what is allowed", devices[d].isa, t->name,
-                          x[at], y[at], t->truth(x[at]), worst);
+            ck_assert_msg(worst <= 1, "%s: %s(%.9g) = %.9g, wanted %.9g: %g of what is allowed", devices[d].isa,
+                          t->name, x[at], y[at], t->truth(x[at]), worst);
         }
 }
 END_TEST
@@ -130,16 +127,20 @@ START_TEST(special_values)
         { "exp2_weight", 0, 1 }, { "exp2_weight", -1, 0.5f }, { "exp2_weight", -126, 0x1p-126f },
         { "exp2_weight", -126.01f, 0 }, { "exp2_weight", -1e30f, 0 }, { "exp2_weight", -INFINITY, 0 },
         { "exp2_weight", NAN, NAN },
-        { "log", 1, 0 }, { "log", 0, -INFINITY }, { "log", -1, NAN }, { "log", INFINITY, INFINITY }, { "log", NAN, NAN },
-        { "log", -INFINITY, NAN }, { "erf", 0, 0 }, { "erf", INFINITY, 1 }, { "erf", -INFINITY, -1 }, { "erf", NAN, NAN },
+        { "log", 1, 0 }, { "log", 0, -INFINITY }, { "log", -1, NAN }, { "log", INFINITY, INFINITY },
+        { "log", NAN, NAN },
+        { "log", -INFINITY, NAN }, { "erf", 0, 0 }, { "erf", INFINITY, 1 }, { "erf", -INFINITY, -1 },
+        { "erf", NAN, NAN },
         { "erf", 1e30f, 1 }, { "sin", 0, 0 }, { "cos", 0, 1 }, { "sin", NAN, NAN }, { "cos", NAN, NAN },
         { "sin", INFINITY, NAN }, { "cos", -INFINITY, NAN }, { "sigmoid", 0, 0.5f }, { "sigmoid", INFINITY, 1 },
         { "sigmoid", -INFINITY, 0 }, { "sigmoid", -1e30f, 0 }, { "sigmoid", NAN, NAN }, { "silu", 0, 0 },
         { "silu", INFINITY, INFINITY }, { "silu", -1e30f, 0 }, { "silu", 1e30f, 1e30f }, { "silu", NAN, NAN },
-        { "gelu_erf", 0, 0 }, { "gelu_erf", INFINITY, INFINITY }, { "gelu_erf", -1e30f, 0 }, { "gelu_erf", 1e30f, 1e30f },
+        { "gelu_erf", 0, 0 }, { "gelu_erf", INFINITY, INFINITY }, { "gelu_erf", -1e30f, 0 },
+        { "gelu_erf", 1e30f, 1e30f },
         { "gelu_erf", NAN, NAN }, { "gelu_tanh", INFINITY, INFINITY }, { "gelu_tanh", -1e10f, 0 },
         { "gelu_tanh", 1e10f, 1e10f }, { "gelu_tanh", NAN, NAN }, { "quick_gelu", INFINITY, INFINITY },
-        { "quick_gelu", -1e30f, 0 }, { "quick_gelu", NAN, NAN }, { "relu", -INFINITY, 0 }, { "relu", INFINITY, INFINITY },
+        { "quick_gelu", -1e30f, 0 }, { "quick_gelu", NAN, NAN }, { "relu", -INFINITY, 0 },
+        { "relu", INFINITY, INFINITY },
         { "relu", NAN, NAN }, { "relu", -1, 0 },
     };
     for (int d = 0; d < n_devices; d++)
@@ -161,8 +162,8 @@ static bool same(float in, float a, float b, double (*f)(double))
     return (in > 0 && f == exp2_weight) || (isnan(a) && isnan(b)) || !memcmp(&a, &b, sizeof a);
 }
 
-/* Bit patterns from all of f32: every exponent, subnormal, Inf and NaN. A fresh NaN has the machine's sign; exp2_weight is
- * for x <= 0 alone. */
+/* Bit patterns from all of f32: every exponent, subnormal, Inf and NaN. A fresh NaN has the machine's sign; exp2_weight
+ * is for x <= 0 alone. */
 START_TEST(equal_bits)
 {
     for (uint32_t i = 0; i < N; i++) {

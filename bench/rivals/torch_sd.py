@@ -3,10 +3,10 @@
 
     torch_sd.py [--rounds 3] [--threads 2] [--what unet vae clip]
                 [--kinds f32-contiguous f32-channels_last bf16-channels_last]
-                [--imago build/imago] [--csv FILE]
+                [--imago build/imago] [--model build/sd-v1-4] [--csv FILE]
 
 The networks have v1.4's shape and random weights (nothing is downloaded). A round times every kind of torch once
-and then runs `imago bench WHAT --json -t THREADS`; rounds follow each other, so both meet the same machine. One
+and then runs `imago bench WHAT --json -t THREADS -m MODEL`; rounds follow each other, so both meet the same machine. One
 warm-up call of each kind comes first. Standard output is CSV, a row a measurement:
     what,dtype,layout,ms,threads,version
 (layout is contiguous or channels_last for torch, imago for imago), then comment lines with medians and ratios.
@@ -83,9 +83,9 @@ def milliseconds(run):
     return 1000 * (time.perf_counter() - start)
 
 
-def imago_rows(program, what, threads):
+def imago_rows(program, model, what, threads):
     """(dtype, ms) of every line that `imago bench WHAT --json` prints for this bench."""
-    command = [program, "bench", what, "--json", "-t", str(threads)]
+    command = [program, "bench", what, "--json", "--rounds", "1", "-t", str(threads), "-m", model]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     rows = [(line["dtype"], line["ms"]) for line in lines if line["bench"] == what]
@@ -143,7 +143,7 @@ def measure(what, options, table):
             table.add(what, dtype, layout, milliseconds(run), "torch " + torch.__version__)
         if options.imago:
             version = imago_version(options.imago)
-            for dtype, ms in imago_rows(options.imago, what, options.threads):
+            for dtype, ms in imago_rows(options.imago, options.model, what, options.threads):
                 table.add(what, dtype, "imago", ms, version)
     table.summary(what)
 
@@ -156,6 +156,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--imago", help="the program, e.g. build/imago: measured in the same rounds")
+    parser.add_argument("--model", default="build/sd-v1-4", help="imago's model folder of v1.4's shape (imago init-weights)")
     parser.add_argument("--csv", type=argparse.FileType("w"), help="write the same lines to this file")
     options = parser.parse_args()
     diffusers.utils.logging.set_verbosity_error()

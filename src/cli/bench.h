@@ -16,25 +16,24 @@ typedef struct bench_options {
 
 typedef struct bench_row {
     const char *bench, *shape, *dtype;                         /* "unet", "2x512x512", "f32"                           */
-    double ms, ms_min;                                         /* median and best of the rounds                        */
-    double flop, bytes;                                        /* of one round; 0: not counted                         */
-    bool dots;                                                 /* runs on bf16 dot products: their peak is the measure */
+    double ms, ms_min;                                         /* median and best of the rounds; 0: no times           */
+    double gflops, gbs, percent;                               /* 0: does not apply                                    */
 } bench_row;
-
-typedef struct bench_peaks { double gflops, bf16_gflops, gbs; } bench_peaks;       /* of this machine, 0: not measured */
 
 typedef struct bench_output {
     const bench_options *o;
     im_ctx *c;
-    bench_peaks peak;
+    im_dtype dtype;                                            /* weights of the networks: one after the other         */
+    im_peak peak;                                              /* of this machine with these threads                  */
     FILE *csv;
     bool header;                                               /* of the table was printed                             */
 } bench_output;
 
 void bench_emit(bench_output *out, const bench_row *row);
-void bench_summary(double seconds[], int n, bench_row *row);   /* sorts; fills ms and ms_min                           */
-/* Floating-point rate with these threads and read bandwidth; false with an error. */
-bool bench_measure_peak(im_ctx *c, bench_peaks *out);
+/* Sorts the times and fills all numbers of the row; flop: of one round, with weights of out->dtype. */
+void bench_summary(const bench_output *out, double seconds[], int n, double flop, bench_row *row);
+/* Zeros on devices other than cpu; false with an error. */
+bool bench_measure_peak(im_ctx *c, im_peak *out);
 
 bool bench_peak(bench_output *out);
 bool bench_ops(bench_output *out);

@@ -6,9 +6,7 @@
 
 static im_sd *open_model(bench_output *out, im_sd_args *a)
 {
-    im_sd *sd = im_sd_open(out->c, out->o->model, session_dtype(&out->o->common));
-    if (!sd)
-        return NULL;
+    im_sd *sd = im_sd_open(out->c, out->o->model, out->dtype);
     *a = im_sd_defaults(sd);
     if (out->o->width)
         a->width = out->o->width;
@@ -31,9 +29,9 @@ bool bench_network(bench_output *out, im_net net)
         im_fail(out->c, "out of memory for %d times", o->rounds);
     if (sd && seconds && im_sd_net_info(sd, net, a.width, a.height, &info)
         && im_sd_time(sd, net, batch, a.width, a.height, o->rounds, seconds)) {
-        bench_row row = { .bench = names[net], .shape = shape, .dtype = o->common.dtype, .flop = batch * info.flop };
+        bench_row row = { .bench = names[net], .shape = shape, .dtype = im_dtype_name(out->dtype) };
         snprintf(shape, sizeof shape, "%dx%dx%d", batch, a.width, a.height);
-        bench_summary(seconds, o->rounds, &row);
+        bench_summary(out, seconds, o->rounds, batch * info.flop, &row);
         bench_emit(out, &row);
     }
     free(seconds);
@@ -41,33 +39,37 @@ bool bench_network(bench_output *out, im_net net)
     return im_ok(out->c);
 }
 
+/* Arithmetic of one guided picture. */
+static double picture_flop(im_sd *sd, const im_sd_args *a)
+{
+    im_net_info clip, unet, vae;
+    if (!im_sd_net_info(sd, IM_NET_CLIP, a->width, a->height, &clip)
+        || !im_sd_net_info(sd, IM_NET_UNET, a->width, a->height, &unet)
+        || !im_sd_net_info(sd, IM_NET_VAE_DECODER, a->width, a->height, &vae))
+        return 0;
+    return 2 * clip.flop + 2 * im_sd_evaluations(sd, a) * unet.flop + vae.flop;
+}
+
 bool bench_generate(bench_output *out)
 {
     const bench_options *o = out->o;
     im_sd_args a;
     char shape[64];
-    im_sd *sd = open_model(out, &a);
-    double *seconds = calloc((size_t)o->rounds, sizeof *seconds), flop = 0;
+    double *seconds = calloc((size_t)o->rounds, sizeof *seconds);
     if (!seconds)
-        im_fail(out->c, "out of memory for %d times", o->rounds);
-    if (sd && seconds) {
-        im_net_info clip, unet, vae;
-        a.prompt = "a photograph of an astronaut riding a horse";
-        a.steps = o->steps;
-        if (im_sd_net_info(sd, IM_NET_CLIP, a.width, a.height, &clip)
-            && im_sd_net_info(sd, IM_NET_UNET, a.width, a.height, &unet)
-            && im_sd_net_info(sd, IM_NET_VAE_DECODER, a.width, a.height, &vae))
-            flop = 2 * clip.flop + 2 * im_sd_evaluations(sd, &a) * unet.flop + vae.flop;
-    }
-    for (int i = 0; i < o->rounds && sd && im_ok(out->c); i++) {
+        return im_fail(out->c, "out of memory for %d times", o->rounds);
+    im_sd *sd = open_model(out, &a);
+    a.prompt = "a photograph of an astronaut riding a horse";
+    a.steps = o->steps;
+    for (int i = 0; i < o->rounds && im_ok(out->c); i++) {
         double start = seconds_now();
         im_image_free(im_sd_generate(sd, &a));
         seconds[i] = seconds_now() - start;
     }
-    if (sd && im_ok(out->c)) {
-        bench_row row = { .bench = "generate", .shape = shape, .dtype = o->common.dtype, .flop = flop };
+    if (im_ok(out->c)) {
+        bench_row row = { .bench = "generate", .shape = shape, .dtype = im_dtype_name(out->dtype) };
         snprintf(shape, sizeof shape, "%d steps %dx%d", o->steps, a.width, a.height);
-        bench_summary(seconds, o->rounds, &row);
+        bench_summary(out, seconds, o->rounds, picture_flop(sd, &a), &row);
         bench_emit(out, &row);
     }
     free(seconds);

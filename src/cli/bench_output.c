@@ -1,5 +1,4 @@
-/* bench_output.c: rows of `imago bench`. % of peak is the better of arithmetic and traffic against what bench_measure_peak
- * found on this machine in the same run. Used by cmd_bench.c. */
+/* bench_output.c: rows of `imago bench`, on the terminal, as JSON or in a CSV file. Used by the other bench_*.c. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +12,16 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-void bench_summary(double seconds[], int n, bench_row *row)
+void bench_summary(const bench_output *out, double seconds[], int n, double flop, bench_row *row)
 {
     qsort(seconds, (size_t)n, sizeof *seconds, ascending);
     double median = n % 2 ? seconds[n / 2] : 0.5 * (seconds[n / 2 - 1] + seconds[n / 2]);
+    bool dots = out->dtype == IM_BF16 && out->peak.dot_gflops > 0;
+    double peak = dots ? out->peak.dot_gflops : out->peak.fma_gflops;
     row->ms = 1e3 * median;
     row->ms_min = 1e3 * seconds[0];
+    row->gflops = median > 0 ? flop / median * 1e-9 : 0;
+    row->percent = peak > 0 ? 100 * row->gflops / peak : 0;
 }
 
 /* The processor as the system names it. */
@@ -41,30 +44,27 @@ static void cpu_name(char *out, size_t size)
 void bench_emit(bench_output *out, const bench_row *r)
 {
     char cpu[160];
-    double gflops = r->ms > 0 ? r->flop / r->ms * 1e-6 : 0, gbs = r->ms > 0 ? r->bytes / r->ms * 1e-6 : 0;
-    double top = r->dots ? out->peak.bf16_gflops : out->peak.gflops;
-    double a = top > 0 ? 100 * gflops / top : 0, b = out->peak.gbs > 0 ? 100 * gbs / out->peak.gbs : 0;
-    double percent = a > b ? a : b;
     cpu_name(cpu, sizeof cpu);
     if (out->o->json) {
         json_t *o = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:i, s:s, s:s, s:s}",
                               "bench", r->bench, "shape", r->shape, "dtype", r->dtype, "ms", r->ms, "ms_min", r->ms_min,
-                              "gflops", gflops, "gbs", gbs, "percent_of_peak", percent, "threads", im_threads(out->c),
-                              "isa", im_device_isa(out->c), "cpu", cpu, "commit", commit_name());
+                              "gflops", r->gflops, "gbs", r->gbs, "percent_of_peak", r->percent,
+                              "threads", im_threads(out->c), "isa", im_device_isa(out->c), "cpu", cpu,
+                              "commit", commit_name());
         json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);
     } else {
         if (!out->header)
-            printf("%-12s %-34s %-5s %11s %11s %9s %8s %7s\n", "bench", "shape", "dtype", "ms", "ms min",
+            printf("%-9s %-56s %-5s %10s %10s %9s %8s %7s\n", "bench", "shape", "dtype", "ms", "ms min",
                    "GFLOP/s", "GB/s", "% peak");
-        printf("%-12s %-34s %-5s %11.3f %11.3f %9.1f %8.1f %7.1f\n", r->bench, r->shape, r->dtype, r->ms, r->ms_min,
-               gflops, gbs, percent);
+        printf("%-9s %-56s %-5s %10.3f %10.3f %9.1f %8.1f %7.1f\n", r->bench, r->shape, r->dtype, r->ms, r->ms_min,
+               r->gflops, r->gbs, r->percent);
         out->header = true;
     }
     fflush(stdout);
     if (out->csv)
-        fprintf(out->csv, "%s,\"%s\",%s,%d,%s,%s,%s,%.4f,%.4f,%.2f,%.2f,%.1f\n", commit_name(), cpu,
-                im_device_isa(out->c), im_threads(out->c), r->bench, r->shape, r->dtype, r->ms, r->ms_min, gflops, gbs,
-                percent);
+        fprintf(out->csv, "%s,\"%s\",%s,%d,%s,\"%s\",%s,%.4f,%.4f,%.2f,%.2f,%.1f\n", commit_name(), cpu,
+                im_device_isa(out->c), im_threads(out->c), r->bench, r->shape, r->dtype, r->ms, r->ms_min,
+                r->gflops, r->gbs, r->percent);
 }

@@ -34,12 +34,13 @@ static bool open_csv(bench_output *out, const char *path)
     if (!out->csv)
         return im_fail(out->c, "%s: %s; wanted a file that rows can be appended to", path, strerror(errno));
     rewind(out->csv);
-    if (!fgets(line, sizeof line, out->csv))
+    bool empty = !fgets(line, sizeof line, out->csv);
+    fseek(out->csv, 0, SEEK_END);                              /* between reading and writing                          */
+    if (empty)
         fputs(CSV_HEADER, out->csv);
     else if (strcmp(line, CSV_HEADER))
         return im_fail(out->c, "%s: its first line is not \"%.*s\"; append to another file", path,
                        (int)strlen(CSV_HEADER) - 1, CSV_HEADER);
-    fseek(out->csv, 0, SEEK_END);
     return true;
 }
 
@@ -50,12 +51,8 @@ static bool close_csv(bench_output *out, const char *path)
     return true;
 }
 
-static bool measure(bench_output *out, const char *what)
+static bool measure_one(bench_output *out, const char *what)
 {
-    if (!bench_measure_peak(out->c, &out->peak))
-        return false;
-    if (!strcmp(what, "peak"))
-        return bench_peak(out);
     if (!strcmp(what, "ops"))
         return bench_ops(out);
     if (!strcmp(what, "clip"))
@@ -65,6 +62,22 @@ static bool measure(bench_output *out, const char *what)
     if (!strcmp(what, "vae"))
         return bench_network(out, IM_NET_VAE_DECODER);
     return bench_generate(out);
+}
+
+/* What depends on the type of the weights is measured for each of the three, or for the one that was asked for. */
+static bool measure(bench_output *out, const char *what, bool one_dtype)
+{
+    if (!bench_measure_peak(out->c, &out->peak))
+        return false;
+    if (!strcmp(what, "peak"))
+        return bench_peak(out);
+    im_dtype only = session_dtype(&out->o->common);
+    for (im_dtype t = IM_F32; t <= IM_BF16; t++) {
+        out->dtype = t;
+        if ((!one_dtype || t == only) && !measure_one(out, what))
+            return false;
+    }
+    return true;
 }
 
 static int run(const arguments *a)
@@ -87,7 +100,7 @@ static int run(const arguments *a)
         return CLI_FAILED;
     bench_output out = { .o = o, .c = c };
     if (open_csv(&out, o->csv))
-        measure(&out, what);
+        measure(&out, what, option_given(a, "dtype"));
     close_csv(&out, o->csv);
     return session_close(c);
 }
@@ -97,6 +110,7 @@ const verb verb_bench = {
     .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(bench_options), .run = run,
     .summary = "measure this machine and the engine on it",
     .about = "Measures the arithmetic peak and the memory bandwidth of this machine, the operations at the shapes of "
-             "Stable Diffusion, its networks, or whole pictures. Every row shows the share of the measured peak.",
+             "Stable Diffusion, its networks, or whole pictures. Every row shows the share of the measured peak. Without "
+             "--dtype all but the peak is measured with weights in f32, f16 and bf16, one after the other.",
     .examples = "  imago bench peak\n  imago bench unet -m FOLDER -t 2 --json\n  imago bench ops --csv rows.csv",
 };

@@ -214,7 +214,7 @@ static bool write_sheet(run_state *r)
 static bool work(run_state *r)
 {
     double start = seconds_now();
-    bench_peaks peak = { 0 };
+    im_peak peak = { 0 };
     if (!prepare_outputs(r))
         return false;
     if (r->o->profile) {
@@ -226,9 +226,9 @@ static bool work(run_state *r)
     if (r->finished == 0)
         names_remove_folder(r);
     if (r->profile && r->finished)
-        profile_print(r->profile, stderr, peak.gflops, peak.gbs);
+        profile_print(r->profile, stderr, peak.fma_gflops, peak.read_gbs);
     if (r->profile && r->finished && r->o->json) {
-        json_t *p = json_pack("{s:o}", "profile", profile_json(r->profile, peak.gflops, peak.gbs));
+        json_t *p = json_pack("{s:o}", "profile", profile_json(r->profile, peak.fma_gflops, peak.read_gbs));
         json_dumpf(p, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(p);

@@ -52,26 +52,24 @@ static bool name_in_folder(run_state *r)
 {
     job_list *l = &r->jobs;
     job **sorted = malloc((size_t)l->n * sizeof *sorted);
-    bool ok = sorted || im_fail(r->c, "out of memory for %d names", l->n);
+    if (!sorted)
+        return im_fail(r->c, "out of memory for %d names", l->n);
     int shared_seeds = 0;
-    if (sorted) {
-        for (int i = 0; i < l->n; i++)
-            sorted[i] = &l->v[i];
-        qsort(sorted, (size_t)l->n, sizeof *sorted, by_seed);
-    }
-    for (int i = 0, end; ok && i < l->n; i = end) {
+    for (int i = 0; i < l->n; i++)
+        sorted[i] = &l->v[i];
+    qsort(sorted, (size_t)l->n, sizeof *sorted, by_seed);
+    for (int i = 0, end; im_ok(r->c) && i < l->n; i = end) {
         for (end = i + 1; end < l->n && sorted[end]->seed == sorted[i]->seed; )
             end++;
         shared_seeds += end - i > 1;
-        for (int k = i; ok && k < end; k++)
-            ok = set_name(r, sorted[k], end - i > 1);
+        for (int k = i; im_ok(r->c) && k < end; k++)
+            set_name(r, sorted[k], end - i > 1);
     }
     if (shared_seeds && !r->o->quiet)
         fprintf(stderr, "%d seed%s shared by several prompts: those pictures are named SEED-pN.png, N the line of the "
-                        "prompt\n",
-                shared_seeds, shared_seeds > 1 ? "s are" : " is");
+                        "prompt\n", shared_seeds, shared_seeds > 1 ? "s are" : " is");
     free(sorted);
-    return ok;
+    return im_ok(r->c);
 }
 
 static bool refuse_existing(run_state *r)

@@ -22,7 +22,7 @@ static const char *duration_text(double s, char out[32])
     if (s < 100)
         snprintf(out, 32, "%.0f s", s);
     else if (s < 6000)
-        snprintf(out, 32, "%.0f min %02.0f s", (double)((int)s / 60), (double)((int)s % 60));
+        snprintf(out, 32, "%d min %02d s", (int)s / 60, (int)s % 60);
     else
         snprintf(out, 32, "%.1f h", s / 3600);
     return out;

@@ -7,36 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALLEST = 224, GAP = 16, LINE = 17, LABEL_LINES = 3, TITLE = 40 };
+enum { SMALLEST = 224, GAP = 16, LINE = 17, MOST_LINES = 3, TITLE = 40, FONT = 13, TITLE_FONT = 16 };
 
-typedef struct layout { int columns, rows, zoom, picture_w, picture_h, cell_w, cell_h, width, height; } layout;
-
-static bool plan(im_ctx *c, const sheet_cell cells[], int n, layout *l)
-{
-    int w = 1, h = 1;
-    *l = (layout){ .columns = 1, .zoom = 1 };
-    for (int i = 0; i < n; i++)
-        if (cells[i].picture) {
-            w = cells[i].picture->width > w ? cells[i].picture->width : w;
-            h = cells[i].picture->height > h ? cells[i].picture->height : h;
-        }
-    while (w * l->zoom < SMALLEST)
-        l->zoom++;
-    while (l->columns * l->columns < n)                        /* as near to a square as fits                          */
-        l->columns++;
-    l->rows = (n + l->columns - 1) / l->columns;
-    l->picture_w = w * l->zoom;
-    l->picture_h = h * l->zoom;
-    l->cell_w = l->picture_w + GAP;
-    l->cell_h = l->picture_h + (LABEL_LINES + 1) * LINE + GAP;
-    double width = (double)l->columns * l->cell_w + GAP, height = (double)l->rows * l->cell_h + GAP + TITLE;
-    if (width > 32767 || height > 32767)                       /* cairo's largest image                                */
-        return im_fail(c, "the sheet: %d pictures of %dx%d make %.0fx%.0f pixels, at most 32767 a side are possible; "
-                          "ask for fewer pictures", n, w, h, width, height);
-    l->width = (int)width;
-    l->height = (int)height;
-    return true;
-}
+typedef struct layout { int columns, rows, zoom, lines, picture_w, picture_h, cell_w, cell_h, width, height; } layout;
 
 static cairo_surface_t *surface_of(const im_image *p)
 {
@@ -67,6 +40,12 @@ static void draw_picture(cairo_t *g, const im_image *p, int x, int y, int zoom)
     cairo_paint(g);
     cairo_restore(g);
     cairo_surface_destroy(s);
+}
+
+static void choose_font(cairo_t *g, double size)
+{
+    cairo_select_font_face(g, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+    cairo_set_font_size(g, size);
 }
 
 static double text_width(cairo_t *g, const char *text)
@@ -105,6 +84,55 @@ static size_t fitting(cairo_t *g, const char *text, double width)
     return fit == all || !space ? fit : space;
 }
 
+/* Lines that the longest label takes, up to MOST_LINES. */
+static int label_lines(const sheet_cell cells[], int n, double width)
+{
+    cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_A8, 1, 1);
+    cairo_t *g = cairo_create(s);
+    int most = 1;
+    choose_font(g, FONT);
+    for (int i = 0; i < n; i++) {
+        const char *text = cells[i].label;
+        int lines = 0;
+        for (; *text && lines < MOST_LINES; lines++) {
+            text += fitting(g, text, width);
+            text += strspn(text, " ");
+        }
+        most = lines > most ? lines : most;
+    }
+    cairo_destroy(g);
+    cairo_surface_destroy(s);
+    return most;
+}
+
+static bool plan(im_ctx *c, const sheet_cell cells[], int n, layout *l)
+{
+    int w = 1, h = 1;
+    *l = (layout){ .columns = 1, .zoom = 1 };
+    for (int i = 0; i < n; i++)
+        if (cells[i].picture) {
+            w = cells[i].picture->width > w ? cells[i].picture->width : w;
+            h = cells[i].picture->height > h ? cells[i].picture->height : h;
+        }
+    while (w * l->zoom < SMALLEST)
+        l->zoom++;
+    while (l->columns * l->columns < n)                        /* as near to a square as fits                          */
+        l->columns++;
+    l->rows = (n + l->columns - 1) / l->columns;
+    l->picture_w = w * l->zoom;
+    l->picture_h = h * l->zoom;
+    l->cell_w = l->picture_w + GAP;
+    l->lines = label_lines(cells, n, l->picture_w);
+    l->cell_h = l->picture_h + (l->lines + 1) * LINE + GAP;
+    double width = (double)l->columns * l->cell_w + GAP, height = (double)l->rows * l->cell_h + GAP + TITLE;
+    if (width > 32767 || height > 32767)                       /* cairo's largest image                                */
+        return im_fail(c, "the sheet: %d pictures of %dx%d make %.0fx%.0f pixels, at most 32767 a side are possible; "
+                          "ask for fewer pictures", n, w, h, width, height);
+    l->width = (int)width;
+    l->height = (int)height;
+    return true;
+}
+
 /* Draws up to `lines` lines; the last one ends in an ellipsis when the text goes on. */
 static void draw_text(cairo_t *g, const char *text, double x, double y, double width, int lines)
 {
@@ -128,20 +156,19 @@ static void draw_all(cairo_t *g, const layout *l, const char *title, const sheet
 {
     cairo_set_source_rgb(g, 1, 1, 1);
     cairo_paint(g);
-    cairo_select_font_face(g, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
     cairo_set_source_rgb(g, 0.1, 0.1, 0.1);
-    cairo_set_font_size(g, 16);
-    draw_text(g, title, GAP, GAP + 16, l->width - 2 * GAP, 1);
-    cairo_set_font_size(g, 13);
+    choose_font(g, TITLE_FONT);
+    draw_text(g, title, GAP, GAP + TITLE_FONT, l->width - 2 * GAP, 1);
+    choose_font(g, FONT);
     for (int i = 0; i < n; i++) {
         int x = GAP + i % l->columns * l->cell_w, y = GAP + TITLE + i / l->columns * l->cell_h;
         int below = y + l->picture_h + LINE;
         if (cells[i].picture)
             draw_picture(g, cells[i].picture, x, y, l->zoom);
         cairo_set_source_rgb(g, 0.1, 0.1, 0.1);
-        draw_text(g, cells[i].label, x, below, l->picture_w, LABEL_LINES);
+        draw_text(g, cells[i].label, x, below, l->picture_w, l->lines);
         cairo_set_source_rgb(g, 0.45, 0.45, 0.45);
-        draw_text(g, cells[i].note, x, below + LABEL_LINES * LINE, l->picture_w, 1);
+        draw_text(g, cells[i].note, x, below + l->lines * LINE, l->picture_w, 1);
     }
 }
 

@@ -25,8 +25,8 @@ bool im_json_has(const im_json *j, const char *key);           /* present and no
 bool im_json_int(im_ctx *c, const im_json *j, const char *key, im_need need, int min, int max, int *out);
 bool im_json_float(im_ctx *c, const im_json *j, const char *key, im_need need, double min, double max, double *out);
 bool im_json_bool(im_ctx *c, const im_json *j, const char *key, im_need need, bool *out);
-bool im_json_string(im_ctx *c, const im_json *j, const char *key, im_need need, const char **out);  /* borrowed from j*/
-bool im_json_object(im_ctx *c, const im_json *j, const char *key, im_need need, im_json *out);      /* borrowed from j*/
+bool im_json_string(im_ctx *c, const im_json *j, const char *key, im_need need, const char **out);  /* borrowed of j */
+bool im_json_object(im_ctx *c, const im_json *j, const char *key, im_need need, im_json *out);      /* borrowed of j */
 
 /* Lists. im_json_length: number of elements, 0 when absent and IM_MAY, -1 after an error. The others fill out[n]: a
  * list must have n elements, a single value is given to all of them. */

@@ -70,6 +70,20 @@ static bool check_signature(im_ctx *c, const char *path, const uint8_t *p, size_
     return im_fail(c, "%s: is no PNG but %s; convert it to PNG first", path, found);
 }
 
+/* Walks the chunks up to IEND: each must fit in the file. libpng would first ask for all the memory that a length
+ * promises. */
+static bool check_chunks(im_ctx *c, const char *path, const uint8_t *p, size_t n)
+{
+    size_t at = 8;
+    while (n - at >= 12) {
+        size_t length = (size_t)p[at] << 24 | (size_t)p[at + 1] << 16 | (size_t)p[at + 2] << 8 | p[at + 3];
+        if (length > n - at - 12) break;
+        if (!memcmp(p + at + 4, "IEND", 4)) return true;
+        at += 12 + length;
+    }
+    return im_fail(c, "%s: is a damaged PNG: the file ends too early; fetch or export it again", path);
+}
+
 /* Asks libpng for 8-bit RGB, or 16-bit grey where the picture is that. */
 static void set_transforms(work *w, int depth, int colour)
 {
@@ -110,6 +124,7 @@ static bool decode(work *w)
     if (setjmp(png_jmpbuf(w->png))) return false;
     png_set_read_fn(w->png, w, take_bytes);
     png_set_user_limits(w->png, 0x7fffffff, 0x7fffffff);
+    png_set_chunk_malloc_max(w->png, IM_PNG_MAX_CHUNK);
     png_set_crc_action(w->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_read_info(w->png, w->info);
     int depth = png_get_bit_depth(w->png, w->info), colour = png_get_color_type(w->png, w->info);
@@ -155,7 +170,7 @@ static im_image *read_png(im_ctx *c, const char *path, const char *key, char **v
     char *file = im_read_file(c, path, IM_PNG_MAX_BYTES, &n);
     if (!file) return NULL;
     work w = { .c = c, .path = path, .at = (const uint8_t *)file, .left = n };
-    bool ok = check_signature(c, path, w.at, n);
+    bool ok = check_signature(c, path, w.at, n) && check_chunks(c, path, w.at, n);
     if (ok) w.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning);
     if (w.png) w.info = png_create_info_struct(w.png);
     if (ok && !w.info) ok = no_memory(&w);

@@ -4,6 +4,7 @@
 
 enum {
     IM_PNG_MAX_PIXELS = 178956970,                             /* where Pillow warns of a decompression bomb          */
+    IM_PNG_MAX_CHUNK = 16 << 20,                               /* memory for a text or profile; libpng's default: any */
     IM_PNG_MAX_BYTES = 2000000000                              /* more than any file of so many pixels needs          */
 };
 

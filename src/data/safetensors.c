@@ -17,7 +17,7 @@ typedef struct shard {                                         /* one mapped fil
     char *path, *label;                                        /* label: its name in the index, NULL without one      */
     im_map map;
     json_t *header;                                            /* owns the tensors' names                             */
-    void *aligned;                                             /* copies of tensors that do not lie at their alignment*/
+    void *aligned;                                             /* copies of tensors that are not where they may lie  */
 } shard;
 
 typedef struct span { uint64_t begin, end; int type; } span;   /* offsets from the end of the header                  */
@@ -368,6 +368,12 @@ const char *im_st_metadata(const im_safetensors *s, const char *key)
     const json_t *meta = s->index ? json_object_get(s->index, "metadata")
                                   : json_object_get(s->shards[0].header, "__metadata__");
     return json_string_value(json_object_get(meta, key));
+}
+
+void im_st_read_ahead(const im_safetensors *s)
+{
+    for (int i = 0; s && i < s->n_shards; i++)                 /* a hint: failure changes nothing                     */
+        madvise((void *)(uintptr_t)s->shards[i].map.data, s->shards[i].map.bytes, MADV_WILLNEED);
 }
 
 void im_st_release_pages(const im_safetensors *s, const im_st_entry *e)

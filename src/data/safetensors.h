@@ -23,4 +23,8 @@ extern const im_st_type im_st_types[];                         /* in the order o
 /* Bytes of a tensor; false when the product overflows or is no whole number of bytes. */
 bool im_st_bytes(int type, int ndim, const int64_t shape[], uint64_t *bytes);
 
+/* The tensors of s will all be read soon: the system fetches the files ahead. With a cold file cache 512 MB took 0.3 s
+ * instead of 0.3 to 3.6 s; with a warm one nothing changes (nor does MADV_SEQUENTIAL or MADV_HUGEPAGE change it). */
+void im_st_read_ahead(const im_safetensors *s);
+
 #endif

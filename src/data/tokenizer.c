@@ -87,7 +87,7 @@ static bool read_added(im_ctx *c, im_tokenizer *t, const im_json *j)
     return ok;
 }
 
-/* Every role has a piece; the roles and what was added are special, and what is not raw is normalised for the search.*/
+/* Every role has a piece; roles and added tokens are special; what is not raw is normalised for the search. */
 static bool set_specials(im_ctx *c, im_tokenizer *t, const char *folder, const im_json files[], int n_files)
 {
     for (int r = 0; r < ROLES; r++) {

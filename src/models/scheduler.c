@@ -69,17 +69,17 @@ static void fix_karras(im_scheduler *s, const char *name)
         s->cfg.sigma_rule = s->kind->karras ? IM_SIGMAS_KARRAS : IM_SIGMAS_PLAIN;
 }
 
-static im_scheduler *new_scheduler(im_ctx *c, const char *name, const char *path, bool pipeline)
+static im_scheduler *new_scheduler(im_ctx *c, const char *name, im_scheduler_file file)
 {
     if (!im_ok(c)) return NULL;
-    char class_name[128] = "PNDMScheduler";
-    if (!name && path && !im_scheduler_class(c, path, class_name, sizeof class_name)) return NULL;
+    char class_name[128];
+    if (!name && !im_scheduler_class(c, file, class_name, sizeof class_name)) return NULL;
     const im_scheduler_kind *kind = find_kind(name ? name : class_name);
     if (!kind) {
         if (name)
             im_fail(c, "scheduler \"%s\" is not known; choose one of %s", name, im_scheduler_known());
         else
-            im_fail(c, "%s: scheduler class %s is not supported; choose one of %s", path, class_name,
+            im_fail(c, "%s: scheduler class %s is not supported; choose one of %s", file.path, class_name,
                     im_scheduler_known());
         return NULL;
     }
@@ -90,7 +90,7 @@ static im_scheduler *new_scheduler(im_ctx *c, const char *name, const char *path
     }
     s->c = c;
     s->kind = kind;
-    bool ok = im_scheduler_read(s, path, pipeline);
+    bool ok = im_scheduler_read(s, file);
     if (ok) fix_karras(s, name);
     if (!ok || !im_scheduler_products(s)) {
         im_scheduler_free(s);
@@ -101,12 +101,12 @@ static im_scheduler *new_scheduler(im_ctx *c, const char *name, const char *path
 
 im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path)
 {
-    return new_scheduler(c, name, path, false);
+    return new_scheduler(c, name, (im_scheduler_file){ .path = path });
 }
 
-im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path)
+im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text)
 {
-    return new_scheduler(c, name, path, true);
+    return new_scheduler(c, name, (im_scheduler_file){ .path = path, .text = text, .pipeline = true });
 }
 
 void im_scheduler_free(im_scheduler *s)

@@ -38,24 +38,25 @@ static void replace_words(char *text)
     }
 }
 
-static bool open_config(im_ctx *c, const char *path, im_json *j)
+static bool open_config(im_ctx *c, im_scheduler_file file, im_json *j)
 {
     *j = (im_json){ 0 };
-    if (!path) return im_json_parse(c, j, "the built-in scheduler of v1.4", v14, sizeof v14 - 1);
-    size_t bytes;
-    char *text = im_read_file(c, path, IM_JSON_CONFIG_BYTES, &bytes);
+    if (!file.path) return im_json_parse(c, j, "the built-in scheduler of v1.4", v14, sizeof v14 - 1);
+    size_t bytes = file.text ? strlen(file.text) : 0;
+    char *text = file.text ? im_copy_text(c, file.text, bytes)
+                           : im_read_file(c, file.path, IM_JSON_CONFIG_BYTES, &bytes);
     if (!text) return false;
     replace_words(text);
-    bool ok = im_json_parse(c, j, path, text, bytes);
+    bool ok = im_json_parse(c, j, file.path, text, bytes);
     free(text);
     return ok;
 }
 
-bool im_scheduler_class(im_ctx *c, const char *path, char *out, size_t size)
+bool im_scheduler_class(im_ctx *c, im_scheduler_file file, char *out, size_t size)
 {
     im_json j;
     const char *name = "";
-    bool ok = open_config(c, path, &j) && im_json_string(c, &j, "_class_name", IM_MUST, &name);
+    bool ok = open_config(c, file, &j) && im_json_string(c, &j, "_class_name", IM_MUST, &name);
     if (ok) snprintf(out, size, "%s", name);
     im_json_close(&j);
     return ok;
@@ -217,7 +218,7 @@ static bool repair(im_ctx *c, const im_json *j, im_scheduler *s)
     return true;
 }
 
-bool im_scheduler_read(im_scheduler *s, const char *path, bool pipeline)
+bool im_scheduler_read(im_scheduler *s, im_scheduler_file file)
 {
     const im_scheduler_kind *k = s->kind;
     im_scheduler_config *f = &s->cfg;
@@ -229,9 +230,9 @@ bool im_scheduler_read(im_scheduler *s, const char *path, bool pipeline)
         .predict_x0 = true, .lower_order_final = true, .lambda_min_clipped = -DBL_MAX,
     };
     im_json j;
-    bool ok = open_config(s->c, path, &j) && read_betas(s->c, &j, f, k->fields) && read_common(s->c, &j, f, k->fields)
+    bool ok = open_config(s->c, file, &j) && read_betas(s->c, &j, f, k->fields) && read_common(s->c, &j, f, k->fields)
         && read_sigma_rule(s->c, &j, f, k->fields) && read_solver(s->c, &j, f, k->fields)
-        && (!pipeline || repair(s->c, &j, s));
+        && (!file.pipeline || repair(s->c, &j, s));
     im_json_close(&j);
     return ok;
 }

@@ -88,8 +88,9 @@ extern const im_scheduler_kind im_scheduler_kinds[];
 extern const int im_scheduler_kind_count;
 
 /* scheduler_config.c */
-bool im_scheduler_read(im_scheduler *s, const char *path, bool pipeline);           /* path NULL: v1.4's              */
-bool im_scheduler_class(im_ctx *c, const char *path, char *out, size_t size);       /* the file's _class_name         */
+typedef struct im_scheduler_file { const char *path, *text; bool pipeline; } im_scheduler_file;    /* see scheduler.h */
+bool im_scheduler_read(im_scheduler *s, im_scheduler_file file);
+bool im_scheduler_class(im_ctx *c, im_scheduler_file file, char *out, size_t size); /* its _class_name                */
 bool im_scheduler_products(im_scheduler *s);                   /* betas -> alphas                                     */
 
 /* scheduler_times.c: time grids and noise levels */

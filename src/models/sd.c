@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 static const char EMBEDDED[] = "imago-small";
+static const char SCHEDULER_FILE[] = "scheduler/scheduler_config.json";
 
 /* ---------------------------------------------------------------- the embedded model */
 
@@ -72,8 +73,11 @@ im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold)
         return NULL;
     }
     sd->config = im_checkpoint_config(sd->checkpoint);
-    const char *folder = im_checkpoint_folder(sd->checkpoint);
-    if (folder) sd->scheduler_path = im_join(c, folder, "scheduler/scheduler_config.json");
+    const char *place = im_checkpoint_path(sd->checkpoint);
+    if (!im_checkpoint_folder(sd->checkpoint))
+        sd->scheduler_text = im_st_metadata(im_checkpoint_file(sd->checkpoint, IM_PART_UNET), SCHEDULER_FILE);
+    if (im_checkpoint_folder(sd->checkpoint) || sd->scheduler_text)
+        sd->scheduler_path = im_join(c, place, SCHEDULER_FILE);
     if (!im_ok(c)) {
         im_sd_free(sd);
         return NULL;
@@ -187,7 +191,7 @@ bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out)
 
 im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a)
 {
-    return im_scheduler_new_for_pipeline(sd->c, a->scheduler, sd->scheduler_path);
+    return im_scheduler_new_for_pipeline(sd->c, a->scheduler, sd->scheduler_path, sd->scheduler_text);
 }
 
 const char *im_sd_scheduler(im_sd *sd, const im_sd_args *a)

@@ -18,7 +18,8 @@ struct im_sd {
     im_tokenizer *tokenizer;                                   /* NULL until the first text                           */
     im_networks nets;                                          /* each NULL until it is needed                        */
     bool loaded[IM_NET_COUNT];
-    char *scheduler_path;                                      /* NULL: a single file, v1.4's scheduler               */
+    char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */
+    const char *scheduler_text;                                /* its content, where a single file carries it         */
     im_sd_progress progress;
     void *progress_arg;
 };

@@ -1,14 +1,55 @@
 /* sd_text.c: from prompts to the states that the UNet attends to: tokens (data/tokenizer.c), then the text encoder's
  * last hidden state, (T, C) a text. Used by sd_generate.c and sd_report.c. */
+#define _GNU_SOURCE
 #include "models/sd.h"
+#include "models/model_files.h"
 #include "data/file.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 size_t im_sd_text_size(const im_sd *sd)
 {
     return (size_t)sd->config->clip.max_position_embeddings * (size_t)sd->config->clip.hidden_size;
+}
+
+/* Writes the tokenizer files of a single file's metadata to out (a folder), or removes them again. */
+static int unpack(im_sd *sd, const char *out, bool write)
+{
+    const im_safetensors *file = im_checkpoint_file(sd->checkpoint, IM_PART_CLIP);
+    int found = 0;
+    for (int i = 0; i < IM_MODEL_FILES; i++) {
+        const char *name = im_model_file_name(i), *text = im_st_metadata(file, name);
+        if (!text || strncmp(name, "tokenizer/", 10)) continue;
+        char *path = im_join(sd->c, out, name + 10);
+        if (path && write) im_write_file(sd->c, path, text, strlen(text), true);
+        else if (path) remove(path);
+        free(path);
+        found++;
+    }
+    return found;
+}
+
+/* A single file that `imago convert` made carries a tokenizer other than CLIP's own in its metadata, as the text of the
+ * files it was. The tokenizer reads files, so they pass through a folder of their own. */
+static im_tokenizer *open_packed(im_sd *sd)
+{
+    const char *tmp = getenv("TMPDIR");
+    char folder[1024];
+    snprintf(folder, sizeof folder, "%.900s/imago-tokenizer-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(folder)) {
+        im_fail(sd->c, "%s: a temporary folder for the tokenizer could not be made: %s; set TMPDIR", folder,
+                strerror(errno));
+        return NULL;
+    }
+    int found = unpack(sd, folder, true);
+    im_tokenizer *t = im_tokenizer_open(sd->c, found ? folder : NULL);
+    unpack(sd, folder, false);
+    rmdir(folder);
+    return t;
 }
 
 static bool need_tokenizer(im_sd *sd)
@@ -17,7 +58,7 @@ static bool need_tokenizer(im_sd *sd)
     const char *folder = im_checkpoint_folder(sd->checkpoint);
     char *path = folder ? im_join(sd->c, folder, "tokenizer") : NULL;
     if (folder && !path) return false;
-    sd->tokenizer = im_tokenizer_open(sd->c, path);
+    sd->tokenizer = folder ? im_tokenizer_open(sd->c, path) : open_packed(sd);
     free(path);
     if (!sd->tokenizer) return false;
     int words = im_tokenizer_size(sd->tokenizer), rows = sd->config->clip.vocab_size;

@@ -136,6 +136,8 @@ typedef struct im_device {       /* "ref", "cpu", later "cuda:0"                
     im_kernels k;
     int threads;
     int bf16_dots;               /* 1: bf16 weights are multiplied by vdpbf16ps (chosen from CPUID and a table)     */
+    int winograd;                /* cpu: 1: where it pays; IMAGO_WINOGRAD=0 in the environment when the device is   */
+                                 /* opened: never; 2: in every 3x3 convolution of stride 1 (for tests)              */
     const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */
     void **scratch; size_t *scratch_bytes;                                /* one a thread, grown on demand          */
 } im_device;

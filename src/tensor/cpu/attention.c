@@ -2,8 +2,8 @@
  *
  * Everything is computed transposed: the 16 lanes of a vector are 16 queries. Then the scores of a key block,
  * S^T[key][query] = sum_d K[key][d] Q^T[d][query], and the output, O^T[d][query] = sum_key V[key][d] P^T[key][query],
- * are both products of broadcast numbers (K, V as they lie in memory) with vectors (Q^T, P^T), the maximum and the sum over
- * keys run from vector to vector without a shuffle, and no head size is padded to whole vectors.
+ * are both products of broadcast numbers (K, V as they lie in memory) with vectors (Q^T, P^T), the maximum and the sum
+ * over keys run from vector to vector without a shuffle, and no head size is padded to whole vectors.
  *
  * The arithmetic, for one query (device.h fixes the order):
  *   q' = q * (scale * log2 e), rounded once an element: weights are powers of 2
@@ -20,13 +20,13 @@
 #include <math.h>
 #include <string.h>
 
-/* A tile is ROWS broadcast numbers by GROUP vectors of queries: 24 sums on avx512, as IM_MR and IM_NV say elsewhere. ROWS 8
- * divides 64 keys and the head sizes 40, 64, 80, 160 and 512. Rows come in steps of STEP, a rest in fours. */
+/* A tile is ROWS broadcast numbers by GROUP vectors of queries: 24 sums on avx512, as IM_MR and IM_NV say elsewhere.
+ * ROWS 8 divides 64 keys and the head sizes 40, 64, 80, 160 and 512. Rows come in steps of STEP, a rest in fours. */
 enum {
     GROUP = IM_NV > 1 ? 3 : 1,
     ROWS = IM_NV > 1 ? 8 : IM_MR,
     STEP = ROWS % 4 ? 2 * ROWS : ROWS,
-    BLOCK_VECS = 12,                     /* up to 192 queries a task: K and V blocks are copied once for all of them */
+    BLOCK_VECS = 12,                     /* vectors of queries a task, K and V blocks copied once for all of them */
     KEYS = IM_ATT_BLOCK,
     DEPTH = 160                          /* Q^T of DEPTH rows and a group of queries stays in L1 */
 };
@@ -43,7 +43,7 @@ typedef struct {
     im_device *dev;
     const im_attention_args *at;
     int dp;                              /* d rounded up to 4 */
-    int vecs, blocks;                    /* vectors of 16 queries; blocks of BLOCK_VECS of them */
+    int vecs, block, blocks;             /* vectors of 16 queries; in a task; tasks of a head */
     float factor;                        /* scale * log2 e */
 } job;
 
@@ -219,8 +219,8 @@ static void store_output(int nv, float *out, int64_t ldo, const float *o, const 
     }
 }
 
-/* n rows of d numbers, ld apart -> dst[n rounded up to 4][dp]; columns d..dp-1 are zeros, rows beyond n stay as they are
- * (their scores are not read, their weights not multiplied). */
+/* n rows of d numbers, ld apart -> dst[n rounded up to 4][dp]; columns d..dp-1 are zeros, rows beyond n stay as they
+ * are (their scores are not read, their weights not multiplied). */
 static void copy_rows(float *dst, int dp, const float *src, int64_t ld, int n, int d)
 {
     for (int i = 0; i < n; i++) {
@@ -234,13 +234,12 @@ static void copy_rows(float *dst, int dp, const float *src, int64_t ld, int n, i
 }
 
 /* Sets the pointers of x into base; returns the number of floats. base NULL: only counts them. */
-static size_t lay_out(state *x, float *base, int d, int dp)
+static size_t lay_out(state *x, float *base, const job *w)
 {
-    size_t queries = 16 * BLOCK_VECS, at = 0;
+    size_t queries = 16 * (size_t)w->block, d = (size_t)w->at->d, dp = (size_t)w->dp, at = 0;
     struct { float **p; size_t n; } part[] = {
-        { &x->q, (size_t)d * queries }, { &x->o, (size_t)dp * queries }, { &x->s, (size_t)KEYS * 16 * GROUP },
-        { &x->k, (size_t)KEYS * (size_t)d }, { &x->v, (size_t)KEYS * (size_t)dp },
-        { &x->m, queries }, { &x->l, queries }, { &x->a, queries },
+        { &x->q, d * queries }, { &x->o, dp * queries }, { &x->s, (size_t)KEYS * 16 * GROUP }, { &x->k, KEYS * d },
+        { &x->v, KEYS * dp }, { &x->m, queries }, { &x->l, queries }, { &x->a, queries },
     };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         if (base)
@@ -262,14 +261,14 @@ static void attend(void *arg, int task, int thread)
     const job *w = arg;
     const im_attention_args *at = w->at;
     int d = at->d, dp = w->dp, pair = task / w->blocks, b = pair / at->heads, h = pair % at->heads;
-    int vec0 = task % w->blocks * BLOCK_VECS, vecs = w->vecs - vec0 < BLOCK_VECS ? w->vecs - vec0 : BLOCK_VECS;
+    int vec0 = task % w->blocks * w->block, vecs = w->vecs - vec0 < w->block ? w->vecs - vec0 : w->block;
     int query0 = 16 * vec0, queries = at->tq - query0 < 16 * vecs ? at->tq - query0 : 16 * vecs;
     const float *q = at->q + b * at->bsq + (int64_t)h * d + query0 * at->ldq;
     const float *k = at->k + b * at->bsk + (int64_t)h * d, *v = at->v + b * at->bsv + (int64_t)h * d;
     float *o = at->o + b * at->bso + (int64_t)h * d + query0 * at->ldo;
     int tk = at->causal && query0 + queries < at->tk ? query0 + queries : at->tk;
     state x;
-    lay_out(&x, im_scratch(w->dev, thread, lay_out(&x, NULL, d, dp) * sizeof(float)), d, dp);
+    lay_out(&x, im_scratch(w->dev, thread, lay_out(&x, NULL, w) * sizeof(float)), w);
 
     for (int i = 0; i < 16 * vecs; i++) {
         x.m[i] = -INFINITY;
@@ -305,13 +304,18 @@ static void attend(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_attention)(im_device *dev, const im_attention_args *at)
 {
-    job w = { .dev = dev, .at = at, .dp = (at->d + 3) & ~3, .vecs = (at->tq + 15) / 16,
+    job w = { .dev = dev, .at = at, .dp = (at->d + 3) & ~3, .vecs = (at->tq + 15) / 16, .block = BLOCK_VECS,
               .factor = (float)((double)at->scale * 1.4426950408889634) };
+    int pairs = at->batch * at->heads;
     state x;
-    w.blocks = (w.vecs + BLOCK_VECS - 1) / BLOCK_VECS;
+    w.blocks = (w.vecs + w.block - 1) / w.block;
+    while (w.block > GROUP && w.block % 2 == 0 && pairs * w.blocks < 4 * dev->threads) {  /* a part for every thread */
+        w.block /= 2;
+        w.blocks = (w.vecs + w.block - 1) / w.block;
+    }
     for (int i = 0; i < dev->threads; i++)
-        if (!im_scratch(dev, i, lay_out(&x, NULL, at->d, w.dp) * sizeof(float)))
+        if (!im_scratch(dev, i, lay_out(&x, NULL, &w) * sizeof(float)))
             return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, at->batch * at->heads * w.blocks, attend, &w);
+    im_parallel_for(dev->threads, pairs * w.blocks, attend, &w);
     return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
 }

@@ -4,6 +4,7 @@
  * Used by every residual block, down- and upsampler (ops/conv.c). */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/product.h"
+#include "tensor/cpu/winograd.h"
 
 /* Values from .. from+n-1 of one picture row of `len` values; what lies outside it is zero. */
 IM_INLINE void cut_run(float *dst, int at, const float *row, int64_t from, int n, int64_t len, im_pack_mode mode)
@@ -70,6 +71,8 @@ static void pack(const im_product *p, float *dst, int64_t row, int rows, int k0,
 
 int IM_FN(im_cpu_conv)(im_device *dev, const im_conv_args *c)
 {
+    if (IM_FN(im_winograd_takes)(dev, c))
+        return IM_FN(im_winograd_conv)(dev, c);
     int64_t pixels = (int64_t)c->oh * c->ow;
     return IM_FN(im_product_run)(dev, &(im_product){
         .m = c->batch * pixels, .n = c->cout, .k = c->kh * c->kw * c->cin, .pack = pack, .args = c, .b = c->wt,

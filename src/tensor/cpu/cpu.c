@@ -1,5 +1,6 @@
 /* cpu.c: chooses the instruction set when a device is opened: the highest rung that this processor (and its operating
  * system) can run and that IMAGO_ISA allows. The one file here that is compiled once; tables come from table.c. */
+#include "tensor/cpu/peak.h"
 #include "tensor/device.h"
 
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #define ISAS(X) X(portable) X(neon)
 #endif
 
-#define X(isa) void im_cpu_init_##isa(im_kernels *k);
+#define X(isa) void im_cpu_init_##isa(im_kernels *k); void im_cpu_peak_init_##isa(im_peak_loops *l);
 ISAS(X)
 #undef X
 
@@ -96,6 +97,14 @@ const char *im_cpu_isas(void)
 #undef X
 }
 
+bool im_cpu_peak_loops(const char *isa, im_peak_loops *out)
+{
+#define X(name) if (!strcmp(isa, #name)) return im_cpu_peak_init_##name(out), true;
+    ISAS(X)
+#undef X
+    return false;
+}
+
 const char *im_cpu_kernels(im_device *dev)
 {
     static const struct { const char *name; bool (*has)(void); void (*init)(im_kernels *); } rungs[] = {
@@ -121,5 +130,7 @@ const char *im_cpu_kernels(im_device *dev)
     }
     rungs[best].init(&dev->k);
     dev->bf16_dots = dots;
+    const char *winograd = getenv("IMAGO_WINOGRAD");
+    dev->winograd = !winograd || !*winograd ? 1 : *winograd == '0' ? 0 : *winograd == '2' ? 2 : 1;
     return rungs[best].name;
 }

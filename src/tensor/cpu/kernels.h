@@ -10,6 +10,8 @@ IM_KERNELS(X)
 #undef X
 
 void IM_FN(im_cpu_init)(im_kernels *k);  /* table.c: fills every slot */
+struct im_peak_loops;
+void IM_FN(im_cpu_peak_init)(struct im_peak_loops *l);                             /* peak.c */
 
 /* vmath.c: y[i] = f(x[i]) with the function v_<name> of vmath.h; false where there is none. For tests. */
 bool IM_FN(im_cpu_vmath)(const char *name, int64_t n, const float *x, float *y);

@@ -1,5 +1,5 @@
-/* movement.c: what moves numbers without computing: strided copies (concatenation, contiguous copies of views), rows of an
- * embedding table, and the sinusoidal time embedding (Vaswani et al. 2017, in the form of Ho et al. 2020). */
+/* movement.c: what moves numbers without computing: strided copies (concatenation, contiguous copies of views), rows of
+ * an embedding table, and the sinusoidal time embedding (Vaswani et al. 2017, in the form of Ho et al. 2020). */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
@@ -32,7 +32,8 @@ static void copy_task(void *arg, int task, int thread)
 {
     const copy_job *w = arg;
     const im_copy_args *c = &w->c;
-    int64_t size = (int64_t)c->size, u = task * w->per_task, last = u + w->per_task < w->total ? u + w->per_task : w->total;
+    int64_t size = (int64_t)c->size, u = task * w->per_task, last = u + w->per_task;
+    last = last < w->total ? last : w->total;
     (void)thread;
     for (; u < last; u++) {
         int64_t row = u / w->pieces, i3 = u % w->pieces * w->piece, left = c->shape[3] - i3;

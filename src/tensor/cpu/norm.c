@@ -1,9 +1,9 @@
 /* norm.c: group norm (Wu & He 2018) with SiLU, and layer norm (Ba et al. 2016).
  *
- * Group norm, channels last: a first pass over x takes mean and centred squares of each channel over chunks of IM_GN_CHUNK
- * pixels, in f32, each a chain over ascending pixels (the squares from L1, so memory is read once); the chunks of a channel
- * are then combined in f64, ascending, and so are the channels of a group, by
- *   delta = mean_b - mean;  mean += delta n_b / (n + n_b);  m2 += m2_b + delta^2 n n_b / (n + n_b)   (Chan et al. 1979).
+ * Group norm, channels last: a first pass over x takes mean and centred squares of each channel over chunks of
+ * IM_GN_CHUNK pixels, in f32, each a chain over ascending pixels (the squares from L1, so memory is read once); the
+ * chunks of a channel are then combined in f64, ascending, and so are the channels of a group, by
+ *   delta = mean_b - mean;  mean += delta n_b / (n + n_b);  m2 += m2_b + delta^2 n n_b / (n + n_b)  (Chan et al. 1979).
  * A second pass is y = fma(x, scale, shift) [silu] with, per channel, computed in f64 and rounded once,
  *   rstd = 1 / sqrt(m2 / n + eps);  scale = rstd gamma;  shift = beta - mean rstd gamma.
  * The statistics of a chunk are stored, not added up by threads, so the bits depend on neither threads nor batch.
@@ -103,8 +103,8 @@ static void combine_chunks(void *arg, int task, int thread)
     }
 }
 
-/* The channels of every group of image b, ascending; groups side by side, as they do not depend on one another. Then the
- * factors of the second pass. */
+/* The channels of every group of image b, ascending; groups side by side, as they do not depend on one another. Then
+ * the factors of the second pass. */
 static void combine_channels(const job *w, int b)
 {
     const im_groupnorm_args *at = w->at;
@@ -164,7 +164,8 @@ static void apply(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_groupnorm)(im_device *dev, const im_groupnorm_args *at)
 {
-    job w = { .at = at, .chunks = (int)((at->pixels + IM_GN_CHUNK - 1) / IM_GN_CHUNK), .cp = (at->channels + 15) & ~15 };
+    job w = { .at = at, .chunks = (int)((at->pixels + IM_GN_CHUNK - 1) / IM_GN_CHUNK),
+              .cp = (at->channels + 15) & ~15 };
     size_t stats = (size_t)at->batch * (size_t)w.chunks * (size_t)w.cp, per = (size_t)at->batch * (size_t)w.cp;
     size_t groups = ((size_t)at->groups + 7) & ~(size_t)7;
     double *mem = im_scratch(dev, dev->threads, (2 * per + 2 * groups) * sizeof(double) +
@@ -190,7 +191,7 @@ int IM_FN(im_cpu_groupnorm)(im_device *dev, const im_groupnorm_args *at)
 
 static const float ones[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
-/* Rows i < n: mean and centred squares in 16 lanes and the tree; then y = fma((x - mean) rstd, gamma, beta), all f32. */
+/* Rows i < n: mean and centred squares in 16 lanes and the tree; then y = fma((x - mean) rstd, gamma, beta), in f32. */
 IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, const float *x, float *y)
 {
     int ch = at->channels, whole = ch / 16 * 16;

@@ -14,8 +14,8 @@
 enum {
     GROUP_ROWS = 224 / IM_MR * IM_MR,            /* 210 KiB of packed A                                                */
     TASK_STRIPS = 10,                            /* with 224 rows 280 KiB of waiting sums                              */
-    SHORT_GROUP = 56 / IM_MR * IM_MR,            /* where whole rows fit: shorter groups, several a task               */
-    RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for all of k                        */
+    SHORT_GROUP = 112 / IM_MR * IM_MR,           /* where all of k fits: shorter groups, several a task                */
+    RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for more blocks than two            */
 };
 
 typedef struct job {
@@ -74,10 +74,11 @@ static void plan(job *j)
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
     j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, 1);
     j->partner = (p->geglu ? (size_t)panels : 1) * j->panel_bytes;
-    size_t row_bytes = (size_t)j->blocks * IM_PITCH * sizeof(float);
-    j->resident = row_bytes * SHORT_GROUP <= RESIDENT;
+    int rows = p->m < GROUP_ROWS ? (int)p->m : GROUP_ROWS;
+    j->resident = j->blocks <= 2 || (size_t)rows * (size_t)j->blocks * IM_PITCH * sizeof(float) <= RESIDENT;
     split(j, j->resident ? 2 * GROUP_ROWS : GROUP_ROWS);
-    int rows = ceil_div(p->m, j->m_tasks), groups = ceil_div(rows, j->resident ? SHORT_GROUP : GROUP_ROWS);
+    rows = ceil_div(p->m, j->m_tasks);
+    int groups = ceil_div(rows, j->resident ? SHORT_GROUP : GROUP_ROWS);
     j->group_rows = ceil_div(rows, groups);
     j->rows_first = (double)p->n * (double)j->step_bytes > (double)p->m * 4 * IM_PANEL;
     j->a_floats = ((size_t)j->group_rows * (j->resident ? (size_t)j->blocks : 1) + 1) * IM_PITCH;  /* + 1: may overrun */
@@ -183,8 +184,8 @@ static void run_strip(const job *j, const where *w)
 /* ---------------------------------------------------------------- tasks */
 
 /* One group of rows against strips [strip0, strip1). Resident: all of A's blocks first, then all blocks for each strip;
- * else all strips for each block. next: the group that follows. */
-static void run_group(const job *j, area rows, area next, int strip0, int strip1, float *scratch)
+ * else all strips for each block. next: the group that follows. b_is_near: the group before left these strips in L2. */
+static void run_group(const job *j, area rows, area next, int strip0, int strip1, bool b_is_near, float *scratch)
 {
     float *a = scratch, *sums = a + j->a_floats;
     int count = strip1 - strip0;
@@ -207,8 +208,8 @@ static void run_group(const job *j, area rows, area next, int strip0, int strip1
         w.strip = strip0 + strip;
         w.a = a + (j->resident ? (int64_t)block * j->group_rows * IM_PITCH : 0);
         w.sums = sums + (j->resident ? 0 : (int64_t)strip * j->group_rows * IM_STRIP);
-        int n = i + 1 < j->blocks * count ? i + 1 : 0;         /* the next group starts over */
-        w.next_b = n || next.rows ? panel_at(j, strip0 + (j->resident ? n / j->blocks : n % count),
+        int n = i + 1;
+        w.next_b = n < j->blocks * count && !b_is_near ? panel_at(j, strip0 + (j->resident ? n / j->blocks : n % count),
                                              j->resident ? n % j->blocks : n / count, 0) : NULL;
         run_strip(j, &w);
     }
@@ -231,7 +232,7 @@ static void task(void *arg, int index, int thread)
     for (int g = 0; g < groups && !stopped(j); g++) {
         int64_t r0 = rows * g / groups, r1 = rows * (g + 1) / groups, r2 = g + 1 < groups ? rows * (g + 2) / groups : r1;
         run_group(j, (area){ row0 + r0, (int)(r1 - r0), 0, blocks }, (area){ row0 + r1, (int)(r2 - r1), 0, blocks },
-                  strip0, strip1, scratch);
+                  strip0, strip1, g > 0 && j->resident, scratch);
     }
 }
 

@@ -57,7 +57,7 @@ IM_INLINE void im_pack_copy(float *row, int at, const float *src, int n, im_pack
         }
         v16 v = n - i >= 16 ? v_load(src + i) : v_load_n(src + i, n - i);
         if (mode == IM_PACK_PAIRS)
-            v_store_bf16((uint16_t *)row + at + i, v);
+            v_store_dot((uint16_t *)row + at + i, v);
         else
             v_store(row + at + i, v);
     }
@@ -67,7 +67,7 @@ IM_INLINE void im_pack_zero(float *row, int at, int n, im_pack_mode mode)
 {
     for (int i = 0; i < n && mode != IM_PACK_FETCH; i += 16) {
         if (mode == IM_PACK_PAIRS)
-            v_store_bf16((uint16_t *)row + at + i, v_zero());
+            v_store_dot((uint16_t *)row + at + i, v_zero());
         else
             v_store(row + at + i, v_zero());
     }

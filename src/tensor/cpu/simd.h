@@ -24,6 +24,7 @@
  *   v_store_f16(p, v) v_store_bf16(p, v)  round to nearest even; NaN stays NaN
  *   v_bf16_even(v) v_bf16_odd(v)        v holds the bits of 16 pairs of bf16 (load with v_load): their firsts, seconds
  *   v_dot_bf16(acc, a, b)               acc + pairwise products of such pairs: vdpbf16ps where the ISA has it
+ *   v_store_dot(p, v)                   v_store_bf16 for operands of v_dot_bf16, which may lose subnormals
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *
  * IM_MR x (16 IM_NV) is the ISA's largest tile of a product: rows by columns, so chosen that the sums, one row of B and one
@@ -44,11 +45,11 @@
 #define IM_TEXT(x) IM_TEXT2(x)
 #define IM_ISA_NAME IM_TEXT(IM_ISA)
 #define IM_INLINE static inline __attribute__((always_inline, unused))
-/* Before a loop whose count is a constant of at most 16: sums kept in an array reach registers only if it is unrolled. */
+/* Before a loop whose count is a constant of at most 32: sums kept in an array reach registers only if it is unrolled. */
 #ifdef __clang__
 #define IM_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define IM_UNROLL _Pragma("GCC unroll 16")
+#define IM_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 #if defined(IM_ISA_avx512bf16)
@@ -74,6 +75,7 @@ IM_INLINE v16 v_dot_bf16(v16 acc, v16 a, v16 b)
 {
     return v_fma(v_bf16_odd(a), v_bf16_odd(b), v_fma(v_bf16_even(a), v_bf16_even(b), acc));
 }
+IM_INLINE void v_store_dot(uint16_t *p, v16 v) { v_store_bf16(p, v); }
 #endif
 
 #endif

@@ -10,5 +10,10 @@ IM_INLINE v16 v_dot_bf16(v16 acc, v16 a, v16 b)
 {
     return _mm512_dpbf16_ps(acc, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
 }
+/* v_store_bf16 in one instruction; subnormals become zero, which v_dot_bf16 would make of them anyway */
+IM_INLINE void v_store_dot(uint16_t *p, v16 v)
+{
+    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v));
+}
 
 #endif

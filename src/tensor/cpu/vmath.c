@@ -1,4 +1,4 @@
-/* vmath.c: the functions of vmath.h over arrays, so that they can be measured on every ISA. Used by tests/test_vmath.c. */
+/* vmath.c: the functions of vmath.h over arrays, so that tests/test_vmath.c can measure them on every ISA. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 

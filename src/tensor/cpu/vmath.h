@@ -1,8 +1,9 @@
 /* vmath.h: exp, log, erf, sin, cos and the activations over 16 lanes.
  *
- * Each function is an argument reduction and a polynomial in explicit fused multiply-adds, so that avx2, avx512 and neon
- * give the same bits. The coefficients were fitted for these files: minimax by weighted least squares (Lawson's iteration),
- * rounded to f32 from the lowest power upwards with the rest fitted again. Errors are measured by tests/test_vmath.c.
+ * Each function is an argument reduction and a polynomial in explicit fused multiply-adds, so that avx2, avx512 and
+ * neon give the same bits. The coefficients were fitted for these files: minimax by weighted least squares (Lawson's
+ * iteration), rounded to f32 from the lowest power upwards with the rest fitted again. Errors are measured by
+ * tests/test_vmath.c.
  * A NaN goes through every function. Used by the epilogues of gemm.c and by norm.c, attention.c, map.c, movement.c. */
 #ifndef IM_VMATH_H
 #define IM_VMATH_H
@@ -31,8 +32,8 @@ IM_INLINE v16 v_exp2_weight(v16 x)
 }
 
 /* e^x = 2^n 2^f with n = round(x log2 e), f = (x - n ln 2) log2 e; ln 2 in two parts, the first of 12 bits, so that its
- * product with n is exact, fused or not. The clamp (operands so ordered that a NaN stays) keeps n where v_ldexp is defined;
- * beyond it lie 0 and Inf. */
+ * product with n is exact, fused or not. The clamp (operands so ordered that a NaN stays) keeps n where v_ldexp is
+ * defined; beyond it lie 0 and Inf. */
 IM_INLINE v16 v_exp(v16 x)
 {
     v16 t = v_max(v_set1(-110.0f), v_min(v_set1(95.0f), x));
@@ -41,8 +42,9 @@ IM_INLINE v16 v_exp(v16 x)
     return v_ldexp(v_exp2_fraction(v_mul(r, v_set1(0x1.715476p+0f))), n);
 }
 
-/* log x = e ln 2 + log(1 + f), x = 2^e (1 + f), 1 + f in [sqrt 1/2, sqrt 2];  log(1 + f) = f - f^2/2 + f^3 P(f), relative
- * error 6e-9. ln 2 in two parts, the first of 12 bits: its product with e is exact. Subnormals are scaled up first. */
+/* log x = e ln 2 + log(1 + f), x = 2^e (1 + f), 1 + f in [sqrt 1/2, sqrt 2];  log(1 + f) = f - f^2/2 + f^3 P(f),
+ * relative error 6e-9. ln 2 in two parts, the first of 12 bits: its product with e is exact. Subnormals are scaled up
+ * first. */
 IM_INLINE v16 v_log(v16 x)
 {
     m16 tiny = v_lt(x, v_set1(0x1p-126f));
@@ -64,8 +66,8 @@ IM_INLINE v16 v_log(v16 x)
     return v_select(v_ge(x, v_zero()), r, v_set1(NAN));
 }
 
-/* 1 - erf(t) for t >= 0, as 2^-(t h(t)), h of degree 8 fitted on [0, 4.25] to an absolute error of 2.3e-8 near 0, falling
- * with erfc; 0 beyond, where erfc is below 2e-9. */
+/* 1 - erf(t) for t >= 0, as 2^-(t h(t)), h of degree 8 fitted on [0, 4.25] to an absolute error of 2.3e-8 near 0,
+ * falling with erfc; 0 beyond, where erfc is below 2e-9. */
 IM_INLINE v16 v_erfc_positive(v16 t)
 {
     v16 h = v_fma(v_set1(-0x1.492918p-18f), t, v_set1(0x1.58bab0p-14f));
@@ -94,8 +96,8 @@ IM_INLINE v16 v_erf(v16 x)
     return v_select(v_lt(t, v_set1(0.85f)), v_fma(x, p, x), far);
 }
 
-/* sin(x + quarter pi/2): r = x - n pi/2, |r| <= pi/4, then the polynomial of the quadrant n + quarter. pi/2 in four parts
- * of which three have 11 bits: their products with n are exact up to |x| = 1e4, fused or not. */
+/* sin(x + quarter pi/2): r = x - n pi/2, |r| <= pi/4, then the polynomial of the quadrant n + quarter. pi/2 in four
+ * parts of which three have 11 bits: their products with n are exact up to |x| = 1e4, fused or not. */
 IM_INLINE v16 v_sin_quarter(v16 x, float quarter)
 {
     v16 n = v_round(v_mul(x, v_set1(0x1.45f306p-1f)));

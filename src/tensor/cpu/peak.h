@@ -1,0 +1,21 @@
+/* peak.h: loops that do nothing but what one kind of instruction can do at most. Used by tensor/bench.c. */
+#ifndef IM_CPU_PEAK_H
+#define IM_CPU_PEAK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { IM_PEAK_BUFFER = 2048 };          /* values of the widening loops: 4 KiB in, 8 KiB out, in L1 */
+
+typedef struct im_peak_loops {           /* each returns a sum, so that nothing is optimised away */
+    int chains;                          /* independent sums of fma and dot, 16 lanes each */
+    float (*fma)(int64_t rounds);                        /* rounds * chains * 16 multiply-adds */
+    float (*dot)(int64_t rounds);                        /* rounds * chains * 32 multiply-adds */
+    void (*widen_f16)(const uint16_t *src, float *dst);  /* IM_PEAK_BUFFER values */
+    void (*widen_bf16)(const uint16_t *src, float *dst);
+    float (*read)(const float *p, int64_t n);            /* n: a multiple of 128 */
+} im_peak_loops;
+
+bool im_cpu_peak_loops(const char *isa, im_peak_loops *out);   /* cpu.c; false: no such ISA in this build */
+
+#endif

@@ -1,0 +1,34 @@
+/* winograd.h: 3x3 convolutions of stride 1 with a quarter of the multiplications; see winograd.c and
+ * winograd_transforms.c. Called by conv.c. */
+#ifndef IM_WINOGRAD_H
+#define IM_WINOGRAD_H
+
+#include "tensor/cpu/simd.h"
+#include "tensor/device.h"
+
+/* Outputs and inputs along one side of a tile; points where the polynomials are multiplied. */
+enum { IM_WINO_OUT = 4, IM_WINO_IN = 6, IM_WINO_POINTS = IM_WINO_IN * IM_WINO_IN };
+
+/* May this convolution come here, and does it pay? The answer depends on the layer and the size of one picture only. */
+bool IM_FN(im_winograd_takes)(const im_device *dev, const im_conv_args *c);
+int IM_FN(im_winograd_conv)(im_device *dev, const im_conv_args *c);
+
+/* The transforms. Points lie `apart` floats from one another in u, v and m. */
+
+/* Weights of one panel, input channels ci0 .. ci1-1: u[point][16 * (ci - ci0) + row]. */
+void IM_FN(im_winograd_weights)(const im_weight *w, int cin, int panel, int ci0, int ci1, float *u, size_t apart);
+/* One tile, n channels: v[point][channel], whole groups of 16 are written. next: the tile that follows, for prefetching. */
+typedef struct { const float *at[IM_WINO_IN][IM_WINO_IN]; } im_wino_pixels;              /* [column][row]: channel 0 */
+void IM_FN(im_winograd_input)(const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v, size_t apart);
+
+/* One tile of output: its first `rows` x `cols` pixels get n (1..16) channels each, + bias + chan + res where given.
+ * y and res: at the tile's first pixel and channel, pixels ldy and rows ldrow elements apart. */
+typedef struct im_wino_output {
+    const float *bias, *chan, *res;
+    float *y;
+    int64_t ldy, ldrow;
+    int rows, cols, n;
+} im_wino_output;
+void IM_FN(im_winograd_output)(const float *m, size_t apart, const im_wino_output *o);
+
+#endif

@@ -1,0 +1,215 @@
+/* winograd_transforms.c: the three transforms of Winograd's F(4x4, 3x3) (Winograd 1980; Lavin & Gray 2015,
+ * arXiv:1509.09308), each on 16 channels side by side.
+ *
+ *     Y = A^T [ sum over cin of (G g G^T) * (B^T d B) ] A        g 3x3 weights, d 6x6 inputs, Y 4x4 outputs
+ *
+ * One dimension multiplies polynomials: values at the points 0, a, -a, b, -b and infinity fix the product of degree 5.
+ * (Toom & Cook; the matrices for any points are in Blahut, "Fast Algorithms for Signal Processing", chapter 5.)
+ * With M(x) = x (x^2 - a^2)(x^2 - b^2):
+ *     B^T  rows: coefficients of M(x) / (x - p);  at infinity those of M(x)
+ *     G    rows: (1, p, p^2) / M'(p);             at infinity (0, 0, 1)
+ *     A^T  row j: p^j of every point;             at infinity only in the last row
+ *
+ * Points decide the accuracy. The usual 1 and 2 (or 1 and 1/2) have a relative error of 3.6e-6 at 320 channels and 6.6e-6
+ * at 1,280; 5/8 and 3/2 have 1.5e-6 and 3.1e-6, for the same number of operations (bench/LOG.md), beside 0.9e-6 and
+ * 2.0e-6 of direct sums. All coefficients but those of G are exact in f32. */
+#include "tensor/cpu/winograd.h"
+
+/* Before a loop that must stay one: unrolled, 36 addresses would not fit the registers. */
+#ifdef __clang__
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ROLLED _Pragma("GCC unroll 1")
+#endif
+
+static const float a1 = 0.625f, a2 = 0.390625f, a3 = 0.244140625f;       /* a, a^2, a^3                              */
+static const float b1 = 1.5f, b2 = 2.25f, b3 = 3.375f;
+static const float sum2 = 2.640625f, product2 = 0.87890625f;             /* a^2 + b^2, a^2 b^2                       */
+
+/* B^T: 12 operations. d and r in steps of ds and rs. */
+IM_INLINE void input_1d(const v16 *d, int ds, v16 *r, int rs)
+{
+    v16 d0 = d[0], d1 = d[ds], d2 = d[2 * ds], d3 = d[3 * ds], d4 = d[4 * ds], d5 = d[5 * ds];
+    v16 even_a = v_fnma(v_set1(b2), d2, d4), odd_a = v_fnma(v_set1(b2), d1, d3);
+    v16 even_b = v_fnma(v_set1(a2), d2, d4), odd_b = v_fnma(v_set1(a2), d1, d3);
+    r[0] = v_fma(v_set1(product2), d0, v_fnma(v_set1(sum2), d2, d4));
+    r[rs] = v_fma(v_set1(a1), odd_a, even_a);
+    r[2 * rs] = v_fnma(v_set1(a1), odd_a, even_a);
+    r[3 * rs] = v_fma(v_set1(b1), odd_b, even_b);
+    r[4 * rs] = v_fnma(v_set1(b1), odd_b, even_b);
+    r[5 * rs] = v_fma(v_set1(product2), d1, v_fnma(v_set1(sum2), d3, d5));
+}
+
+/* G. M'(0) = a^2 b^2, M'(+-a) = 2 a^2 (a^2 - b^2), M'(+-b) = 2 b^2 (b^2 - a^2). */
+IM_INLINE void weights_1d(const v16 *g, int gs, v16 *r, int rs)
+{
+    static const double aa = 0.390625, bb = 2.25, na = 2 * 0.390625 * (0.390625 - 2.25), nb = 2 * 2.25 * (2.25 - 0.390625);
+    v16 g0 = g[0], g1 = g[gs], g2 = g[2 * gs];
+    v16 even_a = v_fma(v_set1((float)(aa / na)), g2, v_mul(v_set1((float)(1 / na)), g0));
+    v16 even_b = v_fma(v_set1((float)(bb / nb)), g2, v_mul(v_set1((float)(1 / nb)), g0));
+    v16 odd_a = v_mul(v_set1((float)(0.625 / na)), g1), odd_b = v_mul(v_set1((float)(1.5 / nb)), g1);
+    r[0] = v_mul(v_set1((float)(1 / (aa * bb))), g0);
+    r[rs] = v_add(even_a, odd_a);
+    r[2 * rs] = v_sub(even_a, odd_a);
+    r[3 * rs] = v_add(even_b, odd_b);
+    r[4 * rs] = v_sub(even_b, odd_b);
+    r[5 * rs] = g2;
+}
+
+/* A^T: 13 operations. */
+IM_INLINE void output_1d(const v16 *m, int ms, v16 *r, int rs)
+{
+    v16 sa = v_add(m[ms], m[2 * ms]), da = v_sub(m[ms], m[2 * ms]);
+    v16 sb = v_add(m[3 * ms], m[4 * ms]), db = v_sub(m[3 * ms], m[4 * ms]);
+    r[0] = v_add(m[0], v_add(sa, sb));
+    r[rs] = v_fma(v_set1(b1), db, v_mul(v_set1(a1), da));
+    r[2 * rs] = v_fma(v_set1(b2), sb, v_mul(v_set1(a2), sa));
+    r[3 * rs] = v_fma(v_set1(b3), db, v_fma(v_set1(a3), da, m[5 * ms]));
+}
+
+/* ---------------------------------------------------------------- weights */
+
+typedef enum { PLAIN, PACKED_F32, PACKED_F16, PACKED_BF16 } form;
+
+/* Column k of 16 rows that are not packed, missing rows zero. */
+static v16 gather(const im_weight *w, int panel, int k)
+{
+    float x[IM_PANEL] = { 0 };
+    for (int i = 0; i < IM_PANEL && panel * IM_PANEL + i < w->n; i++) {
+        int64_t at = (panel * IM_PANEL + i) * w->ld + k;
+        if (w->dtype == IM_F32)
+            x[i] = ((const float *)w->data)[at];
+        else
+            x[i] = (w->dtype == IM_F16 ? im_f32_from_f16 : im_f32_from_bf16)(((const uint16_t *)w->data)[at]);
+    }
+    return v_load(x);
+}
+
+enum { AHEAD = 16 };                                           /* columns to the one that is fetched into L2         */
+
+IM_INLINE v16 column(const im_weight *w, const char *data, int panel, int k, form f)
+{
+    const float *whole = (const float *)data + (int64_t)k * IM_PANEL, *pair = (const float *)data + (int64_t)(k / 2) * IM_PANEL;
+    const uint16_t *half = (const uint16_t *)data + (int64_t)k * IM_PANEL;
+    switch (f) {
+    case PACKED_F32:
+        v_prefetch_l2(whole + AHEAD * IM_PANEL);
+        return v_load(whole);
+    case PACKED_F16:
+        v_prefetch_l2(half + AHEAD * IM_PANEL);
+        return v_load_f16(half);
+    case PACKED_BF16:
+        v_prefetch_l2(pair + AHEAD / 2 * IM_PANEL);
+        return k % 2 ? v_bf16_odd(v_load(pair)) : v_bf16_even(v_load(pair));
+    default:
+        return gather(w, panel, k);
+    }
+}
+
+IM_INLINE void weights(const im_weight *w, int cin, int panel, int ci0, int ci1, float *u, size_t apart, form f)
+{
+    const char *data = (const char *)w->data + (w->packed ? (size_t)panel * im_packed_bytes(w->dtype, IM_PANEL, w->k, 1) : 0);
+    for (int ci = ci0; ci < ci1; ci++, u += IM_PANEL) {
+        v16 t[18];
+        ROLLED
+        for (int j = 0; j < 3; j++) {                          /* down the columns, then along the rows */
+            v16 g[3];
+            for (int i = 0; i < 3; i++)
+                g[i] = column(w, data, panel, (3 * i + j) * cin + ci, f);
+            weights_1d(g, 1, t + 6 * j, 1);
+        }
+        ROLLED
+        for (int i = 0; i < 6; i++) {
+            v16 r[6];
+            weights_1d(t + i, 6, r, 1);
+            for (int j = 0; j < 6; j++)
+                v_store(u + (size_t)(6 * i + j) * apart, r[j]);
+        }
+    }
+}
+
+void IM_FN(im_winograd_weights)(const im_weight *w, int cin, int panel, int ci0, int ci1, float *u, size_t apart)
+{
+    switch (w->packed ? w->dtype : IM_I32) {
+    case IM_F32: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_F32); break;
+    case IM_F16: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_F16); break;
+    case IM_BF16: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_BF16); break;
+    default: weights(w, cin, panel, ci0, ci1, u, apart, PLAIN);
+    }
+}
+
+/* ---------------------------------------------------------------- input and output */
+
+IM_INLINE void input_16(const im_wino_pixels *src, const im_wino_pixels *next, int c, int n, float *v, size_t apart)
+{
+    v16 t[IM_WINO_POINTS];
+    ROLLED
+    for (int j = 0; j < 6; j++) {                              /* down the columns, then along the rows */
+        v16 d[6];
+        for (int i = 0; i < 6; i++) {
+            const float *p = src->at[j][i] + c;
+            d[i] = n == IM_PANEL ? v_load(p) : v_load_n(p, n);
+        }
+        for (int i = 0; j >= 2 && i < 6; i++)                  /* columns 0 and 1 are known from this tile */
+            v_prefetch_l2(next->at[j][i] + c);
+        input_1d(d, 1, t + 6 * j, 1);
+    }
+    ROLLED
+    for (int i = 0; i < 6; i++, v += 6 * apart) {
+        v16 r[6];
+        input_1d(t + i, 6, r, 1);
+        for (int j = 0; j < 6; j++)
+            v_store(v + (size_t)j * apart + c, r[j]);
+    }
+}
+
+void IM_FN(im_winograd_input)(const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v, size_t apart)
+{
+    int c = 0;
+    for (; c + IM_PANEL <= n; c += IM_PANEL)
+        input_16(src, next, c, IM_PANEL, v, apart);
+    if (c < n)
+        input_16(src, next, c, n - c, v, apart);
+}
+
+IM_INLINE v16 load(const float *p, int n)
+{
+    return n == IM_PANEL ? v_load(p) : v_load_n(p, n);
+}
+
+IM_INLINE void output_16(const float *m, size_t apart, const im_wino_output *o, int n)
+{
+    v16 t[4 * IM_WINO_IN], bias = o->bias ? load(o->bias, n) : v_zero(), chan = o->chan ? load(o->chan, n) : v_zero();
+    ROLLED
+    for (int i = 0; i < 6; i++, m += 6 * apart) {              /* along the rows, then down the columns */
+        v16 d[6];
+        for (int j = 0; j < 6; j++)
+            d[j] = v_load(m + (size_t)j * apart);
+        output_1d(d, 1, t + i, 6);
+    }
+    ROLLED
+    for (int j = 0; j < o->cols; j++) {
+        v16 r[4];
+        output_1d(t + 6 * j, 1, r, 1);
+        for (int i = 0; i < o->rows; i++) {
+            int64_t at = i * o->ldrow + j * o->ldy;
+            v16 y = o->bias ? v_add(r[i], bias) : r[i];
+            if (o->chan)
+                y = v_add(y, chan);
+            if (o->res)
+                y = v_add(y, load(o->res + at, n));
+            if (n == IM_PANEL)
+                v_store(o->y + at, y);
+            else
+                v_store_n(o->y + at, y, n);
+        }
+    }
+}
+
+void IM_FN(im_winograd_output)(const float *m, size_t apart, const im_wino_output *o)
+{
+    if (o->n == IM_PANEL)
+        output_16(m, apart, o, IM_PANEL);
+    else
+        output_16(m, apart, o, o->n);
+}

@@ -1,0 +1,109 @@
+/* models.h: what test_checkpoint.c and test_convert.c share: a context and a scratch folder for each test, errors that
+ * must say something, and copies of a model that may be damaged. */
+#ifndef TEST_MODELS_H
+#define TEST_MODELS_H
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/checkpoint.h"
+#include "scratch.h"
+
+#define MODEL_A "tests/golden/models/a"
+#define SINGLE_A "tests/golden/models/a_single_file.safetensors"
+
+static im_ctx *c;
+static char dir[256];
+
+static inline void setup(void)
+{
+    ck_assert_ptr_nonnull(c = im_ctx_new("ref", 2));
+    scratch_make(dir, sizeof dir);
+}
+
+static inline void teardown(void)
+{
+    scratch_remove(dir);
+    im_ctx_free(c);
+}
+
+static inline const char *at(const char *name)
+{
+    return scratch_path(dir, name);
+}
+
+static inline void no_error(void)
+{
+    ck_assert_msg(im_ok(c), "%s", im_error(c));
+}
+
+/* The last call failed, with every one of these texts in its message. */
+#define WANT_ERROR(...) want_error((const char *const[]){ __VA_ARGS__, NULL })
+static inline void want_error(const char *const parts[])
+{
+    ck_assert_msg(!im_ok(c), "no error; wanted one that says \"%s\"", parts[0]);
+    for (int i = 0; parts[i]; i++)
+        ck_assert_msg(strstr(im_error(c), parts[i]) != NULL, "\"%s\" is not in: %s", parts[i], im_error(c));
+    im_clear_error(c);
+}
+
+static inline im_checkpoint *open_whole(const char *path)
+{
+    im_checkpoint *k = im_checkpoint_open(c, path);
+    ck_assert_msg(k && im_checkpoint_check(k), "%s: %s", path, im_error(c));
+    return k;
+}
+
+/* Model a as files that may be changed: diffusers' own folder, copied. */
+static inline void copy_model_a(const char *to)
+{
+    char command[1500];
+    snprintf(command, sizeof command, "cp -r %s '%s' && chmod -R u+w '%s'", MODEL_A, to, to);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* Writes a safetensors file again without tensor `drop`, with `twist` in another shape, and with "extra.weight" where
+ * asked; rename_to (may be NULL) gives tensors other names. */
+static inline void rewrite(const char *file, const char *drop, const char *twist, bool extra,
+                    void (*rename_to)(const char *name, char *out, size_t size))
+{
+    im_safetensors *s = im_st_open(c, file);
+    no_error();
+    int n = im_st_count(s), used = 0;
+    im_st_entry *e = calloc((size_t)n + 1, sizeof *e);
+    char (*names)[256] = calloc((size_t)n + 1, sizeof *names);
+    ck_assert(e && names);
+    for (int i = 0; i < n; i++) {
+        if (drop && !strcmp(im_st_at(s, i)->name, drop))
+            continue;
+        e[used] = *im_st_at(s, i);
+        snprintf(names[used], sizeof names[used], "%s", e[used].name);
+        if (rename_to)
+            rename_to(e[used].name, names[used], sizeof names[used]);
+        e[used].name = names[used];
+        if (twist && !strcmp(names[used], twist)) {
+            e[used].ndim = 2;
+            e[used].shape[0] = 1;
+            e[used].shape[1] = (int64_t)(e[used].bytes / im_dtype_size((im_dtype)e[used].dtype));
+        }
+        used++;
+    }
+    if (extra) {
+        e[used] = e[0];
+        e[used++].name = "extra.weight";
+    }
+    char copy[700];
+    snprintf(copy, sizeof copy, "%s.new", file);
+    im_st_writer *w = im_st_create(c, copy, e, used, NULL, 0);
+    for (int i = 0; i < used; i++)
+        im_st_put(c, w, i, e[i].data, e[i].bytes);
+    ck_assert_msg(im_st_finish(c, w), "%s", im_error(c));
+    im_st_close(s);
+    ck_assert_int_eq(rename(copy, file), 0);
+    free(e);
+    free(names);
+}
+
+#endif
