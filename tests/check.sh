@@ -26,7 +26,7 @@ run() {
     # shellcheck disable=SC2046 # three numbers
     set -- $(awk '/^[0-9]+%: Checks: /   { gsub(",", ""); c += $3; f += $5 + $7; seen = 1 }
                   /^SKIP/                { s++ }
-                  /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { c += $1 + $3; f += $3; s += $5; seen = 1 }
+                  /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { c = $1 + $3; f = $3; s = $5; seen = 1 }
                   END { if (seen) print c - f, f, s + 0; else print "none" }' "$out")
     if [ "$1" = none ]; then
         set -- $((rc == 0)) $((rc != 0)) 0

@@ -1,5 +1,5 @@
-/* products.h: what test_gemm.c and test_conv.c share: devices of every instruction set that this machine can run, arrays
- * that end at an unreadable page, weights in every form. Included once by each. */
+/* products.h: what test_gemm.c and test_conv.c share: devices of every instruction set that this machine can run,
+ * arrays that end at an unreadable page, weights in every form. Included once by each. */
 #ifndef IM_TEST_PRODUCTS_H
 #define IM_TEST_PRODUCTS_H
 

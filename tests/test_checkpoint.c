@@ -202,7 +202,7 @@ END_TEST
 
 static void write_single(const char *path, const char *const names[], int n)
 {
-    im_st_entry e[8];
+    im_st_entry e[8] = { 0 };
     float x = 0;
     for (int i = 0; i < n; i++)
         e[i] = (im_st_entry){ .name = names[i], .dtype = IM_F32, .ndim = 1, .shape = { 1 } };

@@ -1,6 +1,6 @@
-/* test_conv.c: the convolution of the cpu device on every instruction set that this machine can run, against a direct loop
- * in f64: any kernel size, stride, padding and enlargement, few and many channels; nothing read or written outside the
- * arrays; the same bits on all ISAs with fused multiply-add, at any number of threads, in any batch. */
+/* test_conv.c: the convolution of the cpu device on every instruction set that this machine can run, against a direct
+ * loop in f64: any kernel size, stride, padding and enlargement, few and many channels; nothing read or written
+ * outside the arrays; the same bits on all ISAs with fused multiply-add, at any number of threads, in any batch. */
 #include "products.h"
 
 typedef struct {
@@ -8,25 +8,25 @@ typedef struct {
 } shape;
 
 static const shape shapes[] = {
-    { 1, 5, 6, 3, 7, 3, 3, 1, 1, 1, 1, 1, 0, 0 },              /* as SD has it: 3x3, one pixel of padding              */
+    { 1, 5, 6, 3, 7, 3, 3, 1, 1, 1, 1, 1, 0, 0 },              /* as SD has it: 3x3, one pixel of padding */
     { 2, 9, 7, 4, 35, 3, 3, 1, 1, 1, 1, 1, 0, 0 },
     { 2, 8, 8, 33, 4, 3, 3, 1, 1, 1, 1, 1, 0, 0 },
-    { 2, 8, 9, 40, 33, 3, 3, 2, 1, 1, 1, 1, 0, 0 },            /* downsampler of the UNet                              */
-    { 1, 8, 6, 5, 20, 3, 3, 2, 0, 0, 1, 1, 0, 0 },             /* of the VAE's encoder: padded below and right only    */
-    { 2, 4, 5, 20, 18, 3, 3, 1, 1, 1, 1, 1, 8, 10 },           /* upsampler                                            */
-    { 1, 4, 5, 6, 18, 3, 3, 1, 1, 1, 1, 1, 7, 9 },             /* to an odd size                                       */
-    { 1, 4, 5, 6, 5, 3, 3, 1, 1, 1, 1, 1, 8, 5 },              /* only one axis grows                                  */
+    { 2, 8, 9, 40, 33, 3, 3, 2, 1, 1, 1, 1, 0, 0 },            /* downsampler of the UNet */
+    { 1, 8, 6, 5, 20, 3, 3, 2, 0, 0, 1, 1, 0, 0 },             /* of the VAE's encoder: padded below and right only */
+    { 2, 4, 5, 20, 18, 3, 3, 1, 1, 1, 1, 1, 8, 10 },           /* upsampler */
+    { 1, 4, 5, 6, 18, 3, 3, 1, 1, 1, 1, 1, 7, 9 },             /* to an odd size */
+    { 1, 4, 5, 6, 5, 3, 3, 1, 1, 1, 1, 1, 8, 5 },              /* only one axis grows */
     { 1, 4, 5, 6, 5, 3, 3, 2, 2, 0, 1, 3, 4, 13 },
     { 3, 6, 5, 17, 16, 1, 1, 1, 0, 0, 0, 0, 0, 0 },
     { 2, 7, 6, 16, 19, 1, 1, 2, 0, 0, 0, 0, 0, 0 },
-    { 1, 12, 11, 3, 9, 7, 7, 2, 3, 3, 3, 3, 0, 0 },            /* stem of a ResNet                                     */
-    { 1, 6, 9, 7, 12, 2, 5, 1, 0, 2, 1, 2, 0, 0 },             /* nothing square                                       */
-    { 1, 3, 3, 2, 3, 5, 5, 1, 2, 2, 2, 2, 0, 0 },              /* kernel larger than the picture                       */
-    { 1, 2, 2, 5, 3, 3, 3, 1, 6, 7, 5, 6, 0, 0 },              /* padding wider than the kernel                        */
+    { 1, 12, 11, 3, 9, 7, 7, 2, 3, 3, 3, 3, 0, 0 },            /* stem of a ResNet */
+    { 1, 6, 9, 7, 12, 2, 5, 1, 0, 2, 1, 2, 0, 0 },             /* nothing square */
+    { 1, 3, 3, 2, 3, 5, 5, 1, 2, 2, 2, 2, 0, 0 },              /* kernel larger than the picture */
+    { 1, 2, 2, 5, 3, 3, 3, 1, 6, 7, 5, 6, 0, 0 },              /* padding wider than the kernel */
     { 1, 2, 2, 5, 3, 3, 3, 3, 6, 7, 5, 6, 5, 4 },
     { 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0 },
-    { 1, 1, 9, 300, 17, 1, 3, 1, 0, 1, 0, 1, 0, 0 },           /* blocks of k end inside a tap                         */
-    { 2, 17, 16, 32, 330, 3, 3, 1, 1, 1, 1, 1, 0, 0 },         /* several tasks                                        */
+    { 1, 1, 9, 300, 17, 1, 3, 1, 0, 1, 0, 1, 0, 0 },           /* blocks of k end inside a tap */
+    { 2, 17, 16, 32, 330, 3, 3, 1, 1, 1, 1, 1, 0, 0 },         /* several tasks */
 };
 static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16 };
 

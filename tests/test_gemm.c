@@ -1,6 +1,7 @@
 /* test_gemm.c: the matrix product of the cpu device on every instruction set that this machine can run: against a plain
- * loop in f64 at odd sizes, in every form of weight, with every epilogue; nothing read or written outside the arrays; and
- * the promises of device.h: the same bits on all ISAs with fused multiply-add, at any number of threads, in any batch. */
+ * loop in f64 at odd sizes, in every form of weight, with every epilogue; nothing read or written outside the arrays;
+ * and the promises of device.h: the same bits on all ISAs with fused multiply-add, at any number of threads, in any
+ * batch. */
 #include "products.h"
 
 typedef struct { int m, n, k; } shape;
@@ -91,7 +92,8 @@ static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16 };
 START_TEST(every_tile_height_and_cut_column)
 {
     for (int m = 1; m <= 30; m++)
-        on_all((shape){ m, 1 + m * 7 % 50, 1 + m * 5 % 37 }, dtypes[m % 3], m & 1, IM_ACT_NONE, false, m & 2, m & 4, m % 5);
+        on_all((shape){ m, 1 + m * 7 % 50, 1 + m * 5 % 37 }, dtypes[m % 3], m & 1, IM_ACT_NONE, false, m & 2,
+               m & 4, m % 5);
     for (int n = 1; n <= 66; n++)
         on_all((shape){ 3, n, 19 }, dtypes[n % 3], n & 1, IM_ACT_NONE, n & 2, true, false, 3);
 }
@@ -194,7 +196,8 @@ START_TEST(bits_do_not_depend_on_the_other_rows)
                 g.m = parts[i][1];
                 g.a += parts[i][0] * g.lda;
                 g.res += parts[i][0] * g.ldres;
-                ck_assert_msg(!memcmp(all + parts[i][0] * s.n, result(&devices[d], g), (size_t)(g.m * s.n) * sizeof *all),
+                ck_assert_msg(!memcmp(all + parts[i][0] * s.n, result(&devices[d], g),
+                                      (size_t)(g.m * s.n) * sizeof *all),
                               "%s: rows %d+%d differ alone", devices[d].isa, parts[i][0], parts[i][1]);
             }
             release_all();

@@ -5,8 +5,8 @@
 
 typedef struct { int n, halves, taps, cin; } shape;
 static const shape shapes[] = {
-    { 1, 1, 1, 1 }, { 16, 1, 1, 32 }, { 17, 1, 1, 33 }, { 40, 1, 1, 77 }, { 3, 1, 9, 4 }, { 35, 1, 9, 37 }, { 16, 1, 49, 3 },
-    { 32, 2, 1, 20 }, { 2, 2, 1, 5 }, { 42, 2, 1, 65 }, { 70, 2, 9, 3 },
+    { 1, 1, 1, 1 }, { 16, 1, 1, 32 }, { 17, 1, 1, 33 }, { 40, 1, 1, 77 }, { 3, 1, 9, 4 }, { 35, 1, 9, 37 },
+    { 16, 1, 49, 3 }, { 32, 2, 1, 20 }, { 2, 2, 1, 5 }, { 42, 2, 1, 65 }, { 70, 2, 9, 3 },
 };
 static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16 };
 
@@ -26,7 +26,8 @@ static float read(const void *p, int64_t i, im_dtype t)
 /* Checks panels of dtype `to` made from values v (n, k) as dtype `from` holds them. */
 static void check(const shape *s, const float *v, im_dtype from, im_dtype to, const void *packed)
 {
-    int k = s->taps * s->cin, half = s->n / s->halves, panels = (half + 15) / 16, stored = to == IM_BF16 ? (k + 1) / 2 * 2 : k;
+    int k = s->taps * s->cin, half = s->n / s->halves, panels = (half + 15) / 16;
+    int stored = to == IM_BF16 ? (k + 1) / 2 * 2 : k;
     ck_assert_int_eq(im_pack_panel_count(s->n, s->halves), panels * s->halves);
     ck_assert_uint_eq(im_packed_bytes(to, s->n, k, s->halves),
                       (size_t)panels * (size_t)s->halves * 16 * (size_t)stored * im_dtype_size(to));
@@ -39,7 +40,8 @@ static void check(const shape *s, const float *v, im_dtype from, im_dtype to, co
                 float found = read(packed, at, to);
                 want = rounded(rounded(want, from), to);
                 ck_assert_msg(!memcmp(&found, &want, 4), "%s to %s (%d, %d, %d, %d) panel %d row %d k %d: %g, not %g",
-                              im_dtype_name(from), im_dtype_name(to), s->n, s->halves, s->taps, s->cin, p, r, j, found, want);
+                              im_dtype_name(from), im_dtype_name(to), s->n, s->halves, s->taps, s->cin, p, r, j,
+                              found, want);
             }
 }
 
@@ -52,7 +54,8 @@ START_TEST(every_place)
     for (int f = 0; f < 3; f++)
         for (int t = 0; t < 3; t++) {
             size_t size = im_dtype_size(dtypes[f]);
-            char *src = guarded((size_t)(s->n * k) * size), *dst = guarded(im_packed_bytes(dtypes[t], s->n, k, s->halves));
+            char *src = guarded((size_t)(s->n * k) * size), *dst;
+            dst = guarded(im_packed_bytes(dtypes[t], s->n, k, s->halves));
             for (int64_t i = 0; i < (int64_t)s->n * k; i++) {
                 int64_t n = i / k, j = i % k, at = oihw ? n * k + j % s->cin * s->taps + j / s->cin : i;
                 uint16_t h = half_bits(v[i], dtypes[f]);

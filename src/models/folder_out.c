@@ -50,9 +50,8 @@ bool im_folder_begin(im_ctx *c, im_folder_out *f, const char *path, bool force)
     if (!im_ok(c) || !(f->path = im_copy_text(c, path, strlen(path))))
         return false;
     if (im_is_folder(path) && !is_empty(path) && !force)
-        return im_fail(c, "%s: exists already and is not empty; use --force to write over its files, or another name",
-                       path);
-    return make_folder(f, path);
+        im_fail(c, "%s: exists already and is not empty; use --force to write over its files, or another name", path);
+    return (im_ok(c) && make_folder(f, path)) || im_folder_end(f);
 }
 
 char *im_folder_file(im_folder_out *f, const char *name)

@@ -12,7 +12,8 @@ typedef struct im_folder_out {
     char **made; int n, cap;             /* files and folders made, in order                                          */
 } im_folder_out;
 
-/* The folder must be new or empty, unless force: then files in it are replaced. False with the failure in c. */
+/* The folder must be new or empty, unless force: then files in it are replaced. False with the failure in c, and then
+ * im_folder_end is not wanted. */
 bool im_folder_begin(im_ctx *c, im_folder_out *f, const char *path, bool force);
 /* The malloc'd path of a file to be written, "unet/config.json"; its folder is made. NULL after a failure. */
 char *im_folder_file(im_folder_out *f, const char *name);

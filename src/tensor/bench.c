@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { MANY = 60, FEW = 9 };                                   /* rounds; the many take a millisecond each             */
+enum { MANY = 60, FEW = 9 };                                   /* rounds; the many take a millisecond each */
 static const size_t read_bytes = 256u << 20;                   /* several times any cache met so far */
 
 static double seconds_of(clockid_t clock)
@@ -57,9 +57,9 @@ typedef struct job {
     im_peak_loops loops;
     int threads;
     void (*work)(struct job *j, int task);
-    int64_t rounds;                                            /* of one task                                          */
-    float *memory;                                             /* read_bytes; the widening loops use a few KiB a task  */
-    struct result { float sum; double best; } *results;        /* one a task: seconds of its best round                */
+    int64_t rounds;                                            /* of one task */
+    float *memory;                                             /* read_bytes; the widening loops use a few KiB a task */
+    struct result { float sum; double best; } *results;        /* one a task: seconds of its best round */
 } job;
 
 enum { BUFFER_FLOATS = 2 * IM_PEAK_BUFFER };

@@ -1,5 +1,6 @@
-/* bench_ops.c: the kernels at the shapes that Stable Diffusion v1.4 really runs for a 512x512 picture (`imago bench ops`).
- * `count` is how often each shape occurs; the kernels that carry the time are all here, sums of counts are not the whole. */
+/* bench_ops.c: the kernels at the shapes that Stable Diffusion v1.4 really runs for a 512x512 picture (`imago bench
+ * ops`). `count` is how often each shape occurs; the kernels that carry the time are all here, sums of counts are not
+ * the whole. */
 #include "tensor/bench.h"
 #include "tensor/ctx.h"
 #include "tensor/memory.h"
@@ -9,8 +10,8 @@
 
 typedef enum { CONV, GEMM, GEGLU, GROUPNORM, LAYERNORM, ATTENTION } kind;
 
-/* conv: batch, h, w, cin, cout, kernel, stride, enlargement    gemm, geglu: rows, k, n    groupnorm: batch, pixels, channels
- * layernorm: rows, channels    attention: batch, queries, keys, heads, head size */
+/* conv: batch, h, w, cin, cout, kernel, stride, enlargement    gemm, geglu: rows, k, n    groupnorm: batch, pixels,
+ * channels layernorm: rows, channels    attention: batch, queries, keys, heads, head size */
 typedef struct shape { kind op; const char *part; int count, d[8]; } shape;
 
 static const shape shapes[] = {
@@ -160,8 +161,9 @@ static void make_gemm(call *q, im_dtype t)
     int m = q->s->d[0], k = q->s->d[1], n = q->s->d[2], halves = q->s->op == GEGLU ? 2 : 1;
     q->flop = 2.0 * m * n * k * halves;
     q->gemm = (im_gemm_args){
-        .m = m, .n = n, .k = k, .a = activations(q, (int64_t)m * k), .lda = k, .b = weights(q, n * halves, k, halves, t),
-        .bias = activations(q, (int64_t)n * halves), .c = activations(q, (int64_t)m * n), .ldc = n, .geglu = halves == 2 };
+        .m = m, .n = n, .k = k, .a = activations(q, (int64_t)m * k), .lda = k,
+        .b = weights(q, n * halves, k, halves, t), .bias = activations(q, (int64_t)n * halves),
+        .c = activations(q, (int64_t)m * n), .ldc = n, .geglu = halves == 2 };
 }
 
 static void make_norm(call *q)
@@ -171,7 +173,8 @@ static void make_norm(call *q)
         int64_t n = (int64_t)d[0] * d[1] * d[2];
         q->groupnorm = (im_groupnorm_args){
             .batch = d[0], .pixels = d[1], .channels = d[2], .groups = 32, .eps = 1e-5f, .silu = true,
-            .x = activations(q, n), .gamma = activations(q, d[2]), .beta = activations(q, d[2]), .y = activations(q, n) };
+            .x = activations(q, n), .gamma = activations(q, d[2]), .beta = activations(q, d[2]),
+            .y = activations(q, n) };
         return;
     }
     int64_t n = (int64_t)d[0] * d[1];
@@ -278,7 +281,8 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
     return true;
 }
 
-bool im_bench_ops(im_ctx *c, im_dtype w, int rounds, const im_peak *peak, void (*row)(void *, const im_bench_row *), void *arg)
+bool im_bench_ops(im_ctx *c, im_dtype w, int rounds, const im_peak *peak,
+                  void (*row)(void *arg, const im_bench_row *r), void *arg)
 {
     if (c->failed)
         return false;

@@ -1,5 +1,5 @@
-/* half.h: f16 and bf16 without branches, so that loops over them become vectors. Rounding is to nearest, ties to even, as
- * the hardware does; a NaN stays one. Used by pack.c and cpu/simd_portable.h; the public functions are in dtype.c. */
+/* half.h: f16 and bf16 without branches, so that loops over them become vectors. Rounding is to nearest, ties to even,
+ * as the hardware does; a NaN stays one. Used by pack.c and cpu/simd_portable.h; dtype.c has the public functions. */
 #ifndef IM_HALF_H
 #define IM_HALF_H
 

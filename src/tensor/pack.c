@@ -1,12 +1,12 @@
 /* pack.c: weights into panels of 16 rows, the form in which every CPU kernel reads them (layout: device.h).
  *
- * A panel is a transposition: 16 rows of k values become k groups of 16. Walking along k in pieces of a cache line or so,
- * with the taps of a 3x3 kernel inside, keeps the 16 source rows in L1 even where OIHW puts neighbouring channels 9
- * values apart. Used by the loader (data to panels, once) and by cpu/product.c for weights that are not packed. */
+ * A panel is a transposition: 16 rows of k values become k groups of 16. Walking along k in pieces of a cache line or
+ * so, with the taps of a 3x3 kernel inside, keeps the 16 source rows in L1 even where OIHW puts neighbouring channels
+ * 9 values apart. Used by the loader (data to panels, once) and by cpu/product.c for weights that are not packed. */
 #include "tensor/device.h"
 #include "tensor/half.h"
 
-enum { PIECE = 32 };                             /* values of cin in one go                                            */
+enum { PIECE = 32 };                             /* values of cin in one go */
 
 /* Rows of one half, and panels of it. */
 static int half_rows(int n, int halves)

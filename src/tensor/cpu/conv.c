@@ -18,7 +18,8 @@ IM_INLINE void cut_run(float *dst, int at, const float *row, int64_t from, int n
 }
 
 /* The same in a picture enlarged by nearest neighbour: pixel by pixel. */
-IM_INLINE void wide_run(const im_conv_args *c, float *dst, int at, const float *row, int64_t from, int n, im_pack_mode mode)
+IM_INLINE void wide_run(const im_conv_args *c, float *dst, int at, const float *row, int64_t from, int n,
+                        im_pack_mode mode)
 {
     for (int done = 0; done < n; ) {
         int64_t at_u = from + done, u = at_u < 0 ? -((c->cin - 1 - at_u) / c->cin) : at_u / c->cin;      /* floor */

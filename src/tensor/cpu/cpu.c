@@ -25,7 +25,7 @@ static bool has_portable(void)
 
 static bool has_avx2(void)                       /* the compiler's test includes that the system saves the registers */
 {
-    unsigned a, b, c, d;                         /* clang's knows no "f16c": leaf 1, ecx bit 29                        */
+    unsigned a, b, c, d;                         /* clang's knows no "f16c": leaf 1, ecx bit 29 */
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
            (c & bit_F16C);
 }

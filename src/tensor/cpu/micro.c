@@ -1,10 +1,10 @@
 /* micro.c: the innermost loop of every product and convolution: a tile of sums held in registers.
  *
- * Per step of k: one row of B (one or two vectors), and for each row of the tile one value of A broadcast to all lanes and
- * one or two fused multiply-adds. Each sum is one chain in ascending k; enough rows run side by side to hide the latency.
- * On avx512 14 x 32 needs 16 loads for 28 multiply-adds, of which the processor does two a cycle: it is bound by those.
- * One source gives all sizes: the body is inlined with constant sizes and unrolled, so that the sums live in registers
- * (`objdump -d micro.o` must show no stack access; gcc 12 and clang 14 do it right). */
+ * Per step of k: one row of B (one or two vectors), and for each row of the tile one value of A broadcast to all lanes
+ * and one or two fused multiply-adds. Each sum is one chain in ascending k; enough rows run side by side to hide the
+ * latency. On avx512 14 x 32 needs 16 loads for 28 multiply-adds, of which the processor does two a cycle: it is bound
+ * by those. One source gives all sizes: the body is inlined with constant sizes and unrolled, so that the sums live in
+ * registers (`objdump -d micro.o` must show no stack access; gcc 12 and clang 14 do it right). */
 #include "tensor/cpu/product.h"
 
 IM_INLINE void tile(int rows, int panels, bool pairs, int steps, const float *a, const float *b0, const float *b1,

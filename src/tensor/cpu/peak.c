@@ -1,6 +1,7 @@
-/* peak.c: the loops of peak.h for one ISA. As many chains as a tile of micro.c has sums: more than latency times rate of any
- * processor met so far (Zen 5: fma 4 cycles x 2, vdpbf16ps about 10 x 2), and they fit the registers: `objdump -d peak.o`
- * shows no memory access inside these loops (gcc on portable keeps them in L1; nobody's peak is measured there). */
+/* peak.c: the loops of peak.h for one ISA. As many chains as a tile of micro.c has sums: more than latency times rate
+ * of any processor met so far (Zen 5: fma 4 cycles x 2, vdpbf16ps about 10 x 2), and they fit the registers: `objdump
+ * -d peak.o` shows no memory access inside these loops (gcc on portable keeps them in L1; nobody's peak is measured
+ * there). */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/peak.h"
 

@@ -6,16 +6,17 @@
  *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2
  *
  * Each tile also asks for a slice of what comes next: the rows of A of the next block, the next strip of B.
- * A sum is one chain over k whatever the blocks, so sizes may depend on the number of threads and bits do not. Weights of
- * 16 bits are converted to f32 strip by strip, or multiplied as they are by bf16 dots (own bits), A rounded to bf16. */
+ * A sum is one chain over k whatever the blocks, so sizes may depend on the number of threads and bits do not. Weights
+ * of 16 bits are converted to f32 strip by strip, or multiplied as they are by bf16 dots (own bits), A rounded to
+ * bf16. */
 #include "tensor/cpu/product.h"
 #include "tensor/parallel.h"
 
 enum {
-    GROUP_ROWS = 224 / IM_MR * IM_MR,            /* 210 KiB of packed A                                                */
-    TASK_STRIPS = 10,                            /* with 224 rows 280 KiB of waiting sums                              */
-    SHORT_GROUP = 112 / IM_MR * IM_MR,           /* where all of k fits: shorter groups, several a task                */
-    RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for more blocks than two            */
+    GROUP_ROWS = 224 / IM_MR * IM_MR,            /* 210 KiB of packed A */
+    TASK_STRIPS = 10,                            /* with 224 rows 280 KiB of waiting sums */
+    SHORT_GROUP = 112 / IM_MR * IM_MR,           /* where all of k fits: shorter groups, several a task */
+    RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for more blocks than two */
 };
 
 typedef struct job {
@@ -23,16 +24,16 @@ typedef struct job {
     const im_product *p;
     const im_micros *micro;
     im_pack_mode mode;
-    bool convert;                                /* B is to be converted to f32                                        */
-    bool resident;                               /* a group's A is packed for all of k, strips run through all of k    */
-    bool rows_first;                             /* consecutive tasks share B rather than A                            */
-    int steps, blocks, block_steps;              /* of k                                                               */
+    bool convert;                                /* B is to be converted to f32 */
+    bool resident;                               /* a group's A is packed for all of k, strips run through all of k */
+    bool rows_first;                             /* consecutive tasks share B rather than A */
+    int steps, blocks, block_steps;              /* of k */
     int strips;
     int m_tasks, n_tasks;
-    int group_rows, task_strips;                 /* at most                                                            */
-    size_t panel_bytes, step_bytes;              /* of B as stored: a panel, and a step of one panel                   */
-    size_t partner;                              /* from the first to the second panel of a strip                      */
-    size_t a_floats, sums_floats, b_floats;      /* parts of a thread's scratch: packed A, waiting sums, converted B   */
+    int group_rows, task_strips;                 /* at most */
+    size_t panel_bytes, step_bytes;              /* of B as stored: a panel, and a step of one panel */
+    size_t partner;                              /* from the first to the second panel of a strip */
+    size_t a_floats, sums_floats, b_floats;      /* parts of a thread's scratch: packed A, waiting sums, converted B */
 } job;
 
 static int ceil_div(int64_t a, int64_t b)
@@ -70,7 +71,7 @@ static void plan(job *j)
     j->micro = IM_FN(im_micro_tiles)(pairs);
     j->steps = pairs ? ceil_div(p->k, 2) : p->k;
     j->blocks = j->steps ? ceil_div(j->steps, IM_PITCH) : 1;
-    j->block_steps = ceil_div(ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k         */
+    j->block_steps = ceil_div(ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k */
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
     j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, 1);
     j->partner = (p->geglu ? (size_t)panels : 1) * j->panel_bytes;
@@ -81,7 +82,7 @@ static void plan(job *j)
     int groups = ceil_div(rows, j->resident ? SHORT_GROUP : GROUP_ROWS);
     j->group_rows = ceil_div(rows, groups);
     j->rows_first = (double)p->n * (double)j->step_bytes > (double)p->m * 4 * IM_PANEL;
-    j->a_floats = ((size_t)j->group_rows * (j->resident ? (size_t)j->blocks : 1) + 1) * IM_PITCH;  /* + 1: may overrun */
+    j->a_floats = ((size_t)j->group_rows * (j->resident ? (size_t)j->blocks : 1) + 1) * IM_PITCH; /* + 1: may overrun */
     j->sums_floats = (size_t)j->group_rows * (j->resident ? 1 : (size_t)j->task_strips) * IM_STRIP;
     j->b_floats = j->convert ? IM_PITCH * IM_STRIP : 0;
 }
@@ -93,14 +94,14 @@ static size_t scratch_bytes(const job *j)
 
 /* ---------------------------------------------------------------- one strip, one block */
 
-typedef struct area { int64_t row; int rows, block, blocks; } area;      /* of A: rows, and blocks of k from `block` on */
+typedef struct area { int64_t row; int rows, block, blocks; } area;      /* of A: rows, blocks of k from `block` on */
 
 typedef struct where {
-    area now, next;                              /* rows and block being multiplied; what of A comes next, if rows > 0 */
-    int strip, turn, turns;                      /* this is call `turn` of `turns` with the same next                  */
-    const float *a;                              /* the block's packed rows                                            */
-    float *sums, *b;                             /* the strip's sums; room for its converted B                         */
-    const char *next_b;                          /* what of B comes next, NULL at the end                              */
+    area now, next;                              /* what is being multiplied; what of A comes next, if rows > 0 */
+    int strip, turn, turns;                      /* this is call `turn` of `turns` with the same next */
+    const float *a;                              /* the block's packed rows */
+    float *sums, *b;                             /* the strip's sums; room for its converted B */
+    const char *next_b;                          /* what of B comes next, NULL at the end */
 } where;
 
 static int steps_of(const job *j, int block)
@@ -227,10 +228,12 @@ static void task(void *arg, int index, int thread)
     int mt = j->rows_first ? index % j->m_tasks : index / j->n_tasks;
     int nt = j->rows_first ? index / j->m_tasks : index % j->n_tasks;
     int64_t row0 = j->p->m * mt / j->m_tasks, rows = j->p->m * (mt + 1) / j->m_tasks - row0;
-    int strip0 = (int)((int64_t)j->strips * nt / j->n_tasks), strip1 = (int)((int64_t)j->strips * (nt + 1) / j->n_tasks);
+    int strip0 = (int)((int64_t)j->strips * nt / j->n_tasks);
+    int strip1 = (int)((int64_t)j->strips * (nt + 1) / j->n_tasks);
     int groups = ceil_div(rows, j->group_rows), blocks = j->resident ? j->blocks : 1;
     for (int g = 0; g < groups && !stopped(j); g++) {
-        int64_t r0 = rows * g / groups, r1 = rows * (g + 1) / groups, r2 = g + 1 < groups ? rows * (g + 2) / groups : r1;
+        int64_t r0 = rows * g / groups, r1 = rows * (g + 1) / groups;
+        int64_t r2 = g + 1 < groups ? rows * (g + 2) / groups : r1;
         run_group(j, (area){ row0 + r0, (int)(r1 - r0), 0, blocks }, (area){ row0 + r1, (int)(r2 - r1), 0, blocks },
                   strip0, strip1, g > 0 && j->resident, scratch);
     }

@@ -2,22 +2,23 @@
  *
  *     c[i][j] = act(sum_k A[i][k] B[j][k] + bias[j] + chan[i / chan_rows][j]) + res[i][j]
  *
- * B comes from packed panels. A is whatever the packer writes: rows of a matrix, or windows of a picture (implicit GEMM).
- * The loops are those of Goto & van de Geijn 2008 ("Anatomy of High-Performance Matrix Multiplication"); see product.c. */
+ * B comes from packed panels. A is whatever the packer writes: rows of a matrix, or windows of a picture (implicit
+ * GEMM). The loops are those of Goto & van de Geijn 2008 ("Anatomy of High-Performance Matrix Multiplication"); see
+ * product.c. */
 #ifndef IM_PRODUCT_H
 #define IM_PRODUCT_H
 
 #include "tensor/cpu/simd.h"
 #include "tensor/device.h"
 
-/* Steps of k in a block, and the distance of packed rows of A. A step is one k (f32) or two (bf16 dots), 4 bytes either way.
- * A strip of B, 32 columns by 240 steps, is 30 KiB and a tile of 14 rows 13 KiB: together they stay in an L1 of 48 KiB.
- * A constant, so that the micro-kernel reaches all rows of a tile from one register. */
+/* Steps of k in a block, and the distance of packed rows of A. A step is one k (f32) or two (bf16 dots), 4 bytes
+ * either way. A strip of B, 32 columns by 240 steps, is 30 KiB and a tile of 14 rows 13 KiB: together they stay in an
+ * L1 of 48 KiB. A constant, so that the micro-kernel reaches all rows of a tile from one register. */
 enum { IM_PITCH = 240, IM_STRIP = 2 * IM_PANEL };
 
-/* What a packer does with rows row .. row+rows-1 of A, columns k0 .. k1-1: write them to dst as f32 or as bf16, each row
- * IM_PITCH steps behind the last, or only bring them into L2 for a later call. It may write up to 16 values behind a
- * row's end (and so into the next row, which comes later). */
+/* What a packer does with rows row .. row+rows-1 of A, columns k0 .. k1-1: write them to dst as f32 or as bf16, each
+ * row IM_PITCH steps behind the last, or only bring them into L2 for a later call. It may write up to 16 values behind
+ * a row's end (and so into the next row, which comes later). */
 typedef enum { IM_PACK_F32, IM_PACK_PAIRS, IM_PACK_FETCH } im_pack_mode;
 typedef struct im_product im_product;
 typedef void im_packer(const im_product *p, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode);
@@ -38,8 +39,8 @@ struct im_product {
 
 int IM_FN(im_product_run)(im_device *dev, im_product *p);
 
-/* micro.c: one tile. out[i][0..15] = in[i][0..15] + sum_s a[i * IM_PITCH + s] b0[16 s ..], columns 16 to 31 likewise from
- * b1 where the tile is two panels wide. Rows of in and out are IM_STRIP apart; in NULL: zero. */
+/* micro.c: one tile. out[i][0..15] = in[i][0..15] + sum_s a[i * IM_PITCH + s] b0[16 s ..], columns 16 to 31 likewise
+ * from b1 where the tile is two panels wide. Rows of in and out are IM_STRIP apart; in NULL: zero. */
 typedef void im_micro(int steps, const float *a, const float *b0, const float *b1, const float *in, float *out);
 typedef struct { im_micro *tile[IM_NV][IM_MR]; } im_micros;    /* [panels - 1][rows - 1] */
 const im_micros *IM_FN(im_micro_tiles)(bool pairs);

@@ -1,8 +1,8 @@
 /* simd.h: the vector operations that every kernel of tensor/cpu is written with.
  *
- * A v16 holds 16 f32 lanes on every ISA: one zmm register on avx512, two ymm on avx2, four q registers on neon, 16 floats
- * on portable. So the "16 virtual lanes" of device.h need no thought: the same source gives the same bits on avx2, avx512
- * and neon. portable has no hardware fma (v_fma rounds twice there) and is held to tolerance only.
+ * A v16 holds 16 f32 lanes on every ISA: one zmm register on avx512, two ymm on avx2, four q registers on neon, 16
+ * floats on portable. So the "16 virtual lanes" of device.h need no thought: the same source gives the same bits on
+ * avx2, avx512 and neon. portable has no hardware fma (v_fma rounds twice there) and is held to tolerance only.
  *
  * Each kernel file is compiled once per ISA with -DIM_ISA=<isa>; IM_FN(name) is name_<isa>. Everything here is static
  * inline: a shared inline function compiled with AVX-512 could be linked into the portable path.
@@ -14,12 +14,11 @@
  *   v_fma(a, b, c) = a*b + c            v_fnma(a, b, c) = c - a*b          one rounding (portable: two)
  *   v_max(a, b) = a > b ? a : b         v_min(a, b) = a < b ? a : b        so with a NaN in either, b comes back
  *   v_abs v_neg v_sqrt v_floor          v_round: to nearest, ties to even
- *   v_sum(v) v_hmax(v)                  tree 8+8, 4+4, 2+2, 1+1: lane j takes lane j + half (v_hmax by v_max(low, high))
+ *   v_sum(v) v_hmax(v)                  tree 8+8, 4+4, 2+2, 1+1: lane j takes lane j + half (v_hmax: v_max(low, high))
  *   v_lt v_le v_gt v_ge v_eq            -> m16, false where a NaN takes part; v_isnan(v)
  *   v_select(m, yes, no)  m_any(m)
- *   v_ldexp(v, n) = v * 2^n             n integer-valued in [-252, 254]; rounded once when 2^-50 < |v| < 2^50 (subnormal
- *                                       results too); overflow gives Inf; a NaN in v stays
- *   v_exponent(v)                       floor(log2 v), for normal v > 0
+ *   v_ldexp(v, n) = v * 2^n             n integer-valued in [-252, 254]; rounded once when 2^-50 < |v| < 2^50
+ *                                       (subnormal results too); overflow gives Inf; a NaN in v stays
  *   v_load_f16(p) v_load_bf16(p)        16 halves -> v16, exact
  *   v_store_f16(p, v) v_store_bf16(p, v)  round to nearest even; NaN stays NaN
  *   v_bf16_even(v) v_bf16_odd(v)        v holds the bits of 16 pairs of bf16 (load with v_load): their firsts, seconds
@@ -27,8 +26,8 @@
  *   v_store_dot(p, v)                   v_store_bf16 for operands of v_dot_bf16, which may lose subnormals
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *
- * IM_MR x (16 IM_NV) is the ISA's largest tile of a product: rows by columns, so chosen that the sums, one row of B and one
- * value of A just fill the registers (as in BLIS); IM_TILES lists all its tiles (micro.c). */
+ * IM_MR x (16 IM_NV) is the ISA's largest tile of a product: rows by columns, so chosen that the sums, one row of B
+ * and one value of A just fill the registers (as in BLIS); IM_TILES lists all its tiles (micro.c). */
 #ifndef IM_SIMD_H
 #define IM_SIMD_H
 
@@ -45,7 +44,7 @@
 #define IM_TEXT(x) IM_TEXT2(x)
 #define IM_ISA_NAME IM_TEXT(IM_ISA)
 #define IM_INLINE static inline __attribute__((always_inline, unused))
-/* Before a loop whose count is a constant of at most 32: sums kept in an array reach registers only if it is unrolled. */
+/* Before a loop whose count is a constant of at most 32: sums in an array reach registers only if it is unrolled. */
 #ifdef __clang__
 #define IM_UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -70,7 +69,8 @@ IM_INLINE void v_prefetch_l2(const void *p) { __builtin_prefetch(p, 0, 2); }
 IM_INLINE m16 v_isnan(v16 v) { return m_not(v_eq(v, v)); }
 
 #ifndef V_HAS_DOT
-/* Stands in for vdpbf16ps on ISAs without it, so that the kernels are the same everywhere; not its bits, nor its speed. */
+/* Stands in for vdpbf16ps on ISAs without it, so that the kernels are the same everywhere; not its bits, nor its
+ * speed. */
 IM_INLINE v16 v_dot_bf16(v16 acc, v16 a, v16 b)
 {
     return v_fma(v_bf16_odd(a), v_bf16_odd(b), v_fma(v_bf16_even(a), v_bf16_even(b), acc));

@@ -5,7 +5,7 @@
 #include "tensor/cpu/simd_avx512.h"
 
 #define V_HAS_DOT
-/* acc[i] + a[2i] b[2i] + a[2i+1] b[2i+1]; subnormals count as zero, rounding to nearest even after each product's sum */
+/* acc[i] + a[2i] b[2i] + a[2i+1] b[2i+1]; subnormals count as zero, rounding to nearest even after each sum */
 IM_INLINE v16 v_dot_bf16(v16 acc, v16 a, v16 b)
 {
     return _mm512_dpbf16_ps(acc, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));

@@ -47,8 +47,8 @@ IM_INLINE v16 v_max(v16 a, v16 b) { return v_select(a > b, a, b); }
 IM_INLINE v16 v_min(v16 a, v16 b) { return v_select(a < b, a, b); }
 IM_INLINE v16 v_abs(v16 v) { return (v16)((m16)v & 0x7fffffff); }
 
-/* Half of n at a time: the first product is exact, the second rounds once. The clamp keeps the conversion defined when a
- * NaN in v brought a NaN into n. */
+/* Half of n at a time: the first product is exact, the second rounds once. The clamp keeps the conversion defined when
+ * a NaN in v brought a NaN into n. */
 IM_INLINE v16 v_ldexp(v16 v, v16 n)
 {
     V_FOR {

@@ -20,11 +20,11 @@
 #include "tensor/parallel.h"
 
 enum {                                           /* measured on a core with 1 MiB of L2 (bench/LOG.md)                */
-    FEW_TILES = 64,
+    FEW_TILES = 128,
     U_BYTES = 8 << 20, V_BYTES = 16 << 20,       /* at most in the scratch that all threads share                      */
-    TILES = 42, STRIPS = 4, CHUNK = 128,         /* many tiles: of one task; V and M touch 0.75 MiB each               */
+    TILES = 28, STRIPS = 4, CHUNK = 160,         /* many tiles: of one task; V has 0.6 MiB, M 0.5 MiB                  */
     PIECE = 64,                                  /* channels of U in one task                                          */
-    STEPS = 80,                                  /* few tiles: chunk, divides IM_PITCH; U has 360, M up to 288 KiB     */
+    STEPS = 80,                                  /* few tiles: chunk, divides IM_PITCH; U has 360, M up to 576 KiB     */
 };
 
 typedef struct job {

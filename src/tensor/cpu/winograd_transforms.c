@@ -72,9 +72,9 @@ IM_INLINE void output_1d(const v16 *m, int ms, v16 *r, int rs)
 typedef enum { PLAIN, PACKED_F32, PACKED_F16, PACKED_BF16 } form;
 
 /* Column k of 16 rows that are not packed, missing rows zero. */
-static v16 gather(const im_weight *w, int panel, int k)
+static void gather(const im_weight *w, int panel, int k, float *x)
 {
-    float x[IM_PANEL] = { 0 };
+    v_store(x, v_zero());
     for (int i = 0; i < IM_PANEL && panel * IM_PANEL + i < w->n; i++) {
         int64_t at = (panel * IM_PANEL + i) * w->ld + k;
         if (w->dtype == IM_F32)
@@ -82,15 +82,16 @@ static v16 gather(const im_weight *w, int panel, int k)
         else
             x[i] = (w->dtype == IM_F16 ? im_f32_from_f16 : im_f32_from_bf16)(((const uint16_t *)w->data)[at]);
     }
-    return v_load(x);
 }
 
 enum { AHEAD = 16 };                                           /* columns to the one that is fetched into L2         */
 
 IM_INLINE v16 column(const im_weight *w, const char *data, int panel, int k, form f)
 {
-    const float *whole = (const float *)data + (int64_t)k * IM_PANEL, *pair = (const float *)data + (int64_t)(k / 2) * IM_PANEL;
+    const float *whole = (const float *)data + (int64_t)k * IM_PANEL;
+    const float *pair = (const float *)data + (int64_t)(k / 2) * IM_PANEL;
     const uint16_t *half = (const uint16_t *)data + (int64_t)k * IM_PANEL;
+    float x[IM_PANEL];
     switch (f) {
     case PACKED_F32:
         v_prefetch_l2(whole + AHEAD * IM_PANEL);
@@ -102,13 +103,15 @@ IM_INLINE v16 column(const im_weight *w, const char *data, int panel, int k, for
         v_prefetch_l2(pair + AHEAD / 2 * IM_PANEL);
         return k % 2 ? v_bf16_odd(v_load(pair)) : v_bf16_even(v_load(pair));
     default:
-        return gather(w, panel, k);
+        gather(w, panel, k, x);
+        return v_load(x);
     }
 }
 
 IM_INLINE void weights(const im_weight *w, int cin, int panel, int ci0, int ci1, float *u, size_t apart, form f)
 {
-    const char *data = (const char *)w->data + (w->packed ? (size_t)panel * im_packed_bytes(w->dtype, IM_PANEL, w->k, 1) : 0);
+    size_t before = w->packed ? (size_t)panel * im_packed_bytes(w->dtype, IM_PANEL, w->k, 1) : 0;
+    const char *data = (const char *)w->data + before;
     for (int ci = ci0; ci < ci1; ci++, u += IM_PANEL) {
         v16 t[18];
         ROLLED
