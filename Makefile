@@ -124,7 +124,8 @@ demo: ## draw a sheet of pictures with the embedded model (installs what is miss
 	@CC="$(CC)" tests/need.sh --install build
 	@$(SUB) all
 	@rm -rf $(BUILD)/demo && mkdir -p $(BUILD)/demo
-	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --batch 3 -o $(BUILD)/demo --sheet $(BUILD)/demo/sheet.png
+	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --steps 20 --batch 3 -o $(BUILD)/demo \
+	    --sheet $(BUILD)/demo/sheet.png
 	@echo "the sheet: $(BUILD)/demo/sheet.png, the pictures beside it"
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.

@@ -25,6 +25,7 @@ static const shape shapes[] = {
     { 1, 2, 2, 5, 3, 3, 3, 1, 6, 7, 5, 6, 0, 0 },              /* padding wider than the kernel */
     { 1, 2, 2, 5, 3, 3, 3, 3, 6, 7, 5, 6, 5, 4 },
     { 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0 },
+    { 7, 2, 1, 3, 5, 1, 1, 1, 0, 0, 0, 0, 0, 0 },              /* several pictures in one tile */
     { 1, 1, 9, 300, 17, 1, 3, 1, 0, 1, 0, 1, 0, 0 },           /* blocks of k end inside a tap */
     { 2, 17, 16, 32, 330, 3, 3, 1, 1, 1, 1, 1, 0, 0 },         /* several tasks */
 };

@@ -2,7 +2,7 @@
  * Every figure of `imago bench` is given as a share of these. The loops are in cpu/peak.c, once per ISA. */
 #define _GNU_SOURCE
 #include "tensor/bench.h"
-#include "tensor/cpu/peak.h"
+#include "tensor/peak.h"
 #include "tensor/ctx.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"

@@ -1,6 +1,6 @@
 /* cpu.c: chooses the instruction set when a device is opened: the highest rung that this processor (and its operating
  * system) can run and that IMAGO_ISA allows. The one file here that is compiled once; tables come from table.c. */
-#include "tensor/cpu/peak.h"
+#include "tensor/peak.h"
 #include "tensor/device.h"
 
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * -d peak.o` shows no memory access inside these loops (gcc on portable keeps them in L1; nobody's peak is measured
  * there). */
 #include "tensor/cpu/kernels.h"
-#include "tensor/cpu/peak.h"
+#include "tensor/peak.h"
 
 enum { CHAINS = IM_MR * IM_NV };
 

@@ -26,6 +26,8 @@ enum {                                           /* measured on a core with 1 Mi
     PIECE = 64,                                  /* channels of U in one task                                          */
     STEPS = 80,                                  /* few tiles: chunk, divides IM_PITCH; U has 360, M up to 576 KiB     */
 };
+_Static_assert(IM_PITCH % STEPS == 0 && STEPS % 16 == 0, "a chunk ends with a row of V");
+_Static_assert(CHUNK % 16 == 0 && CHUNK <= (int)IM_PITCH, "a chunk fits a row of V");
 
 typedef struct job {
     im_device *dev;

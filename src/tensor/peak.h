@@ -1,6 +1,6 @@
 /* peak.h: loops that do nothing but what one kind of instruction can do at most. Used by tensor/bench.c. */
-#ifndef IM_CPU_PEAK_H
-#define IM_CPU_PEAK_H
+#ifndef IM_PEAK_H
+#define IM_PEAK_H
 
 #include <stdbool.h>
 #include <stdint.h>
