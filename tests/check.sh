@@ -1,6 +1,7 @@
 #!/bin/sh
 # check.sh: runs what `make check` has built: rules, test programs, the same under lower instruction sets, the command, the
-# loaders under sanitizers, a short fuzz run, the neon kernels under qemu. The last line is the total; 1 if anything failed.
+# loaders under sanitizers, a short fuzz run, the neon kernels under qemu, the full-size picture. The last line is the
+# total; 1 if anything failed.
 #
 #     tests/check.sh [all|programs|fuzz]      with BUILD, ISAS, SAN_TESTS, FUZZERS, FUZZ_SECONDS from the Makefile
 set -u
@@ -43,7 +44,7 @@ run() {
 
 programs() {
     for t in "$BUILD"/tests/test_*; do
-        case $t in *.*) continue ;; esac
+        case $t in *.* | */test_full_size) continue ;; esac
         run "${t##*/}" "$t"
     done
 }
@@ -91,6 +92,7 @@ all)
     sanitized
     fuzz
     neon
+    run "full size, beside diffusers" tests/full_size.sh
     ;;
 *) echo "usage: tests/check.sh [all|programs|fuzz]" >&2; exit 2 ;;
 esac
