@@ -13,12 +13,13 @@ NEON_MAKE   = $(SUB) BUILD=$(NEON_DIR) LIBS="$(NEON_LIBS)" \
               -isystem $(NEON_ROOT)/usr/include/aarch64-linux-gnu -L$(NEON_ROOT)/usr/lib/aarch64-linux-gnu"
 
 ifeq ($(NEON),yes)
-neon: $(BUILD)/tests/digest $(NEON_ROOT) ## the neon kernels under qemu: tests, and equal bits with avx2 and avx512
+neon: $(BUILD)/tests/digest $(BUILD)/tests/digest_picture $(NEON_ROOT) ## the neon kernels under qemu: tests, and equal bits with avx2 and avx512
 	@touch $(NEON_DIR)/needs
-	@$(NEON_MAKE) $(addprefix $(NEON_DIR)/tests/,digest test_ops $(NEON_TESTS))
+	@$(NEON_MAKE) $(addprefix $(NEON_DIR)/tests/,digest digest_picture test_ops $(NEON_TESTS))
 	@for t in $(NEON_TESTS); do qemu-aarch64 $(NEON_DIR)/tests/$$t || exit 1; done
 	@for op in $(NEON_OPS); do CK_RUN_CASE=$$op qemu-aarch64 $(NEON_DIR)/tests/test_ops || exit 1; done
 	@tests/neon_bits.sh $(BUILD)/tests/digest $(NEON_DIR)/tests/digest
+	@tests/neon_bits.sh $(BUILD)/tests/digest_picture $(NEON_DIR)/tests/digest_picture
 else
 neon:
 	@echo "neon: left out on $(MACHINE) (NEON=no)"

@@ -1,0 +1,44 @@
+/* digest_picture.c: the SHA-256 of a finished picture's latents and pixels, from the embedded model in f32 on the cpu
+ * device: whole networks, direct and Winograd convolutions, sampler and noise. Under IMAGO_ISA=avx2, avx512 and on aarch64
+ * it prints the same text; neon_bits.sh compares. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "data/sha256.h"
+#include "imago.h"
+
+static void print_digest(im_ctx *c, const void *data, size_t bytes, const char *name)
+{
+    char hex[65];
+    if (im_sha256_of(c, data, bytes, hex))
+        printf("%s  %s\n", hex, name);
+}
+
+int main(void)
+{
+    enum { SIZE = 128, LATENTS = 4 * (SIZE / 8) * (SIZE / 8) };
+    static float latents[LATENTS];
+    im_ctx *c = im_ctx_new("cpu", 2);
+    im_sd *sd = im_sd_open(c, "weights/imago-small", IM_F32);
+    im_image *picture = NULL;
+    if (sd) {
+        im_sd_args a = im_sd_defaults(sd);
+        a.prompt = "a lighthouse in a storm";
+        a.seed = 7;
+        a.steps = 3;
+        a.width = a.height = SIZE;
+        a.latents_out = latents;
+        picture = im_sd_generate(sd, &a);
+    }
+    if (picture) {
+        print_digest(c, latents, sizeof latents, "latents");
+        print_digest(c, picture->pixels, (size_t)SIZE * SIZE * 3, "pixels");
+    } else {
+        fprintf(stderr, "digest_picture: %s\n", im_error(c));
+    }
+    bool ok = picture && im_ok(c);
+    im_image_free(picture);
+    im_sd_free(sd);
+    im_ctx_free(c);
+    return !ok;
+}
