@@ -198,15 +198,27 @@ uninstall: ## remove what install wrote
 	rm -rf $(HERE)/share/imago
 
 LINTED := $(PLAIN) $(wildcard src/cli/*.c)
-# A quiet set: what is listed finds mistakes and not tastes.
+# A quiet set: what finds mistakes and not tastes. Switched off beside the tastes: integer-division and widening casts (ours
+# are written on purpose), not-null-terminated-result (paths are joined by memcpy), UnixAPI (malloc of 0 where n > 0 is
+# known), and the checks for values never written, which take every loop that fills an array for one that may not run.
 TIDY := -*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,$\
         -bugprone-reserved-identifier,-bugprone-branch-clone,-bugprone-implicit-widening-of-multiplication-result,$\
         -bugprone-assignment-in-if-condition,-bugprone-macro-parentheses,-bugprone-suspicious-include,$\
-        -bugprone-suspicious-string-compare,-bugprone-sizeof-expression,-clang-analyzer-valist.Uninitialized,$\
-        -clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling
+        -bugprone-suspicious-string-compare,-bugprone-sizeof-expression,-bugprone-integer-division,$\
+        -bugprone-misplaced-widening-cast,-bugprone-not-null-terminated-result,-clang-analyzer-valist.Uninitialized,$\
+        -clang-analyzer-security.insecureAPI.*,-clang-analyzer-optin.performance.Padding,$\
+        -clang-analyzer-optin.portability.UnixAPI,-clang-analyzer-core.uninitialized.*,$\
+        -clang-analyzer-core.CallAndMessage,-clang-analyzer-core.UndefinedBinaryOperatorResult
+TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I$(BUILD) -DIM_WEIGHTS=\"\"
+# cppcheck takes what goes into a compound literal for lost, two symbols of one section for two objects, an output argument
+# for unset; leaks and reads of unset memory are found by `make asan`.
+CPPCHECK := --std=c11 --enable=warning,portability --suppress=memleak --suppress=comparePointers --suppress=uninitvar $\
+            --suppress=invalidPointerCast
 lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet set of checks
-	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' $(LINTED) -- -std=gnu11 -Isrc -I$(BUILD) -DIM_WEIGHTS='""'
-	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr -Isrc $(LINTED)
+	printf '%s\n' $(filter-out src/tensor/error.c,$(LINTED)) | xargs -P $(JOBS) -n 8 sh -c \
+	    'exec clang-tidy --quiet --warnings-as-errors="*" --checks="$(TIDY)" "$$@" -- $(TIDIED) -include tests/lint.h' tidy
+	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' src/tensor/error.c -- $(TIDIED)
+	cppcheck --quiet --error-exitcode=1 $(CPPCHECK) -Isrc $(LINTED)
 	shellcheck tests/*.sh weights/*.sh .ci/run
 
 format: ## clang-format what is changed in the working tree

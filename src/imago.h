@@ -312,10 +312,9 @@ typedef struct im_bench_row {                                  /* one op at one 
     im_dtype weights;
     bool dots;                                                 /* ran on bf16 dot products                             */
     double ms_min, ms_median;                                  /* wall                                                 */
-    double ms_cpu;                                             /* processor time / threads, median: what the wall      */
-                                                               /* would show if nothing else ran                       */
     double flop, bytes;                                        /* of one call; bytes: compulsory traffic               */
-    double gflops, gbs;                                        /* at ms_cpu, as percent is                             */
+    double gflops, gbs;                                        /* at ms_median, as percent is; Winograd convolutions   */
+                                                               /* are counted as direct sums: more than 100 % occurs   */
     double percent;                                            /* of the peak that bounds it                           */
     bool memory_bound;                                         /* that peak is read_gbs, else fma or dot               */
 } im_bench_row;

@@ -13,7 +13,7 @@ NEON_MAKE   = $(SUB) BUILD=$(NEON_DIR) LIBS="$(NEON_LIBS)" \
               -isystem $(NEON_ROOT)/usr/include/aarch64-linux-gnu -L$(NEON_ROOT)/usr/lib/aarch64-linux-gnu"
 
 ifeq ($(NEON),yes)
-neon: $(BUILD)/tests/digest $(BUILD)/tests/digest_picture $(NEON_ROOT) ## the neon kernels under qemu: tests, and equal bits with avx2 and avx512
+neon: $(BUILD)/tests/digest $(BUILD)/tests/digest_picture $(NEON_ROOT) ## test neon under qemu, and its bits beside avx2
 	@touch $(NEON_DIR)/needs
 	@$(NEON_MAKE) $(addprefix $(NEON_DIR)/tests/,digest digest_picture test_ops $(NEON_TESTS))
 	@for t in $(NEON_TESTS); do qemu-aarch64 $(NEON_DIR)/tests/$$t || exit 1; done

@@ -288,6 +288,8 @@ check "tokenize with the built-in vocabulary"
 mkdir "$dir/tok" && cp -r $model/tokenizer "$dir/tok/" && run tokenize -m "$dir/tok" -- 'a horse'
 [ "$rc" = 0 ] && grep -q '^ *[0-9]' "$dir/out"
 check "tokenize with a folder that holds only tokenizer/"
+rm -r "$dir/tok/tokenizer" && cp -r "${model%/*}/b_resaved/tokenizer" "$dir/tok/" && run tokenize -m "$dir/tok" -- 'a horse'
+check "tokenize with a folder that holds only tokenizer.json"
 gives 1 'found no vocab.json' tokenize -m "$dir/j" -- x
 gives 0 'steps</w>' tokenize -- --steps
 gives 1 'UTF-8' tokenize -- "$(printf '\377')"

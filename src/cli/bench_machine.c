@@ -72,5 +72,7 @@ bool bench_ops(bench_output *out)
                                       .ms_min = p->ms_min, .gflops = gflops,
                                       .percent = peak > 0 ? 100 * gflops / peak : 0 });
     }
+    if (!out->o->json)
+        puts("Convolutions are counted as direct sums; by Winograd's method they may pass 100 % of the peak.");
     return im_ok(out->c);
 }

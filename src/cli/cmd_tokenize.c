@@ -28,7 +28,7 @@ static const option options[] = {
 /* MODEL, MODEL/tokenizer, or NULL with *ok true for the built-in vocabulary; malloc'd. */
 static char *tokenizer_folder(im_ctx *c, const char *model, bool *ok)
 {
-    static const char *const tail[] = { "", "/tokenizer" };
+    static const char *const tail[] = { "", "/tokenizer" }, *const file[] = { "vocab.json", "tokenizer.json" };
     struct stat st;
     char path[4096];
     *ok = true;
@@ -36,15 +36,15 @@ static char *tokenizer_folder(im_ctx *c, const char *model, bool *ok)
         return NULL;
     if (stat(model, &st) == 0 && S_ISREG(st.st_mode))
         return NULL;
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s%s/vocab.json", model, tail[i]);
+    for (int i = 0; i < 4; i++) {                              /* transformers 5 writes tokenizer.json alone           */
+        snprintf(path, sizeof path, "%s%s/%s", model, tail[i / 2], file[i % 2]);
         if (stat(path, &st) == 0) {
-            snprintf(path, sizeof path, "%s%s", model, tail[i]);
+            snprintf(path, sizeof path, "%s%s", model, tail[i / 2]);
             return strdup(path);
         }
     }
-    *ok = im_fail(c, "%s: found no vocab.json in it nor in its tokenizer/; name a model folder, or leave -m out for "
-                     "the built-in vocabulary", model);
+    *ok = im_fail(c, "%s: found no vocab.json and no tokenizer.json in it nor in its tokenizer/; name a model folder, or "
+                     "leave -m out for the built-in vocabulary", model);
     return NULL;
 }
 

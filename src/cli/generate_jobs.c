@@ -126,7 +126,7 @@ static bool read_prompts(run_state *r, uint64_t *next_seed)
         ok = ok && add_line(r, line, number, next_seed);
     }
     if (ok && ferror(f))
-        ok = im_fail(r->c, "%s: %s", name, strerror(errno));
+        ok = im_fail(r->c, "%s: %s; wanted a file with a prompt a line", name, strerror(errno));
     if (ok && r->jobs.n == 0)
         ok = im_fail(r->c, "%s: has no prompts; wanted one a line", name);
     free(line);

@@ -189,9 +189,11 @@ bool im_times_multistep(im_scheduler *s, int steps)
             double t = time_of(s, sigma);
             s->times[i] = (float)(round_times ? nearbyint(t) : floor(t));
         }
+        /* These kinds have sigmas. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
         s->sigmas[i] = (float)sigma;
     }
     bool ruled_end = unipc && f->sigma_rule != IM_SIGMAS_PLAIN;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     s->sigmas[s->count] = !f->final_sigma_min ? 0 : ruled_end ? s->sigmas[s->count - 1] : im_train_sigma(s, 0);
     return true;
 }

@@ -4,9 +4,8 @@
 
 #include "imago.h"
 
-/* Runs fn(arg) once to warm up, then `rounds` times (1 to 1000): seconds of the best and of the median round, and the
- * median of the processor time of all threads together. */
-typedef struct im_bench_time { double best, median, cpu; } im_bench_time;
+/* Runs fn(arg) once to warm up, then `rounds` times (1 to 1000): wall seconds of the best and of the median round. */
+typedef struct im_bench_time { double best, median; } im_bench_time;
 im_bench_time im_bench_run(int rounds, void (*fn)(void *arg), void *arg);
 
 #endif

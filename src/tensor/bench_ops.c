@@ -250,7 +250,7 @@ static void share_of_peak(im_bench_row *r, const im_peak *peak)
     double rate = r->dots && peak->dot_gflops > 0 ? peak->dot_gflops : peak->fma_gflops;
     double compute = rate > 0 ? r->flop / rate : 0, memory = peak->read_gbs > 0 ? r->bytes / peak->read_gbs : 0;
     r->memory_bound = memory > compute;
-    r->percent = 100 * (r->memory_bound ? memory : compute) * 1e-6 / r->ms_cpu;
+    r->percent = 100 * (r->memory_bound ? memory : compute) * 1e-6 / r->ms_median;
 }
 
 static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_peak *peak, im_bench_row *r)
@@ -262,7 +262,6 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
         im_bench_time time = im_bench_run(rounds, run, &q);
         r->ms_min = time.best * 1e3;
         r->ms_median = time.median * 1e3;
-        r->ms_cpu = time.cpu / c->dev.threads * 1e3;
     }
     for (int i = 0; i < q.n; i++)
         im_pages_free(q.pieces[i], q.sizes[i]);
@@ -275,8 +274,8 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
     r->dots = product && t == IM_BF16 && c->dev.bf16_dots;
     r->flop = q.flop;
     r->bytes = q.bytes;
-    r->gflops = q.flop / r->ms_cpu * 1e-6;
-    r->gbs = q.bytes / r->ms_cpu * 1e-6;
+    r->gflops = q.flop / r->ms_median * 1e-6;
+    r->gbs = q.bytes / r->ms_median * 1e-6;
     share_of_peak(r, peak);
     return true;
 }

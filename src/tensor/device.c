@@ -26,8 +26,8 @@ bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, co
     if (!strcmp(name, "cpu")) {
         dev->name = "cpu";
         dev->isa = im_cpu_kernels(dev);
-        return dev->isa || im_fail(c, "IMAGO_ISA=\"%s\" names no instruction set of this build (%s); unset it",
-                                   getenv("IMAGO_ISA"), im_cpu_isas());
+        return dev->isa || im_fail(c, "instruction set \"%s\" (--isa or IMAGO_ISA) is not in this build, which has %s; "
+                                   "choose one of these", getenv("IMAGO_ISA"), im_cpu_isas());
     }
     if (!strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':'))
         return im_cuda_open(c, dev, name);
