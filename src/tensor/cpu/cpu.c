@@ -46,7 +46,7 @@ static bool has_avx512bf16(void)
 static const struct { char vendor[13]; int family, from, to; bool pays; } dot_rates[] = {
     { "AuthenticAMD", 0x19, 0x10, 0x1f, true  },               /* Zen 4 (Genoa): 114, 228                            */
     { "AuthenticAMD", 0x19, 0x60, 0xaf, true  },               /* Zen 4 (desktop, mobile, Bergamo): the same core    */
-    { "AuthenticAMD", 0x1a, 0x00, 0xff, true  },               /* Zen 5 (Turin): 240, 470                            */
+    { "AuthenticAMD", 0x1a, 0x00, 0xff, true  },               /* Zen 5 (Turin): 250, 497                            */
     { "GenuineIntel", 6,    0x8f, 0x8f, false },               /* Sapphire Rapids: the core of Emerald Rapids        */
     { "GenuineIntel", 6,    0xcf, 0xcf, false },               /* Emerald Rapids: 172, 85                            */
 };
