@@ -84,10 +84,14 @@ typedef struct im_tensor {                                     /* a shape laid o
     im_storage *storage;                                       /* NULL: a parameter that has not been loaded           */
     int64_t offset;                                            /* in elements                                          */
     int64_t shape[IM_MAX_DIMS], stride[IM_MAX_DIMS];           /* in elements                                          */
-    uint8_t ndim, dtype, wants_grad;
+    uint8_t ndim, dtype;
+    uint8_t wants_grad;                                        /* a parameter in training, or computed from one        */
+    uint8_t grad_set;                                          /* grad holds a value: what comes next is added         */
+    uint8_t on_tape;                                           /* its scope has closed: the tape's nodes hold the data */
     uint8_t packed;                                            /* 1: weight in panels of IM_PANEL rows (device.h)      */
     uint8_t halves;                                            /* 2: packed as two halves of rows (GEGLU); else 1      */
     const char *name;                                          /* parameters: the state-dict name; else NULL           */
+    struct im_tensor *base;                                    /* a view of what wants a gradient: whose gradient it is */
     struct im_tensor *grad;                                    /* same shape, NULL until backward reaches it           */
 } im_tensor;
 
@@ -175,6 +179,45 @@ typedef struct {
     double flop, bytes;                                        /* arithmetic and compulsory traffic of one run         */
 } im_plan_info;
 im_plan_info im_plan_describe(const im_plan *p);
+
+/* ---------------------------------------------------------------- gradients (tensor/tape.c)
+ * Between im_tape_begin and im_backward every operation whose inputs want gradients is written down; im_backward walks
+ * the list from its end, adds to the gradients of what wants them and lets go of each node on the way.
+ *
+ *     im_want_grad(w);                                        // once: parameters
+ *     im_scope_push(c);
+ *     im_tape_begin(c);
+ *     im_tensor *loss = im_cross_entropy(c, im_linear(c, x, w, NULL, NULL, IM_ACT_NONE), labels);
+ *     im_backward(c, loss);                                   // w->grad is set, or added to
+ *     im_scope_pop(c); */
+
+/* A plain (not packed) f32 tensor gets a gradient from now on. */
+bool im_want_grad(im_ctx *c, im_tensor *t);
+void im_zero_grad(im_tensor *t);                               /* the next gradient is stored, not added               */
+bool im_tape_begin(im_ctx *c);
+void im_tape_end(im_ctx *c);                                   /* without gradients: the list is dropped               */
+bool im_backward(im_ctx *c, im_tensor *loss);                  /* d loss / d loss = 1; ends the tape                   */
+bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy);      /* the same from dy, of y's shape            */
+
+/* Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): fn runs without a tape, keeps only its inputs, and runs
+ * again when backward comes by. Without an open tape: just fn. At most IM_MAX_IN inputs. */
+typedef im_tensor *(*im_recompute_fn)(im_ctx *c, void *arg, im_tensor *const in[], int n_in);
+im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *const in[], int n_in);
+
+/* What products of plain f32 weights are computed in: IM_F32, or IM_BF16: both factors rounded to bf16, sums in f32. */
+void im_set_products(im_ctx *c, im_dtype t);
+
+/* Looks at every output and gradient while it runs (slow): the first that is not finite fails, naming op and layer. */
+void im_check_finite(im_ctx *c, bool on);
+
+typedef struct im_tape_row {                                   /* one node as backward leaves it                       */
+    int index;
+    const char *op, *layer;
+    const im_tensor *out;                                      /* shape only                                           */
+    size_t kept_bytes;                                         /* memory that the node held for backward               */
+    double forward_seconds, backward_seconds;
+} im_tape_row;
+void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *arg);
 
 /* ---------------------------------------------------------------- profile and trace (tensor/op.c) */
 

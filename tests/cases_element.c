@@ -73,7 +73,8 @@ static const im_case scale[] = {
 };
 
 const im_case_table im_cases_scale = {
-    &im_op_scale, call_scale, one_term, EXACT, .batched = 1u << 0, .weight = -1, .cases = scale, .n = COUNT(scale),
+    &im_op_scale, call_scale, one_term, EXACT, .batched = 1u << 0, .weight = -1, .cases = scale,
+    .n = COUNT(scale), .grads = 1u << 0, .grad_c = 1e-7,
 };
 
 /* ---------------------------------------------------------------- concat: a, b along the last axis */

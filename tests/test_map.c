@@ -147,18 +147,18 @@ START_TEST(copies)
     static const size_t sizes[] = { 4, 2, 1, 8, 3 };
     for (int i = 0; i < COUNT(sizes); i++) {
         size_t z = sizes[i];
-        copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 60, 20, 5, 1 }, z, NULL, NULL });    /* all */
-        copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 90, 30, 7, 1 }, z, NULL, NULL });   /* gaps */
-        copy_on_all((im_copy_args){ { 1, 1, 37, 20 }, { 9, 9, 20, 1 }, { 9, 9, 50, 1 }, z, NULL, NULL });   /* concat */
-        copy_on_all((im_copy_args){ { 2, 7, 9, 3 }, { 189, 9, 1, 63 }, { 189, 27, 3, 1 }, z, NULL, NULL }); /* NCHW */
-        copy_on_all((im_copy_args){ { 1, 6, 1, 11 }, { 1, 0, 1, 1 }, { 1, 11, 1, 1 }, z, NULL, NULL });      /* same */
-        copy_on_all((im_copy_args){ { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, { 5, 5, 5, 5 }, z, NULL, NULL });
-        copy_on_all((im_copy_args){ { 3, 1, 1, 1 }, { 2, 1, 1, 1 }, { 4, 1, 1, 1 }, z, NULL, NULL });
+        copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 60, 20, 5, 1 }, z, NULL, NULL, false }); /* all */
+        copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 90, 30, 7, 1 }, z, NULL, NULL, false }); /* gaps */
+        copy_on_all((im_copy_args){ { 1, 1, 37, 20 }, { 9, 9, 20, 1 }, { 9, 9, 50, 1 }, z, NULL, NULL, false });/* concat */
+        copy_on_all((im_copy_args){ { 2, 7, 9, 3 }, { 189, 9, 1, 63 }, { 189, 27, 3, 1 }, z, NULL, NULL, false });/* NCHW */
+        copy_on_all((im_copy_args){ { 1, 6, 1, 11 }, { 1, 0, 1, 1 }, { 1, 11, 1, 1 }, z, NULL, NULL, false }); /* same */
+        copy_on_all((im_copy_args){ { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, { 5, 5, 5, 5 }, z, NULL, NULL, false });
+        copy_on_all((im_copy_args){ { 3, 1, 1, 1 }, { 2, 1, 1, 1 }, { 4, 1, 1, 1 }, z, NULL, NULL, false });
     }
-    copy_on_all((im_copy_args){ { 1, 1, 1, 300001 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, NULL, NULL });     /* cut */
-    copy_on_all((im_copy_args){ { 1, 1, 3, 70001 }, { 1, 1, 70001, 1 }, { 1, 1, 70003, 1 }, 4, NULL, NULL });
-    copy_on_all((im_copy_args){ { 1, 1, 2, 100001 }, { 1, 1, 1, 2 }, { 1, 1, 100001, 1 }, 4, NULL, NULL });
-    copy_on_all((im_copy_args){ { 1, 1, 4096, 36 }, { 1, 1, 40, 1 }, { 1, 1, 36, 1 }, 4, NULL, NULL });
+    copy_on_all((im_copy_args){ { 1, 1, 1, 300001 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, NULL, NULL, false }); /* cut */
+    copy_on_all((im_copy_args){ { 1, 1, 3, 70001 }, { 1, 1, 70001, 1 }, { 1, 1, 70003, 1 }, 4, NULL, NULL, false });
+    copy_on_all((im_copy_args){ { 1, 1, 2, 100001 }, { 1, 1, 1, 2 }, { 1, 1, 100001, 1 }, 4, NULL, NULL, false });
+    copy_on_all((im_copy_args){ { 1, 1, 4096, 36 }, { 1, 1, 40, 1 }, { 1, 1, 36, 1 }, 4, NULL, NULL, false });
 }
 END_TEST
 
@@ -233,7 +233,7 @@ START_TEST(nothing_to_do_is_done)
         im_device *dev = &devices[d];
         float *y = filled(16);
         ck_assert_int_eq(dev->k.map(dev, &(im_map_args){ .kind = IM_MAP_ACT, .a = y, .y = y }), IM_DONE);
-        im_copy_args c = { { 2, 0, 3, 1 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, y, y };
+        im_copy_args c = { { 2, 0, 3, 1 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, y, y, false };
         ck_assert_int_eq(dev->k.copy(dev, &c), IM_DONE);
         ck_assert_int_eq(dev->k.embedding(dev, &(im_embedding_args){ .channels = 4, .table = y, .y = y }), IM_DONE);
         ck_assert_int_eq(dev->k.timestep(dev, &(im_timestep_args){ .dim = 8, .t = y, .y = y }), IM_DONE);

@@ -1,0 +1,252 @@
+/* train_args.h: the rest of the kernel contract: what only training needs. Included by device.h, whose rules hold.
+ *
+ * Gradients are `d` + name. `add`: the kernel adds to what is there, else it stores to every element; a NULL output is not
+ * wanted. All pointers are f32 and contiguous unless a stride is named.
+ *
+ * Order of sums, so that bits agree on every ISA and with any number of threads:
+ *  - outer (gradients of weights): rows in chunks of IM_DW_CHUNK; each chunk is one chain of fused multiply-adds over
+ *    ascending m from 0; chunks are added in f32 in ascending order; then + what is there;
+ *  - Winograd's gradient of weights (3x3, stride 1, the rule of the forward pass): tiles in chunks, cpu/winograd_dw.c;
+ *  - sums over rows (colsum, dgamma, dbeta, batch statistics): chunks of IM_SUM_CHUNK rows, each column one ascending
+ *    chain in f32; chunks combined in f64 in ascending order;
+ *  - losses and norms of gradients: 16 lanes and the tree over chunks of IM_MAP_CHUNK, chunks added in f64, ascending. */
+#ifndef IM_TRAIN_ARGS_H
+#define IM_TRAIN_ARGS_H
+
+#include "tensor/weight.h"
+
+enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_MAP_CHUNK = 16384 };
+
+/* ---------------------------------------------------------------- products */
+
+/* c[i][j] (+)= sum_m a[m][i] b[m][j]:  dW = dY^T X. Both factors in dev->products. */
+typedef struct im_outer_args {
+    int64_t m;
+    int ni, nj;
+    const float *a; int64_t lda;                                          /* (m, ni): dY                            */
+    const float *b; int64_t ldb;                                          /* (m, nj): X                             */
+    float *c; int64_t ldc;                                                /* (ni, nj)                               */
+    bool add;
+} im_outer_args;
+
+/* y[b][j] (+)= sum_r x[b][r][j]:  gradients of biases (batch 1) and of what is broadcast over pixels */
+typedef struct im_colsum_args {
+    int batch; int64_t rows; int n;
+    const float *x;                                                       /* (batch, rows, n)                       */
+    float *y; int64_t ldy;                                                /* (batch, n)                             */
+    bool add;
+} im_colsum_args;
+
+/* The two gradients of im_conv_args, same geometry: dx of x (batch, h, w, cin) through the weights (plain),
+ * dw (cout, kh, kw, cin) from x and dy. */
+typedef struct im_conv_dx_args {
+    int batch, h, w, cin, cout, kh, kw, oh, ow;
+    int stride, pad_top, pad_left, up_h, up_w;
+    const float *dy;                                                      /* (batch, oh, ow, cout)                  */
+    im_weight wt;
+    float *dx;
+    bool add;
+} im_conv_dx_args;
+
+typedef struct im_conv_dw_args {
+    int batch, h, w, cin, cout, kh, kw, oh, ow;
+    int stride, pad_top, pad_left, up_h, up_w;
+    const float *x, *dy;
+    float *dw;
+    bool add;
+} im_conv_dw_args;
+
+#define IM_KERNELS_PRODUCTS(X)
+
+/* ---------------------------------------------------------------- norms and pools */
+
+/* mean, rstd: (batch, groups) as the forward pass saved them (im_groupnorm_args.mean, .rstd)                       */
+typedef struct im_groupnorm_bwd_args {
+    int batch; int64_t pixels; int channels, groups;
+    bool silu;
+    const float *x, *gamma, *beta, *mean, *rstd, *dy;
+    float *dx, *dgamma, *dbeta;
+    bool add_dx, add_dgamma, add_dbeta;
+} im_groupnorm_bwd_args;
+
+/* mean, rstd: (rows) */
+typedef struct im_layernorm_bwd_args {
+    int64_t rows; int channels;
+    const float *x; int64_t ldx;
+    const float *gamma, *mean, *rstd, *dy;
+    float *dx, *dgamma, *dbeta;                                           /* dx has the strides of x                */
+    bool add_dx, add_dgamma, add_dbeta;
+} im_layernorm_bwd_args;
+
+/* Batch norm over rows = (B, H, W), then + res, then ReLU where asked (Ioffe & Szegedy 2015).
+ * training: statistics of the batch go to mean and rstd and move the running ones (unbiased variance) by `momentum`
+ * where running_mean is not NULL; else mean and rstd come from the running ones. */
+typedef struct im_batchnorm_args {
+    int64_t rows; int channels;
+    float eps, momentum; bool training, relu;
+    const float *x, *gamma, *beta, *res;                                  /* res (rows, channels) or NULL           */
+    float *running_mean, *running_var;                                    /* (channels)                             */
+    float *mean, *rstd;                                                   /* (channels): written                    */
+    float *y;
+} im_batchnorm_args;
+
+/* training as in the forward pass. y (its output) tells where ReLU let through; NULL without ReLU.                 */
+typedef struct im_batchnorm_bwd_args {
+    int64_t rows; int channels;
+    bool training;
+    const float *x, *gamma, *mean, *rstd, *y, *dy;
+    float *dx, *dres, *dgamma, *dbeta;
+    bool add_dx, add_dres, add_dgamma, add_dbeta;
+} im_batchnorm_bwd_args;
+
+/* Largest value of each window, padding never wins; where: its index iy * w + ix (the first of equals, as torch)   */
+typedef struct im_maxpool_args {
+    int batch, h, w, channels, kernel, stride, pad, oh, ow;
+    const float *x;
+    float *y; int32_t *where;                                             /* (batch, oh, ow, channels); NULL: not kept */
+} im_maxpool_args;
+
+typedef struct im_maxpool_bwd_args {
+    int batch, h, w, channels, oh, ow;
+    const float *dy; const int32_t *where;
+    float *dx;
+    bool add;
+} im_maxpool_bwd_args;
+
+/* y[b][c] = mean over pixels; backward spreads dy / pixels                                                         */
+typedef struct im_avgpool_args { int batch; int64_t pixels; int channels; const float *x; float *y; } im_avgpool_args;
+typedef struct im_avgpool_bwd_args {
+    int batch; int64_t pixels; int channels;
+    const float *dy;
+    float *dx;
+    bool add;
+} im_avgpool_bwd_args;
+
+#define IM_KERNELS_NORMS(X)
+
+/* ---------------------------------------------------------------- attention */
+
+/* lse (batch, heads, tq): log sum exp of the scaled scores, saved by the forward pass (im_attention_args.lse).
+ * Gradients have the strides of what they belong to; do those of o. */
+typedef struct im_attention_bwd_args {
+    int batch, heads, d;
+    int tq, tk;
+    float scale; bool causal;
+    const float *q; int64_t ldq, bsq;
+    const float *k; int64_t ldk, bsk;
+    const float *v; int64_t ldv, bsv;
+    const float *o, *dout; int64_t ldo, bso;
+    const float *lse;
+    float *dq, *dk, *dv;                                                  /* strides: ldq, ldk, ldv ...             */
+    bool add_dq, add_dk, add_dv;
+} im_attention_bwd_args;
+
+#define IM_KERNELS_ATTENTION(X)
+
+/* ---------------------------------------------------------------- elements, losses */
+
+/* y (+)= s x */
+typedef struct im_accumulate_args { int64_t n; float s; const float *x; float *y; bool add; } im_accumulate_args;
+
+/* dx (+)= dy act'(x) */
+typedef struct im_act_bwd_args { im_act act; int64_t n; const float *x, *dy; float *dx; bool add; } im_act_bwd_args;
+
+/* y = v gelu(g), z = [v g] (rows, 2n); dz from dy (rows, n)                                                        */
+typedef struct im_glu_args { int64_t rows; int n; const float *z; float *y; } im_glu_args;
+typedef struct im_glu_bwd_args { int64_t rows; int n; const float *z, *dy; float *dz; bool add; } im_glu_bwd_args;
+
+/* dtable[ids[i]][:] += dy[i][:], i ascending for each row                                                          */
+typedef struct im_embedding_bwd_args {
+    int64_t n, rows; int channels;
+    const int32_t *ids; const float *dy;
+    float *dtable;
+    bool add;
+} im_embedding_bwd_args;
+
+/* loss = mean over rows of (log sum exp(x) - x[label]); lse (rows) is kept for backward.
+ * dx = dloss[0] / rows (softmax(x) - onehot(label)) */
+typedef struct im_cross_entropy_args {
+    int64_t rows; int classes;
+    const float *x; const int32_t *labels;
+    float *loss, *lse;
+} im_cross_entropy_args;
+typedef struct im_cross_entropy_bwd_args {
+    int64_t rows; int classes;
+    const float *x; const int32_t *labels; const float *lse, *dloss;
+    float *dx;
+    bool add;
+} im_cross_entropy_bwd_args;
+
+/* loss = sum_b weight[b] mean_i f(x[b][i] - t[b][i]) / batch,  f squares or absolute values; weight NULL: 1.
+ * Backward: dx, and dt = -dx where wanted. */
+typedef enum { IM_LOSS_MSE, IM_LOSS_L1 } im_loss_kind;
+typedef struct im_loss_args {
+    im_loss_kind kind;
+    int batch; int64_t n;
+    const float *x, *t, *weight;
+    float *loss;
+} im_loss_args;
+typedef struct im_loss_bwd_args {
+    im_loss_kind kind;
+    int batch; int64_t n;
+    const float *x, *t, *weight, *dloss;
+    float *dx, *dt;
+    bool add_dx, add_dt;
+} im_loss_bwd_args;
+
+/* y = x / max(|x|, eps) of each row (torch's F.normalize); norm (rows) is kept                                     */
+typedef struct im_normalize_args { int64_t rows; int n; float eps; const float *x; float *y, *norm; } im_normalize_args;
+typedef struct im_normalize_bwd_args {
+    int64_t rows; int n; float eps;
+    const float *y, *norm, *dy;
+    float *dx;
+    bool add;
+} im_normalize_bwd_args;
+
+/* Diagonal Gaussian of the VAE: moments (rows, 2n) = [mean logvar], l = clamp(logvar, -30, 20).
+ * z = mean + exp(l / 2) noise;   kl = mean over rows of ... sum (mean^2 + exp(l) - 1 - l) / 2 / batch              */
+typedef struct im_gaussian_args { int64_t rows; int n; const float *moments, *noise; float *z; } im_gaussian_args;
+typedef struct im_gaussian_bwd_args {
+    int64_t rows; int n;
+    const float *moments, *noise, *dz;
+    float *dmoments;
+    bool add;
+} im_gaussian_bwd_args;
+typedef struct im_kl_args { int batch; int64_t rows; int n; const float *moments; float *kl; } im_kl_args;
+typedef struct im_kl_bwd_args {
+    int batch; int64_t rows; int n;
+    const float *moments, *dkl;
+    float *dmoments;
+    bool add;
+} im_kl_bwd_args;
+
+#define IM_KERNELS_ELEMENTS(X) X(accumulate)
+
+/* ---------------------------------------------------------------- optimisers: one call, all tensors */
+
+/* One parameter: w, its gradient g, state of the optimiser (NULL where it has none), its moving average.           */
+typedef struct im_slot {
+    int64_t n;
+    float *w; const float *g;
+    float *m, *v, *ema;
+    float decay;                                                          /* weight decay of this tensor            */
+    bool adapt;                                                           /* LARS: scaled by trust                  */
+} im_slot;
+
+typedef enum { IM_SGD, IM_ADAMW, IM_LARS } im_optimiser_kind;
+typedef struct im_optimise_args {
+    im_optimiser_kind kind;
+    int count; const im_slot *slots;
+    float scale;                                                          /* of every gradient: clipping, accumulation */
+    float lr, momentum; bool nesterov;
+    float beta1, beta2, eps; int64_t step;                                /* AdamW, step from 1                     */
+    float trust;                                                          /* LARS                                   */
+    float ema_decay;                                                      /* of slots that have one                 */
+} im_optimise_args;
+
+/* sum of squares of all gradients in f64; finite: no NaN or infinity among them                                    */
+typedef struct im_sumsq_args { int count; const im_slot *slots; double *sum; int *first_bad; } im_sumsq_args;
+
+#define IM_KERNELS_OPTIMISERS(X)
+
+#endif
