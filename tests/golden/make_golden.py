@@ -17,12 +17,14 @@ import golden_pictures
 import golden_rng
 import golden_schedulers
 import golden_tokens
+import hashed
 
 # In this order: the parts from networks on read models/.
 PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "schedulers": golden_schedulers.make_schedulers,
          "models": golden_models.make_models, "networks": golden_networks.make_networks,
-         "small_tokens": golden_tokens.make_small_tokens, "pictures": golden_pictures.make_pictures}
+         "small_tokens": golden_tokens.make_small_tokens, "pictures": golden_pictures.make_pictures,
+         "hashed": hashed.make_hashed}
 
 
 def main():
