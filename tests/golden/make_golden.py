@@ -11,6 +11,7 @@ import os
 
 import torch
 
+import golden_gradients
 import golden_models
 import golden_networks
 import golden_pictures
@@ -24,7 +25,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "schedulers": golden_schedulers.make_schedulers,
          "models": golden_models.make_models, "networks": golden_networks.make_networks,
          "small_tokens": golden_tokens.make_small_tokens, "pictures": golden_pictures.make_pictures,
-         "hashed": hashed.make_hashed}
+         "hashed": hashed.make_hashed, "gradients": golden_gradients.make_gradients}
 
 
 def main():
