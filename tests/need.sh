@@ -27,6 +27,7 @@ look() {
     program gcc "${cc%% *}"
     header libc6-dev stdio.h
     header libpng-dev png.h
+    header libarchive-dev archive.h
     header libjansson-dev jansson.h
     header libpcre2-dev pcre2.h '#define PCRE2_CODE_UNIT_WIDTH 8'
     header libutf8proc-dev utf8proc.h
