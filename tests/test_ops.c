@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "cases.h"
+#include "suite.h"
 
 /* ---------------------------------------------------------------- memory between canaries */
 
@@ -438,9 +439,5 @@ int main(int argc, char **argv)
         tcase_set_timeout(tc, 300);                            /* a sanitizer or an emulator may be underneath        */
         suite_add_tcase(s, tc);
     }
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_end(s);
 }
