@@ -198,7 +198,7 @@ static bool index_members(reader *r, struct archive *a)
 {
     struct archive_entry *e;
     if (archive_read_support_format_tar(a) != ARCHIVE_OK || archive_read_open_fd(a, r->fd, READ_AT_ONCE) != ARCHIVE_OK)
-        return im_fail(r->g->c, "%s: cannot be read as a tar: %s", r->path, archive_error_string(a));
+        return cut(r, 0, "is no header of a tar");
     for (;;) {
         if (im_cancelled(r->g->c)) return im_fail(r->g->c, "stopped");
         int rc = archive_read_next_header(a, &e);
