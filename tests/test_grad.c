@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "op_devices.h"
+#include "suite.h"
 #include "tensor/tensor.h"
 
 enum { DIFFERENCES = 12 };       /* elements of each input that are moved                                             */
@@ -226,12 +227,8 @@ int main(void)
     for (int i = 0; im_all_cases[i]; i++) {
         TCase *tc = tcase_create(im_all_cases[i]->op->name);
         tcase_add_loop_test(tc, gradient_is_right, i, i + 1);
-        tcase_set_timeout(tc, 300);                            /* a sanitizer or an emulator may be underneath        */
+        tcase_set_timeout(tc, SUITE_SECONDS);
         suite_add_tcase(s, tc);
     }
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_end(s);
 }

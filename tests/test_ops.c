@@ -17,6 +17,7 @@
 
 #include "cases.h"
 #include "op_devices.h"
+#include "suite.h"
 
 /* ---------------------------------------------------------------- one run of one case */
 
@@ -368,9 +369,5 @@ int main(int argc, char **argv)
         tcase_set_timeout(tc, 300);                            /* a sanitizer or an emulator may be underneath        */
         suite_add_tcase(s, tc);
     }
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_end(s);
 }
