@@ -1,5 +1,5 @@
-/* test_optimise.c: the optimisers' steps. Trajectories of torch and timm (tests/golden/optimisers.safetensors) on ref and on
- * every instruction set; the same bits at any number of threads and on all sets with a fused multiply-add; parameters
+/* test_optimise.c: the optimisers' steps. Trajectories of torch and timm (tests/golden/optimisers.safetensors) on ref and
+ * on every instruction set; the same bits at any number of threads and on all sets with a fused multiply-add; parameters
  * without gradient; the norm of gradients, and which one is not finite; errors. */
 #include <math.h>
 #include <stdio.h>
@@ -75,7 +75,8 @@ static const struct {
     { "sgd_clip", 0.01, 2, { .kind = IM_SGD, .lr = 0.1, .momentum = 0.9 } },
     { "adamw", 0.05, 0, { .kind = IM_ADAMW, .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8 } },
     { "lars", 0.01, 0, { .kind = IM_LARS, .lr = 1, .momentum = 0.9, .trust = 0.02, .eps = 1e-8 } },
-    { "lars_nesterov", 0.01, 0, { .kind = IM_LARS, .lr = 1, .momentum = 0.9, .nesterov = true, .trust = 0.02, .eps = 1e-8 } },
+    { "lars_nesterov", 0.01, 0,
+      { .kind = IM_LARS, .lr = 1, .momentum = 0.9, .nesterov = true, .trust = 0.02, .eps = 1e-8 } },
 };
 
 /* Relative L2 distance. torch's numbers are f64; here weights and averages are rounded to f32 (3e-8 rms) two to four times

@@ -9,7 +9,8 @@
 
 typedef struct {                         /* numbers of the whole step, as f32 */
     v16 scale, lr, momentum, ema;        /* ema: 1 - decay */
-    v16 b1, b2, b2_rest, eps, root, rate;/* AdamW: 1 - beta1, beta2, 1 - beta2, eps, sqrt(1 - beta2^t), lr / (1 - beta1^t) */
+    v16 b1, b2, b2_rest, eps;            /* AdamW: 1 - beta1, beta2, 1 - beta2, eps */
+    v16 root, rate;                      /* sqrt(1 - beta2^t), lr / (1 - beta1^t) */
 } numbers;
 
 typedef struct {
