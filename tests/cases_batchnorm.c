@@ -23,7 +23,8 @@ static int terms_batchnorm(const im_case *cs)
 #define EPS .f = { 1e-5f, 0.1f }
 
 /* With ReLU few rows, and beta or res WIDE: else some value would pass 0 within a step of the differences;
- * test_grad_norms.c has more. Few values, or no variance: an eps of 1, as small ones leave rounding alone, or no line within a step. */
+ * test_grad_norms.c has more. Few values, or no variance: an eps of 1, as small ones leave rounding alone, or no line
+ * within a step. */
 static const im_case batchnorm[] = {
     { .in = { IN(3, 1), VECTORS(1), NONE, RUNNING(1) }, .i = { true }, .f = { 1, 0.1f } },
     { .in = { IN(1, 1, 1, 5), IN(5), FILLED(WIDE, 5), NONE, RUNNING(5) }, .i = { false, true }, EPS },
