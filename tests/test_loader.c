@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <jpeglib.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -70,6 +71,11 @@ static void teardown(void)
     im_dataset_free(d);
     im_ctx_free(c);
     scratch_remove(dir);
+}
+
+static int number_of(int64_t i)                                /* of the picture that sample i is                    */
+{
+    return atoi(strrchr(d->samples[i].name, '/') + 1);
 }
 
 /* Cuts the file of sample i after n bytes. */
@@ -338,6 +344,10 @@ START_TEST(replaces_broken_pictures)
         for (int i = 0; i < b->n; i++, p++) {
             int64_t shown = p == 3 || p == 4 ? order[5] : p == PICTURES - 1 ? order[0] : order[p];
             ck_assert(b->meant[i] == order[p] && b->indices[i] == shown && b->labels[i] == d->samples[shown].label);
+            im_draw w;                                         /* of the place's own sample, on the other's size      */
+            const im_draw *drawn = &b->draws[i * 3 + 1];
+            im_augment_draw(&dino, 1, 20 + number_of(shown), 50 - number_of(shown), 7, 0, order[p], &w);
+            ck_assert(drawn->x == w.x && drawn->y == w.y && drawn->w == w.w && drawn->h == w.h);
         }
         char hex[65];
         digest(b, 3, hex);                                     /* batches without broken ones are as they were        */
@@ -494,6 +504,76 @@ START_TEST(caches_on_disk)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- shrinking */
+
+/* A JPEG of 640x480, smooth, through libjpeg. */
+static void put_jpeg(const char *name)
+{
+    FILE *f = fopen(scratch_path(dir, name), "wb");
+    struct jpeg_compress_struct j;
+    struct jpeg_error_mgr e;
+    ck_assert_ptr_nonnull(f);
+    j.err = jpeg_std_error(&e);
+    jpeg_create_compress(&j);
+    jpeg_stdio_dest(&j, f);
+    j.image_width = 640;
+    j.image_height = 480;
+    j.input_components = 3;
+    j.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&j);
+    jpeg_start_compress(&j, TRUE);
+    for (int y = 0; y < 480; y++) {
+        uint8_t row[640 * 3], *rows[] = { row };
+        for (int x = 0; x < 640 * 3; x++) row[x] = (uint8_t)(x / 12 + y / 6 * (x % 3));
+        jpeg_write_scanlines(&j, rows, 1);
+    }
+    jpeg_finish_compress(&j);
+    jpeg_destroy_compress(&j);
+    fclose(f);
+}
+
+static void set_of_jpegs(void)
+{
+    char name[60];
+    for (int i = 0; i < PICTURES; i++) {
+        snprintf(name, sizeof name, "set/%d/%02d.png", i % CLASSES, i);             /* a JPEG by content               */
+        put_jpeg(name);
+    }
+    im_dataset_free(d);
+    d = open_set();
+}
+
+/* Crops of 8 pixels from a JPEG of 640x480: decoded at 1/8 where that is allowed, which changes values a little, and is a
+ * function of the draws alone. With `exact`, or a cache, it does not happen. */
+START_TEST(shrinks_by_the_draws)
+{
+    set_of_jpegs();
+    im_loader_args a = args_of(2), b = a;
+    a.recipe = b.recipe = &plain;
+    b.exact = true;
+    im_loader *x = open_loader(a), *y = open_loader(b);
+    int64_t differ = 0, n = 0;
+    for (const im_batch *p, *q; (p = im_loader_next(c, x)) && (q = im_loader_next(c, y)); )
+        for (int i = 0; i < p->n * 8 * 8 * 3; i++, n++) differ += p->crops[0].u8[i] != q->crops[0].u8[i];
+    ck_assert_int_eq(n, (int64_t)EPOCHS * PICTURES * 8 * 8 * 3);
+    ck_assert_int_gt(differ, 0);
+    im_loader_close(x);
+    im_loader_close(y);
+    run_all(a, want);
+    for (int threads = 1; threads < 4; threads++) {
+        a.threads = threads;
+        expect_same(a, 0);
+    }
+    run_all(b, want);
+    a.cache = IM_CACHE_RAM;
+    a.cache_bytes = 3 * 640 * 480 * 3 + 1000;                  /* room for three                                      */
+    expect_same(a, 0);
+    a.cache = IM_CACHE_DISK;
+    a.cache_folder = dir;
+    expect_same(a, 0);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- ends */
 
 START_TEST(ends_at_any_time)
@@ -573,6 +653,7 @@ int main(void)
     tcase_add_test(t, caches_in_memory);
     tcase_add_test(t, reads_memory_not_files);
     tcase_add_test(t, caches_on_disk);
+    tcase_add_test(t, shrinks_by_the_draws);
     tcase_add_test(t, ends_at_any_time);
     tcase_add_test(t, can_be_stopped);
     tcase_add_test(t, refuses_arguments);
