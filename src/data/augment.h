@@ -81,6 +81,12 @@ typedef struct im_draw {                                       /* everything dra
 void im_augment_draw(const im_recipe *r, int crop, int width, int height, uint64_t seed, uint64_t epoch, uint64_t index,
                      im_draw *out);
 
+/* The box of RandomResizedCrop from given uniform numbers, 4 a try (area, ratio, row, column): box x, y, w, h. Ten tries
+ * with area in [scale_lo, scale_hi] of the picture and log-uniform ratio; when none fits, the middle of the picture, cut
+ * to the nearest ratio. For im_augment_draw, and for tests that compare it with torchvision. */
+enum { IM_BOX_TRIES = 10, IM_BOX_DRAWS = 4 * IM_BOX_TRIES };
+void im_random_box(const im_crop_recipe *k, int width, int height, const double u[IM_BOX_DRAWS], int box[4]);
+
 /* How far a JPEG may be shrunk while decoding for these crops of it: the largest of 1, 2, 4, 8 that leaves every crop at
  * least twice as many pixels in each direction as it is resized to. What that changes: the mean absolute difference of a
  * finished crop (resized, before colours) from the exact one is stated and tested in tests/test_augment.c. */
