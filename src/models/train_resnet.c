@@ -261,9 +261,10 @@ static bool make_network(training *t)
     return im_init_params(p, a->common.seed) && (!a->common.init || read_init(t, a->common.init));
 }
 
-static bool train(training *t, const im_train_resnet_args *a, im_run *run, bool begun, const im_train_hooks *hooks)
+static bool train(training *t, const im_train_resnet_args *a, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
+    im_run run = { .c = c, .lock = -1, .log = -1 };
     if (!open_sets(t))
         return false;
     im_config_extra extra = { .task = "resnet", .data_sha256 = t->hash, .classes = t->data->classes,
@@ -275,7 +276,10 @@ static bool train(training *t, const im_train_resnet_args *a, im_run *run, bool 
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = 1, .parts_an_epoch = t->batches,
                           .norms_a_part = t->recipe.random ? t->recipe.kinds : 1, .begin = open_loader, .part = run_part,
                           .score = t->val ? score : NULL, .saved = write_broken };
-    bool ok = config && im_train_loop(c, run, &a->common, config, &task, hooks);
+    bool ok = config && im_run_open(c, &run, a->common.out) &&
+              im_train_loop(c, &run, &a->common, config, &task, hooks);
+    im_loader_close(t->loader);
+    im_run_close(&run);
     free(config);
     return ok;
 }
@@ -283,7 +287,6 @@ static bool train(training *t, const im_train_resnet_args *a, im_run *run, bool 
 bool im_train_resnet(im_ctx *c, const im_train_resnet_args *args, const im_train_hooks *hooks)
 {
     im_train_resnet_args a = *args;
-    im_run run;
     if (!im_ok(c))
         return false;
     if (!a.common.out)
@@ -293,9 +296,7 @@ bool im_train_resnet(im_ctx *c, const im_train_resnet_args *args, const im_train
     if (!check(c, &a, begun) || !im_loop_settle(c, &a.common, lr))
         return false;
     training t = { .c = c, .a = &a };
-    bool ok = im_run_open(c, &run, a.common.out) && train(&t, &a, &run, begun, hooks);
-    im_loader_close(t.loader);
-    im_run_close(&run);
+    bool ok = train(&t, &a, begun, hooks);
     im_classifier_free(t.m);
     im_dataset_free(t.val);
     im_dataset_free(t.data);
