@@ -13,7 +13,8 @@
  *    chunks first, then the runs, both ascending in f64; statistics by mean and centred squares as group norm's;
  *  - group norm's backward: chunks of IM_GN_CHUNK pixels, each channel one ascending chain in f32; chunks combined in f64
  *    ascending, then the channels of a group, then, for dgamma and dbeta, the batch, all ascending in f64;
- *  - losses and norms of gradients: 16 lanes and the tree over chunks of IM_MAP_CHUNK, chunks added in f64, ascending. */
+ *  - losses and norms of gradients: each term is made in f32; terms are summed in f64 in 16 lanes and the tree over chunks
+ *    of IM_MAP_CHUNK (sums of squares: the squares are f64, too, and so exact), chunks are added in ascending order. */
 #ifndef IM_TRAIN_ARGS_H
 #define IM_TRAIN_ARGS_H
 
@@ -173,16 +174,16 @@ typedef struct im_embedding_bwd_args {
     bool add;
 } im_embedding_bwd_args;
 
-/* loss = mean over rows of (log sum exp(x) - x[label]); lse (rows) is kept for backward.
- * dx = dloss[0] / rows (softmax(x) - onehot(label)) */
+/* loss = mean over rows of (log sum exp(x) - x[label]); stats (rows, 2) keeps max x and sum exp(x - max x) of each row,
+ * which lose less than log sum exp where logits are large. dx = dloss[0] / rows (softmax(x) - onehot(label)) */
 typedef struct im_cross_entropy_args {
     int64_t rows; int classes;
     const float *x; const int32_t *labels;
-    float *loss, *lse;
+    float *loss, *stats;                                                  /* stats: NULL where nobody keeps them    */
 } im_cross_entropy_args;
 typedef struct im_cross_entropy_bwd_args {
     int64_t rows; int classes;
-    const float *x; const int32_t *labels; const float *lse, *dloss;
+    const float *x; const int32_t *labels; const float *stats, *dloss;
     float *dx;
     bool add;
 } im_cross_entropy_bwd_args;
@@ -230,33 +231,34 @@ typedef struct im_kl_bwd_args {
     bool add;
 } im_kl_bwd_args;
 
-#define IM_KERNELS_ELEMENTS(X) X(accumulate)
+#define IM_KERNELS_ELEMENTS(X) X(accumulate) X(cross_entropy) X(cross_entropy_bwd)
 
 /* ---------------------------------------------------------------- optimisers: one call, all tensors */
 
-/* One parameter: w, its gradient g, state of the optimiser (NULL where it has none), its moving average.           */
+/* One parameter. g NULL: it got no gradient, only its moving average goes on. m, v NULL: SGD and LARS without momentum. */
 typedef struct im_slot {
     int64_t n;
     float *w; const float *g;
     float *m, *v, *ema;
-    float decay;                                                          /* weight decay of this tensor            */
+    double decay;                                                         /* weight decay of this tensor            */
     bool adapt;                                                           /* LARS: scaled by trust                  */
 } im_slot;
 
-typedef enum { IM_SGD, IM_ADAMW, IM_LARS } im_optimiser_kind;
+/* One step of every parameter: the formulas stand in ref/optimise.c. Numbers are f64 as in torch, and rounded to f32
+ * where they meet a tensor. */
 typedef struct im_optimise_args {
     im_optimiser_kind kind;
     int count; const im_slot *slots;
-    float scale;                                                          /* of every gradient: clipping, accumulation */
-    float lr, momentum; bool nesterov;
-    float beta1, beta2, eps; int64_t step;                                /* AdamW, step from 1                     */
-    float trust;                                                          /* LARS                                   */
-    float ema_decay;                                                      /* of slots that have one                 */
+    double scale;                                                         /* of every gradient: clipping, accumulation */
+    double lr, momentum; bool nesterov;
+    double beta1, beta2, eps; int64_t step;                               /* AdamW, step from 1; eps: LARS as well  */
+    double trust;                                                         /* LARS                                   */
+    double ema_decay;                                                     /* of slots that have an average          */
 } im_optimise_args;
 
-/* sum of squares of all gradients in f64; finite: no NaN or infinity among them                                    */
+/* sum: of the squares of all gradients; first_bad: the first slot with a NaN or an infinity in its gradient, or -1 */
 typedef struct im_sumsq_args { int count; const im_slot *slots; double *sum; int *first_bad; } im_sumsq_args;
 
-#define IM_KERNELS_OPTIMISERS(X)
+#define IM_KERNELS_OPTIMISERS(X) X(optimise) X(sumsq)
 
 #endif
