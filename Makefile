@@ -9,7 +9,7 @@ OMP     ?= -fopenmp
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # -ffp-contract=off: every fused multiply-add is written out, so that results repeat on every ISA.
 ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -MMD -MP $(CFLAGS)
-LIBS     = -lpng -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
+LIBS     = -lpng -ljpeg -lz -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
 CLI_LIBS = -lcairo
 comma := ,
 TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread
@@ -85,6 +85,13 @@ $(BUILD)/cli/version.o: $(BUILD)/commit.h
 
 # Packing is loops over all weights; at -O3 they become vectors.
 $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
+
+# Pictures in training: plain C loops that become vectors, compiled for three instruction sets each and chosen when the
+# program starts; the values are the same. The sanitizers cannot run before that choice: there, one set.
+IM_CLONES := $(if $(filter x86_64%,$(MACHINE)),\
+               __attribute__((target_clones("arch=x86-64-v4"$(comma)"arch=x86-64-v3"$(comma)"default"))))
+PICTURES  := $(patsubst %,$(BUILD)/data/%.o,resize_rgb colour blur normalise)
+$(PICTURES): ALL_CFLAGS += -O3 -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS)),,$(IM_CLONES))'
 
 $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
