@@ -29,6 +29,7 @@ look() {
     header libpng-dev png.h
     header libjpeg62-turbo-dev jpeglib.h '#include <stdio.h>'
     header zlib1g-dev zlib.h
+    header libarchive-dev archive.h
     header libjansson-dev jansson.h
     header libpcre2-dev pcre2.h '#define PCRE2_CODE_UNIT_WIDTH 8'
     header libutf8proc-dev utf8proc.h
