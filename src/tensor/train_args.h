@@ -130,7 +130,7 @@ typedef struct im_avgpool_bwd_args {
 /* Recomputed from lse (batch, heads, tq), which is log2 sum exp of the scaled scores s_ij, as the forward pass saved it:
  *   p_ij = 2^(s_ij log2 e - lse_i)     ds_ij = p_ij (dout_i . v_j - dout_i . o_i)      masked: 0
  *   dv_j = sum_i p_ij dout_i           dq_i = scale sum_j ds_ij k_j                    dk_j = scale sum_i ds_ij q_i
- * each sum one chain of fused multiply-adds from 0, over ascending keys or queries; dout . o in f64, 16 lanes and the tree.
+ * each sum one chain of fused multiply-adds from 0, over ascending channels, keys or queries.
  * Gradients have the strides of what they belong to, dout those of o. Where they are one tensor, dq comes first, then dk,
  * then dv. */
 typedef struct im_attention_bwd_args {

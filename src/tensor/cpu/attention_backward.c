@@ -12,7 +12,6 @@
  * blocks of queries for dq, then blocks of keys for dk and dv, and the scores are computed twice (7 products). */
 #include "tensor/cpu/attention.h"
 #include "tensor/cpu/kernels.h"
-#include "tensor/cpu/sums.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
 
@@ -87,6 +86,17 @@ static void pack_rows(float *dst, const float *src, int64_t ld, int n, int d, in
     }
 }
 
+/* along[query] = sum_c a[c][query] b[c][query], a chain as those of dP: where a query sees one key, dP - along is 0 */
+static void dot_columns(int nv, float *along, const float *a, const float *b, int d)
+{
+    for (int i = 0; i < nv; i++) {
+        v16 sum = v_zero();
+        for (int c = 0; c < d; c++)
+            sum = v_fma(v_load(a + (c * nv + i) * 16), v_load(b + (c * nv + i) * 16), sum);
+        v_store(along + 16 * i, sum);
+    }
+}
+
 /* A block of queries into x. */
 static void load_block(const job *w, const state *x, const head *h, int query0, int n, int vecs)
 {
@@ -94,18 +104,18 @@ static void load_block(const job *w, const state *x, const head *h, int query0, 
     for (int g = 0, nv; g < vecs; g += nv) {
         nv = next_group(vecs - g);
         int part = n - 16 * g < 16 * nv ? n - 16 * g : 16 * nv, from = query0 + 16 * g;
-        load_queries(nv, x->qt + (ptrdiff_t)at->d * 16 * g, h->q + from * at->ldq, at->ldq, part, at->d, w->factor);
-        load_queries(nv, x->dot + (ptrdiff_t)at->d * 16 * g, h->dout + from * at->ldo, at->ldo, part, at->d, 1.0f);
+        float *qt = x->qt + (ptrdiff_t)at->d * 16 * g, *dot = x->dot + (ptrdiff_t)at->d * 16 * g;
+        load_queries(nv, dot, h->dout + from * at->ldo, at->ldo, part, at->d, 1.0f);
+        load_queries(nv, qt, h->o + from * at->ldo, at->ldo, part, at->d, 1.0f);
+        dot_columns(nv, x->along + 16 * g, dot, qt, at->d);
+        load_queries(nv, qt, h->q + from * at->ldq, at->ldq, part, at->d, w->factor);
     }
     if (w->want_kv) {
         pack_rows(x->qr, h->q + query0 * at->ldq, at->ldq, n, at->d, w->cv);
         pack_rows(x->dor, h->dout + query0 * at->ldo, at->ldo, n, at->d, w->cv);
     }
-    for (int i = 0; i < 16 * vecs; i++) {
-        const float *o = h->o + (query0 + i) * at->ldo, *dout = h->dout + (query0 + i) * at->ldo;
-        x->along[i] = i < n ? (float)dot_f64(dout, o, at->d) : 0.0f;
+    for (int i = 0; i < 16 * vecs; i++)
         x->lse[i] = i < n ? h->lse[query0 + i] : 0.0f;
-    }
     if (w->want_q)
         memset(x->dqt, 0, (size_t)w->dp * 16 * (size_t)vecs * sizeof *x->dqt);
 }
