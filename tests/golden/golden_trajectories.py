@@ -34,9 +34,9 @@ OPTIMISERS = {
 }
 # network, optimiser, learning rate, clipped to a global norm (0: not), also with autocast.
 RUNS = [("resnet18_small", "sgd", 1e-3, 0, True), ("resnet18_small", "nesterov", 1e-3, 0, False),
-        ("resnet18_small", "adamw", 1e-5, 0, False), ("resnet18_small", "lars", 0.1, 0, False),
+        ("resnet18_small", "adamw", 1e-5, 0, False), ("resnet18_small", "lars", 0.02, 0, False),
         ("resnet50", "sgd", 1e-4, 0, False), ("resnet50", "adamw", 1e-5, 0, False),
-        ("unet_a", "adamw", 1e-3, 1.0, True), ("vae_a", "adamw", 3e-4, 0, True)]
+        ("unet_a", "adamw", 1e-3, 1.0, True), ("vae_a", "adamw", 1e-4, 0, True)]
 
 
 def resnet(arch, small):
