@@ -26,7 +26,7 @@
     OPTION_REAL(0, "warmup", "EPOCHS", TRAIN_AT(type, member, warmup), "-1", -1, 1e6, \
              "epochs in which the rate rises in a line, step by step; -1: a tenth of the run"), \
     OPTION_CHOICE(0, "schedule", "NAME", TRAIN_AT(type, member, schedule), "cosine", "cosine|step|constant", \
-             "after it: cosine to 1e-6, step (a tenth from 30, 60 and 90 % on), or constant"), \
+             "after it: cosine to 1e-6, step (a tenth after every 30 epochs), or constant"), \
     OPTION_CHOICE(0, "optimizer", "NAME", TRAIN_AT(type, member, optimizer), optimiser_text, "sgd|adamw|lars", \
              "sgd, adamw or lars"), \
     OPTION_REAL(0, "momentum", "M", TRAIN_AT(type, member, momentum), "0.9", 0, 1, "of sgd and lars"), \

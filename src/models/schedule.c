@@ -1,29 +1,32 @@
 /* schedule.c: learning rates, a value a step (not an epoch). With W steps of warm-up, T steps in all, and i from 0:
  *
- *     warm-up    i < W:   peak (i + 1) / W                              Goyal et al. 2017, arXiv 1706.02677
+ *     warm-up    i < W:   peak i / (W - 1)                              Goyal et al. 2017, arXiv 1706.02677
  *     cosine     floor + (peak - floor) (1 + cos(pi (i - W) / (T - W))) / 2            Loshchilov & Hutter 2017
- *     step       peak, a tenth of it from 30 %, a hundredth from 60 %, a thousandth from 90 % of T on
+ *     step       peak 0.1^(epoch div 30), epochs counted from the beginning            He et al. 2016
  *     constant   peak
  *
- * The first step of a warm-up already moves, and the last one has the peak. The cosine is torch's CosineAnnealingLR with
- * T_max = T - W and eta_min = floor: step T would have the floor. The step schedule is torch's MultiStepLR; at 100 epochs
- * its milestones are those of the ResNet paper's ImageNet recipe (30, 60, 90). Used by train_loop.c. */
+ * The first step of a warm-up has 0 and its last one the peak, a warm-up of one step has 0: so do t-ReX and DINO (numpy's
+ * linspace). The cosine would reach the floor at step T. Values of numpy: tests/golden/lr_schedules.json. Used by
+ * train_loop.c. */
 #include "models/schedule.h"
 
 #include <math.h>
 #include <string.h>
 
 static const double PI = 3.14159265358979323846;
+enum { DROP_EVERY = 30 };                                      /* epochs                                              */
 
 double im_schedule_lr(const im_schedule *s, int64_t step)
 {
     if (step < s->warmup)
-        return s->peak * (double)(step + 1) / (double)s->warmup;
+        return s->warmup > 1 ? s->peak * (double)step / (double)(s->warmup - 1) : 0;
     if (s->kind == IM_LR_CONSTANT)
         return s->peak;
     if (s->kind == IM_LR_STEP) {
-        int64_t tenths = 10 * step / (s->steps > 0 ? s->steps : 1);
-        return s->peak * (tenths >= 9 ? 1e-3 : tenths >= 6 ? 1e-2 : tenths >= 3 ? 1e-1 : 1);
+        double lr = s->peak;
+        for (int64_t epoch = step * s->accumulate / s->parts_an_epoch; epoch >= DROP_EVERY; epoch -= DROP_EVERY)
+            lr *= 0.1;
+        return lr;
     }
     double rest = (double)(s->steps - s->warmup), done = (double)(step - s->warmup);
     if (rest <= 0 || done >= rest)

@@ -11,6 +11,7 @@ typedef struct im_schedule {
     double peak;                                               /* after the warm-up                                    */
     double floor;                                              /* cosine: where it ends, 1e-6                          */
     int64_t warmup, steps;                                     /* steps of the warm-up; of the whole run               */
+    int64_t parts_an_epoch; int accumulate;                    /* step: batches of an epoch, and of a step             */
 } im_schedule;
 
 double im_schedule_lr(const im_schedule *s, int64_t step);     /* step from 0                                          */

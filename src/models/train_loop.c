@@ -295,6 +295,7 @@ bool im_train_loop(im_ctx *c, im_run *run, const im_train_common *a, const char 
     l.state = (im_train_state){ .c = c, .run = run, .parts = t->parts, .n_parts = t->n_parts, .optimiser = l.optimiser,
                                 .config = config, .keep = a->keep, .best = NAN, .last_good = -1 };
     l.schedule = (im_schedule){ .peak = im_decimal(a->lr), .floor = COSINE_FLOOR, .steps = l.steps,
+        .parts_an_epoch = t->parts_an_epoch, .accumulate = a->accumulate,
         .warmup = warmup < 0 ? l.steps / 10
                              : (int64_t)llround(warmup * (double)t->parts_an_epoch / a->accumulate) };
     im_schedule_parse(c, a->schedule, &l.schedule.kind);
