@@ -164,14 +164,24 @@ im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act);
 im_tensor *im_add(im_ctx *c, im_tensor *a, im_tensor *b);      /* b of a's shape, or (…) trailing part of it           */
 im_tensor *im_scale(im_ctx *c, im_tensor *x, float s);         /* s * x                                                */
 im_tensor *im_concat(im_ctx *c, im_tensor *a, im_tensor *b);   /* along the last axis (channels)                       */
+im_tensor *im_stack(im_ctx *c, im_tensor *a, im_tensor *b);    /* along the first axis (batches)                       */
 im_tensor *im_contiguous_copy(im_ctx *c, im_tensor *x);
 im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids);     /* (V, C), i32 (B, T) -> (B, T, C)           */
 /* [cos(t f), sin(t f)] or sines first; f_i = exp(-ln(10000) i / (dim/2 - shift)).   t f32 (B) -> (B, dim) */
 im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift);
+/* x / max(|x|, eps) over the last axis; torch's F.normalize has eps 1e-12 */
+im_tensor *im_normalize(im_ctx *c, im_tensor *x, float eps);
 
 /* Losses: one number, (1). */
 /* Mean over rows of -log softmax(logits)[label].   logits (R, K)  labels i32 (R) -> (1) */
 im_tensor *im_cross_entropy(im_ctx *c, im_tensor *logits, im_tensor *labels);
+/* Mean of squares, of absolute values, of x - t; weight (B) or NULL multiplies samples.   x, t (B, ...) -> (1) */
+im_tensor *im_mse(im_ctx *c, im_tensor *x, im_tensor *t, im_tensor *weight);
+im_tensor *im_l1(im_ctx *c, im_tensor *x, im_tensor *t, im_tensor *weight);
+/* The VAE's diagonal Gaussian (Kingma & Welling 2014), moments (B, ..., 2C) = [mean logvar], logvar clamped to [-30, 20]:
+ * mean + exp(logvar / 2) noise, noise (B, ..., C); divergence from the standard normal, summed, over B -> (1) */
+im_tensor *im_gaussian_sample(im_ctx *c, im_tensor *moments, im_tensor *noise);
+im_tensor *im_kl(im_ctx *c, im_tensor *moments);
 
 /* What this build and this machine run, for `imago info` (tensor/describe.c). */
 bool im_op_describe(int i, const char **name, const char **formula);                /* false past the last op          */
