@@ -146,6 +146,16 @@ im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_ten
 im_tensor *im_groupnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, int groups, float eps, bool silu);
 im_tensor *im_layernorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, float eps);
 
+/* Batch norm over all axes but the last, + res, ReLU where asked (Ioffe & Szegedy 2015). x, res (B, ..., C), the others
+ * (C). training: by the statistics of this batch, and running = (1 - momentum) running + momentum new, with the unbiased
+ * variance (not again in im_recompute's second run); else by the running ones. */
+typedef struct im_batchnorm_attrs { float eps, momentum; bool training, relu; } im_batchnorm_attrs;
+im_tensor *im_batchnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, im_tensor *res /* or NULL */,
+                        im_tensor *running_mean, im_tensor *running_var, const im_batchnorm_attrs *at);
+/* The largest value of each window; padding (at most half a window) never wins. x (B, H, W, C) -> (B, Ho, Wo, C) */
+im_tensor *im_maxpool(im_ctx *c, im_tensor *x, int kernel, int stride, int pad);
+im_tensor *im_avgpool(im_ctx *c, im_tensor *x);                /* mean over pixels: (B, ..., C) -> (B, C)              */
+
 /* softmax(q k^T / sqrt(d)) v by tiles, scores never stored (Dao et al. 2022).
  * q (B, Tq, heads*d)  k, v (B, Tk, heads*d), last axis contiguous; causal: query i sees keys 0..i */
 im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal);

@@ -7,8 +7,12 @@
  *  - outer (gradients of weights): rows in chunks of IM_DW_CHUNK; each chunk is one chain of fused multiply-adds over
  *    ascending m from 0; chunks are added in f32 in ascending order; then + what is there;
  *  - Winograd's gradient of weights (3x3, stride 1, the rule of the forward pass): tiles in chunks, cpu/winograd_dw.c;
- *  - sums over rows (colsum, dgamma, dbeta, batch statistics): chunks of IM_SUM_CHUNK rows, each column one ascending
- *    chain in f32; chunks combined in f64 in ascending order;
+ *  - sums over rows (colsum, dgamma, dbeta of layer norm): chunks of IM_SUM_CHUNK rows, each column one ascending chain in
+ *    f32; chunks combined in f64 in ascending order;
+ *  - batch norm (statistics, and the two sums of backward): the same, but chunks are combined within runs of IM_SUM_RUN
+ *    chunks first, then the runs, both ascending in f64; statistics by mean and centred squares as group norm's;
+ *  - group norm's backward: chunks of IM_GN_CHUNK pixels, each channel one ascending chain in f32; chunks combined in f64
+ *    ascending, then the channels of a group, then, for dgamma and dbeta, the batch, all ascending in f64;
  *  - losses and norms of gradients: each term is made in f32 (squares in f64, where they are exact); terms are summed in
  *    f64 in 16 lanes and the tree over chunks of IM_MAP_CHUNK, chunks are added in ascending order. */
 #ifndef IM_TRAIN_ARGS_H
@@ -16,7 +20,7 @@
 
 #include "tensor/weight.h"
 
-enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_MAP_CHUNK = 16384 };
+enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_SUM_RUN = 16, IM_MAP_CHUNK = 16384 };
 
 /* ---------------------------------------------------------------- products */
 
@@ -81,41 +85,46 @@ typedef struct im_layernorm_bwd_args {
 } im_layernorm_bwd_args;
 
 /* Batch norm over rows = (B, H, W), then + res, then ReLU where asked (Ioffe & Szegedy 2015).
- * training: statistics of the batch go to mean and rstd and move the running ones (unbiased variance) by `momentum`
- * where running_mean is not NULL; else mean and rstd come from the running ones. */
+ * training: statistics of the batch move the running ones (unbiased variance) by `momentum` where running_mean is not
+ * NULL; else mean and variance are the running ones. mean and rstd are rounded to f32 before y is computed from them, so
+ * that backward finds the same bits again. y may be x. */
 typedef struct im_batchnorm_args {
     int64_t rows; int channels;
     float eps, momentum; bool training, relu;
     const float *x, *gamma, *beta, *res;                                  /* res (rows, channels) or NULL           */
     float *running_mean, *running_var;                                    /* (channels)                             */
-    float *mean, *rstd;                                                   /* (channels): written                    */
+    float *mean, *rstd;                                                   /* (channels), for backward; or NULL      */
     float *y;
 } im_batchnorm_args;
 
-/* training as in the forward pass. y (its output) tells where ReLU let through; NULL without ReLU.                 */
+/* training and relu as in the forward pass. y, its output, tells where ReLU let through; NULL: the sign of
+ * fma(x, scale, shift) does, computed again (there was no res). A NaN lets through, as in torch. dres = masked dy. */
 typedef struct im_batchnorm_bwd_args {
     int64_t rows; int channels;
-    bool training;
-    const float *x, *gamma, *mean, *rstd, *y, *dy;
+    bool training, relu;
+    const float *x, *gamma, *beta, *mean, *rstd, *y, *dy;
     float *dx, *dres, *dgamma, *dbeta;
     bool add_dx, add_dres, add_dgamma, add_dbeta;
 } im_batchnorm_bwd_args;
 
-/* Largest value of each window, padding never wins; where: its index iy * w + ix (the first of equals, as torch)   */
+/* Largest value of each window; padding never wins, nor does an equal value behind the first; a NaN wins, the last of
+ * several (all as torch). where: which of the kernel * kernel places of the window won, ky * kernel + kx, as f16 (exact
+ * up to 2048): half the memory of an index, and backward compares it with a vector of one place. 2 pad <= kernel. */
 typedef struct im_maxpool_args {
     int batch, h, w, channels, kernel, stride, pad, oh, ow;
     const float *x;
-    float *y; int32_t *where;                                             /* (batch, oh, ow, channels); NULL: not kept */
+    float *y; uint16_t *where;                                            /* (batch, oh, ow, channels); NULL: not kept */
 } im_maxpool_args;
 
+/* dx[iy][ix] (+)= the sum over windows that it won, ascending (oy, ox), in f32                                     */
 typedef struct im_maxpool_bwd_args {
-    int batch, h, w, channels, oh, ow;
-    const float *dy; const int32_t *where;
+    int batch, h, w, channels, kernel, stride, pad, oh, ow;
+    const float *dy; const uint16_t *where;
     float *dx;
     bool add;
 } im_maxpool_bwd_args;
 
-/* y[b][c] = mean over pixels; backward spreads dy / pixels                                                         */
+/* y[b][c] = mean over pixels (chunks of IM_SUM_CHUNK, as sums over rows); backward spreads dy / pixels             */
 typedef struct im_avgpool_args { int batch; int64_t pixels; int channels; const float *x; float *y; } im_avgpool_args;
 typedef struct im_avgpool_bwd_args {
     int batch; int64_t pixels; int channels;
@@ -124,7 +133,8 @@ typedef struct im_avgpool_bwd_args {
     bool add;
 } im_avgpool_bwd_args;
 
-#define IM_KERNELS_NORMS(X)
+#define IM_KERNELS_NORMS(X) \
+    X(groupnorm_bwd) X(layernorm_bwd) X(batchnorm) X(batchnorm_bwd) X(maxpool) X(maxpool_bwd) X(avgpool) X(avgpool_bwd)
 
 /* ---------------------------------------------------------------- attention */
 
