@@ -91,8 +91,11 @@ $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
 # -fno-trapping-math: a division may be done where its result is not used.
 IM_CLONES := $(if $(filter x86_64%,$(MACHINE)),\
                __attribute__((target_clones("arch=x86-64-v4"$(comma)"arch=x86-64-v3"$(comma)"default"))))
+# Numbers in a vector that is written out: what AVX2 holds, or NEON.
+IM_LANES  := $(if $(filter x86_64%,$(MACHINE)),8,4)
 PICTURES  := $(patsubst %,$(BUILD)/data/%.o,resize_rgb colour blur normalise)
-$(PICTURES): ALL_CFLAGS += -O3 -fno-trapping-math -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS)),,$(IM_CLONES))'
+$(PICTURES): ALL_CFLAGS += -O3 -fno-trapping-math -DIM_LANES=$(IM_LANES) \
+             -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS)),,$(IM_CLONES))'
 
 $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -236,10 +239,10 @@ TIDY := -*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bu
         -clang-analyzer-security.insecureAPI.*,-clang-analyzer-optin.performance.Padding,$\
         -clang-analyzer-optin.portability.UnixAPI,-clang-analyzer-core.uninitialized.*,$\
         -clang-analyzer-core.CallAndMessage,-clang-analyzer-core.UndefinedBinaryOperatorResult
-TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I$(BUILD) -DIM_WEIGHTS=\"\"
+TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I$(BUILD) -DIM_WEIGHTS=\"\" -DIM_CLONES= -DIM_LANES=8
 # cppcheck takes what goes into a compound literal for lost, two symbols of one section for two objects, an output argument
 # for unset; leaks and reads of unset memory are found by `make asan`.
-CPPCHECK := --std=c11 --enable=warning,portability --suppress=memleak --suppress=comparePointers --suppress=uninitvar $\
+CPPCHECK := --std=c11 -DIM_CLONES= -DIM_LANES=8 --enable=warning,portability --suppress=memleak --suppress=comparePointers --suppress=uninitvar $\
             --suppress=invalidPointerCast
 lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet set of checks
 	printf '%s\n' $(filter-out src/tensor/error.c,$(LINTED)) | xargs -P $(JOBS) -n 8 sh -c \

@@ -5,34 +5,44 @@
  *     R G B . of row 0, R G B . of row 1, ... of row 3       (the fourth of each is of no interest)
  * so that one weight times one column serves 12 values, and the result is a column of four rows again.
  * All arithmetic is on 32-bit integers, so results do not depend on the instruction set (the Makefile's IM_CLONES has
- * these functions compiled for several). Used by augment.c. */
+ * these functions compiled for several). Vectors are written out, IM_LANES numbers each: left to itself the compiler keeps
+ * the sums on the stack. Used by augment.c. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/resize.h"
 
-enum { TILE_ROWS = 4, STRIP = 16, LINE = 64 };                 /* LINE: bytes of a column of a tile                   */
+enum { TILE_ROWS = 4, COLUMN = 4 * TILE_ROWS, STRIP = 32, LINE = 64 };                  /* LINE: bytes of a column    */
 
-typedef int32_t lanes __attribute__((vector_size(64)));
-typedef uint16_t halves __attribute__((vector_size(32)));
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef int32_t lanes __attribute__((vector_size(4 * IM_LANES)));
+typedef int16_t halves __attribute__((vector_size(2 * IM_LANES)));
+typedef uint8_t octets __attribute__((vector_size(IM_LANES)));
 
-/* Sums with 22 fractional bits, rounded, as bytes. Conversions go by way of 16 bits: compilers have vectors for that. */
-static inline __attribute__((always_inline)) void store_sums(uint8_t *to, const lanes *sums)
+static inline __attribute__((always_inline)) void begin_sums(lanes *sums, int n)
 {
-    lanes s = *sums >> IM_RESIZE_BITS;
-    s &= ~(s >> 31);                                           /* negative: 0                                         */
-    s |= s > 255;                                              /* beyond 255: all bits                                */
-    bytes16 b = __builtin_convertvector(__builtin_convertvector(s, halves), bytes16);
-    memcpy(to, &b, sizeof b);
+    for (int k = 0; k < n; k++) sums[k] = (lanes){ 0 } + (1 << (IM_RESIZE_BITS - 1));
 }
 
-/* *sums += 16 bytes * w */
-static inline __attribute__((always_inline)) void add_bytes(lanes *sums, const uint8_t *from, int32_t w)
+/* Sums with 22 fractional bits as bytes. Conversions go by way of 16 bits: compilers have vectors for that. */
+static inline __attribute__((always_inline)) void store_sums(uint8_t *to, const lanes *sums, int n)
 {
-    bytes16 b;
-    memcpy(&b, from, sizeof b);
-    *sums += __builtin_convertvector(__builtin_convertvector(b, halves), lanes) * w;
+    for (int k = 0; k < n; k++) {
+        lanes s = sums[k] >> IM_RESIZE_BITS;
+        s &= s >= 0;                                           /* negative: 0                                         */
+        s |= s > 255;                                          /* beyond 255: all bits                                */
+        octets b = __builtin_convertvector(__builtin_convertvector(s, halves), octets);
+        memcpy(to + k * IM_LANES, &b, sizeof b);
+    }
+}
+
+/* sums += n * IM_LANES bytes times w */
+static inline __attribute__((always_inline)) void add_bytes(lanes *sums, const uint8_t *from, int32_t w, int n)
+{
+    for (int k = 0; k < n; k++) {
+        octets b;
+        memcpy(&b, from + k * IM_LANES, sizeof b);
+        sums[k] += __builtin_convertvector(__builtin_convertvector(b, halves), lanes) * w;
+    }
 }
 
 /* Rows [first[i], first[i] + n[i]) of in, weighted, give row i of out; n_bytes a row. first counts from row `origin`. */
@@ -44,16 +54,11 @@ static void down_columns(const uint8_t *in, size_t stride, int origin, const im_
         const int32_t *w = t->weight + (size_t)i * (size_t)t->room;
         int n = t->n[i];
         size_t x = 0;
-        for (; x + 2 * STRIP <= n_bytes; x += 2 * STRIP) {
-            lanes a = { 0 }, b = { 0 };
-            a += 1 << (IM_RESIZE_BITS - 1);
-            b += 1 << (IM_RESIZE_BITS - 1);
-            for (int j = 0; j < n; j++) {
-                add_bytes(&a, top + x + (size_t)j * stride, w[j]);
-                add_bytes(&b, top + x + STRIP + (size_t)j * stride, w[j]);
-            }
-            store_sums(out + x, &a);
-            store_sums(out + x + STRIP, &b);
+        for (; x + STRIP <= n_bytes; x += STRIP) {
+            lanes sums[STRIP / IM_LANES];
+            begin_sums(sums, STRIP / IM_LANES);
+            for (int j = 0; j < n; j++) add_bytes(sums, top + x + (size_t)j * stride, w[j], STRIP / IM_LANES);
+            store_sums(out + x, sums, STRIP / IM_LANES);
         }
         for (; x < n_bytes; x++) {
             int sum = 1 << (IM_RESIZE_BITS - 1);
@@ -66,34 +71,32 @@ static void down_columns(const uint8_t *in, size_t stride, int origin, const im_
 
 /* Columns 0 .. width - 1 of four rows -> tile (width, 4, 4). */
 IM_CLONES
-static void weave(const uint8_t *const rows[TILE_ROWS], int width, lanes *tile)
+static void weave(const uint8_t *const rows[TILE_ROWS], int width, int32_t *tile)
 {
     for (int x = 0; x < width; x++) {
-        size_t at = 3 * (size_t)x;
-        bytes16 b = { 0 };
-        uint8_t pixels[sizeof b] = { 0 };
+        uint8_t pixels[COLUMN] = { 0 };
         if (x + 1 < width)                                     /* 4 bytes at once, the last one belongs to x + 1      */
-            for (int r = 0; r < TILE_ROWS; r++) memcpy(pixels + 4 * r, rows[r] + at, 4);
+            for (int r = 0; r < TILE_ROWS; r++) memcpy(pixels + 4 * r, rows[r] + 3 * (size_t)x, 4);
         else
-            for (int r = 0; r < TILE_ROWS; r++) memcpy(pixels + 4 * r, rows[r] + at, 3);
-        memcpy(&b, pixels, sizeof b);
-        tile[x] = __builtin_convertvector(__builtin_convertvector(b, halves), lanes);
+            for (int r = 0; r < TILE_ROWS; r++) memcpy(pixels + 4 * r, rows[r] + 3 * (size_t)x, 3);
+        for (int k = 0; k < COLUMN; k++) tile[COLUMN * x + k] = pixels[k];
     }
 }
 
 /* Tile of inputs -> n_rows (<= 4) rows of t->count pixels, stride bytes apart. first counts from column `origin`. */
 IM_CLONES
-static void along_tile(const lanes *tile, int origin, const im_taps *t, bool flip, uint8_t *out, size_t stride, int n_rows)
+static void along_tile(const int32_t *tile, int origin, const im_taps *t, bool flip, uint8_t *out, size_t stride, int n_rows)
 {
-    uint8_t pixels[STRIP];
+    uint8_t pixels[COLUMN];
     for (int x = 0; x < t->count; x++) {
         int i = flip ? t->count - 1 - x : x, n = t->n[i];
-        const lanes *p = tile + (t->first[i] - origin);
+        const lanes *p = (const lanes *)(tile + COLUMN * (size_t)(t->first[i] - origin));
         const int32_t *w = t->weight + (size_t)i * (size_t)t->room;
-        lanes sums = { 0 };
-        sums += 1 << (IM_RESIZE_BITS - 1);
-        for (int j = 0; j < n; j++) sums += p[j] * w[j];
-        store_sums(pixels, &sums);
+        lanes sums[COLUMN / IM_LANES];
+        begin_sums(sums, COLUMN / IM_LANES);
+        for (int j = 0; j < n; j++, p += COLUMN / IM_LANES)
+            for (int k = 0; k < COLUMN / IM_LANES; k++) sums[k] += p[k] * w[j];
+        store_sums(pixels, sums, COLUMN / IM_LANES);
         uint8_t *to = out + 3 * (size_t)x;
         if (n_rows == TILE_ROWS && x + 1 < t->count)           /* the fourth byte is written over by the next pixel   */
             for (int r = 0; r < TILE_ROWS; r++) memcpy(to + (size_t)r * stride, pixels + 4 * r, 4);
@@ -104,7 +107,7 @@ static void along_tile(const lanes *tile, int origin, const im_taps *t, bool fli
 
 /* n rows of in -> n rows of out, t->count pixels each. Columns origin .. origin + width - 1 are looked at. */
 static void along_rows(const uint8_t *in, size_t in_stride, int origin, int width, const im_taps *t, bool flip,
-                       lanes *tile, uint8_t *out, int n)
+                       int32_t *tile, uint8_t *out, int n)
 {
     size_t out_stride = 3 * (size_t)t->count;
     for (int y = 0; y < n; y += TILE_ROWS) {
@@ -153,8 +156,8 @@ bool im_resize_rgb(im_ctx *c, const im_resize_args *a, uint8_t *scratch, uint8_t
         int left, right, top, bottom;
         span(&h, &left, &right);
         span(&v, &top, &bottom);
-        lanes *tile = (lanes *)(((uintptr_t)scratch + LINE - 1) / LINE * LINE);
-        uint8_t *half = (uint8_t *)(tile + (right - left));
+        int32_t *tile = (int32_t *)(((uintptr_t)scratch + LINE - 1) / LINE * LINE);
+        uint8_t *half = (uint8_t *)(tile + COLUMN * (right - left));
         size_t out_row = 3 * (size_t)a->width, half_row = 3 * (size_t)(right - left);
         if (columns_first(a)) {
             down_columns(a->in + 3 * (size_t)left, a->stride, 0, &v, half, half_row);
