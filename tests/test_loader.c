@@ -192,7 +192,7 @@ START_TEST(hands_out_the_crops)
     im_loader_args a = args_of(2);
     a.epochs = 1;
     im_loader *l = open_loader(a);
-    im_scratch *s = im_scratch_new();
+    im_crop_scratch *s = im_crop_scratch_new();
     uint32_t order[PICTURES];
     im_order_fill(order, PICTURES, true, 7, 0);
     int64_t place = 0;
@@ -228,7 +228,7 @@ START_TEST(hands_out_the_crops)
     ck_assert_ptr_null(im_loader_next(c, l));                  /* over is over                                         */
     im_loader_stats r = im_loader_report(l);
     ck_assert(r.batches == STEPS && r.pictures == PICTURES && r.broken == 0 && r.waited > 0 && r.busy > 0);
-    im_scratch_free(s);
+    im_crop_scratch_free(s);
     im_loader_close(l);
 }
 END_TEST

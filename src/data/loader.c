@@ -76,14 +76,14 @@ static bool start_workers(im_ctx *c, im_loader *l)
     if (!l->workers) return no_memory(c, l);
     for (int i = 0; i < n; i++) {
         im_worker *w = &l->workers[i];
-        *w = (im_worker){ .loader = l, .c = im_ctx_new("ref", 1), .scratch = im_scratch_new() };
+        *w = (im_worker){ .loader = l, .c = im_ctx_new("ref", 1), .scratch = im_crop_scratch_new() };
         int err = w->c && w->scratch ? pthread_create(&w->id, NULL, im_loader_work, w) : -1;
         if (!err) {
             l->n_workers++;
             continue;
         }
         im_ctx_free(w->c);
-        im_scratch_free(w->scratch);
+        im_crop_scratch_free(w->scratch);
         return err < 0 ? no_memory(c, l) : im_fail(c, "thread %d of %d for decoding cannot be started: %s; ask for fewer",
                                                    i + 1, n, strerror(err));
     }
@@ -142,7 +142,7 @@ void im_loader_close(im_loader *l)
     for (int i = 0; i < l->n_workers; i++) pthread_join(l->workers[i].id, NULL);
     for (int i = 0; i < l->n_workers; i++) {
         im_ctx_free(l->workers[i].c);
-        im_scratch_free(l->workers[i].scratch);
+        im_crop_scratch_free(l->workers[i].scratch);
     }
     for (int i = 0; l->slots && i < l->depth; i++) {
         im_slot *s = &l->slots[i];

@@ -85,7 +85,8 @@ static void weave(const uint8_t *const rows[TILE_ROWS], int width, int32_t *tile
 
 /* Tile of inputs -> n_rows (<= 4) rows of t->count pixels, stride bytes apart. first counts from column `origin`. */
 IM_CLONES
-static void along_tile(const int32_t *tile, int origin, const im_taps *t, bool flip, uint8_t *out, size_t stride, int n_rows)
+static void along_tile(const int32_t *tile, int origin, const im_taps *t, bool flip, uint8_t *out, size_t stride,
+                       int n_rows)
 {
     uint8_t pixels[COLUMN];
     for (int x = 0; x < t->count; x++) {
