@@ -87,8 +87,8 @@ $(BUILD)/cli/version.o: $(BUILD)/commit.h
 $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
 
 # Pictures in training: plain C loops that become vectors, compiled for three instruction sets each and chosen when the
-# program starts; the values are the same. The sanitizers cannot run before that choice, and clang names the sets
-# otherwise: there, one set.
+# program starts; the values are the same. One set under the sanitizers, which cannot run before that choice, and with
+# clang, whose version 14 gives such functions names that other files do not find.
 # -fno-trapping-math: a division may be done where its result is not used.
 IM_CLONES := $(if $(filter x86_64%,$(MACHINE)),\
                __attribute__((target_clones("arch=x86-64-v4"$(comma)"arch=x86-64-v3"$(comma)"default"))))

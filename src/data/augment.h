@@ -76,8 +76,9 @@ typedef struct im_draw {                                       /* everything dra
     bool solarize; int solarize_threshold;
 } im_draw;
 
-/* Counter-based (Philox 4x32-10, Salmon et al. 2011; data/stream.h): the same arguments give the same draw on every
- * machine and for any number of threads. crop counts over all kinds. width, height: as im_picture_size gives them. */
+/* Counter-based (Philox 4x32-10, Salmon et al. 2011; data/stream.h): the same arguments give the same draw, byte for
+ * byte, on every machine and for any number of threads. crop counts over all kinds. width, height: as im_picture_size
+ * gives them. */
 void im_augment_draw(const im_recipe *r, int crop, int width, int height, uint64_t seed, uint64_t epoch, uint64_t index,
                      im_draw *out);
 
