@@ -357,7 +357,7 @@ typedef struct im_sd_args {
     bool eager;                                                /* run op by op instead of from a recorded plan         */
 } im_sd_args;
 im_sd_args im_sd_defaults(const im_sd *sd);
-/* After each evaluation of the UNet; false stops. */
+/* Before the first evaluation of the UNet (done 0) and after each; false stops. */
 typedef bool (*im_sd_progress)(void *arg, int done, int total);
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);
 
