@@ -328,7 +328,8 @@ char *im_png_text(im_ctx *c, const char *path, const char *key);                
 
 typedef struct im_tokenizer im_tokenizer;
 im_tokenizer *im_tokenizer_open(im_ctx *c, const char *folder);/* holds vocab.json, merges.txt; NULL: built-in CLIP    */
-/* <start> ids <end> padded to `length`. cut (may be NULL) receives a malloc'd copy of the text that did not fit, or NULL */
+/* <start> ids <end> padded to `length`. cut (may be NULL) receives a malloc'd copy of the text that did not fit, as
+ * it was written, or NULL */
 bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length, int32_t *ids, char **cut);
 const char *im_token_piece(const im_tokenizer *t, int32_t id); /* "horse</w>"; NULL when out of range                  */
 int im_tokenizer_size(const im_tokenizer *t);
@@ -357,7 +358,7 @@ typedef struct im_sd_args {
     bool eager;                                                /* run op by op instead of from a recorded plan         */
 } im_sd_args;
 im_sd_args im_sd_defaults(const im_sd *sd);
-/* After each evaluation of the UNet; false stops. */
+/* Before the first evaluation of the UNet (done 0) and after each; false stops. */
 typedef bool (*im_sd_progress)(void *arg, int done, int total);
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);
 

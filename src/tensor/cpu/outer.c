@@ -75,8 +75,9 @@ static void run_block(const job *j, const area *a, int64_t m0, int rows, bool fi
             const float *b = pb + (size_t)(2 * strip + part) * APART;
             for (int t = 0; t < a->tiles; t++) {
                 float *s = tile_sums(a, sums, t, strip) + part * IM_PANEL;
-                j->micro->tile[wide - 1][tile_rows(a, t) - 1](steps, pa + (size_t)t * APART, b,
-                                                              b + (size_t)(wide - 1) * APART, first ? NULL : s, s);
+                j->micro->tile[wide - 1][tile_rows(a, t) - 1](&(im_tile){
+                    .steps = steps, .a = pa + (size_t)t * APART, .b = { b, b + (size_t)(wide - 1) * APART },
+                    .in = first ? NULL : s, .out = s });
             }
         }
     }

@@ -31,8 +31,8 @@ typedef struct im_outer {
 
 int IM_FN(im_outer_run)(im_device *dev, const im_outer *p);
 
-/* micro_outer.c: one tile: out[i][0..15] = in[i][0..15] + sum_s a[16 s + i] b0[16 s ..], columns 16 to 31 from b1; else as
- * the tiles of product.h. */
+/* micro_outer.c: one tile: out[i][0..15] = in[i][0..15] + sum_s a[16 s + i] b[0][16 s ..], columns 16 to 31 from b[1]; else
+ * as the tiles of product.h, but nothing is fetched. */
 const im_micros *IM_FN(im_outer_tiles)(bool pairs);
 
 #endif
