@@ -248,11 +248,34 @@ START_TEST(the_mask_is_found_again)
 }
 END_TEST
 
+/* Large results go past the caches where they lie on 64 bytes (columns.h): the same bits as elsewhere. */
+START_TEST(streams_have_the_same_bits)
+{
+    shape s = { 100000, 64, true, true, true, false };         /* 25.6 MB                                             */
+    int64_t n = s.rows * s.channels, aligned = 64 / sizeof(float);
+    float *y = guarded((size_t)(n + aligned) * sizeof *y), *dx = guarded((size_t)(n + aligned) * sizeof *dx);
+    pair p = make_pair(&s);
+    ck_assert((uintptr_t)y % 64 == 0 && (uintptr_t)dx % 64 == 0);
+    im_device *dev = &devices[n_devices - 1];
+    pair past = run_pair(dev, &p), through = past;
+    through.f.y = y + 1;
+    through.b.y = through.f.y;
+    through.b.dx = dx + 1;
+    ck_assert_int_eq(dev->k.batchnorm(dev, &through.f), IM_DONE);
+    ck_assert_int_eq(dev->k.batchnorm_bwd(dev, &through.b), IM_DONE);
+    ck_assert(!memcmp(past.f.y, through.f.y, (size_t)n * sizeof *y));
+    ck_assert(!memcmp(past.b.dx, through.b.dx, (size_t)n * sizeof *y));
+    release_all();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- group norm through memory */
 
 typedef struct { int batch; int64_t pixels; int channels, groups; } group_shape;
 
-static const group_shape group_shapes[] = { { 3, 256, 64, 32 }, { 2, 100, 33, 3 }, { 1, 1000, 96, 32 }, { 2, 4096, 64, 16 } };
+static const group_shape group_shapes[] = {
+    { 3, 256, 64, 32 }, { 2, 100, 33, 3 }, { 1, 1000, 96, 32 }, { 2, 4096, 64, 16 },
+};
 
 static im_groupnorm_bwd_args make_group(const group_shape *s)
 {
@@ -268,21 +291,26 @@ static im_groupnorm_bwd_args make_group(const group_shape *s)
 
 static im_groupnorm_bwd_args run_group(im_device *dev, im_groupnorm_bwd_args a)
 {
-    a.dx = guarded((size_t)(a.batch * a.pixels * a.channels) * sizeof(float));
+    a.dx = filled(a.batch * a.pixels * a.channels, 0);
     a.dgamma = guarded((size_t)a.channels * sizeof(float));
     a.dbeta = guarded((size_t)a.channels * sizeof(float));
     ck_assert_int_eq(dev->k.groupnorm_bwd(dev, &a), IM_DONE);
     return a;
 }
 
-/* Whole images a task (batch >= threads, small) or phases: the same bits. */
+/* Whole images a task (batch >= threads, small) or phases; silu's gradient left in dx or, where dx is added to (here: to
+ * zeros), computed again: the same bits. */
 START_TEST(group_norm_has_the_same_bits_either_way)
 {
     const group_shape *s = &group_shapes[_i];
     im_groupnorm_bwd_args a = make_group(s);
     size_t n = (size_t)(s->batch * s->pixels * s->channels) * sizeof(float), c = (size_t)s->channels * sizeof(float);
     for (int d = 0; d < n_devices; d++) {
-        im_groupnorm_bwd_args one = run_group(&devices[d], a);
+        im_groupnorm_bwd_args one = run_group(&devices[d], a), added = a;
+        added.add_dx = true;
+        added = run_group(&devices[d], added);
+        for (size_t i = 0; i < n / sizeof(float); i++)
+            ck_assert_msg(one.dx[i] == added.dx[i], "%s: dx[%d]", devices[d].isa, (int)i);
         for (int threads = 2; threads <= 5; threads += 3) {
             im_device dev;
             open_device(&dev, devices[d].isa, threads);
@@ -395,7 +423,8 @@ START_TEST(pools_treat_nan_as_torch_does)
     static const float dx[25] = { 0, 1, 0, 5, 0, 0, 4, 0, 0, 0, 0, 0, 0, 5, 0, 7, 0, 0, 8, 15, 0, 0, 0, 0, 0 };
     for (int d = -1; d < n_devices; d++) {
         im_ctx *c = context(d, 2);
-        im_tensor *in = im_new(c, IM_F32, 4, (int64_t[]){ 1, 5, 5, C }), *dy = im_new(c, IM_F32, 4, (int64_t[]){ 1, 3, 3, C });
+        im_tensor *in = im_new(c, IM_F32, 4, (int64_t[]){ 1, 5, 5, C });
+        im_tensor *dy = im_new(c, IM_F32, 4, (int64_t[]){ 1, 3, 3, C });
         for (int i = 0; i < 25 * C; i++)
             ((float *)im_data(in))[i] = x[i / C];
         for (int i = 0; i < 9 * C; i++)
@@ -454,7 +483,8 @@ START_TEST(misuse_is_named)
     im_batchnorm_attrs at = { 1e-5f, 0.1f, true, true };
     want_failure(c, im_batchnorm(c, n.x, n.gamma, n.beta, NULL, n.mean, n.var, &at), "more than one value");
     want_failure(c, im_batchnorm(c, wide.x, wide.gamma, n.beta, NULL, wide.mean, wide.var, &at), "gamma, beta, running");
-    want_failure(c, im_batchnorm(c, wide.x, wide.gamma, wide.beta, n.x, wide.mean, wide.var, &at), "a residual of x's shape");
+    want_failure(c, im_batchnorm(c, wide.x, wide.gamma, wide.beta, n.x, wide.mean, wide.var, &at),
+                 "a residual of x's shape");
     want_failure(c, im_maxpool(c, wide.x, 2, 2, 2), "half a window");
     want_failure(c, im_maxpool(c, wide.x, 3, 0, 1), "a stride of at least 1");
     want_failure(c, im_maxpool(c, wide.x, 3, 1, 0), "not smaller than the window");
@@ -468,8 +498,9 @@ int main(void)
 {
     const suite_test tests[] = {
         ONCE(torch_has_the_same_gradients), LOOP(batch_norm_meets_ref, COUNT(shapes)), ONCE(the_mask_is_found_again),
-        LOOP(group_norm_has_the_same_bits_either_way, COUNT(group_shapes)), LOOP(statistics_move_once, 2),
-        ONCE(the_residual_may_be_x), ONCE(pools_treat_nan_as_torch_does), ONCE(little_is_kept), ONCE(misuse_is_named),
+        ONCE(streams_have_the_same_bits), LOOP(group_norm_has_the_same_bits_either_way, COUNT(group_shapes)),
+        LOOP(statistics_move_once, 2), ONCE(the_residual_may_be_x), ONCE(pools_treat_nan_as_torch_does), ONCE(little_is_kept),
+        ONCE(misuse_is_named),
     };
     return suite_run("grad_norms", open_devices, close_devices, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }
