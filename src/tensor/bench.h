@@ -9,4 +9,7 @@
 typedef struct im_bench_time { double best, median, processor; } im_bench_time;
 im_bench_time im_bench_run(int threads, int rounds, void (*fn)(void *arg), void *arg);
 
+/* The part of im_bench_ops that is norms and pools of training (bench_norms.c). */
+bool im_bench_norms(im_ctx *c, int rounds, const im_peak *peak, void (*row)(void *arg, const im_bench_row *r), void *arg);
+
 #endif
