@@ -4,6 +4,7 @@
  * (winograd_dw.c). Used by ops/conv.c. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/outer.h"
+#include "tensor/cpu/winograd.h"
 
 /* Some output pixels of one row: ox, ox + 1 ... (n of them). */
 typedef struct span { int64_t image; int oy, ox, n; } span;
@@ -144,6 +145,8 @@ static void pack_windows(const void *args, const im_outer_pack *q, im_outer_mode
 
 int IM_FN(im_cpu_conv_dw)(im_device *dev, const im_conv_dw_args *d)
 {
+    if (IM_FN(im_winograd_takes_dw)(dev, d))
+        return IM_FN(im_winograd_dw)(dev, d);
     int64_t m = (int64_t)d->batch * d->oh * d->ow;
     int k = d->kh * d->kw * d->cin;
     bool rows = d->kh * d->kw * d->stride == 1 && d->oh == d->h && d->ow == d->w && d->up_h == d->h && d->up_w == d->w
