@@ -67,8 +67,8 @@ static inline void gradient_near(im_ctx *c, const gradient_case *g, const char *
         far += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
         size += (double)y[i] * y[i];
     }
-    ck_assert_msg(sqrt(far) <= g->far * sqrt(size), "%s: %s.%s%s is %g away from torch's", im_device_isa(c), g->name, d, part,
-                  sqrt(far / size));
+    ck_assert_msg(sqrt(far) <= g->far * sqrt(size), "%s: %s.%s%s is %g away from torch's", im_device_isa(c), g->name, d,
+                  part, sqrt(far / size));
 }
 
 static inline void gradient_try(im_ctx *c, const im_safetensors *s, const gradient_case *g)

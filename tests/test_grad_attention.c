@@ -156,7 +156,7 @@ START_TEST(bits_do_not_depend_on_the_sharing)
 }
 END_TEST
 
-/* Bytes between rows stay; what is added is what is stored, in one rounding; an output that is not wanted is not touched. */
+/* Gaps between rows stay; what is added is what is stored, in one rounding; an output that is not wanted stays. */
 START_TEST(parts_and_sums)
 {
     shape s = { 2, 2, 24, 100, 70, true, 0 };

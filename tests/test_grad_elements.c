@@ -1,5 +1,6 @@
-/* test_grad_elements.c: gradients of elementwise operations, of movement and of losses: torch's numbers on ref and on every
- * instruction set; a factor on the loss reaches the gradient; one tensor twice; samples with weights; what fails, by name. */
+/* test_grad_elements.c: gradients of elementwise operations, of movement and of losses: torch's numbers on ref and on
+ * every instruction set; a factor on the loss reaches the gradient; one tensor twice; samples with weights; what fails,
+ * by name. */
 #include "gradients.h"
 #include "suite.h"
 
@@ -138,9 +139,10 @@ static im_tensor *trained(int n, const float *values)
 static void want(const im_tensor *t, int n, const float *values)
 {
     ck_assert_msg(t && im_numel(t) == n, "%s", im_error(c));
+    const float *x = im_data(t);
     for (int i = 0; i < n; i++)
-        ck_assert_msg(fabsf(((float *)im_data(t))[i] - values[i]) <= 1e-6f * fabsf(values[i]), "element %d is %.9g, not %.9g", i,
-                      (double)((float *)im_data(t))[i], (double)values[i]);
+        ck_assert_msg(fabsf(x[i] - values[i]) <= 1e-6f * fabsf(values[i]), "element %d is %.9g, not %.9g", i,
+                      (double)x[i], (double)values[i]);
 }
 
 /* 3 mean w (x - t)^2 with w = (2, -1, 0, 0.5): 3/4 2 w (x - t), and the opposite for t */
