@@ -69,6 +69,22 @@ static im_tensor *l1(im_ctx *c, im_tensor *const in[], int arg)
     return im_l1(c, in[0], in[1], NULL);
 }
 
+/* Mean |d - d one further| along one axis of d (B, H, W, C). */
+static im_tensor *slope(im_ctx *c, im_tensor *d, int axis)
+{
+    int64_t n = d->shape[axis];
+    im_tensor *near = im_contiguous_copy(c, im_slice(c, d, axis, 0, n - 1));
+    return im_l1(c, im_contiguous_copy(c, im_slice(c, d, axis, 1, n)), near, NULL);
+}
+
+/* The autoencoder's loss of edges: overlapping views, copied. */
+static im_tensor *gradient_l1(im_ctx *c, im_tensor *const in[], int arg)
+{
+    (void)arg;
+    im_tensor *d = im_add(c, in[0], im_scale(c, in[1], -1));
+    return im_add(c, slope(c, d, 2), slope(c, d, 1));
+}
+
 static im_tensor *kl(im_ctx *c, im_tensor *const in[], int arg)
 {
     (void)arg;
@@ -103,6 +119,7 @@ static const gradient_case cases[] = {
     { "cross_entropy_sharp", { "x", "target" }, 1, cross_entropy, 0, 2e-7 },
     { "mse", { "x", "target" }, 1, mse, 0, 1e-7 },
     { "l1", { "x", "target" }, 1, l1, 0, 1e-7 },
+    { "gradient_l1", { "x", "target" }, 1, gradient_l1, 0, 2e-7 },
     { "kl", { "moments" }, 1, kl, 0, 3e-7 },
     { "kl_clamp", { "moments" }, 1, kl, 0, 3e-7 },
     { "sample", { "moments", "eps" }, 1, sample, 0, 2e-7 },
