@@ -345,8 +345,9 @@ cp tests/golden/photo.jpg "$dir/set/b/3.jpg"
 head -c 200 tests/golden/photo.jpg >"$dir/set/a/cut.jpg"
 fed() { run data "$dir/set" --augment dino --size 32 -n 6 -s 4 --epoch 2 --force "$@"; }
 fed -o "$dir/fed.png" --json "$dir/fed1.json" --dump "$dir/fed1.safetensors" --decoders 1
-[ "$rc" = 0 ] && grep -q 'class folders, 6 pictures' "$dir/out" && grep -q 'classes: 2, of 3 to 3 pictures: a .. b' "$dir/out" &&
-    grep -q '^broken: 2$' "$dir/out" && grep -q 'a/empty.jpg: has 0 bytes' "$dir/out" && [ -s "$dir/fed.png" ]
+[ "$rc" = 0 ] && grep -q 'class folders, 6 pictures' "$dir/out" &&
+    grep -q 'classes: 2, of 3 to 3 pictures: a .. b' "$dir/out" && grep -q '^broken: 2$' "$dir/out" &&
+    grep -q 'a/empty.jpg: has 0 bytes' "$dir/out" && [ -s "$dir/fed.png" ]
 check "data: a summary and a sheet"
 fed --json "$dir/fed3.json" --dump "$dir/fed3.safetensors" --decoders 3
 cmp -s "$dir/fed1.json" "$dir/fed3.json" && cmp -s "$dir/fed1.safetensors" "$dir/fed3.safetensors"
