@@ -88,10 +88,11 @@ $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
 
 # Pictures in training: plain C loops that become vectors, compiled for three instruction sets each and chosen when the
 # program starts; the values are the same. The sanitizers cannot run before that choice: there, one set.
+# -fno-trapping-math: a division may be done where its result is not used.
 IM_CLONES := $(if $(filter x86_64%,$(MACHINE)),\
                __attribute__((target_clones("arch=x86-64-v4"$(comma)"arch=x86-64-v3"$(comma)"default"))))
 PICTURES  := $(patsubst %,$(BUILD)/data/%.o,resize_rgb colour blur normalise)
-$(PICTURES): ALL_CFLAGS += -O3 -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS)),,$(IM_CLONES))'
+$(PICTURES): ALL_CFLAGS += -O3 -fno-trapping-math -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS)),,$(IM_CLONES))'
 
 $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -136,8 +137,8 @@ demo: ## draw a sheet of pictures with the embedded model (installs what is miss
 	@echo "the sheet: $(BUILD)/demo/sheet.png, the pictures beside it"
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
-SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png image config checkpoint text utf8 file names \
-               dataset shards loader cache order),\
+SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture augment image config checkpoint text utf8 \
+               file names dataset shards loader cache order),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined

@@ -88,8 +88,9 @@ enum { IM_BOX_TRIES = 10, IM_BOX_DRAWS = 4 * IM_BOX_TRIES };
 void im_random_box(const im_crop_recipe *k, int width, int height, const double u[IM_BOX_DRAWS], int box[4]);
 
 /* How far a JPEG may be shrunk while decoding for these crops of it: the largest of 1, 2, 4, 8 that leaves every crop at
- * least twice as many pixels in each direction as it is resized to. What that changes: the mean absolute difference of a
- * finished crop (resized, before colours) from the exact one is stated and tested in tests/test_augment.c. */
+ * least twice as many pixels in each direction as it is resized to. The bound on what that changes: the mean absolute
+ * difference of a resized crop (before colours) from the exact one stays below 1 of 255 levels (tests/test_augment.c: 194
+ * crops of a drawn photograph, mean 0.37, worst 0.67). 1 is always exact. */
 int im_augment_shrink(const im_draw draws[], int n);
 
 typedef struct im_scratch im_scratch;                          /* buffers, grown as needed; one a thread              */
