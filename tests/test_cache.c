@@ -2,8 +2,10 @@
  * they are decoded depend on the draws alone. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <jpeglib.h>
+#include <sys/resource.h>
 
 #include "loads.h"
 
@@ -91,6 +93,32 @@ START_TEST(caches_on_disk)
 }
 END_TEST
 
+START_TEST(leaves_nothing_when_it_fails)
+{
+    char folder[700], file[700];
+    struct rlimit old, small;
+    snprintf(folder, sizeof folder, "%s/cache", dir);
+    im_loader_args a = args_of(1);
+    a.cache = IM_CACHE_DISK;
+    a.cache_folder = folder;
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = 30000;
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert(!setrlimit(RLIMIT_FSIZE, &small));
+    im_loader *l = im_loader_open(c, &a);
+    setrlimit(RLIMIT_FSIZE, &old);
+    ck_assert_ptr_null(l);
+    ck_assert_msg(strstr(im_error(c), ".pictures: cannot write: File too large") != NULL, "%s", im_error(c));
+    ck_assert_int_eq(cache_files(file, sizeof file), 0);
+    im_clear_error(c);
+    im_cancel(c);
+    ck_assert_ptr_null(im_loader_open(c, &a));
+    ck_assert_msg(strstr(im_error(c), "stopped") != NULL, "%s", im_error(c));
+    ck_assert_int_eq(cache_files(file, sizeof file), 0);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- shrinking */
 
 /* A JPEG of 640x480, smooth, through libjpeg. */
@@ -170,6 +198,7 @@ int main(void)
     tcase_add_test(t, caches_in_memory);
     tcase_add_test(t, reads_memory_not_files);
     tcase_add_test(t, caches_on_disk);
+    tcase_add_test(t, leaves_nothing_when_it_fails);
     tcase_add_test(t, shrinks_by_the_draws);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

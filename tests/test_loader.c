@@ -1,5 +1,6 @@
 /* test_loader.c: what a loader hands out is a function of (seed, epoch, step) alone: the same for any number of threads,
  * any ring, any cache, from any starting point, whole or with broken pictures; and it ends cleanly at any time. */
+#include "data/file.h"
 #include "data/order.h"
 #include "data/picture.h"
 #include "loads.h"
@@ -174,6 +175,14 @@ START_TEST(replaces_broken_pictures)
         if (i) ck_assert_str_lt(list[i - 1].name, list[i].name);
         ck_assert_msg(*list[i].reason && !strstr(list[i].reason, list[i].name), "%s", list[i].reason);
     }
+    const char *file = scratch_path(dir, "broken.txt");
+    ck_assert(im_loader_write_broken(c, l, file) && im_loader_write_broken(c, l, file));
+    size_t bytes;
+    char *text = im_read_file(c, file, 10000, &bytes), line[400];
+    list = im_loader_broken(c, l, &n);
+    snprintf(line, sizeof line, "\n%s\t%s\n", list[1].name, list[1].reason);
+    ck_assert_msg(text && strstr(text, line) && text[bytes - 1] == '\n', "%s", text);
+    free(text);
     im_loader_close(l);
     ck_assert_int_eq(run_all(args_of(1), want), EPOCHS * STEPS);
     for (int threads = 2; threads < 5; threads++) expect_same(args_of(threads), 0);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "data/file.h"
 #include "data/loader_parts.h"
 #include "tensor/parallel.h"
 
@@ -286,4 +287,20 @@ const im_broken *im_loader_broken(im_ctx *c, im_loader *l, int64_t *n)
         if (l->reasons[i]) l->list[(*n)++] = (im_broken){ d->samples[i].name, l->reasons[i] };
     pthread_mutex_unlock(&l->lock);
     return l->list;
+}
+
+bool im_loader_write_broken(im_ctx *c, im_loader *l, const char *path)
+{
+    int64_t n;
+    const im_broken *v = im_loader_broken(c, l, &n);
+    if (!v || !n) return v != NULL;
+    size_t bytes = 0, at = 0;
+    for (int64_t i = 0; i < n; i++) bytes += strlen(v[i].name) + strlen(v[i].reason) + 2;
+    char *text = malloc(bytes + 1);
+    if (!text) return no_memory(c, l);
+    for (int64_t i = 0; i < n; i++)
+        at += (size_t)snprintf(text + at, bytes + 1 - at, "%s\t%s\n", v[i].name, v[i].reason);
+    bool ok = im_write_file(c, path, text, bytes, true);
+    free(text);
+    return ok;
 }
