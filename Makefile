@@ -118,8 +118,8 @@ $(BUILD)/tests/%.o: tests/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  cc $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests -c $< -o $@
-$(BUILD)/tests/test_ops $(BUILD)/tests/digest: $(CASES)
-$(BUILD)/tests/test_ops: TEST_EXTRA := $(CASES) -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
+$(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/digest: $(CASES)
+$(BUILD)/tests/test_ops $(BUILD)/tests/test_grad: TEST_EXTRA := $(CASES) -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
 $(BUILD)/tests/digest: TEST_EXTRA := $(CASES)
 $(BUILD)/tests/test_errors: TEST_EXTRA := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc aligned_alloc strdup free \
                               mmap munmap)
@@ -187,6 +187,24 @@ bench-rivals: all | $(BUILD)/sd-v1-4 ## the same beside PyTorch, in a venv made 
 	bench/rivals/setup.sh $(BUILD)/venv-rivals
 	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_sd.py --imago $(BUILD)/imago --model $(BUILD)/sd-v1-4
 
+# The public art that the embedded model learns from: Debian packages to a folder of pictures (weights/README.md).
+MODEL_DATA ?= $(BUILD)/model-data
+ART_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/art/*.c))
+$(BUILD)/weights/%.o: weights/%.c | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  cc $<"
+	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags freetype2) -Iweights/art -c $< -o $@
+
+$(BUILD)/model_data: $(ART_OBJ) $(BUILD)/libimago.a
+	$(SAY) "  link $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(ART_OBJ) $(BUILD)/libimago.a -lfreetype $(LIBS)
+
+model-data: ## rebuild the pictures of the embedded model in build/model-data (installs what is missing)
+	@CC="$(CC)" tests/need.sh --install art
+	@$(SUB) $(BUILD)/model_data
+	@rm -rf $(MODEL_DATA)
+	$(BUILD)/model_data $(MODEL_DATA)
+
 HERE = $(DESTDIR)$(PREFIX)
 install: all $(BUILD)/libimago.so ## install program, library, header, man page, weights: PREFIX= DESTDIR=
 	install -d $(HERE)/bin $(HERE)/lib/pkgconfig $(HERE)/include $(HERE)/share/man/man1 $(HERE)/share/imago
@@ -240,4 +258,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean help force
+.PHONY: all tests model-data demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean \
+        help force

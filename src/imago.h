@@ -84,10 +84,14 @@ typedef struct im_tensor {                                     /* a shape laid o
     im_storage *storage;                                       /* NULL: a parameter that has not been loaded           */
     int64_t offset;                                            /* in elements                                          */
     int64_t shape[IM_MAX_DIMS], stride[IM_MAX_DIMS];           /* in elements                                          */
-    uint8_t ndim, dtype, wants_grad;
+    uint8_t ndim, dtype;
+    uint8_t wants_grad;                                        /* a parameter in training, or computed from one        */
+    uint8_t grad_set;                                          /* grad holds a value: what comes next is added         */
+    uint8_t on_tape;                                           /* its scope has closed: the tape's nodes hold the data */
     uint8_t packed;                                            /* 1: weight in panels of IM_PANEL rows (device.h)      */
     uint8_t halves;                                            /* 2: packed as two halves of rows (GEGLU); else 1      */
     const char *name;                                          /* parameters: the state-dict name; else NULL           */
+    struct im_tensor *base;                                    /* a view of what wants a gradient: whose gradient it is */
     struct im_tensor *grad;                                    /* same shape, NULL until backward reaches it           */
 } im_tensor;
 
@@ -142,6 +146,16 @@ im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_ten
 im_tensor *im_groupnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, int groups, float eps, bool silu);
 im_tensor *im_layernorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, float eps);
 
+/* Batch norm over all axes but the last, + res, ReLU where asked (Ioffe & Szegedy 2015). x, res (B, ..., C), the others
+ * (C). training: by the statistics of this batch, and running = (1 - momentum) running + momentum new, with the unbiased
+ * variance (not again in im_recompute's second run); else by the running ones. */
+typedef struct im_batchnorm_attrs { float eps, momentum; bool training, relu; } im_batchnorm_attrs;
+im_tensor *im_batchnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, im_tensor *res /* or NULL */,
+                        im_tensor *running_mean, im_tensor *running_var, const im_batchnorm_attrs *at);
+/* The largest value of each window; padding (at most half a window) never wins. x (B, H, W, C) -> (B, Ho, Wo, C) */
+im_tensor *im_maxpool(im_ctx *c, im_tensor *x, int kernel, int stride, int pad);
+im_tensor *im_avgpool(im_ctx *c, im_tensor *x);                /* mean over pixels: (B, ..., C) -> (B, C)              */
+
 /* softmax(q k^T / sqrt(d)) v by tiles, scores never stored (Dao et al. 2022).
  * q (B, Tq, heads*d)  k, v (B, Tk, heads*d), last axis contiguous; causal: query i sees keys 0..i */
 im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal);
@@ -150,10 +164,24 @@ im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act);
 im_tensor *im_add(im_ctx *c, im_tensor *a, im_tensor *b);      /* b of a's shape, or (…) trailing part of it           */
 im_tensor *im_scale(im_ctx *c, im_tensor *x, float s);         /* s * x                                                */
 im_tensor *im_concat(im_ctx *c, im_tensor *a, im_tensor *b);   /* along the last axis (channels)                       */
+im_tensor *im_stack(im_ctx *c, im_tensor *a, im_tensor *b);    /* along the first axis (batches)                       */
 im_tensor *im_contiguous_copy(im_ctx *c, im_tensor *x);
 im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids);     /* (V, C), i32 (B, T) -> (B, T, C)           */
 /* [cos(t f), sin(t f)] or sines first; f_i = exp(-ln(10000) i / (dim/2 - shift)).   t f32 (B) -> (B, dim) */
 im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift);
+/* x / max(|x|, eps) over the last axis; torch's F.normalize has eps 1e-12 */
+im_tensor *im_normalize(im_ctx *c, im_tensor *x, float eps);
+
+/* Losses: one number, (1). */
+/* Mean over rows of -log softmax(logits)[label].   logits (R, K)  labels i32 (R) -> (1) */
+im_tensor *im_cross_entropy(im_ctx *c, im_tensor *logits, im_tensor *labels);
+/* Mean of squares, of absolute values, of x - t; weight (B) or NULL multiplies samples.   x, t (B, ...) -> (1) */
+im_tensor *im_mse(im_ctx *c, im_tensor *x, im_tensor *t, im_tensor *weight);
+im_tensor *im_l1(im_ctx *c, im_tensor *x, im_tensor *t, im_tensor *weight);
+/* The VAE's diagonal Gaussian (Kingma & Welling 2014), moments (B, ..., 2C) = [mean logvar], logvar clamped to [-30, 20]:
+ * mean + exp(logvar / 2) noise, noise (B, ..., C); divergence from the standard normal, summed, over B -> (1) */
+im_tensor *im_gaussian_sample(im_ctx *c, im_tensor *moments, im_tensor *noise);
+im_tensor *im_kl(im_ctx *c, im_tensor *moments);
 
 /* What this build and this machine run, for `imago info` (tensor/describe.c). */
 bool im_op_describe(int i, const char **name, const char **formula);                /* false past the last op          */
@@ -175,6 +203,74 @@ typedef struct {
     double flop, bytes;                                        /* arithmetic and compulsory traffic of one run         */
 } im_plan_info;
 im_plan_info im_plan_describe(const im_plan *p);
+
+/* ---------------------------------------------------------------- gradients (tensor/tape.c)
+ * Between im_tape_begin and im_backward every operation whose inputs want gradients is written down; im_backward walks
+ * the list from its end, adds to the gradients of what wants them and lets go of each node on the way.
+ *
+ *     im_want_grad(w);                                        // once: parameters
+ *     im_scope_push(c);
+ *     im_tape_begin(c);
+ *     im_tensor *loss = im_cross_entropy(c, im_linear(c, x, w, NULL, NULL, IM_ACT_NONE), labels);
+ *     im_backward(c, loss);                                   // w->grad is set, or added to
+ *     im_scope_pop(c); */
+
+/* A plain (not packed) f32 tensor gets a gradient from now on. */
+bool im_want_grad(im_ctx *c, im_tensor *t);
+void im_zero_grad(im_tensor *t);                               /* the next gradient is stored, not added               */
+bool im_tape_begin(im_ctx *c);
+void im_tape_end(im_ctx *c);                                   /* without gradients: the list is dropped               */
+bool im_backward(im_ctx *c, im_tensor *loss);                  /* d loss / d loss = 1; ends the tape                   */
+bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy);      /* the same from dy, of y's shape            */
+
+/* Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): fn runs without a tape, keeps only its inputs, and runs
+ * again when backward comes by. Without an open tape: just fn. At most IM_MAX_IN inputs. */
+typedef im_tensor *(*im_recompute_fn)(im_ctx *c, void *arg, im_tensor *const in[], int n_in);
+im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *const in[], int n_in);
+
+/* What products of plain f32 weights are computed in: IM_F32, or IM_BF16: both factors rounded to bf16, sums in f32. */
+void im_set_products(im_ctx *c, im_dtype t);
+
+/* Looks at every output and gradient while it runs (slow): the first that is not finite fails, naming op and layer. */
+void im_check_finite(im_ctx *c, bool on);
+
+typedef struct im_tape_row {                                   /* one node as backward leaves it                       */
+    int index;
+    const char *op, *layer;
+    const im_tensor *out;                                      /* shape only                                           */
+    size_t kept_bytes;                                         /* memory that the node held for backward               */
+    double forward_seconds, backward_seconds;
+} im_tape_row;
+void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *arg);
+
+/* ---------------------------------------------------------------- optimisers (tensor/ops/optimise.c)
+ * One call moves all parameters by one step along their gradients. SGD and AdamW are torch's (torch.optim), LARS is that
+ * of You et al. 2017 (arXiv 1708.03888) as timm has it. State begins as zeros. Gradients stay: im_zero_grad. */
+
+typedef enum { IM_SGD, IM_ADAMW, IM_LARS } im_optimiser_kind;
+
+typedef struct im_trained {                                    /* a parameter and its state: f32, contiguous, w's shape */
+    im_tensor *w;                                              /* without a gradient (w->grad_set 0) it does not move  */
+    im_tensor *m, *v;                                          /* SGD, LARS: m, NULL without momentum; AdamW: both     */
+    im_tensor *ema;                                            /* moving average of w, or NULL                         */
+    double decay;                                              /* weight decay (AdamW: decoupled)                      */
+    bool adapt;                                                /* LARS: by |w| / |gradient|; false: plain SGD          */
+} im_trained;
+
+typedef struct im_optimise_step {
+    im_optimiser_kind kind;
+    const im_trained *params; int count;
+    double scale;                                              /* of every gradient: 1; clipping, accumulation         */
+    double lr, momentum; bool nesterov;
+    double beta1, beta2, eps; int64_t step;                    /* AdamW; step counts from 1                            */
+    double trust;                                              /* LARS: 0.001, with eps 1e-8                           */
+    double ema_decay;                                          /* ema += (1 - ema_decay) (w - ema), after the step     */
+} im_optimise_step;
+
+bool im_optimise(im_ctx *c, const im_optimise_step *s);
+/* Sum of the squares of all gradients, in f64; *bad: the first parameter whose gradient holds a NaN or an infinity, -1
+ * when all are finite. Gradients that are not set count as zeros. */
+bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *bad);
 
 /* ---------------------------------------------------------------- profile and trace (tensor/op.c) */
 

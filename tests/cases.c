@@ -122,6 +122,8 @@ im_tensor *case_input(im_ctx *c, const im_case_table *t, const im_case *cs, int 
     bool weight = input == t->weight;
     im_dtype dtype = weight ? form.dtype : in->fill == IDS ? IM_I32 : IM_F32;
     im_tensor *x = base_tensor(c, t, cs, input, dtype);
+    if (form.grads >> input & 1u)
+        im_want_grad(c, x);
     if (in->before + in->after)
         x = im_slice(c, x, in->axis, in->before, in->before + in->shape[in->axis]);
     return x && weight && form.packed ? packed(c, x, t->halves) : x;

@@ -47,6 +47,8 @@ typedef struct {
     unsigned batched;            /* inputs whose first axis is the batch                                              */
     int weight;                  /* this input comes plain and packed, in f32, f16 and bf16; -1: none                 */
     int halves;                  /* of that weight when packed; 0: it is never packed                                 */
+    unsigned grads;              /* inputs that get gradients (test_grad.c); 0: the op has no gradient                */
+    double grad_c;               /* gradients: relative rms error <= grad_c, each element within 30 times that        */
     const im_case *cases;
     int n;
 } im_case_table;
@@ -66,7 +68,7 @@ extern const im_case_table *const im_all_cases[];              /* NULL at the en
 #define NONE { .ndim = 0 }
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
-typedef struct { im_dtype dtype; bool packed; } weight_form;
+typedef struct { im_dtype dtype; bool packed; unsigned grads; } weight_form;      /* grads: inputs that want gradients */
 
 /* Input `input` of case `cs`, in the open scope of c; NULL where the case has none (or out of memory). */
 im_tensor *case_input(im_ctx *c, const im_case_table *t, const im_case *cs, int input, weight_form form);

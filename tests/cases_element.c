@@ -30,8 +30,9 @@ static const im_case activate[] = {
 
 const im_case_table im_cases_activate = {
     &im_op_activate, call_activate, one_term, .c = 4, .absolute = true,
-    .why = "polynomials for exp, erf and tanh within 2 eps, and two more roundings; gelu's tail cancels: absolute at 1",
-    .batched = 1u << 0, .weight = -1, .cases = activate, .n = COUNT(activate),
+    .why = "polynomials for exp, erf and tanh within 2 eps, and two more roundings; gelu's tail cancels: absolute at 1. "
+           "Gradients: s + x s (1 - s) is a few roundings more",
+    .batched = 1u << 0, .weight = -1, .cases = activate, .n = COUNT(activate), .grads = 1u << 0, .grad_c = 5e-7,
 };
 
 /* ---------------------------------------------------------------- add: a, b */
@@ -55,6 +56,7 @@ static const im_case add[] = {
 
 const im_case_table im_cases_add = {
     &im_op_add, call_add, one_term, EXACT, .batched = 1u << 0 | 1u << 1, .weight = -1, .cases = add, .n = COUNT(add),
+    .grads = 3u, .grad_c = 2e-7,                               /* db: chunks of up to 32 in f32                       */
 };
 
 /* ---------------------------------------------------------------- scale: x; f[0] the factor */
@@ -73,7 +75,8 @@ static const im_case scale[] = {
 };
 
 const im_case_table im_cases_scale = {
-    &im_op_scale, call_scale, one_term, EXACT, .batched = 1u << 0, .weight = -1, .cases = scale, .n = COUNT(scale),
+    &im_op_scale, call_scale, one_term, EXACT, .batched = 1u << 0, .weight = -1, .cases = scale,
+    .n = COUNT(scale), .grads = 1u << 0, .grad_c = 1e-7,
 };
 
 /* ---------------------------------------------------------------- concat: a, b along the last axis */
@@ -95,6 +98,28 @@ static const im_case concat[] = {
 
 const im_case_table im_cases_concat = {
     &im_op_concat, call_concat, one_term, EXACT, .batched = 3u, .weight = -1, .cases = concat, .n = COUNT(concat),
+    .grads = 3u, .grad_c = 1e-7,
+};
+
+/* ---------------------------------------------------------------- stack: a, b along the first axis */
+
+static im_tensor *call_stack(im_ctx *c, const im_case *cs, im_tensor *const in[])
+{
+    (void)cs;
+    return im_stack(c, in[0], in[1]);
+}
+
+static const im_case stack[] = {
+    { .in = { IN(1), IN(1) } },
+    { .in = { IN(3), IN(18) } },
+    { .in = { IN(2, 5, 7, 3), IN(1, 5, 7, 3) } },
+    { .in = { FILLED(SPECIAL, 3, 32), IN(2, 32) } },
+    { .in = { VIEW(0, 1, 1, 3, 21), IN(2, 21) } },
+    { .in = { IN(2, 100, 320), IN(2, 100, 320) } },
+};
+
+const im_case_table im_cases_stack = {
+    &im_op_stack, call_stack, one_term, EXACT, .weight = -1, .cases = stack, .n = COUNT(stack), .grads = 3u, .grad_c = 1e-7,
 };
 
 /* ---------------------------------------------------------------- copy: x, any view */
@@ -118,6 +143,7 @@ static const im_case copy[] = {
 
 const im_case_table im_cases_copy = {
     &im_op_copy, call_copy, one_term, EXACT, .batched = 1u << 0, .weight = -1, .cases = copy, .n = COUNT(copy),
+    .grads = 1u << 0, .grad_c = 1e-7,
 };
 
 /* ---------------------------------------------------------------- embedding: table, ids */
@@ -137,7 +163,7 @@ static const im_case embedding[] = {
 
 const im_case_table im_cases_embedding = {
     &im_op_embedding, call_embedding, one_term, EXACT, .batched = 1u << 1, .weight = 0, .halves = 0, .cases = embedding,
-    .n = COUNT(embedding),
+    .n = COUNT(embedding), .grads = 1u << 0, .grad_c = 5e-7,   /* chains of up to 30 in f32                           */
 };
 
 /* ---------------------------------------------------------------- timestep: t; i = dim, cos_first; f[0] shift */

@@ -1,5 +1,5 @@
-/* models.h: what test_checkpoint.c and test_convert.c share: a context and a scratch folder for each test, errors that
- * must say something, and copies of a model that may be damaged. */
+/* models.h: what test_checkpoint.c and test_convert.c share: errors that must say something, and copies of a model that may
+ * be damaged. */
 #ifndef TEST_MODELS_H
 #define TEST_MODELS_H
 
@@ -8,26 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "context.h"
 #include "models/checkpoint.h"
-#include "scratch.h"
 
 #define MODEL_A "tests/golden/models/a"
 #define SINGLE_A "tests/golden/models/a_single_file.safetensors"
-
-static im_ctx *c;
-static char dir[256];
-
-static inline void setup(void)
-{
-    ck_assert_ptr_nonnull(c = im_ctx_new("ref", 2));
-    scratch_make(dir, sizeof dir);
-}
-
-static inline void teardown(void)
-{
-    scratch_remove(dir);
-    im_ctx_free(c);
-}
 
 static inline const char *at(const char *name)
 {

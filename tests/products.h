@@ -12,9 +12,10 @@
 #include <sys/mman.h>
 
 #include "imago.h"
+#include "suite.h"
 #include "tensor/device.h"
 
-#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+#define COUNT(a) SUITE_COUNT(a)
 
 /* ---------------------------------------------------------------- devices */
 
@@ -89,6 +90,17 @@ static inline float *random_floats(int64_t n, float size)
     float *p = guarded((size_t)n * sizeof *p);
     for (int64_t i = 0; i < n; i++)
         p[i] = size * uniform();
+    return p;
+}
+
+/* What an output holds before a kernel writes it. */
+static const float canary __attribute__((unused)) = 12345.5f;
+
+static inline float *filled(int64_t n, float value)
+{
+    float *p = guarded((size_t)n * sizeof *p);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = value;
     return p;
 }
 

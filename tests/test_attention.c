@@ -6,8 +6,6 @@
 
 typedef struct { int batch, heads, d, tq, tk; bool causal; int gap; } shape;
 
-static const float canary = 12345.5f;
-
 static int64_t extent(int batch, int64_t bs, int t, int64_t ld, int64_t width)
 {
     return (batch - 1) * bs + (t - 1) * ld + width;
@@ -321,21 +319,11 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        shapes_of_the_models, odd_sizes, many_queries, large_scores, equal_scores_give_the_mean, minus_infinity_and_nan,
-        any_scale, bits_agree_on_all_isas, bits_do_not_depend_on_threads, bits_do_not_depend_on_the_other_members,
-        nothing_to_do_is_done, a_stop_is_noticed,
+    const suite_test tests[] = {
+        ONCE(shapes_of_the_models), ONCE(odd_sizes), ONCE(many_queries), ONCE(large_scores),
+        ONCE(equal_scores_give_the_mean), ONCE(minus_infinity_and_nan), ONCE(any_scale), ONCE(bits_agree_on_all_isas),
+        ONCE(bits_do_not_depend_on_threads), ONCE(bits_do_not_depend_on_the_other_members),
+        ONCE(nothing_to_do_is_done), ONCE(a_stop_is_noticed),
     };
-    Suite *s = suite_create("attention");
-    TCase *tc = tcase_create("attention");
-    tcase_add_checked_fixture(tc, open_devices, close_devices);
-    tcase_set_timeout(tc, 300);                                /* a sanitizer or an emulator may be underneath */
-    for (int i = 0; i < COUNT(tests); i++)
-        tcase_add_test(tc, tests[i]);
-    suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run("attention", open_devices, close_devices, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -277,25 +277,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("checkpoint");
-    TCase *t = tcase_create("checkpoint");
-    tcase_set_timeout(t, 60);
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_loop_test(t, folders_open, 0, 3);
-    tcase_add_test(t, original_names);
-    tcase_add_test(t, all_trouble_at_once);
-    tcase_add_test(t, long_lists_are_counted);
-    tcase_add_test(t, older_names);
-    tcase_add_loop_test(t, config_errors, 0, EDITS);
-    tcase_add_test(t, unusual_configs);
-    tcase_add_loop_test(t, other_kinds, 0, 8);
-    tcase_add_test(t, single_file_without_config);
-    tcase_add_test(t, missing_files);
-    tcase_add_test(t, variants);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        LOOP(folders_open, 3), ONCE(original_names), ONCE(all_trouble_at_once), ONCE(long_lists_are_counted),
+        ONCE(older_names), LOOP(config_errors, EDITS), ONCE(unusual_configs), LOOP(other_kinds, 8),
+        ONCE(single_file_without_config), ONCE(missing_files), ONCE(variants),
+    };
+    return suite_run("checkpoint", setup, teardown, 60, tests, SUITE_COUNT(tests));
 }

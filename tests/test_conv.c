@@ -160,17 +160,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("conv");
-    TCase *tc = tcase_create("conv");
-    tcase_add_checked_fixture(tc, open_devices, close_devices);
-    tcase_set_timeout(tc, 300);                                /* a sanitizer or an emulator may be underneath */
-    tcase_add_loop_test(tc, every_shape, 0, COUNT(shapes));
-    tcase_add_loop_test(tc, bits_agree, 0, COUNT(shapes));
-    tcase_add_test(tc, a_nan_reaches_its_windows_only);
-    suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_test tests[] = {
+        LOOP(every_shape, COUNT(shapes)), LOOP(bits_agree, COUNT(shapes)), ONCE(a_nan_reaches_its_windows_only),
+    };
+    return suite_run("conv", open_devices, close_devices, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -222,19 +222,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("convert");
-    TCase *t = tcase_create("convert");
-    tcase_set_timeout(t, 60);
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_test(t, there_and_back);
-    tcase_add_test(t, dtypes);
-    tcase_add_loop_test(t, same_seed_same_bytes, 0, 3);
-    tcase_add_test(t, random_weights_are_scaled);
-    tcase_add_test(t, nothing_half_written);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(there_and_back), ONCE(dtypes), LOOP(same_seed_same_bytes, 3), ONCE(random_weights_are_scaled),
+        ONCE(nothing_half_written),
+    };
+    return suite_run("convert", setup, teardown, 60, tests, SUITE_COUNT(tests));
 }

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "imago.h"
+#include "suite.h"
 
 /* ---------------------------------------------------------------- allocators that can be told to fail */
 
@@ -352,9 +353,5 @@ int main(void)
         tcase_add_test(tc, messages[i]);
     suite_add_tcase(s, memory);
     suite_add_tcase(s, tc);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_end(s);
 }

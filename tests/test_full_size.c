@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "imago.h"
+#include "suite.h"
 
 enum { LATENTS = 4 * 64 * 64, PIXELS = 512 * 512 * 3 };
 
@@ -77,9 +78,5 @@ int main(void)
     else
         puts("SKIP the full-size picture: IMAGO_FULL_SIZE names no folder (tests/full_size.sh makes one)");
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_end(s);
 }

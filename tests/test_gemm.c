@@ -10,8 +10,6 @@ typedef struct {                                               /* one call and i
     float *values;                                             /* (b.n, k) as stored    */
 } call;
 
-static const float canary = 12345.5f;
-
 static call make_call(shape s, im_dtype t, bool packed, im_act act, bool geglu, bool bias, bool res, int gap)
 {
     int rows = geglu ? 2 * s.n : s.n;
@@ -274,21 +272,11 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        every_tile_height_and_cut_column, every_length_of_k, every_epilogue, several_tasks, bits_agree_on_all_isas,
-        bits_do_not_depend_on_threads, bits_do_not_depend_on_the_other_rows, plain_and_packed_weights_agree,
-        nan_and_infinity_stay_in_their_rows, nothing_to_do_is_done, a_stop_is_noticed,
+    const suite_test tests[] = {
+        ONCE(every_tile_height_and_cut_column), ONCE(every_length_of_k), ONCE(every_epilogue), ONCE(several_tasks),
+        ONCE(bits_agree_on_all_isas), ONCE(bits_do_not_depend_on_threads), ONCE(bits_do_not_depend_on_the_other_rows),
+        ONCE(plain_and_packed_weights_agree), ONCE(nan_and_infinity_stay_in_their_rows), ONCE(nothing_to_do_is_done),
+        ONCE(a_stop_is_noticed),
     };
-    Suite *s = suite_create("gemm");
-    TCase *tc = tcase_create("gemm");
-    tcase_add_checked_fixture(tc, open_devices, close_devices);
-    tcase_set_timeout(tc, 300);                                /* a sanitizer or an emulator may be underneath */
-    for (int i = 0; i < COUNT(tests); i++)
-        tcase_add_test(tc, tests[i]);
-    suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run("gemm", open_devices, close_devices, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

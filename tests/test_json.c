@@ -9,26 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "context.h"
 #include "data/file.h"
 #include "data/json.h"
 #include "data/names.h"
 #include "imago.h"
-#include "scratch.h"
-
-static im_ctx *c;
-static char dir[200];
-
-static void setup(void)
-{
-    c = im_ctx_new("ref", 1);
-    scratch_make(dir, sizeof dir);
-}
-
-static void teardown(void)
-{
-    im_ctx_free(c);
-    scratch_remove(dir);
-}
 
 static im_json parse(const char *text)
 {
@@ -383,26 +368,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("json");
-    TCase *t = tcase_create("json");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_test(t, values);
-    tcase_add_test(t, optional_values);
-    tcase_add_test(t, wrong_values);
-    tcase_add_test(t, long_text_is_cut_visibly);
-    tcase_add_test(t, bad_json);
-    tcase_add_test(t, paths);
-    tcase_add_test(t, folders);
-    tcase_add_test(t, reading);
-    tcase_add_test(t, writing);
-    tcase_add_test(t, writing_is_atomic);
-    tcase_add_test(t, names_of_outputs);
-    tcase_add_test(t, full_disk);
-    tcase_add_test(t, names_table);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(values), ONCE(optional_values), ONCE(wrong_values), ONCE(long_text_is_cut_visibly), ONCE(bad_json),
+        ONCE(paths), ONCE(folders), ONCE(reading), ONCE(writing), ONCE(writing_is_atomic), ONCE(names_of_outputs),
+        ONCE(full_disk), ONCE(names_table),
+    };
+    return suite_run("json", setup, teardown, 30, tests, SUITE_COUNT(tests));
 }

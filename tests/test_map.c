@@ -3,16 +3,6 @@
  * the arrays, the same bits on all ISAs with fused multiply-add and at any number of threads. */
 #include "products.h"
 
-static const float canary = 12345.5f;
-
-static float *filled(int64_t n)
-{
-    float *p = guarded((size_t)n * sizeof *p);
-    for (int64_t i = 0; i < n; i++)
-        p[i] = canary;
-    return p;
-}
-
 /* ---------------------------------------------------------------- map */
 
 static double activated(im_act act, double x)
@@ -33,7 +23,7 @@ static void map_on_all(im_map_args m)
     const float *first = NULL;
     size_t bytes = (size_t)m.n * sizeof(float);
     for (int d = 0; d < n_devices; d++) {
-        m.y = filled(m.n);
+        m.y = filled(m.n, canary);
         ck_assert_int_eq(devices[d].k.map(&devices[d], &m), IM_DONE);
         for (int64_t i = 0; i < m.n; i++) {
             double a = m.a[i], y = m.kind == IM_MAP_ADD ? (float)(a + m.b[i % m.nb]) : m.kind == IM_MAP_SCALE ?
@@ -52,7 +42,7 @@ static void map_on_all(im_map_args m)
             im_device dev;
             open_device(&dev, devices[d].isa, 3);
             other = m;
-            other.y = filled(m.n);
+            other.y = filled(m.n, canary);
             ck_assert_int_eq(dev.k.map(&dev, &other), IM_DONE);
             ck_assert_msg(!memcmp(other.y, m.y, bytes), "%s kind %d: 3 threads differ", dev.isa, m.kind);
             im_device_close(&dev);
@@ -147,18 +137,18 @@ START_TEST(copies)
     static const size_t sizes[] = { 4, 2, 1, 8, 3 };
     for (int i = 0; i < COUNT(sizes); i++) {
         size_t z = sizes[i];
-        copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 60, 20, 5, 1 }, z, NULL, NULL });    /* all */
-        copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 90, 30, 7, 1 }, z, NULL, NULL });   /* gaps */
-        copy_on_all((im_copy_args){ { 1, 1, 37, 20 }, { 9, 9, 20, 1 }, { 9, 9, 50, 1 }, z, NULL, NULL });   /* concat */
-        copy_on_all((im_copy_args){ { 2, 7, 9, 3 }, { 189, 9, 1, 63 }, { 189, 27, 3, 1 }, z, NULL, NULL }); /* NCHW */
-        copy_on_all((im_copy_args){ { 1, 6, 1, 11 }, { 1, 0, 1, 1 }, { 1, 11, 1, 1 }, z, NULL, NULL });      /* same */
-        copy_on_all((im_copy_args){ { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, { 5, 5, 5, 5 }, z, NULL, NULL });
-        copy_on_all((im_copy_args){ { 3, 1, 1, 1 }, { 2, 1, 1, 1 }, { 4, 1, 1, 1 }, z, NULL, NULL });
+        copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 60, 20, 5, 1 }, z, NULL, NULL, false }); /* all */
+        copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 90, 30, 7, 1 }, z, NULL, NULL, false }); /* gaps */
+        copy_on_all((im_copy_args){ { 1, 1, 37, 20 }, { 9, 9, 20, 1 }, { 9, 9, 50, 1 }, z, NULL, NULL, false });/* concat */
+        copy_on_all((im_copy_args){ { 2, 7, 9, 3 }, { 189, 9, 1, 63 }, { 189, 27, 3, 1 }, z, NULL, NULL, false });/* NCHW */
+        copy_on_all((im_copy_args){ { 1, 6, 1, 11 }, { 1, 0, 1, 1 }, { 1, 11, 1, 1 }, z, NULL, NULL, false }); /* same */
+        copy_on_all((im_copy_args){ { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, { 5, 5, 5, 5 }, z, NULL, NULL, false });
+        copy_on_all((im_copy_args){ { 3, 1, 1, 1 }, { 2, 1, 1, 1 }, { 4, 1, 1, 1 }, z, NULL, NULL, false });
     }
-    copy_on_all((im_copy_args){ { 1, 1, 1, 300001 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, NULL, NULL });     /* cut */
-    copy_on_all((im_copy_args){ { 1, 1, 3, 70001 }, { 1, 1, 70001, 1 }, { 1, 1, 70003, 1 }, 4, NULL, NULL });
-    copy_on_all((im_copy_args){ { 1, 1, 2, 100001 }, { 1, 1, 1, 2 }, { 1, 1, 100001, 1 }, 4, NULL, NULL });
-    copy_on_all((im_copy_args){ { 1, 1, 4096, 36 }, { 1, 1, 40, 1 }, { 1, 1, 36, 1 }, 4, NULL, NULL });
+    copy_on_all((im_copy_args){ { 1, 1, 1, 300001 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, NULL, NULL, false }); /* cut */
+    copy_on_all((im_copy_args){ { 1, 1, 3, 70001 }, { 1, 1, 70001, 1 }, { 1, 1, 70003, 1 }, 4, NULL, NULL, false });
+    copy_on_all((im_copy_args){ { 1, 1, 2, 100001 }, { 1, 1, 1, 2 }, { 1, 1, 100001, 1 }, 4, NULL, NULL, false });
+    copy_on_all((im_copy_args){ { 1, 1, 4096, 36 }, { 1, 1, 40, 1 }, { 1, 1, 36, 1 }, 4, NULL, NULL, false });
 }
 END_TEST
 
@@ -176,7 +166,7 @@ START_TEST(embeddings)
                 float *values = random_floats(ROWS * c, 2);
                 im_weight table = make_weight(values, ROWS, c, (im_dtype)t, 1, false, 0);
                 im_embedding_args e = { .n = N, .channels = c, .dtype = (im_dtype)t, .table = table.data, .ids = ids,
-                                        .y = filled(N * c) };
+                                        .y = filled(N * c, canary) };
                 ck_assert_int_eq(devices[d].k.embedding(&devices[d], &e), IM_DONE);
                 for (int i = 0; i < N; i++)
                     ck_assert_msg(!memcmp(e.y + i * c, values + ids[i] * c, (size_t)c * sizeof(float)),
@@ -202,7 +192,7 @@ START_TEST(timesteps)
         int dim = cases[i].dim, half = dim / 2;
         for (int d = 0; d < n_devices; d++) {
             im_timestep_args a = { .batch = B, .dim = dim, .cos_first = cases[i].cos_first,
-                                   .shift = cases[i].shift, .t = t, .y = filled(B * dim) };
+                                   .shift = cases[i].shift, .t = t, .y = filled(B * dim, canary) };
             ck_assert_int_eq(devices[d].k.timestep(&devices[d], &a), IM_DONE);
             for (int b = 0; b < B; b++)
                 for (int j = 0; j < half; j++) {
@@ -231,9 +221,9 @@ START_TEST(nothing_to_do_is_done)
 {
     for (int d = 0; d < n_devices; d++) {
         im_device *dev = &devices[d];
-        float *y = filled(16);
+        float *y = filled(16, canary);
         ck_assert_int_eq(dev->k.map(dev, &(im_map_args){ .kind = IM_MAP_ACT, .a = y, .y = y }), IM_DONE);
-        im_copy_args c = { { 2, 0, 3, 1 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, y, y };
+        im_copy_args c = { { 2, 0, 3, 1 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, y, y, false };
         ck_assert_int_eq(dev->k.copy(dev, &c), IM_DONE);
         ck_assert_int_eq(dev->k.embedding(dev, &(im_embedding_args){ .channels = 4, .table = y, .y = y }), IM_DONE);
         ck_assert_int_eq(dev->k.timestep(dev, &(im_timestep_args){ .dim = 8, .t = y, .y = y }), IM_DONE);
@@ -245,17 +235,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { activations, sums, scales, copies, embeddings, timesteps, nothing_to_do_is_done };
-    Suite *s = suite_create("map");
-    TCase *tc = tcase_create("map");
-    tcase_add_checked_fixture(tc, open_devices, close_devices);
-    tcase_set_timeout(tc, 300);                                /* a sanitizer or an emulator may be underneath */
-    for (int i = 0; i < COUNT(tests); i++)
-        tcase_add_test(tc, tests[i]);
-    suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(activations), ONCE(sums), ONCE(scales), ONCE(copies), ONCE(embeddings), ONCE(timesteps),
+        ONCE(nothing_to_do_is_done),
+    };
+    return suite_run("map", open_devices, close_devices, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -12,6 +12,7 @@
 #include "models/clip.h"
 #include "models/unet.h"
 #include "models/vae.h"
+#include "suite.h"
 
 /* One UNet evaluation in f32 is promised within 2e-5 of diffusers (relative, L2). The reference itself is within 1e-6
  * of the f64 result (networks.json), and so is each of our backends. */
@@ -411,21 +412,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("models");
-    TCase *t = tcase_create("networks");
-    tcase_set_timeout(t, 120);
-    tcase_add_loop_test(t, text_states, 0, MODELS * DEVICES);
-    tcase_add_loop_test(t, unet_outputs, 0, MODELS * DEVICES);
-    tcase_add_loop_test(t, vae_outputs, 0, MODELS * DEVICES);
-    tcase_add_loop_test(t, half_weights, 0, 3);
-    tcase_add_loop_test(t, blocks, 0, MODELS);
-    tcase_add_loop_test(t, plan_equals_eager, 0, 2);
-    tcase_add_loop_test(t, batch_invariance, 0, 4);
-    tcase_add_loop_test(t, thread_and_isa_invariance, 0, 3);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        LOOP(text_states, MODELS * DEVICES), LOOP(unet_outputs, MODELS * DEVICES),
+        LOOP(vae_outputs, MODELS * DEVICES), LOOP(half_weights, 3), LOOP(blocks, MODELS), LOOP(plan_equals_eager, 2),
+        LOOP(batch_invariance, 4), LOOP(thread_and_isa_invariance, 3),
+    };
+    return suite_run("models", NULL, NULL, 120, tests, SUITE_COUNT(tests));
 }

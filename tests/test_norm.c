@@ -4,16 +4,6 @@
  * */
 #include "products.h"
 
-static const float canary = 12345.5f;
-
-static float *filled(int64_t n, float value)
-{
-    float *p = guarded((size_t)n * sizeof *p);
-    for (int64_t i = 0; i < n; i++)
-        p[i] = value;
-    return p;
-}
-
 /* ---------------------------------------------------------------- group norm */
 
 typedef struct { int batch; int64_t pixels; int channels, groups; bool silu; float mean; } shape;
@@ -332,21 +322,10 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        group_norm_sizes, a_mean_far_from_zero, a_constant_image_gives_beta, a_nan_stays_in_its_group, layer_norm_sizes,
-        a_nan_stays_in_its_row, bits_agree, bits_do_not_depend_on_the_other_members, nothing_to_do_is_done,
-        a_stop_is_noticed,
+    const suite_test tests[] = {
+        ONCE(group_norm_sizes), ONCE(a_mean_far_from_zero), ONCE(a_constant_image_gives_beta),
+        ONCE(a_nan_stays_in_its_group), ONCE(layer_norm_sizes), ONCE(a_nan_stays_in_its_row), ONCE(bits_agree),
+        ONCE(bits_do_not_depend_on_the_other_members), ONCE(nothing_to_do_is_done), ONCE(a_stop_is_noticed),
     };
-    Suite *s = suite_create("norm");
-    TCase *tc = tcase_create("norm");
-    tcase_add_checked_fixture(tc, open_devices, close_devices);
-    tcase_set_timeout(tc, 300);                                /* a sanitizer or an emulator may be underneath */
-    for (int i = 0; i < COUNT(tests); i++)
-        tcase_add_test(tc, tests[i]);
-    suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run("norm", open_devices, close_devices, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -16,67 +16,8 @@
 #include <time.h>
 
 #include "cases.h"
-
-/* ---------------------------------------------------------------- memory between canaries */
-
-static int spoilt;
-
-void *__wrap_im_pages_new(size_t bytes);
-void __wrap_im_pages_free(void *p, size_t bytes);
-
-/* AddressSanitizer has red zones of its own, to the byte, and sees what is read outside, too. */
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-enum { GUARD = 0 };
-#else
-enum { GUARD = 64 };
-#endif
-static const unsigned char mark = 0xa5;
-
-void *__wrap_im_pages_new(size_t bytes)
-{
-    char *p;
-    if (posix_memalign((void **)&p, 64, bytes + 2 * GUARD))
-        return NULL;
-    memset(p, mark, bytes + 2 * GUARD);
-    return memset(p + GUARD, 0xff, bytes);                     /* 0xff..ff is a NaN in f32, f16 and bf16               */
-}
-
-void __wrap_im_pages_free(void *p, size_t bytes)
-{
-    if (!p)
-        return;
-    unsigned char *before = (unsigned char *)p - GUARD, *after = (unsigned char *)p + bytes;
-    for (int i = 0; i < GUARD; i++)
-        spoilt += (before[i] != mark) + (after[i] != mark);
-    free(before);
-}
-
-/* ---------------------------------------------------------------- devices under test */
-
-typedef struct { const char *isa; im_ctx *one, *two; } device; /* contexts with 1 and 2 threads                       */
-
-enum { MAX_DEVICES = 8 };
-
-/* Every instruction set that IMAGO_ISA can choose on this machine, the slowest first. */
-static int open_devices(device d[MAX_DEVICES])
-{
-    static const char *const names[] = { "portable", "neon", "avx2", "avx512", "avx512bf16" };
-    int n = 0;
-    for (int i = 0; i < COUNT(names); i++) {
-        setenv("IMAGO_ISA", names[i], 1);
-        im_ctx *one = im_ctx_new("cpu", 1);
-        if (!one || !im_ok(one) || strcmp(im_device_isa(one), names[i])) {
-            im_ctx_free(one);
-            continue;
-        }
-        d[n++] = (device){ names[i], one, im_ctx_new("cpu", 2) };
-    }
-    ck_assert_msg(n > 0, "no instruction set can be chosen by IMAGO_ISA");
-    return n;
-}
+#include "op_devices.h"
+#include "suite.h"
 
 /* ---------------------------------------------------------------- one run of one case */
 
@@ -167,11 +108,6 @@ static values run_plan(const trial *r, im_ctx *c)
 }
 
 /* ---------------------------------------------------------------- comparisons */
-
-static bool same_float(float a, float b)
-{
-    return (isnan(a) && isnan(b)) || !memcmp(&a, &b, sizeof a);
-}
 
 /* Bits of got (and frees it) against n values at want; a NaN is a NaN. */
 static void want_bits(trial *r, const device *d, values got, const float *want, int64_t n, const char *what)
@@ -283,8 +219,8 @@ static void try_device(trial *r, const device *d, const values *ref, values *cha
 
 static int try_case(const im_case_table *t, const im_case *cs, im_ctx *ref_ctx, const device *d, int devices)
 {
-    static const weight_form forms[] = { { IM_F32, false }, { IM_F32, true }, { IM_F16, false }, { IM_F16, true },
-                                         { IM_BF16, false }, { IM_BF16, true } };
+    static const weight_form forms[] = { { IM_F32, false, 0 }, { IM_F32, true, 0 }, { IM_F16, false, 0 },
+                                         { IM_F16, true, 0 }, { IM_BF16, false, 0 }, { IM_BF16, true, 0 } };
     trial r = { .t = t, .cs = cs };
     values ref = { 0 }, chain = { 0 };
     for (int f = 0; f < (t->weight < 0 ? 1 : COUNT(forms)); f++) {
@@ -322,10 +258,7 @@ START_TEST(op_meets_ref)
         if (!t->cases[i].bench)
             failures += try_case(t, &t->cases[i], ref, d, devices);
     im_ctx_free(ref);
-    for (int i = 0; i < devices; i++) {
-        im_ctx_free(d[i].one);
-        im_ctx_free(d[i].two);
-    }
+    close_devices(d, devices);
     ck_assert_msg(spoilt == 0, "%s: %d bytes were written outside of a tensor or scratch", t->op->name, spoilt);
     ck_assert_msg(failures == 0, "%s: %d checks failed, see above", t->op->name, failures);
 }
@@ -345,11 +278,9 @@ START_TEST(no_kernel_is_missing)
     im_ctx *ref = im_ctx_new("ref", 1);
     want_kernels("ref", "", &ref->dev.k);
     im_ctx_free(ref);
-    for (int i = 0; i < devices; i++) {
+    for (int i = 0; i < devices; i++)
         want_kernels("cpu", d[i].isa, &d[i].one->dev.k);
-        im_ctx_free(d[i].one);
-        im_ctx_free(d[i].two);
-    }
+    close_devices(d, devices);
 }
 END_TEST
 
@@ -376,7 +307,7 @@ static int by_size(const void *a, const void *b)
 static void time_case(im_ctx *c, const im_case_table *t, const im_case *cs, im_dtype dtype)
 {
     char name[400];
-    weight_form form = { dtype, t->weight >= 0 && t->halves };
+    weight_form form = { dtype, t->weight >= 0 && t->halves, 0 };
     im_profile_row row = { 0 };
     double ms[25], total = 0;
     int n = 0;
@@ -438,9 +369,5 @@ int main(int argc, char **argv)
         tcase_set_timeout(tc, 300);                            /* a sanitizer or an emulator may be underneath        */
         suite_add_tcase(s, tc);
     }
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_end(s);
 }

@@ -91,15 +91,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("pack");
-    TCase *tc = tcase_create("pack");
-    tcase_set_timeout(tc, 300);                                /* a sanitizer or an emulator may be underneath */
-    tcase_add_loop_test(tc, every_place, 0, 2 * COUNT(shapes));
-    tcase_add_test(tc, halves_convert_as_the_public_functions_do);
-    suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_test tests[] = {
+        LOOP(every_place, 2 * COUNT(shapes)), ONCE(halves_convert_as_the_public_functions_do),
+    };
+    return suite_run("pack", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

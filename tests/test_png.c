@@ -10,26 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "context.h"
 #include "data/png.h"
 #include "data/resize.h"
 #include "data/sha256.h"
 #include "imago.h"
-#include "scratch.h"
-
-static im_ctx *c;
-static char dir[200];
-
-static void setup(void)
-{
-    c = im_ctx_new("ref", 1);
-    scratch_make(dir, sizeof dir);
-}
-
-static void teardown(void)
-{
-    im_ctx_free(c);
-    scratch_remove(dir);
-}
 
 /* The bytes of hex digits, malloc'd. */
 static uint8_t *unhex(const char *hex, size_t *n)
@@ -374,26 +359,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("png");
-    TCase *t = tcase_create("png");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 120);
-    tcase_add_test(t, golden_reading);
-    tcase_add_test(t, golden_texts);
-    tcase_add_test(t, truncated_everywhere);
-    tcase_add_test(t, damaged_everywhere);
-    tcase_add_test(t, not_a_png);
-    tcase_add_test(t, too_many_pixels);
-    tcase_add_test(t, write_and_read_again);
-    tcase_add_test(t, kinds_of_text);
-    tcase_add_test(t, bad_writing);
-    tcase_add_test(t, bad_pictures);
-    tcase_add_test(t, golden_resizing);
-    tcase_add_test(t, sha256_known);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(golden_reading), ONCE(golden_texts), ONCE(truncated_everywhere), ONCE(damaged_everywhere),
+        ONCE(not_a_png), ONCE(too_many_pixels), ONCE(write_and_read_again), ONCE(kinds_of_text), ONCE(bad_writing),
+        ONCE(bad_pictures), ONCE(golden_resizing), ONCE(sha256_known),
+    };
+    return suite_run("png", setup, teardown, 120, tests, SUITE_COUNT(tests));
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "imago.h"
+#include "suite.h"
 
 static im_ctx *c;
 static im_safetensors *golden;
@@ -208,21 +209,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("rng");
-    TCase *t = tcase_create("rng");
-    tcase_set_timeout(t, 60);
-    tcase_add_checked_fixture(t, open_golden, close_golden);
-    tcase_add_test(t, short_calls);
-    tcase_add_test(t, calls_after_calls);
-    tcase_add_test(t, long_calls);
-    tcase_add_test(t, known_values);
-    tcase_add_test(t, batch_is_its_members);
-    tcase_add_test(t, cuda_stream);
-    tcase_add_test(t, normal_enough);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(short_calls), ONCE(calls_after_calls), ONCE(long_calls), ONCE(known_values), ONCE(batch_is_its_members),
+        ONCE(cuda_stream), ONCE(normal_enough),
+    };
+    return suite_run("rng", open_golden, close_golden, 60, tests, SUITE_COUNT(tests));
 }

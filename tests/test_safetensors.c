@@ -11,25 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "context.h"
 #include "data/file.h"
 #include "data/safetensors.h"
 #include "imago.h"
-#include "scratch.h"
-
-static im_ctx *c;
-static char dir[200];
-
-static void setup(void)
-{
-    c = im_ctx_new("ref", 1);
-    scratch_make(dir, sizeof dir);
-}
-
-static void teardown(void)
-{
-    im_ctx_free(c);
-    scratch_remove(dir);
-}
 
 /* Writes a file of the header and `bytes` bytes of data, 0 1 2 ...; true length field unless `length` is given. */
 static const char *write_st(const char *name, const char *header, size_t bytes)
@@ -537,30 +522,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("safetensors");
-    TCase *t = tcase_create("safetensors");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
-    tcase_add_test(t, reads_entries);
-    tcase_add_test(t, reads_every_dtype);
-    tcase_add_test(t, aligns_tensors);
-    tcase_add_test(t, empty_file_of_tensors);
-    tcase_add_test(t, bad_headers);
-    tcase_add_test(t, bad_lengths);
-    tcase_add_test(t, other_files);
-    tcase_add_test(t, reads_shards);
-    tcase_add_test(t, bad_shards);
-    tcase_add_test(t, writes_as_the_reference);
-    tcase_add_test(t, writes_odd_things);
-    tcase_add_test(t, bad_writers);
-    tcase_add_test(t, unfinished_writers);
-    tcase_add_test(t, full_disk);
-    tcase_add_test(t, threads_put_at_once);
-    tcase_add_test(t, releases_pages);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(reads_entries), ONCE(reads_every_dtype), ONCE(aligns_tensors), ONCE(empty_file_of_tensors),
+        ONCE(bad_headers), ONCE(bad_lengths), ONCE(other_files), ONCE(reads_shards), ONCE(bad_shards),
+        ONCE(writes_as_the_reference), ONCE(writes_odd_things), ONCE(bad_writers), ONCE(unfinished_writers),
+        ONCE(full_disk), ONCE(threads_put_at_once), ONCE(releases_pages),
+    };
+    return suite_run("safetensors", setup, teardown, 60, tests, SUITE_COUNT(tests));
 }

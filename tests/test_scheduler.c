@@ -11,6 +11,7 @@
 #include "imago.h"
 #include "models/scheduler.h"
 #include "scratch.h"
+#include "suite.h"
 
 enum { N = 64 };                                               /* values of a sample: (1, 4, 4, 4)                    */
 
@@ -281,20 +282,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("scheduler");
-    TCase *t = tcase_create("scheduler");
-    tcase_set_timeout(t, 60);
-    tcase_add_checked_fixture(t, open_golden, close_golden);
-    tcase_add_test(t, products);
-    tcase_add_test(t, fifty_steps_are_51_evaluations);
-    tcase_add_test(t, paths);
-    tcase_add_test(t, strength_as_typed);
-    tcase_add_test(t, errors);
-    tcase_add_test(t, pipeline_repairs);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(products), ONCE(fifty_steps_are_51_evaluations), ONCE(paths), ONCE(strength_as_typed), ONCE(errors),
+        ONCE(pipeline_repairs),
+    };
+    return suite_run("scheduler", open_golden, close_golden, 60, tests, SUITE_COUNT(tests));
 }

@@ -10,6 +10,7 @@
 
 #include "imago.h"
 #include "scratch.h"
+#include "suite.h"
 
 static const char GOLDEN[] = "tests/golden/";
 static const char A[] = "tests/golden/models/a", B[] = "tests/golden/models/b", C[] = "tests/golden/models/c";
@@ -520,27 +521,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("sd");
-    TCase *t = tcase_create("sd");
-    tcase_set_timeout(t, 240);
-    tcase_add_loop_test(t, pictures_of_diffusers, 0, 3);
-    tcase_add_test(t, ref_draws_it_too);
-    tcase_add_loop_test(t, alone_or_in_a_batch, 0, 3);
-    tcase_add_loop_test(t, any_number_of_threads, 0, 3);
-    tcase_add_loop_test(t, op_by_op_or_as_a_plan, 0, 2);
-    tcase_add_test(t, any_isa);
-    tcase_add_test(t, own_latents);
-    tcase_add_test(t, trace);
-    tcase_add_test(t, networks);
-    tcase_add_loop_test(t, single_file, 0, 3);
-    tcase_add_test(t, embedded);
-    tcase_add_test(t, cut_text_is_quoted);
-    tcase_add_loop_test(t, stopping, 0, 2);
-    tcase_add_test(t, errors);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_test tests[] = {
+        LOOP(pictures_of_diffusers, 3), ONCE(ref_draws_it_too), LOOP(alone_or_in_a_batch, 3),
+        LOOP(any_number_of_threads, 3), LOOP(op_by_op_or_as_a_plan, 2), ONCE(any_isa), ONCE(own_latents), ONCE(trace),
+        ONCE(networks), LOOP(single_file, 3), ONCE(embedded), ONCE(cut_text_is_quoted), LOOP(stopping, 2),
+        ONCE(errors),
+    };
+    return suite_run("sd", NULL, NULL, 240, tests, SUITE_COUNT(tests));
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "imago.h"
+#include "suite.h"
 
 static im_ctx *c;
 
@@ -174,17 +175,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { context, tensor, view, scope, add, linear, conv, attention, norm, plan,
-                                   plan_result };
-    Suite *s = suite_create("tiny");
-    TCase *tc = tcase_create("tiny");
-    tcase_add_checked_fixture(tc, open_context, close_context);
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-        tcase_add_loop_test(tc, tests[i], 0, 2);
-    suite_add_tcase(s, tc);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        LOOP(context, 2), LOOP(tensor, 2), LOOP(view, 2), LOOP(scope, 2), LOOP(add, 2), LOOP(linear, 2),
+        LOOP(conv, 2), LOOP(attention, 2), LOOP(norm, 2), LOOP(plan, 2), LOOP(plan_result, 2),
+    };
+    return suite_run("tiny", open_context, close_context, 30, tests, SUITE_COUNT(tests));
 }

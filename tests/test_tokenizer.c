@@ -8,24 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "context.h"
 #include "data/file.h"
 #include "imago.h"
-#include "scratch.h"
-
-static im_ctx *c;
-static char dir[200];
-
-static void setup(void)
-{
-    c = im_ctx_new("ref", 1);
-    scratch_make(dir, sizeof dir);
-}
-
-static void teardown(void)
-{
-    im_ctx_free(c);
-    scratch_remove(dir);
-}
 
 /* ---------------------------------------------------------------- goldens */
 
@@ -356,26 +341,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("tokenizer");
-    TCase *t = tcase_create("tokenizer");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 120);
-    tcase_add_test(t, golden_full_vocabulary);
-    tcase_add_test(t, golden_small_vocabularies);
-    tcase_add_test(t, known_ids_and_pieces);
-    tcase_add_test(t, cut_text);
-    tcase_add_test(t, cut_inside_a_character);
-    tcase_add_test(t, not_utf8);
-    tcase_add_test(t, long_word);
-    tcase_add_test(t, special_tokens_of_files);
-    tcase_add_test(t, raw_and_normalised_specials);
-    tcase_add_test(t, bad_files);
-    tcase_add_test(t, bad_whole_file);
-    tcase_add_test(t, missing_files);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(golden_full_vocabulary), ONCE(golden_small_vocabularies), ONCE(known_ids_and_pieces), ONCE(cut_text),
+        ONCE(cut_inside_a_character), ONCE(not_utf8), ONCE(long_word), ONCE(special_tokens_of_files),
+        ONCE(raw_and_normalised_specials), ONCE(bad_files), ONCE(bad_whole_file), ONCE(missing_files),
+    };
+    return suite_run("tokenizer", setup, teardown, 120, tests, SUITE_COUNT(tests));
 }

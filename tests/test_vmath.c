@@ -188,17 +188,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("vmath");
-    TCase *tc = tcase_create("vmath");
-    tcase_add_checked_fixture(tc, open_devices, close_devices);
-    tcase_set_timeout(tc, 300);                                /* a sanitizer or an emulator may be underneath */
-    tcase_add_test(tc, errors_against_libm);
-    tcase_add_test(tc, special_values);
-    tcase_add_test(tc, equal_bits);
-    suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(errors_against_libm), ONCE(special_values), ONCE(equal_bits),
+    };
+    return suite_run("vmath", open_devices, close_devices, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

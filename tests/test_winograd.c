@@ -244,22 +244,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("winograd");
-    TCase *tc = tcase_create("winograd");
-    tcase_add_checked_fixture(tc, open_devices, close_devices);
-    tcase_set_timeout(tc, 300);                                /* a sanitizer or an emulator may be underneath */
-    tcase_add_loop_test(tc, every_shape, 0, COUNT(shapes));
-    tcase_add_loop_test(tc, bits_agree, 0, COUNT(shapes));
-    tcase_add_test(tc, a_large_batch_has_the_bits_of_its_pictures);
-    tcase_add_test(tc, points_are_well_chosen);
-    tcase_add_test(tc, a_nan_is_not_lost);
-    tcase_add_test(tc, the_rule);
-    tcase_add_test(tc, the_environment_switches_it_off);
-    tcase_add_test(tc, it_stops);
-    suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_test tests[] = {
+        LOOP(every_shape, COUNT(shapes)), LOOP(bits_agree, COUNT(shapes)),
+        ONCE(a_large_batch_has_the_bits_of_its_pictures), ONCE(points_are_well_chosen), ONCE(a_nan_is_not_lost),
+        ONCE(the_rule), ONCE(the_environment_switches_it_off), ONCE(it_stops),
+    };
+    return suite_run("winograd", open_devices, close_devices, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

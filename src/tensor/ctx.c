@@ -22,6 +22,8 @@ void im_ctx_free(im_ctx *c)
 {
     if (!c)
         return;
+    while (c->tape)
+        im_tape_end(c);
     while (c->scope) {
         im_scope *up = c->scope->up;
         im_scope_list_free(c->scope);

@@ -27,6 +27,9 @@ struct im_ctx {
     im_device dev;
     im_mode mode;
     struct im_plan *plan;                                      /* the plan being recorded                              */
+    struct im_tape *tape;                                      /* the innermost open tape                              */
+    bool recomputing;                                          /* inside im_recompute's second run: no side effects    */
+    bool check_finite;
     im_scope *scope;
     int lost_scopes;                                           /* pushes that failed for want of memory                */
     bool failed;
@@ -35,6 +38,7 @@ struct im_ctx {
     void (*warn)(void *, const char *);                  void *warn_arg;
     void (*profile)(void *, const im_profile_row *);     void *profile_arg;
     void (*trace)(void *, const char *, const im_tensor *); void *trace_arg;
+    void (*tape_row)(void *, const im_tape_row *);       void *tape_row_arg;
 };
 
 #endif

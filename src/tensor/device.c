@@ -1,6 +1,7 @@
 /* device.c: opens a device by name, and lends scratch memory to its kernels. */
 #include "tensor/device.h"
 #include "tensor/memory.h"
+#include "tensor/pool.h"
 #include "tensor/parallel.h"
 
 #include <stdio.h>
@@ -40,6 +41,7 @@ void im_device_close(im_device *dev)
         im_pages_free(dev->scratch[i], dev->scratch_bytes[i]);
     free(dev->scratch);
     free(dev->scratch_bytes);
+    im_pool_free(dev->pool);
     *dev = (im_device){ 0 };
 }
 

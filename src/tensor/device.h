@@ -23,24 +23,11 @@
 #ifndef IM_DEVICE_H
 #define IM_DEVICE_H
 
-#include "imago.h"
+#include "tensor/train_args.h"
 
 enum im_status { IM_DONE = 0, IM_NO_MEMORY, IM_NO_KERNEL, IM_STOPPED };
 
-/* Packed weights: rows n in panels of IM_PANEL, each panel k-major, missing rows zero; the same on every ISA.
- *   f32, f16:  data[panel][k][16]
- *   bf16:      data[panel][k/2][16][2]   (k odd: padded with a zero), the operand order of vdpbf16ps
- * halves 2 (GEGLU): rows 0..n/2-1 and n/2..n-1 are packed one after the other, each padded to whole panels. */
-enum { IM_PANEL = 16, IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64 };
-
-typedef struct im_weight {       /* the second factor of a product: (n, k) rows                                    */
-    const void *data;
-    im_dtype dtype;              /* f32, f16, bf16                                                                  */
-    bool packed;
-    int halves;                  /* 1, or 2 for GEGLU                                                               */
-    int n, k;
-    int64_t ld;                  /* plain only: elements from row to row                                            */
-} im_weight;
+enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64 };
 
 /* c[m][n] = act(sum_k a[m][k] b[n][k] + bias[n]) + res[m][n];  geglu (b.halves 2, b.n = 2 n): c = v * gelu(g)    */
 typedef struct im_gemm_args {
@@ -76,6 +63,7 @@ typedef struct im_groupnorm_args {
     float eps; bool silu;
     const float *x, *gamma, *beta;
     float *y;
+    float *mean, *rstd;          /* (batch, groups), for backward; or NULL                                          */
 } im_groupnorm_args;
 
 /* Layer norm of each row; y may be x */
@@ -85,6 +73,7 @@ typedef struct im_layernorm_args {
     const float *x; int64_t ldx;
     const float *gamma, *beta;
     float *y; int64_t ldy;
+    float *mean, *rstd;          /* (rows), for backward; or NULL                                                   */
 } im_layernorm_args;
 
 /* o[b][i][h][:] = sum_j softmax_j(scale * q[b][i][h] . k[b][j][h]) v[b][j][h]; head h is at column h*d of a row   */
@@ -96,6 +85,7 @@ typedef struct im_attention_args {
     const float *k; int64_t ldk, bsk;
     const float *v; int64_t ldv, bsv;
     float *o;       int64_t ldo, bso;
+    float *lse;                  /* (batch, heads, tq): log2 sum exp of the scaled scores, for backward; or NULL    */
 } im_attention_args;
 
 /* y[i] = f(a[i] [, b[i % nb]]); y may be a. Elementwise over n contiguous elements. */
@@ -112,6 +102,7 @@ typedef struct im_copy_args {
     int64_t shape[4], ss[4], ds[4];                                       /* axis sizes, source and target strides  */
     size_t size;
     const void *src; void *dst;
+    bool add;                    /* f32 only: dst += src                                                            */
 } im_copy_args;
 
 /* y[i][:] = table[ids[i]][:]; the table in f32, f16 or bf16, plain; ids were checked by the op */
@@ -129,7 +120,8 @@ typedef struct im_timestep_args {
 
 struct im_device;
 #define IM_KERNELS(X) \
-    X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(copy) X(embedding) X(timestep)
+    X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(copy) X(embedding) X(timestep) \
+    IM_KERNELS_PRODUCTS(X) IM_KERNELS_NORMS(X) IM_KERNELS_ATTENTION(X) IM_KERNELS_ELEMENTS(X) IM_KERNELS_OPTIMISERS(X)
 
 typedef struct im_kernels {      /* one table per backend; `make check` wants no NULL                               */
 #define X(name) int (*name)(struct im_device *, const struct im_##name##_args *);
@@ -145,6 +137,8 @@ typedef struct im_device {       /* "ref", "cpu", later "cuda:0"                
     int winograd;                /* cpu: 1: where it pays; IMAGO_WINOGRAD=0 in the environment when the device is   */
                                  /* opened: never; 2: in every 3x3 convolution of stride 1 (for tests)              */
     const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */
+    im_dtype products;           /* plain f32 weights are multiplied in this: IM_F32 or IM_BF16 (im_set_products)   */
+    struct im_pool *pool;        /* training: blocks given back and asked for again; else NULL                      */
     void **scratch; size_t *scratch_bytes;                                /* one a thread, grown on demand          */
 } im_device;
 

@@ -1,6 +1,7 @@
 /* op.c: im_run, the one path that every operation takes, and the only function that knows the modes of a context:
  * run; run and record for backward; record only. */
 #include "tensor/plan.h"
+#include "tensor/tape.h"
 #include "tensor/tensor.h"
 
 #include <stdio.h>
@@ -52,7 +53,7 @@ bool im_like(im_ctx *c, im_node *n, int input)
 
 int im_no_backward(im_ctx *c, im_node *n)
 {
-    im_fail(c, "%s has no gradient in this version", n->op->name);
+    im_fail(c, "%s has no gradient: nothing that reaches it may want one", n->op->name);
     return IM_NO_KERNEL;
 }
 
@@ -78,17 +79,21 @@ int im_node_run(im_ctx *c, im_node *n)
         im_fail(c, "stopped");
         return IM_STOPPED;
     }
-    double start = c->profile ? seconds_now() : 0;
+    bool timed = c->profile || (n->taped && c->tape_row);
+    double start = timed ? seconds_now() : 0;
     int status = n->op->forward(c, n);
+    n->seconds = timed ? seconds_now() - start : 0;
     if (status) {
         const char *why = status == IM_NO_MEMORY ? "out of memory for its workspace"
                         : status == IM_STOPPED ? "stopped" : "the device has no kernel for it";
         im_fail(c, status == IM_STOPPED ? "%.0s%s" : "%s: %s", n->op->name, why);
     } else if (c->profile) {
-        im_profile_row row = { .op = n->op->name, .layer = n->layer ? n->layer : "", .seconds = seconds_now() - start,
+        im_profile_row row = { .op = n->op->name, .layer = n->layer ? n->layer : "", .seconds = n->seconds,
                                .flop = n->op->flop ? n->op->flop(n) : 0, .bytes = im_node_bytes(n) };
         c->profile(c->profile_arg, &row);
     }
+    if (c->check_finite && !status && !im_want_finite(c, n, n->out, "output"))
+        return IM_NO_KERNEL;
     return status;
 }
 
@@ -98,6 +103,7 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
         return NULL;
     im_tensor meta = { .halves = 1 };
     im_node n = { .op = op, .out = &meta };
+    bool grad = false;
     for (int i = 0; i < op->n_in; i++) {
         if (!in[i] && !(op->optional >> i & 1u)) {
             im_fail(c, "%s: input %d is missing", op->name, i);
@@ -110,7 +116,9 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
         }
         if (in[i] && in[i]->name && !n.layer)
             n.layer = in[i]->name;
+        grad |= in[i] && in[i]->wants_grad;
     }
+    n.taped = grad && c->mode == IM_TAPE;
     if (attrs)
         n.attrs = *attrs;
     size_t bytes;
@@ -120,5 +128,10 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
     n.out = im_tensor_over(c, im_storage_new(c, bytes, c->mode == IM_PLAN), &meta);
     if (!n.out || (c->mode != IM_PLAN && im_node_run(c, &n)) || (c->mode == IM_PLAN && !im_plan_push(c, &n)))
         return NULL;
+    if (n.taped) {
+        n.out->wants_grad = 1;
+        if (!im_tape_push(c, &n))
+            return NULL;
+    }
     return n.out;
 }

@@ -9,11 +9,17 @@
 
 typedef struct { int i[12]; float f[4]; } im_attrs;            /* stride, pad, heads, eps ...; each op names its own   */
 
+enum { IM_MAX_SAVED = 3 };
+
 typedef struct im_node {                                       /* one call of one op: tape entry and plan entry        */
     const struct im_op *op;
     im_tensor *in[IM_MAX_IN], *out;                            /* optional inputs may be NULL                          */
     im_attrs attrs;
     const char *layer;                                         /* name of the first named input, for the profile       */
+    bool taped;                                                /* backward will come: forward saves what it needs      */
+    im_tensor *saved[IM_MAX_SAVED];                            /* made by im_save: mean and rstd, not what is cheap    */
+    im_recompute_fn fn; void *arg;                             /* im_recompute: what runs again                        */
+    double seconds;                                            /* of the forward half, where somebody asked            */
 } im_node;
 
 typedef struct im_op {
@@ -22,10 +28,14 @@ typedef struct im_op {
     unsigned optional;                                         /* bit i: in[i] may be NULL                             */
     bool (*shape)(im_ctx *, im_node *);                        /* fills out's shape and dtype, or im_fail              */
     int (*forward)(im_ctx *, im_node *);                       /* calls one kernel; enum im_status                     */
-    int (*backward)(im_ctx *, im_node *);                      /* adds to in[i]->grad; im_no_backward says so by name  */
+    int (*backward)(im_ctx *, im_node *);                      /* from im_dout to im_grad_of; im_no_backward: has none */
     double (*flop)(const im_node *);                           /* multiply-adds count two; NULL: none worth counting   */
+    unsigned keeps;                                            /* bit i: backward reads the data of in[i]; IM_KEEP_OUT */
     bool inplace_ok;                                           /* out may take in[0]'s memory in a plan                */
 } im_op;
+
+#define IM_KEEP(i) (1u << (i))
+#define IM_KEEP_OUT (1u << 31)
 
 #define IM_OP(name, formula) extern const im_op im_op_##name;
 #include "tensor/ops.def"
@@ -33,12 +43,21 @@ typedef struct im_op {
 
 /* in: op->n_in tensors. A NULL that is not optional means that something upstream failed: stays quiet, returns NULL. */
 im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_attrs *attrs);
-int im_no_backward(im_ctx *c, im_node *n);                     /* the training part of the engine is not here yet      */
+int im_no_backward(im_ctx *c, im_node *n);                     /* fails, naming the op: its inputs carry no gradient   */
 
 /* Helpers for the shape half of ops. */
 bool im_like(im_ctx *c, im_node *n, int input);                /* out has the shape and dtype of in[input]             */
 bool im_want(im_ctx *c, const im_node *n, bool ok, const char *wanted);  /* fails with all shapes of the call          */
 bool im_want_f32(im_ctx *c, const im_node *n, int input);      /* contiguous f32 activations                           */
 int im_node_run(im_ctx *c, im_node *n);                        /* forward, with profile; used by im_run and plans      */
+
+/* Helpers for the backward half (tape.c).
+ * im_save: in forward of a taped node: f32 memory in slot i of n->saved, held until the node has run backward.
+ * im_dout: the gradient of n->out, contiguous f32 of its shape.
+ * im_grad_of: where the gradient of input i goes: f32, strides as im_grad_like says; add: a value is there and the kernel
+ * adds to it, else it stores to every element. NULL: that input wants none (or memory is out: c has failed). */
+im_tensor *im_save(im_ctx *c, im_node *n, int slot, int ndim, const int64_t shape[]);
+const im_tensor *im_dout(const im_node *n);
+im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add);
 
 #endif

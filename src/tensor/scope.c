@@ -1,6 +1,8 @@
 /* scope.c: who owns tensors. Everything made between a push and its pop is released by the pop, but for tensors handed
- * to the scope around it by im_keep. While a plan is recorded nothing is released: the plan takes all of it. */
+ * to the scope around it by im_keep. While a plan is recorded nothing is released: the plan takes all of it; an open tape
+ * takes the headers. */
 #include "tensor/plan.h"
+#include "tensor/tape.h"
 #include "tensor/tensor.h"
 
 #include <stdlib.h>
@@ -70,6 +72,8 @@ void im_scope_pop(im_ctx *c)
     c->scope = s->up;
     if (c->mode == IM_PLAN)
         im_plan_adopt(c, s);
+    else if (c->mode == IM_TAPE)
+        im_tape_adopt(c, s);
     im_scope_list_free(s);
     free(s);
 }

@@ -1,6 +1,8 @@
-/* tensor.c: shapes laid over storages; views share a storage and cost nothing. */
+/* tensor.c: shapes laid over storages; views share a storage and cost nothing. The gradient of a view is the same view of
+ * the gradient of its base (tape.c). */
 #include "tensor/tensor.h"
 #include "tensor/memory.h"
+#include "tensor/pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,7 @@ im_storage *im_storage_new(im_ctx *c, size_t bytes, bool virtual_)
     im_storage *s = malloc(sizeof *s);
     if (s)
         *s = (im_storage){ .dev = &c->dev, .bytes = bytes, .refs = 1, .owned = !virtual_, .slot = -1 };
-    if (s && !virtual_ && !(s->data = im_pages_new(bytes))) {
+    if (s && !virtual_ && !(s->data = c->dev.pool ? im_pool_get(c->dev.pool, bytes) : im_pages_new(bytes))) {
         free(s);
         s = NULL;
     }
@@ -24,7 +26,9 @@ void im_storage_release(im_storage *s)
 {
     if (!s || --s->refs > 0)
         return;
-    if (s->owned)
+    if (s->owned && s->dev->pool)
+        im_pool_put(s->dev->pool, s->data, s->bytes);
+    else if (s->owned)
         im_pages_free(s->data, s->bytes);
     free(s);
 }
@@ -41,6 +45,7 @@ im_tensor *im_tensor_over(im_ctx *c, im_storage *s, const im_tensor *meta)
     t->storage = s;
     t->name = NULL;
     t->grad = NULL;
+    t->grad_set = t->on_tape = 0;
     if (!im_scope_add(c, t)) {
         im_tensor_free(t);
         return NULL;
@@ -52,7 +57,9 @@ void im_tensor_free(im_tensor *t)
 {
     if (!t)
         return;
-    im_storage_release(t->storage);
+    if (!t->on_tape)                                           /* else the nodes of the tape hold what is needed       */
+        im_storage_release(t->storage);
+    im_tensor_free(t->grad);
     free(t);
 }
 
@@ -139,6 +146,13 @@ im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const
     return x;
 }
 
+static im_tensor *view_of(im_ctx *c, im_tensor *t, im_tensor *meta)
+{
+    meta->base = !t->wants_grad ? NULL : t->base ? t->base : t;
+    t->storage->refs++;
+    return im_tensor_over(c, t->storage, meta);
+}
+
 im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[])
 {
     if (!t || c->failed)
@@ -169,8 +183,7 @@ im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[])
         return NULL;
     }
     im_contiguous_strides(&meta);
-    t->storage->refs++;
-    return im_tensor_over(c, t->storage, &meta);
+    return view_of(c, t, &meta);
 }
 
 im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to)
@@ -187,8 +200,7 @@ im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to)
     im_tensor meta = *t;
     meta.offset += from * t->stride[axis];
     meta.shape[axis] = to - from;
-    t->storage->refs++;
-    return im_tensor_over(c, t->storage, &meta);
+    return view_of(c, t, &meta);
 }
 
 bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld)

@@ -1,4 +1,4 @@
-/* map.c: elementwise operations: y = act(a), y = a + b with b repeated, y = s a.
+/* map.c: elementwise operations: y = act(a), y = a + b with b repeated, y = s a; y += s x for gradients.
  * Used by what no kernel does on the way: the time embedding's silu, sums of residuals, the latents' scale. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
@@ -73,5 +73,28 @@ int IM_FN(im_cpu_map)(im_device *dev, const im_map_args *at)
         w.b = row;
     }
     im_parallel_for(dev->threads, (int)((at->n + CHUNK - 1) / CHUNK), map_task, &w);
+    return IM_DONE;
+}
+
+static void accumulate_task(void *arg, int task, int thread)
+{
+    const im_accumulate_args *at = arg;
+    int64_t from = (int64_t)task * CHUNK, to = from + CHUNK < at->n ? from + CHUNK : at->n;
+    v16 s = v_set1(at->s);
+    (void)thread;
+    for (int64_t i = from; i < to; i += 16) {
+        int left = to - i < 16 ? (int)(to - i) : 16;
+        v16 x = left == 16 ? v_load(at->x + i) : v_load_n(at->x + i, left);
+        v16 y = !at->add ? v_mul(s, x) : v_fma(s, x, left == 16 ? v_load(at->y + i) : v_load_n(at->y + i, left));
+        if (left == 16)
+            v_store(at->y + i, y);
+        else
+            v_store_n(at->y + i, y, left);
+    }
+}
+
+int IM_FN(im_cpu_accumulate)(im_device *dev, const im_accumulate_args *at)
+{
+    im_parallel_for(dev->threads, (int)((at->n + CHUNK - 1) / CHUNK), accumulate_task, (void *)at);
     return IM_DONE;
 }

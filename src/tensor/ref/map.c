@@ -45,6 +45,19 @@ int im_ref_map(im_device *dev, const im_map_args *p)
     return im_ref_each(dev, p->n, element, p);
 }
 
+static void accumulate_element(const void *arg, int64_t i, int thread)
+{
+    const im_accumulate_args *p = arg;
+    double sx = (double)p->s * p->x[i];
+    (void)thread;
+    p->y[i] = (float)(p->add ? p->y[i] + sx : sx);
+}
+
+int im_ref_accumulate(im_device *dev, const im_accumulate_args *p)
+{
+    return im_ref_each(dev, p->n, accumulate_element, p);
+}
+
 /* Row b: cosines and sines of t_b f_i, f_i = exp(-ln(10000) i / (dim/2 - shift)), i < dim/2 (Ho et al. 2020, after
  * Vaswani et al. 2017). Frequencies and angles are rounded to f32 on the way, as every implementation has them: at
  * t = 1000 that rounding is worth 3e-5 of the result, and the model was trained with it. */

@@ -1,0 +1,370 @@
+/* tape.c: reverse-mode differentiation (Linnainmaa 1970; Griewank & Walther 2008, chapter 3).
+ *
+ * The tape is an array of nodes in the order of execution, so no graph is searched: every consumer of a tensor stands
+ * behind its producer. im_backward walks from the end; each node reads the gradient of its output, adds to the gradients
+ * of its inputs, and lets go of what it kept.
+ *
+ * Who owns what: a node counts a reference on the storage of each input and output that its op names in `keeps`, and owns
+ * what it saved. When a scope closes while a tape is open, the tape takes the headers and the scope's references are
+ * dropped: data that no node needs is freed at once, though its header lives on, since gradients hang there. */
+#include "tensor/pool.h"
+#include "tensor/tape.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct im_tape {
+    im_node *nodes;
+    int n, cap;
+    im_scope tensors;                                          /* headers of closed scopes                             */
+    struct im_tape *up;                                        /* im_recompute opens a tape inside backward            */
+};
+
+bool im_want_grad(im_ctx *c, im_tensor *t)
+{
+    if (!t || c->failed)
+        return false;
+    if (t->packed || t->dtype != IM_F32 || !im_contiguous(t))
+        return im_fail(c, "gradient of %s: found a %s %s tensor, wanted plain contiguous f32; load weights for training "
+                       "unpacked in f32", t->name ? t->name : "a tensor", t->packed ? "packed" : "strided or plain",
+                       im_dtype_name((im_dtype)t->dtype));
+    t->wants_grad = 1;
+    return true;
+}
+
+void im_zero_grad(im_tensor *t)
+{
+    if (t)
+        t->grad_set = 0;
+}
+
+void im_set_products(im_ctx *c, im_dtype t)
+{
+    c->dev.products = t == IM_BF16 ? IM_BF16 : IM_F32;
+}
+
+void im_check_finite(im_ctx *c, bool on)
+{
+    c->check_finite = on;
+}
+
+void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *arg)
+{
+    c->tape_row = fn;
+    c->tape_row_arg = arg;
+}
+
+/* ---------------------------------------------------------------- recording */
+
+bool im_tape_begin(im_ctx *c)
+{
+    if (c->failed)
+        return false;
+    if (c->mode != IM_EAGER)
+        return im_fail(c, "tape: one is open already, or a plan is being recorded; call im_backward or im_tape_end first");
+    im_tape *t = calloc(1, sizeof *t);
+    if (!t || (!c->dev.pool && !(c->dev.pool = im_pool_new()))) {
+        free(t);
+        return im_fail(c, "out of memory while opening a tape");
+    }
+    t->up = c->tape;
+    c->tape = t;
+    c->mode = IM_TAPE;
+    return true;
+}
+
+/* Every storage whose data the node's backward reads. */
+static int kept(const im_node *n, im_storage *s[IM_MAX_IN + 1])
+{
+    int count = 0;
+    for (int i = 0; i < n->op->n_in; i++)
+        if (n->in[i] && n->op->keeps & IM_KEEP(i))
+            s[count++] = n->in[i]->storage;
+    if (n->op->keeps & IM_KEEP_OUT)
+        s[count++] = n->out->storage;
+    return count;
+}
+
+bool im_tape_push(im_ctx *c, const im_node *n)
+{
+    im_tape *t = c->tape;
+    if (t->n == t->cap) {
+        int cap = t->cap ? 2 * t->cap : 256;
+        im_node *nodes = realloc(t->nodes, (size_t)cap * sizeof *nodes);
+        if (!nodes)
+            return im_fail(c, "out of memory for the tape");
+        t->nodes = nodes;
+        t->cap = cap;
+    }
+    im_storage *s[IM_MAX_IN + 1];
+    for (int i = kept(n, s) - 1; i >= 0; i--)
+        s[i]->refs++;
+    t->nodes[t->n++] = *n;
+    return true;
+}
+
+/* The header drops its reference; what a node keeps stays where it is, the rest is gone. */
+static void let_go(im_tensor *t)
+{
+    if (t->on_tape)
+        return;
+    t->on_tape = 1;
+    if (t->storage && t->storage->refs == 1) {
+        im_storage_release(t->storage);
+        t->storage = NULL;
+    } else if (t->storage) {
+        t->storage->refs--;
+    }
+}
+
+void im_tape_adopt(im_ctx *c, im_scope *s)
+{
+    im_scope *open = c->scope;
+    c->scope = &c->tape->tensors;
+    int i = 0;
+    for (; i < s->n && im_scope_add(c, s->v[i]); i++)
+        let_go(s->v[i]);
+    c->scope = open;
+    int left = 0;                                              /* out of memory: the scope keeps, and frees, the rest  */
+    for (; i < s->n; i++)
+        s->v[left++] = s->v[i];
+    s->n = left;
+}
+
+/* ---------------------------------------------------------------- the backward half of an op */
+
+im_tensor *im_save(im_ctx *c, im_node *n, int slot, int ndim, const int64_t shape[])
+{
+    im_tensor *t = im_new(c, IM_F32, ndim, shape);
+    if (t)
+        im_scope_take(c, t);                                   /* the node owns it now                                 */
+    return n->saved[slot] = t;
+}
+
+const im_tensor *im_dout(const im_node *n)
+{
+    return n->out->grad;
+}
+
+/* The gradient of a whole tensor: made when first asked for, and owned by it. */
+static im_tensor *own_grad(im_ctx *c, im_tensor *t)
+{
+    if (!t->grad && (t->grad = im_new(c, IM_F32, t->ndim, t->shape)))
+        im_scope_take(c, t->grad);
+    return t->grad;
+}
+
+im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add)
+{
+    im_tensor *t = n->in[input];
+    *add = false;
+    if (!t || !t->wants_grad)
+        return NULL;
+    im_tensor *root = t->base ? t->base : t, *g = own_grad(c, root);
+    if (!g)
+        return NULL;
+    bool whole = im_numel(t) == im_numel(root);
+    if (!root->grad_set && !whole)                             /* a part: the rest of the gradient is zero so far      */
+        memset(im_data(g), 0, (size_t)im_numel(g) * sizeof(float));
+    *add = root->grad_set || !whole;
+    root->grad_set = 1;
+    if (t == root)
+        return g;
+    im_tensor view = *t;                                       /* the same place in the gradient as in the tensor      */
+    view.offset = t->offset - root->offset;
+    view.wants_grad = view.grad_set = view.on_tape = 0;
+    view.base = view.grad = NULL;
+    g->storage->refs++;
+    return im_tensor_over(c, g->storage, &view);
+}
+
+/* ---------------------------------------------------------------- walking back */
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+bool im_want_finite(im_ctx *c, const im_node *n, const im_tensor *t, const char *what)
+{
+    const float *x = t && t->dtype == IM_F32 && im_contiguous(t) ? im_data(t) : NULL;
+    for (int64_t i = 0; x && i < im_numel(t); i++)
+        if (!isfinite(x[i]))
+            return im_fail(c, "%s%s%s: %s: element %lld is %g", n->op->name, n->layer ? " at " : "",
+                           n->layer ? n->layer : "", what, (long long)i, (double)x[i]);
+    return true;
+}
+
+static bool grads_finite(im_ctx *c, const im_node *n)
+{
+    for (int i = 0; i < n->op->n_in; i++) {
+        const im_tensor *t = n->in[i];
+        const im_tensor *root = t && t->base ? t->base : t;
+        if (root && root->grad_set && root->grad && !im_want_finite(c, n, root->grad, "the gradient of an input"))
+            return false;
+    }
+    return true;
+}
+
+static size_t release(im_node *n)
+{
+    im_storage *s[IM_MAX_IN + 1];
+    size_t bytes = 0;
+    for (int i = kept(n, s) - 1; i >= 0; i--) {
+        bytes += s[i]->bytes;
+        im_storage_release(s[i]);
+    }
+    for (int i = 0; i < IM_MAX_SAVED; i++) {
+        if (n->saved[i])
+            bytes += n->saved[i]->storage->bytes;
+        im_tensor_free(n->saved[i]);
+        n->saved[i] = NULL;
+    }
+    im_tensor_free(n->out->grad);                              /* all who read it have: only leaves keep gradients     */
+    n->out->grad = NULL;
+    n->out->grad_set = 0;
+    return bytes;
+}
+
+static bool run_backward(im_ctx *c, im_node *n, int index)
+{
+    double start = c->tape_row ? seconds_now() : 0;
+    if (n->out->grad_set && !c->failed) {
+        im_scope_push(c);
+        int status = c->stop ? IM_STOPPED : n->op->backward(c, n);
+        if (status == IM_STOPPED)
+            im_fail(c, "stopped");
+        else if (status)
+            im_fail(c, "backward of %s%s%s: %s", n->op->name, n->layer ? " at " : "", n->layer ? n->layer : "",
+                    status == IM_NO_MEMORY ? "out of memory for its workspace" : "the device has no kernel for it");
+        im_scope_pop(c);
+        if (c->check_finite && !c->failed)
+            grads_finite(c, n);
+    }
+    double seconds = c->tape_row ? seconds_now() - start : 0;
+    size_t bytes = release(n);
+    if (c->tape_row && !c->failed)
+        c->tape_row(c->tape_row_arg, &(im_tape_row){ .index = index, .op = n->op->name, .layer = n->layer ? n->layer : "",
+                    .out = n->out, .kept_bytes = bytes, .forward_seconds = n->seconds, .backward_seconds = seconds });
+    return !c->failed;
+}
+
+void im_tape_end(im_ctx *c)
+{
+    im_tape *t = c->tape;
+    if (!t)
+        return;
+    c->mode = IM_EAGER;
+    for (int i = t->n - 1; i >= 0; i--)
+        release(&t->nodes[i]);
+    c->tape = t->up;
+    im_scope_list_free(&t->tensors);
+    free(t->nodes);
+    free(t);
+}
+
+bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy)
+{
+    im_tape *t = c->tape;
+    if (!t)
+        return im_fail(c, "backward: no tape is open; call im_tape_begin before the forward pass");
+    if (!c->failed && y && !y->wants_grad)
+        im_fail(c, "backward: nothing that led to this result wants a gradient; call im_want_grad on the parameters");
+    if (!c->failed && y && (y->base || im_numel(y) != im_numel(dy) || !im_contiguous(dy) || dy->dtype != IM_F32))
+        im_fail(c, "backward: found a view, or a gradient of another size; wanted the result of an operation and a "
+                   "contiguous f32 gradient of its shape");
+    im_tensor *g = c->failed || !y ? NULL : own_grad(c, y);
+    c->mode = IM_EAGER;
+    if (g) {
+        memcpy(im_data(g), im_data(dy), (size_t)im_numel(dy) * sizeof(float));
+        y->grad_set = 1;
+        while (t->n > 0 && run_backward(c, &t->nodes[t->n - 1], t->n - 1))
+            t->n--;
+        if (t->n > 0)
+            t->n--;                                            /* the failed one has let go already                    */
+    }
+    im_tape_end(c);
+    return !c->failed;
+}
+
+bool im_backward(im_ctx *c, im_tensor *loss)
+{
+    if (!c->failed && loss && im_numel(loss) != 1) {
+        char shape[160];
+        im_shape_text(loss, shape, sizeof shape);
+        im_fail(c, "backward: the loss must be one number, found shape %s; use im_backward_from", shape);
+    }
+    im_scope_push(c);
+    c->mode = c->mode == IM_TAPE ? IM_EAGER : c->mode;         /* the one below belongs to no tape                     */
+    const float one = 1;
+    im_tensor *dy = im_from(c, IM_F32, 1, (int64_t[]){ 1 }, &one);
+    bool ok = im_backward_from(c, loss, dy);
+    im_scope_pop(c);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- computing again instead of keeping */
+
+/* Forward again on a tape of its own, from copies of the input headers, then back through it. */
+static int recompute_backward(im_ctx *c, im_node *n)
+{
+    im_tensor *in[IM_MAX_IN] = { 0 };
+    bool was = c->recomputing;
+    for (int i = 0; i < n->op->n_in; i++) {
+        if (!n->in[i])
+            continue;
+        im_tensor meta = *n->in[i];
+        meta.base = meta.grad = NULL;
+        meta.grad_set = meta.on_tape = 0;
+        n->in[i]->storage->refs++;
+        if (!(in[i] = im_tensor_over(c, n->in[i]->storage, &meta)))
+            return IM_NO_MEMORY;
+    }
+    if (!im_tape_begin(c))
+        return IM_NO_MEMORY;
+    c->recomputing = true;
+    im_tensor *y = n->fn(c, n->arg, in, n->op->n_in);
+    c->recomputing = was;
+    im_backward_from(c, y, im_dout(n));
+    for (int i = 0; i < n->op->n_in && !c->failed; i++) {
+        bool add;
+        im_tensor *g = in[i] && in[i]->grad_set ? im_grad_of(c, n, i, &add) : NULL;
+        if (g)
+            im_accumulate(c, g, in[i]->grad, 1.0f, add);
+    }
+    return IM_DONE;                                            /* a failure is in the context already                  */
+}
+
+static const im_op op_recompute = { .name = "recompute", .formula = "y = fn(x)", .n_in = IM_MAX_IN,
+    .optional = (1u << IM_MAX_IN) - 1, .backward = recompute_backward, .keeps = (1u << IM_MAX_IN) - 1 };
+
+im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *const in[], int n_in)
+{
+    if (c->failed)
+        return NULL;
+    if (n_in > IM_MAX_IN) {
+        im_fail(c, "recompute: found %d inputs, wanted at most %d", n_in, IM_MAX_IN);
+        return NULL;
+    }
+    if (c->mode != IM_TAPE)
+        return fn(c, arg, in, n_in);
+    im_node n = { .op = &op_recompute, .taped = true, .fn = fn, .arg = arg };
+    for (int i = 0; i < n_in; i++)
+        n.in[i] = in[i];
+    c->mode = IM_EAGER;
+    im_scope_push(c);
+    double start = c->tape_row ? seconds_now() : 0;
+    n.out = im_keep(c, fn(c, arg, in, n_in));
+    n.seconds = c->tape_row ? seconds_now() - start : 0;
+    im_scope_pop(c);
+    c->mode = IM_TAPE;
+    if (!n.out || c->failed)
+        return NULL;
+    n.out->wants_grad = 1;                                     /* parameters inside may want one, whatever the inputs  */
+    return im_tape_push(c, &n) ? n.out : NULL;
+}

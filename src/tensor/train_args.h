@@ -1,0 +1,272 @@
+/* train_args.h: the rest of the kernel contract: what only training needs. Included by device.h, whose rules hold.
+ *
+ * Gradients are `d` + name. `add`: the kernel adds to what is there, else it stores to every element; a NULL output is not
+ * wanted. All pointers are f32 and contiguous unless a stride is named.
+ *
+ * Order of sums, so that bits agree on every ISA and with any number of threads:
+ *  - outer (gradients of weights): rows in chunks of IM_DW_CHUNK; each chunk is one chain of fused multiply-adds over
+ *    ascending m from 0; chunks are added in f32 in ascending order; then + what is there;
+ *  - Winograd's gradient of weights (3x3, stride 1, the rule of the forward pass): tiles in chunks, cpu/winograd_dw.c;
+ *  - sums over rows (colsum, dgamma, dbeta of layer norm): chunks of IM_SUM_CHUNK rows, each column one ascending chain in
+ *    f32; chunks combined in f64 in ascending order;
+ *  - batch norm (statistics, and the two sums of backward): the same, but chunks are combined within runs of IM_SUM_RUN
+ *    chunks first, then the runs, both ascending in f64; statistics by mean and centred squares as group norm's;
+ *  - group norm's backward: chunks of IM_GN_CHUNK pixels, each channel one ascending chain in f32; chunks combined in f64
+ *    ascending, then the channels of a group, then, for dgamma and dbeta, the batch, all ascending in f64;
+ *  - losses and norms of gradients: each term is made in f32 (squares in f64, where they are exact); terms are summed in
+ *    f64 in 16 lanes and the tree over chunks of IM_MAP_CHUNK, chunks are added in ascending order. */
+#ifndef IM_TRAIN_ARGS_H
+#define IM_TRAIN_ARGS_H
+
+#include "tensor/weight.h"
+
+enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_SUM_RUN = 16, IM_MAP_CHUNK = 16384 };
+
+/* ---------------------------------------------------------------- products */
+
+/* c[i][j] (+)= sum_m a[m][i] b[m][j]:  dW = dY^T X. Both factors in dev->products. */
+typedef struct im_outer_args {
+    int64_t m;
+    int ni, nj;
+    const float *a; int64_t lda;                                          /* (m, ni): dY                            */
+    const float *b; int64_t ldb;                                          /* (m, nj): X                             */
+    float *c; int64_t ldc;                                                /* (ni, nj)                               */
+    bool add;
+} im_outer_args;
+
+/* y[b][j] (+)= sum_r x[b][r][j]:  gradients of biases (batch 1) and of what is broadcast over pixels */
+typedef struct im_colsum_args {
+    int batch; int64_t rows; int n;
+    const float *x;                                                       /* (batch, rows, n)                       */
+    float *y; int64_t ldy;                                                /* (batch, n)                             */
+    bool add;
+} im_colsum_args;
+
+/* The two gradients of im_conv_args, same geometry: dx of x (batch, h, w, cin) through the weights (plain),
+ * dw (cout, kh, kw, cin) from x and dy. */
+typedef struct im_conv_dx_args {
+    int batch, h, w, cin, cout, kh, kw, oh, ow;
+    int stride, pad_top, pad_left, up_h, up_w;
+    const float *dy;                                                      /* (batch, oh, ow, cout)                  */
+    im_weight wt;
+    float *dx;
+    bool add;
+} im_conv_dx_args;
+
+typedef struct im_conv_dw_args {
+    int batch, h, w, cin, cout, kh, kw, oh, ow;
+    int stride, pad_top, pad_left, up_h, up_w;
+    const float *x, *dy;
+    float *dw;
+    bool add;
+} im_conv_dw_args;
+
+/* act_bwd, glu and glu_bwd (arguments below) stand in this line: linear layers cannot do without them. */
+#define IM_KERNELS_PRODUCTS(X) X(outer) X(colsum) X(conv_dx) X(conv_dw) X(act_bwd) X(glu) X(glu_bwd)
+
+/* ---------------------------------------------------------------- norms and pools */
+
+/* mean, rstd: (batch, groups) as the forward pass saved them (im_groupnorm_args.mean, .rstd)                       */
+typedef struct im_groupnorm_bwd_args {
+    int batch; int64_t pixels; int channels, groups;
+    bool silu;
+    const float *x, *gamma, *beta, *mean, *rstd, *dy;
+    float *dx, *dgamma, *dbeta;
+    bool add_dx, add_dgamma, add_dbeta;
+} im_groupnorm_bwd_args;
+
+/* mean, rstd: (rows) */
+typedef struct im_layernorm_bwd_args {
+    int64_t rows; int channels;
+    const float *x; int64_t ldx;
+    const float *gamma, *mean, *rstd, *dy;
+    float *dx, *dgamma, *dbeta;                                           /* dx has the strides of x                */
+    bool add_dx, add_dgamma, add_dbeta;
+} im_layernorm_bwd_args;
+
+/* Batch norm over rows = (B, H, W), then + res, then ReLU where asked (Ioffe & Szegedy 2015).
+ * training: statistics of the batch move the running ones (unbiased variance) by `momentum` where running_mean is not
+ * NULL; else mean and variance are the running ones. mean and rstd are rounded to f32 before y is computed from them, so
+ * that backward finds the same bits again. y may be x. */
+typedef struct im_batchnorm_args {
+    int64_t rows; int channels;
+    float eps, momentum; bool training, relu;
+    const float *x, *gamma, *beta, *res;                                  /* res (rows, channels) or NULL           */
+    float *running_mean, *running_var;                                    /* (channels)                             */
+    float *mean, *rstd;                                                   /* (channels), for backward; or NULL      */
+    float *y;
+} im_batchnorm_args;
+
+/* training and relu as in the forward pass. y, its output, tells where ReLU let through; NULL: the sign of
+ * fma(x, scale, shift) does, computed again (there was no res). A NaN lets through, as in torch. dres = masked dy. */
+typedef struct im_batchnorm_bwd_args {
+    int64_t rows; int channels;
+    bool training, relu;
+    const float *x, *gamma, *beta, *mean, *rstd, *y, *dy;
+    float *dx, *dres, *dgamma, *dbeta;
+    bool add_dx, add_dres, add_dgamma, add_dbeta;
+} im_batchnorm_bwd_args;
+
+/* Largest value of each window; padding never wins, nor does an equal value behind the first; a NaN wins, the last of
+ * several (all as torch). where: which of the kernel * kernel places of the window won, ky * kernel + kx, as f16 (exact
+ * up to 2048): half the memory of an index, and backward compares it with a vector of one place. 2 pad <= kernel. */
+typedef struct im_maxpool_args {
+    int batch, h, w, channels, kernel, stride, pad, oh, ow;
+    const float *x;
+    float *y; uint16_t *where;                                            /* (batch, oh, ow, channels); NULL: not kept */
+} im_maxpool_args;
+
+/* dx[iy][ix] (+)= the sum over windows that it won, ascending (oy, ox), in f32                                     */
+typedef struct im_maxpool_bwd_args {
+    int batch, h, w, channels, kernel, stride, pad, oh, ow;
+    const float *dy; const uint16_t *where;
+    float *dx;
+    bool add;
+} im_maxpool_bwd_args;
+
+/* y[b][c] = mean over pixels (chunks of IM_SUM_CHUNK, as sums over rows); backward spreads dy / pixels             */
+typedef struct im_avgpool_args { int batch; int64_t pixels; int channels; const float *x; float *y; } im_avgpool_args;
+typedef struct im_avgpool_bwd_args {
+    int batch; int64_t pixels; int channels;
+    const float *dy;
+    float *dx;
+    bool add;
+} im_avgpool_bwd_args;
+
+#define IM_KERNELS_NORMS(X) \
+    X(groupnorm_bwd) X(layernorm_bwd) X(batchnorm) X(batchnorm_bwd) X(maxpool) X(maxpool_bwd) X(avgpool) X(avgpool_bwd)
+
+/* ---------------------------------------------------------------- attention */
+
+/* Recomputed from lse (batch, heads, tq), which is log2 sum exp of the scaled scores s_ij, as the forward pass saved it:
+ *   p_ij = 2^(s_ij log2 e - lse_i)     ds_ij = p_ij (dout_i . v_j - dout_i . o_i)      masked: 0
+ *   dv_j = sum_i p_ij dout_i           dq_i = scale sum_j ds_ij k_j                    dk_j = scale sum_i ds_ij q_i
+ * each sum one chain of fused multiply-adds from 0, over ascending channels, keys or queries.
+ * Gradients have the strides of what they belong to, dout those of o. Where they are one tensor, dq comes first, then dk,
+ * then dv. */
+typedef struct im_attention_bwd_args {
+    int batch, heads, d;
+    int tq, tk;
+    float scale; bool causal;
+    const float *q; int64_t ldq, bsq;
+    const float *k; int64_t ldk, bsk;
+    const float *v; int64_t ldv, bsv;
+    const float *o, *dout; int64_t ldo, bso;
+    const float *lse;
+    float *dq, *dk, *dv;                                                  /* each may be NULL                       */
+    bool add_dq, add_dk, add_dv;
+} im_attention_bwd_args;
+
+#define IM_KERNELS_ATTENTION(X) X(attention_bwd)
+
+/* ---------------------------------------------------------------- elements, losses */
+
+/* y (+)= s x */
+typedef struct im_accumulate_args { int64_t n; float s; const float *x; float *y; bool add; } im_accumulate_args;
+
+/* dx (+)= dy act'(x) */
+typedef struct im_act_bwd_args { im_act act; int64_t n; const float *x, *dy; float *dx; bool add; } im_act_bwd_args;
+
+/* y = v gelu(g), z = [v g] (rows, 2n); dz from dy (rows, n)                                                        */
+typedef struct im_glu_args { int64_t rows; int n; const float *z; float *y; } im_glu_args;
+typedef struct im_glu_bwd_args { int64_t rows; int n; const float *z, *dy; float *dz; bool add; } im_glu_bwd_args;
+
+/* dtable[ids[i]][:] += dy[i][:], i ascending for each row, in f32 from 0 or from what is there                      */
+typedef struct im_embedding_bwd_args {
+    int64_t n, rows; int channels;
+    const int32_t *ids; const float *dy;
+    float *dtable;
+    bool add;
+} im_embedding_bwd_args;
+
+/* loss = mean over rows of (log sum exp(x) - x[label]); stats (rows, 2) keeps max x and sum exp(x - max x) of each row,
+ * which lose less than log sum exp where logits are large. dx = dloss[0] / rows (softmax(x) - onehot(label)) */
+typedef struct im_cross_entropy_args {
+    int64_t rows; int classes;
+    const float *x; const int32_t *labels;
+    float *loss, *stats;                                                  /* stats: NULL where nobody keeps them    */
+} im_cross_entropy_args;
+typedef struct im_cross_entropy_bwd_args {
+    int64_t rows; int classes;
+    const float *x; const int32_t *labels; const float *stats, *dloss;
+    float *dx;
+    bool add;
+} im_cross_entropy_bwd_args;
+
+/* loss = sum_b weight[b] mean_i f(x[b][i] - t[b][i]) / batch,  f squares or absolute values; weight NULL: 1.
+ * Backward: dx, and dt = -dx where wanted; dx may be dt: it is stored before dt is read. */
+typedef enum { IM_LOSS_MSE, IM_LOSS_L1 } im_loss_kind;
+typedef struct im_loss_args {
+    im_loss_kind kind;
+    int batch; int64_t n;
+    const float *x, *t, *weight;                                          /* (batch, n), (batch, n), (batch) or NULL */
+    float *loss;
+} im_loss_args;
+typedef struct im_loss_bwd_args {
+    im_loss_kind kind;
+    int batch; int64_t n;
+    const float *x, *t, *weight, *dloss;
+    float *dx, *dt;
+    bool add_dx, add_dt;
+} im_loss_bwd_args;
+
+/* y = x / max(|x|, eps) of each row (torch's F.normalize); norm (rows): |x|, NULL where nobody keeps it. The squares are
+ * summed in f64: 16 lanes and the tree. Backward: dx = (dy - y (y . dy)) / |x|, dy / eps where |x| < eps. */
+typedef struct im_normalize_args { int64_t rows; int n; float eps; const float *x; float *y, *norm; } im_normalize_args;
+typedef struct im_normalize_bwd_args {
+    int64_t rows; int n; float eps;
+    const float *y, *norm, *dy;
+    float *dx;
+    bool add;
+} im_normalize_bwd_args;
+
+/* Diagonal Gaussian of the VAE: moments (rows, 2n) = [mean logvar], l = clamp(logvar, -30, 20), without a gradient where
+ * clamped.  z = mean + exp(l / 2) noise;   kl = sum (mean^2 + exp(l) - 1 - l) / 2 / batch, over all rows
+ * (terms in f32; a chunk is the whole rows that IM_MAP_CHUNK terms hold, at least one; column i into lane i % 16) */
+typedef struct im_gaussian_args { int64_t rows; int n; const float *moments, *noise; float *z; } im_gaussian_args;
+typedef struct im_gaussian_bwd_args {
+    int64_t rows; int n;
+    const float *moments, *noise, *dz;
+    float *dmoments;
+    bool add;
+} im_gaussian_bwd_args;
+typedef struct im_kl_args { int batch; int64_t rows; int n; const float *moments; float *kl; } im_kl_args;
+typedef struct im_kl_bwd_args {
+    int batch; int64_t rows; int n;
+    const float *moments, *dkl;
+    float *dmoments;
+    bool add;
+} im_kl_bwd_args;
+
+#define IM_KERNELS_ELEMENTS(X) X(accumulate) X(embedding_bwd) X(cross_entropy) X(cross_entropy_bwd) X(loss) X(loss_bwd) \
+    X(normalize) X(normalize_bwd) X(gaussian) X(gaussian_bwd) X(kl) X(kl_bwd)
+
+/* ---------------------------------------------------------------- optimisers: one call, all tensors */
+
+/* One parameter. g NULL: it got no gradient, only its moving average goes on. m, v NULL: SGD and LARS without momentum. */
+typedef struct im_slot {
+    int64_t n;
+    float *w; const float *g;
+    float *m, *v, *ema;
+    double decay;                                                         /* weight decay of this tensor            */
+    bool adapt;                                                           /* LARS: scaled by trust                  */
+} im_slot;
+
+/* One step of every parameter: the formulas stand in ref/optimise.c. Numbers are f64 as in torch, and rounded to f32
+ * where they meet a tensor. */
+typedef struct im_optimise_args {
+    im_optimiser_kind kind;
+    int count; const im_slot *slots;
+    double scale;                                                         /* of every gradient: clipping, accumulation */
+    double lr, momentum; bool nesterov;
+    double beta1, beta2, eps; int64_t step;                               /* AdamW, step from 1; eps: LARS as well  */
+    double trust;                                                         /* LARS                                   */
+    double ema_decay;                                                     /* of slots that have an average          */
+} im_optimise_args;
+
+/* sum: of the squares of all gradients; first_bad: the first slot with a NaN or an infinity in its gradient, or -1 */
+typedef struct im_sumsq_args { int count; const im_slot *slots; double *sum; int *first_bad; } im_sumsq_args;
+
+#define IM_KERNELS_OPTIMISERS(X) X(optimise) X(sumsq)
+
+#endif

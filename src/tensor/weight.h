@@ -1,0 +1,24 @@
+/* weight.h: the second factor of a product, as every kernel sees it. Part of the contract of device.h. */
+#ifndef IM_WEIGHT_H
+#define IM_WEIGHT_H
+
+#include "imago.h"
+
+/* Packed weights: rows n in panels of IM_PANEL, each panel k-major, missing rows zero; the same on every ISA.
+ *   f32, f16:  data[panel][k][16]
+ *   bf16:      data[panel][k/2][16][2]   (k odd: padded with a zero), the operand order of vdpbf16ps
+ * halves 2 (GEGLU): rows 0..n/2-1 and n/2..n-1 are packed one after the other, each padded to whole panels. */
+enum { IM_PANEL = 16 };
+
+typedef struct im_weight {       /* the second factor of a product: (n, k) rows                                    */
+    const void *data;
+    im_dtype dtype;              /* f32, f16, bf16                                                                  */
+    bool packed;
+    int halves;                  /* 1, or 2 for GEGLU                                                               */
+    int n, k;
+    int64_t ld;                  /* plain only: elements from row to row                                            */
+    int64_t lk;                  /* plain only: from k to k + 1; 0 means 1. Backward reads w as its transpose       */
+    int64_t lt;                  /* plain 3x3 weights: from tap to tap, channels lk apart; 0 means k / 9 * lk       */
+} im_weight;
+
+#endif
