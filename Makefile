@@ -142,7 +142,7 @@ demo: ## draw a sheet of pictures with the embedded model (installs what is miss
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
 SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture augment image config checkpoint text utf8 \
-               file names dataset loader),\
+               file names dataset shards loader cache order),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined
