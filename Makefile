@@ -9,7 +9,7 @@ OMP     ?= -fopenmp
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # -ffp-contract=off: every fused multiply-add is written out, so that results repeat on every ISA.
 ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -MMD -MP $(CFLAGS)
-LIBS     = -lpng -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
+LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
 CLI_LIBS = -lcairo
 comma := ,
 TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread
@@ -86,6 +86,13 @@ $(BUILD)/cli/version.o: $(BUILD)/commit.h
 # Packing is loops over all weights; at -O3 they become vectors.
 $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
 
+# Pictures in training: plain C loops that become vectors, compiled for three instruction sets each and chosen when the
+# program starts; the values are the same. The sanitizers cannot run before that choice: there, one set.
+IM_CLONES := $(if $(filter x86_64%,$(MACHINE)),\
+               __attribute__((target_clones("arch=x86-64-v4"$(comma)"arch=x86-64-v3"$(comma)"default"))))
+PICTURES  := $(patsubst %,$(BUILD)/data/%.o,resize_rgb colour blur normalise)
+$(PICTURES): ALL_CFLAGS += -O3 -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS)),,$(IM_CLONES))'
+
 $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  cc $<"
@@ -129,7 +136,7 @@ demo: ## draw a sheet of pictures with the embedded model (installs what is miss
 	@echo "the sheet: $(BUILD)/demo/sheet.png, the pictures beside it"
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
-SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png image config checkpoint text utf8 file names),\
+SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png image config checkpoint text utf8 file names dataset loader),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -177,6 +184,24 @@ bench: all | $(BUILD)/sd-v1-4 ## measure this machine, the ops and the full-size
 bench-rivals: all | $(BUILD)/sd-v1-4 ## the same beside PyTorch, in a venv made in build/
 	bench/rivals/setup.sh $(BUILD)/venv-rivals
 	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_sd.py --imago $(BUILD)/imago --model $(BUILD)/sd-v1-4
+
+# The public art that the embedded model learns from: Debian packages to a folder of pictures (weights/README.md).
+MODEL_DATA ?= $(BUILD)/model-data
+ART_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/art/*.c))
+$(BUILD)/weights/%.o: weights/%.c | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  cc $<"
+	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags freetype2) -Iweights/art -c $< -o $@
+
+$(BUILD)/model_data: $(ART_OBJ) $(BUILD)/libimago.a
+	$(SAY) "  link $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(ART_OBJ) $(BUILD)/libimago.a -lfreetype $(LIBS)
+
+model-data: ## rebuild the pictures of the embedded model in build/model-data (installs what is missing)
+	@CC="$(CC)" tests/need.sh --install art
+	@$(SUB) $(BUILD)/model_data
+	@rm -rf $(MODEL_DATA)
+	$(BUILD)/model_data $(MODEL_DATA)
 
 HERE = $(DESTDIR)$(PREFIX)
 install: all $(BUILD)/libimago.so ## install program, library, header, man page, weights: PREFIX= DESTDIR=
@@ -231,4 +256,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean help force
+.PHONY: all tests model-data demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean \
+        help force

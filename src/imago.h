@@ -146,6 +146,16 @@ im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_ten
 im_tensor *im_groupnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, int groups, float eps, bool silu);
 im_tensor *im_layernorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, float eps);
 
+/* Batch norm over all axes but the last, + res, ReLU where asked (Ioffe & Szegedy 2015). x, res (B, ..., C), the others
+ * (C). training: by the statistics of this batch, and running = (1 - momentum) running + momentum new, with the unbiased
+ * variance (not again in im_recompute's second run); else by the running ones. */
+typedef struct im_batchnorm_attrs { float eps, momentum; bool training, relu; } im_batchnorm_attrs;
+im_tensor *im_batchnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, im_tensor *res /* or NULL */,
+                        im_tensor *running_mean, im_tensor *running_var, const im_batchnorm_attrs *at);
+/* The largest value of each window; padding (at most half a window) never wins. x (B, H, W, C) -> (B, Ho, Wo, C) */
+im_tensor *im_maxpool(im_ctx *c, im_tensor *x, int kernel, int stride, int pad);
+im_tensor *im_avgpool(im_ctx *c, im_tensor *x);                /* mean over pixels: (B, ..., C) -> (B, C)              */
+
 /* softmax(q k^T / sqrt(d)) v by tiles, scores never stored (Dao et al. 2022).
  * q (B, Tq, heads*d)  k, v (B, Tk, heads*d), last axis contiguous; causal: query i sees keys 0..i */
 im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal);
@@ -158,6 +168,10 @@ im_tensor *im_contiguous_copy(im_ctx *c, im_tensor *x);
 im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids);     /* (V, C), i32 (B, T) -> (B, T, C)           */
 /* [cos(t f), sin(t f)] or sines first; f_i = exp(-ln(10000) i / (dim/2 - shift)).   t f32 (B) -> (B, dim) */
 im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift);
+
+/* Losses: one number, (1). */
+/* Mean over rows of -log softmax(logits)[label].   logits (R, K)  labels i32 (R) -> (1) */
+im_tensor *im_cross_entropy(im_ctx *c, im_tensor *logits, im_tensor *labels);
 
 /* What this build and this machine run, for `imago info` (tensor/describe.c). */
 bool im_op_describe(int i, const char **name, const char **formula);                /* false past the last op          */
@@ -218,6 +232,35 @@ typedef struct im_tape_row {                                   /* one node as ba
     double forward_seconds, backward_seconds;
 } im_tape_row;
 void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *arg);
+
+/* ---------------------------------------------------------------- optimisers (tensor/ops/optimise.c)
+ * One call moves all parameters by one step along their gradients. SGD and AdamW are torch's (torch.optim), LARS is that
+ * of You et al. 2017 (arXiv 1708.03888) as timm has it. State begins as zeros. Gradients stay: im_zero_grad. */
+
+typedef enum { IM_SGD, IM_ADAMW, IM_LARS } im_optimiser_kind;
+
+typedef struct im_trained {                                    /* a parameter and its state: f32, contiguous, w's shape */
+    im_tensor *w;                                              /* without a gradient (w->grad_set 0) it does not move  */
+    im_tensor *m, *v;                                          /* SGD, LARS: m, NULL without momentum; AdamW: both     */
+    im_tensor *ema;                                            /* moving average of w, or NULL                         */
+    double decay;                                              /* weight decay (AdamW: decoupled)                      */
+    bool adapt;                                                /* LARS: by |w| / |gradient|; false: plain SGD          */
+} im_trained;
+
+typedef struct im_optimise_step {
+    im_optimiser_kind kind;
+    const im_trained *params; int count;
+    double scale;                                              /* of every gradient: 1; clipping, accumulation         */
+    double lr, momentum; bool nesterov;
+    double beta1, beta2, eps; int64_t step;                    /* AdamW; step counts from 1                            */
+    double trust;                                              /* LARS: 0.001, with eps 1e-8                           */
+    double ema_decay;                                          /* ema += (1 - ema_decay) (w - ema), after the step     */
+} im_optimise_step;
+
+bool im_optimise(im_ctx *c, const im_optimise_step *s);
+/* Sum of the squares of all gradients, in f64; *bad: the first parameter whose gradient holds a NaN or an infinity, -1
+ * when all are finite. Gradients that are not set count as zeros. */
+bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *bad);
 
 /* ---------------------------------------------------------------- profile and trace (tensor/op.c) */
 

@@ -11,7 +11,7 @@ cc=${CC:-gcc}
 found=$(mktemp) || exit 2
 trap 'rm -f "$found"' EXIT
 c_files() {
-    find src tests bench \( -name '*.c' -o -name '*.h' -o -name '*.def' -o -name '*.cu' -o -name '*.cuh' \) | sort
+    find src tests bench weights \( -name '*.c' -o -name '*.h' -o -name '*.def' -o -name '*.cu' -o -name '*.cuh' \) | sort
 }
 text_files() {
     c_files

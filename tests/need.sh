@@ -4,7 +4,8 @@
 #     tests/need.sh build             fails with one line that names what is missing
 #     tests/need.sh --install build   installs it first (apt-get; sudo when not root)
 #
-# Steps: build (the library and the program), check (its tests as well). Used by the Makefile.
+# Steps: build (the library and the program), check (its tests as well), art (the data of the embedded model). Used by the
+# Makefile.
 set -u
 cc=${CC:-gcc}
 install=no
@@ -27,11 +28,22 @@ look() {
     program gcc "${cc%% *}"
     header libc6-dev stdio.h
     header libpng-dev png.h
+    header libjpeg62-turbo-dev jpeglib.h '#include <stdio.h>'
+    header zlib1g-dev zlib.h
+    header libarchive-dev archive.h
     header libjansson-dev jansson.h
     header libpcre2-dev pcre2.h '#define PCRE2_CODE_UNIT_WIDTH 8'
     header libutf8proc-dev utf8proc.h
     header libssl-dev openssl/evp.h
     header libcairo2-dev cairo/cairo.h
+    if [ "$step" = art ]; then                  # the data of the embedded model: pictures, emoji, words
+        file libfreetype-dev "/usr/include/freetype2/ft2build.h"
+        program pkg-config pkg-config
+        file openclipart-png "/usr/share/openclipart/png/animals"
+        file fonts-noto-color-emoji "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
+        file unicode-data "/usr/share/unicode/emoji/emoji-test.txt"
+        file wordnet-base "/usr/share/wordnet/index.noun"
+    fi
     [ "$step" = check ] || return 0
     header check check.h
     file libsubunit-dev "/usr/lib/*/libsubunit.so"

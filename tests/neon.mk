@@ -6,7 +6,8 @@ NEON_ROOT := $(NEON_DIR)/root
 # What runs under qemu, some 30 times slower than the machine itself. linear and conv2d would take a minute in test_ops;
 # digest has their bits.
 NEON_TESTS := test_tiny test_errors
-NEON_OPS   := kernels geglu attention groupnorm layernorm activate add scale concat copy embedding timestep
+NEON_OPS   := kernels geglu attention groupnorm layernorm batchnorm batchnorm_res maxpool avgpool activate add scale \
+              concat copy embedding timestep
 NEON_LIBS  := -static -Wl,--no-warnings -lpng -lz -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
 NEON_MAKE   = $(SUB) BUILD=$(NEON_DIR) LIBS="$(NEON_LIBS)" \
               CC="aarch64-linux-gnu-gcc -isystem $(NEON_ROOT)/usr/include \

@@ -57,7 +57,7 @@ draw() { run generate -m $model -q --steps 2 "$@"; }
 gives 0 'usage: imago VERB' --help
 gives 0 'usage: imago VERB' help
 gives 0 "imago $(sed -n 's/^#define IM_VERSION "\(.*\)"/\1/p' src/imago.h)" --version
-for verb in generate info init-weights convert trace tokenize bench; do
+for verb in generate info init-weights convert trace tokenize bench data; do
     gives 0 "usage: imago $verb" help $verb
     gives 0 "usage: imago $verb" $verb --help
     gives 2 "there is no option --nonsense" $verb --nonsense

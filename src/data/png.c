@@ -24,6 +24,7 @@ typedef struct work {
     png_structp png;
     png_infop info;
     const uint8_t *at; size_t left;                            /* reading: what is still unread of the file           */
+    int64_t max_pixels;
     im_image *image;
     uint8_t *grey16;                                           /* (h, w) of 2 bytes, for 16-bit grey only             */
     uint8_t **rows;
@@ -95,12 +96,18 @@ static void set_transforms(work *w, int depth, int colour)
     if (!(colour & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(w->png);
 }
 
+static bool check_pixels(im_ctx *c, const char *path, uint32_t width, uint32_t height, int64_t max_pixels)
+{
+    if (max_pixels > IM_PNG_MAX_PIXELS) max_pixels = IM_PNG_MAX_PIXELS;
+    if ((uint64_t)width * height <= (uint64_t)max_pixels) return true;
+    return im_fail(c, "%s: has %ux%u pixels, more than the %lld that are read; make it smaller", path, width, height,
+                   (long long)max_pixels);
+}
+
 /* Memory for the picture and its row pointers. */
 static bool make_image(work *w, uint32_t width, uint32_t height, bool grey16)
 {
-    if ((uint64_t)width * height > IM_PNG_MAX_PIXELS)
-        return im_fail(w->c, "%s: has %ux%u pixels, more than the %d that are read; make it smaller", w->path, width,
-                       height, IM_PNG_MAX_PIXELS);
+    if (!check_pixels(w->c, w->path, width, height, w->max_pixels)) return false;
     if (!(w->image = im_image_new(w->c, (int)width, (int)height, 3))) return false;
     size_t row = (size_t)width * (grey16 ? 2 : 3);
     if (grey16 && !(w->grey16 = malloc(row * height))) return no_memory(w);
@@ -163,13 +170,11 @@ static char *find_text(work *w, const char *key)
     return NULL;
 }
 
-/* Reads the file; gives the picture when key is NULL, else the text of the key in *value. */
-static im_image *read_png(im_ctx *c, const char *path, const char *key, char **value)
+/* Reads the bytes; gives the picture when key is NULL, else the text of the key in *value. */
+static im_image *read_png(im_ctx *c, const void *bytes, size_t n, const char *path, int64_t max_pixels, const char *key,
+                          char **value)
 {
-    size_t n;
-    char *file = im_read_file(c, path, IM_PNG_MAX_BYTES, &n);
-    if (!file) return NULL;
-    work w = { .c = c, .path = path, .at = (const uint8_t *)file, .left = n };
+    work w = { .c = c, .path = path, .at = bytes, .left = n, .max_pixels = max_pixels };
     bool ok = check_signature(c, path, w.at, n) && check_chunks(c, path, w.at, n);
     if (ok) w.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning);
     if (w.png) w.info = png_create_info_struct(w.png);
@@ -179,21 +184,52 @@ static im_image *read_png(im_ctx *c, const char *path, const char *key, char **v
     png_destroy_read_struct(&w.png, &w.info, NULL);
     free(w.rows);
     free(w.grey16);
-    free(file);
     if (ok && !key) return w.image;
     im_image_free(w.image);
     return NULL;
 }
 
+static im_image *read_file(im_ctx *c, const char *path, const char *key, char **value)
+{
+    size_t n;
+    char *file = im_read_file(c, path, IM_PNG_MAX_BYTES, &n);
+    if (!file) return NULL;
+    im_image *image = read_png(c, file, n, path, IM_PNG_MAX_PIXELS, key, value);
+    free(file);
+    return image;
+}
+
+im_image *im_png_decode(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels)
+{
+    return im_ok(c) ? read_png(c, bytes, n, name, max_pixels, NULL, NULL) : NULL;
+}
+
+bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *width, int *height)
+{
+    const uint8_t *p = bytes;
+    if (!im_ok(c) || !check_signature(c, name, p, n)) return false;
+    if (n < 33 || memcmp(p + 12, "IHDR", 4))
+        return im_fail(c, "%s: is a damaged PNG: the file ends too early; fetch or export it again", name);
+    uint32_t side[2];
+    for (int i = 0; i < 2; i++)
+        side[i] = (uint32_t)p[16 + 4 * i] << 24 | (uint32_t)p[17 + 4 * i] << 16 | (uint32_t)p[18 + 4 * i] << 8 |
+                  p[19 + 4 * i];
+    if (!side[0] || !side[1] || side[0] > INT32_MAX || side[1] > INT32_MAX)
+        return im_fail(c, "%s: is a damaged PNG: its size is %ux%u; fetch or export it again", name, side[0], side[1]);
+    *width = (int)side[0];
+    *height = (int)side[1];
+    return check_pixels(c, name, side[0], side[1], max_pixels);
+}
+
 im_image *im_png_read(im_ctx *c, const char *path)
 {
-    return read_png(c, path, NULL, NULL);
+    return read_file(c, path, NULL, NULL);
 }
 
 char *im_png_text(im_ctx *c, const char *path, const char *key)
 {
     char *value = NULL;
-    read_png(c, path, key, &value);
+    read_file(c, path, key, &value);
     return value;
 }
 

@@ -1,11 +1,19 @@
-/* png.h: limits of png.c, which reads and writes PNG files through libpng; its functions are in imago.h. */
+/* png.h: PNG in memory, and limits of png.c, which reads and writes PNG through libpng; its functions for files are in
+ * imago.h. */
 #ifndef IM_PNG_H
 #define IM_PNG_H
+
+#include "imago.h"
 
 enum {
     IM_PNG_MAX_PIXELS = 178956970,                             /* where Pillow warns of a decompression bomb          */
     IM_PNG_MAX_CHUNK = 16 << 20,                               /* memory for a text or profile; libpng's default: any */
     IM_PNG_MAX_BYTES = 2000000000                              /* more than any file of so many pixels needs          */
 };
+
+/* RGB as im_png_read gives it, or NULL with an error; more than max_pixels (at most IM_PNG_MAX_PIXELS) are one. */
+im_image *im_png_decode(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels);
+/* From the header chunk. */
+bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *width, int *height);
 
 #endif

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FRACTION_BITS = 22 };                                   /* 32 - 8 bits of a pixel - 2 for overshoot            */
+enum { FRACTION_BITS = IM_RESIZE_BITS };
 
 static double box(double x) { return x > -0.5 && x <= 0.5 ? 1 : 0; }
 
@@ -35,41 +35,40 @@ static const struct { double (*f)(double); double support; } filters[] = {
     [IM_FILTER_LANCZOS] = { lanczos, 3 },
 };
 
-/* The inputs that each output looks at, and their weights. */
-typedef struct taps { int *first, *count; int32_t *weight; int room; } taps;        /* weight[out][room]              */
-
-static void taps_free(taps *t)
+void im_taps_free(im_taps *t)
 {
     free(t->first);
-    free(t->count);
+    free(t->n);
     free(t->weight);
+    *t = (im_taps){ 0 };
 }
 
-static bool taps_make(im_ctx *c, taps *t, int in, int out, im_filter filter)
+bool im_taps_make(im_ctx *c, im_taps *t, double in0, double in1, int limit, int out, int from, int count,
+                  im_filter filter)
 {
-    double scale = (double)in / out, wide = scale < 1 ? 1 : scale, support = filters[filter].support * wide;
+    double scale = (in1 - in0) / out, wide = scale < 1 ? 1 : scale, support = filters[filter].support * wide;
     int room = (int)ceil(support) * 2 + 1;
-    *t = (taps){ .room = room, .first = malloc((size_t)out * sizeof *t->first),
-                 .count = malloc((size_t)out * sizeof *t->count),
-                 .weight = calloc((size_t)out * (size_t)room, sizeof *t->weight) };
+    *t = (im_taps){ .count = count, .room = room, .first = malloc((size_t)count * sizeof *t->first),
+                    .n = malloc((size_t)count * sizeof *t->n),
+                    .weight = calloc((size_t)count * (size_t)room, sizeof *t->weight) };
     double *w = malloc((size_t)room * sizeof *w);
-    bool ok = t->first && t->count && t->weight && w;
-    if (!ok) im_fail(c, "out of memory for resizing from %d to %d pixels; close other programs", in, out);
-    for (int i = 0; ok && i < out; i++) {
-        double centre = (i + 0.5) * scale, sum = 0;
-        int from = (int)(centre - support + 0.5), to = (int)(centre + support + 0.5);
-        if (from < 0) from = 0;
-        if (to > in) to = in;
-        for (int j = from; j < to; j++) sum += w[j - from] = filters[filter].f((j - centre + 0.5) * (1 / wide));
-        for (int j = 0; j < to - from; j++) {
+    bool ok = t->first && t->n && t->weight && w;
+    if (!ok) im_fail(c, "out of memory for resizing from %d to %d pixels; close other programs", limit, out);
+    for (int i = 0; ok && i < count; i++) {
+        double centre = in0 + (from + i + 0.5) * scale, sum = 0;
+        int first = (int)(centre - support + 0.5), end = (int)(centre + support + 0.5);
+        if (first < 0) first = 0;
+        if (end > limit) end = limit;
+        for (int j = first; j < end; j++) sum += w[j - first] = filters[filter].f((j - centre + 0.5) * (1 / wide));
+        for (int j = 0; j < end - first; j++) {
             double x = (sum != 0 ? w[j] / sum : w[j]) * (1 << FRACTION_BITS);
             t->weight[(size_t)i * (size_t)room + (size_t)j] = (int32_t)(x < 0 ? x - 0.5 : x + 0.5);
         }
-        t->first[i] = from;
-        t->count[i] = to - from;
+        t->first[i] = first;
+        t->n[i] = end - first;
     }
     free(w);
-    if (!ok) taps_free(t);
+    if (!ok) im_taps_free(t);
     return ok;
 }
 
@@ -83,7 +82,7 @@ static uint8_t weigh(const uint8_t *p, size_t step, const int32_t *w, int n)
 }
 
 /* in (h, w, channels) -> out: along rows (h, out->width, channels), else along columns (out->height, w, channels). */
-static void pass(const im_image *in, im_image *out, const taps *t, bool along_rows)
+static void pass(const im_image *in, im_image *out, const im_taps *t, bool along_rows)
 {
     size_t ch = (size_t)in->channels, row = (size_t)in->width * ch;
     uint8_t *y = out->pixels;
@@ -93,18 +92,19 @@ static void pass(const im_image *in, im_image *out, const taps *t, bool along_ro
             size_t at = along_rows ? (size_t)r * row + (size_t)t->first[i] * ch
                                    : (size_t)t->first[i] * row + (size_t)x * ch;
             const int32_t *w = t->weight + (size_t)i * (size_t)t->room;
-            for (size_t k = 0; k < ch; k++) *y++ = weigh(in->pixels + at + k, along_rows ? ch : row, w, t->count[i]);
+            for (size_t k = 0; k < ch; k++) *y++ = weigh(in->pixels + at + k, along_rows ? ch : row, w, t->n[i]);
         }
 }
 
 /* One pass into a new picture. */
 static im_image *resample(im_ctx *c, const im_image *in, int size, im_filter filter, bool along_rows)
 {
-    taps t;
-    if (!taps_make(c, &t, along_rows ? in->width : in->height, size, filter)) return NULL;
+    im_taps t;
+    int from = along_rows ? in->width : in->height;
+    if (!im_taps_make(c, &t, 0, from, from, size, 0, size, filter)) return NULL;
     im_image *out = im_image_new(c, along_rows ? size : in->width, along_rows ? in->height : size, in->channels);
     if (out) pass(in, out, &t, along_rows);
-    taps_free(&t);
+    im_taps_free(&t);
     return out;
 }
 

@@ -7,15 +7,20 @@
  *  - outer (gradients of weights): rows in chunks of IM_DW_CHUNK; each chunk is one chain of fused multiply-adds over
  *    ascending m from 0; chunks are added in f32 in ascending order; then + what is there;
  *  - Winograd's gradient of weights (3x3, stride 1, the rule of the forward pass): tiles in chunks, cpu/winograd_dw.c;
- *  - sums over rows (colsum, dgamma, dbeta, batch statistics): chunks of IM_SUM_CHUNK rows, each column one ascending
- *    chain in f32; chunks combined in f64 in ascending order;
- *  - losses and norms of gradients: 16 lanes and the tree over chunks of IM_MAP_CHUNK, chunks added in f64, ascending. */
+ *  - sums over rows (colsum, dgamma, dbeta of layer norm): chunks of IM_SUM_CHUNK rows, each column one ascending chain in
+ *    f32; chunks combined in f64 in ascending order;
+ *  - batch norm (statistics, and the two sums of backward): the same, but chunks are combined within runs of IM_SUM_RUN
+ *    chunks first, then the runs, both ascending in f64; statistics by mean and centred squares as group norm's;
+ *  - group norm's backward: chunks of IM_GN_CHUNK pixels, each channel one ascending chain in f32; chunks combined in f64
+ *    ascending, then the channels of a group, then, for dgamma and dbeta, the batch, all ascending in f64;
+ *  - losses and norms of gradients: each term is made in f32; terms are summed in f64 in 16 lanes and the tree over chunks
+ *    of IM_MAP_CHUNK (sums of squares: the squares are f64, too, and so exact), chunks are added in ascending order. */
 #ifndef IM_TRAIN_ARGS_H
 #define IM_TRAIN_ARGS_H
 
 #include "tensor/weight.h"
 
-enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_MAP_CHUNK = 16384 };
+enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_SUM_RUN = 16, IM_MAP_CHUNK = 16384 };
 
 /* ---------------------------------------------------------------- products */
 
@@ -79,41 +84,46 @@ typedef struct im_layernorm_bwd_args {
 } im_layernorm_bwd_args;
 
 /* Batch norm over rows = (B, H, W), then + res, then ReLU where asked (Ioffe & Szegedy 2015).
- * training: statistics of the batch go to mean and rstd and move the running ones (unbiased variance) by `momentum`
- * where running_mean is not NULL; else mean and rstd come from the running ones. */
+ * training: statistics of the batch move the running ones (unbiased variance) by `momentum` where running_mean is not
+ * NULL; else mean and variance are the running ones. mean and rstd are rounded to f32 before y is computed from them, so
+ * that backward finds the same bits again. y may be x. */
 typedef struct im_batchnorm_args {
     int64_t rows; int channels;
     float eps, momentum; bool training, relu;
     const float *x, *gamma, *beta, *res;                                  /* res (rows, channels) or NULL           */
     float *running_mean, *running_var;                                    /* (channels)                             */
-    float *mean, *rstd;                                                   /* (channels): written                    */
+    float *mean, *rstd;                                                   /* (channels), for backward; or NULL      */
     float *y;
 } im_batchnorm_args;
 
-/* training as in the forward pass. y (its output) tells where ReLU let through; NULL without ReLU.                 */
+/* training and relu as in the forward pass. y, its output, tells where ReLU let through; NULL: the sign of
+ * fma(x, scale, shift) does, computed again (there was no res). A NaN lets through, as in torch. dres = masked dy. */
 typedef struct im_batchnorm_bwd_args {
     int64_t rows; int channels;
-    bool training;
-    const float *x, *gamma, *mean, *rstd, *y, *dy;
+    bool training, relu;
+    const float *x, *gamma, *beta, *mean, *rstd, *y, *dy;
     float *dx, *dres, *dgamma, *dbeta;
     bool add_dx, add_dres, add_dgamma, add_dbeta;
 } im_batchnorm_bwd_args;
 
-/* Largest value of each window, padding never wins; where: its index iy * w + ix (the first of equals, as torch)   */
+/* Largest value of each window; padding never wins, nor does an equal value behind the first; a NaN wins, the last of
+ * several (all as torch). where: which of the kernel * kernel places of the window won, ky * kernel + kx, as f16 (exact
+ * up to 2048): half the memory of an index, and backward compares it with a vector of one place. 2 pad <= kernel. */
 typedef struct im_maxpool_args {
     int batch, h, w, channels, kernel, stride, pad, oh, ow;
     const float *x;
-    float *y; int32_t *where;                                             /* (batch, oh, ow, channels); NULL: not kept */
+    float *y; uint16_t *where;                                            /* (batch, oh, ow, channels); NULL: not kept */
 } im_maxpool_args;
 
+/* dx[iy][ix] (+)= the sum over windows that it won, ascending (oy, ox), in f32                                     */
 typedef struct im_maxpool_bwd_args {
-    int batch, h, w, channels, oh, ow;
-    const float *dy; const int32_t *where;
+    int batch, h, w, channels, kernel, stride, pad, oh, ow;
+    const float *dy; const uint16_t *where;
     float *dx;
     bool add;
 } im_maxpool_bwd_args;
 
-/* y[b][c] = mean over pixels; backward spreads dy / pixels                                                         */
+/* y[b][c] = mean over pixels (chunks of IM_SUM_CHUNK, as sums over rows); backward spreads dy / pixels             */
 typedef struct im_avgpool_args { int batch; int64_t pixels; int channels; const float *x; float *y; } im_avgpool_args;
 typedef struct im_avgpool_bwd_args {
     int batch; int64_t pixels; int channels;
@@ -122,7 +132,8 @@ typedef struct im_avgpool_bwd_args {
     bool add;
 } im_avgpool_bwd_args;
 
-#define IM_KERNELS_NORMS(X)
+#define IM_KERNELS_NORMS(X) \
+    X(groupnorm_bwd) X(layernorm_bwd) X(batchnorm) X(batchnorm_bwd) X(maxpool) X(maxpool_bwd) X(avgpool) X(avgpool_bwd)
 
 /* ---------------------------------------------------------------- attention */
 
@@ -163,16 +174,16 @@ typedef struct im_embedding_bwd_args {
     bool add;
 } im_embedding_bwd_args;
 
-/* loss = mean over rows of (log sum exp(x) - x[label]); lse (rows) is kept for backward.
- * dx = dloss[0] / rows (softmax(x) - onehot(label)) */
+/* loss = mean over rows of (log sum exp(x) - x[label]); stats (rows, 2) keeps max x and sum exp(x - max x) of each row,
+ * which lose less than log sum exp where logits are large. dx = dloss[0] / rows (softmax(x) - onehot(label)) */
 typedef struct im_cross_entropy_args {
     int64_t rows; int classes;
     const float *x; const int32_t *labels;
-    float *loss, *lse;
+    float *loss, *stats;                                                  /* stats: NULL where nobody keeps them    */
 } im_cross_entropy_args;
 typedef struct im_cross_entropy_bwd_args {
     int64_t rows; int classes;
-    const float *x; const int32_t *labels; const float *lse, *dloss;
+    const float *x; const int32_t *labels; const float *stats, *dloss;
     float *dx;
     bool add;
 } im_cross_entropy_bwd_args;
@@ -220,33 +231,34 @@ typedef struct im_kl_bwd_args {
     bool add;
 } im_kl_bwd_args;
 
-#define IM_KERNELS_ELEMENTS(X) X(accumulate)
+#define IM_KERNELS_ELEMENTS(X) X(accumulate) X(cross_entropy) X(cross_entropy_bwd)
 
 /* ---------------------------------------------------------------- optimisers: one call, all tensors */
 
-/* One parameter: w, its gradient g, state of the optimiser (NULL where it has none), its moving average.           */
+/* One parameter. g NULL: it got no gradient, only its moving average goes on. m, v NULL: SGD and LARS without momentum. */
 typedef struct im_slot {
     int64_t n;
     float *w; const float *g;
     float *m, *v, *ema;
-    float decay;                                                          /* weight decay of this tensor            */
+    double decay;                                                         /* weight decay of this tensor            */
     bool adapt;                                                           /* LARS: scaled by trust                  */
 } im_slot;
 
-typedef enum { IM_SGD, IM_ADAMW, IM_LARS } im_optimiser_kind;
+/* One step of every parameter: the formulas stand in ref/optimise.c. Numbers are f64 as in torch, and rounded to f32
+ * where they meet a tensor. */
 typedef struct im_optimise_args {
     im_optimiser_kind kind;
     int count; const im_slot *slots;
-    float scale;                                                          /* of every gradient: clipping, accumulation */
-    float lr, momentum; bool nesterov;
-    float beta1, beta2, eps; int64_t step;                                /* AdamW, step from 1                     */
-    float trust;                                                          /* LARS                                   */
-    float ema_decay;                                                      /* of slots that have one                 */
+    double scale;                                                         /* of every gradient: clipping, accumulation */
+    double lr, momentum; bool nesterov;
+    double beta1, beta2, eps; int64_t step;                               /* AdamW, step from 1; eps: LARS as well  */
+    double trust;                                                         /* LARS                                   */
+    double ema_decay;                                                     /* of slots that have an average          */
 } im_optimise_args;
 
-/* sum of squares of all gradients in f64; finite: no NaN or infinity among them                                    */
+/* sum: of the squares of all gradients; first_bad: the first slot with a NaN or an infinity in its gradient, or -1 */
 typedef struct im_sumsq_args { int count; const im_slot *slots; double *sum; int *first_bad; } im_sumsq_args;
 
-#define IM_KERNELS_OPTIMISERS(X)
+#define IM_KERNELS_OPTIMISERS(X) X(optimise) X(sumsq)
 
 #endif

@@ -15,6 +15,7 @@ import golden_gradients
 import golden_models
 import golden_network_gradients
 import golden_networks
+import golden_optimisers
 import golden_pictures
 import golden_rng
 import golden_schedulers
@@ -27,7 +28,8 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "models": golden_models.make_models, "networks": golden_networks.make_networks,
          "small_tokens": golden_tokens.make_small_tokens, "pictures": golden_pictures.make_pictures,
          "hashed": hashed.make_hashed, "gradients": golden_gradients.make_gradients,
-         "network_gradients": golden_network_gradients.make_network_gradients}
+         "network_gradients": golden_network_gradients.make_network_gradients,
+         "optimisers": golden_optimisers.make_optimisers}
 
 
 def main():

@@ -2,12 +2,13 @@
  *
  * Group norm, channels last: a first pass over x takes mean and centred squares of each channel over chunks of
  * IM_GN_CHUNK pixels, in f32, each a chain over ascending pixels (the squares from L1, so memory is read once); the
- * chunks of a channel are then combined in f64, ascending, and so are the channels of a group, by
- *   delta = mean_b - mean;  mean += delta n_b / (n + n_b);  m2 += m2_b + delta^2 n n_b / (n + n_b)  (Chan et al. 1979).
+ * chunks of a channel are then combined in f64, ascending, and so are the channels of a group (Chan et al. 1979;
+ * columns.h).
  * A second pass is y = fma(x, scale, shift) [silu] with, per channel, computed in f64 and rounded once,
  *   rstd = 1 / sqrt(m2 / n + eps);  scale = rstd gamma;  shift = beta - mean rstd gamma.
  * The statistics of a chunk are stored, not added up by threads, so the bits depend on neither threads nor batch.
  * Used before every convolution of UNet and VAE; layer norm by the transformer blocks and CLIP. */
+#include "tensor/cpu/columns.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
@@ -15,7 +16,6 @@
 #include <math.h>
 
 enum {
-    STRIP = IM_NV > 1 ? 8 : 4,           /* vectors of channels whose sums fill at most half the registers */
     SPAN = 4,                            /* chunks a task */
     LANES = 64,                          /* channels a task when chunks are combined */
     PIXELS = 64,                         /* pixels a task of the second pass */
@@ -31,29 +31,6 @@ typedef struct {
     float *scale, *shift;                /* [batch][cp] */
 } job;
 
-/* Mean and centred squares of 16 nv channels (tail > 0: of `tail` channels) over n pixels. */
-IM_INLINE void strip_statistics(int nv, int tail, const float *x, int64_t ld, int n, float *mean, float *m2)
-{
-    v16 sum[STRIP], sq[STRIP];
-    IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = sq[j] = v_zero();
-    for (int p = 0; p < n; p++)
-        IM_UNROLL for (int j = 0; j < nv; j++) {
-            const float *at = x + p * ld + 16 * j;
-            sum[j] = v_add(sum[j], tail ? v_load_n(at, tail) : v_load(at));
-        }
-    IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = v_div(sum[j], v_set1((float)n));
-    for (int p = 0; p < n; p++)
-        IM_UNROLL for (int j = 0; j < nv; j++) {
-            const float *at = x + p * ld + 16 * j;
-            v16 c = v_sub(tail ? v_load_n(at, tail) : v_load(at), sum[j]);
-            sq[j] = v_fma(c, c, sq[j]);
-        }
-    IM_UNROLL for (int j = 0; j < nv; j++) {
-        v_store(mean + 16 * j, sum[j]);
-        v_store(m2 + 16 * j, sq[j]);
-    }
-}
-
 /* Task: SPAN chunks of one image. */
 static void chunk_statistics(void *arg, int task, int thread)
 {
@@ -64,18 +41,9 @@ static void chunk_statistics(void *arg, int task, int thread)
     (void)thread;
     for (; chunk < last; chunk++) {
         int64_t pixel = (int64_t)chunk * IM_GN_CHUNK, left = at->pixels - pixel;
-        int n = left < IM_GN_CHUNK ? (int)left : IM_GN_CHUNK, c = 0, ch = at->channels;
-        const float *x = at->x + (b * at->pixels + pixel) * ch;
-        float *mean = w->mean + ((int64_t)b * w->chunks + chunk) * w->cp;
-        float *m2 = w->m2 + ((int64_t)b * w->chunks + chunk) * w->cp;
-        for (; c + 16 * STRIP <= ch; c += 16 * STRIP)
-            strip_statistics(STRIP, 0, x + c, ch, n, mean + c, m2 + c);
-        for (; c + 32 <= ch; c += 32)
-            strip_statistics(2, 0, x + c, ch, n, mean + c, m2 + c);
-        for (; c + 16 <= ch; c += 16)
-            strip_statistics(1, 0, x + c, ch, n, mean + c, m2 + c);
-        if (c < ch)
-            strip_statistics(1, ch - c, x + c, ch, n, mean + c, m2 + c);
+        int n = left < IM_GN_CHUNK ? (int)left : IM_GN_CHUNK, ch = at->channels;
+        int64_t to = ((int64_t)b * w->chunks + chunk) * w->cp;
+        column_statistics(at->x + (b * at->pixels + pixel) * ch, ch, n, ch, w->mean + to, w->m2 + to);
     }
 }
 
@@ -85,21 +53,14 @@ static void combine_chunks(void *arg, int task, int thread)
     const job *w = arg;
     int lanes = (w->cp + LANES - 1) / LANES, b = task / lanes, c0 = task % lanes * LANES;
     int n = w->cp - c0 < LANES ? w->cp - c0 : LANES;
-    double *restrict mean = w->channel_mean + (int64_t)b * w->cp + c0;
-    double *restrict m2 = w->channel_m2 + (int64_t)b * w->cp + c0;
+    double *mean = w->channel_mean + (int64_t)b * w->cp + c0, *m2 = w->channel_m2 + (int64_t)b * w->cp + c0;
     (void)thread;
     for (int c = 0; c < n; c++)
         mean[c] = m2[c] = 0.0;
     for (int chunk = 0; chunk < w->chunks; chunk++) {
-        const float *mean_b = w->mean + ((int64_t)b * w->chunks + chunk) * w->cp + c0;
-        const float *m2_b = w->m2 + ((int64_t)b * w->chunks + chunk) * w->cp + c0;
+        int64_t from = ((int64_t)b * w->chunks + chunk) * w->cp + c0;
         double na = (double)chunk * IM_GN_CHUNK, left = (double)w->at->pixels - na;
-        double nb = left < IM_GN_CHUNK ? left : IM_GN_CHUNK, share = nb / (na + nb), cross = na * share;
-        for (int c = 0; c < n; c++) {
-            double delta = (double)mean_b[c] - mean[c];
-            mean[c] += delta * share;
-            m2[c] += (double)m2_b[c] + delta * delta * cross;
-        }
+        join_chunk(n, mean, m2, na, w->mean + from, w->m2 + from, left < IM_GN_CHUNK ? left : IM_GN_CHUNK);
     }
 }
 
@@ -123,6 +84,10 @@ static void combine_channels(const job *w, int b)
     }
     for (int g = 0, c = 0; g < at->groups; g++) {
         double rstd = 1.0 / sqrt(m2[g] / (n * size) + (double)at->eps);
+        if (at->mean) {
+            at->mean[b * at->groups + g] = (float)mean[g];
+            at->rstd[b * at->groups + g] = (float)rstd;
+        }
         for (int i = 0; i < size; i++, c++) {
             double scale = rstd * (double)at->gamma[c];
             w->scale[(int64_t)b * w->cp + c] = (float)scale;
@@ -192,8 +157,10 @@ int IM_FN(im_cpu_groupnorm)(im_device *dev, const im_groupnorm_args *at)
 static const float ones[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
 /* Rows i < n: mean and centred squares in 16 lanes and the tree; then y = fma((x - mean) rstd, gamma, beta), in f32. */
-IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, const float *x, float *y)
+IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, int64_t row)
 {
+    const float *x = at->x + row * at->ldx;
+    float *y = at->y + row * at->ldy;
     int ch = at->channels, whole = ch / 16 * 16;
     v16 acc[ROWS], mean[ROWS], rstd[ROWS], mask = v_load_n(ones, ch - whole);
     IM_UNROLL for (int i = 0; i < n; i++) acc[i] = v_zero();
@@ -202,7 +169,10 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, const float *x
     IM_UNROLL for (int i = 0; i < n; i++) {
         if (whole < ch)
             acc[i] = v_add(acc[i], v_load_n(x + i * at->ldx + whole, ch - whole));
-        mean[i] = v_set1(v_sum(acc[i]) / (float)ch);
+        float m = v_sum(acc[i]) / (float)ch;
+        mean[i] = v_set1(m);
+        if (at->mean)
+            at->mean[row + i] = m;
         acc[i] = v_zero();
     }
     for (int c = 0; c < whole; c += 16)
@@ -215,7 +185,10 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, const float *x
             v16 d = v_mul(v_sub(v_load_n(x + i * at->ldx + whole, ch - whole), mean[i]), mask);
             acc[i] = v_fma(d, d, acc[i]);
         }
-        rstd[i] = v_set1(1.0f / sqrtf(v_sum(acc[i]) / (float)ch + at->eps));
+        float r = 1.0f / sqrtf(v_sum(acc[i]) / (float)ch + at->eps);
+        rstd[i] = v_set1(r);
+        if (at->rstd)
+            at->rstd[row + i] = r;
     }
     for (int c = 0; c < ch; c += 16) {
         int left = ch - c < 16 ? ch - c : 16;
@@ -234,9 +207,9 @@ static void layernorm_task(void *arg, int task, int thread)
     int64_t r = (int64_t)task * 8 * ROWS, last = r + 8 * ROWS < at->rows ? r + 8 * ROWS : at->rows;
     (void)thread;
     for (; r + ROWS <= last; r += ROWS)
-        layernorm_rows(ROWS, at, at->x + r * at->ldx, at->y + r * at->ldy);
+        layernorm_rows(ROWS, at, r);
     for (; r < last; r++)
-        layernorm_rows(1, at, at->x + r * at->ldx, at->y + r * at->ldy);
+        layernorm_rows(1, at, r);
 }
 
 int IM_FN(im_cpu_layernorm)(im_device *dev, const im_layernorm_args *args)

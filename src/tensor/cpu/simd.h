@@ -67,6 +67,15 @@ IM_INLINE v16 v_zero(void) { return v_set1(0.0f); }
 IM_INLINE void v_prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
 IM_INLINE void v_prefetch_l2(const void *p) { __builtin_prefetch(p, 0, 2); }
 IM_INLINE m16 v_isnan(v16 v) { return m_not(v_eq(v, v)); }
+/* As v_load_n and v_store_n; faster where n is nearly always 16. */
+IM_INLINE v16 v_load_part(const float *p, int n) { return n == 16 ? v_load(p) : v_load_n(p, n); }
+IM_INLINE void v_store_part(float *p, v16 v, int n)
+{
+    if (n == 16)
+        v_store(p, v);
+    else
+        v_store_n(p, v, n);
+}
 
 #ifndef V_HAS_DOT
 /* Stands in for vdpbf16ps on ISAs without it, so that the kernels are the same everywhere; not its bits, nor its

@@ -27,6 +27,10 @@ static void group(const void *arg, int64_t i, int thread)
             squares += d * d;
         }
     double rstd = 1 / sqrt(squares / count + p->eps);
+    if (p->mean) {
+        p->mean[i] = (float)mean;
+        p->rstd[i] = (float)rstd;
+    }
     for (int64_t s = 0; s < p->pixels; s++)
         for (int c = first; c < first + width; c++) {
             int64_t at = base + s * p->channels + c;
@@ -53,6 +57,10 @@ static void row(const void *arg, int64_t i, int thread)
     for (int c = 0; c < p->channels; c++)
         squares += (x[c] - mean) * (x[c] - mean);
     double rstd = 1 / sqrt(squares / p->channels + p->eps);
+    if (p->mean) {
+        p->mean[i] = (float)mean;
+        p->rstd[i] = (float)rstd;
+    }
     for (int c = 0; c < p->channels; c++)
         y[c] = (float)((x[c] - mean) * rstd * p->gamma[c] + p->beta[c]);
 }

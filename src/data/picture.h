@@ -1,0 +1,40 @@
+/* picture.h: JPEG and PNG files as training sees them: 8-bit RGB, turned as their EXIF data says.
+ *
+ * The bytes of a file (from a folder, a tar shard, a cache) become what Pillow makes of them with
+ *     ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+ * value by value: any depth of colour, palettes, grey, alpha dropped, CMYK and YCCK inverted as Adobe writes them.
+ * JPEG or PNG is told by the content, never by the name. Every error names the picture; a picture that Pillow refuses
+ * (cut short, damaged, empty, something else) is refused. Several threads decode at once, each with its own im_ctx.
+ * Used by datasets, caches and `imago data`. */
+#ifndef IM_PICTURE_H
+#define IM_PICTURE_H
+
+#include "imago.h"
+
+enum {
+    IM_PICTURE_MAX_PIXELS = 100000000,                         /* default limit: 300 MB of RGB                        */
+    IM_PICTURE_MAX_SHRINK = 8
+};
+
+typedef struct im_decode_args {
+    int64_t max_pixels;                                        /* width * height above it is an error, said before    */
+                                                               /* memory is asked for; 0: IM_PICTURE_MAX_PIXELS       */
+    int shrink;                                                /* 0 or 1: full size. 2, 4, 8: a JPEG may be decoded   */
+                                                               /* at 1/2, 1/4, 1/8 of its size, sides rounded up, by  */
+                                                               /* leaving out high frequencies; see im_augment_shrink */
+} im_decode_args;
+
+/* The picture, owned by the caller (im_image_free), or NULL with an error. name: for errors, "train.tar: n01/7.jpg".
+ * args NULL: defaults. What shrink does to a picture: a PNG is never shrunk; a turned JPEG is shrunk only as far as its
+ * sides divide evenly; the size found tells which happened: ceil(width / s) x ceil(height / s) for an s of 1, 2, 4, 8. */
+im_image *im_picture_decode(im_ctx *c, const void *bytes, size_t n, const char *name, const im_decode_args *args);
+
+/* Size as im_picture_decode would give it (after the turn, not shrunk), from the header alone. Checks the pixel limit of
+ * args as well; damage further on is found by decoding only. */
+bool im_picture_size(im_ctx *c, const void *bytes, size_t n, const char *name, const im_decode_args *args, int *width,
+                     int *height);
+
+/* Could these bytes be a picture by their first ones? "JPEG", "PNG", or NULL. Needs 8 bytes. */
+const char *im_picture_kind(const void *bytes, size_t n);
+
+#endif

@@ -1,0 +1,345 @@
+/* batchnorm.c: batch norm with residual and ReLU, and its gradients (Ioffe & Szegedy 2015; ref/batchnorm.c has the
+ * formulas).
+ *
+ * All of it is bound by memory: forward reads x, then x and res, and writes y; backward reads x and dy (and y, where a
+ * residual hides the ReLU's sign) for the sums, and again for dx. Rows go in runs of IM_SUM_RUN chunks of IM_SUM_CHUNK: a
+ * task takes one run of BLOCK channels, sums a chunk down its columns in f32 and adds it to the run in f64; the runs are
+ * joined afterwards, ascending. So bits depend on neither threads nor tasks.
+ *   y  = act(fma(x, scale, shift) [+ res]),  scale = rstd gamma, shift = beta - mean rstd gamma, rounded once from f64
+ *   dx = fma(b, x - mean, fma(a, dy', c)),   a = gamma rstd, b = -a rstd dgamma / n, c = -a dbeta / n
+ * The second pass runs from the end, which the first one left in the caches. */
+#include "tensor/cpu/columns.h"
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/vmath.h"
+#include "tensor/parallel.h"
+
+#include <math.h>
+
+enum {
+    RUN = IM_SUM_CHUNK * IM_SUM_RUN,     /* rows a task of the first pass */
+    BLOCK = 128,                         /* channels a task of the first pass */
+    LANES = 64,                          /* channels a task when runs are joined */
+    ROWS = 64,                           /* rows a task of the second pass */
+    PAIR = IM_NV > 1 ? 4 : 2             /* vectors of channels side by side in the sums of backward */
+};
+
+static int runs_of(int64_t rows) { return (int)((rows + RUN - 1) / RUN); }
+static int blocks_of(int channels) { return (channels + BLOCK - 1) / BLOCK; }
+
+/* The factors of y, from the rounded statistics: the same bits in forward and backward. */
+static void factors(float mean, float rstd, float gamma, float beta, float *scale, float *shift)
+{
+    double s = (double)rstd * (double)gamma;
+    *scale = (float)s;
+    *shift = (float)((double)beta - (double)mean * s);
+}
+
+/* ---------------------------------------------------------------- forward */
+
+typedef struct {
+    const im_batchnorm_args *at;
+    int runs, cp;                        /* cp: channels rounded up to 16 */
+    double *mean, *m2;                   /* [runs][cp] */
+    float *scale, *shift;                /* [cp] */
+} job;
+
+/* Task: one run of BLOCK channels. */
+static void run_statistics(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    const im_batchnorm_args *at = w->at;
+    int blocks = blocks_of(at->channels), c0 = task % blocks * BLOCK;
+    int n = at->channels - c0 < BLOCK ? at->channels - c0 : BLOCK;
+    int64_t run = task / blocks, first = run * RUN, last = first + RUN < at->rows ? first + RUN : at->rows;
+    double *mean = w->mean + run * w->cp + c0, *m2 = w->m2 + run * w->cp + c0;
+    float chunk_mean[BLOCK], chunk_m2[BLOCK];
+    (void)thread;
+    for (int c = 0; c < n; c++)
+        mean[c] = m2[c] = 0.0;
+    for (int64_t r = first; r < last; r += IM_SUM_CHUNK) {
+        int rows = last - r < IM_SUM_CHUNK ? (int)(last - r) : IM_SUM_CHUNK;
+        column_statistics(at->x + r * at->channels + c0, at->channels, rows, n, chunk_mean, chunk_m2);
+        join_chunk(n, mean, m2, (double)(r - first), chunk_mean, chunk_m2, rows);
+    }
+}
+
+static void move(float *running, double now, double momentum)
+{
+    *running = (float)((1.0 - momentum) * (double)*running + momentum * now);
+}
+
+/* Mean and variance of channel c, where the runs are joined. */
+static double join_runs(const job *w, int c, double *var)
+{
+    const im_batchnorm_args *at = w->at;
+    double mean = w->mean[c], m2 = w->m2[c];
+    for (int run = 1; run < w->runs; run++) {
+        double na = (double)run * RUN, left = (double)at->rows - na, nb = left < RUN ? left : RUN;
+        double share = nb / (na + nb), delta = w->mean[(int64_t)run * w->cp + c] - mean;
+        mean += delta * share;
+        m2 += w->m2[(int64_t)run * w->cp + c] + delta * delta * (na * share);
+    }
+    if (at->running_mean) {
+        move(&at->running_mean[c], mean, (double)at->momentum);
+        move(&at->running_var[c], m2 / ((double)at->rows - 1.0), (double)at->momentum);
+    }
+    *var = m2 / (double)at->rows;
+    return mean;
+}
+
+/* Task: LANES channels: statistics and the factors of the second pass. */
+static void finish(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    const im_batchnorm_args *at = w->at;
+    int c = task * LANES, last = c + LANES < at->channels ? c + LANES : at->channels;
+    (void)thread;
+    for (; c < last; c++) {
+        double var = 0.0, m = 0.0;
+        if (at->training) {
+            m = join_runs(w, c, &var);
+        } else {
+            m = (double)at->running_mean[c];
+            var = (double)at->running_var[c];
+        }
+        float mean = (float)m, rstd = (float)(1.0 / sqrt(var + (double)at->eps));
+        factors(mean, rstd, at->gamma[c], at->beta[c], &w->scale[c], &w->shift[c]);
+        if (at->mean) {
+            at->mean[c] = mean;
+            at->rstd[c] = rstd;
+        }
+    }
+}
+
+IM_INLINE void apply_row(bool res, bool relu, const job *w, int64_t off)
+{
+    const im_batchnorm_args *at = w->at;
+    for (int c = 0; c < at->channels; c += 16) {
+        int left = at->channels - c < 16 ? at->channels - c : 16;
+        v16 v = left == 16 ? v_load(at->x + off + c) : v_load_n(at->x + off + c, left);
+        v = v_fma(v, v_load(w->scale + c), v_load(w->shift + c));
+        if (res)
+            v = v_add(v, left == 16 ? v_load(at->res + off + c) : v_load_n(at->res + off + c, left));
+        if (relu)
+            v = v_relu(v);
+        if (left == 16)
+            v_store(at->y + off + c, v);
+        else
+            v_store_n(at->y + off + c, v, left);
+    }
+}
+
+/* Task: ROWS rows, from the end. */
+static void apply(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    const im_batchnorm_args *at = w->at;
+    int64_t r = ((at->rows + ROWS - 1) / ROWS - 1 - task) * ROWS, last = r + ROWS < at->rows ? r + ROWS : at->rows;
+    (void)thread;
+    for (; r < last; r++) {
+        if (at->res && at->relu)
+            apply_row(true, true, w, r * at->channels);
+        else if (at->res)
+            apply_row(true, false, w, r * at->channels);
+        else if (at->relu)
+            apply_row(false, true, w, r * at->channels);
+        else
+            apply_row(false, false, w, r * at->channels);
+    }
+}
+
+int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
+{
+    job w = { .at = at, .runs = runs_of(at->rows), .cp = (at->channels + 15) & ~15 };
+    size_t sums = at->training ? (size_t)w.runs * (size_t)w.cp : 0;
+    w.mean = im_scratch(dev, dev->threads, 2 * sums * sizeof(double) + 2 * (size_t)w.cp * sizeof(float));
+    if (!w.mean)
+        return IM_NO_MEMORY;
+    w.m2 = w.mean + sums;
+    w.scale = (float *)(w.m2 + sums);
+    w.shift = w.scale + w.cp;
+    if (at->training)
+        im_parallel_for(dev->threads, w.runs * blocks_of(at->channels), run_statistics, &w);
+    im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, finish, &w);
+    im_parallel_for(dev->threads, (int)((at->rows + ROWS - 1) / ROWS), apply, &w);
+    return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
+}
+
+/* ---------------------------------------------------------------- backward */
+
+typedef enum { NONE, FROM_X, FROM_Y } mask;                    /* what tells where the ReLU let through */
+
+typedef struct {
+    const im_batchnorm_bwd_args *at;
+    int runs, cp;
+    double *dbeta, *with_x;              /* [runs][cp]: sums of dy' and dy' (x - mean) */
+    float *mean, *scale, *shift;         /* [cp]: of forward */
+    float *a, *b, *c;                    /* [cp]: of dx */
+} back;
+
+/* dy where the ReLU let through, else 0; a NaN lets through. */
+IM_INLINE v16 masked(mask kind, v16 x, const float *y, int left, v16 dy, const float *scale, const float *shift)
+{
+    if (kind == NONE)
+        return dy;
+    v16 v = kind == FROM_X ? v_fma(x, v_load(scale), v_load(shift)) : left == 16 ? v_load(y) : v_load_n(y, left);
+    return v_select(v_le(v, v_zero()), v_zero(), dy);
+}
+
+/* n rows of 16 nv channels from column c (tail > 0: of `tail` channels) at `off`, added to the sums of a run. */
+IM_INLINE void strip_sums(mask kind, int nv, int tail, const back *w, int64_t off, int c, int n, double *dbeta,
+                          double *with_x)
+{
+    const im_batchnorm_bwd_args *at = w->at;
+    int left = tail ? tail : 16;
+    v16 s[PAIR], t[PAIR];
+    float sums[16];
+    IM_UNROLL for (int j = 0; j < nv; j++) s[j] = t[j] = v_zero();
+    for (int r = 0; r < n; r++, off += at->channels)
+        IM_UNROLL for (int j = 0; j < nv; j++) {
+            int64_t i = off + c + 16 * j;
+            int k = c + 16 * j;
+            v16 x = tail ? v_load_n(at->x + i, tail) : v_load(at->x + i);
+            v16 dy = tail ? v_load_n(at->dy + i, tail) : v_load(at->dy + i);
+            dy = masked(kind, x, at->y + i, left, dy, w->scale + k, w->shift + k);
+            s[j] = v_add(s[j], dy);
+            t[j] = v_fma(dy, v_sub(x, v_load(w->mean + k)), t[j]);
+        }
+    IM_UNROLL for (int j = 0; j < nv; j++) {
+        v_store(sums, s[j]);
+        for (int i = 0; i < left; i++)
+            dbeta[16 * j + i] += (double)sums[i];
+        v_store(sums, t[j]);
+        for (int i = 0; i < left; i++)
+            with_x[16 * j + i] += (double)sums[i];
+    }
+}
+
+IM_INLINE void chunk_sums(mask kind, const back *w, int64_t row, int n, int c0, int last, double *dbeta, double *with_x)
+{
+    int64_t off = row * w->at->channels;
+    int c = c0;
+    for (; c + 16 * PAIR <= last; c += 16 * PAIR)
+        strip_sums(kind, PAIR, 0, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+    for (; c + 16 <= last; c += 16)
+        strip_sums(kind, 1, 0, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+    if (c < last)
+        strip_sums(kind, 1, last - c, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+}
+
+/* Task: one run of BLOCK channels. */
+static void run_sums(void *arg, int task, int thread)
+{
+    const back *w = arg;
+    const im_batchnorm_bwd_args *at = w->at;
+    int blocks = blocks_of(at->channels), c0 = task % blocks * BLOCK;
+    int last = c0 + BLOCK < at->channels ? c0 + BLOCK : at->channels;
+    int64_t run = task / blocks, r = run * RUN, end = r + RUN < at->rows ? r + RUN : at->rows;
+    double *dbeta = w->dbeta + run * w->cp + c0, *with_x = w->with_x + run * w->cp + c0;
+    (void)thread;
+    for (int c = 0; c < last - c0; c++)
+        dbeta[c] = with_x[c] = 0.0;
+    for (; r < end; r += IM_SUM_CHUNK) {
+        int n = end - r < IM_SUM_CHUNK ? (int)(end - r) : IM_SUM_CHUNK;
+        if (!at->relu)
+            chunk_sums(NONE, w, r, n, c0, last, dbeta, with_x);
+        else if (at->y)
+            chunk_sums(FROM_Y, w, r, n, c0, last, dbeta, with_x);
+        else
+            chunk_sums(FROM_X, w, r, n, c0, last, dbeta, with_x);
+    }
+}
+
+static void put(float *to, double value, bool add)
+{
+    *to = (float)(add ? (double)*to + value : value);
+}
+
+/* Task: LANES channels: gradients of gamma and beta, factors of dx. */
+static void finish_back(void *arg, int task, int thread)
+{
+    const back *w = arg;
+    const im_batchnorm_bwd_args *at = w->at;
+    int c = task * LANES, last = c + LANES < at->channels ? c + LANES : at->channels;
+    (void)thread;
+    for (; c < last; c++) {
+        double dbeta = 0.0, with_x = 0.0, n = (double)at->rows, rstd = (double)at->rstd[c];
+        for (int64_t run = 0; run < w->runs; run++) {
+            dbeta += w->dbeta[run * w->cp + c];
+            with_x += w->with_x[run * w->cp + c];
+        }
+        double dgamma = with_x * rstd, a = (double)at->gamma[c] * rstd;
+        if (at->dgamma)
+            put(&at->dgamma[c], dgamma, at->add_dgamma);
+        if (at->dbeta)
+            put(&at->dbeta[c], dbeta, at->add_dbeta);
+        w->a[c] = (float)a;
+        w->b[c] = (float)(-a * rstd * dgamma / n);
+        w->c[c] = (float)(-a * dbeta / n);
+    }
+}
+
+/* dx is stored before dres is read: x and res may be one tensor. */
+IM_INLINE void row_dx(mask kind, const back *w, int64_t off)
+{
+    const im_batchnorm_bwd_args *at = w->at;
+    for (int c = 0; c < at->channels; c += 16) {
+        int64_t i = off + c;
+        int left = at->channels - c < 16 ? at->channels - c : 16;
+        v16 x = left == 16 ? v_load(at->x + i) : v_load_n(at->x + i, left);
+        v16 dy = left == 16 ? v_load(at->dy + i) : v_load_n(at->dy + i, left);
+        dy = masked(kind, x, at->y + i, left, dy, w->scale + c, w->shift + c);
+        if (at->dx) {
+            v16 v = v_mul(v_load(w->a + c), dy);
+            if (at->training)
+                v = v_fma(v_load(w->b + c), v_sub(x, v_load(w->mean + c)), v_fma(v_load(w->a + c), dy, v_load(w->c + c)));
+            if (at->add_dx)
+                v = v_add(v, v_load_n(at->dx + i, left));
+            v_store_n(at->dx + i, v, left);
+        }
+        if (at->dres)
+            v_store_n(at->dres + i, at->add_dres ? v_add(dy, v_load_n(at->dres + i, left)) : dy, left);
+    }
+}
+
+/* Task: ROWS rows, from the end. */
+static void rows_dx(void *arg, int task, int thread)
+{
+    const back *w = arg;
+    const im_batchnorm_bwd_args *at = w->at;
+    int64_t r = ((at->rows + ROWS - 1) / ROWS - 1 - task) * ROWS, last = r + ROWS < at->rows ? r + ROWS : at->rows;
+    (void)thread;
+    for (; r < last; r++) {
+        if (!at->relu)
+            row_dx(NONE, w, r * at->channels);
+        else if (at->y)
+            row_dx(FROM_Y, w, r * at->channels);
+        else
+            row_dx(FROM_X, w, r * at->channels);
+    }
+}
+
+int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
+{
+    back w = { .at = at, .runs = runs_of(at->rows), .cp = (at->channels + 15) & ~15 };
+    size_t sums = (size_t)w.runs * (size_t)w.cp, cp = (size_t)w.cp;
+    w.dbeta = im_scratch(dev, dev->threads, 2 * sums * sizeof(double) + 6 * cp * sizeof(float));
+    if (!w.dbeta)
+        return IM_NO_MEMORY;
+    w.with_x = w.dbeta + sums;
+    w.mean = (float *)(w.with_x + sums);
+    w.scale = w.mean + cp;
+    w.shift = w.scale + cp;
+    w.a = w.shift + cp;
+    w.b = w.a + cp;
+    w.c = w.b + cp;
+    for (int c = 0; c < at->channels; c++) {
+        w.mean[c] = at->mean[c];
+        factors(at->mean[c], at->rstd[c], at->gamma[c], at->beta[c], &w.scale[c], &w.shift[c]);
+    }
+    im_parallel_for(dev->threads, w.runs * blocks_of(at->channels), run_sums, &w);
+    im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, finish_back, &w);
+    if (at->dx || at->dres)
+        im_parallel_for(dev->threads, (int)((at->rows + ROWS - 1) / ROWS), rows_dx, &w);
+    return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
+}

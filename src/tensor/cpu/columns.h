@@ -1,0 +1,61 @@
+/* columns.h: what norms do down the columns of a few rows: mean and centred squares of a chunk, each channel one ascending
+ * chain in f32 (the squares read the chunk again, from L1), and the joining of chunks in f64:
+ *   delta = mean_b - mean;  mean += delta n_b / (n + n_b);  m2 += m2_b + delta^2 n n_b / (n + n_b)  (Chan et al. 1979).
+ * Used by norm.c and batchnorm.c. */
+#ifndef IM_CPU_COLUMNS_H
+#define IM_CPU_COLUMNS_H
+
+#include "tensor/cpu/simd.h"
+
+enum { IM_STRIP = IM_NV > 1 ? 8 : 4 };   /* vectors of channels whose sums fill at most half the registers */
+
+/* Mean and centred squares of 16 nv channels (tail > 0: of `tail` channels) over n rows. */
+IM_INLINE void strip_statistics(int nv, int tail, const float *x, int64_t ld, int n, float *mean, float *m2)
+{
+    v16 sum[IM_STRIP], sq[IM_STRIP];
+    IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = sq[j] = v_zero();
+    for (int p = 0; p < n; p++)
+        IM_UNROLL for (int j = 0; j < nv; j++) {
+            const float *at = x + p * ld + 16 * j;
+            sum[j] = v_add(sum[j], tail ? v_load_n(at, tail) : v_load(at));
+        }
+    IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = v_div(sum[j], v_set1((float)n));
+    for (int p = 0; p < n; p++)
+        IM_UNROLL for (int j = 0; j < nv; j++) {
+            const float *at = x + p * ld + 16 * j;
+            v16 c = v_sub(tail ? v_load_n(at, tail) : v_load(at), sum[j]);
+            sq[j] = v_fma(c, c, sq[j]);
+        }
+    IM_UNROLL for (int j = 0; j < nv; j++) {
+        v_store(mean + 16 * j, sum[j]);
+        v_store(m2 + 16 * j, sq[j]);
+    }
+}
+
+/* The same for `channels` channels; mean and m2 have room for whole vectors. */
+IM_INLINE void column_statistics(const float *x, int64_t ld, int n, int channels, float *mean, float *m2)
+{
+    int c = 0;
+    for (; c + 16 * IM_STRIP <= channels; c += 16 * IM_STRIP)
+        strip_statistics(IM_STRIP, 0, x + c, ld, n, mean + c, m2 + c);
+    for (; c + 32 <= channels; c += 32)
+        strip_statistics(2, 0, x + c, ld, n, mean + c, m2 + c);
+    for (; c + 16 <= channels; c += 16)
+        strip_statistics(1, 0, x + c, ld, n, mean + c, m2 + c);
+    if (c < channels)
+        strip_statistics(1, channels - c, x + c, ld, n, mean + c, m2 + c);
+}
+
+/* Joins mean_b and m2_b of nb rows to mean and m2 of na rows, for n channels. */
+IM_INLINE void join_chunk(int n, double *restrict mean, double *restrict m2, double na, const float *mean_b,
+                          const float *m2_b, double nb)
+{
+    double share = nb / (na + nb), cross = na * share;
+    for (int c = 0; c < n; c++) {
+        double delta = (double)mean_b[c] - mean[c];
+        mean[c] += delta * share;
+        m2[c] += (double)m2_b[c] + delta * delta * cross;
+    }
+}
+
+#endif

@@ -1,0 +1,118 @@
+/* loss.c: losses, and their gradients.
+ *   cross_entropy: y = mean over rows of (log sum exp(x) - x[label]);   dx = dy / R (softmax(x) - onehot(label))
+ * The exponentials of a row are summed in 16 lanes and the tree, losses of rows in f64, ascending. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/vmath.h"
+#include "tensor/parallel.h"
+
+#include <math.h>
+
+enum { TASK = 16384 };                   /* elements a task, about */
+
+/* Rows of one task, and tasks. */
+static int64_t rows_per_task(int64_t width)
+{
+    return width < TASK ? TASK / width : 1;
+}
+
+static int tasks_of(int64_t rows, int64_t per)
+{
+    return (int)((rows + per - 1) / per);
+}
+
+static float lane0(v16 v)
+{
+    float t[16];
+    v_store(t, v);
+    return t[0];
+}
+
+/* ---------------------------------------------------------------- cross entropy */
+
+typedef struct {
+    const im_cross_entropy_args *at;
+    double *row;                         /* (rows): losses */
+    int64_t per;
+} entropy_job;
+
+static void entropy_row(const im_cross_entropy_args *at, int64_t r, double *loss)
+{
+    const float *x = at->x + r * at->classes;
+    int n = at->classes, i = 0;
+    v16 top = v_set1(-INFINITY), sum = v_zero();
+    for (; i + 16 <= n; i += 16)
+        top = v_max(top, v_load(x + i));
+    float m = v_hmax(top);
+    for (; i < n; i++)
+        m = m > x[i] ? m : x[i];
+    v16 base = v_set1(m);
+    for (i = 0; i + 16 <= n; i += 16)
+        sum = v_add(sum, v_exp(v_sub(v_load(x + i), base)));
+    if (i < n) {                         /* missing lanes: -Inf, whose exponential is 0 */
+        float t[16];
+        for (int j = 0; j < 16; j++)
+            t[j] = i + j < n ? x[i + j] : -INFINITY;
+        sum = v_add(sum, v_exp(v_sub(v_load(t), base)));
+    }
+    float total = v_sum(sum);
+    *loss = (double)(lane0(v_log(v_set1(total))) + (m - x[at->labels[r]]));
+    if (at->stats) {
+        at->stats[2 * r] = m;
+        at->stats[2 * r + 1] = total;
+    }
+}
+
+static void entropy_task(void *arg, int task, int thread)
+{
+    const entropy_job *w = arg;
+    int64_t r = task * w->per, last = r + w->per < w->at->rows ? r + w->per : w->at->rows;
+    (void)thread;
+    for (; r < last; r++)
+        entropy_row(w->at, r, w->row + r);
+}
+
+int IM_FN(im_cpu_cross_entropy)(im_device *dev, const im_cross_entropy_args *at)
+{
+    entropy_job w = { at, im_scratch(dev, dev->threads, (size_t)at->rows * sizeof(double)), rows_per_task(at->classes) };
+    double sum = 0;
+    if (!w.row)
+        return IM_NO_MEMORY;
+    im_parallel_for(dev->threads, tasks_of(at->rows, w.per), entropy_task, &w);
+    for (int64_t r = 0; r < at->rows; r++)
+        sum += w.row[r];
+    at->loss[0] = (float)(sum / (double)at->rows);
+    return IM_DONE;
+}
+
+/* dx_k = e_k (s / sum), less s at the label, e_k = exp(x_k - top), s = dloss / R */
+static void entropy_bwd_row(const im_cross_entropy_bwd_args *at, int64_t r, float s)
+{
+    const float *x = at->x + r * at->classes;
+    float *dx = at->dx + r * at->classes, by = s / at->stats[2 * r + 1];
+    int label = at->labels[r];
+    v16 base = v_set1(at->stats[2 * r]), factor = v_set1(by);
+    float d = lane0(v_exp(v_sub(v_set1(x[label]), base))) * by - s;
+    d = at->add ? dx[label] + d : d;
+    for (int i = 0; i < at->classes; i += 16) {
+        int n = at->classes - i < 16 ? at->classes - i : 16;
+        v16 g = v_mul(v_exp(v_sub(v_load_part(x + i, n), base)), factor);
+        v_store_part(dx + i, at->add ? v_add(v_load_part(dx + i, n), g) : g, n);
+    }
+    dx[label] = d;
+}
+
+static void entropy_bwd_task(void *arg, int task, int thread)
+{
+    const im_cross_entropy_bwd_args *at = arg;
+    int64_t per = rows_per_task(at->classes), r = task * per, last = r + per < at->rows ? r + per : at->rows;
+    float s = (float)((double)at->dloss[0] / (double)at->rows);
+    (void)thread;
+    for (; r < last; r++)
+        entropy_bwd_row(at, r, s);
+}
+
+int IM_FN(im_cpu_cross_entropy_bwd)(im_device *dev, const im_cross_entropy_bwd_args *at)
+{
+    im_parallel_for(dev->threads, tasks_of(at->rows, rows_per_task(at->classes)), entropy_bwd_task, (void *)at);
+    return IM_DONE;
+}

@@ -1,0 +1,375 @@
+/* norm_backward.c: gradients of group norm (with SiLU) and layer norm (ref/norm_backward.c has the formulas).
+ *
+ * Group norm: with g = dy silu'(z), z = fma(x - mean, scale, beta), scale = rstd gamma, a first pass takes for each
+ * channel A = sum g and B = sum g (x - mean) over chunks of IM_GN_CHUNK pixels in f32, joined in f64, ascending. Then
+ *   s1 = sum_c gamma A, s2 = sum_c gamma B over the channels of a group, ascending;  dbeta = sum_b A, dgamma = sum_b rstd B
+ *   dx = fma(b, x - mean, fma(scale, g, c)),  b = -rstd^3 s2 / n,  c = -rstd s1 / n
+ * An image that fits into L2 goes through both passes at once, so memory is read once; larger ones go in chunks.
+ *
+ * Layer norm: a task is a chunk of IM_SUM_CHUNK rows: sums of each row in 16 lanes and the tree, columns as chains over
+ * the rows of the chunk, then dx while the rows are still in L1. Chunks of columns are joined in f64, ascending. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/vmath.h"
+#include "tensor/parallel.h"
+
+enum {
+    PAIR = IM_NV > 1 ? 4 : 2,            /* vectors of channels side by side in the first pass */
+    SPAN = 4,                            /* chunks a task */
+    LANES = 64,                          /* channels a task when chunks are joined */
+    L2 = 1 << 20,                        /* bytes of x and dy of one image that go through both passes at once */
+    TOGETHER = 4                         /* rows of a layer norm side by side */
+};
+
+IM_INLINE v16 load(const float *p, int left) { return left == 16 ? v_load(p) : v_load_n(p, left); }
+
+IM_INLINE void store(float *p, v16 v, int left)
+{
+    if (left == 16)
+        v_store(p, v);
+    else
+        v_store_n(p, v, left);
+}
+
+static void put(float *to, double value, bool add)
+{
+    *to = (float)(add ? (double)*to + value : value);
+}
+
+/* ---------------------------------------------------------------- group norm */
+
+typedef struct {
+    const im_groupnorm_bwd_args *at;
+    int chunks, cp;                      /* cp: channels rounded up to 16 */
+    float *a, *b;                        /* [batch][chunks][cp]: A and B of each chunk */
+    double *channel_a, *channel_b;       /* [batch][cp]: over all pixels; B times rstd afterwards */
+    float *beta;                         /* [cp] */
+    float *mean, *scale, *fb, *fc;       /* [batch][cp]: of a channel's group; factors of dx */
+} job;
+
+/* g = dy silu'(z), silu'(z) = s (1 + z (1 - s)) */
+IM_INLINE v16 through(bool silu, v16 d, v16 dy, const float *scale, const float *beta)
+{
+    if (!silu)
+        return dy;
+    v16 z = v_fma(d, v_load(scale), v_load(beta)), s = v_sigmoid(z);
+    return v_mul(dy, v_fma(z, v_mul(s, v_sub(v_set1(1.0f), s)), s));
+}
+
+/* What both passes need to know of image b. */
+static void prepare(const job *w, int b)
+{
+    const im_groupnorm_bwd_args *at = w->at;
+    int size = at->channels / at->groups;
+    float *mean = w->mean + (int64_t)b * w->cp, *scale = w->scale + (int64_t)b * w->cp;
+    for (int c = 0; c < w->cp; c++) {
+        int64_t g = (int64_t)b * at->groups + c / size;
+        bool real = c < at->channels;
+        mean[c] = real ? at->mean[g] : 0.0f;
+        scale[c] = real ? (float)((double)at->rstd[g] * (double)at->gamma[c]) : 0.0f;
+    }
+}
+
+/* n pixels of 16 nv channels (left < 16: of `left` channels) from x and dy. */
+IM_INLINE void strip_sums(bool silu, int nv, int left, const job *w, int64_t off, int64_t image, int c, int n, float *a,
+                          float *b)
+{
+    const im_groupnorm_bwd_args *at = w->at;
+    v16 s[PAIR], t[PAIR];
+    IM_UNROLL for (int j = 0; j < nv; j++) s[j] = t[j] = v_zero();
+    for (int p = 0; p < n; p++, off += at->channels)
+        IM_UNROLL for (int j = 0; j < nv; j++) {
+            int k = c + 16 * j;
+            v16 d = v_sub(load(at->x + off + k, left), v_load(w->mean + image + k));
+            v16 g = through(silu, d, load(at->dy + off + k, left), w->scale + image + k, w->beta + k);
+            s[j] = v_add(s[j], g);
+            t[j] = v_fma(g, d, t[j]);
+        }
+    IM_UNROLL for (int j = 0; j < nv; j++) {
+        v_store(a + c + 16 * j, s[j]);
+        v_store(b + c + 16 * j, t[j]);
+    }
+}
+
+IM_INLINE void chunk_sums(bool silu, const job *w, int b, int chunk)
+{
+    const im_groupnorm_bwd_args *at = w->at;
+    int64_t pixel = (int64_t)chunk * IM_GN_CHUNK, left = at->pixels - pixel, image = (int64_t)b * w->cp;
+    int n = left < IM_GN_CHUNK ? (int)left : IM_GN_CHUNK, c = 0;
+    int64_t off = (b * at->pixels + pixel) * at->channels, to = ((int64_t)b * w->chunks + chunk) * w->cp;
+    for (; c + 16 * PAIR <= at->channels; c += 16 * PAIR)
+        strip_sums(silu, PAIR, 16, w, off, image, c, n, w->a + to, w->b + to);
+    for (; c + 16 <= at->channels; c += 16)
+        strip_sums(silu, 1, 16, w, off, image, c, n, w->a + to, w->b + to);
+    if (c < at->channels)
+        strip_sums(silu, 1, at->channels - c, w, off, image, c, n, w->a + to, w->b + to);
+}
+
+static void sums(const job *w, int b, int chunk)
+{
+    if (w->at->silu)
+        chunk_sums(true, w, b, chunk);
+    else
+        chunk_sums(false, w, b, chunk);
+}
+
+/* The chunks of channels [c0, c0 + n) of image b. */
+static void join_chunks(const job *w, int b, int c0, int n)
+{
+    double *restrict a = w->channel_a + (int64_t)b * w->cp + c0, *restrict v = w->channel_b + (int64_t)b * w->cp + c0;
+    for (int c = 0; c < n; c++)
+        a[c] = v[c] = 0.0;
+    for (int chunk = 0; chunk < w->chunks; chunk++) {
+        int64_t from = ((int64_t)b * w->chunks + chunk) * w->cp + c0;
+        for (int c = 0; c < n; c++) {
+            a[c] += (double)w->a[from + c];
+            v[c] += (double)w->b[from + c];
+        }
+    }
+}
+
+/* The channels of every group of image b: factors of dx; B becomes what dgamma sums. */
+static void join_channels(const job *w, int b)
+{
+    const im_groupnorm_bwd_args *at = w->at;
+    int size = at->channels / at->groups;
+    double n = (double)at->pixels * size, *ca = w->channel_a + (int64_t)b * w->cp, *cb = w->channel_b + (int64_t)b * w->cp;
+    float *fb = w->fb + (int64_t)b * w->cp, *fc = w->fc + (int64_t)b * w->cp;
+    for (int g = 0; g < at->groups; g++) {
+        double s1 = 0.0, s2 = 0.0, rstd = (double)at->rstd[(int64_t)b * at->groups + g];
+        for (int c = g * size; c < (g + 1) * size; c++) {
+            s1 += (double)at->gamma[c] * ca[c];
+            s2 += (double)at->gamma[c] * cb[c];
+            cb[c] *= rstd;
+        }
+        float y = (float)(-rstd * rstd * rstd * s2 / n), z = (float)(-rstd * s1 / n);
+        for (int c = g * size; c < (g + 1) * size; c++) {
+            fb[c] = y;
+            fc[c] = z;
+        }
+    }
+}
+
+IM_INLINE void chunk_dx(bool silu, bool add, const job *w, int b, int chunk)
+{
+    const im_groupnorm_bwd_args *at = w->at;
+    int64_t p = (int64_t)chunk * IM_GN_CHUNK, last = p + IM_GN_CHUNK < at->pixels ? p + IM_GN_CHUNK : at->pixels;
+    int64_t image = (int64_t)b * w->cp;
+    for (; p < last; p++) {
+        int64_t off = (b * at->pixels + p) * at->channels;
+        for (int c = 0; c < at->channels; c += 16) {
+            int left = at->channels - c < 16 ? at->channels - c : 16;
+            v16 d = v_sub(load(at->x + off + c, left), v_load(w->mean + image + c)), scale = v_load(w->scale + image + c);
+            v16 g = through(silu, d, load(at->dy + off + c, left), w->scale + image + c, w->beta + c);
+            v16 v = v_fma(v_load(w->fb + image + c), d, v_fma(scale, g, v_load(w->fc + image + c)));
+            store(at->dx + off + c, add ? v_add(load(at->dx + off + c, left), v) : v, left);
+        }
+    }
+}
+
+static void dx(const job *w, int b, int chunk)
+{
+    if (w->at->silu && w->at->add_dx)
+        chunk_dx(true, true, w, b, chunk);
+    else if (w->at->silu)
+        chunk_dx(true, false, w, b, chunk);
+    else if (w->at->add_dx)
+        chunk_dx(false, true, w, b, chunk);
+    else
+        chunk_dx(false, false, w, b, chunk);
+}
+
+/* Task: an image. */
+static void image_task(void *arg, int b, int thread)
+{
+    const job *w = arg;
+    (void)thread;
+    prepare(w, b);
+    for (int chunk = 0; chunk < w->chunks; chunk++)
+        sums(w, b, chunk);
+    join_chunks(w, b, 0, w->at->channels);
+    join_channels(w, b);
+    for (int chunk = w->chunks - 1; w->at->dx && chunk >= 0; chunk--)
+        dx(w, b, chunk);
+}
+
+/* Tasks: SPAN chunks of one image, the second from the end; LANES channels of one. */
+static void sums_task(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    int spans = (w->chunks + SPAN - 1) / SPAN, b = task / spans, chunk = task % spans * SPAN;
+    (void)thread;
+    for (int i = 0; i < SPAN && chunk + i < w->chunks; i++)
+        sums(w, b, chunk + i);
+}
+
+static void dx_task(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    int spans = (w->chunks + SPAN - 1) / SPAN, t = spans * w->at->batch - 1 - task, b = t / spans, chunk = t % spans * SPAN;
+    (void)thread;
+    for (int i = 0; i < SPAN && chunk + i < w->chunks; i++)
+        dx(w, b, chunk + i);
+}
+
+static void join_task(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    int lanes = (w->at->channels + LANES - 1) / LANES, b = task / lanes, c = task % lanes * LANES;
+    (void)thread;
+    join_chunks(w, b, c, w->at->channels - c < LANES ? w->at->channels - c : LANES);
+}
+
+/* In phases, each over all images. */
+static void large(im_device *dev, job *w)
+{
+    const im_groupnorm_bwd_args *at = w->at;
+    int tasks = at->batch * ((w->chunks + SPAN - 1) / SPAN);
+    for (int b = 0; b < at->batch; b++)
+        prepare(w, b);
+    im_parallel_for(dev->threads, tasks, sums_task, w);
+    im_parallel_for(dev->threads, at->batch * ((at->channels + LANES - 1) / LANES), join_task, w);
+    for (int b = 0; b < at->batch; b++)
+        join_channels(w, b);
+    if (at->dx)
+        im_parallel_for(dev->threads, tasks, dx_task, w);
+}
+
+int IM_FN(im_cpu_groupnorm_bwd)(im_device *dev, const im_groupnorm_bwd_args *at)
+{
+    job w = { .at = at, .chunks = (int)((at->pixels + IM_GN_CHUNK - 1) / IM_GN_CHUNK),
+              .cp = (at->channels + 15) & ~15 };
+    size_t per = (size_t)at->batch * (size_t)w.cp, chunks = per * (size_t)w.chunks;
+    w.channel_a = im_scratch(dev, dev->threads, 2 * per * sizeof(double) +
+                                                    (2 * chunks + 4 * per + (size_t)w.cp) * sizeof(float));
+    if (!w.channel_a)
+        return IM_NO_MEMORY;
+    w.channel_b = w.channel_a + per;
+    w.a = (float *)(w.channel_b + per);
+    w.b = w.a + chunks;
+    w.mean = w.b + chunks;
+    w.scale = w.mean + per;
+    w.fb = w.scale + per;
+    w.fc = w.fb + per;
+    w.beta = w.fc + per;
+    for (int c = 0; c < w.cp; c++)
+        w.beta[c] = c < at->channels ? at->beta[c] : 0.0f;
+    if (at->batch >= dev->threads && 2 * sizeof(float) * (size_t)at->pixels * (size_t)at->channels <= L2)
+        im_parallel_for(dev->threads, at->batch, image_task, &w);
+    else
+        large(dev, &w);
+    for (int c = 0; c < at->channels; c++) {
+        double dgamma = 0.0, dbeta = 0.0;
+        for (int64_t b = 0; b < at->batch; b++) {
+            dbeta += w.channel_a[b * w.cp + c];
+            dgamma += w.channel_b[b * w.cp + c];
+        }
+        if (at->dgamma)
+            put(&at->dgamma[c], dgamma, at->add_dgamma);
+        if (at->dbeta)
+            put(&at->dbeta[c], dbeta, at->add_dbeta);
+    }
+    return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
+}
+
+/* ---------------------------------------------------------------- layer norm */
+
+typedef struct {
+    const im_layernorm_bwd_args *at;
+    int chunks, cp;
+    float *dgamma, *dbeta;               /* [chunks][cp] */
+} rows_job;
+
+/* n rows from row r: their sums, and one step of each column's chain. With g = dy gamma and the row's sums,
+ *   dx = rstd ((g - s1) - (x - mean) s2),  s1 = sum(g) / C,  s2 = rstd sum(g xhat) / C */
+IM_INLINE void layernorm_rows(int n, const im_layernorm_bwd_args *at, int64_t r, float *dgamma, float *dbeta)
+{
+    int ch = at->channels;
+    const float *x = at->x + r * at->ldx, *dy = at->dy + r * ch;
+    v16 s1[TOGETHER], s2[TOGETHER], mean[TOGETHER], rstd[TOGETHER];
+    IM_UNROLL for (int i = 0; i < n; i++) {
+        s1[i] = s2[i] = v_zero();
+        mean[i] = v_set1(at->mean[r + i]);
+        rstd[i] = v_set1(at->rstd[r + i]);
+    }
+    for (int c = 0; c < ch; c += 16) {
+        int left = ch - c < 16 ? ch - c : 16;
+        v16 gamma = load(at->gamma + c, left), sum = v_load(dgamma + c), sum_b = v_load(dbeta + c);
+        IM_UNROLL for (int i = 0; i < n; i++) {
+            v16 d = load(dy + (int64_t)i * ch + c, left), g = v_mul(d, gamma);
+            v16 xhat = v_mul(v_sub(load(x + i * at->ldx + c, left), mean[i]), rstd[i]);
+            s1[i] = v_add(s1[i], g);
+            s2[i] = v_fma(g, xhat, s2[i]);
+            sum = v_fma(d, xhat, sum);
+            sum_b = v_add(sum_b, d);
+        }
+        v_store(dgamma + c, sum);
+        v_store(dbeta + c, sum_b);
+    }
+    if (!at->dx)
+        return;
+    IM_UNROLL for (int i = 0; i < n; i++) {
+        s1[i] = v_set1(v_sum(s1[i]) / (float)ch);
+        s2[i] = v_set1(at->rstd[r + i] * v_sum(s2[i]) / (float)ch);
+    }
+    for (int c = 0; c < ch; c += 16) {
+        int left = ch - c < 16 ? ch - c : 16;
+        v16 gamma = load(at->gamma + c, left);
+        IM_UNROLL for (int i = 0; i < n; i++) {
+            float *to = at->dx + (r + i) * at->ldx + c;
+            v16 g = v_mul(load(dy + (int64_t)i * ch + c, left), gamma);
+            v16 v = v_fnma(v_sub(load(x + i * at->ldx + c, left), mean[i]), s2[i], v_sub(g, s1[i]));
+            v = v_mul(rstd[i], v);
+            store(to, at->add_dx ? v_add(load(to, left), v) : v, left);
+        }
+    }
+}
+
+/* Task: a chunk of rows. */
+static void layernorm_chunk(void *arg, int task, int thread)
+{
+    const rows_job *w = arg;
+    int64_t r = (int64_t)task * IM_SUM_CHUNK, last = r + IM_SUM_CHUNK < w->at->rows ? r + IM_SUM_CHUNK : w->at->rows;
+    float *dgamma = w->dgamma + (int64_t)task * w->cp, *dbeta = w->dbeta + (int64_t)task * w->cp;
+    (void)thread;
+    for (int c = 0; c < w->cp; c++)
+        dgamma[c] = dbeta[c] = 0.0f;
+    for (; r + TOGETHER <= last; r += TOGETHER)
+        layernorm_rows(TOGETHER, w->at, r, dgamma, dbeta);
+    for (; r < last; r++)
+        layernorm_rows(1, w->at, r, dgamma, dbeta);
+}
+
+/* Task: LANES columns. */
+static void layernorm_columns(void *arg, int task, int thread)
+{
+    const rows_job *w = arg;
+    double dgamma[LANES] = { 0 }, dbeta[LANES] = { 0 };
+    int c0 = task * LANES, n = w->at->channels - c0 < LANES ? w->at->channels - c0 : LANES;
+    (void)thread;
+    for (int chunk = 0; chunk < w->chunks; chunk++) {
+        int64_t from = (int64_t)chunk * w->cp + c0;
+        for (int c = 0; c < n; c++) {
+            dgamma[c] += (double)w->dgamma[from + c];
+            dbeta[c] += (double)w->dbeta[from + c];
+        }
+    }
+    for (int c = 0; c < n; c++) {
+        if (w->at->dgamma)
+            put(&w->at->dgamma[c0 + c], dgamma[c], w->at->add_dgamma);
+        if (w->at->dbeta)
+            put(&w->at->dbeta[c0 + c], dbeta[c], w->at->add_dbeta);
+    }
+}
+
+int IM_FN(im_cpu_layernorm_bwd)(im_device *dev, const im_layernorm_bwd_args *at)
+{
+    rows_job w = { .at = at, .chunks = (int)((at->rows + IM_SUM_CHUNK - 1) / IM_SUM_CHUNK),
+                   .cp = (at->channels + 15) & ~15 };
+    size_t n = (size_t)w.chunks * (size_t)w.cp;
+    if (!(w.dgamma = im_scratch(dev, dev->threads, 2 * n * sizeof(float))))
+        return IM_NO_MEMORY;
+    w.dbeta = w.dgamma + n;
+    im_parallel_for(dev->threads, w.chunks, layernorm_chunk, &w);
+    im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, layernorm_columns, &w);
+    return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
+}

@@ -1,0 +1,69 @@
+/* optimise.c: one step of an optimiser over all parameters of a model in one kernel call, and the norm of their gradients.
+ * No operation: nothing is recorded. The formulas stand in ref/optimise.c; schedules and groups in models/. */
+#include "tensor/tensor.h"
+
+#include <stdlib.h>
+
+static bool fits(const im_tensor *t, const im_tensor *w)
+{
+    return t && t->storage && t->dtype == IM_F32 && !t->packed && im_contiguous(t) && im_numel(t) == im_numel(w);
+}
+
+/* The kernel's view of n parameters, malloc'd; NULL with an error. s NULL: only gradients are looked at. */
+static im_slot *slots_of(im_ctx *c, const im_trained *p, int n, const im_optimise_step *s)
+{
+    if (c->failed)
+        return NULL;
+    im_slot *slots = malloc(((size_t)n + 1) * sizeof *slots);
+    if (!slots)
+        im_fail(c, "out of memory for the list of %d parameters", n);
+    for (int i = 0; slots && i < n; i++) {
+        const im_tensor *w = p[i].w;
+        const char *name = w && w->name ? w->name : "a parameter";
+        if (!w || !fits(w, w))
+            im_fail(c, "optimise: %s: wanted plain contiguous f32 with data", name);
+        else if (s && (s->kind == IM_ADAMW ? !p[i].m || !p[i].v : s->momentum != 0 && !p[i].m))
+            im_fail(c, "optimise: %s: the optimiser's state is missing (momentum%s)", name,
+                    s->kind == IM_ADAMW ? " and second moment" : "");
+        else if (s && ((p[i].m && !fits(p[i].m, w)) || (p[i].v && !fits(p[i].v, w)) || (p[i].ema && !fits(p[i].ema, w))))
+            im_fail(c, "optimise: %s: state or average is not f32, contiguous and of its size", name);
+        if (c->failed) {
+            free(slots);
+            return NULL;
+        }
+        slots[i] = (im_slot){ .n = im_numel(w), .w = im_data(w), .g = w->grad && w->grad_set ? im_data(w->grad) : NULL,
+                              .m = p[i].m ? im_data(p[i].m) : NULL, .v = p[i].v ? im_data(p[i].v) : NULL,
+                              .ema = p[i].ema ? im_data(p[i].ema) : NULL, .decay = p[i].decay, .adapt = p[i].adapt };
+    }
+    return slots;
+}
+
+static bool done(im_ctx *c, int status, const char *what)
+{
+    return !status || im_fail(c, status == IM_STOPPED ? "%.0sstopped" : "%s: out of memory for its workspace", what);
+}
+
+bool im_optimise(im_ctx *c, const im_optimise_step *s)
+{
+    im_slot *slots = slots_of(c, s->params, s->count, s);
+    if (!slots)
+        return false;
+    int status = c->dev.k.optimise(&c->dev, &(im_optimise_args){
+        .kind = s->kind, .count = s->count, .slots = slots, .scale = s->scale, .lr = s->lr, .momentum = s->momentum,
+        .nesterov = s->nesterov, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .step = s->step,
+        .trust = s->trust, .ema_decay = s->ema_decay });
+    free(slots);
+    return done(c, status, "optimise");
+}
+
+bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *bad)
+{
+    im_slot *slots = slots_of(c, params, count, NULL);
+    *sum = 0;
+    *bad = -1;
+    if (!slots)
+        return false;
+    int status = c->dev.k.sumsq(&c->dev, &(im_sumsq_args){ .count = count, .slots = slots, .sum = sum, .first_bad = bad });
+    free(slots);
+    return done(c, status, "sumsq");
+}

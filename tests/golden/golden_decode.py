@@ -1,0 +1,197 @@
+"""What Pillow makes of JPEG files, of turned and of damaged pictures: decode.json and photo.jpg (for test_picture.c).
+
+    python tests/golden/golden_decode.py
+
+Every row is a file (hex digits) and the size and SHA-256 of
+    ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+or null where Pillow refuses the file. photo.jpg is drawn here: shading, edges, texture and a little noise.
+"""
+
+import hashlib
+import io
+import json
+import os
+import struct
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import PIL
+from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from golden_images import chunk  # noqa: E402
+
+
+def drawn(width, height, seed=0):
+    """A picture with what photographs have: shading, edges, fine texture, noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(width, height, 2)
+    base = np.stack([150 + 90 * np.sin(5 * x + 2 * y), 120 + 100 * y, 90 + 80 * np.cos(4 * y - 3 * x)], axis=2)
+    image = Image.fromarray(np.clip(base, 0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    for _i in range(24):
+        cx, cy, r = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0.02, 0.18) * max(width, height)
+        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
+        shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
+        shape((cx - r, cy - 0.7 * r, cx + r, cy + 0.7 * r), fill=colour)
+    pixels = np.asarray(image).astype(float)
+    pixels += (14 * np.sin(90 * x + 40 * y) * (x > 0.4))[..., None] + rng.normal(0, 4, pixels.shape)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def jpeg(image, **how):
+    """The bytes of a JPEG file."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", **how)
+    return file.getvalue()
+
+
+def png(image, **how):
+    """The bytes of a PNG file."""
+    file = io.BytesIO()
+    image.save(file, "PNG", **how)
+    return file.getvalue()
+
+
+def exif(orientation, big=False, kind=3):
+    """A small EXIF block with the orientation among other tags."""
+    e = ">" if big else "<"
+    pad = struct.pack(e + "HH", orientation, 0) if kind == 3 else struct.pack(e + "I", orientation)
+    entries = [struct.pack(e + "HHI", 0x0100, 3, 1) + struct.pack(e + "HH", 7, 0),
+               struct.pack(e + "HHI", 0x0112, kind, 1) + pad,
+               struct.pack(e + "HHI", 0x0128, 3, 1) + struct.pack(e + "HH", 2, 0)]
+    head = (b"MM\0*" if big else b"II*\0") + struct.pack(e + "I", 8)
+    return b"Exif\0\0" + head + struct.pack(e + "H", len(entries)) + b"".join(entries) + struct.pack(e + "I", 0)
+
+
+def segment(kind, data):
+    """A marker segment of JPEG."""
+    return bytes([0xff, kind]) + struct.pack(">H", len(data) + 2) + data
+
+
+def with_segment(file, data):
+    """The JPEG file with one more segment after the first marker."""
+    return file[:2] + data + file[2:]
+
+
+XMP = b'<x:xmpmeta><rdf:Description tiff:Make="x" tiff:Orientation="6"/></x:xmpmeta>'
+XMP_2 = b"<x:xmpmeta><tiff:Orientation>8</tiff:Orientation></x:xmpmeta>"
+XAP = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def jpeg_files():
+    """Kinds of JPEG."""
+    small, odd = drawn(48, 32), drawn(45, 27, 1)
+    for sampling in (0, 1, 2):
+        yield f"sampling {sampling}", jpeg(odd, quality=90, subsampling=sampling)
+    for quality in (5, 60, 100):
+        yield f"quality {quality}", jpeg(odd, quality=quality)
+    for width, height in ((1, 1), (1, 9), (9, 1), (8, 8), (17, 16)):
+        yield f"{width}x{height}", jpeg(drawn(width, height))
+        yield f"{width}x{height}, grey", jpeg(drawn(width, height).convert("L"))
+    yield "progressive", jpeg(odd, progressive=True)
+    yield "optimised", jpeg(small, optimize=True)
+    yield "restart markers", jpeg(odd, restart_marker_blocks=2)
+    yield "RGB kept", jpeg(small, keep_rgb=True)
+    yield "grey, progressive", jpeg(odd.convert("L"), progressive=True)
+    cmyk = jpeg(odd.convert("CMYK"), quality=92)
+    yield "CMYK", cmyk
+    yield "CMYK, progressive", jpeg(odd.convert("CMYK"), progressive=True)
+    at = cmyk.index(b"Adobe") + 11
+    assert cmyk[at] == 0
+    yield "YCCK", cmyk[:at] + b"\2" + cmyk[at + 1:]
+    yield "CMYK without Adobe's mark", cmyk[:at - 15] + cmyk[at + 1:]
+    yield "bytes behind the end", jpeg(odd) + b"\0\0trailing"
+    yield "comment", jpeg(odd, comment=b"hello")
+    yield "profile", jpeg(odd, icc_profile=b"\0" * 3000)
+    damaged = bytearray(jpeg(odd, quality=95))
+    damaged[-200:-190] = b"\x55" * 10
+    yield "wrong but whole", bytes(damaged)
+
+
+def turned_files():
+    """EXIF and XMP, in JPEG and PNG."""
+    odd = drawn(21, 13, 2)
+    for k in range(0, 10):
+        yield f"orientation {k}", with_segment(jpeg(odd), segment(0xe1, exif(k)))
+    plain = jpeg(odd)
+    yield "big-endian", with_segment(plain, segment(0xe1, exif(6, big=True)))
+    yield "as a long", with_segment(plain, segment(0xe1, exif(8, kind=4)))
+    yield "as a big-endian long", with_segment(plain, segment(0xe1, exif(8, big=True, kind=4)))
+    yield "no entries", with_segment(plain, segment(0xe1, b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"))
+    yield "XMP", with_segment(plain, segment(0xe1, XAP + XMP))
+    yield "XMP element", with_segment(plain, segment(0xe1, XAP + XMP_2))
+    yield "EXIF before XMP", with_segment(plain, segment(0xe1, exif(3)) + segment(0xe1, XAP + XMP))
+    yield "EXIF of 1 before XMP", with_segment(plain, segment(0xe1, XAP + XMP) + segment(0xe1, exif(1)))
+    yield "turned CMYK", with_segment(jpeg(odd.convert("CMYK")), segment(0xe1, exif(7)))
+    yield "turned grey", with_segment(jpeg(odd.convert("L")), segment(0xe1, exif(5)))
+    for k in (2, 6):
+        yield f"PNG, orientation {k}", png(odd, exif=exif(k))
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    yield "PNG, XMP", png(odd, pnginfo=info)
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", XMP_2.decode(), zip=True)
+    yield "PNG, packed XMP", png(odd, pnginfo=info)
+    block = exif(8)
+    for packed in (False, True):
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=packed)
+        yield f"PNG, raw profile, packed {packed}", png(odd, pnginfo=info)
+    late = png(odd.convert("P"))
+    yield "PNG, EXIF behind the pixels", late[:-12] + chunk(b"eXIf", exif(6)[6:]) + late[-12:]
+    yield "PNG with alpha", png(odd.convert("RGBA"))
+
+
+def damaged_files():
+    """Cut at many places; null where Pillow refuses."""
+    for name, whole in (("baseline", jpeg(drawn(45, 27, 1), quality=50)),
+                        ("progressive", jpeg(drawn(45, 27, 1), quality=50, progressive=True))):
+        for cut in (1, 2, 3, 4, 5, 9, 40, 120, len(whole) // 2, len(whole) - 200, len(whole) - 30):
+            yield f"{name}, {cut} bytes less", whole[:-cut]
+    file = jpeg(drawn(16, 16))
+    yield "two bytes", file[:2]
+    yield "no scan", file[:file.index(b"\xff\xda")]
+    yield "segment beyond the end", file[:2] + b"\xff\xe5\xff\xff" + file[2:]
+    small = png(drawn(20, 20))
+    for cut in (13, 20, 200, len(small) - 40):
+        yield f"PNG, {cut} bytes less", small[:-cut]
+    wrong = bytearray(small)
+    wrong[len(small) // 2] ^= 1
+    yield "PNG, a wrong bit", bytes(wrong)
+    head = struct.pack(">IIBBBBB", 0, 5, 8, 2, 0, 0, 0)
+    yield "PNG without width", (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b""))
+                                + chunk(b"IEND", b""))
+
+
+def read(file):
+    """Size and digest, or None."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = ImageOps.exif_transpose(Image.open(io.BytesIO(file))).convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return {"size": list(image.size), "sha256": hashlib.sha256(image.tobytes()).hexdigest()}
+
+
+def main():
+    """Write decode.json and photo.jpg beside this file."""
+    drawn(510, 381, 4).save(os.path.join(HERE, "photo.jpg"), "JPEG", quality=80)
+    rows = []
+    for kind, files in (("jpeg", jpeg_files()), ("turned", turned_files()), ("damaged", damaged_files())):
+        for name, file in files:
+            row = {"kind": kind, "name": name, "file": file.hex(), "pillow": read(file)}
+            assert kind == "damaged" or row["pillow"], name
+            rows.append(row)
+    head = {"about": "Pillow: exif_transpose(open(file)).convert('RGB'); see golden_decode.py", "pillow": PIL.__version__}
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    with open(os.path.join(HERE, "decode.json"), "w", encoding="ascii") as file:
+        file.write(json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + lines + "\n]}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+/* test_picture.c: JPEG and PNG in memory as Pillow decodes them (tests/golden/decode.json): kinds of files, turned ones,
+ * damaged ones; sizes, limits, shrinking, several threads at once, errors. */
+#include <check.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/file.h"
+#include "data/picture.h"
+#include "data/sha256.h"
+#include "imago.h"
+#include "scratch.h"
+
+static im_ctx *c;
+static json_t *rows;
+
+static void setup(void)
+{
+    json_error_t e;
+    c = im_ctx_new("ref", 1);
+    json_t *j = json_load_file("tests/golden/decode.json", 0, &e);
+    ck_assert_msg(j != NULL, "decode.json: %s", e.text);
+    rows = json_incref(json_object_get(j, "rows"));
+    json_decref(j);
+}
+
+static void teardown(void)
+{
+    json_decref(rows);
+    im_ctx_free(c);
+}
+
+static const char *text_of(const json_t *row, const char *key) { return json_string_value(json_object_get(row, key)); }
+
+/* The row's file, malloc'd: exactly its bytes, so that a sanitizer sees a step beyond. */
+static uint8_t *file_of(const json_t *row, size_t *n)
+{
+    const char *hex = text_of(row, "file");
+    *n = strlen(hex) / 2;
+    uint8_t *out = malloc(*n ? *n : 1);
+    ck_assert_ptr_nonnull(out);
+    for (size_t i = 0; i < *n; i++) {
+        unsigned v;
+        ck_assert_int_eq(sscanf(hex + 2 * i, "%2x", &v), 1);
+        out[i] = (uint8_t)v;
+    }
+    return out;
+}
+
+static bool same(im_ctx *ctx, const im_image *got, const json_t *pillow)
+{
+    char hex[65];
+    const json_t *size = json_object_get(pillow, "size");
+    return got->channels == 3 && got->width == json_integer_value(json_array_get(size, 0)) &&
+           got->height == json_integer_value(json_array_get(size, 1)) &&
+           im_sha256_of(ctx, got->pixels, 3 * (size_t)got->width * (size_t)got->height, hex) &&
+           !strcmp(hex, text_of(pillow, "sha256"));
+}
+
+/* ---------------------------------------------------------------- values of Pillow */
+
+static void check_kind(const char *kind, int want)
+{
+    size_t i;
+    json_t *row;
+    int seen = 0;
+    json_array_foreach(rows, i, row) {
+        if (strcmp(text_of(row, "kind"), kind)) continue;
+        size_t n;
+        uint8_t *file = file_of(row, &n);
+        const char *name = text_of(row, "name");
+        im_image *got = im_picture_decode(c, file, n, name, NULL);
+        ck_assert_msg(got != NULL, "%s: %s", name, im_error(c));
+        ck_assert_msg(same(c, got, json_object_get(row, "pillow")), "%s (%dx%d) differs from Pillow", name, got->width,
+                      got->height);
+        int w = 0, h = 0;
+        ck_assert_msg(im_picture_size(c, file, n, name, NULL, &w, &h), "%s", im_error(c));
+        ck_assert_msg(w == got->width && h == got->height, "%s: size %dx%d", name, w, h);
+        im_image_free(got);
+        free(file);
+        seen++;
+    }
+    ck_assert_int_eq(seen, want);
+}
+
+START_TEST(golden_jpeg) { check_kind("jpeg", 29); }
+END_TEST
+
+START_TEST(golden_turned) { check_kind("turned", 28); }
+END_TEST
+
+/* What Pillow refuses is refused, with the name. A PNG without its last chunk, which Pillow takes, is refused as well. */
+START_TEST(golden_damaged)
+{
+    size_t i;
+    json_t *row;
+    int seen = 0;
+    json_array_foreach(rows, i, row) {
+        if (strcmp(text_of(row, "kind"), "damaged")) continue;
+        size_t n;
+        uint8_t *file = file_of(row, &n);
+        const char *name = text_of(row, "name");
+        im_image *got = im_picture_decode(c, file, n, name, NULL);
+        ck_assert_msg(got == NULL, "%s was read", name);
+        ck_assert_msg(!strncmp(im_error(c), name, strlen(name)), "%s: %s", name, im_error(c));
+        ck_assert_msg(strstr(im_error(c), "fetch or export it again") || n < 3, "%s", im_error(c));
+        im_clear_error(c);
+        free(file);
+        seen++;
+    }
+    ck_assert_int_eq(seen, 31);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- the rest */
+
+static char *photo(size_t *n)
+{
+    char *file = im_read_file(c, "tests/golden/photo.jpg", 1 << 24, n);
+    ck_assert_msg(file != NULL, "%s", im_error(c));
+    return file;
+}
+
+START_TEST(shrinking)
+{
+    size_t n;
+    char *file = photo(&n);
+    for (int s = 0; s <= 9; s++) {
+        int want = s >= 8 ? 8 : s >= 4 ? 4 : s >= 2 ? 2 : 1;
+        im_image *i = im_picture_decode(c, file, n, "photo", &(im_decode_args){ .shrink = s });
+        ck_assert_msg(i != NULL, "%s", im_error(c));
+        ck_assert_int_eq(i->width, (510 + want - 1) / want);
+        ck_assert_int_eq(i->height, (381 + want - 1) / want);
+        im_image_free(i);
+    }
+    free(file);
+    size_t k;
+    json_t *row;
+    json_array_foreach(rows, k, row)                           /* 21 x 13, turned: not shrunk at all                  */
+        if (!strcmp(text_of(row, "name"), "orientation 6")) {
+            uint8_t *turned = file_of(row, &n);
+            im_image *i = im_picture_decode(c, turned, n, "turned", &(im_decode_args){ .shrink = 8 });
+            ck_assert(i && same(c, i, json_object_get(row, "pillow")));
+            im_image_free(i);
+            free(turned);
+        }
+}
+END_TEST
+
+static void refused(const void *bytes, size_t n, int64_t max_pixels, const char *why)
+{
+    im_decode_args args = { .max_pixels = max_pixels };
+    int w, h;
+    im_image *i = im_picture_decode(c, bytes, n, "a/b.jpg", &args);
+    ck_assert_ptr_null(i);
+    ck_assert_msg(!strncmp(im_error(c), "a/b.jpg: ", 9) && strstr(im_error(c), why), "%s; wanted %s", im_error(c), why);
+    im_clear_error(c);
+    ck_assert(!im_picture_size(c, bytes, n, "a/b.jpg", &args, &w, &h));
+    ck_assert_msg(strstr(im_error(c), why), "%s; wanted %s", im_error(c), why);
+    im_clear_error(c);
+}
+
+START_TEST(errors)
+{
+    refused("", 0, 0, "is empty");
+    refused("hello, world", 12, 0, "is no picture; wanted a JPEG or PNG");
+    refused("GIF89a......", 12, 0, "is a GIF; convert it");
+    refused("RIFF....WEBPVP8 ", 16, 0, "is a WebP");
+    refused("<svg xmlns>", 11, 0, "an SVG");
+    refused("\xff\xd8\xff", 3, 0, "ends too early");
+    refused("\x89PNG\r\n\x1a\n", 8, 0, "ends too early");
+    size_t n;
+    char *file = photo(&n);
+    refused(file, n, 510 * 381 - 1, "has 510x381 pixels, more than the 194309 that are read");
+    im_image_free(im_picture_decode(c, file, n, "photo", &(im_decode_args){ .max_pixels = 510 * 381 }));
+    ck_assert_msg(im_ok(c), "%s", im_error(c));
+    for (size_t i = 0; i + 9 < n; i++)                         /* 65500 x 65500 in the header of a small file         */
+        if ((uint8_t)file[i] == 0xff && (uint8_t)file[i + 1] == 0xc0) {
+            memcpy(file + i + 5, "\xff\xdc\xff\xdc", 4);
+            break;
+        }
+    refused(file, n, 0, "has 65500x65500 pixels, more than the 100000000 that are read");
+    free(file);
+    size_t k;
+    json_t *row;
+    json_array_foreach(rows, k, row)
+        if (!strcmp(text_of(row, "name"), "PNG with alpha")) {
+            uint8_t *png = file_of(row, &n);
+            refused(png, n, 21 * 13 - 1, "has 21x13 pixels, more than the 272 that are read");
+            free(png);
+        }
+}
+END_TEST
+
+/* Four threads decode every file again and again, each with its own context. */
+static void *work(void *arg)
+{
+    im_ctx *mine = im_ctx_new("ref", 1);
+    size_t bad = 0, i;
+    json_t *row;
+    (void)arg;
+    for (int round = 0; round < 3; round++)
+        json_array_foreach(rows, i, row) {
+            size_t n;
+            uint8_t *file = file_of(row, &n);
+            const json_t *pillow = json_object_get(row, "pillow");
+            im_image *got = im_picture_decode(mine, file, n, text_of(row, "name"), NULL);
+            if (strcmp(text_of(row, "kind"), "damaged")) bad += !got || !same(mine, got, pillow);
+            else bad += got != NULL;
+            im_image_free(got);
+            im_clear_error(mine);
+            free(file);
+        }
+    im_ctx_free(mine);
+    return bad ? rows : NULL;
+}
+
+START_TEST(threads)
+{
+    pthread_t t[4];
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(pthread_create(&t[i], NULL, work, NULL), 0);
+    for (int i = 0; i < 4; i++) {
+        void *bad;
+        ck_assert_int_eq(pthread_join(t[i], &bad), 0);
+        ck_assert_ptr_null(bad);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("picture");
+    TCase *t = tcase_create("all");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, golden_jpeg);
+    tcase_add_test(t, golden_turned);
+    tcase_add_test(t, golden_damaged);
+    tcase_add_test(t, shrinking);
+    tcase_add_test(t, errors);
+    tcase_add_test(t, threads);
+    suite_add_tcase(s, t);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_ENV);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? 1 : 0;
+}

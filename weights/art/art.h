@@ -1,0 +1,53 @@
+/* art.h: the public art that the embedded model is trained on, from Debian packages to a folder of pictures.
+ *
+ * A piece is one drawing: where it comes from, what it shows, its pixels. art_clipart.c and art_emoji.c find them,
+ * art_caption.c says in words what they show, art_fit.c makes them square, art_family.c tells copies from different
+ * drawings and splits training from test, model_data.c is the program. */
+#ifndef ART_H
+#define ART_H
+
+#include "imago.h"
+
+typedef enum { ART_CLIPART, ART_EMOJI } art_source;
+
+typedef struct art_piece {
+    art_source source;
+    char *file;                          /* its name in the output, unique: "oca_animals_birds_eagle_01"              */
+    char *stem;                          /* what variants of one drawing have in common: "birds eagle"                */
+    char *caption;                       /* "eagle, clip art"                                                         */
+    const char *category;                /* owned by the list of categories                                           */
+    im_image *picture;                   /* (size, size, 3)                                                           */
+    uint64_t hash[2];                    /* perceptual: rows, columns                                                 */
+    int family;                          /* index of its first piece                                                  */
+    bool held_out;
+} art_piece;
+
+typedef struct art_list {
+    art_piece *v;
+    int n, cap;
+    int seen, unfit, dropped;            /* files looked at; unreadable or too large; of no category or nearly empty  */
+} art_list;
+
+typedef struct art_words art_words;      /* categories, translations, WordNet's nouns                                 */
+
+/* tables: the folder of categories.tsv and words.tsv; nouns: WordNet's index.noun. */
+art_words *art_words_open(im_ctx *c, const char *tables, const char *nouns);
+void art_words_close(art_words *w);
+/* The category of a folder of openclipart ('o') or a subgroup of emoji ('e'); NULL: not wanted. */
+const char *art_category(const art_words *w, char kind, const char *name);
+/* What "two_dead_frogs_lumen_desig_01" in `category` shows, malloc'd; may name a nearer category. */
+char *art_nouns(im_ctx *c, const art_words *w, const char *file, const char **category);
+
+bool art_add(im_ctx *c, art_list *l, const art_piece *piece);  /* takes its texts and picture over                    */
+bool art_clipart(im_ctx *c, art_list *l, const art_words *w, const char *root, int size);
+bool art_emoji(im_ctx *c, art_list *l, const art_words *w, const char *font, const char *list, int size);
+
+/* rgba (width, height, 4), straight alpha -> a square picture of the drawing on white: margins cut, in the middle with
+ * a margin of 1/16, resampled with Lanczos. NULL without a failure: nothing to see. */
+im_image *art_fit(im_ctx *c, const uint8_t *rgba, int width, int height, int size);
+bool art_is_grey(const im_image *i);
+
+void art_families(art_list *l);          /* near copies get one family                                                */
+void art_split(art_list *l, int percent);                      /* holds out so many of the families of each category  */
+
+#endif
