@@ -136,7 +136,8 @@ demo: ## draw a sheet of pictures with the embedded model (installs what is miss
 	@echo "the sheet: $(BUILD)/demo/sheet.png, the pictures beside it"
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
-SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png image config checkpoint text utf8 file names dataset loader),\
+SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png image config checkpoint text utf8 file names \
+               dataset shards loader),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined

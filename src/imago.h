@@ -164,14 +164,24 @@ im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act);
 im_tensor *im_add(im_ctx *c, im_tensor *a, im_tensor *b);      /* b of a's shape, or (…) trailing part of it           */
 im_tensor *im_scale(im_ctx *c, im_tensor *x, float s);         /* s * x                                                */
 im_tensor *im_concat(im_ctx *c, im_tensor *a, im_tensor *b);   /* along the last axis (channels)                       */
+im_tensor *im_stack(im_ctx *c, im_tensor *a, im_tensor *b);    /* along the first axis (batches)                       */
 im_tensor *im_contiguous_copy(im_ctx *c, im_tensor *x);
 im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids);     /* (V, C), i32 (B, T) -> (B, T, C)           */
 /* [cos(t f), sin(t f)] or sines first; f_i = exp(-ln(10000) i / (dim/2 - shift)).   t f32 (B) -> (B, dim) */
 im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift);
+/* x / max(|x|, eps) over the last axis; torch's F.normalize has eps 1e-12 */
+im_tensor *im_normalize(im_ctx *c, im_tensor *x, float eps);
 
 /* Losses: one number, (1). */
 /* Mean over rows of -log softmax(logits)[label].   logits (R, K)  labels i32 (R) -> (1) */
 im_tensor *im_cross_entropy(im_ctx *c, im_tensor *logits, im_tensor *labels);
+/* Mean of squares, of absolute values, of x - t; weight (B) or NULL multiplies samples.   x, t (B, ...) -> (1) */
+im_tensor *im_mse(im_ctx *c, im_tensor *x, im_tensor *t, im_tensor *weight);
+im_tensor *im_l1(im_ctx *c, im_tensor *x, im_tensor *t, im_tensor *weight);
+/* The VAE's diagonal Gaussian (Kingma & Welling 2014), moments (B, ..., 2C) = [mean logvar], logvar clamped to [-30, 20]:
+ * mean + exp(logvar / 2) noise, noise (B, ..., C); divergence from the standard normal, summed, over B -> (1) */
+im_tensor *im_gaussian_sample(im_ctx *c, im_tensor *moments, im_tensor *noise);
+im_tensor *im_kl(im_ctx *c, im_tensor *moments);
 
 /* What this build and this machine run, for `imago info` (tensor/describe.c). */
 bool im_op_describe(int i, const char **name, const char **formula);                /* false past the last op          */
@@ -377,6 +387,86 @@ bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rou
 
 bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);
 bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype /* im_dtype, or -1: as they are */, bool force);
+
+/* ---------------------------------------------------------------- training (models/train_loop.c, models/train_resnet.c)
+ * A run is a folder: config.json, log.jsonl (an object a step), checkpoints, model.safetensors at the end. Killed at any
+ * instant it goes on from its last good checkpoint and ends with the same bits as if nothing had happened. */
+
+typedef struct im_train_common {                               /* what every training has; texts are borrowed          */
+    const char *data, *out;                                    /* a set of pictures (data/dataset.h); the run's folder */
+    const char *init;                                          /* weights to begin with; NULL: random                  */
+    int epochs, steps;                                         /* steps > 0 counts instead of epochs                   */
+    int batch, accumulate;                                     /* pictures a part; parts a step                        */
+    float lr;                                                  /* at the peak; 0: the task's own default               */
+    float warmup;                                              /* epochs; < 0: a tenth of the run                      */
+    const char *schedule;                                      /* "cosine", "step", "constant"                         */
+    const char *optimizer;                                     /* "sgd", "adamw", "lars"                               */
+    float momentum, decay;                                     /* SGD, LARS; weight decay, < 0: the optimiser's own    */
+    bool nesterov;
+    float clip;                                                /* global norm of gradients; 0: not clipped             */
+    float ema;                                                 /* .9999: a moving average of weights is kept; 0: none  */
+    uint64_t seed;
+    const char *dtype;                                         /* "f32", or "bf16": factors of products are rounded    */
+    const char *order, *cache;                                 /* "shuffled", "listed"; "none", "ram", "disk"          */
+    int workers;                                               /* decoding threads; 0: one a processor                 */
+    int keep, checkpoint_every;                                /* checkpoints kept; steps between, 0: an epoch         */
+    bool strict;                                               /* a broken picture stops the run                       */
+    bool resume;
+} im_train_common;
+
+typedef struct im_train_resnet_args {
+    im_train_common common;
+    const char *arch;                                          /* "resnet18", 34, 50, 101                              */
+    const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
+    const char *augment;                                       /* "none", "plain", "dino"                              */
+    int size;
+    const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
+    bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
+    bool new_head;                                             /* init gives the encoder only                          */
+} im_train_resnet_args;
+im_train_resnet_args im_train_resnet_defaults(void);
+
+typedef struct im_train_progress {
+    int64_t step, steps, epoch, epochs;                        /* from 1                                               */
+    double loss, lr, grad_norm, img_per_s, top1;               /* top1: NAN where there are no classes                 */
+    double seconds_left;
+} im_train_progress;
+
+typedef struct im_train_hooks {                                /* any may be NULL                                      */
+    void *arg;
+    void (*step)(void *arg, const im_train_progress *p);
+    bool (*stop)(void *arg);                                   /* after every step: true: write a checkpoint and end   */
+    void (*note)(void *arg, const char *text);                 /* "goes on from step 120"                              */
+    void (*saved)(void *arg, const char *run);                 /* after every checkpoint: time to draw curves          */
+    void (*tape)(void *arg, const im_tape_row *row);           /* of the first step, last node first                   */
+} im_train_hooks;
+bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_hooks *hooks);
+
+/* To resume: takes from the run's config.json every option that was not given, and fails, naming all of them, where one
+ * that was given and decides about the result differs. Options are named as `imago train` names them. The texts live until
+ * im_train_config_free. NULL without an error: there is no such run yet. */
+typedef struct im_train_config im_train_config;
+im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
+                                        bool (*given)(void *arg, const char *option), void *arg);
+void im_train_config_free(im_train_config *f);
+
+typedef struct im_eval_args {
+    const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */
+    int batch, size;                                           /* 0: 32; 0: as it was trained, or 224                  */
+    bool strict;
+} im_eval_args;
+
+typedef struct im_eval_result {
+    int64_t pictures, broken;
+    int classes; char **names;
+    double top1, top5, loss;                                   /* shares of pictures; mean cross entropy               */
+    int64_t *confusion;                                        /* (classes, classes): [true][predicted]                */
+    int64_t *top5_hits;                                        /* by true class                                        */
+    char *weights;                                             /* the file that was read                               */
+} im_eval_result;
+bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
+                        void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
+void im_eval_result_free(im_eval_result *r);
 
 /* ---------------------------------------------------------------- measuring (tensor/bench.c, tensor/bench_ops.c)
  * On the cpu device only. Compare figures of one run only: the clock and the neighbours change. */

@@ -96,6 +96,28 @@ static const im_case concat[] = {
 
 const im_case_table im_cases_concat = {
     &im_op_concat, call_concat, one_term, EXACT, .batched = 3u, .weight = -1, .cases = concat, .n = COUNT(concat),
+    .grads = 3u, .grad_c = 1e-7,
+};
+
+/* ---------------------------------------------------------------- stack: a, b along the first axis */
+
+static im_tensor *call_stack(im_ctx *c, const im_case *cs, im_tensor *const in[])
+{
+    (void)cs;
+    return im_stack(c, in[0], in[1]);
+}
+
+static const im_case stack[] = {
+    { .in = { IN(1), IN(1) } },
+    { .in = { IN(3), IN(18) } },
+    { .in = { IN(2, 5, 7, 3), IN(1, 5, 7, 3) } },
+    { .in = { FILLED(SPECIAL, 3, 32), IN(2, 32) } },
+    { .in = { VIEW(0, 1, 1, 3, 21), IN(2, 21) } },
+    { .in = { IN(2, 100, 320), IN(2, 100, 320) } },
+};
+
+const im_case_table im_cases_stack = {
+    &im_op_stack, call_stack, one_term, EXACT, .weight = -1, .cases = stack, .n = COUNT(stack), .grads = 3u, .grad_c = 1e-7,
 };
 
 /* ---------------------------------------------------------------- copy: x, any view */
@@ -119,6 +141,7 @@ static const im_case copy[] = {
 
 const im_case_table im_cases_copy = {
     &im_op_copy, call_copy, one_term, EXACT, .batched = 1u << 0, .weight = -1, .cases = copy, .n = COUNT(copy),
+    .grads = 1u << 0, .grad_c = 1e-7,
 };
 
 /* ---------------------------------------------------------------- embedding: table, ids */
@@ -138,7 +161,7 @@ static const im_case embedding[] = {
 
 const im_case_table im_cases_embedding = {
     &im_op_embedding, call_embedding, one_term, EXACT, .batched = 1u << 1, .weight = 0, .halves = 0, .cases = embedding,
-    .n = COUNT(embedding),
+    .n = COUNT(embedding), .grads = 1u << 0, .grad_c = 5e-7,   /* chains of up to 30 in f32                           */
 };
 
 /* ---------------------------------------------------------------- timestep: t; i = dim, cos_first; f[0] shift */

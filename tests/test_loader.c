@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <jpeglib.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,7 +17,7 @@
 #include "imago.h"
 #include "scratch.h"
 
-enum { PICTURES = 23, CLASSES = 3, BATCH = 5, STEPS = 5, EPOCHS = 3 };       /* 23 = 4 * 5 + 3                         */
+enum { PICTURES = 23, CLASSES = 3, BATCH = 5, STEPS = 5, EPOCHS = 3 };       /* 23 = 4 * 5 + 3                        */
 
 static im_ctx *c;
 static char dir[200], set_path[300];
@@ -72,13 +73,18 @@ static void teardown(void)
     scratch_remove(dir);
 }
 
+static int number_of(int64_t i)                                /* of the picture that sample i is                    */
+{
+    return atoi(strrchr(d->samples[i].name, '/') + 1);
+}
+
 /* Cuts the file of sample i after n bytes. */
 static void break_picture(int64_t i, long n)
 {
     char path[700];
     snprintf(path, sizeof path, "%s/%s", set_path, d->samples[i].name);
     ck_assert_int_eq(truncate(path, n), 0);
-    d->samples[i].bytes = (uint64_t)n;                         /* as if it had been so when the set was opened         */
+    d->samples[i].bytes = (uint64_t)n;                         /* as if it had been so when the set was opened        */
 }
 
 static im_loader_args args_of(int threads)
@@ -107,9 +113,10 @@ static void digest(const im_batch *b, int crops, char hex[65])
     im_sha256_add(c, h, b->labels, (size_t)b->n * sizeof *b->labels);
     im_sha256_add(c, h, b->indices, (size_t)b->n * sizeof *b->indices);
     im_sha256_add(c, h, b->meant, (size_t)b->n * sizeof *b->meant);
-    for (int i = 0; i < b->n * crops; i++) {                   /* a draw has bytes between its fields: some of them    */
+    for (int i = 0; i < b->n * crops; i++) {                   /* a draw has bytes between its fields: some of them   */
         const im_draw *w = &b->draws[i];
-        const float f[] = { (float)w->x, (float)w->y, (float)w->w, (float)w->h, w->sigma, (float)w->flip, (float)w->width };
+        const float f[] = { (float)w->x, (float)w->y,    (float)w->w,    (float)w->h,
+                            w->sigma,    (float)w->flip, (float)w->width };
         im_sha256_add(c, h, f, sizeof f);
     }
     ck_assert(im_sha256_finish(c, h, hex));
@@ -157,7 +164,7 @@ START_TEST(orders)
         int same = 0;
         im_order_fill(b, 10000, true, other[i][0], other[i][1]);
         for (int k = 0; k < 10000; k++) same += a[k] == b[k];
-        ck_assert_int_lt(same, 12);                            /* a random order meets 1 on average                    */
+        ck_assert_int_lt(same, 12);                            /* a random order meets 1 on average                   */
     }
 }
 END_TEST
@@ -225,7 +232,7 @@ START_TEST(hands_out_the_crops)
     }
     ck_assert_msg(im_ok(c), "%s", im_error(c));
     ck_assert_int_eq(place, PICTURES);
-    ck_assert_ptr_null(im_loader_next(c, l));                  /* over is over                                         */
+    ck_assert_ptr_null(im_loader_next(c, l));                  /* over is over                                        */
     im_loader_stats r = im_loader_report(l);
     ck_assert(r.batches == STEPS && r.pictures == PICTURES && r.broken == 0 && r.waited > 0 && r.busy > 0);
     im_scratch_free(s);
@@ -327,9 +334,9 @@ START_TEST(replaces_broken_pictures)
     run_all(args_of(2), want);
     uint32_t order[PICTURES];
     im_order_fill(order, PICTURES, true, 7, 0);
-    break_picture(order[3], 100);                              /* two that follow each other                           */
+    break_picture(order[3], 100);                              /* two that follow each other                          */
     break_picture(order[4], 60);
-    break_picture(order[PICTURES - 1], 80);                    /* and the last one                                     */
+    break_picture(order[PICTURES - 1], 80);                    /* and the last one                                    */
     im_loader *l = open_loader(args_of(2));
     for (int64_t p = 0; p < PICTURES; ) {
         const im_batch *b = im_loader_next(c, l);
@@ -337,9 +344,13 @@ START_TEST(replaces_broken_pictures)
         for (int i = 0; i < b->n; i++, p++) {
             int64_t shown = p == 3 || p == 4 ? order[5] : p == PICTURES - 1 ? order[0] : order[p];
             ck_assert(b->meant[i] == order[p] && b->indices[i] == shown && b->labels[i] == d->samples[shown].label);
+            im_draw w;                                         /* of the place's own sample, on the other's size      */
+            const im_draw *drawn = &b->draws[i * 3 + 1];
+            im_augment_draw(&dino, 1, 20 + number_of(shown), 50 - number_of(shown), 7, 0, order[p], &w);
+            ck_assert(drawn->x == w.x && drawn->y == w.y && drawn->w == w.w && drawn->h == w.h);
         }
         char hex[65];
-        digest(b, 3, hex);                                     /* batches without broken ones are as they were         */
+        digest(b, 3, hex);                                     /* batches without broken ones are as they were        */
         if (b->step > 0 && b->step < STEPS - 1) ck_assert_str_eq(hex, want[b->step]);
     }
     int64_t n;
@@ -429,14 +440,14 @@ START_TEST(caches_in_memory)
     a.cache = IM_CACHE_RAM;
     expect_same(a, 0);
     ck_assert_str_eq(warned, "");
-    a.cache_bytes = 20000;                                     /* 23 pictures have about 70 kB                         */
+    a.cache_bytes = 20000;                                     /* 23 pictures have about 70 kB                        */
     expect_same(a, 0);
     ck_assert_msg(strstr(warned, "the cache is full: ") && strstr(warned, "of 23 pictures"), "%s", warned);
     a.cache_bytes = 1;
     expect_same(a, 0);
     ck_assert_msg(strstr(warned, "full: 0 of 23") != NULL, "%s", warned);
     a.cache_bytes = 0;
-    im_loader *l = open_loader(a);                             /* files are not asked for again                        */
+    im_loader *l = open_loader(a);                             /* files are not asked for again                       */
     for (int i = 0; i < STEPS; i++) ck_assert(im_loader_next(c, l));
     im_loader_report(l);
     im_loader_close(l);
@@ -449,7 +460,7 @@ START_TEST(reads_memory_not_files)
     a.cache = IM_CACHE_RAM;
     im_loader *l = open_loader(a);
     for (int i = 0; i < STEPS; i++) ck_assert(im_loader_next(c, l));
-    for (int i = 0; i < PICTURES; i++) break_picture(i, 0);    /* read ahead or not, all were decoded in epoch 0       */
+    for (int i = 0; i < PICTURES; i++) break_picture(i, 0);    /* read ahead or not, all were decoded in epoch 0      */
     for (int i = 0; i < 2 * STEPS; i++) ck_assert_msg(im_loader_next(c, l) != NULL, "%s", im_error(c));
     ck_assert_int_eq(im_loader_report(l).broken, 0);
     im_loader_close(l);
@@ -467,18 +478,18 @@ START_TEST(caches_on_disk)
     char folder[700];
     snprintf(folder, sizeof folder, "%s", a.cache_folder);
     a.cache_folder = folder;
-    expect_same(a, 0);                                         /* made                                                 */
+    expect_same(a, 0);                                         /* made                                                */
     ck_assert_int_eq(cache_files(file, sizeof file), 1);
     ck_assert_int_eq(stat(file, &first), 0);
-    expect_same(a, 0);                                         /* used                                                 */
+    expect_same(a, 0);                                         /* used                                                */
     ck_assert_int_eq(stat(file, &later), 0);
     ck_assert(first.st_ino == later.st_ino && first.st_mtim.tv_nsec == later.st_mtim.tv_nsec);
     ck_assert_str_eq(warned, "");
-    ck_assert_int_eq(truncate(file, first.st_size - 1), 0);    /* damaged                                              */
+    ck_assert_int_eq(truncate(file, first.st_size - 1), 0);    /* damaged                                             */
     expect_same(a, 0);
     ck_assert_msg(strstr(warned, "it is made again") != NULL, "%s", warned);
     ck_assert(!stat(file, &later) && later.st_size == first.st_size);
-    int fd = open(file, O_WRONLY);                             /* of another set: one digit of the hash                */
+    int fd = open(file, O_WRONLY);                             /* of another set: one digit of the hash               */
     ck_assert(fd >= 0 && pwrite(fd, "x", 1, 20) == 1 && !close(fd));
     *warned = '\0';
     expect_same(a, 0);
@@ -490,6 +501,76 @@ START_TEST(caches_on_disk)
     a.data = d = open_set();
     expect_same(a, 0);
     ck_assert_int_eq(cache_files(other, sizeof other), 2);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- shrinking */
+
+/* A JPEG of 640x480, smooth, through libjpeg. */
+static void put_jpeg(const char *name)
+{
+    FILE *f = fopen(scratch_path(dir, name), "wb");
+    struct jpeg_compress_struct j;
+    struct jpeg_error_mgr e;
+    ck_assert_ptr_nonnull(f);
+    j.err = jpeg_std_error(&e);
+    jpeg_create_compress(&j);
+    jpeg_stdio_dest(&j, f);
+    j.image_width = 640;
+    j.image_height = 480;
+    j.input_components = 3;
+    j.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&j);
+    jpeg_start_compress(&j, TRUE);
+    for (int y = 0; y < 480; y++) {
+        uint8_t row[640 * 3], *rows[] = { row };
+        for (int x = 0; x < 640 * 3; x++) row[x] = (uint8_t)(x / 12 + y / 6 * (x % 3));
+        jpeg_write_scanlines(&j, rows, 1);
+    }
+    jpeg_finish_compress(&j);
+    jpeg_destroy_compress(&j);
+    fclose(f);
+}
+
+static void set_of_jpegs(void)
+{
+    char name[60];
+    for (int i = 0; i < PICTURES; i++) {
+        snprintf(name, sizeof name, "set/%d/%02d.png", i % CLASSES, i);             /* a JPEG by content               */
+        put_jpeg(name);
+    }
+    im_dataset_free(d);
+    d = open_set();
+}
+
+/* Crops of 8 pixels from a JPEG of 640x480: decoded at 1/8 where that is allowed, which changes values a little, and is a
+ * function of the draws alone. With `exact`, or a cache, it does not happen. */
+START_TEST(shrinks_by_the_draws)
+{
+    set_of_jpegs();
+    im_loader_args a = args_of(2), b = a;
+    a.recipe = b.recipe = &plain;
+    b.exact = true;
+    im_loader *x = open_loader(a), *y = open_loader(b);
+    int64_t differ = 0, n = 0;
+    for (const im_batch *p, *q; (p = im_loader_next(c, x)) && (q = im_loader_next(c, y)); )
+        for (int i = 0; i < p->n * 8 * 8 * 3; i++, n++) differ += p->crops[0].u8[i] != q->crops[0].u8[i];
+    ck_assert_int_eq(n, (int64_t)EPOCHS * PICTURES * 8 * 8 * 3);
+    ck_assert_int_gt(differ, 0);
+    im_loader_close(x);
+    im_loader_close(y);
+    run_all(a, want);
+    for (int threads = 1; threads < 4; threads++) {
+        a.threads = threads;
+        expect_same(a, 0);
+    }
+    run_all(b, want);
+    a.cache = IM_CACHE_RAM;
+    a.cache_bytes = 3 * 640 * 480 * 3 + 1000;                  /* room for three                                      */
+    expect_same(a, 0);
+    a.cache = IM_CACHE_DISK;
+    a.cache_folder = dir;
+    expect_same(a, 0);
 }
 END_TEST
 
@@ -514,7 +595,7 @@ START_TEST(can_be_stopped)
     im_cancel(c);
     const im_batch *b = NULL;
     for (int i = 0; i < EPOCHS * STEPS && im_ok(c); i++) b = im_loader_next(c, l);
-    ck_assert(!b || im_ok(c));                                 /* batches that were ready may still come               */
+    ck_assert(!b || im_ok(c));                                 /* batches that were ready may still come              */
     im_loader_close(l);
 }
 END_TEST
@@ -522,8 +603,13 @@ END_TEST
 START_TEST(refuses_arguments)
 {
     im_loader_args cases[6];
-    const char *const parts[] = { "holds 23 pictures and a batch has 24", "the batch has 0", "step 5 of epoch 0; an epoch has "
-                                  "steps 0 to 4", "999 threads", "needs a folder", "augmentation" };
+    const char *const parts[] = { "holds 23 pictures and a batch has 24",
+                                  "the batch has 0",
+                                  "step 5 of epoch 0; an epoch has "
+                                  "steps 0 to 4",
+                                  "999 threads",
+                                  "needs a folder",
+                                  "augmentation" };
     im_recipe odd = dino;
     odd.crop[0].p_flip = 2;
     for (int i = 0; i < 6; i++) cases[i] = args_of(1);
@@ -539,7 +625,7 @@ START_TEST(refuses_arguments)
         ck_assert_msg(strstr(im_error(c), parts[i]) != NULL, "got: %s\nwanted: %s", im_error(c), parts[i]);
         im_clear_error(c);
     }
-    cases[0].drop_last = false;                                /* without it, a batch of all                           */
+    cases[0].drop_last = false;                                /* without it, a batch of all                          */
     im_loader *l = open_loader(cases[0]);
     ck_assert_int_eq(im_loader_next(c, l)->n, PICTURES);
     im_loader_close(l);
@@ -567,6 +653,7 @@ int main(void)
     tcase_add_test(t, caches_in_memory);
     tcase_add_test(t, reads_memory_not_files);
     tcase_add_test(t, caches_on_disk);
+    tcase_add_test(t, shrinks_by_the_draws);
     tcase_add_test(t, ends_at_any_time);
     tcase_add_test(t, can_be_stopped);
     tcase_add_test(t, refuses_arguments);

@@ -7,8 +7,8 @@
 #include "cli/verbs.h"
 
 static const verb *const verbs[] = {
-    &verb_generate, &verb_info, &verb_init_weights, &verb_convert, &verb_trace, &verb_tokenize, &verb_bench, &verb_data,
-    NULL
+    &verb_generate, &verb_info, &verb_init_weights, &verb_convert, &verb_trace, &verb_tokenize, &verb_bench,
+    &verb_data, NULL
 };
 
 static const verb *find_verb(const char *name)

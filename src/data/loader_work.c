@@ -87,7 +87,7 @@ static void fail_slot(im_worker *w, im_slot *s, int place, const char *text)
 {
     im_loader *l = w->loader;
     pthread_mutex_lock(&l->lock);
-    if (!s->error || place < s->error_place) {                 /* the same error, whichever thread is first            */
+    if (!s->error || place < s->error_place) {                 /* the same error, whichever thread is first           */
         free(s->error);
         s->error = strdup(text);
         s->error_place = place;
@@ -168,7 +168,8 @@ void *im_loader_work(void *worker)
     im_loader *l = w->loader;
     pthread_mutex_lock(&l->lock);
     for (;;) {
-        while (!l->quit && (l->next >= l->given + l->depth || l->next >= l->serials)) pthread_cond_wait(&l->work, &l->lock);
+        while (!l->quit && (l->next >= l->given + l->depth || l->next >= l->serials))
+            pthread_cond_wait(&l->work, &l->lock);
         if (l->quit) break;
         im_slot *s = &l->slots[l->next % l->depth];
         if (!l->next_place) begin_batch(l, s, l->next);

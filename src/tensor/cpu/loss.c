@@ -1,7 +1,10 @@
 /* loss.c: losses, and their gradients.
  *   cross_entropy: y = mean over rows of (log sum exp(x) - x[label]);   dx = dy / R (softmax(x) - onehot(label))
- * The exponentials of a row are summed in 16 lanes and the tree, losses of rows in f64, ascending. */
+ *   mse, l1: y = 1/B sum_b w_b mean f(x - t);   dx = dy w_b / (B n) f'(x - t), dt = -dx
+ * The exponentials of a row are summed in 16 lanes and the tree, losses of rows in f64, ascending. mse and l1 sum chunks of
+ * a sample in f64 (sums.h), ascending, then samples. */
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/sums.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
 
@@ -114,5 +117,92 @@ static void entropy_bwd_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_cross_entropy_bwd)(im_device *dev, const im_cross_entropy_bwd_args *at)
 {
     im_parallel_for(dev->threads, tasks_of(at->rows, rows_per_task(at->classes)), entropy_bwd_task, (void *)at);
+    return IM_DONE;
+}
+
+/* ---------------------------------------------------------------- mse, l1 */
+
+typedef struct {
+    const im_loss_args *at;
+    int64_t chunks;                      /* of a sample */
+    double *sum;                         /* (batch, chunks) */
+} loss_job;
+
+IM_INLINE double distance(im_loss_kind kind, const float *x, const float *t, int64_t n)
+{
+    lanes s = { { 0 } };
+    for (int64_t i = 0; i < n; i += 16) {
+        int part = n - i < 16 ? (int)(n - i) : 16;
+        float d[16];
+        v_store(d, v_sub(v_load_part(x + i, part), v_load_part(t + i, part)));           /* missing lanes: 0 */
+        for (int j = 0; j < 16; j++)
+            s.v[j] += kind == IM_LOSS_MSE ? (double)d[j] * d[j] : (double)fabsf(d[j]);
+    }
+    return lanes_sum(s);
+}
+
+static void loss_task(void *arg, int task, int thread)
+{
+    const loss_job *w = arg;
+    const im_loss_args *at = w->at;
+    int64_t from = task % w->chunks * IM_MAP_CHUNK, n = at->n - from < IM_MAP_CHUNK ? at->n - from : IM_MAP_CHUNK;
+    int64_t i = task / w->chunks * at->n + from;
+    (void)thread;
+    if (at->kind == IM_LOSS_MSE)
+        w->sum[task] = distance(IM_LOSS_MSE, at->x + i, at->t + i, n);
+    else
+        w->sum[task] = distance(IM_LOSS_L1, at->x + i, at->t + i, n);
+}
+
+int IM_FN(im_cpu_loss)(im_device *dev, const im_loss_args *at)
+{
+    loss_job w = { .at = at, .chunks = (at->n + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK };
+    double loss = 0;
+    w.sum = im_scratch(dev, dev->threads, (size_t)(at->batch * w.chunks) * sizeof(double));
+    if (!w.sum)
+        return IM_NO_MEMORY;
+    im_parallel_for(dev->threads, (int)(at->batch * w.chunks), loss_task, &w);
+    for (int b = 0; b < at->batch; b++) {
+        double sum = 0;
+        for (int64_t i = 0; i < w.chunks; i++)
+            sum += w.sum[b * w.chunks + i];
+        loss += (at->weight ? (double)at->weight[b] : 1.0) * (sum / (double)at->n);
+    }
+    at->loss[0] = (float)(loss / at->batch);
+    return IM_DONE;
+}
+
+IM_INLINE void loss_gradient(im_loss_kind kind, const im_loss_bwd_args *at, int64_t i, int64_t last, v16 s)
+{
+    for (; i < last; i += 16) {
+        int n = last - i < 16 ? (int)(last - i) : 16;
+        v16 d = v_sub(v_load_part(at->x + i, n), v_load_part(at->t + i, n));
+        if (kind == IM_LOSS_L1)          /* sign: a NaN and a zero stay */
+            d = v_select(v_gt(d, v_zero()), v_set1(1.0f), v_select(v_lt(d, v_zero()), v_set1(-1.0f), d));
+        v16 g = v_mul(s, d);
+        if (at->dx)
+            v_store_part(at->dx + i, at->add_dx ? v_add(v_load_part(at->dx + i, n), g) : g, n);
+        if (at->dt)
+            v_store_part(at->dt + i, at->add_dt ? v_sub(v_load_part(at->dt + i, n), g) : v_neg(g), n);
+    }
+}
+
+static void loss_bwd_task(void *arg, int task, int thread)
+{
+    const im_loss_bwd_args *at = arg;
+    int64_t chunks = (at->n + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK, b = task / chunks, from = task % chunks * IM_MAP_CHUNK;
+    int64_t i = b * at->n + from, last = from + IM_MAP_CHUNK < at->n ? i + IM_MAP_CHUNK : (b + 1) * at->n;
+    double s = (double)at->dloss[0] * (at->weight ? (double)at->weight[b] : 1.0) / ((double)at->batch * (double)at->n);
+    (void)thread;
+    if (at->kind == IM_LOSS_MSE)
+        loss_gradient(IM_LOSS_MSE, at, i, last, v_set1((float)(2 * s)));
+    else
+        loss_gradient(IM_LOSS_L1, at, i, last, v_set1((float)s));
+}
+
+int IM_FN(im_cpu_loss_bwd)(im_device *dev, const im_loss_bwd_args *at)
+{
+    int64_t chunks = (at->n + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK;
+    im_parallel_for(dev->threads, (int)(at->batch * chunks), loss_bwd_task, (void *)at);
     return IM_DONE;
 }

@@ -1,5 +1,5 @@
-/* movement.c: what moves numbers without computing: strided copies (concatenation, contiguous copies of views), rows of
- * an embedding table, and the sinusoidal time embedding (Vaswani et al. 2017, in the form of Ho et al. 2020). */
+/* movement.c: what moves numbers without computing: strided copies (concatenation, contiguous copies of views; added for
+ * their gradients), rows of an embedding table and their gradient, and the sinusoidal time embedding (Vaswani et al. 2017, in the form of Ho et al. 2020). */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
@@ -28,6 +28,18 @@ static void copy_elements(char *dst, int64_t ds, const char *src, int64_t ss, in
         for (int64_t i = 0; i < n; i++) memcpy(dst + i * ds * (int64_t)size, src + i * ss * (int64_t)size, size);
 }
 
+/* dst += src */
+static void add_elements(float *dst, int64_t ds, const float *src, int64_t ss, int64_t n)
+{
+    if (ss != 1 || ds != 1)
+        for (int64_t i = 0; i < n; i++) dst[i * ds] += src[i * ss];
+    else
+        for (int64_t i = 0; i < n; i += 16) {
+            int part = n - i < 16 ? (int)(n - i) : 16;
+            v_store_part(dst + i, v_add(v_load_part(dst + i, part), v_load_part(src + i, part)), part);
+        }
+}
+
 static void copy_task(void *arg, int task, int thread)
 {
     const copy_job *w = arg;
@@ -40,8 +52,11 @@ static void copy_task(void *arg, int task, int thread)
         int64_t i2 = row % c->shape[2], i1 = row / c->shape[2] % c->shape[1], i0 = row / c->shape[2] / c->shape[1];
         int64_t s = i0 * c->ss[0] + i1 * c->ss[1] + i2 * c->ss[2] + i3 * c->ss[3];
         int64_t d = i0 * c->ds[0] + i1 * c->ds[1] + i2 * c->ds[2] + i3 * c->ds[3];
-        copy_elements((char *)c->dst + d * size, c->ds[3], (const char *)c->src + s * size, c->ss[3],
-                      left < w->piece ? left : w->piece, c->size);
+        left = left < w->piece ? left : w->piece;
+        if (c->add)
+            add_elements((float *)c->dst + d, c->ds[3], (const float *)c->src + s, c->ss[3], left);
+        else
+            copy_elements((char *)c->dst + d * size, c->ds[3], (const char *)c->src + s * size, c->ss[3], left, c->size);
     }
 }
 
@@ -115,6 +130,27 @@ int IM_FN(im_cpu_embedding)(im_device *dev, const im_embedding_args *args)
 {
     im_embedding_args at = *args;
     im_parallel_for(dev->threads, (int)at.n, embedding_task, &at);
+    return IM_DONE;
+}
+
+enum { COLUMNS = 64 };                   /* of a table's gradient, a task: all ids in order, so every row is one chain */
+
+static void embedding_bwd_task(void *arg, int task, int thread)
+{
+    const im_embedding_bwd_args *at = arg;
+    int64_t ld = at->channels, from = (int64_t)task * COLUMNS;
+    int width = ld - from < COLUMNS ? (int)(ld - from) : COLUMNS;
+    float *d = at->dtable + from;
+    (void)thread;
+    for (int64_t v = 0; !at->add && v < at->rows; v++)
+        memset(d + v * ld, 0, (size_t)width * sizeof *d);
+    for (int64_t i = 0; i < at->n; i++)
+        add_elements(d + at->ids[i] * ld, 1, at->dy + i * ld + from, 1, width);
+}
+
+int IM_FN(im_cpu_embedding_bwd)(im_device *dev, const im_embedding_bwd_args *at)
+{
+    im_parallel_for(dev->threads, (at->channels + COLUMNS - 1) / COLUMNS, embedding_bwd_task, (void *)at);
     return IM_DONE;
 }
 

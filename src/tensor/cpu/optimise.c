@@ -3,6 +3,7 @@
  * average go through the cache once. Sums of squares are f64 (squares of f32 are exact there) in 16 lanes and the tree
  * of a chunk; chunks of a parameter are added in ascending order, then parameters. */
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/sums.h"
 #include "tensor/parallel.h"
 
 #include <math.h>
@@ -22,22 +23,6 @@ typedef struct {
     float *trust;                        /* (count) */
     numbers x;
 } job;
-
-/* 16 lanes and their tree, in f64. */
-static double square_sum(const float *x, int n)
-{
-    double lane[16] = { 0 };
-    int i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int j = 0; j < 16; j++)
-            lane[j] += (double)x[i + j] * x[i + j];
-    for (int j = 0; i < n; i++, j++)
-        lane[j] += (double)x[i] * x[i];
-    for (int half = 8; half; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
-}
 
 /* The slot of a chunk: the last whose first chunk is not behind it. */
 static int slot_of(const job *w, int chunk)
@@ -153,9 +138,9 @@ static void sums_task(void *arg, int task, int thread)
     int slot = slot_of(w, task);
     im_slot s = part_of(w, task, slot);
     (void)thread;
-    w->g[task] = s.g ? square_sum(s.g, (int)s.n) : 0;
+    w->g[task] = s.g ? dot_f64(s.g, s.g, s.n) : 0;
     if (w->at)
-        w->w[task] = s.g && s.adapt ? square_sum(s.w, (int)s.n) : 0;
+        w->w[task] = s.g && s.adapt ? dot_f64(s.w, s.w, s.n) : 0;
 }
 
 /* Memory in scratch, and the first chunk of each slot. */

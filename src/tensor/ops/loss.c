@@ -1,6 +1,9 @@
 /* loss.c: losses, one number each.
- *   cross_entropy: y = mean over rows of (log sum exp(x) - x[label]), softmax and loss in one (the classifier) */
+ *   cross_entropy: y = mean over rows of (log sum exp(x) - x[label]), softmax and loss in one (the classifier)
+ *   mse, l1: y = mean over samples of weight * mean of (x - t)^2 or |x - t| (diffusion, autoencoder) */
 #include "tensor/tensor.h"
+
+#include <string.h>
 
 static bool scalar(im_node *n)
 {
@@ -62,4 +65,79 @@ const im_op im_op_cross_entropy = { .name = "cross_entropy", .formula = "y = mea
 im_tensor *im_cross_entropy(im_ctx *c, im_tensor *logits, im_tensor *labels)
 {
     return im_run(c, &im_op_cross_entropy, (im_tensor *[]){ logits, labels }, NULL);
+}
+
+/* ---------------------------------------------------------------- distances */
+
+enum { X, TARGET, WEIGHT };
+
+static bool distance_shape(im_ctx *c, im_node *n)
+{
+    const im_tensor *x = n->in[X], *t = n->in[TARGET], *w = n->in[WEIGHT];
+    return im_want_f32(c, n, X) && im_want_f32(c, n, TARGET) && (!w || im_want_f32(c, n, WEIGHT))
+        && im_want(c, n, x->ndim >= 1 && t->ndim == x->ndim
+                   && !memcmp(x->shape, t->shape, (size_t)x->ndim * sizeof x->shape[0])
+                   && (!w || (w->ndim == 1 && w->shape[0] == x->shape[0])),
+                   "x and t (B, ...) of one shape, weight (B) or none")
+        && scalar(n);
+}
+
+static int distance_forward(im_ctx *c, im_node *n, im_loss_kind kind)
+{
+    const im_tensor *x = n->in[X];
+    return c->dev.k.loss(&c->dev, &(im_loss_args){
+        .kind = kind, .batch = (int)x->shape[0], .n = im_numel(x) / x->shape[0], .x = im_data(x),
+        .t = im_data(n->in[TARGET]), .weight = n->in[WEIGHT] ? im_data(n->in[WEIGHT]) : NULL, .loss = im_data(n->out) });
+}
+
+static int distance_backward(im_ctx *c, im_node *n, im_loss_kind kind)
+{
+    const im_tensor *x = n->in[X], *w = n->in[WEIGHT];
+    bool add_dx, add_dt;
+    if (w && w->wants_grad) {
+        im_fail(c, "%s has no gradient for its weights", n->op->name);
+        return IM_NO_KERNEL;
+    }
+    im_tensor *dx = im_grad_of(c, n, X, &add_dx), *dt = im_grad_of(c, n, TARGET, &add_dt);
+    return c->dev.k.loss_bwd(&c->dev, &(im_loss_bwd_args){
+        .kind = kind, .batch = (int)x->shape[0], .n = im_numel(x) / x->shape[0], .x = im_data(x),
+        .t = im_data(n->in[TARGET]), .weight = w ? im_data(w) : NULL, .dloss = im_data(im_dout(n)),
+        .dx = dx ? im_data(dx) : NULL, .dt = dt ? im_data(dt) : NULL, .add_dx = add_dx, .add_dt = add_dt });
+}
+
+static int mse_forward(im_ctx *c, im_node *n)
+{
+    return distance_forward(c, n, IM_LOSS_MSE);
+}
+
+static int mse_backward(im_ctx *c, im_node *n)
+{
+    return distance_backward(c, n, IM_LOSS_MSE);
+}
+
+static int l1_forward(im_ctx *c, im_node *n)
+{
+    return distance_forward(c, n, IM_LOSS_L1);
+}
+
+static int l1_backward(im_ctx *c, im_node *n)
+{
+    return distance_backward(c, n, IM_LOSS_L1);
+}
+
+const im_op im_op_mse = { .name = "mse", .formula = "y = mean(w (x - t)^2)", .n_in = 3, .optional = 1u << WEIGHT,
+    .shape = distance_shape, .forward = mse_forward, .backward = mse_backward,
+    .keeps = IM_KEEP(X) | IM_KEEP(TARGET) | IM_KEEP(WEIGHT) };
+const im_op im_op_l1 = { .name = "l1", .formula = "y = mean(w |x - t|)", .n_in = 3, .optional = 1u << WEIGHT,
+    .shape = distance_shape, .forward = l1_forward, .backward = l1_backward,
+    .keeps = IM_KEEP(X) | IM_KEEP(TARGET) | IM_KEEP(WEIGHT) };
+
+im_tensor *im_mse(im_ctx *c, im_tensor *x, im_tensor *t, im_tensor *weight)
+{
+    return im_run(c, &im_op_mse, (im_tensor *[]){ x, t, weight }, NULL);
+}
+
+im_tensor *im_l1(im_ctx *c, im_tensor *x, im_tensor *t, im_tensor *weight)
+{
+    return im_run(c, &im_op_l1, (im_tensor *[]){ x, t, weight }, NULL);
 }

@@ -1,5 +1,5 @@
 /* movement.c: operations that move values.   concat: y = [a b] along channels (the UNet's skip connections);
- * copy: a view made contiguous; embedding: y = table[ids] (CLIP's tokens and positions);
+ * stack: y = [a; b] along the first axis; copy: a view made contiguous; embedding: y = table[ids] (CLIP's tokens and positions);
  * timestep: y = [cos(t f) sin(t f)], f_i = exp(-ln(10000) i / (dim/2 - shift))   (Vaswani et al. 2017, section 3.5) */
 #include "tensor/tensor.h"
 
@@ -33,24 +33,98 @@ static int concat_forward(im_ctx *c, im_node *n)
     return IM_DONE;
 }
 
+/* Each input takes its columns of dy. */
+static int concat_backward(im_ctx *c, im_node *n)
+{
+    int64_t total = n->out->shape[n->out->ndim - 1], rows = im_numel(n->out) / total, at = 0;
+    for (int i = 0; i < 2; i++) {
+        int64_t part = n->in[i]->shape[n->in[i]->ndim - 1];
+        bool add;
+        im_tensor *d = im_grad_of(c, n, i, &add);
+        int status = !d ? IM_DONE : c->dev.k.copy(&c->dev, &(im_copy_args){
+            .shape = { 1, 1, rows, part }, .ss = { 0, 0, total, 1 }, .ds = { 0, 0, part, 1 }, .size = sizeof(float),
+            .src = (const float *)im_data(im_dout(n)) + at, .dst = im_data(d), .add = add });
+        if (status)
+            return status;
+        at += part;
+    }
+    return IM_DONE;
+}
+
+static bool stack_shape(im_ctx *c, im_node *n)
+{
+    const im_tensor *a = n->in[0], *b = n->in[1];
+    if (!im_want_f32(c, n, 0) || !im_want_f32(c, n, 1)
+        || !im_want(c, n, a->ndim >= 1 && a->ndim == b->ndim
+                    && !memcmp(a->shape + 1, b->shape + 1, (size_t)(a->ndim - 1) * sizeof a->shape[0]),
+                    "equal shapes but for the first axis"))
+        return false;
+    im_like(c, n, 0);
+    n->out->shape[0] += b->shape[0];
+    return true;
+}
+
+static int stack_forward(im_ctx *c, im_node *n)
+{
+    int64_t at = 0;
+    for (int i = 0; i < 2; i++) {
+        int64_t part = im_numel(n->in[i]);
+        int status = c->dev.k.copy(&c->dev, &(im_copy_args){
+            .shape = { 1, 1, 1, part }, .ss = { 0, 0, 0, 1 }, .ds = { 0, 0, 0, 1 }, .size = sizeof(float),
+            .src = im_data(n->in[i]), .dst = (float *)im_data(n->out) + at });
+        if (status)
+            return status;
+        at += part;
+    }
+    return IM_DONE;
+}
+
+static int stack_backward(im_ctx *c, im_node *n)
+{
+    int64_t at = 0;
+    for (int i = 0; i < 2; i++) {
+        int64_t part = im_numel(n->in[i]);
+        bool add;
+        im_tensor *d = im_grad_of(c, n, i, &add);
+        int status = !d ? IM_DONE : c->dev.k.accumulate(&c->dev, &(im_accumulate_args){
+            .n = part, .s = 1, .x = (const float *)im_data(im_dout(n)) + at, .y = im_data(d), .add = add });
+        if (status)
+            return status;
+        at += part;
+    }
+    return IM_DONE;
+}
+
 static bool copy_shape(im_ctx *c, im_node *n)
 {
     return im_want(c, n, n->in[0]->ndim <= 4 && !n->in[0]->packed, "a plain tensor of at most 4 axes")
         && im_like(c, n, 0);
 }
 
-static int copy_forward(im_ctx *c, im_node *n)
+/* Equal shapes, each with its own strides. */
+static int copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add)
 {
-    const im_tensor *x = n->in[0];
-    im_copy_args args = { .shape = { 1, 1, 1, 1 }, .size = im_dtype_size((im_dtype)x->dtype), .src = im_data(x),
-                          .dst = im_data(n->out) };
-    for (int i = 0; i < x->ndim; i++) {
-        int to = 4 - x->ndim + i;
-        args.shape[to] = x->shape[i];
-        args.ss[to] = x->stride[i];
-        args.ds[to] = n->out->stride[i];
+    im_copy_args args = { .shape = { 1, 1, 1, 1 }, .size = im_dtype_size((im_dtype)from->dtype), .src = im_data(from),
+                          .dst = im_data(to), .add = add };
+    for (int i = 0; i < from->ndim; i++) {
+        int axis = 4 - from->ndim + i;
+        args.shape[axis] = from->shape[i];
+        args.ss[axis] = from->stride[i];
+        args.ds[axis] = to->stride[i];
     }
     return c->dev.k.copy(&c->dev, &args);
+}
+
+static int copy_forward(im_ctx *c, im_node *n)
+{
+    return copy_tensor(c, n->in[0], n->out, false);
+}
+
+static int copy_backward(im_ctx *c, im_node *n)
+{
+    bool add;
+    im_tensor *dx = im_grad_of(c, n, 0, &add);
+    return dx ? copy_tensor(c, im_dout(n), dx, add) : IM_DONE;
 }
 
 enum { TABLE, IDS };
@@ -84,6 +158,17 @@ static int embedding_forward(im_ctx *c, im_node *n)
         .ids = ids, .y = im_data(n->out) });
 }
 
+static int embedding_backward(im_ctx *c, im_node *n)
+{
+    bool add;
+    im_tensor *d = im_grad_of(c, n, TABLE, &add);
+    if (!d)
+        return IM_DONE;
+    return c->dev.k.embedding_bwd(&c->dev, &(im_embedding_bwd_args){
+        .n = im_numel(n->in[IDS]), .rows = d->shape[0], .channels = (int)d->shape[1], .ids = im_data(n->in[IDS]),
+        .dy = im_data(im_dout(n)), .dtable = im_data(d), .add = add });
+}
+
 static bool timestep_shape(im_ctx *c, im_node *n)
 {
     if (!im_want_f32(c, n, 0)
@@ -105,17 +190,25 @@ static int timestep_forward(im_ctx *c, im_node *n)
 }
 
 const im_op im_op_concat = { .name = "concat", .formula = "y = [a b]", .n_in = 2, .shape = concat_shape,
-    .forward = concat_forward, .backward = im_no_backward };
+    .forward = concat_forward, .backward = concat_backward };
+const im_op im_op_stack = { .name = "stack", .formula = "y = [a; b]", .n_in = 2, .shape = stack_shape,
+    .forward = stack_forward, .backward = stack_backward };
 const im_op im_op_copy = { .name = "copy", .formula = "y = x, contiguous", .n_in = 1, .shape = copy_shape,
-    .forward = copy_forward, .backward = im_no_backward };
+    .forward = copy_forward, .backward = copy_backward };
 const im_op im_op_embedding = { .name = "embedding", .formula = "y = table[ids]", .n_in = 2,
-    .shape = embedding_shape, .forward = embedding_forward, .backward = im_no_backward };
+    .shape = embedding_shape, .forward = embedding_forward, .backward = embedding_backward,
+    .keeps = IM_KEEP(IDS) };
 const im_op im_op_timestep = { .name = "timestep", .formula = "y = [cos(t f) sin(t f)]", .n_in = 1,
     .shape = timestep_shape, .forward = timestep_forward, .backward = im_no_backward };
 
 im_tensor *im_concat(im_ctx *c, im_tensor *a, im_tensor *b)
 {
     return im_run(c, &im_op_concat, (im_tensor *[]){ a, b }, NULL);
+}
+
+im_tensor *im_stack(im_ctx *c, im_tensor *a, im_tensor *b)
+{
+    return im_run(c, &im_op_stack, (im_tensor *[]){ a, b }, NULL);
 }
 
 im_tensor *im_contiguous_copy(im_ctx *c, im_tensor *x)

@@ -2,6 +2,9 @@
  *
  *     cross entropy   loss = 1/R sum_r (log sum_k exp(x_rk) - x_r,label)      dx_rk = dloss/R (p_rk - [k = label])
  *                     p_rk = exp(x_rk) / sum_k exp(x_rk)                      (Bridle 1990; Goodfellow et al. 2016, 6.2)
+ *     mse             loss = 1/B sum_b w_b 1/n sum_i (x_bi - t_bi)^2          dx_bi = dloss/B w_b 2/n (x_bi - t_bi)
+ *     l1              loss = 1/B sum_b w_b 1/n sum_i |x_bi - t_bi|            dx_bi = dloss/B w_b 1/n sign(x_bi - t_bi)
+ *                     dt = -dx;  sign(0) = 0
  *
  * The largest x of a row is taken out of the exponentials, which changes nothing but keeps them finite. Called by
  * ops/loss.c. */
@@ -58,4 +61,39 @@ static void entropy_bwd_row(const void *arg, int64_t r, int thread)
 int im_ref_cross_entropy_bwd(im_device *dev, const im_cross_entropy_bwd_args *p)
 {
     return im_ref_each(dev, p->rows, entropy_bwd_row, p);
+}
+
+/* ---------------------------------------------------------------- mse, l1 */
+
+int im_ref_loss(im_device *dev, const im_loss_args *p)
+{
+    double loss = 0;
+    (void)dev;
+    for (int b = 0; b < p->batch; b++) {
+        double sum = 0;
+        for (int64_t i = 0; i < p->n; i++) {
+            double d = (double)p->x[b * p->n + i] - p->t[b * p->n + i];
+            sum += p->kind == IM_LOSS_MSE ? d * d : fabs(d);
+        }
+        loss += (p->weight ? p->weight[b] : 1) * sum / (double)p->n;
+    }
+    p->loss[0] = (float)(loss / p->batch);
+    return IM_DONE;
+}
+
+static void loss_element(const void *arg, int64_t i, int thread)
+{
+    const im_loss_bwd_args *p = arg;
+    double scale = p->dloss[0] * (p->weight ? p->weight[i / p->n] : 1.0) / ((double)p->batch * (double)p->n);
+    double d = (double)p->x[i] - p->t[i], g = scale * (p->kind == IM_LOSS_MSE ? 2 * d : d > 0 ? 1 : d < 0 ? -1 : d);
+    (void)thread;
+    if (p->dx)
+        p->dx[i] = (float)(p->add_dx ? p->dx[i] + g : g);
+    if (p->dt)
+        p->dt[i] = (float)(p->add_dt ? p->dt[i] - g : -g);
+}
+
+int im_ref_loss_bwd(im_device *dev, const im_loss_bwd_args *p)
+{
+    return im_ref_each(dev, p->batch * p->n, loss_element, p);
 }

@@ -1,7 +1,8 @@
-/* ref/movement.c: kernels that move elements and compute nothing: strided copies and table look-up.
+/* ref/movement.c: kernels that move elements and compute nothing but sums: strided copies, look-up.
  *
- *     copy       dst[i0][i1][i2][i3] = src[i0][i1][i2][i3], each side with its own strides
- *     embedding  y[i][:] = table[ids[i]][:], widened to f32
+ *     copy           dst[i0][i1][i2][i3] = src[i0][i1][i2][i3], each side with its own strides; or dst += src
+ *     embedding      y[i][:] = table[ids[i]][:], widened to f32
+ *     its gradient   dtable[v][:] = sum over the i with ids[i] = v of dy[i][:]
  *
  * Called by ops/movement.c (contiguous copy, concatenation, embedding). */
 #include <string.h>
@@ -16,7 +17,9 @@ static void run(const void *arg, int64_t index, int thread)
     const char *src = (const char *)p->src + (i0 * p->ss[0] + i1 * p->ss[1] + i2 * p->ss[2]) * (int64_t)p->size;
     char *dst = (char *)p->dst + (i0 * p->ds[0] + i1 * p->ds[1] + i2 * p->ds[2]) * (int64_t)p->size;
     (void)thread;
-    for (int64_t i3 = 0; i3 < p->shape[3]; i3++)
+    for (int64_t i3 = 0; p->add && i3 < p->shape[3]; i3++)
+        ((float *)(void *)dst)[i3 * p->ds[3]] += ((const float *)(const void *)src)[i3 * p->ss[3]];
+    for (int64_t i3 = 0; !p->add && i3 < p->shape[3]; i3++)
         memcpy(dst + i3 * p->ds[3] * (int64_t)p->size, src + i3 * p->ss[3] * (int64_t)p->size, p->size);
 }
 
@@ -36,4 +39,23 @@ static void table_row(const void *arg, int64_t i, int thread)
 int im_ref_embedding(im_device *dev, const im_embedding_args *p)
 {
     return im_ref_each(dev, p->n, table_row, p);
+}
+
+/* Row v of the table. */
+static void gradient_row(const void *arg, int64_t v, int thread)
+{
+    const im_embedding_bwd_args *p = arg;
+    (void)thread;
+    for (int c = 0; c < p->channels; c++) {
+        float *d = &p->dtable[v * p->channels + c];
+        double sum = p->add ? *d : 0;
+        for (int64_t i = 0; i < p->n; i++)
+            sum += p->ids[i] == v ? p->dy[i * p->channels + c] : 0;
+        *d = (float)sum;
+    }
+}
+
+int im_ref_embedding_bwd(im_device *dev, const im_embedding_bwd_args *p)
+{
+    return im_ref_each(dev, p->rows, gradient_row, p);
 }
