@@ -3,6 +3,7 @@
 
 /* With weights of deviation 1/sqrt(K) a chain of K fused multiply-adds errs by about 0.35 eps sqrt(K) of the output's
  * rms (a random walk); the worst of many outputs by five such deviations, 1.8 eps sqrt(K). */
+#define GRAD_WHY "; gradients: relative rms, sums of fewer than 2,048 terms that nearly cancel at worst"
 #define PRODUCT_WHY "a chain of K fused multiply-adds errs by 0.35 eps sqrt(K) rms; 5 to 6 deviations of that"
 
 /* ---------------------------------------------------------------- linear: x, w, b, res; i[0] the activation */
@@ -27,7 +28,8 @@ static const im_case linear[] = {
     { .in = { IN(15, 31), W(15, 31), IN(15) }, .i = { IM_ACT_GELU } },
     { .in = { IN(29, 100), W(47, 100), IN(47), IN(29, 47) }, .i = { IM_ACT_QUICK_GELU } },
     { .in = { IN(6, 9), W(18, 9), IN(18), IN(6, 18) }, .i = { IM_ACT_GELU_TANH } },
-    { .in = { IN(7, 9), W(65, 9), NONE }, .i = { IM_ACT_RELU } },
+    { .in = { IN(7, 9), W(65, 9), NONE } },
+    { .in = { IN(2, 40), W(3, 40), NONE }, .i = { IM_ACT_RELU } },     /* few kinks for test_grad.c to step over        */
     { .in = { FILLED(ZERO, 4, 33), W(20, 33), IN(20) } },
     { .in = { FILLED(TINY, 4, 33), W(20, 33) } },
     { .in = { FILLED(BROKEN, 9, 7), W(19, 7), IN(19) } },
@@ -41,6 +43,8 @@ static const im_case linear[] = {
     { .in = { IN(2, 70, 320), W(160, 320), IN(160), IN(2, 70, 160) } },
     { .in = { IN(9, 5120), W(35, 5120), IN(35) } },
     { .in = { IN(1000, 40), W(48, 40), IN(48) } },
+    { .in = { IN(4500, 9), W(35, 9), IN(35) } },               /* backward: three chunks of rows                       */
+    { .in = { VIEW(1, 3, 2, 300, 40), W(500, 40), IN(500) } },
     { .in = { IN(2, 4096, 320), W(320, 320), IN(320), IN(2, 4096, 320) }, .bench = true },
     { .in = { IN(2, 4096, 1280), W(320, 1280), IN(320), IN(2, 4096, 320) }, .bench = true },
     { .in = { IN(2, 1024, 640), W(640, 640), IN(640) }, .bench = true },
@@ -51,8 +55,8 @@ static const im_case linear[] = {
 };
 
 const im_case_table im_cases_linear = {
-    &im_op_linear, call_linear, terms_linear, .c = 2, .why = PRODUCT_WHY, .batched = 1u << 0 | 1u << 3, .weight = 1,
-    .halves = 1, .cases = linear, .n = COUNT(linear),
+    &im_op_linear, call_linear, terms_linear, .c = 2, .why = PRODUCT_WHY GRAD_WHY, .batched = 1u << 0 | 1u << 3,
+    .weight = 1, .halves = 1, .grads = 0xf, .grad_c = 3e-6, .cases = linear, .n = COUNT(linear),
 };
 
 /* ---------------------------------------------------------------- geglu: x, w (2N, K), b (2N) */
@@ -77,8 +81,8 @@ static const im_case geglu[] = {
 };
 
 const im_case_table im_cases_geglu = {
-    &im_op_geglu, call_geglu, terms_linear, .c = 4, .why = PRODUCT_WHY "; twice, for two factors", .batched = 1u << 0,
-    .weight = 1, .halves = 2, .cases = geglu, .n = COUNT(geglu),
+    &im_op_geglu, call_geglu, terms_linear, .c = 4, .why = PRODUCT_WHY "; twice, for two factors" GRAD_WHY,
+    .batched = 1u << 0, .weight = 1, .halves = 2, .grads = 7, .grad_c = 3e-6, .cases = geglu, .n = COUNT(geglu),
 };
 
 /* ---------------------------------------------------------------- conv2d: x, w, b, chan, res; i as im_conv_attrs */
@@ -118,6 +122,13 @@ static const im_case conv2d[] = {
     { .in = { FILLED(BROKEN, 1, 5, 8, 3), W(18, 3, 3, 3), IN(18) }, SAME3 },
     { .in = { VIEW(0, 1, 1, 2, 5, 5, 8), W(24, 3, 3, 8), IN(24) }, SAME3 },
     { .in = { IN(1, 13, 12, 4), W(320, 3, 3, 4), IN(320) }, SAME3 },
+    { .in = { IN(3, 40, 41, 5), W(7, 3, 3, 5), IN(7) }, SAME3 },         /* backward: three chunks of pixels             */
+    { .in = { IN(2, 36, 35, 48), W(5, 1, 1, 48), NONE }, .i = { 1 } },
+    { .in = { IN(2, 9, 8, 16), W(18, 1, 1, 16) }, .i = { 2 } },          /* pixels without any gradient                  */
+    { .in = { IN(2, 11, 10, 32), W(20, 3, 3, 32) }, .i = { 2, 1, 1, 1, 1 } },
+    { .in = { IN(1, 5, 6, 16), W(20, 1, 1, 16) }, .i = { 1, 1, 2, 0, 1 } },
+    { .in = { IN(1, 23, 22, 3), W(16, 7, 7, 3) }, .i = { 2, 3, 3, 3, 3 } },
+    { .in = { IN(1, 6, 5, 16), W(17, 3, 3, 16), IN(17) }, .i = { 1, 1, 1, 1, 1, 12, 10 } },
     { .in = { IN(2, 10, 11, 320), W(4, 3, 3, 320), IN(4) }, SAME3 },
     { .in = { IN(2, 5, 6, 320), W(96, 3, 3, 320), IN(96), IN(2, 96), IN(2, 5, 6, 96) }, SAME3 },
     { .in = { IN(1, 33, 30, 64), W(48, 3, 3, 64), IN(48) }, SAME3 },
@@ -135,8 +146,8 @@ static const im_case conv2d[] = {
 };
 
 const im_case_table im_cases_conv2d = {
-    &im_op_conv2d, call_conv, terms_conv, .c = 2, .why = PRODUCT_WHY, .batched = 1u << 0 | 3u << 3, .weight = 1,
-    .halves = 1, .cases = conv2d, .n = COUNT(conv2d),
+    &im_op_conv2d, call_conv, terms_conv, .c = 2, .why = PRODUCT_WHY GRAD_WHY, .batched = 1u << 0 | 3u << 3,
+    .weight = 1, .halves = 1, .grads = 0x1f, .grad_c = 3e-6, .cases = conv2d, .n = COUNT(conv2d),
 };
 
 /* ---------------------------------------------------------------- attention: q, k, v; i[0] heads, i[1] causal */

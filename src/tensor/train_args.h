@@ -61,7 +61,8 @@ typedef struct im_conv_dw_args {
     bool add;
 } im_conv_dw_args;
 
-#define IM_KERNELS_PRODUCTS(X)
+/* act_bwd, glu and glu_bwd (arguments below) stand in this line: linear layers cannot do without them. */
+#define IM_KERNELS_PRODUCTS(X) X(outer) X(colsum) X(conv_dx) X(conv_dw) X(act_bwd) X(glu) X(glu_bwd)
 
 /* ---------------------------------------------------------------- norms and pools */
 

@@ -18,6 +18,7 @@ typedef struct im_weight {       /* the second factor of a product: (n, k) rows 
     int n, k;
     int64_t ld;                  /* plain only: elements from row to row                                            */
     int64_t lk;                  /* plain only: from k to k + 1; 0 means 1. Backward reads w as its transpose       */
+    int64_t lt;                  /* plain 3x3 weights: from tap to tap, channels lk apart; 0 means k / 9 * lk       */
 } im_weight;
 
 #endif

@@ -2,8 +2,8 @@
  * k = (kh, kw, cin). No such matrix is stored: each task packs the block of windows that it is about to multiply.
  * Channels-last makes a window kh runs of kw * cin neighbouring values, cut and filled with zeros at the borders.
  * Used by every residual block, down- and upsampler (ops/conv.c). */
+#include "tensor/cpu/conv.h"
 #include "tensor/cpu/kernels.h"
-#include "tensor/cpu/product.h"
 #include "tensor/cpu/winograd.h"
 
 /* Values from .. from+n-1 of one picture row of `len` values; what lies outside it is zero. */
@@ -61,7 +61,7 @@ IM_INLINE void pack_windows(const im_conv_args *c, float *dst, int64_t row, int 
     }
 }
 
-static void pack(const im_product *p, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode)
+void IM_FN(im_conv_pack)(const im_product *p, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode)
 {
     switch (mode) {
     case IM_PACK_F32: pack_windows(p->args, dst, row, rows, k0, k1, IM_PACK_F32); break;
@@ -76,7 +76,8 @@ int IM_FN(im_cpu_conv)(im_device *dev, const im_conv_args *c)
         return IM_FN(im_winograd_conv)(dev, c);
     int64_t pixels = (int64_t)c->oh * c->ow;
     return IM_FN(im_product_run)(dev, &(im_product){
-        .m = c->batch * pixels, .n = c->cout, .k = c->kh * c->kw * c->cin, .pack = pack, .args = c, .b = c->wt,
+        .m = c->batch * pixels, .n = c->cout, .k = c->kh * c->kw * c->cin, .pack = IM_FN(im_conv_pack), .args = c,
+        .b = c->wt,
         .bias = c->bias, .chan = c->chan, .ldchan = c->ldchan, .chan_rows = pixels, .res = c->res, .ldres = c->cout,
         .c = c->y, .ldc = c->cout, .act = IM_ACT_NONE });
 }

@@ -13,6 +13,16 @@ IM_INLINE v16 load(const float *p, int n)
     return n == IM_PANEL ? v_load(p) : v_load_n(p, n);
 }
 
+/* Distance of c's row from its first. */
+static int64_t place_of(const im_product *p, int64_t row)
+{
+    const im_grid *g = p->grid;
+    if (!g)
+        return row * p->ldc;
+    int64_t line = row / g->across;
+    return row % g->across * g->pixel + line % g->down * g->line + line / g->down * g->image;
+}
+
 IM_INLINE void columns(const im_product *p, part q, int64_t row, int rows, im_act act, bool geglu, int n)
 {
     v16 bias = p->bias ? load(p->bias + q.col, n) : v_zero();
@@ -36,8 +46,8 @@ IM_INLINE void columns(const im_product *p, part q, int64_t row, int rows, im_ac
             y = v_activate(act, y);
         }
         if (p->res)
-            y = v_add(y, load(p->res + (row + i) * p->ldres + q.col, n));
-        float *c = p->c + (row + i) * p->ldc + q.col;
+            y = v_add(y, load(p->res + (p->grid ? place_of(p, row + i) : (row + i) * p->ldres) + q.col, n));
+        float *c = p->c + place_of(p, row + i) + q.col;
         if (n == IM_PANEL)
             v_store(c, y);
         else

@@ -10,6 +10,7 @@
  * of 16 bits are converted to f32 strip by strip, or multiplied as they are by bf16 dots (own bits), A rounded to
  * bf16. */
 #include "tensor/cpu/product.h"
+#include "tensor/cpu/pack_weights.h"
 #include "tensor/parallel.h"
 
 enum {
@@ -240,24 +241,10 @@ static void task(void *arg, int index, int thread)
 }
 
 /* B given as plain rows is packed first, into scratch that all threads share. */
-static void pack_task(void *arg, int panel, int thread)
-{
-    (void)thread;
-    im_pack_panels(arg, panel, panel + 1);
-}
-
 static int pack_plain(im_device *dev, im_product *p)
 {
-    int rows = p->geglu ? 2 * p->n : p->n, halves = p->geglu ? 2 : 1;
-    void *dst = im_scratch(dev, dev->threads, im_packed_bytes(p->b.dtype, rows, p->k, halves));
-    if (!dst)
-        return IM_NO_MEMORY;
-    im_pack_args a = { .src = p->b.data, .src_dtype = p->b.dtype, .dtype = p->b.dtype, .n = rows, .halves = halves,
-                       .taps = 1, .cin = p->k, .row_stride = p->b.ld, .tap_stride = 0, .cin_stride = 1, .dst = dst };
-    im_parallel_for(dev->threads, im_pack_panel_count(rows, halves), pack_task, &a);
-    p->b.data = dst;
-    p->b.packed = true;
-    return IM_DONE;
+    int halves = p->geglu ? 2 : 1;
+    return IM_FN(im_pack_weight)(dev, &p->b, halves * p->n, halves) ? IM_DONE : IM_NO_MEMORY;
 }
 
 int IM_FN(im_product_run)(im_device *dev, im_product *p)

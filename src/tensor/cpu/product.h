@@ -23,6 +23,9 @@ typedef enum { IM_PACK_F32, IM_PACK_PAIRS, IM_PACK_FETCH } im_pack_mode;
 typedef struct im_product im_product;
 typedef void im_packer(const im_product *p, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode);
 
+/* Rows of c that do not follow one another: row i is pixel i of pictures of down x across pixels, at these distances. */
+typedef struct im_grid { int across, down; int64_t pixel, line, image; } im_grid;
+
 struct im_product {
     int64_t m;
     int n, k;                                    /* n: columns of c                                                  */
@@ -33,6 +36,7 @@ struct im_product {
     int64_t chan_rows, ldchan, ldres;
     float *c;
     int64_t ldc;
+    const im_grid *grid;                         /* where rows of c and res stand in place of ldc and ldres; or NULL */
     im_act act;
     bool geglu;
 };

@@ -23,6 +23,7 @@
  *   v_store_f16(p, v) v_store_bf16(p, v)  round to nearest even; NaN stays NaN
  *   v_bf16_even(v) v_bf16_odd(v)        v holds the bits of 16 pairs of bf16 (load with v_load): their firsts, seconds
  *   v_dot_bf16(acc, a, b)               acc + pairwise products of such pairs: vdpbf16ps where the ISA has it
+ *   v_bf16_pairs(a, b)                  16 such pairs, lane by lane: a the firsts, b the seconds
  *   v_store_dot(p, v)                   v_store_bf16 for operands of v_dot_bf16, which may lose subnormals
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *
@@ -85,6 +86,17 @@ IM_INLINE v16 v_dot_bf16(v16 acc, v16 a, v16 b)
     return v_fma(v_bf16_odd(a), v_bf16_odd(b), v_fma(v_bf16_even(a), v_bf16_even(b), acc));
 }
 IM_INLINE void v_store_dot(uint16_t *p, v16 v) { v_store_bf16(p, v); }
+IM_INLINE v16 v_bf16_pairs(v16 a, v16 b)
+{
+    uint16_t x[16], y[16], pairs[32];
+    v_store_bf16(x, a);
+    v_store_bf16(y, b);
+    for (int i = 0; i < 16; i++) {
+        pairs[2 * i] = x[i];
+        pairs[2 * i + 1] = y[i];
+    }
+    return v_load((const float *)(const void *)pairs);
+}
 #endif
 
 #endif

@@ -69,14 +69,21 @@ IM_INLINE void output_1d(const v16 *m, int ms, v16 *r, int rs)
 
 /* ---------------------------------------------------------------- weights */
 
-typedef enum { PLAIN, PACKED_F32, PACKED_F16, PACKED_BF16 } form;
+typedef enum { PLAIN, COLUMNS, PACKED_F32, PACKED_F16, PACKED_BF16 } form;
+
+/* Where column k is in row 0 of a plain weight. */
+static int64_t plain_at(const im_weight *w, int k)
+{
+    int channels = w->k / 9;
+    return w->lt ? k / channels * w->lt + k % channels * w->lk : k * (w->lk ? w->lk : 1);
+}
 
 /* Column k of 16 rows that are not packed, missing rows zero. */
 static void gather(const im_weight *w, int panel, int k, float *x)
 {
     v_store(x, v_zero());
     for (int i = 0; i < IM_PANEL && panel * IM_PANEL + i < w->n; i++) {
-        int64_t at = (panel * IM_PANEL + i) * w->ld + k;
+        int64_t at = (panel * IM_PANEL + i) * w->ld + plain_at(w, k);
         if (w->dtype == IM_F32)
             x[i] = ((const float *)w->data)[at];
         else
@@ -102,6 +109,9 @@ IM_INLINE v16 column(const im_weight *w, const char *data, int panel, int k, for
     case PACKED_BF16:
         v_prefetch_l2(pair + AHEAD / 2 * IM_PANEL);
         return k % 2 ? v_bf16_odd(v_load(pair)) : v_bf16_even(v_load(pair));
+    case COLUMNS:                                              /* 16 rows side by side */
+        return v_load_n((const float *)w->data + plain_at(w, k) + panel * IM_PANEL,
+                        w->n - panel * IM_PANEL < IM_PANEL ? w->n - panel * IM_PANEL : IM_PANEL);
     default:
         gather(w, panel, k, x);
         return v_load(x);
@@ -133,6 +143,10 @@ IM_INLINE void weights(const im_weight *w, int cin, int panel, int ci0, int ci1,
 
 void IM_FN(im_winograd_weights)(const im_weight *w, int cin, int panel, int ci0, int ci1, float *u, size_t apart)
 {
+    if (!w->packed && w->ld == 1 && w->dtype == IM_F32) {
+        weights(w, cin, panel, ci0, ci1, u, apart, COLUMNS);
+        return;
+    }
     switch (w->packed ? w->dtype : IM_I32) {
     case IM_F32: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_F32); break;
     case IM_F16: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_F16); break;

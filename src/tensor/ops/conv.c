@@ -1,5 +1,6 @@
 /* conv.c: 2-D convolution with everything that follows it in a residual block.
  *   y = conv(x, w) + b + chan[:, None, None, :] + res,   x optionally enlarged by nearest neighbour first
+ * Backward: dx through the weights, dw from x and dy, db and dchan are sums of dy over pixels, dres = dy.
  * Channels-last: x (B, H, W, Cin), w (Cout, Kh, Kw, Cin). Used by every residual block, down- and upsampler. */
 #include "tensor/tensor.h"
 
@@ -61,6 +62,53 @@ static int conv2d_forward(im_ctx *c, im_node *n)
         .res = n->in[RES] ? im_data(n->in[RES]) : NULL, .y = im_data(y) });
 }
 
+/* One im_colsum: the gradient of what was added to each of `rows` pixels, `batch` times. */
+static int sum_pixels(im_ctx *c, im_node *n, int input, int batch)
+{
+    const im_tensor *dy = im_dout(n);
+    bool add;
+    int64_t rows, ld, cols = dy->shape[3];
+    im_tensor *g = im_grad_of(c, n, input, &add);
+    if (!g)
+        return IM_DONE;
+    im_rows(g, &rows, &ld);
+    return c->dev.k.colsum(&c->dev, &(im_colsum_args){ .batch = batch, .rows = im_numel(dy) / cols / batch, .n = (int)cols,
+                                                       .x = im_data(dy), .y = im_data(g), .ldy = ld, .add = add });
+}
+
+static int conv2d_backward(im_ctx *c, im_node *n)
+{
+    const im_tensor *x = n->in[X], *w = n->in[W], *dy = im_dout(n);
+    const int *at = n->attrs.i;
+    int up_h = at[UP_H] ? at[UP_H] : (int)x->shape[1], up_w = at[UP_W] ? at[UP_W] : (int)x->shape[2];
+    bool add;
+    im_tensor *g = im_grad_of(c, n, RES, &add);
+    if (g && !im_accumulate(c, g, dy, 1, add))
+        return IM_DONE;                                        /* the failure is in the context                        */
+    int status = sum_pixels(c, n, B, 1);
+    if (!status)
+        status = sum_pixels(c, n, CHAN, (int)dy->shape[0]);
+    g = status ? NULL : im_grad_of(c, n, W, &add);
+    if (g)
+        status = c->dev.k.conv_dw(&c->dev, &(im_conv_dw_args){
+            .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .cin = (int)x->shape[3],
+            .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
+            .oh = (int)dy->shape[1], .ow = (int)dy->shape[2], .stride = at[STRIDE], .pad_top = at[TOP],
+            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .x = im_data(x), .dy = im_data(dy), .dw = im_data(g),
+            .add = add });
+    g = status ? NULL : im_grad_of(c, n, X, &add);
+    if (g && !im_want(c, n, !w->packed, "w that is not packed, as training needs it"))
+        return IM_NO_KERNEL;
+    if (g)
+        status = c->dev.k.conv_dx(&c->dev, &(im_conv_dx_args){
+            .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .cin = (int)x->shape[3],
+            .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
+            .oh = (int)dy->shape[1], .ow = (int)dy->shape[2], .stride = at[STRIDE], .pad_top = at[TOP],
+            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .dy = im_data(dy), .wt = im_weight_of(w),
+            .dx = im_data(g), .add = add });
+    return status;
+}
+
 static double conv2d_flop(const im_node *n)
 {
     const im_tensor *w = n->in[W];
@@ -69,7 +117,7 @@ static double conv2d_flop(const im_node *n)
 
 const im_op im_op_conv2d = { .name = "conv2d", .formula = "y = conv(x, w) + b + chan + res", .n_in = 5,
     .optional = 1u << B | 1u << CHAN | 1u << RES, .shape = conv2d_shape, .forward = conv2d_forward,
-    .backward = im_no_backward, .flop = conv2d_flop };
+    .backward = conv2d_backward, .flop = conv2d_flop, .keeps = IM_KEEP(X) | IM_KEEP(W) };
 
 im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *chan, im_tensor *res,
                      const im_conv_attrs *at)

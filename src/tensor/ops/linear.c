@@ -1,5 +1,8 @@
 /* linear.c: products with a weight matrix.
- *   linear: y = act(x w^T + b) + res        geglu: y = v * gelu(g), [v g] = x w^T + b   (Shazeer 2020, arXiv 2002.05202)
+ *   linear: y = act(z) + res, z = x w^T + b
+ *   geglu:  y = v * gelu(g), z = [v g] = x w^T + b                                   (Shazeer 2020, arXiv 2002.05202)
+ * Backward, with dz = dy act'(z) (or GEGLU's): dx = dz w, dw = dz^T x, db = sum of the rows of dz, dres = dy. On a tape, z
+ * is made first and kept, the rest follows in kernels of its own with the same bits.
  * Used by every projection of CLIP, UNet and VAE attention, by feed-forward blocks and time embeddings. */
 #include "tensor/tensor.h"
 
@@ -33,27 +36,122 @@ static bool linear_shape(im_ctx *c, im_node *n)
                    "res of the output's shape (..., N) in f32");
 }
 
-static int product_forward(im_ctx *c, im_node *n, bool geglu)
+/* c = x w^T + b, then what `act`, `geglu` and `res` say. */
+static int product(im_ctx *c, im_node *n, im_tensor *out, im_act act, bool geglu, const im_tensor *res)
 {
     int64_t rows, ld;
     im_rows(n->in[X], &rows, &ld);
-    const im_tensor *res = n->op->n_in > RES ? n->in[RES] : NULL;
-    int cols = (int)n->out->shape[n->out->ndim - 1];
+    int cols = (int)out->shape[out->ndim - 1];
     return c->dev.k.gemm(&c->dev, &(im_gemm_args){
         .m = rows, .n = cols, .k = (int)n->in[X]->shape[n->in[X]->ndim - 1],
         .a = im_data(n->in[X]), .lda = ld, .b = im_weight_of(n->in[W]), .bias = n->in[B] ? im_data(n->in[B]) : NULL,
-        .res = res ? im_data(res) : NULL, .ldres = cols, .c = im_data(n->out), .ldc = cols,
-        .act = (im_act)n->attrs.i[0], .geglu = geglu });
+        .res = res ? im_data(res) : NULL, .ldres = cols, .c = im_data(out), .ldc = cols, .act = act, .geglu = geglu });
+}
+
+/* z (..., N or 2N), kept for backward. */
+static im_tensor *keep_z(im_ctx *c, im_node *n)
+{
+    int64_t shape[IM_MAX_DIMS];
+    memcpy(shape, n->out->shape, sizeof shape);
+    shape[n->out->ndim - 1] = n->in[W]->shape[0];
+    return im_save(c, n, 0, n->out->ndim, shape);
 }
 
 static int linear_forward(im_ctx *c, im_node *n)
 {
-    return product_forward(c, n, false);
+    im_act act = (im_act)n->attrs.i[0];
+    if (!n->taped || act == IM_ACT_NONE)
+        return product(c, n, n->out, act, false, n->in[RES]);
+    im_tensor *z = keep_z(c, n);
+    int status = z ? product(c, n, z, IM_ACT_NONE, false, NULL) : IM_NO_MEMORY;
+    im_map_args map = { .kind = IM_MAP_ACT, .act = act, .n = im_numel(n->out), .y = im_data(n->out) };
+    if (!status) {
+        map.a = im_data(z);
+        status = c->dev.k.map(&c->dev, &map);
+    }
+    if (!status && n->in[RES]) {
+        im_map_args sum = { .kind = IM_MAP_ADD, .n = map.n, .nb = map.n, .a = map.y, .b = im_data(n->in[RES]), .y = map.y };
+        status = c->dev.k.map(&c->dev, &sum);
+    }
+    return status;
 }
 
 static int geglu_forward(im_ctx *c, im_node *n)
 {
-    return product_forward(c, n, true);
+    if (!n->taped)
+        return product(c, n, n->out, IM_ACT_NONE, true, NULL);
+    if (!im_want(c, n, !n->in[W]->packed, "w that is not packed, as training needs it"))
+        return IM_NO_KERNEL;
+    im_tensor *z = keep_z(c, n);
+    int status = z ? product(c, n, z, IM_ACT_NONE, false, NULL) : IM_NO_MEMORY;
+    int cols = (int)n->out->shape[n->out->ndim - 1];
+    return status ? status : c->dev.k.glu(&c->dev, &(im_glu_args){ .rows = im_numel(n->out) / cols, .n = cols,
+                                                                   .z = im_data(z), .y = im_data(n->out) });
+}
+
+/* ---------------------------------------------------------------- backward */
+
+/* The gradients of x, w and b from dz (rows, cols), contiguous. */
+static int product_backward(im_ctx *c, im_node *n, const float *dz)
+{
+    const im_tensor *x = n->in[X], *w = n->in[W];
+    int64_t rows, ld, ldg, k = x->shape[x->ndim - 1], cols = w->shape[0];
+    bool add;
+    int status = IM_DONE;
+    im_rows(x, &rows, &ld);
+    im_tensor *g = im_grad_of(c, n, X, &add);
+    if (g && im_rows(g, &rows, &ldg)) {
+        if (!im_want(c, n, !w->packed, "w that is not packed, as training needs it"))
+            return IM_NO_KERNEL;
+        im_weight t = im_weight_of(w);                         /* row j of the transpose is column j of w              */
+        t.n = (int)k;
+        t.k = (int)cols;
+        t.lk = t.ld;
+        t.ld = 1;
+        status = c->dev.k.gemm(&c->dev, &(im_gemm_args){ .m = rows, .n = (int)k, .k = (int)cols, .a = dz, .lda = cols,
+                                                         .b = t, .res = add ? im_data(g) : NULL, .ldres = ldg,
+                                                         .c = im_data(g), .ldc = ldg });
+    }
+    g = status ? NULL : im_grad_of(c, n, W, &add);
+    if (g)
+        status = c->dev.k.outer(&c->dev, &(im_outer_args){ .m = rows, .ni = (int)cols, .nj = (int)k, .a = dz, .lda = cols,
+                                                           .b = im_data(x), .ldb = ld, .c = im_data(g), .ldc = k,
+                                                           .add = add });
+    g = status ? NULL : im_grad_of(c, n, B, &add);
+    if (g)
+        status = c->dev.k.colsum(&c->dev, &(im_colsum_args){ .batch = 1, .rows = rows, .n = (int)cols, .x = dz,
+                                                             .y = im_data(g), .ldy = cols, .add = add });
+    return status;
+}
+
+static int linear_backward(im_ctx *c, im_node *n)
+{
+    const im_tensor *dy = im_dout(n), *z = n->saved[0];
+    const float *dz = im_data(dy);
+    int status = IM_DONE;
+    bool add;
+    im_tensor *g = im_grad_of(c, n, RES, &add);
+    if (g && !im_accumulate(c, g, dy, 1, add))
+        return IM_DONE;                                        /* the failure is in the context                        */
+    if (z) {
+        im_tensor *t = im_new(c, IM_F32, dy->ndim, dy->shape);
+        if (!t)
+            return IM_NO_MEMORY;
+        status = c->dev.k.act_bwd(&c->dev, &(im_act_bwd_args){ .act = (im_act)n->attrs.i[0], .n = im_numel(dy),
+                                                               .x = im_data(z), .dy = im_data(dy), .dx = im_data(t) });
+        dz = im_data(t);
+    }
+    return status ? status : product_backward(c, n, dz);
+}
+
+static int geglu_backward(im_ctx *c, im_node *n)
+{
+    const im_tensor *dy = im_dout(n), *z = n->saved[0];
+    int cols = (int)dy->shape[dy->ndim - 1];
+    im_tensor *dz = im_new(c, IM_F32, z->ndim, z->shape);
+    int status = !dz ? IM_NO_MEMORY : c->dev.k.glu_bwd(&c->dev, &(im_glu_bwd_args){
+        .rows = im_numel(dy) / cols, .n = cols, .z = im_data(z), .dy = im_data(dy), .dz = im_data(dz) });
+    return status ? status : product_backward(c, n, im_data(dz));
 }
 
 static bool geglu_shape(im_ctx *c, im_node *n)
@@ -67,12 +165,12 @@ static double product_flop(const im_node *n)
 }
 
 const im_op im_op_linear = { .name = "linear", .formula = "y = act(x w^T + b) + res", .n_in = 4,
-    .optional = 1u << B | 1u << RES, .shape = linear_shape, .forward = linear_forward, .backward = im_no_backward,
-    .flop = product_flop };
+    .optional = 1u << B | 1u << RES, .shape = linear_shape, .forward = linear_forward, .backward = linear_backward,
+    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W) };
 
 const im_op im_op_geglu = { .name = "geglu", .formula = "y = v * gelu(g), [v g] = x w^T + b", .n_in = 3,
-    .optional = 1u << B, .shape = geglu_shape, .forward = geglu_forward, .backward = im_no_backward,
-    .flop = product_flop };
+    .optional = 1u << B, .shape = geglu_shape, .forward = geglu_forward, .backward = geglu_backward,
+    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W) };
 
 im_tensor *im_linear(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *res, im_act act)
 {

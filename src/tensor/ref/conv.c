@@ -7,7 +7,11 @@
  * picture is row floor(uy h / up_h) of x, and the enlarged picture is never stored. Called by ops/conv.c. */
 #include "tensor/ref/ref.h"
 
-typedef struct { const im_conv_args *p; float *filters; } job; /* filters (threads, kh, kw, cin)                      */
+typedef struct {
+    const im_conv_args *p;
+    const im_device *round;                                    /* both factors are rounded as it says, or NULL         */
+    float *filters;                                            /* (threads, kh, kw, cin)                              */
+} job;
 
 /* Row of x behind row u of the enlarged picture, -1 outside it. */
 static int source(int u, int size, int enlarged)
@@ -16,8 +20,9 @@ static int source(int u, int size, int enlarged)
 }
 
 /* One output value before bias: filter (kh, kw, cin) on the window whose first tap is at (uy, ux). */
-static double window(const im_conv_args *p, const float *x, const float *filter, int uy, int ux)
+static double window(const job *q, const float *x, const float *filter, int uy, int ux)
 {
+    const im_conv_args *p = q->p;
     double sum = 0;
     for (int i = 0; i < p->kh; i++) {
         int sy = source(uy + i, p->h, p->up_h);
@@ -27,7 +32,7 @@ static double window(const im_conv_args *p, const float *x, const float *filter,
                 continue;
             const float *pixel = x + ((int64_t)sy * p->w + sx) * p->cin, *tap = filter + (i * p->kw + j) * p->cin;
             for (int c = 0; c < p->cin; c++)
-                sum += (double)pixel[c] * tap[c];
+                sum += (double)(q->round ? im_ref_factor(q->round, pixel[c]) : pixel[c]) * tap[c];
         }
     }
     return sum;
@@ -41,12 +46,14 @@ static void channel(const void *arg, int64_t index, int thread)
     int n = (int)index;
     float *filter = j->filters + (int64_t)thread * p->wt.k;
     weight_row(&p->wt, n, filter);
+    for (int k = 0; j->round && k < p->wt.k; k++)
+        filter[k] = im_ref_factor(j->round, filter[k]);
     for (int b = 0; b < p->batch; b++) {
         const float *x = p->x + (int64_t)b * p->h * p->w * p->cin;
         for (int oy = 0; oy < p->oh; oy++)
             for (int ox = 0; ox < p->ow; ox++) {
                 int64_t at = (((int64_t)b * p->oh + oy) * p->ow + ox) * p->cout + n;
-                double y = window(p, x, filter, oy * p->stride - p->pad_top, ox * p->stride - p->pad_left);
+                double y = window(j, x, filter, oy * p->stride - p->pad_top, ox * p->stride - p->pad_left);
                 if (p->bias)
                     y += p->bias[n];
                 if (p->chan)
@@ -60,6 +67,7 @@ static void channel(const void *arg, int64_t index, int thread)
 
 int im_ref_conv(im_device *dev, const im_conv_args *p)
 {
-    job j = { p, im_scratch(dev, dev->threads, (size_t)dev->threads * (size_t)p->wt.k * sizeof(float)) };
+    job j = { p, im_ref_rounds(dev, &p->wt),
+              im_scratch(dev, dev->threads, (size_t)dev->threads * (size_t)p->wt.k * sizeof(float)) };
     return j.filters ? im_ref_each(dev, p->cout, channel, &j) : IM_NO_MEMORY;
 }

@@ -7,13 +7,17 @@
  * "GLU Variants Improve Transformer". Called by ops/linear.c. */
 #include "tensor/ref/ref.h"
 
-typedef struct { const im_gemm_args *p; float *rows; } job;    /* rows (threads, 2, K)                                */
+typedef struct {
+    const im_gemm_args *p;
+    const im_device *round;                                    /* both factors are rounded as it says, or NULL         */
+    float *rows;                                               /* (threads, 2, K)                                     */
+} job;
 
-static double dot(const float *a, const float *b, int n)
+static double dot(const job *j, const float *a, const float *b)
 {
     double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += (double)a[i] * b[i];
+    for (int i = 0; i < j->p->k; i++)
+        sum += j->round ? (double)im_ref_factor(j->round, a[i]) * im_ref_factor(j->round, b[i]) : (double)a[i] * b[i];
     return sum;
 }
 
@@ -29,9 +33,9 @@ static void column(const void *arg, int64_t i, int thread)
         weight_row(&p->b, p->n + n, gate_row);
     for (int64_t m = 0; m < p->m; m++) {
         const float *a = p->a + m * p->lda;
-        double y = dot(a, row, p->k) + (p->bias ? p->bias[n] : 0);
+        double y = dot(j, a, row) + (p->bias ? p->bias[n] : 0);
         if (p->geglu) {
-            double gate = dot(a, gate_row, p->k) + (p->bias ? p->bias[p->n + n] : 0);
+            double gate = dot(j, a, gate_row) + (p->bias ? p->bias[p->n + n] : 0);
             y *= im_ref_activate(IM_ACT_GELU, gate);
         } else {
             y = im_ref_activate(p->act, y);
@@ -44,6 +48,7 @@ static void column(const void *arg, int64_t i, int thread)
 
 int im_ref_gemm(im_device *dev, const im_gemm_args *p)
 {
-    job j = { p, im_scratch(dev, dev->threads, (size_t)dev->threads * 2 * (size_t)p->k * sizeof(float)) };
+    job j = { p, im_ref_rounds(dev, &p->b),
+              im_scratch(dev, dev->threads, (size_t)dev->threads * 2 * (size_t)p->k * sizeof(float)) };
     return j.rows ? im_ref_each(dev, p->n, column, &j) : IM_NO_MEMORY;
 }

@@ -1,0 +1,76 @@
+/* colsum.c: sums over rows, y[b][j] (+)= sum_r x[b][r][j]: gradients of biases and of what was added to every pixel.
+ *
+ * Bound by memory: x is read once, SPAN rows x WIDTH columns a task. Order (train_args.h): chunks of IM_SUM_CHUNK rows are
+ * chains in f32, the chunks of a span and then the spans are added in f64, so that long sums lose nothing. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/parallel.h"
+
+enum { SPAN = 64 * IM_SUM_CHUNK, WIDTH = 256 };
+
+typedef struct job {
+    const im_colsum_args *p;
+    int spans, parts;                            /* of the rows of one batch, of the columns                           */
+    double *sums;                                /* (batch, spans, n)                                                  */
+} job;
+
+static int ceil_div(int64_t a, int64_t b)
+{
+    return (int)((a + b - 1) / b);
+}
+
+/* 16 columns (n of them exist) of one span. */
+static void span_sum(const im_colsum_args *p, const float *x, int64_t rows, int n, double *sum)
+{
+    double total[16] = { 0 };
+    for (int64_t r0 = 0; r0 < rows; r0 += IM_SUM_CHUNK) {
+        int64_t r1 = rows - r0 < IM_SUM_CHUNK ? rows : r0 + IM_SUM_CHUNK;
+        v16 s = v_zero();
+        for (int64_t r = r0; r < r1; r++)
+            s = v_add(s, n == 16 ? v_load(x + r * p->n) : v_load_n(x + r * p->n, n));
+        float lane[16];
+        v_store(lane, s);
+        for (int i = 0; i < 16; i++)
+            total[i] += lane[i];
+    }
+    for (int i = 0; i < n; i++)
+        sum[i] = total[i];
+}
+
+static void span_task(void *arg, int task, int thread)
+{
+    const job *j = arg;
+    const im_colsum_args *p = j->p;
+    int part = task % j->parts, to = (part + 1) * WIDTH < p->n ? (part + 1) * WIDTH : p->n;
+    int64_t span = task / j->parts, r0 = span % j->spans * SPAN, rows = p->rows - r0 < SPAN ? p->rows - r0 : SPAN;
+    const float *x = p->x + (span / j->spans * p->rows + r0) * p->n;
+    (void)thread;
+    for (int col = part * WIDTH; col < to; col += 16)
+        span_sum(p, x + col, rows, to - col < 16 ? to - col : 16, j->sums + span * p->n + col);
+}
+
+static void add_task(void *arg, int task, int thread)
+{
+    const job *j = arg;
+    const im_colsum_args *p = j->p;
+    int part = task % j->parts, b = task / j->parts, to = (part + 1) * WIDTH < p->n ? (part + 1) * WIDTH : p->n;
+    (void)thread;
+    for (int col = part * WIDTH; col < to; col++) {
+        const double *s = j->sums + (int64_t)b * j->spans * p->n + col;
+        double sum = s[0];
+        for (int k = 1; k < j->spans; k++)
+            sum += s[(int64_t)k * p->n];
+        float *y = p->y + b * p->ldy + col;
+        *y = p->add ? *y + (float)sum : (float)sum;
+    }
+}
+
+int IM_FN(im_cpu_colsum)(im_device *dev, const im_colsum_args *p)
+{
+    job j = { .p = p, .spans = ceil_div(p->rows, SPAN), .parts = ceil_div(p->n, WIDTH) };
+    j.sums = im_scratch(dev, dev->threads, (size_t)p->batch * (size_t)j.spans * (size_t)p->n * sizeof(double));
+    if (!j.sums)
+        return IM_NO_MEMORY;
+    im_parallel_for(dev->threads, p->batch * j.spans * j.parts, span_task, &j);
+    im_parallel_for(dev->threads, p->batch * j.parts, add_task, &j);
+    return IM_DONE;
+}

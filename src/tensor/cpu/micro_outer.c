@@ -1,0 +1,60 @@
+/* micro_outer.c: the innermost loop of outer.c and winograd_dw.c: the tile of micro.c with A lying step by step.
+ *
+ * Per step one cache line of A, of which each value is broadcast, and one or two vectors of B. Each sum is one chain in
+ * ascending steps. One source gives all sizes, as in micro.c. */
+#include "tensor/cpu/outer.h"
+
+IM_INLINE void tile(int rows, int panels, bool pairs, int steps, const float *a, const float *b0, const float *b1,
+                    const float *in, float *out)
+{
+    v16 s0[IM_MR], s1[IM_MR];
+    IM_UNROLL
+    for (int i = 0; i < rows; i++) {
+        s0[i] = in ? v_load(in + i * IM_STRIP) : v_zero();
+        s1[i] = in && panels > 1 ? v_load(in + i * IM_STRIP + IM_PANEL) : v_zero();
+    }
+    for (int64_t k = 0; k < steps; k++) {
+        v16 x0 = v_load(b0 + IM_PANEL * k), x1 = panels > 1 ? v_load(b1 + IM_PANEL * k) : x0;
+        IM_UNROLL
+        for (int i = 0; i < rows; i++) {
+            v16 x = v_set1(a[IM_PANEL * k + i]);
+            s0[i] = pairs ? v_dot_bf16(s0[i], x, x0) : v_fma(x, x0, s0[i]);
+            if (panels > 1)
+                s1[i] = pairs ? v_dot_bf16(s1[i], x, x1) : v_fma(x, x1, s1[i]);
+        }
+    }
+    IM_UNROLL
+    for (int i = 0; i < rows; i++) {
+        v_store(out + i * IM_STRIP, s0[i]);
+        if (panels > 1)
+            v_store(out + i * IM_STRIP + IM_PANEL, s1[i]);
+    }
+}
+
+#define X(rows, panels) \
+    static void f32_##rows##x##panels(int steps, const float *a, const float *b0, const float *b1, const float *in, \
+                                      float *out) \
+    { \
+        tile(rows, panels, false, steps, a, b0, b1, in, out); \
+    } \
+    static void pairs_##rows##x##panels(int steps, const float *a, const float *b0, const float *b1, const float *in, \
+                                        float *out) \
+    { \
+        tile(rows, panels, true, steps, a, b0, b1, in, out); \
+    }
+IM_TILES(X)
+#undef X
+
+const im_micros *IM_FN(im_outer_tiles)(bool pairs)
+{
+    static const im_micros f32 = { {
+#define X(rows, panels) [panels - 1][rows - 1] = f32_##rows##x##panels,
+        IM_TILES(X)
+#undef X
+    } }, dots = { {
+#define X(rows, panels) [panels - 1][rows - 1] = pairs_##rows##x##panels,
+        IM_TILES(X)
+#undef X
+    } };
+    return pairs ? &dots : &f32;
+}

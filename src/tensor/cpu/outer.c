@@ -1,0 +1,253 @@
+/* outer.c: blocks of a product that sums over rows, and their way through the caches; see outer.h.
+ *
+ *   area     a part of c, up to 224 x 256, whose sums stay in L2
+ *   chunk    IM_DW_CHUNK rows: one chain for each sum. Chunks are added in f32 in ascending order (train_args.h)
+ *   block    256 rows of a chunk: this much of A and B is packed at a time
+ *   tile     14 x 32 sums in registers against 256 rows (micro_outer.c)
+ *
+ * Where c has areas enough for all threads, a task is an area with all its chunks. Else a task is one chunk of one area;
+ * its sums wait in shared memory until a second pass adds the chunks. Either way the same sums in the same order. */
+#include "tensor/cpu/outer.h"
+#include "tensor/cpu/kernels.h"
+#include "tensor/parallel.h"
+
+enum {
+    STEPS = 256,                                 /* of a block; a step is one row, or two as pairs of bf16             */
+    AREA_ROWS = 224 / IM_MR * IM_MR, AREA_STRIPS = 8,
+    APART = STEPS * 16 + 16,                     /* groups lie an odd number of lines apart, lest all fall into one set */
+    PARTIAL_BYTES = 32 << 20,                    /* of sums that wait                                                  */
+};
+
+typedef struct job {
+    im_device *dev;
+    const im_outer *p;
+    const im_micros *micro;
+    bool pairs;
+    int chunks, block;                           /* of m; rows of a block                                              */
+    int i_parts, j_parts, strips;                /* parts of c; strips of 32 columns in all                            */
+    int max_tiles, max_strips;                   /* of an area                                                         */
+    bool split;                                  /* a task is one chunk                                                */
+    int chunk0, chunk1;                          /* split: these are being done                                        */
+    float *partial, *total;                      /* split: (chunk1 - chunk0, ni, nj), (ni, nj)                         */
+} job;
+
+typedef struct area { int i0, i1, width, tiles, j0, j1, strips; } area;  /* tiles of `width` rows, the last may be less */
+
+static int ceil_div(int64_t a, int64_t b)
+{
+    return (int)((a + b - 1) / b);
+}
+
+static bool stopped(const job *j)
+{
+    return j->dev->stop && *j->dev->stop;
+}
+
+/* ---------------------------------------------------------------- one block */
+
+static size_t sums_floats(const job *j)
+{
+    return (size_t)j->max_tiles * (size_t)j->max_strips * IM_MR * IM_STRIP;
+}
+
+static float *tile_sums(const area *a, float *sums, int tile, int strip)
+{
+    return sums + ((size_t)tile * (size_t)a->strips + (size_t)strip) * IM_MR * IM_STRIP;
+}
+
+static int tile_rows(const area *a, int tile)
+{
+    int left = a->i1 - a->i0 - tile * a->width;
+    return left < a->width ? left : a->width;
+}
+
+/* Rows m0 .. m0+rows-1 of the area: sums += A^T B. */
+static void run_block(const job *j, const area *a, int64_t m0, int rows, bool first, float *pa, float *pb, float *sums)
+{
+    im_outer_mode mode = j->pairs ? IM_OUTER_PAIRS : IM_OUTER_F32;
+    int steps = j->pairs ? (rows + 1) / 2 : rows;
+    j->p->pack_a(j->p->a, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, mode);
+    j->p->pack_b(j->p->b, &(im_outer_pack){ m0, rows, a->j0, a->j1, IM_PANEL, pb, APART }, mode);
+    for (int strip = 0; strip < a->strips; strip++) {
+        int panels = a->j1 - a->j0 - strip * IM_STRIP > IM_PANEL ? 2 : 1;
+        for (int part = 0; part < panels; part += IM_NV) {
+            int wide = panels - part < IM_NV ? panels - part : IM_NV;
+            const float *b = pb + (size_t)(2 * strip + part) * APART;
+            for (int t = 0; t < a->tiles; t++) {
+                float *s = tile_sums(a, sums, t, strip) + part * IM_PANEL;
+                j->micro->tile[wide - 1][tile_rows(a, t) - 1](steps, pa + (size_t)t * APART, b,
+                                                              b + (size_t)(wide - 1) * APART, first ? NULL : s, s);
+            }
+        }
+    }
+}
+
+static void run_chunk(const job *j, const area *a, int chunk, float *scratch, float *sums)
+{
+    float *pb = scratch + (size_t)j->max_tiles * APART;
+    int64_t m0 = (int64_t)chunk * IM_DW_CHUNK, m1 = j->p->m - m0 < IM_DW_CHUNK ? j->p->m : m0 + IM_DW_CHUNK;
+    for (int64_t m = m0; m < m1 && !stopped(j); m += j->block)
+        run_block(j, a, m, m1 - m < j->block ? (int)(m1 - m) : j->block, m == m0, scratch, pb, sums);
+}
+
+/* The area's sums to rows of c, or of other memory of that shape. */
+static void store_area(const area *a, float *sums, float *c, int64_t ldc, bool add)
+{
+    for (int t = 0; t < a->tiles; t++)
+        for (int i = 0; i < tile_rows(a, t); i++) {
+            float *row = c + (a->i0 + t * a->width + i) * ldc;
+            for (int col = a->j0; col < a->j1; col += 16) {
+                int at = col - a->j0, n = a->j1 - col < 16 ? a->j1 - col : 16;
+                v16 v = v_load(tile_sums(a, sums, t, at / IM_STRIP) + i * IM_STRIP + at % IM_STRIP);
+                if (add)
+                    v = v_add(v_load_n(row + col, n), v);
+                v_store_n(row + col, v, n);
+            }
+        }
+}
+
+/* ---------------------------------------------------------------- tasks */
+
+static area area_of(const job *j, int index)
+{
+    const im_outer *p = j->p;
+    int ip = index / j->j_parts, jp = index % j->j_parts;
+    area a = { .i0 = (int)((int64_t)p->ni * ip / j->i_parts), .i1 = (int)((int64_t)p->ni * (ip + 1) / j->i_parts) };
+    int s0 = (int)((int64_t)j->strips * jp / j->j_parts), s1 = (int)((int64_t)j->strips * (jp + 1) / j->j_parts);
+    a.tiles = ceil_div(a.i1 - a.i0, IM_MR);
+    a.width = ceil_div(a.i1 - a.i0, a.tiles);
+    a.tiles = ceil_div(a.i1 - a.i0, a.width);
+    a.j0 = s0 * IM_STRIP;
+    a.j1 = s1 * IM_STRIP < p->nj ? s1 * IM_STRIP : p->nj;
+    a.strips = s1 - s0;
+    return a;
+}
+
+static size_t scratch_floats(const job *j)
+{
+    return ((size_t)j->max_tiles + 2 * (size_t)j->max_strips) * APART + 2 * sums_floats(j);
+}
+
+static void task(void *arg, int index, int thread)
+{
+    const job *j = arg;
+    const im_outer *p = j->p;
+    int areas = j->i_parts * j->j_parts;
+    area a = area_of(j, index % areas);
+    float *scratch = im_scratch(j->dev, thread, 0), *sums = scratch + scratch_floats(j) - sums_floats(j);
+    float *total = sums - sums_floats(j);
+    if (j->split) {
+        int nth = index / areas;
+        run_chunk(j, &a, j->chunk0 + nth, scratch, sums);
+        store_area(&a, sums, j->partial + (size_t)nth * (size_t)p->ni * (size_t)p->nj, p->nj, false);
+        return;
+    }
+    size_t n = (size_t)a.tiles * (size_t)a.strips * IM_MR * IM_STRIP;
+    for (int chunk = 0; chunk < j->chunks; chunk++) {
+        run_chunk(j, &a, chunk, scratch, chunk ? sums : total);
+        for (size_t i = 0; chunk && i < n; i += 16)
+            v_store(total + i, v_add(v_load(total + i), v_load(sums + i)));
+    }
+    store_area(&a, total, p->c, p->ldc, p->add);
+}
+
+/* Row i of c: the chunks that wait, in ascending order, behind those of earlier rounds. */
+static void add_task(void *arg, int i, int thread)
+{
+    const job *j = arg;
+    const im_outer *p = j->p;
+    size_t all = (size_t)p->ni * (size_t)p->nj;
+    const float *part = j->partial + (size_t)i * (size_t)p->nj;
+    float *total = j->total + (size_t)i * (size_t)p->nj, *c = p->c + i * p->ldc;
+    bool last = j->chunk1 == j->chunks;
+    (void)thread;
+    for (int col = 0; col < p->nj; col += 16) {
+        int n = p->nj - col < 16 ? p->nj - col : 16;
+        v16 s = v_load_n(part + col, n);
+        if (j->chunk0)
+            s = v_add(v_load_n(total + col, n), s);
+        for (int k = 1; k < j->chunk1 - j->chunk0; k++)
+            s = v_add(s, v_load_n(part + (size_t)k * all + col, n));
+        if (last && p->add)
+            s = v_add(v_load_n(c + col, n), s);
+        v_store_n(last ? c + col : total + col, s, n);
+    }
+}
+
+/* Areas as large as they may be, then smaller until all threads have something to do. */
+static void plan(job *j)
+{
+    const im_outer *p = j->p;
+    int threads = j->dev->threads, wanted = threads > 1 ? 3 * threads : 1;
+    j->pairs = j->dev->products == IM_BF16 && j->dev->bf16_dots;
+    j->micro = IM_FN(im_outer_tiles)(j->pairs);
+    j->block = j->pairs ? 2 * STEPS : STEPS;
+    j->chunks = p->m > 0 ? ceil_div(p->m, IM_DW_CHUNK) : 1;
+    j->strips = ceil_div(p->nj, IM_STRIP);
+    j->i_parts = ceil_div(p->ni, AREA_ROWS);
+    j->j_parts = ceil_div(j->strips, AREA_STRIPS);
+    j->split = threads > 1 && j->chunks > 1 && j->i_parts * j->j_parts < wanted;
+    int times = j->split ? j->chunks : 1;
+    while (times * j->i_parts * j->j_parts < wanted && ceil_div(j->strips, j->j_parts) > 2)
+        j->j_parts++;
+    while (times * j->i_parts * j->j_parts < wanted && ceil_div(p->ni, j->i_parts) > IM_MR)
+        j->i_parts++;
+    j->max_tiles = ceil_div(ceil_div(p->ni, j->i_parts), IM_MR);
+    j->max_strips = ceil_div(j->strips, j->j_parts);
+}
+
+int IM_FN(im_outer_run)(im_device *dev, const im_outer *p)
+{
+    job j = { .dev = dev, .p = p };
+    size_t all = (size_t)p->ni * (size_t)p->nj;
+    plan(&j);
+    for (int t = 0; t < dev->threads; t++)
+        if (!im_scratch(dev, t, scratch_floats(&j) * sizeof(float)))
+            return IM_NO_MEMORY;
+    int areas = j.i_parts * j.j_parts, fit = (int)(PARTIAL_BYTES / (all * sizeof(float)));
+    int rounds = j.split ? ceil_div(j.chunks, fit > 2 ? fit : 2) : 1, most = ceil_div(j.chunks, rounds);
+    if (j.split && !(j.total = im_scratch(dev, dev->threads, ((size_t)most + 1) * all * sizeof(float))))
+        return IM_NO_MEMORY;
+    j.partial = j.split ? j.total + all : NULL;
+    if (!j.split)
+        im_parallel_for(dev->threads, areas, task, &j);
+    for (int r = 0; j.split && r < rounds && !stopped(&j); r++) {
+        j.chunk0 = (int)((int64_t)j.chunks * r / rounds);
+        j.chunk1 = (int)((int64_t)j.chunks * (r + 1) / rounds);
+        im_parallel_for(dev->threads, areas * (j.chunk1 - j.chunk0), task, &j);
+        im_parallel_for(dev->threads, p->ni, add_task, &j);
+    }
+    return stopped(&j) ? IM_STOPPED : IM_DONE;
+}
+
+/* ---------------------------------------------------------------- rows of a matrix */
+
+/* 16 values of a row of which `left` exist. */
+IM_INLINE v16 load(const float *x, int left)
+{
+    return left >= 16 ? v_load(x) : v_load_n(x, left);
+}
+
+void IM_FN(im_outer_pack_rows)(const void *args, const im_outer_pack *q, im_outer_mode mode)
+{
+    const im_outer_rows *r = args;
+    int unit = mode == IM_OUTER_PAIRS ? 2 : 1;
+    for (int s = 0; s < q->rows; s += unit) {
+        const float *x = r->x + (q->m0 + s) * r->ld;
+        float *dst = q->dst + s / unit * 16;
+        for (int j = q->j0; j < q->j1; j += q->width, dst += q->apart) {
+            v16 v = load(x + j, r->n - j);
+            if (mode == IM_OUTER_PAIRS)
+                v = v_bf16_pairs(v, s + 1 < q->rows ? load(x + r->ld + j, r->n - j) : v_zero());
+            v_store(dst, v);
+        }
+    }
+}
+
+int IM_FN(im_cpu_outer)(im_device *dev, const im_outer_args *p)
+{
+    return IM_FN(im_outer_run)(dev, &(im_outer){
+        .m = p->m, .ni = p->ni, .nj = p->nj, .pack_a = IM_FN(im_outer_pack_rows), .pack_b = IM_FN(im_outer_pack_rows),
+        .a = &(im_outer_rows){ p->a, p->lda, p->ni }, .b = &(im_outer_rows){ p->b, p->ldb, p->nj },
+        .c = p->c, .ldc = p->ldc, .add = p->add });
+}

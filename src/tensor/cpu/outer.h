@@ -1,0 +1,38 @@
+/* outer.h: products whose factors both lie row by row, summed over the rows: the gradients of weights.
+ *
+ *     c[i][j] (+)= sum_m A[m][i] B[m][j]
+ *
+ * A and B are whatever their packers write: rows of a matrix, or the windows that output pixel m was made from (conv_dw.c).
+ * Packing moves whole vectors and transposes nothing. See outer.c. */
+#ifndef IM_OUTER_H
+#define IM_OUTER_H
+
+#include "tensor/cpu/product.h"
+
+/* Columns j0 .. j1-1 of rows m0 .. m0+rows-1 of a factor, in groups of `width` (at most 16) columns: group g begins at
+ * dst + g * apart, 16 floats a row, columns behind the matrix zero; what stands behind `width` is never read. As pairs of
+ * bf16 (im_outer_pairs): 16 pairs for each two rows. Or only brings these rows into L2 (dst NULL). */
+typedef struct im_outer_pack { int64_t m0; int rows, j0, j1, width; float *dst; size_t apart; } im_outer_pack;
+typedef enum { IM_OUTER_F32, IM_OUTER_PAIRS, IM_OUTER_FETCH } im_outer_mode;
+typedef void im_outer_packer(const void *args, const im_outer_pack *q, im_outer_mode mode);
+
+/* The packer for rows of a matrix, and its args. */
+typedef struct im_outer_rows { const float *x; int64_t ld; int n; } im_outer_rows;
+void IM_FN(im_outer_pack_rows)(const void *args, const im_outer_pack *q, im_outer_mode mode);
+
+typedef struct im_outer {
+    int64_t m;
+    int ni, nj;
+    im_outer_packer *pack_a, *pack_b;
+    const void *a, *b;                           /* the packers' args                                                  */
+    float *c; int64_t ldc;
+    bool add;
+} im_outer;
+
+int IM_FN(im_outer_run)(im_device *dev, const im_outer *p);
+
+/* micro_outer.c: one tile: out[i][0..15] = in[i][0..15] + sum_s a[16 s + i] b0[16 s ..], columns 16 to 31 from b1; else as
+ * the tiles of product.h. */
+const im_micros *IM_FN(im_outer_tiles)(bool pairs);
+
+#endif
