@@ -414,18 +414,6 @@ typedef struct im_train_common {                               /* what every tra
     bool resume;
 } im_train_common;
 
-typedef struct im_train_resnet_args {
-    im_train_common common;
-    const char *arch;                                          /* "resnet18", 34, 50, 101                              */
-    const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
-    const char *augment;                                       /* "none", "plain", "dino"                              */
-    int size;
-    const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
-    bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
-    bool new_head;                                             /* init gives the encoder only                          */
-} im_train_resnet_args;
-im_train_resnet_args im_train_resnet_defaults(void);
-
 typedef struct im_train_progress {
     int64_t step, steps, epoch, epochs;                        /* from 1                                               */
     double loss, lr, grad_norm, img_per_s, top1;               /* top1: NAN where there are no classes                 */
@@ -440,6 +428,46 @@ typedef struct im_train_hooks {                                /* any may be NUL
     void (*saved)(void *arg, const char *run);                 /* after every checkpoint: time to draw curves          */
     void (*tape)(void *arg, const im_tape_row *row);           /* of the first step, last node first                   */
 } im_train_hooks;
+typedef struct im_train_resnet_args {
+    im_train_common common;
+    const char *arch;                                          /* "resnet18", 34, 50, 101                              */
+    const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
+    const char *augment;                                       /* "none", "plain", "dino"                              */
+    int size;
+    const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
+    bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
+    bool new_head;                                             /* init gives the encoder only                          */
+} im_train_resnet_args;
+im_train_resnet_args im_train_resnet_defaults(void);
+
+typedef struct im_train_autoencoder_args {
+    im_train_common common;
+    const char *config;                                        /* a model's folder, or one with the VAE's config.json  */
+    const char *val;                                           /* pictures to measure PSNR on; or NULL                 */
+    int size;                                                  /* pixels; 0: the config's sample_size                  */
+    float flip; int shift;                                     /* views: mirrored with this probability, moved by this */
+    float gradient_weight, kl_weight;                          /* of the loss                                          */
+} im_train_autoencoder_args;
+im_train_autoencoder_args im_train_autoencoder_defaults(void);
+/* Writes RUN/vae (diffusers: AutoencoderKL.from_pretrained) after every checkpoint; scaling_factor is 1 / deviation of the
+ * latents. common.init: a folder with a VAE to go on from. */
+bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *a, const im_train_hooks *hooks);
+
+typedef struct im_train_diffusion_args {
+    im_train_common common;
+    const char *config, *vae;                                  /* a model's folder; one with the VAE                   */
+    const char *text;                                          /* "train", "frozen"                                    */
+    bool cache_latents; int views;                             /* every picture is encoded once, in so many views      */
+    int size;                                                  /* pixels; 0: the UNet's sample_size times the factor   */
+    float flip; int shift;
+    float drop;                                                /* share of captions that are left out: .1              */
+    float snr_gamma;                                           /* min-SNR weighting; 0: none                           */
+} im_train_diffusion_args;
+im_train_diffusion_args im_train_diffusion_defaults(void);
+/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go on
+ * from (fine-tuning); without it weights are random. */
+bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
+
 bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_hooks *hooks);
 
 /* To resume: takes from the run's config.json every option that was not given, and fails, naming all of them, where one
@@ -448,6 +476,10 @@ bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_ho
 typedef struct im_train_config im_train_config;
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
                                         bool (*given)(void *arg, const char *option), void *arg);
+im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
+                                             bool (*given)(void *arg, const char *option), void *arg);
+im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
+                                           bool (*given)(void *arg, const char *option), void *arg);
 void im_train_config_free(im_train_config *f);
 
 typedef struct im_eval_args {
