@@ -85,7 +85,7 @@ typedef struct im_attention_args {
     const float *k; int64_t ldk, bsk;
     const float *v; int64_t ldv, bsv;
     float *o;       int64_t ldo, bso;
-    float *lse;                  /* (batch, heads, tq): log sum exp of the scaled scores, for backward; or NULL     */
+    float *lse;                  /* (batch, heads, tq): log2 sum exp of the scaled scores, for backward; or NULL    */
 } im_attention_args;
 
 /* y[i] = f(a[i] [, b[i % nb]]); y may be a. Elementwise over n contiguous elements. */

@@ -138,8 +138,12 @@ typedef struct im_avgpool_bwd_args {
 
 /* ---------------------------------------------------------------- attention */
 
-/* lse (batch, heads, tq): log sum exp of the scaled scores, saved by the forward pass (im_attention_args.lse).
- * Gradients have the strides of what they belong to; do those of o. */
+/* Recomputed from lse (batch, heads, tq), which is log2 sum exp of the scaled scores s_ij, as the forward pass saved it:
+ *   p_ij = 2^(s_ij log2 e - lse_i)     ds_ij = p_ij (dout_i . v_j - dout_i . o_i)      masked: 0
+ *   dv_j = sum_i p_ij dout_i           dq_i = scale sum_j ds_ij k_j                    dk_j = scale sum_i ds_ij q_i
+ * each sum one chain of fused multiply-adds from 0, over ascending channels, keys or queries.
+ * Gradients have the strides of what they belong to, dout those of o. Where they are one tensor, dq comes first, then dk,
+ * then dv. */
 typedef struct im_attention_bwd_args {
     int batch, heads, d;
     int tq, tk;
@@ -149,11 +153,11 @@ typedef struct im_attention_bwd_args {
     const float *v; int64_t ldv, bsv;
     const float *o, *dout; int64_t ldo, bso;
     const float *lse;
-    float *dq, *dk, *dv;                                                  /* strides: ldq, ldk, ldv ...             */
+    float *dq, *dk, *dv;                                                  /* each may be NULL                       */
     bool add_dq, add_dk, add_dv;
 } im_attention_bwd_args;
 
-#define IM_KERNELS_ATTENTION(X)
+#define IM_KERNELS_ATTENTION(X) X(attention_bwd)
 
 /* ---------------------------------------------------------------- elements, losses */
 

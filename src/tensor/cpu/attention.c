@@ -13,23 +13,13 @@
  *     o_c = chain of fma p_j v_jc over j, ascending, from o_c * a
  *   result o_c / l. Weights below 2^-126 are 0. Where every score is -Inf, l = 0 and the result is 0.
  * Masked keys (causal) have the score -Inf. Used by self, cross and causal attention of CLIP, UNet and VAE. */
+#include "tensor/cpu/attention.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
 
 #include <math.h>
 #include <string.h>
-
-/* A tile is ROWS broadcast numbers by GROUP vectors of queries: 24 sums on avx512, as IM_MR and IM_NV say elsewhere.
- * ROWS 8 divides 64 keys and the head sizes 40, 64, 80, 160 and 512. Rows come in steps of STEP, a rest in fours. */
-enum {
-    GROUP = IM_NV > 1 ? 3 : 1,
-    ROWS = IM_NV > 1 ? 8 : IM_MR,
-    STEP = ROWS % 4 ? 2 * ROWS : ROWS,
-    BLOCK_VECS = 12,                     /* vectors of queries a task, K and V blocks copied once for all of them */
-    KEYS = IM_ATT_BLOCK,
-    DEPTH = 160                          /* Q^T of DEPTH rows and a group of queries stays in L1 */
-};
 
 typedef struct {                         /* one thread's memory: the state of a block of queries */
     float *q;                            /* by group: [d][queries of the group], scaled */
@@ -46,64 +36,6 @@ typedef struct {
     int vecs, block, blocks;             /* vectors of 16 queries; in a task; tasks of a head */
     float factor;                        /* scale * log2 e */
 } job;
-
-typedef enum { FROM_ZERO, FROM_C, FROM_C_SCALED } start;
-
-/* c[i][j] = (0 | c[i][j] | c[i][j] * scale[j]) + sum_t a[i*ai + t*at] b[t][j],  i < rows, j < 16 nv, ascending t */
-IM_INLINE void tile(int rows, int nv, start from, int depth, const float *a, ptrdiff_t ai, ptrdiff_t at, const float *b,
-                    float *c, const float *scale)
-{
-    v16 acc[8][3];
-    IM_UNROLL for (int i = 0; i < rows; i++)
-        IM_UNROLL for (int j = 0; j < nv; j++) {
-            acc[i][j] = from == FROM_ZERO ? v_zero() : v_load(c + (i * nv + j) * 16);
-            if (from == FROM_C_SCALED)
-                acc[i][j] = v_mul(acc[i][j], v_load(scale + 16 * j));
-        }
-    for (int t = 0; t < depth; t++) {
-        v16 bv[3];
-        IM_UNROLL for (int j = 0; j < nv; j++)
-            bv[j] = v_load(b + (t * nv + j) * 16);
-        IM_UNROLL for (int i = 0; i < rows; i++) {
-            v16 av = v_set1(a[i * ai + t * at]);
-            IM_UNROLL for (int j = 0; j < nv; j++)
-                acc[i][j] = v_fma(av, bv[j], acc[i][j]);
-        }
-    }
-    IM_UNROLL for (int i = 0; i < rows; i++)
-        IM_UNROLL for (int j = 0; j < nv; j++)
-            v_store(c + (i * nv + j) * 16, acc[i][j]);
-}
-
-/* All rows of a product, `rows` a multiple of 4. */
-IM_INLINE void product_rows(int nv, start from, int rows, int depth, const float *a, ptrdiff_t ai, ptrdiff_t at,
-                            const float *b, float *c, const float *scale)
-{
-    int i = 0;
-    for (; i < rows / STEP * STEP; i += ROWS)
-        tile(ROWS, nv, from, depth, a + i * ai, ai, at, b, c + (ptrdiff_t)i * nv * 16, scale);
-    for (; i < rows; i += 4)
-        tile(4, nv, from, depth, a + i * ai, ai, at, b, c + (ptrdiff_t)i * nv * 16, scale);
-}
-
-/* s[key][query] = k[key][d] q[d][query], d in pieces of DEPTH: the chain goes on from what the piece before stored */
-IM_INLINE void scores(int nv, const float *k, const float *q, float *s, int keys, int d)
-{
-    int rows = (keys + 3) & ~3;
-    product_rows(nv, FROM_ZERO, rows, d < DEPTH ? d : DEPTH, k, d, 1, q, s, NULL);
-    for (int t = DEPTH; t < d; t += DEPTH)
-        product_rows(nv, FROM_C, rows, d - t < DEPTH ? d - t : DEPTH, k + t, d, 1, q + (ptrdiff_t)t * nv * 16, s, NULL);
-}
-
-static void scores_of_group(int nv, const float *k, const float *q, float *s, int keys, int d)
-{
-    if (GROUP >= 3 && nv == 3)
-        scores(3, k, q, s, keys, d);
-    else if (GROUP >= 2 && nv == 2)
-        scores(2, k, q, s, keys, d);
-    else
-        scores(1, k, q, s, keys, d);
-}
 
 /* o[c][query] = o[c][query] * a[query] + v[key][c] p[key][query] */
 static void values_of_group(int nv, const float *v, const float *p, float *o, int keys, int dp, const float *a)
@@ -169,32 +101,6 @@ static void softmax_of_group(int nv, float *s, int keys, float *m, float *l, flo
     }
 }
 
-/* Query i sees keys 0..i: s[j][i] = -Inf where key0 + j > query0 + i. */
-static void mask_of_group(int nv, float *s, int keys, int key0, int query0)
-{
-    for (int j = 0; j < keys; j++)
-        for (int i = 0; i < 16 * nv && query0 + i < key0 + j; i++)
-            s[j * 16 * nv + i] = -INFINITY;
-}
-
-/* q: n queries of d numbers -> dst[d][16 nv], times factor; missing queries are zeros. */
-static void load_queries(int nv, float *dst, const float *q, int64_t ldq, int n, int d, float factor)
-{
-    int ld = 16 * nv;
-    for (int i0 = 0; i0 < ld; i0 += 16) {
-        int rows = n - i0 < 16 ? n - i0 : 16;
-        const float *src = q + i0 * ldq;
-        for (int c = 0; c < d; c++) {
-            float t[16] = { 0 };
-            if (rows == 16)
-                IM_UNROLL for (int i = 0; i < 16; i++) t[i] = src[i * ldq + c];
-            else
-                for (int i = 0; i < rows; i++) t[i] = src[i * ldq + c];
-            v_store(dst + c * ld + i0, v_mul(v_load(t), v_set1(factor)));
-        }
-    }
-}
-
 /* o[c][16 nv] / l -> n rows of d numbers */
 static void store_output(int nv, float *out, int64_t ldo, const float *o, const float *l, int n, int d)
 {
@@ -219,17 +125,12 @@ static void store_output(int nv, float *out, int64_t ldo, const float *o, const 
     }
 }
 
-/* n rows of d numbers, ld apart -> dst[n rounded up to 4][dp]; columns d..dp-1 are zeros, rows beyond n stay as they
- * are (their scores are not read, their weights not multiplied). */
-static void copy_rows(float *dst, int dp, const float *src, int64_t ld, int n, int d)
+/* m + log2 l, m being in units of log2; 0 where every score was -Inf: weights are then 2^-Inf = 0 in backward, too */
+static void store_lse(float *lse, const float *m, const float *l, int n)
 {
-    for (int i = 0; i < n; i++) {
-        const float *from = src + i * ld;
-        float *to = dst + (ptrdiff_t)i * dp;
-        int c = 0;
-        for (; c + 16 <= d; c += 16)
-            v_store(to + c, v_load(from + c));
-        v_store_n(to + c, v_load_n(from + c, d - c), dp - c);
+    for (int i = 0; i < n; i += 16) {
+        v16 sum = v_load(l + i), all = v_fma(v_log(sum), v_set1(0x1.715476p+0f), v_load(m + i));
+        v_store_part(lse + i, v_select(v_eq(sum, v_zero()), v_zero(), all), n - i < 16 ? n - i : 16);
     }
 }
 
@@ -247,13 +148,6 @@ static size_t lay_out(state *x, float *base, const job *w)
         at += (part[i].n + 15) & ~(size_t)15;
     }
     return at;
-}
-
-/* Vectors of the next group when `left` remain: 3, but 4 as 2 + 2. */
-static int next_group(int left)
-{
-    int n = left == 4 ? 2 : left;
-    return n < GROUP ? n : GROUP;
 }
 
 static void attend(void *arg, int task, int thread)
@@ -288,13 +182,15 @@ static void attend(void *arg, int task, int thread)
         copy_rows(x.v, dp, v + key0 * at->ldv, at->ldv, keys, d);
         for (int g = 0, nv; g < vecs; g += nv) {
             nv = next_group(vecs - g);
-            scores_of_group(nv, x.k, x.q + (ptrdiff_t)d * 16 * g, x.s, keys, d);
+            scores_of_group(nv, x.k, d, x.q + (ptrdiff_t)d * 16 * g, x.s, keys, d);
             if (at->causal)
                 mask_of_group(nv, x.s, keys, key0, query0 + 16 * g);
             softmax_of_group(nv, x.s, keys, x.m + 16 * g, x.l + 16 * g, x.a + 16 * g);
             values_of_group(nv, x.v, x.s, x.o + (ptrdiff_t)dp * 16 * g, keys, dp, x.a + 16 * g);
         }
     }
+    if (at->lse)
+        store_lse(at->lse + (int64_t)pair * at->tq + query0, x.m, x.l, queries);
     for (int g = 0, nv; g < vecs; g += nv) {
         nv = next_group(vecs - g);
         int n = queries - 16 * g < 16 * nv ? queries - 16 * g : 16 * nv;

@@ -1,5 +1,6 @@
 /* movement.c: what moves numbers without computing: strided copies (concatenation, contiguous copies of views; added for
- * their gradients), rows of an embedding table and their gradient, and the sinusoidal time embedding (Vaswani et al. 2017, in the form of Ho et al. 2020). */
+ * their gradients), rows of an embedding table and their gradient, and the sinusoidal time embedding (Vaswani et al. 2017,
+ * in the form of Ho et al. 2020). */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"

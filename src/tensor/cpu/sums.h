@@ -1,5 +1,5 @@
-/* sums.h: sums of f32 terms in f64, in 16 lanes and their tree (train_args.h): losses, norms, dot products. A product of two
- * f32 is exact in f64, so there is no fused multiply-add to tell machines apart. */
+/* sums.h: sums of f32 terms in f64, in 16 lanes and their tree (train_args.h): losses, norms, dot products. A product of
+ * two f32 is exact in f64, so there is no fused multiply-add to tell machines apart. */
 #ifndef IM_CPU_SUMS_H
 #define IM_CPU_SUMS_H
 

@@ -25,12 +25,33 @@ static int attention_forward(im_ctx *c, im_node *n)
 {
     const im_tensor *q = n->in[Q], *k = n->in[K], *v = n->in[V], *o = n->out;
     int heads = n->attrs.i[0], d = (int)q->shape[2] / heads;
+    im_tensor *lse = n->taped ? im_save(c, n, 0, 3, (int64_t[]){ q->shape[0], heads, q->shape[1] }) : NULL;
+    if (n->taped && !lse)
+        return IM_NO_MEMORY;
     return c->dev.k.attention(&c->dev, &(im_attention_args){
         .batch = (int)q->shape[0], .heads = heads, .d = d, .tq = (int)q->shape[1], .tk = (int)k->shape[1],
         .scale = 1.0f / sqrtf((float)d), .causal = n->attrs.i[1],
         .q = im_data(q), .ldq = q->stride[1], .bsq = q->stride[0], .k = im_data(k), .ldk = k->stride[1],
         .bsk = k->stride[0], .v = im_data(v), .ldv = v->stride[1], .bsv = v->stride[0],
-        .o = im_data(o), .ldo = o->stride[1], .bso = o->stride[0] });
+        .o = im_data(o), .ldo = o->stride[1], .bso = o->stride[0], .lse = lse ? im_data(lse) : NULL });
+}
+
+static int attention_backward(im_ctx *c, im_node *n)
+{
+    const im_tensor *q = n->in[Q], *k = n->in[K], *v = n->in[V], *o = n->out;
+    int heads = n->attrs.i[0], d = (int)q->shape[2] / heads;
+    bool add[3];
+    im_tensor *grad[3];
+    for (int i = Q; i <= V; i++)
+        grad[i] = im_grad_of(c, n, i, &add[i]);
+    return c->dev.k.attention_bwd(&c->dev, &(im_attention_bwd_args){
+        .batch = (int)q->shape[0], .heads = heads, .d = d, .tq = (int)q->shape[1], .tk = (int)k->shape[1],
+        .scale = 1.0f / sqrtf((float)d), .causal = n->attrs.i[1],
+        .q = im_data(q), .ldq = q->stride[1], .bsq = q->stride[0], .k = im_data(k), .ldk = k->stride[1],
+        .bsk = k->stride[0], .v = im_data(v), .ldv = v->stride[1], .bsv = v->stride[0], .o = im_data(o),
+        .dout = im_data(im_dout(n)), .ldo = o->stride[1], .bso = o->stride[0], .lse = im_data(n->saved[0]),
+        .dq = grad[Q] ? im_data(grad[Q]) : NULL, .dk = grad[K] ? im_data(grad[K]) : NULL,
+        .dv = grad[V] ? im_data(grad[V]) : NULL, .add_dq = add[Q], .add_dk = add[K], .add_dv = add[V] });
 }
 
 static double attention_flop(const im_node *n)
@@ -39,7 +60,8 @@ static double attention_flop(const im_node *n)
 }
 
 const im_op im_op_attention = { .name = "attention", .formula = "y = softmax(q k^T / sqrt(d)) v", .n_in = 3,
-    .shape = attention_shape, .forward = attention_forward, .backward = im_no_backward, .flop = attention_flop };
+    .shape = attention_shape, .forward = attention_forward, .backward = attention_backward, .flop = attention_flop,
+    .keeps = IM_KEEP(Q) | IM_KEEP(K) | IM_KEEP(V) | IM_KEEP_OUT };
 
 im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal)
 {

@@ -1,6 +1,7 @@
 /* gaussian.c: the VAE's diagonal Gaussian (Kingma & Welling 2014, arXiv 1312.6114), moments (B, ..., 2C) = [mean logvar],
  * l = clamp(logvar, -30, 20) as diffusers has it.
- *   gaussian_sample: z = mean + exp(l / 2) noise;   kl: sum (mean^2 + exp(l) - 1 - l) / 2 over a sample, mean over samples */
+ *   gaussian_sample: z = mean + exp(l / 2) noise
+ *   kl: sum of (mean^2 + exp(l) - 1 - l) / 2 over a sample, mean over samples */
 #include "tensor/tensor.h"
 
 #include <string.h>
@@ -21,7 +22,8 @@ static int64_t rows_of(const im_node *n)
 static bool even_moments(im_ctx *c, const im_node *n)
 {
     const im_tensor *m = n->in[MOMENTS];
-    return im_want_f32(c, n, MOMENTS) && im_want(c, n, m->ndim >= 2 && m->shape[m->ndim - 1] % 2 == 0, "moments (B, ..., 2C)");
+    return im_want_f32(c, n, MOMENTS)
+        && im_want(c, n, m->ndim >= 2 && m->shape[m->ndim - 1] % 2 == 0, "moments (B, ..., 2C)");
 }
 
 static bool sample_shape(im_ctx *c, im_node *n)

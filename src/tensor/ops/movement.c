@@ -1,5 +1,6 @@
 /* movement.c: operations that move values.   concat: y = [a b] along channels (the UNet's skip connections);
- * stack: y = [a; b] along the first axis; copy: a view made contiguous; embedding: y = table[ids] (CLIP's tokens and positions);
+ * stack: y = [a; b] along the first axis; copy: a view made contiguous;
+ * embedding: y = table[ids] (CLIP's tokens and positions);
  * timestep: y = [cos(t f) sin(t f)], f_i = exp(-ln(10000) i / (dim/2 - shift))   (Vaswani et al. 2017, section 3.5) */
 #include "tensor/tensor.h"
 

@@ -33,6 +33,8 @@ static void query(const void *arg, int64_t index, int thread)
     }
     for (int j = 0; j < keys; j++)
         sum += s[j] = exp(s[j] - top);
+    if (p->lse)
+        p->lse[index] = (float)((top + log(sum)) * M_LOG2E);
     for (int c = 0; c < p->d; c++) {
         double out = 0;
         for (int j = 0; j < keys; j++)

@@ -1,6 +1,6 @@
 /* ref/normalize.c: rows of length one.
  *
- *     y = x / max(|x|, eps)        dx = (dy - y (y . dy)) / |x|, and dy / eps where |x| < eps: there the divisor is a constant
+ *     y = x / max(|x|, eps)        dx = (dy - y (y . dy)) / |x|; dy / eps where |x| < eps: a constant divisor
  *
  * as torch.nn.functional.normalize (p = 2). Called by ops/normalize.c. */
 #include <math.h>
