@@ -171,7 +171,7 @@ typedef struct im_act_bwd_args { im_act act; int64_t n; const float *x, *dy; flo
 typedef struct im_glu_args { int64_t rows; int n; const float *z; float *y; } im_glu_args;
 typedef struct im_glu_bwd_args { int64_t rows; int n; const float *z, *dy; float *dz; bool add; } im_glu_bwd_args;
 
-/* dtable[ids[i]][:] += dy[i][:], i ascending for each row                                                          */
+/* dtable[ids[i]][:] += dy[i][:], i ascending for each row, in f32 from 0 or from what is there                      */
 typedef struct im_embedding_bwd_args {
     int64_t n, rows; int channels;
     const int32_t *ids; const float *dy;
@@ -194,12 +194,12 @@ typedef struct im_cross_entropy_bwd_args {
 } im_cross_entropy_bwd_args;
 
 /* loss = sum_b weight[b] mean_i f(x[b][i] - t[b][i]) / batch,  f squares or absolute values; weight NULL: 1.
- * Backward: dx, and dt = -dx where wanted. */
+ * Backward: dx, and dt = -dx where wanted; dx may be dt: it is stored before dt is read. */
 typedef enum { IM_LOSS_MSE, IM_LOSS_L1 } im_loss_kind;
 typedef struct im_loss_args {
     im_loss_kind kind;
     int batch; int64_t n;
-    const float *x, *t, *weight;
+    const float *x, *t, *weight;                                          /* (batch, n), (batch, n), (batch) or NULL */
     float *loss;
 } im_loss_args;
 typedef struct im_loss_bwd_args {
@@ -210,7 +210,8 @@ typedef struct im_loss_bwd_args {
     bool add_dx, add_dt;
 } im_loss_bwd_args;
 
-/* y = x / max(|x|, eps) of each row (torch's F.normalize); norm (rows) is kept                                     */
+/* y = x / max(|x|, eps) of each row (torch's F.normalize); norm (rows): |x|, NULL where nobody keeps it. The squares are
+ * summed in f64: 16 lanes and the tree. Backward: dx = (dy - y (y . dy)) / |x|, dy / eps where |x| < eps. */
 typedef struct im_normalize_args { int64_t rows; int n; float eps; const float *x; float *y, *norm; } im_normalize_args;
 typedef struct im_normalize_bwd_args {
     int64_t rows; int n; float eps;
@@ -219,8 +220,9 @@ typedef struct im_normalize_bwd_args {
     bool add;
 } im_normalize_bwd_args;
 
-/* Diagonal Gaussian of the VAE: moments (rows, 2n) = [mean logvar], l = clamp(logvar, -30, 20).
- * z = mean + exp(l / 2) noise;   kl = mean over rows of ... sum (mean^2 + exp(l) - 1 - l) / 2 / batch              */
+/* Diagonal Gaussian of the VAE: moments (rows, 2n) = [mean logvar], l = clamp(logvar, -30, 20), without a gradient where
+ * clamped.  z = mean + exp(l / 2) noise;   kl = sum (mean^2 + exp(l) - 1 - l) / 2 / batch, over all rows
+ * (terms in f32; a chunk is the whole rows that IM_MAP_CHUNK terms hold, at least one; column i into lane i % 16) */
 typedef struct im_gaussian_args { int64_t rows; int n; const float *moments, *noise; float *z; } im_gaussian_args;
 typedef struct im_gaussian_bwd_args {
     int64_t rows; int n;
@@ -236,7 +238,8 @@ typedef struct im_kl_bwd_args {
     bool add;
 } im_kl_bwd_args;
 
-#define IM_KERNELS_ELEMENTS(X) X(accumulate) X(cross_entropy) X(cross_entropy_bwd)
+#define IM_KERNELS_ELEMENTS(X) X(accumulate) X(embedding_bwd) X(cross_entropy) X(cross_entropy_bwd) X(loss) X(loss_bwd) \
+    X(normalize) X(normalize_bwd) X(gaussian) X(gaussian_bwd) X(kl) X(kl_bwd)
 
 /* ---------------------------------------------------------------- optimisers: one call, all tensors */
 
