@@ -191,6 +191,7 @@ static const im_case attention[] = {
 
 const im_case_table im_cases_attention = {
     &im_op_attention, call_attention, terms_attention, .c = 4,
-    .why = "two chains (over d, over keys); an error of the score s is exp'd: scores of deviation 8 cost 8 eps",
+    .why = "two chains (over d, over keys); an error of the score s is exp'd: scores of deviation 8 cost 8 eps. Gradients: "
+           "chains over d and over keys of 4e-7 to 8e-7 rms at d = 80 to 512, 2e-6 where scores are WIDE",
     .batched = 7u, .weight = -1, .cases = attention, .n = COUNT(attention), .grads = 7u, .grad_c = 2e-6,
 };
