@@ -185,6 +185,7 @@ bench: all | $(BUILD)/sd-v1-4 ## measure this machine, the ops and the full-size
 bench-rivals: all | $(BUILD)/sd-v1-4 ## the same beside PyTorch, in a venv made in build/
 	bench/rivals/setup.sh $(BUILD)/venv-rivals
 	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_sd.py --imago $(BUILD)/imago --model $(BUILD)/sd-v1-4
+	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_train.py --imago $(BUILD)/imago
 
 # The public art that the embedded model learns from: Debian packages to a folder of pictures (weights/README.md).
 MODEL_DATA ?= $(BUILD)/model-data

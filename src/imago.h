@@ -414,6 +414,19 @@ typedef struct im_train_common {                               /* what every tra
     bool resume;
 } im_train_common;
 
+typedef struct im_train_resnet_args {
+    im_train_common common;
+    const char *arch;                                          /* "resnet18", 34, 50, 101                              */
+    const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
+    const char *augment;                                       /* "none", "plain", "dino"                              */
+    int size;                                                  /* side of the (global) crop                            */
+    int locals, local_size;                                    /* dino: number and side of local crops; < 0, 0: its own */
+    const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
+    bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
+    bool new_head;                                             /* init gives the encoder only                          */
+} im_train_resnet_args;
+im_train_resnet_args im_train_resnet_defaults(void);
+
 typedef struct im_train_progress {
     int64_t step, steps, epoch, epochs;                        /* from 1                                               */
     double loss, lr, grad_norm, img_per_s, top1;               /* top1: NAN where there are no classes                 */
@@ -428,17 +441,15 @@ typedef struct im_train_hooks {                                /* any may be NUL
     void (*saved)(void *arg, const char *run);                 /* after every checkpoint: time to draw curves          */
     void (*tape)(void *arg, const im_tape_row *row);           /* of the first step, last node first                   */
 } im_train_hooks;
-typedef struct im_train_resnet_args {
-    im_train_common common;
-    const char *arch;                                          /* "resnet18", 34, 50, 101                              */
-    const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
-    const char *augment;                                       /* "none", "plain", "dino"                              */
-    int size;
-    const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
-    bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
-    bool new_head;                                             /* init gives the encoder only                          */
-} im_train_resnet_args;
-im_train_resnet_args im_train_resnet_defaults(void);
+bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_hooks *hooks);
+
+/* To resume: takes from the run's config.json every option that was not given, and fails, naming all of them, where one
+ * that was given and decides about the result differs. Options are named as `imago train` names them. The texts live until
+ * im_train_config_free. NULL without an error: there is no such run yet. */
+typedef struct im_train_config im_train_config;
+im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
+                                        bool (*given)(void *arg, const char *option), void *arg);
+void im_train_config_free(im_train_config *f);
 
 typedef struct im_train_autoencoder_args {
     im_train_common common;
@@ -467,20 +478,10 @@ im_train_diffusion_args im_train_diffusion_defaults(void);
 /* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go on
  * from (fine-tuning); without it weights are random. */
 bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
-
-bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_hooks *hooks);
-
-/* To resume: takes from the run's config.json every option that was not given, and fails, naming all of them, where one
- * that was given and decides about the result differs. Options are named as `imago train` names them. The texts live until
- * im_train_config_free. NULL without an error: there is no such run yet. */
-typedef struct im_train_config im_train_config;
-im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
-                                        bool (*given)(void *arg, const char *option), void *arg);
 im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
                                              bool (*given)(void *arg, const char *option), void *arg);
 im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
                                            bool (*given)(void *arg, const char *option), void *arg);
-void im_train_config_free(im_train_config *f);
 
 typedef struct im_eval_args {
     const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */

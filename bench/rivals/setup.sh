@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the venv that bench/rivals/torch_sd.py runs in.
+# Makes the venv that bench/rivals/torch_sd.py and torch_train.py run in.
 #
 #   bench/rivals/setup.sh [FOLDER]          default: build/venv-rivals
 #

@@ -27,6 +27,8 @@ static const im_field fields[] = {
     { "val", IM_FIELD_TEXT, AT(val), false },
     { "augment", IM_FIELD_TEXT, AT(augment), true },
     { "size", IM_FIELD_INT, AT(size), true },
+    { "locals", IM_FIELD_INT, AT(locals), true },
+    { "local-size", IM_FIELD_INT, AT(local_size), true },
     { "head", IM_FIELD_TEXT, AT(head), true },
     { "head-layers", IM_FIELD_INT, AT(head_layers), true },
     { "small-stem", IM_FIELD_FLAG, AT(small_stem), true },
@@ -40,7 +42,7 @@ im_train_resnet_args im_train_resnet_defaults(void)
     return (im_train_resnet_args){
         .common = { .epochs = 100, .batch = 256, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "sgd",
                     .momentum = 0.9f, .decay = -1, .dtype = "f32", .order = "shuffled", .cache = "none", .keep = 3 },
-        .arch = "resnet50", .augment = "plain", .size = 224, .head = "linear", .head_layers = 1 };
+        .arch = "resnet50", .augment = "plain", .size = 224, .locals = -1, .head = "linear", .head_layers = 1 };
 }
 
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
@@ -209,12 +211,27 @@ static bool check(im_ctx *c, const im_train_resnet_args *a, bool begun)
     return true;
 }
 
+static bool make_recipe(im_ctx *c, const im_train_resnet_args *a, im_recipe *r)
+{
+    if (!im_recipe_named(c, a->augment, a->size, r))
+        return false;
+    if (r->kinds < 2 && (a->locals >= 0 || a->local_size > 0))
+        return im_fail(c, "--locals and --local-size belong to --augment dino");
+    if (a->locals >= 0)
+        r->crop[1].count = a->locals;
+    if (a->local_size > 0)
+        r->crop[1].size = a->local_size;
+    if (r->kinds > 1 && !r->crop[1].count)
+        r->kinds = 1;
+    return im_recipe_check(c, r);
+}
+
 static bool open_sets(training *t)
 {
     im_ctx *c = t->c;
     const im_train_resnet_args *a = t->a;
     im_dataset_args d = { .path = a->common.data, .classes = a->classes, .min_classes = 2, .strict = a->common.strict };
-    if (!im_recipe_named(c, a->augment, a->size, &t->recipe) || !(t->data = im_dataset_open(c, &d)))
+    if (!make_recipe(c, a, &t->recipe) || !(t->data = im_dataset_open(c, &d)))
         return false;
     d.path = a->val;
     if (a->val && (!(t->val = im_dataset_open(c, &d)) ||
