@@ -452,6 +452,38 @@ im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_res
                                         bool (*given)(void *arg, const char *option), void *arg);
 void im_train_config_free(im_train_config *f);
 
+typedef struct im_train_autoencoder_args {
+    im_train_common common;
+    const char *config;                                        /* a model's folder, or one with the VAE's config.json  */
+    const char *val;                                           /* pictures to measure PSNR on; or NULL                 */
+    int size;                                                  /* pixels; 0: the config's sample_size                  */
+    float flip; int shift;                                     /* views: mirrored with this probability, moved by this */
+    float gradient_weight, kl_weight;                          /* of the loss                                          */
+} im_train_autoencoder_args;
+im_train_autoencoder_args im_train_autoencoder_defaults(void);
+/* Writes RUN/vae (diffusers: AutoencoderKL.from_pretrained) after every checkpoint; scaling_factor is 1 / deviation of the
+ * latents. common.init: a folder with a VAE to go on from. */
+bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *a, const im_train_hooks *hooks);
+
+typedef struct im_train_diffusion_args {
+    im_train_common common;
+    const char *config, *vae;                                  /* a model's folder; one with the VAE                   */
+    const char *text;                                          /* "train", "frozen"                                    */
+    bool cache_latents; int views;                             /* every picture is encoded once, in so many views      */
+    int size;                                                  /* pixels; 0: the UNet's sample_size times the factor   */
+    float flip; int shift;
+    float drop;                                                /* share of captions that are left out: .1              */
+    float snr_gamma;                                           /* min-SNR weighting; 0: none                           */
+} im_train_diffusion_args;
+im_train_diffusion_args im_train_diffusion_defaults(void);
+/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go on
+ * from (fine-tuning); without it weights are random. */
+bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
+im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
+                                             bool (*given)(void *arg, const char *option), void *arg);
+im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
+                                           bool (*given)(void *arg, const char *option), void *arg);
+
 typedef struct im_eval_args {
     const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */
     int batch, size;                                           /* 0: 32; 0: as it was trained, or 224                  */
