@@ -328,7 +328,8 @@ char *im_png_text(im_ctx *c, const char *path, const char *key);                
 
 typedef struct im_tokenizer im_tokenizer;
 im_tokenizer *im_tokenizer_open(im_ctx *c, const char *folder);/* holds vocab.json, merges.txt; NULL: built-in CLIP    */
-/* <start> ids <end> padded to `length`. cut (may be NULL) receives a malloc'd copy of the text that did not fit, or NULL */
+/* <start> ids <end> padded to `length`. cut (may be NULL) receives a malloc'd copy of the text that did not fit, as
+ * it was written, or NULL */
 bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length, int32_t *ids, char **cut);
 const char *im_token_piece(const im_tokenizer *t, int32_t id); /* "horse</w>"; NULL when out of range                  */
 int im_tokenizer_size(const im_tokenizer *t);
@@ -357,7 +358,7 @@ typedef struct im_sd_args {
     bool eager;                                                /* run op by op instead of from a recorded plan         */
 } im_sd_args;
 im_sd_args im_sd_defaults(const im_sd *sd);
-/* After each evaluation of the UNet; false stops. */
+/* Before the first evaluation of the UNet (done 0) and after each; false stops. */
 typedef bool (*im_sd_progress)(void *arg, int done, int total);
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);
 
@@ -450,6 +451,38 @@ typedef struct im_train_config im_train_config;
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
                                         bool (*given)(void *arg, const char *option), void *arg);
 void im_train_config_free(im_train_config *f);
+
+typedef struct im_train_autoencoder_args {
+    im_train_common common;
+    const char *config;                                        /* a model's folder, or one with the VAE's config.json  */
+    const char *val;                                           /* pictures to measure PSNR on; or NULL                 */
+    int size;                                                  /* pixels; 0: the config's sample_size                  */
+    float flip; int shift;                                     /* views: mirrored with this probability, moved by this */
+    float gradient_weight, kl_weight;                          /* of the loss                                          */
+} im_train_autoencoder_args;
+im_train_autoencoder_args im_train_autoencoder_defaults(void);
+/* Writes RUN/vae (diffusers: AutoencoderKL.from_pretrained) after every checkpoint; scaling_factor is 1 / deviation of the
+ * latents. common.init: a folder with a VAE to go on from. */
+bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *a, const im_train_hooks *hooks);
+
+typedef struct im_train_diffusion_args {
+    im_train_common common;
+    const char *config, *vae;                                  /* a model's folder; one with the VAE                   */
+    const char *text;                                          /* "train", "frozen"                                    */
+    bool cache_latents; int views;                             /* every picture is encoded once, in so many views      */
+    int size;                                                  /* pixels; 0: the UNet's sample_size times the factor   */
+    float flip; int shift;
+    float drop;                                                /* share of captions that are left out: .1              */
+    float snr_gamma;                                           /* min-SNR weighting; 0: none                           */
+} im_train_diffusion_args;
+im_train_diffusion_args im_train_diffusion_defaults(void);
+/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go on
+ * from (fine-tuning); without it weights are random. */
+bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
+im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
+                                             bool (*given)(void *arg, const char *option), void *arg);
+im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
+                                           bool (*given)(void *arg, const char *option), void *arg);
 
 typedef struct im_eval_args {
     const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */

@@ -30,8 +30,9 @@ static const im_case activate[] = {
 
 const im_case_table im_cases_activate = {
     &im_op_activate, call_activate, one_term, .c = 4, .absolute = true,
-    .why = "polynomials for exp, erf and tanh within 2 eps, and two more roundings; gelu's tail cancels: absolute at 1",
-    .batched = 1u << 0, .weight = -1, .cases = activate, .n = COUNT(activate),
+    .why = "polynomials for exp, erf and tanh within 2 eps, and two more roundings; gelu's tail cancels: absolute at 1. "
+           "Gradients: s + x s (1 - s) is a few roundings more",
+    .batched = 1u << 0, .weight = -1, .cases = activate, .n = COUNT(activate), .grads = 1u << 0, .grad_c = 5e-7,
 };
 
 /* ---------------------------------------------------------------- add: a, b */
@@ -55,6 +56,7 @@ static const im_case add[] = {
 
 const im_case_table im_cases_add = {
     &im_op_add, call_add, one_term, EXACT, .batched = 1u << 0 | 1u << 1, .weight = -1, .cases = add, .n = COUNT(add),
+    .grads = 3u, .grad_c = 2e-7,                               /* db: chunks of up to 32 in f32                       */
 };
 
 /* ---------------------------------------------------------------- scale: x; f[0] the factor */

@@ -1,4 +1,5 @@
-/* digest.c: one line for each case of cases_*.c: the SHA-256 of the output's bytes on the cpu device, and its name.
+/* digest.c: one line for each case of cases_*.c: the SHA-256 of the output's bytes on the cpu device, and its name; and one
+ * for each gradient.
  *
  * Under IMAGO_ISA=avx2, IMAGO_ISA=avx512 and on aarch64 it prints the same text, for the order of every sum is part of
  * the definition of an op (device.h); neon_bits.sh compares. A NaN has one form here: the sign of a fresh NaN is the
@@ -38,15 +39,37 @@ static bool digest_case(im_ctx *c, const im_case_table *t, const im_case *cs, we
     return ok;
 }
 
+/* Gradients of sum(y * dy), dy = -1, -1/2, 0, 1/2, 1 and again, for the inputs that get one. */
+static bool digest_gradients(im_ctx *c, const im_case_table *t, const im_case *cs)
+{
+    im_tensor *in[IM_MAX_IN];
+    im_scope_push(c);
+    bool ok = case_inputs(c, t, cs, (weight_form){ IM_F32, false, t->grads }, in) && im_tape_begin(c);
+    im_tensor *y = ok ? t->call(c, cs, in) : NULL, *dy = y ? im_new(c, IM_F32, y->ndim, y->shape) : NULL;
+    for (int64_t i = 0; dy && i < im_numel(dy); i++)
+        ((float *)im_data(dy))[i] = (float)(i % 5 - 2) / 2;
+    ok = dy && im_backward_from(c, y, dy);
+    for (int i = 0; ok && i < IM_MAX_IN; i++) {
+        const im_tensor *root = in[i] && in[i]->base ? in[i]->base : in[i];
+        char name[400], of[440];
+        case_name(t, cs, (weight_form){ IM_F32, false, 0 }, name, sizeof name);
+        snprintf(of, sizeof of, "%s gradient of input %d", name, i);
+        if (root && t->grads >> i & 1u)
+            ok = print_digest(root->grad, of);
+    }
+    im_scope_pop(c);
+    return ok;
+}
+
 /* In each dtype of the weight; packed, for test_ops.c shows that plain and packed have the same bits. */
 static bool digest_forms(im_ctx *c, const im_case_table *t, const im_case *cs)
 {
-    bool ok = digest_case(c, t, cs, (weight_form){ IM_F32, t->weight >= 0 && t->halves });
+    bool ok = digest_case(c, t, cs, (weight_form){ IM_F32, t->weight >= 0 && t->halves, 0 });
     if (t->weight >= 0) {
-        ok &= digest_case(c, t, cs, (weight_form){ IM_F16, t->halves });
-        ok &= digest_case(c, t, cs, (weight_form){ IM_BF16, t->halves });
+        ok &= digest_case(c, t, cs, (weight_form){ IM_F16, t->halves, 0 });
+        ok &= digest_case(c, t, cs, (weight_form){ IM_BF16, t->halves, 0 });
     }
-    return ok;
+    return ok && (!t->grads || digest_gradients(c, t, cs));
 }
 
 int main(void)

@@ -315,6 +315,9 @@ START_TEST(errors_name_the_parameter)
     ck_assert(!im_optimise(c, &(im_optimise_step){ .kind = IM_ADAMW, .params = &p, .count = 1, .step = 1 }));
     ck_assert_msg(strstr(im_error(c), "conv1.weight") && strstr(im_error(c), "second moment"), "%s", im_error(c));
     im_clear_error(c);
+    ck_assert(!im_optimise(c, &(im_optimise_step){ .kind = IM_ADAMW, .params = &p, .count = 1 }));
+    ck_assert_msg(strstr(im_error(c), "step 0"), "%s", im_error(c));
+    im_clear_error(c);
     p.m = zeros(c, 19);
     ck_assert(!im_optimise(c, &(im_optimise_step){ .kind = IM_SGD, .params = &p, .count = 1, .momentum = 0.9 }));
     ck_assert_msg(strstr(im_error(c), "conv1.weight") && strstr(im_error(c), "size"), "%s", im_error(c));

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "data/file.h"
 #include "data/loader_parts.h"
 #include "tensor/parallel.h"
 
@@ -79,14 +80,14 @@ static bool start_workers(im_ctx *c, im_loader *l)
     if (!l->workers) return no_memory(c, l);
     for (int i = 0; i < n; i++) {
         im_worker *w = &l->workers[i];
-        *w = (im_worker){ .loader = l, .c = im_ctx_new("ref", 1), .scratch = im_scratch_new() };
+        *w = (im_worker){ .loader = l, .c = im_ctx_new("ref", 1), .scratch = im_crop_scratch_new() };
         int err = w->c && w->scratch ? pthread_create(&w->id, NULL, im_loader_work, w) : -1;
         if (!err) {
             l->n_workers++;
             continue;
         }
         im_ctx_free(w->c);
-        im_scratch_free(w->scratch);
+        im_crop_scratch_free(w->scratch);
         return err < 0 ? no_memory(c, l)
                        : im_fail(c, "thread %d of %d for decoding cannot be started: %s; ask for fewer", i + 1, n,
                                  strerror(err));
@@ -148,7 +149,7 @@ void im_loader_close(im_loader *l)
     for (int i = 0; i < l->n_workers; i++) pthread_join(l->workers[i].id, NULL);
     for (int i = 0; i < l->n_workers; i++) {
         im_ctx_free(l->workers[i].c);
-        im_scratch_free(l->workers[i].scratch);
+        im_crop_scratch_free(l->workers[i].scratch);
     }
     for (int i = 0; l->slots && i < l->depth; i++) {
         im_slot *s = &l->slots[i];
@@ -286,4 +287,20 @@ const im_broken *im_loader_broken(im_ctx *c, im_loader *l, int64_t *n)
         if (l->reasons[i]) l->list[(*n)++] = (im_broken){ d->samples[i].name, l->reasons[i] };
     pthread_mutex_unlock(&l->lock);
     return l->list;
+}
+
+bool im_loader_write_broken(im_ctx *c, im_loader *l, const char *path)
+{
+    int64_t n;
+    const im_broken *v = im_loader_broken(c, l, &n);
+    if (!v || !n) return v != NULL;
+    size_t bytes = 0, at = 0;
+    for (int64_t i = 0; i < n; i++) bytes += strlen(v[i].name) + strlen(v[i].reason) + 2;
+    char *text = malloc(bytes + 1);
+    if (!text) return no_memory(c, l);
+    for (int64_t i = 0; i < n; i++)
+        at += (size_t)snprintf(text + at, bytes + 1 - at, "%s\t%s\n", v[i].name, v[i].reason);
+    bool ok = im_write_file(c, path, text, bytes, true);
+    free(text);
+    return ok;
 }

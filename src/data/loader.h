@@ -79,5 +79,7 @@ im_loader_stats im_loader_report(im_loader *l);
 /* Everything broken that is known: what opening the set found, then what decoding found, by index. Lent until the next
  * call of it. */
 const im_broken *im_loader_broken(im_ctx *c, im_loader *l, int64_t *n);
+/* The same as a file, "name<tab>reason" a line, over one that is there; no file where nothing is broken. */
+bool im_loader_write_broken(im_ctx *c, im_loader *l, const char *path);
 
 #endif

@@ -19,7 +19,7 @@ typedef struct im_slot {                                       /* a batch of the
     char *error; int error_place;                              /* of the lowest place that failed                     */
 } im_slot;
 
-typedef struct im_worker { struct im_loader *loader; im_ctx *c; im_scratch *scratch; pthread_t id; } im_worker;
+typedef struct im_worker { struct im_loader *loader; im_ctx *c; im_crop_scratch *scratch; pthread_t id; } im_worker;
 
 typedef struct im_epoch_order { int64_t epoch; uint32_t *places; } im_epoch_order;
 

@@ -112,7 +112,8 @@ static void fill_place(im_worker *w, im_slot *s, int place)
         }
         /* Want of memory is no property of the picture: going on would make the run depend on the machine's state. */
         if (l->a.strict || strstr(im_error(w->c), "out of memory")) {
-            fail_slot(w, s, place, im_error(w->c));
+            snprintf(text, sizeof text, "%s: %s%s", d->path, im_error(w->c), l->a.strict ? " (--strict stops at it)" : "");
+            fail_slot(w, s, place, text);
             im_clear_error(w->c);
             return;
         }

@@ -3,7 +3,10 @@
  *     convolutions      normal, deviation sqrt(2 / (Cout Kh Kw))              kaiming_normal_(fan_out, relu), as torchvision
  *     linear layers     uniform in +-1 / sqrt(K), and so are their biases     torch's nn.Linear
  *     batch norm        gamma 1, beta 0, running mean 0, running variance 1
+ *     embeddings        normal, deviation .02                                 as CLIP's
  *
+ * The networks of diffusion have torch's uniform numbers in convolutions too; with zero ends the last layer of every
+ * residual branch, and of the network, begins with 0, so that each block is the identity at first (Dhariwal & Nichol 2021).
  * (He et al. 2015, arXiv 1502.01852.) The i-th number of the tensor NAME, counted as files count (Cout, Cin, Kh, Kw), is a
  * function of seed, NAME and i: splitmix64 (Steele, Lea & Flood 2014) from a stream that seed and NAME choose. A normal
  * one is the sum of twelve uniforms of 16 bits (Irwin-Hall; within six deviations): integers, and one product in f32, so
@@ -75,18 +78,34 @@ static float torch_bound(const im_param *weight)
     return (float)(1 / sqrt((double)(im_numel(weight->t) / weight->t->shape[0])));
 }
 
-static recipe recipe_of(const im_params *p, const im_param *q)
+/* The layers after which a residual sum stands, and the last of the UNet: "...conv2.weight", "...proj_out.bias". */
+static bool ends_branch(const char *name)
+{
+    static const char *const layers[] = { "conv2.", "proj_out.", "conv_out." };
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        const char *at = strstr(name, layers[i]);
+        if (at && !strchr(at + strlen(layers[i]), '.'))
+            return true;
+    }
+    return false;
+}
+
+static recipe recipe_of(const im_params *p, const im_param *q, im_init_kind kind)
 {
     const int64_t *s = q->t->shape;
+    if (kind == IM_INIT_ZERO_ENDS && ends_branch(q->t->name))
+        return (recipe){ CONSTANT, 0 };
+    if (q->kind == IM_PARAM_EMBEDDING || (q->kind == IM_PARAM_VECTOR && q->t->ndim == 2))
+        return (recipe){ NORMAL, 0.02f };
     if (q->kind == IM_PARAM_BUFFER)
         return (recipe){ CONSTANT, ends(q->t->name, ".running_var") };
     if (q->kind == IM_PARAM_VECTOR) {
         const im_param *w = ends(q->t->name, ".bias") ? weight_of(p, q->t->name) : NULL;
         return w ? (recipe){ UNIFORM, torch_bound(w) } : (recipe){ CONSTANT, !ends(q->t->name, ".bias") };
     }
-    if (q->kind == IM_PARAM_CONV)
+    if (q->kind == IM_PARAM_CONV && kind == IM_INIT_RESNET)
         return (recipe){ NORMAL, (float)sqrt(2 / (double)(s[0] * s[1] * s[2])) };
-    if (q->kind == IM_PARAM_POINTWISE)
+    if (q->kind == IM_PARAM_POINTWISE && kind == IM_INIT_RESNET)
         return (recipe){ NORMAL, (float)sqrt(2 / (double)s[0]) };
     return (recipe){ UNIFORM, torch_bound(q) };
 }
@@ -107,6 +126,11 @@ static void fill_task(void *arg, int task, int thread)
 
 bool im_init_params(im_params *p, uint64_t seed)
 {
+    return im_init_params_as(p, seed, IM_INIT_RESNET);
+}
+
+bool im_init_params_as(im_params *p, uint64_t seed, im_init_kind kind)
+{
     int64_t largest = 0;
     for (int i = 0; i < p->n; i++)
         if (im_numel(p->v[i].t) > largest)
@@ -117,7 +141,8 @@ bool im_init_params(im_params *p, uint64_t seed)
     bool ok = im_ok(p->c);
     for (int i = 0; ok && i < p->n; i++) {
         const im_param *q = &p->v[i];
-        job j = { .out = values, .n = im_numel(q->t), .stream = stream_of(seed, q->t->name), .r = recipe_of(p, q) };
+        job j = { .out = values, .n = im_numel(q->t), .stream = stream_of(seed, q->t->name),
+                  .r = recipe_of(p, q, kind) };
         im_parallel(p->c, (int)((j.n + CHUNK - 1) / CHUNK), fill_task, &j);
         ok = (q->t->storage || im_params_hold(p, q, IM_F32)) && im_param_load(p->c, q->t, values, IM_F32,
                                                                               q->kind == IM_PARAM_CONV);

@@ -209,7 +209,7 @@ static bool save(loop *l, double score, bool last)
         l->sum = 0;
         l->summed = 0;
     }
-    if (l->t->saved && !l->t->saved(l->t->arg, l->run, last))
+    if (l->t->saved && !l->t->saved(l->t->arg, l->run, l->optimiser, last))
         return false;
     if (l->h->saved && im_ok(l->c))
         l->h->saved(l->h->arg, l->run->path);

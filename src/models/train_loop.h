@@ -32,8 +32,8 @@ typedef struct im_loop_task {
     bool (*part)(void *arg, int64_t number, im_loop_result *r);
     /* At the end of an epoch: higher is better, and the best checkpoint is kept. NULL: minus the mean loss is taken. */
     double (*score)(void *arg);
-    /* After every checkpoint and at the end; last: the run is over. May be NULL. */
-    bool (*saved)(void *arg, const im_run *run, bool last);
+    /* After every checkpoint and at the end; last: the run is over; o: its averages. May be NULL. */
+    bool (*saved)(void *arg, const im_run *run, const im_optimiser *o, bool last);
 } im_loop_task;
 
 /* Values that a->lr, a->warmup and a->decay stand for where they are left open (0, < 0): written into *a, so that config.json

@@ -167,11 +167,12 @@ static double score(void *arg)
 }
 
 /* The list of broken pictures, a line each: name, tab, reason. */
-static bool write_broken(void *arg, const im_run *run, bool last)
+static bool write_broken(void *arg, const im_run *run, const im_optimiser *o, bool last)
 {
     training *t = arg;
     int64_t n;
     size_t size = 1, used = 0;
+    (void)o;
     (void)last;
     const im_broken *b = im_loader_broken(t->c, t->loader, &n);
     if (!b || !n)

@@ -145,8 +145,10 @@ static void add_product(int nv, int rows, int depth, const float *a, ptrdiff_t a
         product_rows(1, FROM_C, rows, depth, a, ai, at, b, c, NULL);
 }
 
-/* Sums over the n queries of a group, which begin at row0 of a block of `block` queries: dst[key][c] += p[key][i] r[i][c] */
-static void sum_queries(const job *w, float *dst, const float *p, int ld, int keys, const float *r, int row0, int n, int block)
+/* Sums over the n queries of a group, which begin at row0 of a block of `block` queries:
+ * dst[key][c] += p[key][i] r[i][c] */
+static void sum_queries(const job *w, float *dst, const float *p, int ld, int keys, const float *r, int row0, int n,
+                        int block)
 {
     for (int g = 0, nv; g < w->cv; g += nv) {
         nv = next_group(w->cv - g);

@@ -143,14 +143,24 @@ static void embedding_bwd_task(void *arg, int task, int thread)
     int width = ld - from < COLUMNS ? (int)(ld - from) : COLUMNS;
     float *d = at->dtable + from;
     (void)thread;
-    for (int64_t v = 0; !at->add && v < at->rows; v++)
-        memset(d + v * ld, 0, (size_t)width * sizeof *d);
     for (int64_t i = 0; i < at->n; i++)
         add_elements(d + at->ids[i] * ld, 1, at->dy + i * ld + from, 1, width);
 }
 
+/* The table whole, in pieces of TASK_BYTES: by columns it would take thrice as long. */
+static void zero_task(void *arg, int task, int thread)
+{
+    const im_embedding_bwd_args *at = arg;
+    int64_t bytes = at->rows * at->channels * (int64_t)sizeof(float), from = (int64_t)task * TASK_BYTES;
+    (void)thread;
+    memset((char *)at->dtable + from, 0, (size_t)(bytes - from < TASK_BYTES ? bytes - from : TASK_BYTES));
+}
+
 int IM_FN(im_cpu_embedding_bwd)(im_device *dev, const im_embedding_bwd_args *at)
 {
+    int64_t bytes = at->rows * at->channels * (int64_t)sizeof(float);
+    if (!at->add)
+        im_parallel_for(dev->threads, (int)((bytes + TASK_BYTES - 1) / TASK_BYTES), zero_task, (void *)at);
     im_parallel_for(dev->threads, (at->channels + COLUMNS - 1) / COLUMNS, embedding_bwd_task, (void *)at);
     return IM_DONE;
 }

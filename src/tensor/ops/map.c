@@ -40,9 +40,38 @@ static int activate_forward(im_ctx *c, im_node *n)
     return map_forward(c, n, (im_map_args){ .kind = IM_MAP_ACT, .act = (im_act)n->attrs.i[0] });
 }
 
+/* dx = dy act'(x) */
+static int activate_backward(im_ctx *c, im_node *n)
+{
+    bool add;
+    im_tensor *dx = im_grad_of(c, n, 0, &add);
+    if (!dx)
+        return IM_DONE;
+    return c->dev.k.act_bwd(&c->dev, &(im_act_bwd_args){ .act = (im_act)n->attrs.i[0], .n = im_numel(n->out),
+                            .x = im_data(n->in[0]), .dy = im_data(im_dout(n)), .dx = im_data(dx), .add = add });
+}
+
 static int add_forward(im_ctx *c, im_node *n)
 {
     return map_forward(c, n, (im_map_args){ .kind = IM_MAP_ADD, .b = im_data(n->in[1]), .nb = im_numel(n->in[1]) });
+}
+
+/* da = dy, db = dy summed over the axes that b does not have */
+static int add_backward(im_ctx *c, im_node *n)
+{
+    const im_tensor *dy = im_dout(n);
+    int64_t nb = im_numel(n->in[1]), rows = im_numel(dy) / nb;
+    bool add;
+    im_tensor *da = im_grad_of(c, n, 0, &add);
+    if (da)
+        im_accumulate(c, da, dy, 1, add);
+    im_tensor *db = im_grad_of(c, n, 1, &add);
+    if (db && rows == 1)
+        im_accumulate(c, db, dy, 1, add);
+    else if (db)
+        return c->dev.k.colsum(&c->dev, &(im_colsum_args){ .batch = 1, .rows = rows, .n = (int)nb, .x = im_data(dy),
+                                                           .y = im_data(db), .ldy = nb, .add = add });
+    return IM_DONE;
 }
 
 static int scale_forward(im_ctx *c, im_node *n)
@@ -61,9 +90,9 @@ static int scale_backward(im_ctx *c, im_node *n)
 }
 
 const im_op im_op_activate = { .name = "activate", .formula = "y = act(x)", .n_in = 1, .shape = one_input_shape,
-    .forward = activate_forward, .backward = im_no_backward, .inplace_ok = true };
+    .forward = activate_forward, .backward = activate_backward, .keeps = IM_KEEP(0), .inplace_ok = true };
 const im_op im_op_add = { .name = "add", .formula = "y = a + b", .n_in = 2, .shape = add_shape,
-    .forward = add_forward, .backward = im_no_backward, .inplace_ok = true };
+    .forward = add_forward, .backward = add_backward, .inplace_ok = true };
 const im_op im_op_scale = { .name = "scale", .formula = "y = s x", .n_in = 1, .shape = one_input_shape,
     .forward = scale_forward, .backward = scale_backward, .inplace_ok = true };
 

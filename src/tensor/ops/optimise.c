@@ -45,6 +45,8 @@ static bool done(im_ctx *c, int status, const char *what)
 
 bool im_optimise(im_ctx *c, const im_optimise_step *s)
 {
+    if (!c->failed && s->kind == IM_ADAMW && s->step < 1)
+        im_fail(c, "optimise: step %lld of AdamW, whose first is 1", (long long)s->step);
     im_slot *slots = slots_of(c, s->params, s->count, s);
     if (!slots)
         return false;
