@@ -136,8 +136,8 @@ static void product(const job *j, const float *z, const float *v, int panels, bo
             float *to = u + (size_t)r0 * (size_t)j->ci_floats + part * IM_PANEL;
             for (int i = 0; i < rows * wide; i++)
                 v_prefetch(to + (size_t)(i / wide) * (size_t)j->ci_floats + i % wide * IM_PANEL);
-            j->micro->tile[wide - 1][rows - 1](&(im_tile){ .steps = j->tiles, .a = z + r0,
-                .b = { b, b + (size_t)(wide - 1) * PANEL }, .out = sums });
+            j->micro->tile[wide - 1][rows - 1](&(im_tile){
+                .steps = j->tiles, .a = z + r0, .b = { b, b + (size_t)(wide - 1) * PANEL }, .out = sums });
             for (int i = 0; i < rows * wide; i++) {
                 float *p = to + (size_t)(i / wide) * (size_t)j->ci_floats + i % wide * IM_PANEL;
                 v16 s = v_load(sums + i / wide * IM_STRIP + i % wide * IM_PANEL);
