@@ -523,9 +523,9 @@ typedef struct im_bench_row {                                  /* one op at one 
     bool dots;                                                 /* ran on bf16 dot products                             */
     double ms_min, ms_median;                                  /* wall                                                 */
     double flop, bytes;                                        /* of one call; bytes: compulsory traffic               */
-    double gflops, gbs;                                        /* at ms_median, as percent is; Winograd convolutions   */
-                                                               /* are counted as direct sums: more than 100 % occurs   */
-    double percent;                                            /* of the peak that bounds it                           */
+    double gflops, gbs;                                        /* at ms_median; Winograd convolutions are counted as   */
+                                                               /* direct sums: more than 100 % occurs                  */
+    double percent;                                            /* of the peak that bounds it, in processor time        */
     bool memory_bound;                                         /* that peak is read_gbs, else fma or dot               */
 } im_bench_row;
 /* Weights and inputs are those of the round before: warm where they fit a cache. The rest is called once a row. */

@@ -2,9 +2,10 @@
  *
  * Per step of k: one row of B (one or two vectors), and for each row of the tile one value of A broadcast to all lanes
  * and one or two fused multiply-adds. Each sum is one chain in ascending k; enough rows run side by side to hide the
- * latency. On avx512 14 x 32 needs 16 loads for 28 multiply-adds, of which the processor does two a cycle: it is bound
- * by those, and has room for two prefetches of what comes next. One source gives all sizes: the body is inlined with constant sizes and unrolled, so that the sums live in
- * registers (`objdump -d micro.o` must show no stack access; gcc 12 and clang 14 do it right). */
+ * latency. On avx512 14 x 32 needs 16 loads for 28 multiply-adds, of which the processor does two a cycle: it is
+ * bound by those, and has room for two prefetches of what comes next. One source gives all sizes: the body is inlined
+ * with constant sizes and unrolled, so that the sums live in registers (`objdump -d micro.o` must show no stack
+ * access; gcc 12 and clang 14 do it right). */
 #include "tensor/cpu/product.h"
 
 /* p itself; but the compiler sees no connection to what it was. Else it keeps an address for every row, on the stack. */
