@@ -31,7 +31,6 @@ typedef struct loop {
     im_optimiser *optimiser;
     im_train_state state;
     int64_t steps, saved_step;                                 /* of the run; last one in a checkpoint                */
-    double sum; int64_t summed;                                /* of losses since the last checkpoint                 */
     double step_seconds;                                       /* a running mean                                      */
 } loop;
 
@@ -187,8 +186,8 @@ static bool one_step(loop *l)
         return false;
     l->state.step++;
     l->state.tracked += (int64_t)l->a->accumulate * l->t->norms_a_part;
-    l->sum += r.loss;
-    l->summed++;
+    l->state.loss_sum += r.loss;
+    l->state.losses++;
     report(l, &r, lr, norm, seconds_now() - start);
     return im_ok(l->c);
 }
@@ -204,11 +203,8 @@ static bool epoch_ended(const loop *l)
 static bool save(loop *l, double score, bool last)
 {
     bool ok = im_train_state_save(&l->state, score);
-    if (ok) {
+    if (ok)
         l->saved_step = l->state.step;
-        l->sum = 0;
-        l->summed = 0;
-    }
     if (l->t->saved && !l->t->saved(l->t->arg, l->run, l->optimiser, last))
         return false;
     if (l->h->saved && im_ok(l->c))
@@ -223,7 +219,9 @@ static bool save_when_due(loop *l)
     bool due = l->a->checkpoint_every > 0 ? l->state.step % l->a->checkpoint_every == 0 : epoch;
     if (!due && !scored && !over)
         return true;
-    double score = scored ? l->t->score(l->t->arg) : l->t->score || !l->summed ? NAN : -l->sum / (double)l->summed;
+    double score = scored ? l->t->score(l->t->arg) : l->t->score ? NAN : -l->state.loss_sum / (double)l->state.losses;
+    l->state.loss_sum = 0;                                     /* also where the disk is full: the next score is to    */
+    l->state.losses = 0;                                       /* be that of a run that had room                      */
     if (im_ok(l->c))
         save(l, score, over);
     return im_ok(l->c);

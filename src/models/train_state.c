@@ -50,8 +50,8 @@ bool im_train_state_room(im_train_state *s)
 static bool write_file(im_train_state *s, const char *path)
 {
     char counters[256];
-    snprintf(counters, sizeof counters, "{\"step\": %lld, \"tracked\": %lld, \"best\": ", (long long)s->step,
-             (long long)s->tracked);
+    snprintf(counters, sizeof counters, "{\"step\": %lld, \"tracked\": %lld, \"loss_sum\": %.17g, \"losses\": %lld, "
+             "\"best\": ", (long long)s->step, (long long)s->tracked, s->loss_sum, (long long)s->losses);
     size_t n = strlen(counters);
     if (isnan(s->best))
         snprintf(counters + n, sizeof counters - n, "null}");
@@ -182,6 +182,8 @@ static bool read_counters(im_train_state *s, const im_safetensors *file, const c
         s->step = json_integer_value(step);
         s->tracked = json_integer_value(json_object_get(v, "tracked"));
         s->best = json_is_number(best) ? json_number_value(best) : NAN;
+        s->loss_sum = json_number_value(json_object_get(v, "loss_sum"));
+        s->losses = json_integer_value(json_object_get(v, "losses"));
     }
     json_decref(v);
     return ok;

@@ -21,6 +21,7 @@ typedef struct im_train_state {
     int64_t step;                                              /* taken                                               */
     int64_t tracked;                                           /* batches that the batch norms have seen              */
     double best;                                               /* the best score so far; NAN: none yet                */
+    double loss_sum; int64_t losses;                           /* since a score was last made of them                 */
     /* what happened */
     int64_t last_good;                                         /* step of the newest checkpoint known to be good; -1  */
 } im_train_state;
