@@ -89,6 +89,7 @@ all)
     programs
     capped
     run "command line" tests/test_cli.sh "$BUILD/imago"
+    run "training, command line" tests/test_train.sh "$BUILD/imago" "$BUILD/tests/test_learn"
     sanitized
     fuzz
     neon

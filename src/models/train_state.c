@@ -49,7 +49,7 @@ bool im_train_state_room(im_train_state *s)
 
 static bool write_file(im_train_state *s, const char *path)
 {
-    char counters[256];
+    char counters[400];
     snprintf(counters, sizeof counters, "{\"step\": %lld, \"tracked\": %lld, \"loss_sum\": %.17g, \"losses\": %lld, "
              "\"best\": ", (long long)s->step, (long long)s->tracked, s->loss_sum, (long long)s->losses);
     size_t n = strlen(counters);

@@ -1,0 +1,151 @@
+#!/bin/sh
+# test_train.sh: `imago train` and `imago eval` as their users meet them: a run killed with SIGKILL at random instants and
+# resumed ends with the same bits as one left alone; SIGTERM and SIGINT write a checkpoint and stop; files of a run; messages.
+# Prints what fails and, last, "N passed, N failed, N skipped".
+#
+#     tests/test_train.sh [PROGRAM [DRAW]]        default: build/imago build/tests/test_learn
+# shellcheck disable=SC2319 # check reads $? of the condition before it, on purpose
+set -u
+imago=${1:-build/imago}
+draw=${2:-build/tests/test_learn}
+passed=0 failed=0 skipped=0
+dir=$(mktemp -d) || exit 2
+trap 'rm -rf "$dir"' EXIT
+unset IMAGO_ISA
+
+check() {       # check NAME: the test is the exit code just before
+    if [ $? -eq 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL $1"
+        if [ -f "$dir/err" ]; then sed 's/^/    stderr: /' "$dir/err" | tail -n 5; fi
+    fi
+}
+run() { "$imago" "$@" >"$dir/out" 2>"$dir/err" </dev/null; rc=$?; }
+gives() {       # gives CODE TEXT ARGUMENT...: exit code, and TEXT in what was said
+    want=$1 text=$2
+    shift 2
+    run "$@"
+    [ "$rc" = "$want" ] && grep -qF -- "$text" "$dir/err" "$dir/out"
+    check "imago $* -> $want, \"$text\" (found $rc)"
+}
+
+"$draw" --draw "$dir/shapes" 0 8 && "$draw" --draw "$dir/val" 100 4
+check "drawing the pictures"
+
+# ---- how it is used
+gives 2 'train what? There is train resnet' train
+gives 2 'there is no verb "train foo"' train foo
+gives 0 '--accumulate N' help train resnet
+gives 0 'confusion.csv' help eval
+gives 2 '-o RUN is missing' train resnet --data "$dir/shapes"
+gives 2 '--data DIR is missing' train resnet -o "$dir/x"
+gives 2 'holds no run to resume' train resnet --resume -o "$dir/x"
+gives 2 'wanted one of' train resnet --data "$dir/shapes" -o "$dir/x" --schedule linear
+gives 1 'No such file' train resnet --data "$dir/nowhere" -o "$dir/x"
+gives 1 'lower --batch' train resnet --data "$dir/shapes" -o "$dir/x" --batch 64
+[ ! -e "$dir/x" ]
+check "a run that never began leaves nothing"
+
+# ---- killed at random instants
+common="--data $dir/shapes --arch resnet18 --size 32 --batch 4 --epochs 3 --checkpoint-every 2 --keep 2 --seed 5 -t 2"
+# shellcheck disable=SC2086 # a list of options
+train() { run train resnet $common "$@"; }
+train -q -o "$dir/alone"
+[ "$rc" = 0 ]
+check "a run left alone ends with 0 (found $rc)"
+steps=$(wc -l <"$dir/alone/log.jsonl")
+[ "$steps" = 24 ]
+check "3 epochs of 8 batches are 24 lines of the log (found $steps)"
+for f in config.json log.jsonl curves.svg curves.png model.safetensors checkpoints/step-00000024.safetensors \
+         checkpoints/best.safetensors; do
+    [ -s "$dir/alone/$f" ]
+    check "a run has $f"
+done
+[ "$(find "$dir/alone/checkpoints" -name 'step-*' | wc -l)" = 2 ]
+check "two checkpoints are kept"
+killed=0 round=0
+while [ "$killed" -lt 3 ] && [ "$round" -lt 12 ]; do
+    round=$((round + 1))
+    # shellcheck disable=SC2086
+    "$imago" train resnet $common --resume -o "$dir/killed" >/dev/null 2>"$dir/err" </dev/null &
+    pid=$!
+    sleep "0.$(od -An -N1 -tu1 /dev/urandom | tr -d ' ')"
+    before=$(cat "$dir/killed/log.jsonl" 2>/dev/null | wc -l)
+    while [ "$(cat "$dir/killed/log.jsonl" 2>/dev/null | wc -l)" -lt $((before + 3)) ] && kill -0 $pid 2>/dev/null; do
+        sleep 0.05
+    done
+    if kill -9 $pid 2>/dev/null; then killed=$((killed + 1)); fi
+    wait $pid 2>/dev/null
+    [ -e "$dir/killed/model.safetensors" ] && break
+done
+[ "$killed" -ge 3 ]
+check "the run was killed three times before its end (found $killed)"
+run train resnet --resume -o "$dir/killed"
+[ "$rc" = 0 ] && grep -q 'goes on from its checkpoint of step' "$dir/err"
+check "it goes on with nothing but --resume, and says from where"
+for f in model.safetensors checkpoints/step-00000024.safetensors config.json; do
+    cmp -s "$dir/alone/$f" "$dir/killed/$f"
+    check "$f has the bits of the run left alone"
+done
+without_speed() { sed 's/"img_per_s": [^,]*, //' "$1"; }
+without_speed "$dir/alone/log.jsonl" >"$dir/a.log"
+without_speed "$dir/killed/log.jsonl" | cmp -s "$dir/a.log" -
+check "its log is that of the run left alone, but for the speed"
+[ -z "$(find "$dir/killed" -name '*.tmp.*')" ]
+check "nothing half-written is left"
+
+# ---- polite signals
+common="--data $dir/shapes --arch resnet18 --size 32 --batch 4 --epochs 1000 --checkpoint-every 1000 -t 2"
+for signal in TERM INT; do
+    # by way of python: a shell gives its background children SIGINT ignored
+    # shellcheck disable=SC2086
+    python3 -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$imago" train resnet $common -o "$dir/$signal" >/dev/null 2>"$dir/err" &
+    pid=$!
+    while [ "$(cat "$dir/$signal/log.jsonl" 2>/dev/null | wc -l)" -lt 2 ] && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+    kill -$signal $pid
+    wait $pid
+    rc=$?
+    last=$(tail -n 1 "$dir/$signal/log.jsonl" | sed 's/{"step": \([0-9]*\),.*/\1/')
+    [ "$rc" = 1 ] && grep -q "stopped after step $last of" "$dir/err" &&
+        [ -s "$dir/$signal/checkpoints/$(printf 'step-%08d' "$last").safetensors" ]
+    check "SIG$signal writes a checkpoint of the last step and stops (exit code $rc, step $last)"
+done
+
+# ---- the tape, bf16, evaluation
+common="--data $dir/shapes --arch resnet18 --size 32 --batch 4 --steps 2 -t 2"
+train -q --trace-tape --dtype bf16 -o "$dir/tape"
+[ "$rc" = 0 ] && grep -q 'conv2d .*layer4.1.conv2.weight .*(4, 1, 1, 512)' "$dir/out" && grep -q 'nodes in all' "$dir/out"
+check "--trace-tape prints a row a node"
+run eval -m "$dir/alone" --data "$dir/val" --json
+[ "$rc" = 0 ] && python3 -c 'import csv, json, sys
+d = json.load(open(sys.argv[1]))
+rows = list(csv.reader(open(d["confusion_csv"])))
+assert d["pictures"] == 16 and d["classes"] == 4 and len(d["per_class"]) == 4, d
+assert rows[0][1:] == ["circle", "cross", "square", "triangle"] == [r[0] for r in rows[1:]], rows
+assert sum(int(x) for r in rows[1:] for x in r[1:]) == 16
+assert abs(sum(int(rows[i + 1][i + 1]) for i in range(4)) / 16 - d["top1"]) < 1e-9
+assert open(d["confusion_png"], "rb").read(4) == b"\x89PNG"' "$dir/out"
+check "eval --json, confusion.csv and confusion.png agree"
+run eval -m "$dir/alone/checkpoints/best.safetensors" --data "$dir/val" -o "$dir/best"
+[ "$rc" = 0 ] && [ -s "$dir/best/confusion.csv" ] && grep -q '^all  *16' "$dir/out"
+check "eval of a checkpoint, with -o"
+gives 1 'No such file' eval -m "$dir/nowhere" --data "$dir/val"
+
+# ---- broken pictures
+cp -r "$dir/shapes" "$dir/broken"
+head -c 200 "$dir/shapes/circle/0001.png" >"$dir/broken/circle/0001.png"
+: >"$dir/broken/circle/0002.png"
+common="--data $dir/broken --arch resnet18 --size 32 --batch 4 --epochs 1 -t 2"
+train -q -o "$dir/b"
+[ "$rc" = 0 ] && grep -q '0001.png' "$dir/b/broken.txt" && grep -q '0002.png' "$dir/b/broken.txt"
+check "broken pictures are passed over and listed in broken.txt"
+train -q --strict -o "$dir/strict"
+[ "$rc" = 1 ] && grep -q 'circle/000' "$dir/err"
+check "--strict stops at a broken picture and names it"
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
