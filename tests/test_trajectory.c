@@ -73,7 +73,8 @@ START_TEST(twenty_steps)
     for (int i = 0; i < STEPS; i++)
         one_step(r, m, o, i, &loss[i], &norm[i]);
     double by_loss = compare_curve(r, "loss", loss, r->loss), by_norm = compare_curve(r, "grad_norm", norm, 10 * r->loss);
-    double weights = compare_tensors(r, p, "after", false, start, o), moved = compare_tensors(r, p, "moved", false, start, o);
+    double weights = compare_tensors(r, p, "after", false, start, o);
+    double moved = compare_tensors(r, p, "moved", false, start, o);
     double running = compare_tensors(r, p, "after", true, start, o);
     printf("%s.%s%s: loss %.1e, norm %.1e, weights %.1e, moved %.1e, running %.1e\n", r->net, r->name,
            r->bf16 ? " bf16" : "", by_loss, by_norm, weights, moved, running);

@@ -1,5 +1,5 @@
-/* test_trajectory_pictures.c: twenty steps of training a UNet (given noise, times and text) and an autoencoder (given noise)
- * with AdamW give what torch's twenty steps give: losses, norms of gradients, weights; in f32, and in bf16 within a band of
+/* test_trajectory_pictures.c: twenty steps of training a UNet (given noise, times and text) and an autoencoder (given
+ * noise) with AdamW give what torch's twenty steps give: losses, norms of gradients, weights; in f32, and in bf16 within a band of
  * torch's autocast. Reference: trajectories.safetensors (tests/golden/README.md). */
 #include "trajectory.h"
 
@@ -54,7 +54,8 @@ static im_tensor *vae_loss(const run *r, const im_vae *m, int step)
     im_tensor *eps = hashed(r, step, "eps", 1, 4, (int64_t[]){ 2, 4, 4, 4 });
     im_autoencoder_loss_of(c, m, x, eps, &(im_autoencoder_weights){ 1, 1e-6f }, &l, NULL);
     no_error();
-    struct { const char *name; const im_tensor *t; } parts[] = { { "l1", l.l1 }, { "gradient", l.gradient }, { "kl", l.kl } };
+    struct { const char *name; const im_tensor *t; } parts[] = { { "l1", l.l1 },
+        { "gradient", l.gradient }, { "kl", l.kl } };
     for (int i = 0; i < 3 && !r->bf16; i++) {
         double got = *(float *)im_data(parts[i].t);
         double want = ((const float *)found("%s.%s.%s", r->net, r->name, parts[i].name)->data)[step];
@@ -97,8 +98,8 @@ static void train(const run *r, const im_part_params *parts, int n, const im_une
     for (int i = 0; i < n; i++) {
         double weights = compare_tensors(r, parts[i].params, "after", false, start[i], o);
         double moved = compare_tensors(r, parts[i].params, "moved", false, start[i], o);
-        printf("%s.%s%s: loss %.1e, norm %.1e, weights %.1e, moved %.1e\n", r->net, r->name, r->bf16 ? " bf16" : "", by_loss,
-               by_norm, weights, moved);
+        printf("%s.%s%s: loss %.1e, norm %.1e, weights %.1e, moved %.1e\n", r->net, r->name,
+               r->bf16 ? " bf16" : "", by_loss, by_norm, weights, moved);
         ck_assert_msg(weights < r->weights, "%s: weights are off by %g", r->net, weights);
         ck_assert_msg(moved < r->moved, "%s: what training changed is off by %g", r->net, moved);
         free_weights(parts[i].params, start[i]);
