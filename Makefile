@@ -87,11 +87,16 @@ $(BUILD)/cli/version.o: $(BUILD)/commit.h
 $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
 
 # Pictures in training: plain C loops that become vectors, compiled for three instruction sets each and chosen when the
-# program starts; the values are the same. The sanitizers cannot run before that choice: there, one set.
+# program starts; the values are the same. One set under the sanitizers, which cannot run before that choice, and with
+# clang, whose version 14 gives such functions names that other files do not find.
+# -fno-trapping-math: a division may be done where its result is not used.
 IM_CLONES := $(if $(filter x86_64%,$(MACHINE)),\
                __attribute__((target_clones("arch=x86-64-v4"$(comma)"arch=x86-64-v3"$(comma)"default"))))
+# Numbers in a vector that is written out: what AVX2 holds, or NEON.
+IM_LANES  := $(if $(filter x86_64%,$(MACHINE)),8,4)
 PICTURES  := $(patsubst %,$(BUILD)/data/%.o,resize_rgb colour blur normalise)
-$(PICTURES): ALL_CFLAGS += -O3 -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS)),,$(IM_CLONES))'
+$(PICTURES): ALL_CFLAGS += -O3 -fno-trapping-math -DIM_LANES=$(IM_LANES) \
+             -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS))$(findstring clang,$(CC)),,$(IM_CLONES))'
 
 $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -136,7 +141,8 @@ demo: ## draw a sheet of pictures with the embedded model (installs what is miss
 	@echo "the sheet: $(BUILD)/demo/sheet.png, the pictures beside it"
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
-SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png image config checkpoint text utf8 file names dataset loader),\
+SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture augment image config checkpoint text utf8 \
+               file names dataset shards loader cache order),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -184,6 +190,7 @@ bench: all | $(BUILD)/sd-v1-4 ## measure this machine, the ops and the full-size
 bench-rivals: all | $(BUILD)/sd-v1-4 ## the same beside PyTorch, in a venv made in build/
 	bench/rivals/setup.sh $(BUILD)/venv-rivals
 	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_sd.py --imago $(BUILD)/imago --model $(BUILD)/sd-v1-4
+	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_train.py --imago $(BUILD)/imago
 
 # The public art that the embedded model learns from: Debian packages to a folder of pictures (weights/README.md).
 MODEL_DATA ?= $(BUILD)/model-data
@@ -234,11 +241,11 @@ TIDY := -*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bu
         -clang-analyzer-security.insecureAPI.*,-clang-analyzer-optin.performance.Padding,$\
         -clang-analyzer-optin.portability.UnixAPI,-clang-analyzer-core.uninitialized.*,$\
         -clang-analyzer-core.CallAndMessage,-clang-analyzer-core.UndefinedBinaryOperatorResult
-TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I$(BUILD) -DIM_WEIGHTS=\"\"
+TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I$(BUILD) -DIM_WEIGHTS=\"\" -DIM_CLONES= -DIM_LANES=8
 # cppcheck takes what goes into a compound literal for lost, two symbols of one section for two objects, an output argument
 # for unset; leaks and reads of unset memory are found by `make asan`.
-CPPCHECK := --std=c11 --enable=warning,portability --suppress=memleak --suppress=comparePointers --suppress=uninitvar $\
-            --suppress=invalidPointerCast
+CPPCHECK := --std=c11 -DIM_CLONES= -DIM_LANES=8 --enable=warning,portability --suppress=memleak $\
+            --suppress=comparePointers --suppress=uninitvar --suppress=invalidPointerCast
 lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet set of checks
 	printf '%s\n' $(filter-out src/tensor/error.c,$(LINTED)) | xargs -P $(JOBS) -n 8 sh -c \
 	    'exec clang-tidy --quiet --warnings-as-errors="*" --checks="$(TIDY)" "$$@" -- $(TIDIED) -include tests/lint.h' tidy

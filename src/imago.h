@@ -328,7 +328,8 @@ char *im_png_text(im_ctx *c, const char *path, const char *key);                
 
 typedef struct im_tokenizer im_tokenizer;
 im_tokenizer *im_tokenizer_open(im_ctx *c, const char *folder);/* holds vocab.json, merges.txt; NULL: built-in CLIP    */
-/* <start> ids <end> padded to `length`. cut (may be NULL) receives a malloc'd copy of the text that did not fit, or NULL */
+/* <start> ids <end> padded to `length`. cut (may be NULL) receives a malloc'd copy of the text that did not fit, as
+ * it was written, or NULL */
 bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length, int32_t *ids, char **cut);
 const char *im_token_piece(const im_tokenizer *t, int32_t id); /* "horse</w>"; NULL when out of range                  */
 int im_tokenizer_size(const im_tokenizer *t);
@@ -357,7 +358,7 @@ typedef struct im_sd_args {
     bool eager;                                                /* run op by op instead of from a recorded plan         */
 } im_sd_args;
 im_sd_args im_sd_defaults(const im_sd *sd);
-/* After each evaluation of the UNet; false stops. */
+/* Before the first evaluation of the UNet (done 0) and after each; false stops. */
 typedef bool (*im_sd_progress)(void *arg, int done, int total);
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);
 
@@ -388,6 +389,119 @@ bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rou
 bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);
 bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype /* im_dtype, or -1: as they are */, bool force);
 
+/* ---------------------------------------------------------------- training (models/train_loop.c, models/train_resnet.c)
+ * A run is a folder: config.json, log.jsonl (an object a step), checkpoints, model.safetensors at the end. Killed at any
+ * instant it goes on from its last good checkpoint and ends with the same bits as if nothing had happened. */
+
+typedef struct im_train_common {                               /* what every training has; texts are borrowed          */
+    const char *data, *out;                                    /* a set of pictures (data/dataset.h); the run's folder */
+    const char *init;                                          /* weights to begin with; NULL: random                  */
+    int epochs, steps;                                         /* steps > 0 counts instead of epochs                   */
+    int batch, accumulate;                                     /* pictures a part; parts a step                        */
+    float lr;                                                  /* at the peak; 0: the task's own default               */
+    float warmup;                                              /* epochs; < 0: a tenth of the run                      */
+    const char *schedule;                                      /* "cosine", "step", "constant"                         */
+    const char *optimizer;                                     /* "sgd", "adamw", "lars"                               */
+    float momentum, decay;                                     /* SGD, LARS; weight decay, < 0: the optimiser's own    */
+    bool nesterov;
+    float clip;                                                /* global norm of gradients; 0: not clipped             */
+    float ema;                                                 /* .9999: a moving average of weights is kept; 0: none  */
+    uint64_t seed;
+    const char *dtype;                                         /* "f32", or "bf16": factors of products are rounded    */
+    const char *order, *cache;                                 /* "shuffled", "listed"; "none", "ram", "disk"          */
+    int workers;                                               /* decoding threads; 0: one a processor                 */
+    int keep, checkpoint_every;                                /* checkpoints kept; steps between, 0: an epoch         */
+    bool strict;                                               /* a broken picture stops the run                       */
+    bool resume;
+} im_train_common;
+
+typedef struct im_train_resnet_args {
+    im_train_common common;
+    const char *arch;                                          /* "resnet18", 34, 50, 101                              */
+    const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
+    const char *augment;                                       /* "none", "plain", "dino"                              */
+    int size;                                                  /* side of the (global) crop                            */
+    int locals, local_size;                                    /* dino: number and side of local crops; < 0, 0: its own */
+    const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
+    bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
+    bool new_head;                                             /* init gives the encoder only                          */
+} im_train_resnet_args;
+im_train_resnet_args im_train_resnet_defaults(void);
+
+typedef struct im_train_progress {
+    int64_t step, steps, epoch, epochs;                        /* from 1                                               */
+    double loss, lr, grad_norm, img_per_s, top1;               /* top1: NAN where there are no classes                 */
+    double seconds_left;
+} im_train_progress;
+
+typedef struct im_train_hooks {                                /* any may be NULL                                      */
+    void *arg;
+    void (*step)(void *arg, const im_train_progress *p);
+    bool (*stop)(void *arg);                                   /* after every step: true: write a checkpoint and end   */
+    void (*note)(void *arg, const char *text);                 /* "goes on from step 120"                              */
+    void (*saved)(void *arg, const char *run);                 /* after every checkpoint: time to draw curves          */
+    void (*tape)(void *arg, const im_tape_row *row);           /* of the first step, last node first                   */
+} im_train_hooks;
+bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_hooks *hooks);
+
+/* To resume: takes from the run's config.json every option that was not given, and fails, naming all of them, where one
+ * that was given and decides about the result differs. Options are named as `imago train` names them. The texts live until
+ * im_train_config_free. NULL without an error: there is no such run yet. */
+typedef struct im_train_config im_train_config;
+im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
+                                        bool (*given)(void *arg, const char *option), void *arg);
+void im_train_config_free(im_train_config *f);
+
+typedef struct im_train_autoencoder_args {
+    im_train_common common;
+    const char *config;                                        /* a model's folder, or one with the VAE's config.json  */
+    const char *val;                                           /* pictures to measure PSNR on; or NULL                 */
+    int size;                                                  /* pixels; 0: the config's sample_size                  */
+    float flip; int shift;                                     /* views: mirrored with this probability, moved by this */
+    float gradient_weight, kl_weight;                          /* of the loss                                          */
+} im_train_autoencoder_args;
+im_train_autoencoder_args im_train_autoencoder_defaults(void);
+/* Writes RUN/vae (diffusers: AutoencoderKL.from_pretrained) after every checkpoint; scaling_factor is 1 / deviation of the
+ * latents. common.init: a folder with a VAE to go on from. */
+bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *a, const im_train_hooks *hooks);
+
+typedef struct im_train_diffusion_args {
+    im_train_common common;
+    const char *config, *vae;                                  /* a model's folder; one with the VAE                   */
+    const char *text;                                          /* "train", "frozen"                                    */
+    bool cache_latents; int views;                             /* every picture is encoded once, in so many views      */
+    int size;                                                  /* pixels; 0: the UNet's sample_size times the factor   */
+    float flip; int shift;
+    float drop;                                                /* share of captions that are left out: .1              */
+    float snr_gamma;                                           /* min-SNR weighting; 0: none                           */
+} im_train_diffusion_args;
+im_train_diffusion_args im_train_diffusion_defaults(void);
+/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go on
+ * from (fine-tuning); without it weights are random. */
+bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
+im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
+                                             bool (*given)(void *arg, const char *option), void *arg);
+im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
+                                           bool (*given)(void *arg, const char *option), void *arg);
+
+typedef struct im_eval_args {
+    const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */
+    int batch, size;                                           /* 0: 32; 0: as it was trained, or 224                  */
+    bool strict;
+} im_eval_args;
+
+typedef struct im_eval_result {
+    int64_t pictures, broken;
+    int classes; char **names;
+    double top1, top5, loss;                                   /* shares of pictures; mean cross entropy               */
+    int64_t *confusion;                                        /* (classes, classes): [true][predicted]                */
+    int64_t *top5_hits;                                        /* by true class                                        */
+    char *weights;                                             /* the file that was read                               */
+} im_eval_result;
+bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
+                        void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
+void im_eval_result_free(im_eval_result *r);
+
 /* ---------------------------------------------------------------- measuring (tensor/bench.c, tensor/bench_ops.c)
  * On the cpu device only. Compare figures of one run only: the clock and the neighbours change. */
 
@@ -409,9 +523,9 @@ typedef struct im_bench_row {                                  /* one op at one 
     bool dots;                                                 /* ran on bf16 dot products                             */
     double ms_min, ms_median;                                  /* wall                                                 */
     double flop, bytes;                                        /* of one call; bytes: compulsory traffic               */
-    double gflops, gbs;                                        /* at ms_median, as percent is; Winograd convolutions   */
-                                                               /* are counted as direct sums: more than 100 % occurs   */
-    double percent;                                            /* of the peak that bounds it                           */
+    double gflops, gbs;                                        /* at ms_median; Winograd convolutions are counted as   */
+                                                               /* direct sums: more than 100 % occurs                  */
+    double percent;                                            /* of the peak that bounds it, in processor time        */
     bool memory_bound;                                         /* that peak is read_gbs, else fma or dot               */
 } im_bench_row;
 /* Weights and inputs are those of the round before: warm where they fit a cache. The rest is called once a row. */

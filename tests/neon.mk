@@ -8,7 +8,7 @@ NEON_ROOT := $(NEON_DIR)/root
 NEON_TESTS := test_tiny test_errors
 NEON_OPS   := kernels geglu attention groupnorm layernorm batchnorm batchnorm_res maxpool avgpool activate add scale \
               concat copy embedding timestep
-NEON_LIBS  := -static -Wl,--no-warnings -lpng -lz -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
+NEON_LIBS  := -static -Wl,--no-warnings -lpng -ljpeg -lz -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
 NEON_MAKE   = $(SUB) BUILD=$(NEON_DIR) LIBS="$(NEON_LIBS)" \
               CC="aarch64-linux-gnu-gcc -isystem $(NEON_ROOT)/usr/include \
               -isystem $(NEON_ROOT)/usr/include/aarch64-linux-gnu -L$(NEON_ROOT)/usr/lib/aarch64-linux-gnu"

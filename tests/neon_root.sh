@@ -23,7 +23,8 @@ apt() {
           exit 1; }
 }
 apt update
-apt download zlib1g-dev libpng-dev libarchive-dev libjansson-dev libpcre2-dev libutf8proc-dev libssl-dev check libsubunit-dev
+apt download zlib1g-dev libpng-dev libjpeg62-turbo-dev libarchive-dev libjansson-dev libpcre2-dev \
+    libutf8proc-dev libssl-dev check libsubunit-dev
 for package in *.deb; do
     dpkg-deb -x "$package" .
 done

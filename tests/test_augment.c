@@ -21,18 +21,18 @@
 #include "scratch.h"
 
 static im_ctx *c;
-static im_scratch *room;
+static im_crop_scratch *room;
 
 static void setup(void)
 {
     c = im_ctx_new("ref", 1);
-    room = im_scratch_new();
+    room = im_crop_scratch_new();
 }
 
 static void teardown(void)
 {
     im_ctx_free(c);
-    im_scratch_free(room);
+    im_crop_scratch_free(room);
 }
 
 static im_image *noise(int width, int height)

@@ -337,5 +337,48 @@ check "bench --csv: a header and a row each"
 echo 'x,y' >"$dir/other.csv"
 gives 1 'its first line is not' bench clip -m $model --rounds 1 --csv "$dir/other.csv"
 
+# ---- what a network is fed
+mkdir -p "$dir/set/a" "$dir/set/b" "$dir/list"
+for name in a/1 a/2 b/1 b/2; do cp tests/golden/init_83x70.png "$dir/set/$name.png"; done
+cp tests/golden/photo.jpg "$dir/set/b/3.jpg"
+: >"$dir/set/a/empty.jpg"
+head -c 200 tests/golden/photo.jpg >"$dir/set/a/cut.jpg"
+fed() { run data "$dir/set" --augment dino --size 32 -n 6 -s 4 --epoch 2 --force "$@"; }
+fed -o "$dir/fed.png" --json "$dir/fed1.json" --dump "$dir/fed1.safetensors" --decoders 1
+[ "$rc" = 0 ] && grep -q 'class folders, 6 pictures' "$dir/out" &&
+    grep -q 'classes: 2, of 3 to 3 pictures: a .. b' "$dir/out" && grep -q '^broken: 2$' "$dir/out" &&
+    grep -q 'a/empty.jpg: has 0 bytes' "$dir/out" && [ -s "$dir/fed.png" ]
+check "data: a summary and a sheet"
+fed --json "$dir/fed3.json" --dump "$dir/fed3.safetensors" --decoders 3
+cmp -s "$dir/fed1.json" "$dir/fed3.json" && cmp -s "$dir/fed1.safetensors" "$dir/fed3.safetensors"
+check "data: the same for 1 and 3 threads"
+python3 - "$dir/fed1.json" "$dir/fed1.safetensors" <<'PYTHON'
+import json, struct, sys
+d, f = json.load(open(sys.argv[1])), open(sys.argv[2], "rb").read()
+n = struct.unpack("<Q", f[:8])[0]
+head, body = json.loads(f[8:8 + n]), f[8 + n:]
+p = d["pictures"]
+assert len(p) == 6 and sorted(x["meant"] for x in p) == list(range(6)) and d["classes"] == ["a", "b"]
+assert [x["file"] for x in d["broken"]] == ["a/empty.jpg", "a/cut.jpg"] and sum(x["index"] != x["meant"] for x in p) == 1
+assert all(len(x["crops"]) == 9 and x["class"] == x["file"][0] == "ab"[x["label"]] for x in p)
+assert head["crop0"]["shape"] == [6, 32, 32, 3] and head["crop8"]["shape"] == [6, 13, 13, 3] and "crop9" not in head
+a, b = head["labels"]["data_offsets"]
+assert list(struct.unpack("<6i", body[a:b])) == [x["label"] for x in p]
+PYTHON
+check "data: JSON and tensors agree"
+fed --strict
+[ "$rc" = 1 ] && grep -q 'a/empty.jpg' "$dir/err"
+check "data --strict"
+gives 1 'exists already' data "$dir/set" -o "$dir/fed.png"
+gives 1 'holds no pictures' data "$dir/list"
+gives 1 'nosuch' data "$dir/nosuch"
+gives 2 '--augment dino' data "$dir/set" --locals 3
+printf 'b\r\nz\r\n' >"$dir/classes"
+gives 1 '1 of the 2 classes' data "$dir/set" --classes "$dir/classes"
+printf 'b\r\n' >"$dir/classes"
+gives 0 'classes: 1, of 3 to 3 pictures: b' data "$dir/set" --classes "$dir/classes"
+(cd "$dir/set" && tar cf "$dir/set.tar" a b)
+gives 0 'tar shards, 6 pictures' data "$dir/set.tar"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -220,11 +220,31 @@ START_TEST(nothing_half_written)
 }
 END_TEST
 
+/* Writing with force over model c, whose UNet is in shards, leaves neither shards nor index; other files stay. */
+START_TEST(no_stale_shards)
+{
+    static const char *const others[] = { "diffusion_pytorch_model-00001-of-00002.safetensors.bak", "mine.txt",
+                                          "diffusion_pytorch_model_ema-00001-of-00002.safetensors" };
+    char command[600], folder[400];
+    snprintf(folder, sizeof folder, "%s", at("m/unet"));
+    snprintf(command, sizeof command, "cp -r tests/golden/models/c '%s' && chmod -R u+w '%s'", at("m"), at("m"));
+    ck_assert_int_eq(system(command), 0);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        scratch_write(folder, others[i], "x", 1);
+    ck_assert_msg(_i ? im_sd_init_weights(c, MODEL_A, 1, IM_F32, at("m"), true)
+                     : im_sd_convert(c, MODEL_A, at("m"), -1, true), "%s", im_error(c));
+    ck_assert_int_eq(scratch_count(folder), 5);          /* config.json, the weights, the others                */
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        ck_assert(im_is_file(scratch_path(folder, others[i])));
+    im_checkpoint_close(open_whole(at("m")));
+}
+END_TEST
+
 int main(void)
 {
     const suite_test tests[] = {
         ONCE(there_and_back), ONCE(dtypes), LOOP(same_seed_same_bytes, 3), ONCE(random_weights_are_scaled),
-        ONCE(nothing_half_written),
+        ONCE(nothing_half_written), LOOP(no_stale_shards, 2),
     };
     return suite_run("convert", setup, teardown, 60, tests, SUITE_COUNT(tests));
 }

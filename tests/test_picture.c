@@ -194,6 +194,33 @@ START_TEST(errors)
 }
 END_TEST
 
+/* A progressive file whose last scan comes 600 times: small, and long to decode. */
+START_TEST(too_many_scans)
+{
+    size_t k;
+    json_t *row;
+    json_array_foreach(rows, k, row) {
+        if (strcmp(text_of(row, "name"), "grey, progressive")) continue;
+        size_t n, scan = 0;
+        uint8_t *file = file_of(row, &n);
+        for (size_t i = 0; i + 1 < n; i++)
+            if (file[i] == 0xff && file[i + 1] == 0xda) scan = i;
+        size_t part = n - 2 - scan;
+        uint8_t *many = malloc(n + 600 * part);
+        memcpy(many, file, n);
+        for (size_t i = 0; i < 600; i++) memcpy(many + n - 2 + i * part, file + scan, part);
+        memcpy(many + n - 2 + 600 * part, "\xff\xd9", 2);
+        ck_assert_ptr_null(im_picture_decode(c, many, n + 600 * part, "many", NULL));
+        ck_assert_str_eq(im_error(c), "many: is a JPEG of more than 500 scans; export it again");
+        im_clear_error(c);
+        free(many);
+        free(file);
+        return;
+    }
+    ck_abort_msg("no such row");
+}
+END_TEST
+
 /* Four threads decode every file again and again, each with its own context. */
 static void *work(void *arg)
 {
@@ -240,6 +267,7 @@ int main(void)
     tcase_add_test(t, golden_damaged);
     tcase_add_test(t, shrinking);
     tcase_add_test(t, errors);
+    tcase_add_test(t, too_many_scans);
     tcase_add_test(t, threads);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);

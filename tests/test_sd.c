@@ -442,8 +442,7 @@ END_TEST
 static int evaluations;
 static bool stop_at_two(void *arg, int done, int total)
 {
-    evaluations++;
-    ck_assert_int_eq(done, evaluations);
+    ck_assert_int_eq(done, evaluations++);                     /* 0 before the first of them                           */
     ck_assert_int_eq(total, 4);
     if (done == 2 && arg) im_cancel(arg);
     return arg || done < 2;
@@ -456,7 +455,7 @@ START_TEST(stopping)
     im_sd_args a = args_for(sd, 0);
     im_sd_on_progress(sd, stop_at_two, _i ? c : NULL);
     ck_assert_ptr_null(im_sd_generate(sd, &a));
-    ck_assert_int_eq(evaluations, 2);
+    ck_assert_int_eq(evaluations, 3);
     ck_assert_str_eq(im_error(c), "stopped");
     im_sd_free(sd);
     im_ctx_free(c);
@@ -483,7 +482,12 @@ START_TEST(errors)
     a = good, a.width = -8;
     fails(sd, a, "-8x64");
     a = good, a.width = a.height = 1 << 16;
-    fails(sd, a, "MiB of memory are free");
+    fails(sd, a, "make fewer at once or smaller ones, or hold weights in f16");
+    im_sd *half = im_sd_open(c, A, IM_F16);
+    ck_assert(!im_sd_generate(half, &a));
+    ck_assert_msg(strstr(im_error(c), "MiB of memory are free") && !strstr(im_error(c), "f16"), "%s", im_error(c));
+    im_clear_error(c);
+    im_sd_free(half);
     a = good, a.scheduler = "fast";
     fails(sd, a, "choose one of pndm");
     a = good, a.steps = 0;

@@ -109,8 +109,11 @@ START_TEST(cut_text)
 {
     const struct { const char *text; int length; const char *cut; } cases[] = {
         { "one two three four five", 5, "four five" },      { "one two three", 5, NULL },
-        { "One, TWO's  three", 4, "two 's three" },         { "a b", 2, "a b" },
-        { "cat <|endoftext|> dog", 3, "<|endoftext|>dog" }, { "x \xf0\x9f\x98\x80", 3, "\xf0\x9f\x98\x80" },
+        { "One, TWO's  three ", 4, "TWO's  three" },        { "a b", 2, "a b" },
+        { "cat <|endoftext|> dog", 3, "<|endoftext|> dog" }, { "x \xf0\x9f\x98\x80", 3, "\xf0\x9f\x98\x80" },
+        { "cat  CAFE\u0301 Noir", 3, "CAFE\u0301 Noir" },   { "cat \u00c9t\u00c9 X", 3, "\u00c9t\u00c9 X" },
+        { "\u0130n \u212b A  B", 8, "B" },                  { "one <|ENDOFTEXT|> Two", 4, "|ENDOFTEXT|> Two" },
+        { "Deoxyribonucleic", 3, "oxyribonucleic" },
     };
     im_tokenizer *t = im_tokenizer_open(c, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -242,7 +245,7 @@ START_TEST(special_tokens_of_files)
     t = open_with(VOCAB, "a b</w>\r\n\n", "{\"pad_token\":\"a\",\"unk_token\":{\"content\":\"b\"}}", NULL);
     check_ids(t, "ab z", 5, (int32_t[]){ 6, 0, 1, 1, 7 }); /* special tokens are kept whole */
     im_tokenizer_free(t);
-    t = open_with(VOCAB, "", "{\"pad_token\":\"a\"}", "{\"pad_token\":\"!\",\"bos_token\":{\"content\":\"b\"}}");
+    t = open_with(VOCAB, "a b</w>\n", "{\"pad_token\":\"a\"}", "{\"pad_token\":\"!\",\"bos_token\":{\"content\":\"b\"}}");
     check_ids(t, "a! a", 8, (int32_t[]){ 1, 2, 5, 2, 7, 5, 5, 5 });                    /* the map has the last word   */
     im_tokenizer_free(t);
     t = open_with(VOCAB, "", "{\"added_tokens_decoder\":{\"4\":{\"content\":\"ab</w>\"}},\"model_max_length\":1"
@@ -269,6 +272,8 @@ START_TEST(bad_files)
         { VOCAB, "a b c\n", NULL, "/merges.txt:1: is no pair of pieces (\"a b c\")" },
         { VOCAB, "a \n", NULL, "/merges.txt:1: is no pair of pieces (\"a \")" },
         { VOCAB, "a b\n", NULL, "/merges.txt:1: the piece \"ab\" is not in the vocabulary" },
+        { VOCAB, "", NULL, "/merges.txt: 1 pieces of the vocabulary, \"ab</w>\" the first, come from none of its 0 merges; "
+          "the file is cut off or belongs to another vocabulary" },
         { VOCAB, "a zz\n", NULL, "/merges.txt:1: the piece \"zz\" is not in the vocabulary" },
         { VOCAB, "zz a\n", NULL, "/merges.txt:1: the piece \"zz\" is not in the vocabulary" },
         { VOCAB, "", "{\"pad_token\":\"<pad>\"}",

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the venv that bench/rivals/torch_sd.py runs in.
+# Makes the venv that the programs of bench/rivals run in.
 #
 #   bench/rivals/setup.sh [FOLDER]          default: build/venv-rivals
 #
@@ -13,7 +13,8 @@ folder=${1:-$here/../../build/venv-rivals}
 
 python3 -m venv "$folder"
 if [ -n "${TORCH_INDEX:-}" ]; then
-    "$folder/bin/pip" install "$(grep '^torch==' "$here/requirements.txt")" --index-url "$TORCH_INDEX"
+    # shellcheck disable=SC2046 # two packages
+    "$folder/bin/pip" install $(grep -E '^torch(vision)?==' "$here/requirements.txt") --index-url "$TORCH_INDEX"
 fi
 "$folder/bin/pip" install -r "$here/requirements.txt"
 echo "ready: $folder/bin/python $here/torch_sd.py --rounds 3 --imago build/imago"

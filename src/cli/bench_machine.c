@@ -73,6 +73,7 @@ bool bench_ops(bench_output *out)
                                       .percent = peak > 0 ? 100 * gflops / peak : 0 });
     }
     if (!out->o->json)
-        puts("Convolutions are counted as direct sums; by Winograd's method they may pass 100 % of the peak.");
+        puts("Shares are of processor time in the best round, rates of wall time in the median one. Convolutions are\n"
+             "counted as direct sums; by Winograd's method they may pass 100 % of the peak.");
     return im_ok(out->c);
 }

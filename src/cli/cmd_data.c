@@ -17,7 +17,8 @@ static const option options[] = {
     OPTION_TEXT('o', "out", "SHEET.png", AT(sheet), NULL, "draw the pictures as they are fed to a network"),
     OPTION_TEXT(0, "dump", "FILE", AT(dump), NULL,
                 "write them as tensors: crop0 .. (n, size, size, 3) U8, labels I32, indices I64 (.safetensors)"),
-    OPTION_TEXT(0, "json", "FILE", AT(json), NULL, "write what was drawn for every crop, enough to repeat it with Pillow"),
+    OPTION_TEXT(0, "json", "FILE", AT(json), NULL,
+                "write what was drawn for every crop, enough to repeat it with Pillow"),
     OPTION_CHOICE(0, "augment", "RECIPE", AT(augment), "none", "none|plain|dino",
                   "none: resize and centre crop; plain: random crop, flip; dino: multi-crop with colours and blur"),
     OPTION_INT(0, "size", "N", AT(size), "224", 1, 4096, "side of the (global) crop"),
@@ -53,15 +54,16 @@ static void print_sizes(im_ctx *c, const im_dataset *d)
         int64_t index = i * d->count / n;
         size_t bytes;
         uint8_t *data = im_dataset_read(c, d, index, &bytes);
-        if (data && im_picture_size(c, data, bytes, d->samples[index].name, NULL, &sizes[found][0], &sizes[found][1])) found++;
+        if (data && im_picture_size(c, data, bytes, d->samples[index].name, NULL, &sizes[found][0], &sizes[found][1]))
+            found++;
         im_clear_error(c);
         free(data);
     }
     if (found) {
         qsort(sizes, (size_t)found, sizeof *sizes, by_area);
         const int *small = sizes[0], *middle = sizes[found / 2], *large = sizes[found - 1];
-        printf("sizes by area: %dx%d to %dx%d, median %dx%d (of %d looked at)\n", small[0], small[1], large[0], large[1],
-               middle[0], middle[1], found);
+        printf("sizes by area: %dx%d to %dx%d, median %dx%d (of %d looked at)\n", small[0], small[1], large[0],
+               large[1], middle[0], middle[1], found);
     }
     free(sizes);
 }
@@ -76,8 +78,8 @@ static void print_classes(const im_dataset *d)
         most = count[i] > most ? count[i] : most;
     }
     if (count && d->n_classes)
-        printf("classes: %d, of %lld to %lld pictures: %s%s%s\n", d->n_classes, (long long)least, (long long)most, d->classes[0],
-               d->n_classes > 1 ? " .. " : "", d->n_classes > 1 ? d->classes[d->n_classes - 1] : "");
+        printf("classes: %d, of %lld to %lld pictures: %s%s%s\n", d->n_classes, (long long)least, (long long)most,
+               d->classes[0], d->n_classes > 1 ? " .. " : "", d->n_classes > 1 ? d->classes[d->n_classes - 1] : "");
     free(count);
 }
 
@@ -93,16 +95,20 @@ static void print_set(im_ctx *c, const im_dataset *d)
     printf("%s: %s, %lld pictures, %s\n", d->path, im_set_kind_name(d->kind), (long long)d->count,
            bytes_text((double)bytes, size));
     print_classes(d);
-    if (captions) printf("captions: %lld\n", (long long)captions);
+    if (captions)
+        printf("captions: %lld\n", (long long)captions);
     print_sizes(c, d);
-    if (d->ignored) printf("ignored: %lld files that are no pictures by name\n", (long long)d->ignored);
+    if (d->ignored)
+        printf("ignored: %lld files that are no pictures by name\n", (long long)d->ignored);
 }
 
 static void print_broken(const im_broken *broken, int64_t n)
 {
-    if (n) printf("broken: %lld\n", (long long)n);
+    if (n)
+        printf("broken: %lld\n", (long long)n);
     for (int64_t i = 0; i < n && i < MOST_NAMED; i++) printf("  %s: %s\n", broken[i].name, broken[i].reason);
-    if (n > MOST_NAMED) printf("  and %lld more (--json FILE lists all)\n", (long long)(n - MOST_NAMED));
+    if (n > MOST_NAMED)
+        printf("  and %lld more (--json FILE lists all)\n", (long long)(n - MOST_NAMED));
 }
 
 /* ---------------------------------------------------------------- the verb */
@@ -110,26 +116,33 @@ static void print_broken(const im_broken *broken, int64_t n)
 static bool make_recipe(im_ctx *c, const arguments *a, im_recipe *r)
 {
     const data_options *o = a->values;
-    if (!im_recipe_named(c, o->augment, o->size, r)) return false;
-    if (option_given(a, "locals")) r->crop[1].count = o->locals;
-    if (option_given(a, "local-size")) r->crop[1].size = o->local_size;
+    if (!im_recipe_named(c, o->augment, o->size, r))
+        return false;
+    if (option_given(a, "locals"))
+        r->crop[1].count = o->locals;
+    if (option_given(a, "local-size"))
+        r->crop[1].size = o->local_size;
     return im_recipe_check(c, r);
 }
 
 static bool show(im_ctx *c, const data_options *o, const im_dataset *d, const im_recipe *r)
 {
-    im_loader_args args = { .data = d, .recipe = r, .batch = o->count < d->count ? o->count : (int)d->count, .seed = o->seed,
-                            .shuffled = !strcmp(o->order, "shuffled"), .strict = o->strict, .exact = !o->shrink, .bytes = true,
-                            .threads = o->threads, .ahead = 1, .first_epoch = o->epoch, .epochs = (int64_t)o->epoch + 1 };
+    int64_t batch = o->count < d->count ? o->count : d->count;
+    im_loader_args args = { .data = d, .recipe = r, .batch = (int)batch, .seed = o->seed, .strict = o->strict,
+                            .shuffled = !strcmp(o->order, "shuffled"), .exact = !o->shrink, .bytes = true,
+                            .threads = o->threads, .ahead = 1, .first_epoch = o->epoch };
     im_loader *l = im_loader_open(c, &args);
     data_view v = { .c = c, .o = o, .d = d, .r = r, .b = im_loader_next(c, l) };
-    if (v.b) v.broken = im_loader_broken(c, l, &v.n_broken);
-    if (v.broken) print_broken(v.broken, v.n_broken);
+    if (v.b)
+        v.broken = im_loader_broken(c, l, &v.n_broken);
+    if (v.broken)
+        print_broken(v.broken, v.n_broken);
     bool ok = v.broken && (!o->sheet || data_write_sheet(&v)) && (!o->dump || data_write_dump(&v)) &&
               (!o->json || data_write_json(&v));
     const char *const files[] = { o->sheet, o->dump, o->json };
     for (int i = 0; i < 3 && ok; i++)
-        if (files[i]) printf("%s  %d pictures\n", files[i], v.b->n);
+        if (files[i])
+            printf("%s  %d pictures\n", files[i], v.b->n);
     im_loader_close(l);
     return ok;
 }
@@ -139,15 +152,18 @@ static int run(const arguments *a)
     const data_options *o = a->values;
     if (strcmp(o->augment, "dino") && (option_given(a, "locals") || option_given(a, "local-size")))
         return usage_error(a->verb, "--locals and --local-size belong to --augment dino");
-    if (o->seed > INT64_MAX) return usage_error(a->verb, "--seed: JSON holds seeds up to %lld only", (long long)INT64_MAX);
+    if (o->seed > INT64_MAX)
+        return usage_error(a->verb, "--seed: JSON holds seeds up to %lld only", (long long)INT64_MAX);
     im_ctx *c = session_open_files();
-    if (!c) return CLI_FAILED;
+    if (!c)
+        return CLI_FAILED;
     const char *const files[] = { o->sheet, o->dump, o->json };
     for (int i = 0; i < 3 && im_ok(c); i++)
-        if (files[i]) im_may_write(c, files[i], o->force);
+        if (files[i])
+            im_may_write(c, files[i], o->force);
     im_recipe r;
-    im_dataset *d = make_recipe(c, a, &r) ? im_dataset_open(c, &(im_dataset_args){ .path = a->operands[0], .classes = o->classes,
-                                                                                  .strict = o->strict }) : NULL;
+    im_dataset_args args = { .path = a->operands[0], .classes = o->classes, .strict = o->strict };
+    im_dataset *d = make_recipe(c, a, &r) ? im_dataset_open(c, &args) : NULL;
     if (d) {
         print_set(c, d);
         show(c, o, d, &r);
@@ -161,9 +177,10 @@ const verb verb_data = {
     .size = sizeof(data_options), .run = run,
     .summary = "what a set of pictures holds, and what a network is fed of it",
     .about = "Reads class folders (DIR/CLASS/x.jpg), a folder of pictures, a folder with metadata.jsonl (file_name, text, "
-             "label), or tar shards in WebDataset form (X.tar, a folder of them, \"x-{000..012}.tar\"), and prints what is in "
-             "them and what is broken. With -o, --dump or --json it also shows the first pictures of an epoch exactly as "
-             "training gets them: order and augmentation depend on seed, epoch and picture alone.",
-    .examples = "  imago data DIR -o sheet.png\n  imago data DIR --augment dino -s 1 --epoch 3 -o sheet.png --json drawn.json\n"
+             "label), or tar shards in WebDataset form (X.tar, a folder of them, \"x-{000..012}.tar\"), and prints what "
+             "is in them and what is broken. With -o, --dump or --json it also shows the first pictures of an epoch "
+             "exactly as training gets them: order and augmentation depend on seed, epoch and picture alone.",
+    .examples = "  imago data DIR -o sheet.png\n"
+                "  imago data DIR --augment dino -s 1 --epoch 3 -o sheet.png --json drawn.json\n"
                 "  imago data \"train-{000..012}.tar\" --order listed --dump tensors.safetensors",
 };

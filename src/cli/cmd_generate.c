@@ -135,7 +135,8 @@ static bool check_memory(run_state *r)
                              "free; ask for a smaller "
                              "size%s", batch, batch > 1 ? "s" : "", r->base.width, r->base.height,
                        batch > 1 ? "" : "s", bytes_text(needed, a), bytes_text(weights, b), bytes_text(free_bytes, d),
-                       batch > 1 ? " or a smaller --batch" : " or hold the weights in 16 bits: --dtype f16");
+                       batch > 1 ? " or a smaller --batch" : session_dtype(&r->o->common) != IM_F32 ? ""
+                                 : " or hold the weights in 16 bits: --dtype f16");
     return true;
 }
 

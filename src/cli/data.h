@@ -13,12 +13,12 @@ typedef struct data_options {
     bool strict, shrink, force;
 } data_options;
 
-typedef struct data_view {                                     /* what is shown                                        */
+typedef struct data_view {                                     /* what is shown                                       */
     im_ctx *c;
     const data_options *o;
     const im_dataset *d;
     const im_recipe *r;
-    const im_batch *b;                                         /* u8                                                   */
+    const im_batch *b;                                         /* u8                                                  */
     const im_broken *broken; int64_t n_broken;
 } data_view;
 

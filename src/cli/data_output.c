@@ -8,7 +8,7 @@
 #include "cli/sheet.h"
 #include "data/file.h"
 
-enum { BETWEEN = 4 };                                          /* pixels between the crops of a picture                */
+enum { BETWEEN = 4 };                                          /* pixels between the crops of a picture               */
 
 /* (size, size, 3): crop j of one kind, of picture i. */
 static const uint8_t *crop_at(const data_view *v, int kind, int j, int i)
@@ -24,8 +24,10 @@ static void grid_of(const im_batch *b, int kind, int *rows, int *columns)
 {
     const im_crops *k = &b->crops[kind];
     *rows = (b->crops[0].size + BETWEEN) / (k->size + BETWEEN);
-    if (*rows < 1) *rows = 1;
-    if (*rows > k->count) *rows = k->count ? k->count : 1;
+    if (*rows < 1)
+        *rows = 1;
+    if (*rows > k->count)
+        *rows = k->count ? k->count : 1;
     *columns = (k->count + *rows - 1) / *rows;
 }
 
@@ -40,7 +42,8 @@ static im_image *strip_of(const data_view *v, int i)
         height = rows * size - BETWEEN > height ? rows * size - BETWEEN : height;
     }
     im_image *out = im_image_new(v->c, width > BETWEEN ? width - BETWEEN : 1, height, 3);
-    if (!out) return NULL;
+    if (!out)
+        return NULL;
     memset(out->pixels, 255, (size_t)out->width * (size_t)out->height * 3);
     for (int kind = 0, x0 = 0; kind < v->b->kinds; kind++) {
         size_t size = (size_t)v->b->crops[kind].size;
@@ -66,7 +69,8 @@ bool data_write_sheet(const data_view *v)
     for (int i = 0; i < n && ok; i++) {
         const im_sample *s = &v->d->samples[v->b->indices[i]];
         strips[i] = strip_of(v, i);
-        cells[i] = (sheet_cell){ strips[i], s->caption ? s->caption : s->label >= 0 ? v->d->classes[s->label] : "", s->name };
+        const char *label = s->caption ? s->caption : s->label >= 0 ? v->d->classes[s->label] : "";
+        cells[i] = (sheet_cell){ strips[i], label, s->name };
         ok = strips[i] != NULL;
     }
     snprintf(title, sizeof title, "%.200s: %s, seed %llu, epoch %lld, %s", v->d->path, v->r->name,
@@ -94,7 +98,11 @@ bool data_write_dump(const data_view *v)
         for (int j = 0; j < b->crops[kind].count; j++, n++) {
             int size = b->crops[kind].size;
             snprintf(names[n], sizeof names[n], "crop%d", n);
-            e[n] = (im_st_entry){ .name = names[n], .dtype_name = "U8", .dtype = -1, .ndim = 4, .shape = { b->n, size, size, 3 },
+            e[n] = (im_st_entry){ .name = names[n],
+                                  .dtype_name = "U8",
+                                  .dtype = -1,
+                                  .ndim = 4,
+                                  .shape = { b->n, size, size, 3 },
                                   .bytes = (size_t)b->n * (size_t)size * (size_t)size * 3 };
             data[n] = crop_at(v, kind, j, 0);
         }
@@ -107,7 +115,8 @@ bool data_write_dump(const data_view *v)
     im_st_writer *w = im_st_create(v->c, v->o->dump, e, n, metadata, 1);
     bool ok = w != NULL;
     for (int i = 0; i < n && ok; i++) ok = im_st_put(v->c, w, i, data[i], e[i].bytes);
-    if (ok) return im_st_finish(v->c, w);
+    if (ok)
+        return im_st_finish(v->c, w);
     im_st_abandon(w);
     return false;
 }
@@ -130,12 +139,13 @@ static json_t *draw_json(const im_draw *d, const im_crop_recipe *k, bool random,
     static const char *const names[] = { "brightness", "contrast", "saturation", "hue" };
     json_t *jitter = json_array();
     for (int i = 0; i < d->jitters; i++)
-        json_array_append_new(jitter, json_pack("{s:s, s:o}", "op", names[d->order[i]], "factor", real(d->factor[d->order[i]])));
-    json_t *j = json_pack("{s:i, s:[iiii], s:[ii], s:[iiii], s:s, s:b, s:o, s:b, s:o, s:o}", "kind", kind, "box", d->x, d->y,
-                          d->x + d->w, d->y + d->h, "resize", d->resize_w, d->resize_h, "window", d->cut_x, d->cut_y,
-                          d->cut_x + k->size, d->cut_y + k->size, "filter",
-                          random && k->filter == IM_FILTER_BICUBIC ? "bicubic" : "bilinear", "flip", d->flip, "jitter", jitter,
-                          "grey", d->grey, "blur", d->sigma > 0 ? real(d->sigma) : json_null(), "solarize",
+        json_array_append_new(
+            jitter, json_pack("{s:s, s:o}", "op", names[d->order[i]], "factor", real(d->factor[d->order[i]])));
+    json_t *j = json_pack("{s:i, s:[iiii], s:[ii], s:[iiii], s:s, s:b, s:o, s:b, s:o, s:o}", "kind", kind, "box", d->x,
+                          d->y, d->x + d->w, d->y + d->h, "resize", d->resize_w, d->resize_h, "window", d->cut_x,
+                          d->cut_y, d->cut_x + k->size, d->cut_y + k->size, "filter",
+                          random && k->filter == IM_FILTER_BICUBIC ? "bicubic" : "bilinear", "flip", d->flip, "jitter",
+                          jitter, "grey", d->grey, "blur", d->sigma > 0 ? real(d->sigma) : json_null(), "solarize",
                           d->solarize ? json_integer(d->solarize_threshold) : json_null());
     return j;
 }
@@ -150,10 +160,11 @@ static json_t *picture_json(const data_view *v, int i)
     for (int kind = 0, k = 0; kind < b->kinds; kind++)
         for (int j = 0; j < b->crops[kind].count; j++, k++)
             json_array_append_new(crops, draw_json(&d[k], im_recipe_crop(v->r, k), v->r->random, kind));
-    return json_pack("{s:s, s:I, s:I, s:i, s:o, s:o, s:i, s:i, s:i, s:o}", "file", s->name, "index", (json_int_t)b->indices[i],
-                     "meant", (json_int_t)b->meant[i], "label", s->label, "class",
-                     text_json(s->label >= 0 ? v->d->classes[s->label] : NULL), "caption", text_json(s->caption), "width",
-                     d->width, "height", d->height, "shrink", v->o->shrink ? im_augment_shrink(d, n) : 1, "crops", crops);
+    return json_pack("{s:s, s:I, s:I, s:i, s:o, s:o, s:i, s:i, s:i, s:o}", "file", s->name, "index",
+                     (json_int_t)b->indices[i], "meant", (json_int_t)b->meant[i], "label", s->label, "class",
+                     text_json(s->label >= 0 ? v->d->classes[s->label] : NULL), "caption", text_json(s->caption),
+                     "width", d->width, "height", d->height, "shrink", v->o->shrink ? im_augment_shrink(d, n) : 1,
+                     "crops", crops);
 }
 
 bool data_write_json(const data_view *v)
@@ -162,17 +173,20 @@ bool data_write_json(const data_view *v)
     json_t *pictures = json_array(), *broken = json_array(), *classes = json_array();
     for (int i = 0; i < v->b->n; i++) json_array_append_new(pictures, picture_json(v, i));
     for (int64_t i = 0; i < v->n_broken; i++)
-        json_array_append_new(broken, json_pack("{s:s, s:s}", "file", v->broken[i].name, "reason", v->broken[i].reason));
+        json_array_append_new(broken,
+                              json_pack("{s:s, s:s}", "file", v->broken[i].name, "reason", v->broken[i].reason));
     for (int i = 0; i < d->n_classes; i++) json_array_append_new(classes, json_string(d->classes[i]));
-    json_t *root = json_pack("{s:s, s:s, s:I, s:o, s:s, s:I, s:I, s:s, s:[fff], s:[fff], s:o, s:o}", "path", d->path, "form",
-                             im_set_kind_name(d->kind), "count", (json_int_t)d->count, "classes", classes, "augment", v->r->name,
-                             "seed", (json_int_t)v->o->seed, "epoch", (json_int_t)v->b->epoch, "order", v->o->order, "mean",
-                             0.485, 0.456, 0.406, "std", 0.229, 0.224, 0.225, "pictures", pictures, "broken", broken);
+    json_t *root =
+        json_pack("{s:s, s:s, s:I, s:o, s:s, s:I, s:I, s:s, s:[fff], s:[fff], s:o, s:o}", "path", d->path, "form",
+                  im_set_kind_name(d->kind), "count", (json_int_t)d->count, "classes", classes, "augment", v->r->name,
+                  "seed", (json_int_t)v->o->seed, "epoch", (json_int_t)v->b->epoch, "order", v->o->order, "mean", 0.485,
+                  0.456, 0.406, "std", 0.229, 0.224, 0.225, "pictures", pictures, "broken", broken);
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);
-    if (!text) return im_fail(v->c, "%s: a file name, class or caption is no UTF-8 text; rename it", v->o->json);
+    if (!text)
+        return im_fail(v->c, "%s: a file name, class or caption is no UTF-8 text; rename it", v->o->json);
     size_t n = strlen(text);
-    text[n] = '\n';                                            /* in place of the zero byte                            */
+    text[n] = '\n';                                            /* in place of the zero byte                           */
     bool ok = im_write_file(v->c, v->o->json, text, n + 1, v->o->force);
     free(text);
     return ok;

@@ -7,20 +7,47 @@
 #include "cli/verbs.h"
 
 static const verb *const verbs[] = {
-    &verb_generate, &verb_info, &verb_init_weights, &verb_convert, &verb_trace, &verb_tokenize, &verb_bench, &verb_data,
-    NULL
+    &verb_generate, &verb_info, &verb_init_weights, &verb_convert, &verb_trace, &verb_tokenize, &verb_bench,
+    &verb_data, &verb_train_resnet, &verb_train_autoencoder, &verb_train_diffusion, &verb_eval, NULL
 };
 
-static const verb *find_verb(const char *name)
+/* The verb that argv[at] begins: of two words ("train resnet") where both are there, else of one. */
+static const verb *find_verb(int argc, char **argv, int at)
 {
-    for (int i = 0; verbs[i]; i++)
-        if (!strcmp(verbs[i]->name, name))
+    const verb *one = NULL;
+    for (int i = 0; verbs[i]; i++) {
+        const char *name = verbs[i]->name, *space = strchr(name, ' ');
+        size_t n = space ? (size_t)(space - name) : strlen(name);
+        if (strlen(argv[at]) != n || strncmp(argv[at], name, n))
+            continue;
+        if (!space)
+            one = verbs[i];
+        else if (at + 1 < argc && !strcmp(argv[at + 1], space + 1))
             return verbs[i];
-    return NULL;
+    }
+    return one;
 }
 
-static int unknown_verb(const char *name)
+/* "train" alone, or with a second word that is none: names those that there are. False when nothing begins so. */
+static bool half_a_verb(const char *word, const char *second)
 {
+    size_t n = strlen(word);
+    char list[200] = "";
+    for (int i = 0; verbs[i]; i++)
+        if (!strncmp(verbs[i]->name, word, n) && verbs[i]->name[n] == ' ')
+            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "", verbs[i]->name);
+    if (*list && second && *second != '-')
+        usage_error(NULL, "there is no verb \"%s %s\"; there is %s", word, second, list);
+    else if (*list)
+        usage_error(NULL, "%s what? There is %s", word, list);
+    return *list;
+}
+
+static int unknown_verb(int argc, char **argv, int at)
+{
+    const char *name = argv[at];
+    if (half_a_verb(name, at + 1 < argc ? argv[at + 1] : NULL))
+        return CLI_USAGE;
     const char *names[sizeof verbs / sizeof *verbs];
     int n = 0;
     for (; verbs[n]; n++)
@@ -41,16 +68,16 @@ static int help(int argc, char **argv)
         help_man(stdout, verbs);
         return CLI_OK;
     }
-    const verb *v = find_verb(argv[2]);
+    const verb *v = find_verb(argc, argv, 2);
     if (!v)
-        return unknown_verb(argv[2]);
+        return unknown_verb(argc, argv, 2);
     help_verb(stdout, v);
     return CLI_OK;
 }
 
 static int run_verb(const verb *v, int argc, char **argv)
 {
-    for (int i = 2; i < argc && strcmp(argv[i], "--"); i++)
+    for (int i = verb_words(v) + 1; i < argc && strcmp(argv[i], "--"); i++)
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             help_verb(stdout, v);
             return CLI_OK;
@@ -76,8 +103,8 @@ static int dispatch(int argc, char **argv)
     }
     if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
         return help(argc, argv);
-    const verb *v = find_verb(name);
-    return v ? run_verb(v, argc, argv) : unknown_verb(name);
+    const verb *v = find_verb(argc, argv, 1);
+    return v ? run_verb(v, argc, argv) : unknown_verb(argc, argv, 1);
 }
 
 int main(int argc, char **argv)

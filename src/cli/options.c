@@ -37,6 +37,11 @@ const option *option_at(const verb *v, int i)
     return NULL;
 }
 
+int verb_words(const verb *v)
+{
+    return strchr(v->name, ' ') ? 2 : 1;
+}
+
 const option *option_find(const verb *v, const char *name)
 {
     const option *o;
@@ -293,7 +298,7 @@ bool options_parse(const verb *v, int argc, char **argv, arguments *out)
     for (int i = 0; (o = option_at(v, i)); i++)
         if (o->fallback)
             set_value(o, o->fallback, out->values);
-    for (int i = 2; i < argc && rc == CLI_OK; i++) {
+    for (int i = verb_words(v) + 1; i < argc && rc == CLI_OK; i++) {
         const char *arg = argv[i];
         if (!strcmp(arg, "--")) {
             while (++i < argc)

@@ -51,7 +51,8 @@ enum { OPT_DEVICE = 1, OPT_DTYPE = 2 };                        /* which of the c
 
 typedef struct arguments arguments;
 typedef struct verb {
-    const char *name, *operands, *summary, *about, *examples;  /* operands: "MODEL|FILE" for the usage line            */
+    const char *name;                                          /* "info", or two words: "train resnet"                 */
+    const char *operands, *summary, *about, *examples;         /* operands: "MODEL|FILE" for the usage line            */
     int min_operands, max_operands;                            /* max -1: any number                                   */
     unsigned common;
     const option *options;
@@ -68,7 +69,8 @@ struct arguments {
     int argc; char **argv;                                     /* as typed, from the program's name on                 */
 };
 
-/* Parses argv[2..]; false: a line was printed and the exit code is CLI_USAGE. */
+int verb_words(const verb *v);                                 /* "train resnet" has two                               */
+/* Parses what follows the verb's words; false: a line was printed and the exit code is CLI_USAGE. */
 bool options_parse(const verb *v, int argc, char **argv, arguments *out);
 void options_free(arguments *a);
 bool option_given(const arguments *a, const char *name);       /* on the command line, not by default                  */

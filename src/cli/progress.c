@@ -81,6 +81,8 @@ void progress_step(progress *p, int done)
 {
     double now = seconds_now();
     p->done = done;
+    if (done == 0)                                             /* loading is no part of a step                        */
+        p->batch_start = now;
     if (p->quiet)
         return;
     if (p->terminal) {

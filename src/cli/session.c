@@ -43,6 +43,7 @@ static im_ctx *open_device(const char *device, int threads)
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
     sigaction(SIGHUP, &act, NULL);
+    signal(SIGXFSZ, SIG_IGN);                                  /* a file past its limit is an error, not the end       */
     return c;
 }
 
@@ -68,6 +69,11 @@ int session_close(im_ctx *c)
     }
     im_ctx_free(c);
     return rc;
+}
+
+void session_signals_wait(void)
+{
+    running = NULL;
 }
 
 bool session_interrupted(void)

@@ -11,6 +11,8 @@ im_ctx *session_open(const common_options *o);
 im_ctx *session_open_files(void);                              /* for verbs that compute nothing: the ref device       */
 /* Prints the context's error, if any, frees it and returns the exit code. */
 int session_close(im_ctx *c);
+/* From now on a signal is only noted, for a loop that asks session_interrupted and ends in order; a second one kills. */
+void session_signals_wait(void);
 bool session_interrupted(void);                                /* Ctrl-C or a polite kill arrived                      */
 
 im_dtype session_dtype(const common_options *o);

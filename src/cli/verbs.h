@@ -4,6 +4,7 @@
 
 #include "cli/options.h"
 
-extern const verb verb_generate, verb_info, verb_init_weights, verb_convert, verb_trace, verb_tokenize, verb_bench, verb_data;
+extern const verb verb_generate, verb_info, verb_init_weights, verb_convert, verb_trace, verb_tokenize, verb_bench;
+extern const verb verb_data, verb_train_resnet, verb_train_autoencoder, verb_train_diffusion, verb_eval;
 
 #endif

@@ -11,18 +11,18 @@
 #include "data/blur.h"
 #include "data/colour.h"
 
-struct im_scratch { uint8_t *bytes; size_t room; };
+struct im_crop_scratch { uint8_t *bytes; size_t room; };
 
-im_scratch *im_scratch_new(void) { return calloc(1, sizeof(im_scratch)); }
+im_crop_scratch *im_crop_scratch_new(void) { return calloc(1, sizeof(im_crop_scratch)); }
 
-void im_scratch_free(im_scratch *s)
+void im_crop_scratch_free(im_crop_scratch *s)
 {
     if (!s) return;
     free(s->bytes);
     free(s);
 }
 
-static uint8_t *room_for(im_ctx *c, im_scratch *s, size_t bytes)
+static uint8_t *room_for(im_ctx *c, im_crop_scratch *s, size_t bytes)
 {
     if (bytes <= s->room) return s->bytes;
     free(s->bytes);
@@ -118,8 +118,8 @@ static bool fits(const im_image *src, const im_crop_recipe *k, const im_draw *d)
            k->size <= d->resize_h - d->cut_y;
 }
 
-bool im_augment_apply(im_ctx *c, im_scratch *s, const im_image *src, const im_recipe *r, int crop, const im_draw *d,
-                      uint8_t *rgb)
+bool im_augment_apply(im_ctx *c, im_crop_scratch *s, const im_image *src, const im_recipe *r, int crop,
+                      const im_draw *d, uint8_t *rgb)
 {
     if (!im_ok(c)) return false;
     if (!s || !src) return im_fail(c, "a crop wants a picture and scratch memory; out of memory?");

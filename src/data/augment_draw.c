@@ -5,6 +5,7 @@
  * jitter, its 4 factors, grayscale, blur or not, sigma, solarize.
  * The box is torchvision's RandomResizedCrop.get_params, the order a random permutation as its ColorJitter has it. */
 #include <math.h>
+#include <string.h>
 
 #include "data/augment.h"
 #include "data/stream.h"
@@ -43,6 +44,20 @@ void im_random_box(const im_crop_recipe *k, int width, int height, const double 
     box[3] = h;
 }
 
+/* Sizes and box; the rest is zero, bytes between the fields as well: equal draws have equal bytes. */
+static void begin(im_draw *out, int width, int height, const int box[4], int resize_w, int resize_h)
+{
+    memset(out, 0, sizeof *out);
+    out->width = width;
+    out->height = height;
+    out->x = box[0];
+    out->y = box[1];
+    out->w = box[2];
+    out->h = box[3];
+    out->resize_w = resize_w;
+    out->resize_h = resize_h;
+}
+
 /* Resize(r->resize): the shorter side becomes that, the longer one is rounded down; CenterCrop(size): the corner is at
  * half the rest, rounded as Python rounds. A picture too narrow for integers (1 x 100000) is still a picture. */
 static void draw_centre(const im_recipe *r, int width, int height, im_draw *out)
@@ -50,8 +65,9 @@ static void draw_centre(const im_recipe *r, int width, int height, im_draw *out)
     int shorter = width < height ? width : height, longer = width < height ? height : width, size = r->crop[0].size;
     int64_t other = (int64_t)r->resize * longer / shorter;
     int far = other > INT32_MAX ? INT32_MAX : (int)other;
-    *out = (im_draw){ .width = width, .height = height, .w = width, .h = height, .factor = { 1, 1, 1, 0 },
-                      .resize_w = width <= height ? r->resize : far, .resize_h = width <= height ? far : r->resize };
+    begin(out, width, height, (const int[4]){ 0, 0, width, height }, width <= height ? r->resize : far,
+          width <= height ? far : r->resize);
+    for (int i = 0; i < 3; i++) out->factor[i] = 1;
     out->cut_x = to_int((out->resize_w - size) / 2.0);
     out->cut_y = to_int((out->resize_h - size) / 2.0);
 }
@@ -90,8 +106,8 @@ void im_augment_draw(const im_recipe *r, int crop, int width, int height, uint64
     int box[4];
     for (int i = 0; i < IM_BOX_DRAWS; i++) u[i] = im_stream_uniform(&s);
     im_random_box(k, width, height, u, box);
-    *out = (im_draw){ .width = width, .height = height, .x = box[0], .y = box[1], .w = box[2], .h = box[3],
-                      .resize_w = k->size, .resize_h = k->size, .solarize_threshold = k->solarize_threshold };
+    begin(out, width, height, box, k->size, k->size);
+    out->solarize_threshold = k->solarize_threshold;
     out->flip = im_stream_uniform(&s) < k->p_flip;
     draw_jitter(k, &s, im_stream_uniform(&s) < k->p_jitter, out);
     out->grey = im_stream_uniform(&s) < k->p_grey;

@@ -26,6 +26,9 @@ bool im_bpe_read_json(im_ctx *c, im_bpe *b, const im_json *j);
 /* Pieces that follow from the merges: the alphabet, the alphabet with "</w>", one a merge, then `last[n_last]`. */
 bool im_bpe_derive(im_ctx *c, im_bpe *b, const char *name, const char *merges, size_t bytes, const char *const last[],
                    int n_last);
+/* False with an error where a piece of several characters comes from no merge, is no special token (special, b->n) and does
+ * not look like one: then merges were cut off or belong to another vocabulary. file: where the merges were read. */
+bool im_bpe_check_made(im_ctx *c, const im_bpe *b, const char *file, const bool *special);
 void im_bpe_free(im_bpe *b);
 im_merge *im_bpe_merge(const im_bpe *b, int32_t left, int32_t right);               /* its place; rank -1: no merge   */
 

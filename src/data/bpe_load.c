@@ -215,6 +215,35 @@ bool im_bpe_read_json(im_ctx *c, im_bpe *b, const im_json *j)
     return true;
 }
 
+/* A character of the alphabet, at the end of a word or not; or <name>, [name], which no text is merged into. */
+static bool stands_alone(const im_bpe *b, const char *piece)
+{
+    size_t n = strlen(piece);
+    if (n > 2 && ((piece[0] == '<' && piece[n - 1] == '>') || (piece[0] == '[' && piece[n - 1] == ']'))) return true;
+    for (int byte = 0; byte < 256; byte++) {
+        size_t m = strlen(b->alphabet[byte]);
+        if (!strncmp(piece, b->alphabet[byte], m) && (!piece[m] || !strcmp(piece + m, "</w>"))) return true;
+    }
+    return false;
+}
+
+bool im_bpe_check_made(im_ctx *c, const im_bpe *b, const char *file, const bool *special)
+{
+    bool *made = calloc((size_t)b->n + 1, sizeof *made);
+    if (!made) return no_memory(c);
+    for (size_t i = 0; i < b->cap; i++)
+        if (b->merges[i].rank >= 0) made[b->merges[i].result] = true;
+    int missing = 0;
+    const char *first = NULL;
+    for (int i = 0; i < b->n; i++) {
+        if (!b->pieces[i] || made[i] || special[i] || stands_alone(b, b->pieces[i])) continue;
+        if (!missing++) first = b->pieces[i];
+    }
+    free(made);
+    return !missing || im_fail(c, "%s: %d pieces of the vocabulary, \"%.60s\" the first, come from none of its %zu merges; "
+                               "the file is cut off or belongs to another vocabulary", file, missing, first, b->n_merges);
+}
+
 /* While deriving, b->n counts the pieces so far; there is room for all. */
 static bool derive_piece(im_ctx *c, im_bpe *b, const char *name, int line, const pair_line *p)
 {

@@ -24,11 +24,11 @@ struct im_cache {
     im_cache_kind kind;
     int64_t count;
     uint64_t limit;
-    _Atomic(im_image *) *pictures;                             /* ram: by index, NULL: not kept                        */
+    _Atomic(im_image *) *pictures;                             /* ram: by index, NULL: not kept                       */
     atomic_uint_least64_t bytes;
     atomic_int_least64_t kept;
     atomic_bool full;
-    im_map map;                                                /* disk                                                 */
+    im_map map;                                                /* disk                                                */
     const entry *table;
 };
 
@@ -66,7 +66,7 @@ bool im_cache_put(im_cache *k, int64_t index, im_image *picture)
         atomic_fetch_add(&k->kept, 1);
         return true;
     }
-    atomic_fetch_sub(&k->bytes, n);                            /* another thread was first                             */
+    atomic_fetch_sub(&k->bytes, n);                            /* another thread was first                            */
     return false;
 }
 
@@ -76,10 +76,10 @@ typedef struct builder {
     const im_dataset *d;
     const im_cache_args *a;
     im_out out;
-    im_ctx **workers;                                          /* one a thread                                         */
+    im_ctx **workers;                                          /* one a thread                                        */
     entry *table;
     atomic_uint_least64_t end;
-    atomic_int err;                                            /* errno of the first write that failed                 */
+    atomic_int err;                                            /* errno of the first write that failed                */
     im_ctx *c;
 } builder;
 
@@ -140,13 +140,15 @@ static bool is_valid(im_cache *k, const char hash[65])
     head h;
     if (k->map.bytes < HEAD + (uint64_t)k->count * sizeof(entry)) return false;
     memcpy(&h, k->map.data, sizeof h);
-    if (memcmp(h.magic, magic, sizeof h.magic) || memcmp(h.hash, hash, sizeof h.hash) || h.count != (uint64_t)k->count ||
-        h.bytes != k->map.bytes) return false;
+    if (memcmp(h.magic, magic, sizeof h.magic) || memcmp(h.hash, hash, sizeof h.hash) ||
+        h.count != (uint64_t)k->count || h.bytes != k->map.bytes)
+        return false;
     k->table = (const entry *)(const void *)(k->map.data + HEAD);
     for (int64_t i = 0; i < k->count; i++) {
         const entry *e = &k->table[i];
         uint64_t size = (uint64_t)e->width * e->height * 3;
-        if (e->width && (e->width > 1 << 20 || e->height > 1 << 20 || e->offset > h.bytes || size > h.bytes - e->offset))
+        if (e->width &&
+            (e->width > 1 << 20 || e->height > 1 << 20 || e->offset > h.bytes || size > h.bytes - e->offset))
             return false;
     }
     return true;
@@ -196,7 +198,8 @@ im_cache *im_cache_open(im_ctx *c, const im_dataset *d, const im_cache_args *a)
         k->limit = a->bytes ? a->bytes : half_of_memory();
         k->pictures = calloc((size_t)d->count, sizeof *k->pictures);
         if (k->pictures) return k;
-        im_fail(c, "%s: out of memory for a cache of %lld pictures; close other programs", d->path, (long long)d->count);
+        im_fail(c, "%s: out of memory for a cache of %lld pictures; close other programs", d->path,
+                (long long)d->count);
     }
     im_cache_free(k);
     return NULL;

@@ -10,9 +10,9 @@ typedef enum { IM_CACHE_NONE, IM_CACHE_RAM, IM_CACHE_DISK } im_cache_kind;
 
 typedef struct im_cache_args {
     im_cache_kind kind;
-    const char *folder;                                        /* disk: where its file lies or is made                 */
+    const char *folder;                                        /* disk: where its file lies or is made                */
     uint64_t bytes;                                            /* ram: limit; 0: half of what is available at the start */
-    int64_t max_pixels;                                        /* as im_decode_args has it                             */
+    int64_t max_pixels;                                        /* as im_decode_args has it                            */
 } im_cache_args;
 
 /* ram: starts empty and fills as pictures are decoded. disk: opens FOLDER/imago-HASH.pictures, or decodes the whole set

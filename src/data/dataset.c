@@ -61,11 +61,11 @@ bool im_gather_broken(im_gather *g, const char *name, const char *fmt, ...)
 
 /* ---------------------------------------------------------------- the first bytes of every file */
 
-enum { HEAD = 8, FEW = 64 };                                   /* bytes looked at; files a task of im_parallel         */
+enum { HEAD = 8, FEW = 64 };                                   /* bytes looked at; files a task of im_parallel        */
 
-typedef struct head {                                          /* what the first look at a sample found                */
-    int err;                                                   /* errno of opening or reading it                       */
-    int n;                                                     /* bytes read                                           */
+typedef struct head {                                          /* what the first look at a sample found               */
+    int err;                                                   /* errno of opening or reading it                      */
+    int n;                                                     /* bytes read                                          */
     uint8_t bytes[HEAD];
 } head;
 
@@ -99,7 +99,8 @@ static void look(void *arg, int task, int thread)
 
 static bool is_picture(const head *h)
 {
-    return h->n >= 3 && (!memcmp(h->bytes, "\xFF\xD8\xFF", 3) || (h->n == 8 && !memcmp(h->bytes, "\x89PNG\r\n\x1A\n", 8)));
+    return h->n >= 3 &&
+           (!memcmp(h->bytes, "\xFF\xD8\xFF", 3) || (h->n == 8 && !memcmp(h->bytes, "\x89PNG\r\n\x1A\n", 8)));
 }
 
 static bool note_broken(im_gather *g, const im_sample *s, const head *h)
@@ -210,8 +211,10 @@ static bool check_classes(im_gather *g)
     int64_t without = 0, first = -1;
     for (int64_t i = 0; i < d->count; i++)
         if (d->samples[i].label < 0 && !without++) first = i;
-    return !without || im_fail(g->c, "%s: %lld of %lld pictures have no class, the first is %s; give each a class, or leave "
-                                     "it out", d->path, (long long)without, (long long)d->count, d->samples[first].name);
+    return !without || im_fail(g->c,
+                               "%s: %lld of %lld pictures have no class, the first is %s; give each a class, or leave "
+                               "it out",
+                               d->path, (long long)without, (long long)d->count, d->samples[first].name);
 }
 
 static bool check(im_gather *g)
@@ -222,8 +225,11 @@ static bool check(im_gather *g)
                              "--strict", d->path, (long long)d->n_broken, (long long)(d->count + d->n_broken),
                        d->broken[0].name, d->broken[0].reason);
     if (!d->count) {
-        if (!d->n_broken) return im_fail(g->c, "%s: holds no pictures; wanted .jpg, .jpeg or .png files in it or in class "
-                                               "folders, tar shards, or metadata.jsonl", d->path);
+        if (!d->n_broken)
+            return im_fail(g->c,
+                           "%s: holds no pictures; wanted .jpg, .jpeg or .png files in it or in class "
+                           "folders, tar shards, or metadata.jsonl",
+                           d->path);
         return im_fail(g->c, "%s: none of %lld files is a picture; the first, %s, %s", d->path, (long long)d->n_broken,
                        d->broken[0].name, d->broken[0].reason);
     }
@@ -231,9 +237,10 @@ static bool check(im_gather *g)
     int64_t without = 0, first = -1;
     for (int64_t i = 0; i < d->count && g->args->need_captions; i++)
         if (!d->samples[i].caption && !without++) first = i;
-    return !without || im_fail(g->c, "%s: %lld of %lld pictures have no caption, the first is %s; wanted metadata.jsonl with "
-                                     "file_name and text, or KEY.txt in shards", d->path, (long long)without,
-                               (long long)d->count, d->samples[first].name);
+    return !without || im_fail(g->c,
+                               "%s: %lld of %lld pictures have no caption, the first is %s; wanted metadata.jsonl with "
+                               "file_name and text, or KEY.txt in shards",
+                               d->path, (long long)without, (long long)d->count, d->samples[first].name);
 }
 
 im_dataset *im_dataset_open(im_ctx *c, const im_dataset_args *a)
@@ -274,7 +281,8 @@ uint8_t *im_dataset_read(im_ctx *c, const im_dataset *d, int64_t index, size_t *
     char *path = path_of(d, s);
     uint8_t *data = path ? malloc(s->bytes ? s->bytes : 1) : NULL;
     int fd = data ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (!data) im_fail(c, "%s: out of memory for %llu bytes; close other programs", s->name, (unsigned long long)s->bytes);
+    if (!data)
+        im_fail(c, "%s: out of memory for %llu bytes; close other programs", s->name, (unsigned long long)s->bytes);
     else if (fd < 0) im_fail(c, "%s: cannot be opened: %s", s->name, strerror(errno));
     while (fd >= 0 && im_ok(c) && *bytes < s->bytes) {
         ssize_t n = pread(fd, data + *bytes, s->bytes - *bytes, (off_t)(s->offset + *bytes));
@@ -293,7 +301,7 @@ uint8_t *im_dataset_read(im_ctx *c, const im_dataset *d, int64_t index, size_t *
 
 static bool hash_text(im_ctx *c, im_sha256 *h, const char *text)
 {
-    return im_sha256_add(c, h, text ? text : "", text ? strlen(text) + 1 : 1);      /* the zero byte parts texts       */
+    return im_sha256_add(c, h, text ? text : "", text ? strlen(text) + 1 : 1);      /* the zero byte parts texts      */
 }
 
 bool im_dataset_hash(im_ctx *c, const im_dataset *d, bool times, char hex[65])

@@ -18,38 +18,38 @@
 typedef enum { IM_SET_CLASSES, IM_SET_FLAT, IM_SET_METADATA, IM_SET_SHARDS } im_set_kind;
 
 typedef struct im_sample {
-    const char *name;                                          /* below the set's path; in a shard SHARD.tar/KEY.jpg   */
-    const char *caption;                                       /* NULL: none                                           */
-    int32_t label;                                             /* -1: none                                             */
-    int32_t shard;                                             /* -1: a file of its own                                */
-    uint64_t offset, bytes;                                    /* where it lies in the shard; its size                 */
-    int64_t changed;                                           /* time of the last change of the file, ns              */
+    const char *name;                                          /* below the set's path; in a shard SHARD.tar/KEY.jpg  */
+    const char *caption;                                       /* NULL: none                                          */
+    int32_t label;                                             /* -1: none                                            */
+    int32_t shard;                                             /* -1: a file of its own                               */
+    uint64_t offset, bytes;                                    /* where it lies in the shard; its size                */
+    int64_t changed;                                           /* time of the last change of the file, ns             */
 } im_sample;
 
 typedef struct im_broken { const char *name, *reason; } im_broken;
 
 typedef struct im_dataset {
     im_set_kind kind;
-    const char *path;                                          /* as given                                             */
-    const char *folder;                                        /* names of samples are below it; "" for shards         */
+    const char *path;                                          /* as given                                            */
+    const char *folder;                                        /* names of samples are below it; "" for shards        */
     int64_t count;
     im_sample *samples;
-    int n_classes;                                             /* 0: no labels                                         */
+    int n_classes;                                             /* 0: no labels                                        */
     const char **classes;
     int n_shards;
-    const char **shards;                                       /* paths                                                */
+    const char **shards;                                       /* paths                                               */
     int64_t n_broken;
-    im_broken *broken;                                         /* found when it was opened; left out of samples        */
-    int64_t ignored;                                           /* files that are named like nothing that is read       */
-    struct im_texts *texts;                                    /* owns every text                                      */
+    im_broken *broken;                                         /* found when it was opened; left out of samples       */
+    int64_t ignored;                                           /* files that are named like nothing that is read      */
+    struct im_texts *texts;                                    /* owns every text                                     */
 } im_dataset;
 
 typedef struct im_dataset_args {
     const char *path;
-    const char *classes;                                       /* NULL, or a file with a class a line: label = line    */
-    int min_classes;                                           /* 0: labels may be absent; 2: one class is an error    */
-    bool need_captions;                                        /* a sample without one is an error                     */
-    bool strict;                                               /* anything broken is an error                          */
+    const char *classes;                                       /* NULL, or a file with a class a line: label = line   */
+    int min_classes;                                           /* 0: labels may be absent; 2: one class is an error   */
+    bool need_captions;                                        /* a sample without one is an error                    */
+    bool strict;                                               /* anything broken is an error                         */
 } im_dataset_args;
 
 im_dataset *im_dataset_open(im_ctx *c, const im_dataset_args *a);
@@ -60,6 +60,6 @@ uint8_t *im_dataset_read(im_ctx *c, const im_dataset *d, int64_t index, size_t *
 
 /* SHA-256 over names, sizes, labels, captions and classes, and with times over the times of change: the same set? */
 bool im_dataset_hash(im_ctx *c, const im_dataset *d, bool times, char hex[65]);
-const char *im_set_kind_name(im_set_kind k);                   /* "class folders", "tar shards" ...                    */
+const char *im_set_kind_name(im_set_kind k);                   /* "class folders", "tar shards" ...                   */
 
 #endif

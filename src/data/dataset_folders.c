@@ -80,7 +80,7 @@ bool im_list_folder(im_gather *g, const char *path, im_listing *files, im_listin
         if (e->d_name[0] == '.') continue;
         struct stat st;
         bool folder = e->d_type == DT_DIR;
-        if (e->d_type != DT_DIR && e->d_type != DT_REG)        /* a link, or a file system that does not tell           */
+        if (e->d_type != DT_DIR && e->d_type != DT_REG)        /* a link, or a file system that does not tell         */
             folder = !fstatat(dirfd(dir), e->d_name, &st, 0) && S_ISDIR(st.st_mode);
         ok = folder ? push_name(g, folders, &cap_folders, e->d_name) : push_name(g, files, &cap_files, e->d_name);
     }
@@ -122,11 +122,17 @@ static bool add_pictures(im_gather *g, const char *below, int label, int64_t *n)
         struct stat st;
         ++*n;
         if (!im_ok(g->c)) ok = false;
-        else if (fstatat(fd, files.names[i], &st, 0)) ok = im_gather_broken(g, name, "cannot be read: %s", strerror(errno));
+        else if (fstatat(fd, files.names[i], &st, 0))
+            ok = im_gather_broken(g, name, "cannot be read: %s", strerror(errno));
         else if (!S_ISREG(st.st_mode)) ok = im_gather_broken(g, name, "is no file");
-        else ok = im_gather_add(g, (im_sample){ .name = name, .label = label, .shard = -1, .bytes = (uint64_t)st.st_size,
-                                                .changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec },
-                                NULL);
+        else
+            ok = im_gather_add(g,
+                               (im_sample){ .name = name,
+                                            .label = label,
+                                            .shard = -1,
+                                            .bytes = (uint64_t)st.st_size,
+                                            .changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec },
+                               NULL);
     }
     if (fd >= 0) close(fd);
     free(path);
@@ -182,7 +188,8 @@ bool im_gather_class_folders(im_gather *g)
     bool ok = im_list_folder(g, d->path, &files, &folders) && choose_classes(g, &folders);
     const char **empty = ok ? calloc((size_t)d->n_classes + 1, sizeof *empty) : NULL;
     int64_t n_empty = 0;
-    if (ok && !empty) ok = im_fail(g->c, "%s: out of memory for %d classes; close other programs", d->path, d->n_classes);
+    if (ok && !empty)
+        ok = im_fail(g->c, "%s: out of memory for %d classes; close other programs", d->path, d->n_classes);
     for (int i = 0; i < d->n_classes && ok; i++) {
         int64_t n;
         ok = add_pictures(g, d->classes[i], i, &n);
@@ -194,8 +201,10 @@ bool im_gather_class_folders(im_gather *g)
     if (ok && n_empty) {
         char all[3000];
         im_name_all(all, sizeof all, empty, n_empty);
-        ok = im_fail(g->c, "%s: %lld of %d class folders hold no .jpg, .jpeg or .png file: %s; fill them, remove them, or "
-                           "list the classes to use with --classes FILE", d->path, (long long)n_empty, d->n_classes, all);
+        ok = im_fail(g->c,
+                     "%s: %lld of %d class folders hold no .jpg, .jpeg or .png file: %s; fill them, remove them, or "
+                     "list the classes to use with --classes FILE",
+                     d->path, (long long)n_empty, d->n_classes, all);
     }
     free(empty);
     free(files.names);

@@ -50,8 +50,9 @@ static bool split_list(im_gather *g, const char *path, char *text)
         }
         const char *name = im_texts_add(g->c, d->texts, p, (size_t)(last - p));
         int before = name ? im_names_find(&seen, name, strlen(name)) : -1;
-        if (empty) ok = im_fail(g->c, "%s: line %d is empty; wanted a class a line, the label is the number of the line", path,
-                                empty);
+        if (empty)
+            ok = im_fail(g->c, "%s: line %d is empty; wanted a class a line, the label is the number of the line", path,
+                         empty);
         else if (before >= 0) ok = im_fail(g->c, "%s: line %d: \"%s\" stands in line %d already", path, line, name,
                                            before + 1);
         else ok = name && im_names_add(g->c, &seen, name, strlen(name), line - 1);
@@ -133,7 +134,8 @@ static bool find_labels(im_gather *g)
     im_names index;
     if (!im_names_init(g->c, &index, (size_t)d->n_classes)) return false;
     bool ok = true;
-    for (int i = 0; i < d->n_classes && ok; i++) ok = im_names_add(g->c, &index, d->classes[i], strlen(d->classes[i]), i);
+    for (int i = 0; i < d->n_classes && ok; i++)
+        ok = im_names_add(g->c, &index, d->classes[i], strlen(d->classes[i]), i);
     for (int64_t i = 0; i < d->count && ok; i++) {
         const char *name = g->labels[i];
         if (!name) continue;
@@ -141,8 +143,9 @@ static bool find_labels(im_gather *g)
         int64_t number = number_of(name);
         if (label < 0 && number >= 0 && number < d->n_classes) label = (int)number;
         d->samples[i].label = label;
-        if (label < 0) ok = im_fail(g->c, "%s: %s: its class \"%.100s\" is none of the %d of %s", d->path, d->samples[i].name,
-                                    name, d->n_classes, g->args->classes ? g->args->classes : "the set");
+        if (label < 0)
+            ok = im_fail(g->c, "%s: %s: its class \"%.100s\" is none of the %d of %s", d->path, d->samples[i].name,
+                         name, d->n_classes, g->args->classes ? g->args->classes : "the set");
     }
     im_names_free(&index);
     return ok;
@@ -158,7 +161,7 @@ bool im_resolve_labels(im_gather *g)
             numbers = numbers && number_of(g->labels[i]) >= 0;
         }
     if (d->kind == IM_SET_CLASSES) return true;
-    if (!any) {                                                /* a list of classes without labels names nothing       */
+    if (!any) {                                                /* a list of classes without labels names nothing      */
         d->n_classes = 0;
         return true;
     }

@@ -12,7 +12,8 @@
 #include "data/file.h"
 
 /* The text of a key, or NULL; a whole number counts as its digits where `numbers`. */
-static bool text_of(im_gather *g, const char *where, const json_t *object, const char *key, bool numbers, const char **out)
+static bool text_of(im_gather *g, const char *where, const json_t *object, const char *key, bool numbers,
+                    const char **out)
 {
     const json_t *v = json_object_get(object, key);
     char digits[32];
@@ -34,13 +35,13 @@ bool im_caption_json(im_gather *g, const char *where, const char *text, size_t b
     if (!j) return im_fail(g->c, "%s: column %d: is no valid JSON: %s", where, e.column, e.text);
     bool ok = json_is_object(j) || im_fail(g->c, "%s: is no JSON object; wanted { \"text\": \"...\", ... }", where);
     ok = ok && (!file_name || text_of(g, where, j, "file_name", false, file_name)) &&
-         text_of(g, where, j, "text", false, caption) && (*caption || text_of(g, where, j, "caption", false, caption)) &&
-         text_of(g, where, j, "label", true, label);
+         text_of(g, where, j, "text", false, caption) &&
+         (*caption || text_of(g, where, j, "caption", false, caption)) && text_of(g, where, j, "label", true, label);
     json_decref(j);
     return ok;
 }
 
-static bool leaves_folder(const char *name)                    /* absolute, or through ".."                            */
+static bool leaves_folder(const char *name)                    /* absolute, or through ".."                           */
 {
     if (*name == '/') return true;
     for (const char *p = name; p; p = strchr(p, '/')) {
@@ -58,7 +59,8 @@ static bool add_line(im_gather *g, const char *where, const char *text, size_t b
     const char *name = NULL, *caption = NULL, *label = NULL;
     if (!im_caption_json(g, where, text, bytes, &name, &caption, &label)) return false;
     if (!name || !*name) return im_fail(g->c, "%s: \"file_name\" is missing; add it", where);
-    if (leaves_folder(name)) return im_fail(g->c, "%s: \"file_name\" is %.200s; wanted a name inside %s", where, name, d->path);
+    if (leaves_folder(name))
+        return im_fail(g->c, "%s: \"file_name\" is %.200s; wanted a name inside %s", where, name, d->path);
     if (!im_named_as_picture(name))
         return im_fail(g->c, "%s: \"file_name\" is %.200s; wanted a .jpg, .jpeg or .png file", where, name);
     char *path = im_join(g->c, d->path, name);
@@ -77,9 +79,14 @@ static bool add_line(im_gather *g, const char *where, const char *text, size_t b
     }
     if (err) return im_ok(g->c) && im_gather_broken(g, name, "cannot be read: %s", strerror(err));
     if (!S_ISREG(st.st_mode)) return im_gather_broken(g, name, "is no file");
-    return im_gather_add(g, (im_sample){ .name = name, .caption = caption, .label = -1, .shard = -1,
-                                         .bytes = (uint64_t)st.st_size,
-                                         .changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec }, label);
+    return im_gather_add(g,
+                         (im_sample){ .name = name,
+                                      .caption = caption,
+                                      .label = -1,
+                                      .shard = -1,
+                                      .bytes = (uint64_t)st.st_size,
+                                      .changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec },
+                         label);
 }
 
 bool im_gather_metadata(im_gather *g)

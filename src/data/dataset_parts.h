@@ -5,9 +5,9 @@
 #include "data/dataset.h"
 
 enum {
-    IM_SET_TEXT_BYTES = 1 << 20,                               /* limit of a .cls, .txt or .json in a shard            */
-    IM_SET_LIST_BYTES = 1 << 30,                               /* of metadata.jsonl; 1.3 M pictures need about 200 MB  */
-    IM_SET_MAX_CLASSES = 1 << 20                               /* numbers as labels: the classes are 0 to the largest  */
+    IM_SET_TEXT_BYTES = 1 << 20,                               /* limit of a .cls, .txt or .json in a shard           */
+    IM_SET_LIST_BYTES = 1 << 30,                               /* of metadata.jsonl; 1.3 M pictures need about 200 MB */
+    IM_SET_MAX_CLASSES = 1 << 20                               /* numbers as labels: the classes are 0 to the largest */
 };
 
 /* Texts that live as long as the set: blocks that are filled and never moved. */
@@ -16,11 +16,11 @@ im_texts *im_texts_new(im_ctx *c);
 const char *im_texts_add(im_ctx *c, im_texts *t, const char *text, size_t bytes);
 void im_texts_free(im_texts *t);
 
-typedef struct im_gather {                                     /* a set being gathered                                 */
+typedef struct im_gather {                                     /* a set being gathered                                */
     im_ctx *c;
     im_dataset *d;
     const im_dataset_args *args;
-    const char **labels;                                       /* a sample's class as text, NULL: none; like samples   */
+    const char **labels;                                       /* a sample's class as text, NULL: none; like samples  */
     int64_t cap, cap_broken;
 } im_gather;
 
@@ -37,13 +37,13 @@ typedef struct im_listing { const char **names; int64_t n; } im_listing;
 /* What is in a folder, "." and names that begin with a dot left out, sorted as bytes. files, folders: by kind (links are
  * followed). Names are texts of the set; the arrays are the caller's. */
 bool im_list_folder(im_gather *g, const char *path, im_listing *files, im_listing *folders);
-bool im_named_as_picture(const char *name);                    /* ends in .jpg, .jpeg or .png                          */
-bool im_named_as_shard(const char *name);                      /* ends in .tar                                         */
+bool im_named_as_picture(const char *name);                    /* ends in .jpg, .jpeg or .png                         */
+bool im_named_as_shard(const char *name);                      /* ends in .tar                                        */
 void im_sort_names(const char **names, int64_t n, bool numbers_too);
 
 /* dataset_labels.c */
-bool im_read_class_list(im_gather *g);                         /* args->classes into d->classes                        */
-bool im_resolve_labels(im_gather *g);                          /* g->labels into samples[].label and d->classes        */
+bool im_read_class_list(im_gather *g);                         /* args->classes into d->classes                       */
+bool im_resolve_labels(im_gather *g);                          /* g->labels into samples[].label and d->classes       */
 /* "a, b, c" of what fits into a message, "and 12 more" behind it. */
 void im_name_all(char *out, size_t size, const char *const names[], int64_t n);
 
@@ -55,7 +55,7 @@ bool im_caption_json(im_gather *g, const char *where, const char *text, size_t b
 
 /* shards.c, shard_names.c */
 bool im_gather_shards(im_gather *g, const char *const paths[], int64_t n);
-bool im_gather_shard(im_gather *g, const char *path, int shard);                    /* the index of one                */
-bool im_shard_paths(im_gather *g, const char *pattern, im_listing *out);            /* braces and globs                */
+bool im_gather_shard(im_gather *g, const char *path, int shard);                    /* the index of one               */
+bool im_shard_paths(im_gather *g, const char *pattern, im_listing *out);            /* braces and globs               */
 
 #endif

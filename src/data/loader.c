@@ -8,10 +8,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "data/file.h"
 #include "data/loader_parts.h"
 #include "tensor/parallel.h"
 
-enum { AHEAD = 3, MOST_THREADS = 256, PIXELS = 1 << 16 };      /* PIXELS: that a task of im_parallel normalises        */
+enum { AHEAD = 3, MOST_THREADS = 256, PIXELS = 1 << 16 };      /* PIXELS: that a task of im_parallel normalises       */
 
 /* ---------------------------------------------------------------- opening */
 
@@ -19,11 +20,14 @@ static bool check_args(im_ctx *c, const im_loader_args *a)
 {
     const im_dataset *d = a->data;
     if (a->batch < 1) return im_fail(c, "the batch has %d pictures; wanted 1 or more", a->batch);
-    if (d->count > INT32_MAX) return im_fail(c, "%s: holds %lld pictures; wanted at most %d", d->path, (long long)d->count,
-                                             INT32_MAX);
+    if (d->count > INT32_MAX)
+        return im_fail(c, "%s: holds %lld pictures; wanted at most %d", d->path, (long long)d->count, INT32_MAX);
     if (a->drop_last && a->batch > d->count)
-        return im_fail(c, "%s: holds %lld pictures and a batch has %d: with the last batch dropped, nothing is left; lower "
-                          "the batch", d->path, (long long)d->count, a->batch);
+        return im_fail(
+            c,
+            "%s: holds %lld pictures and a batch has %d: with the last batch dropped, nothing is left; lower "
+            "the batch",
+            d->path, (long long)d->count, a->batch);
     if (a->threads < 0 || a->threads > MOST_THREADS)
         return im_fail(c, "%d threads for decoding; wanted 0 (one a processor) to %d", a->threads, MOST_THREADS);
     if (a->cache == IM_CACHE_DISK && !a->cache_folder)
@@ -76,16 +80,17 @@ static bool start_workers(im_ctx *c, im_loader *l)
     if (!l->workers) return no_memory(c, l);
     for (int i = 0; i < n; i++) {
         im_worker *w = &l->workers[i];
-        *w = (im_worker){ .loader = l, .c = im_ctx_new("ref", 1), .scratch = im_scratch_new() };
+        *w = (im_worker){ .loader = l, .c = im_ctx_new("ref", 1), .scratch = im_crop_scratch_new() };
         int err = w->c && w->scratch ? pthread_create(&w->id, NULL, im_loader_work, w) : -1;
         if (!err) {
             l->n_workers++;
             continue;
         }
         im_ctx_free(w->c);
-        im_scratch_free(w->scratch);
-        return err < 0 ? no_memory(c, l) : im_fail(c, "thread %d of %d for decoding cannot be started: %s; ask for fewer",
-                                                   i + 1, n, strerror(err));
+        im_crop_scratch_free(w->scratch);
+        return err < 0 ? no_memory(c, l)
+                       : im_fail(c, "thread %d of %d for decoding cannot be started: %s; ask for fewer", i + 1, n,
+                                 strerror(err));
     }
     return true;
 }
@@ -95,9 +100,11 @@ static bool count_steps(im_ctx *c, im_loader *l)
     const im_loader_args *a = &l->a;
     l->count = a->data->count;
     l->steps = a->drop_last ? l->count / a->batch : (l->count + a->batch - 1) / a->batch;
-    if (a->first_epoch < 0 || a->first_step < 0 || a->first_step >= l->steps || a->first_epoch > INT64_MAX / l->steps - 1)
-        return im_fail(c, "%s: begins at step %lld of epoch %lld; an epoch has steps 0 to %lld with %d pictures a batch",
-                       a->data->path, (long long)a->first_step, (long long)a->first_epoch, (long long)l->steps - 1, a->batch);
+    if (a->first_epoch < 0 || a->first_step < 0 || a->first_step >= l->steps ||
+        a->first_epoch > INT64_MAX / l->steps - 1)
+        return im_fail(
+            c, "%s: begins at step %lld of epoch %lld; an epoch has steps 0 to %lld with %d pictures a batch",
+            a->data->path, (long long)a->first_step, (long long)a->first_epoch, (long long)l->steps - 1, a->batch);
     int64_t from = a->first_epoch * l->steps + a->first_step;
     l->serials = a->epochs <= 0 || a->epochs > INT64_MAX / l->steps ? INT64_MAX : a->epochs * l->steps - from;
     return true;
@@ -114,7 +121,7 @@ im_loader *im_loader_open(im_ctx *c, const im_loader_args *a)
     l->a = *a;
     l->recipe = *a->recipe;
     l->n_crops = im_recipe_crops(&l->recipe);
-    l->depth = a->ahead > 1 ? a->ahead : a->ahead ? 2 : AHEAD;
+    l->depth = a->ahead > 0 ? a->ahead : AHEAD;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     /* The consumer's wait has a time limit, which is on the clock that only goes forward. */
@@ -142,7 +149,7 @@ void im_loader_close(im_loader *l)
     for (int i = 0; i < l->n_workers; i++) pthread_join(l->workers[i].id, NULL);
     for (int i = 0; i < l->n_workers; i++) {
         im_ctx_free(l->workers[i].c);
-        im_scratch_free(l->workers[i].scratch);
+        im_crop_scratch_free(l->workers[i].scratch);
     }
     for (int i = 0; l->slots && i < l->depth; i++) {
         im_slot *s = &l->slots[i];
@@ -202,7 +209,7 @@ static bool wait_for(im_ctx *c, im_loader *l, im_slot *s, int64_t serial)
     while (!stopped && (s->serial != serial || s->left)) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += 50000000;                             /* so often is it asked whether im_cancel was called    */
+        until.tv_nsec += 50000000;                             /* so often is it asked whether im_cancel was called   */
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&l->done, &l->lock, &until);
@@ -221,14 +228,14 @@ static void warn_when_full(im_ctx *c, im_loader *l)
     im_cache_state s = im_cache_report(l->cache);
     if (!s.full || l->told_full) return;
     l->told_full = true;
-    im_warn(c, "%s: the cache is full: %lld of %lld pictures in %.2f GB; the rest is decoded every time", l->a.data->path,
-            (long long)s.pictures, (long long)l->count, (double)s.limit * 1e-9);
+    im_warn(c, "%s: the cache is full: %lld of %lld pictures in %.2f GB; the rest is decoded every time",
+            l->a.data->path, (long long)s.pictures, (long long)l->count, (double)s.limit * 1e-9);
 }
 
 const im_batch *im_loader_next(im_ctx *c, im_loader *l)
 {
     if (!l || !im_ok(c)) return NULL;
-    int64_t serial = l->given + (l->lent ? 1 : 0);             /* only this thread changes them                        */
+    int64_t serial = l->given + (l->lent ? 1 : 0);             /* only this thread changes them                       */
     if (serial >= l->serials) return NULL;
     im_slot *s = &l->slots[serial % l->depth];
     if (!wait_for(c, l, s, serial)) return NULL;
@@ -280,4 +287,20 @@ const im_broken *im_loader_broken(im_ctx *c, im_loader *l, int64_t *n)
         if (l->reasons[i]) l->list[(*n)++] = (im_broken){ d->samples[i].name, l->reasons[i] };
     pthread_mutex_unlock(&l->lock);
     return l->list;
+}
+
+bool im_loader_write_broken(im_ctx *c, im_loader *l, const char *path)
+{
+    int64_t n;
+    const im_broken *v = im_loader_broken(c, l, &n);
+    if (!v || !n) return v != NULL;
+    size_t bytes = 0, at = 0;
+    for (int64_t i = 0; i < n; i++) bytes += strlen(v[i].name) + strlen(v[i].reason) + 2;
+    char *text = malloc(bytes + 1);
+    if (!text) return no_memory(c, l);
+    for (int64_t i = 0; i < n; i++)
+        at += (size_t)snprintf(text + at, bytes + 1 - at, "%s\t%s\n", v[i].name, v[i].reason);
+    bool ok = im_write_file(c, path, text, bytes, true);
+    free(text);
+    return ok;
 }

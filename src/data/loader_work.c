@@ -87,7 +87,7 @@ static void fail_slot(im_worker *w, im_slot *s, int place, const char *text)
 {
     im_loader *l = w->loader;
     pthread_mutex_lock(&l->lock);
-    if (!s->error || place < s->error_place) {                 /* the same error, whichever thread is first            */
+    if (!s->error || place < s->error_place) {                 /* the same error, whichever thread is first           */
         free(s->error);
         s->error = strdup(text);
         s->error_place = place;
@@ -112,7 +112,8 @@ static void fill_place(im_worker *w, im_slot *s, int place)
         }
         /* Want of memory is no property of the picture: going on would make the run depend on the machine's state. */
         if (l->a.strict || strstr(im_error(w->c), "out of memory")) {
-            fail_slot(w, s, place, im_error(w->c));
+            snprintf(text, sizeof text, "%s: %s%s", d->path, im_error(w->c), l->a.strict ? " (--strict stops at it)" : "");
+            fail_slot(w, s, place, text);
             im_clear_error(w->c);
             return;
         }
@@ -168,7 +169,8 @@ void *im_loader_work(void *worker)
     im_loader *l = w->loader;
     pthread_mutex_lock(&l->lock);
     for (;;) {
-        while (!l->quit && (l->next >= l->given + l->depth || l->next >= l->serials)) pthread_cond_wait(&l->work, &l->lock);
+        while (!l->quit && (l->next >= l->given + l->depth || l->next >= l->serials))
+            pthread_cond_wait(&l->work, &l->lock);
         if (l->quit) break;
         im_slot *s = &l->slots[l->next % l->depth];
         if (!l->next_place) begin_batch(l, s, l->next);

@@ -4,8 +4,9 @@
  *     ImageOps.exif_transpose(Image.open(file)).convert("RGB")
  * value by value: any depth of colour, palettes, grey, alpha dropped, CMYK and YCCK inverted as Adobe writes them.
  * JPEG or PNG is told by the content, never by the name. Every error names the picture; a picture that Pillow refuses
- * (cut short, damaged, empty, something else) is refused. Several threads decode at once, each with its own im_ctx.
- * Used by datasets, caches and `imago data`. */
+ * (cut short, damaged, empty, something else) is refused; so are a PNG that lacks its last chunk and a JPEG of more than
+ * 500 scans, which Pillow takes. A damaged EXIF block turns nothing (Pillow may refuse it).
+ * Several threads decode at once, each with its own im_ctx. Used by datasets, caches and `imago data`. */
 #ifndef IM_PICTURE_H
 #define IM_PICTURE_H
 

@@ -1,5 +1,5 @@
 /* shard_names.c: the files that a pattern of shards names, in its order: braces first ("{a,b}", "{000..012}", which keeps
- * leading zeros, as a shell and WebDataset do), then *, ? and [...] (sorted). A name that came from braces must be there. */
+ * leading zeros, as a shell and WebDataset do), then *, ? and [...] (sorted). A name from braces must be there. */
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +43,8 @@ static bool add_glob(names *s, const char *path)
 static bool expand(names *s, const char *path, int depth);
 
 /* before + middle + after, expanded further. */
-static bool put_in(names *s, const char *before, size_t n_before, const char *middle, size_t n, const char *after, int depth)
+static bool put_in(names *s, const char *before, size_t n_before, const char *middle, size_t n, const char *after,
+                   int depth)
 {
     size_t room = n_before + n + strlen(after) + 1;
     char *path = malloc(room);

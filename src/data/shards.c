@@ -18,30 +18,31 @@
 
 enum { BLOCK = 512, READ_AT_ONCE = 20 * BLOCK };
 
-typedef struct run {                                           /* the sample that is being gathered                    */
-    const char *key;                                           /* NULL: none yet                                       */
-    im_sample sample;                                          /* name NULL: no picture yet                            */
-    const char *label, *broken;                                /* broken: why its picture cannot be read               */
-    uint64_t at;                                               /* of its first member                                  */
+typedef struct run {                                           /* the sample that is being gathered                   */
+    const char *key;                                           /* NULL: none yet                                      */
+    im_sample sample;                                          /* name NULL: no picture yet                           */
+    const char *label, *broken;                                /* broken: why its picture cannot be read              */
+    uint64_t at;                                               /* of its first member                                 */
 } run;
 
 typedef struct reader {
     im_gather *g;
-    const char *path, *base;                                   /* of the shard; its last part                          */
+    const char *path, *base;                                   /* of the shard; its last part                         */
     int shard, fd;
     uint64_t size;
     int64_t changed;
     run run;
-    uint64_t end;                                              /* of the last member with its padding                  */
+    uint64_t end;                                              /* of the last member with its padding                 */
     const char *last; int64_t whole;                           /* key of the last whole sample, and how many there are */
 } reader;
 
 static bool cut(reader *r, uint64_t at, const char *what)
 {
-    if (!r->last) return im_fail(r->g->c, "%s: byte %llu: %s; no sample before it is whole; fetch the shard again", r->path,
-                                 (unsigned long long)at, what);
-    return im_fail(r->g->c, "%s: byte %llu: %s; the last whole sample is %s, %lld are whole; fetch the shard again", r->path,
-                   (unsigned long long)at, what, r->last, (long long)r->whole);
+    if (!r->last)
+        return im_fail(r->g->c, "%s: byte %llu: %s; no sample before it is whole; fetch the shard again", r->path,
+                       (unsigned long long)at, what);
+    return im_fail(r->g->c, "%s: byte %llu: %s; the last whole sample is %s, %lld are whole; fetch the shard again",
+                   r->path, (unsigned long long)at, what, r->last, (long long)r->whole);
 }
 
 /* The run is over: one sample more, if it has a picture. */
@@ -79,7 +80,8 @@ static const char *member_text(reader *r, const char *name, uint64_t at, uint64_
     char *text = malloc(bytes + 1);
     const char *out = NULL;
     ssize_t n = text ? pread(r->fd, text, bytes, (off_t)at) : -1;
-    if (n != (ssize_t)bytes) im_fail(r->g->c, "%s: %s cannot be read: %s", r->path, name, strerror(n < 0 ? errno : EIO));
+    if (n != (ssize_t)bytes)
+        im_fail(r->g->c, "%s: %s cannot be read: %s", r->path, name, strerror(n < 0 ? errno : EIO));
     else if (memchr(text, 0, bytes)) im_fail(r->g->c, "%s: %s holds a zero byte; wanted a text", r->path, name);
     else {
         while (bytes && strchr(" \t\r\n", text[bytes - 1])) bytes--;
@@ -92,8 +94,11 @@ static const char *member_text(reader *r, const char *name, uint64_t at, uint64_
 static bool add_picture(reader *r, const char *name, uint64_t at, uint64_t bytes, bool is_file)
 {
     run *u = &r->run;
-    if (u->sample.name) return im_fail(r->g->c, "%s: byte %llu: the sample %s has a second picture, %s; wanted one, and every "
-                                                "key once", r->path, (unsigned long long)at, u->key, name);
+    if (u->sample.name)
+        return im_fail(r->g->c,
+                       "%s: byte %llu: the sample %s has a second picture, %s; wanted one, and every "
+                       "key once",
+                       r->path, (unsigned long long)at, u->key, name);
     size_t n = strlen(r->base) + strlen(name) + 2;
     char *full = malloc(n);
     if (!full) return im_fail(r->g->c, "%s: out of memory; close other programs", r->path);
@@ -128,7 +133,7 @@ static bool add_member(reader *r, const char *name, const char *what, uint64_t a
         bool ok = where ? im_caption_json(r->g, where, text, strlen(text), NULL, &caption, &label)
                         : im_fail(r->g->c, "%s: out of memory; close other programs", r->path);
         free(where);
-        if (caption && !u->sample.caption) u->sample.caption = caption;      /* .txt and .cls go before .json          */
+        if (caption && !u->sample.caption) u->sample.caption = caption;      /* .txt and .cls go before .json         */
         if (label && !u->label) u->label = label;
         return ok;
     }
@@ -150,7 +155,8 @@ static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint6
     bool counts = archive_entry_filetype(e) != AE_IFDIR && dot && dot != file;
     size_t n = counts ? (size_t)(dot - name) : 0;
     /* A member of another key ends the run before the new member is looked at: a cut belongs to its own sample. */
-    if (counts && r->run.key && (strlen(r->run.key) != n || memcmp(r->run.key, name, n)) && !finish_run(r)) return false;
+    if (counts && r->run.key && (strlen(r->run.key) != n || memcmp(r->run.key, name, n)) && !finish_run(r))
+        return false;
     if (bytes > r->size || at > r->size - bytes) {
         snprintf(text, sizeof text, "the shard is cut: %.200s needs %llu bytes to byte %llu, the file has %llu", name,
                  (unsigned long long)bytes, (unsigned long long)(at + bytes), (unsigned long long)r->size);
@@ -169,7 +175,7 @@ static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint6
     for (size_t i = 0; dot[1 + i] && i < sizeof what - 1; i++) {
         what[i] = dot[1 + i];
         if (what[i] >= 'A' && what[i] <= 'Z') what[i] = (char)(what[i] - 'A' + 'a');
-        if (i == sizeof what - 2) what[0] = '\0';              /* longer than any that is read                         */
+        if (i == sizeof what - 2) what[0] = '\0';              /* longer than any that is read                        */
     }
     return r->run.key && add_member(r, name, what, at, bytes, regular);
 }
@@ -185,8 +191,9 @@ static bool check_end(reader *r)
         if (n < 0) return im_fail(r->g->c, "%s: cannot be read: %s", r->path, strerror(errno));
         for (ssize_t i = 0; i < n; i++)
             if (buffer[i])
-                return cut(r, at + (uint64_t)i, "bytes follow the end of the tar; if it was joined from several, name them one "
-                                                "by one");
+                return cut(r, at + (uint64_t)i,
+                           "bytes follow the end of the tar; if it was joined from several, name them one "
+                           "by one");
         at += (uint64_t)n;
         if (!n) break;
     }
@@ -211,7 +218,8 @@ static bool index_members(reader *r, struct archive *a)
             snprintf(text, sizeof text, "%.200s", said ? said : "is no header of a tar");
             return cut(r, r->end, text);
         }
-        if (!add_entry(r, e, (uint64_t)archive_read_header_position(a), (uint64_t)archive_filter_bytes(a, 0))) return false;
+        if (!add_entry(r, e, (uint64_t)archive_read_header_position(a), (uint64_t)archive_filter_bytes(a, 0)))
+            return false;
     }
 }
 
@@ -227,8 +235,10 @@ static bool refuse_compressed(reader *r)
         return im_fail(r->g->c, "%s: cannot be read: %s", r->path, strerror(errno));
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!memcmp(head, kinds[i].head, (size_t)kinds[i].n))
-            return im_fail(r->g->c, "%s: is compressed (%s); wanted a plain .tar, whose pictures can be read in any order: "
-                                    "unpack it first", r->path, kinds[i].name);
+            return im_fail(r->g->c,
+                           "%s: is compressed (%s); wanted a plain .tar, whose pictures can be read in any order: "
+                           "unpack it first",
+                           r->path, kinds[i].name);
     return true;
 }
 
@@ -259,7 +269,8 @@ bool im_gather_shards(im_gather *g, const char *const paths[], int64_t n)
 {
     im_dataset *d = g->d;
     d->shards = calloc((size_t)n + 1, sizeof *d->shards);
-    if (!d->shards) return im_fail(g->c, "%s: out of memory for %lld shards; close other programs", d->path, (long long)n);
+    if (!d->shards)
+        return im_fail(g->c, "%s: out of memory for %lld shards; close other programs", d->path, (long long)n);
     for (int64_t i = 0; i < n; i++) d->shards[d->n_shards++] = paths[i];
     bool ok = true;
     for (int64_t i = 0; i < n && ok; i++) ok = im_gather_shard(g, paths[i], (int)i);

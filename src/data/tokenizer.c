@@ -118,6 +118,16 @@ static void default_roles(im_tokenizer *t)
 
 /* ---------------------------------------------------------------- opening */
 
+static bool check_made(im_ctx *c, const im_tokenizer *t, const char *file)
+{
+    bool *flags = calloc((size_t)t->bpe.n + 1, sizeof *flags);
+    if (!flags) return im_fail(c, "out of memory in the tokenizer; close other programs");
+    for (int i = 0; i < t->n_special; i++) flags[t->special[i].id] = true;
+    bool ok = im_bpe_check_made(c, &t->bpe, file, flags);
+    free(flags);
+    return ok;
+}
+
 /* The files of a folder: any may be missing but the vocabulary (vocab.json and merges.txt, else tokenizer.json). Where
  * two name a role, the later file counts, as in transformers; then what tokenizer.json says of added tokens. */
 enum { CONFIG, MAP, WHOLE, FILES };
@@ -136,7 +146,7 @@ static bool open_folder(im_ctx *c, im_tokenizer *t, const char *folder)
     ok = ok && (whole ? im_bpe_read_json(c, &t->bpe, &j[WHOLE]) : im_bpe_load(c, &t->bpe, vocab, merges));
     if (ok) default_roles(t);
     for (int i = 0; ok && i < WHOLE; i++) ok = !j[i].value || read_roles(c, t, &j[i]);
-    ok = ok && set_specials(c, t, folder, j, FILES);
+    ok = ok && set_specials(c, t, folder, j, FILES) && check_made(c, t, whole ? j[WHOLE].file : merges);
     for (int i = 0; i < FILES; i++) im_json_close(&j[i]);
     free(vocab);
     free(merges);
@@ -210,12 +220,32 @@ const char *im_token_piece(const im_tokenizer *t, int32_t id)
 
 /* ---------------------------------------------------------------- text to ids */
 
-typedef struct encoding { im_ctx *c; const im_tokenizer *t; im_ids ids; } encoding;
+/* cut: where the id behind the first `room` begins, in the text that is being looked at; NULL until there are so many. */
+typedef struct encoding { im_ctx *c; const im_tokenizer *t; im_ids ids; size_t room; const char *cut; } encoding;
+
+/* Bytes of text that ids [from, to) of a word stand for: one a character; one for a byte that has no piece. */
+static size_t bytes_of(const encoding *e, size_t from, size_t to)
+{
+    size_t n = 0;
+    for (size_t i = from; i < to; i++) {
+        const char *piece = e->t->bpe.pieces[e->ids.v[i]], *end = strstr(piece, "</w>");
+        if (e->ids.v[i] == e->t->role[UNKNOWN]) n++;
+        else for (const char *p = piece; *p && p != end; p++) n += ((uint8_t)*p & 0xc0) != 0x80;
+    }
+    return n;
+}
 
 static bool encode_word(void *arg, const char *word, size_t bytes)
 {
     encoding *e = arg;
-    return im_bpe_word(e->c, &e->t->bpe, word, bytes, e->t->role[UNKNOWN], &e->ids);
+    size_t before = e->ids.n;
+    if (!im_bpe_word(e->c, &e->t->bpe, word, bytes, e->t->role[UNKNOWN], &e->ids)) return false;
+    if (!e->cut && e->ids.n > e->room) {
+        size_t kept = bytes_of(e, before, e->room);
+        while (kept && (kept >= bytes || ((uint8_t)word[kept] & 0xc0) == 0x80)) kept--;        /* a whole character   */
+        e->cut = word + kept;
+    }
+    return true;
 }
 
 /* The longest special token of the kind (raw or not) that text begins with, or -1. */
@@ -233,6 +263,26 @@ static int32_t special_at(const im_tokenizer *t, bool raw, const char *text, siz
     return best;
 }
 
+/* The place in raw text whose character became the one at `at` of the normalised text: behind the longest beginning that
+ * normalises to no more than `at` bytes. Looked for by halves, as normalising has no table of places. */
+static const char *raw_place(im_ctx *c, const char *text, size_t bytes, size_t at)
+{
+    size_t low = 0, high = bytes;
+    while (low < high) {
+        size_t half = low + (high - low + 1) / 2, from = half, n;
+        while (half < high && ((uint8_t)text[half] & 0xc0) == 0x80) half++;
+        char *normal = im_clip_normalise(c, text, half, &n);
+        free(normal);
+        if (!normal) return text;
+        if (n <= at) low = half;
+        else {
+            high = from - 1;
+            while (high > low && ((uint8_t)text[high] & 0xc0) == 0x80) high--;
+        }
+    }
+    return text + low;
+}
+
 static bool encode(encoding *e, bool raw, const char *text, size_t bytes);
 
 /* What lies between special tokens: raw text is normalised and searched again, normalised text is split into words. */
@@ -241,10 +291,12 @@ static bool encode_between(encoding *e, bool raw, const char *text, size_t bytes
     if (!bytes) return true;
     if (!raw) return im_clip_split(e->c, e->t->splitter, text, bytes, encode_word, e);
     size_t n;
+    bool was_cut = e->cut;
     char *normal = im_clip_normalise(e->c, text, bytes, &n);
     bool ok = normal && encode(e, false, normal, n);
+    if (ok && !was_cut && e->cut) e->cut = raw_place(e->c, text, bytes, (size_t)(e->cut - normal));
     free(normal);
-    return ok;
+    return ok && im_ok(e->c);
 }
 
 static bool encode(encoding *e, bool raw, const char *text, size_t bytes)
@@ -257,47 +309,10 @@ static bool encode(encoding *e, bool raw, const char *text, size_t bytes)
             continue;
         }
         if (!encode_between(e, raw, text + from, at - from) || !im_ids_add(e->c, &e->ids, id)) return false;
+        if (!e->cut && e->ids.n > e->room) e->cut = text + at;
         from = at += length;
     }
     return encode_between(e, raw, text + from, bytes - from);
-}
-
-/* ---------------------------------------------------------------- ids to text */
-
-/* The byte that the character at p of a piece stands for, -1 for none; *n: its length. */
-static int piece_byte(const im_bpe *b, const char *p, size_t *n)
-{
-    *n = ((uint8_t)*p & 0xc0) == 0xc0 && p[1] ? 2 : 1;
-    for (int byte = 0; byte < 256; byte++)
-        if (strlen(b->alphabet[byte]) == *n && !memcmp(b->alphabet[byte], p, *n)) return byte;
-    return -1;
-}
-
-/* The text of ids, malloc'd: bytes of the pieces, "</w>" as a space. It starts at a whole character: when the cut goes
- * through one, its rest is left out. */
-static char *decode(im_ctx *c, const im_tokenizer *t, const int32_t *ids, size_t n)
-{
-    size_t room = 1, used = 0;
-    for (size_t i = 0; i < n; i++) room += strlen(t->bpe.pieces[ids[i]]) + 1;
-    char *out = malloc(room);
-    if (!out) {
-        im_fail(c, "out of memory in the tokenizer; shorten the prompt");
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++) {
-        size_t length;
-        for (const char *p = t->bpe.pieces[ids[i]]; *p; p += length) {
-            int byte = piece_byte(&t->bpe, p, &length);
-            if (!strcmp(p, "</w>")) {
-                byte = ' ';
-                length = 4;
-            }
-            if (byte >= 0 && (used || (byte & 0xc0) != 0x80)) out[used++] = (char)byte;
-        }
-    }
-    while (used && out[used - 1] == ' ') used--;
-    out[used] = 0;
-    return out;
 }
 
 /* ---------------------------------------------------------------- public */
@@ -308,10 +323,14 @@ bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length,
     if (!im_ok(c) || !t) return false;
     if (length < 2) return im_fail(c, "tokenize: asked for %d ids a text; wanted at least 2 (start and end)", length);
     if (!im_utf8_check(c, "prompt", utf8, strlen(utf8))) return false;
-    encoding e = { .c = c, .t = t };
+    encoding e = { .c = c, .t = t, .room = (size_t)length - 2 };
     bool ok = encode(&e, true, utf8, strlen(utf8));
-    size_t room = (size_t)length - 2, n = e.ids.n < room ? e.ids.n : room;
-    if (ok && cut && e.ids.n > room) ok = (*cut = decode(c, t, e.ids.v + room, e.ids.n - room));
+    size_t n = e.ids.n < e.room ? e.ids.n : e.room;
+    if (ok && cut && e.cut) {
+        size_t bytes = strlen(e.cut);
+        while (bytes && strchr(" \t\r\n", e.cut[bytes - 1])) bytes--;
+        ok = (*cut = im_copy_text(c, e.cut, bytes));
+    }
     if (ok) {
         ids[0] = t->role[START];
         if (n) memcpy(ids + 1, e.ids.v, n * sizeof *ids);

@@ -369,13 +369,11 @@ static bool check_part(im_checkpoint *k, im_part which, const im_params *p)
     return ok;
 }
 
-static bool load_param(im_checkpoint *k, const part *t, const im_param *p, const im_st_entry *e, im_dtype hold)
+static bool load_param(im_checkpoint *k, const part *t, const im_params *all, const im_param *p, const im_st_entry *e,
+                       im_dtype hold)
 {
-    im_ctx *c = k->c;
-    bool product = p->kind != IM_PARAM_VECTOR && p->kind != IM_PARAM_EMBEDDING;
-    bool ok = im_param_alloc(c, p->t, p->kind == IM_PARAM_VECTOR ? IM_F32 : hold, product && im_packs_weights(c),
-                             p->kind == IM_PARAM_GEGLU ? 2 : 1) &&
-              im_param_load(c, p->t, e->data, (im_dtype)e->dtype, p->kind == IM_PARAM_CONV);
+    bool ok = im_params_hold(all, p, hold) &&
+              im_param_load(k->c, p->t, e->data, (im_dtype)e->dtype, p->kind == IM_PARAM_CONV);
     im_st_release_pages(t->file, e);
     return ok;
 }
@@ -389,7 +387,7 @@ bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype 
     for (int i = 0; i < p->n; i++) {
         if (im_cancelled(k->c))
             return im_fail(k->c, "stopped");
-        if (!load_param(k, t, &p->v[i], item_of(t, p->v[i].t->name, &cursor)->entry, hold))
+        if (!load_param(k, t, p, &p->v[i], item_of(t, p->v[i].t->name, &cursor)->entry, hold))
             return false;
     }
     return true;

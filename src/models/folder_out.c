@@ -1,8 +1,10 @@
 /* folder_out.c: see folder_out.h. Each file by itself is written beside its name and renamed (data/file.h). */
+#define _GNU_SOURCE
 #include "models/folder_out.h"
 #include "data/file.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -87,8 +89,41 @@ bool im_folder_write(im_folder_out *f, const char *name, const void *data, size_
     return ok;
 }
 
+/* base-00001-of-00002.safetensors? */
+static bool is_shard(const char *name, const char *base, size_t n)
+{
+    unsigned i, count;
+    int used = 0;
+    return !strncmp(name, base, n) && sscanf(name + n, "-%5u-of-%5u.safetensors%n", &i, &count, &used) == 2 &&
+           used == 27 && !name[n + 27];
+}
+
+/* Readers prefer some of these to the file that was just written, and take it for another model. */
+static void remove_stale(char *path)
+{
+    static const char tail[] = ".safetensors", index_tail[] = ".safetensors.index.json";
+    size_t n = strlen(path), m = sizeof tail - 1;
+    char *slash = strrchr(path, '/');
+    if (n <= m || strcmp(path + n - m, tail) || !slash)
+        return;
+    *slash = 0;
+    DIR *d = opendir(path);
+    const char *base = slash + 1;
+    size_t base_n = strlen(base) - m;
+    for (const struct dirent *e; d && (e = readdir(d)); ) {
+        bool index = !strncmp(e->d_name, base, base_n) && !strcmp(e->d_name + base_n, index_tail);
+        if (index || is_shard(e->d_name, base, base_n))
+            unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d)
+        closedir(d);
+    *slash = '/';
+}
+
 bool im_folder_end(im_folder_out *f)
 {
+    for (int i = 0; im_ok(f->c) && i < f->n; i++)
+        remove_stale(f->made[i]);
     for (int i = f->n - 1; i >= 0; i--) {                      /* folders come before the files in them               */
         if (!im_ok(f->c) && unlink(f->made[i]))
             rmdir(f->made[i]);

@@ -2,7 +2,7 @@
  *     linear       y = act(x w^T + b) + res
  *     convolution  y = conv(x, w) + b + chan + res
  *     norms        y = (x - mean) / sqrt(var + eps) * gamma + beta
- * Used by clip.c, unet.c, unet_blocks.c, vae.c; the registry also by checkpoint.c, init_weights.c and convert.c. */
+ * Used by clip.c, unet.c, unet_blocks.c, vae.c, resnet.c, head.c; the registry also by checkpoint.c, init_weights.c and convert.c. */
 #include "models/nn.h"
 
 #include <stdarg.h>
@@ -68,8 +68,17 @@ size_t im_params_bytes(const im_params *p, im_dtype hold)
 {
     size_t bytes = 0;
     for (int i = 0; i < p->n; i++)
-        bytes += (size_t)im_numel(p->v[i].t) * im_dtype_size(p->v[i].kind == IM_PARAM_VECTOR ? IM_F32 : hold);
+        bytes += (size_t)im_numel(p->v[i].t) * im_dtype_size(p->v[i].kind >= IM_PARAM_VECTOR ? IM_F32 : hold);
     return bytes;
+}
+
+bool im_params_hold(const im_params *p, const im_param *q, im_dtype hold)
+{
+    bool vector = q->kind == IM_PARAM_VECTOR || q->kind == IM_PARAM_BUFFER;
+    bool packed = !p->train && !vector && q->kind != IM_PARAM_EMBEDDING && im_packs_weights(p->c);
+    if (!im_param_alloc(p->c, q->t, vector || p->train ? IM_F32 : hold, packed, q->kind == IM_PARAM_GEGLU ? 2 : 1))
+        return false;
+    return !p->train || q->kind == IM_PARAM_BUFFER || im_want_grad(p->c, q->t);
 }
 
 int im_param_file_shape(const im_param *p, int64_t shape[IM_MAX_DIMS])
@@ -187,17 +196,41 @@ void im_pointwise_init(im_params *p, const char *name, im_linear_layer *l, int i
     l->b = add_vector(p, name, ".bias", out);
 }
 
+void im_pointwise_plain_init(im_params *p, const char *name, im_linear_layer *l, int in, int out)
+{
+    l->w = add_param(p, name, ".weight", IM_PARAM_POINTWISE, 2, (int64_t[]){ out, in });
+    l->b = NULL;
+}
+
 void im_geglu_init(im_params *p, const char *name, im_linear_layer *l, int in, int out)
 {
     l->w = add_param(p, name, ".weight", IM_PARAM_GEGLU, 2, (int64_t[]){ 2 * (int64_t)out, in });
     l->b = add_vector(p, name, ".bias", 2 * out);
 }
 
-void im_conv_init(im_params *p, const char *name, im_conv_layer *l, int cin, int cout, int kernel, int stride, int pad)
+void im_conv_plain_init(im_params *p, const char *name, im_conv_layer *l, int cin, int cout, int kernel, int stride,
+                        int pad)
 {
     l->w = add_param(p, name, ".weight", IM_PARAM_CONV, 4, (int64_t[]){ cout, kernel, kernel, cin });
-    l->b = add_vector(p, name, ".bias", cout);
+    l->b = NULL;
     l->at = (im_conv_attrs){ .stride = stride, .pad_top = pad, .pad_left = pad, .pad_bottom = pad, .pad_right = pad };
+}
+
+void im_conv_init(im_params *p, const char *name, im_conv_layer *l, int cin, int cout, int kernel, int stride, int pad)
+{
+    im_conv_plain_init(p, name, l, cin, cout, kernel, stride, pad);
+    l->b = add_vector(p, name, ".bias", cout);
+}
+
+static const float BATCHNORM_EPS = 1e-5f, BATCHNORM_MOMENTUM = 0.1f;                /* torch's                       */
+
+void im_batchnorm_init(im_params *p, const char *name, im_batchnorm_layer *l, int channels)
+{
+    l->w = add_vector(p, name, ".weight", channels);
+    l->b = add_vector(p, name, ".bias", channels);
+    l->mean = add_param(p, name, ".running_mean", IM_PARAM_BUFFER, 1, (int64_t[]){ channels });
+    l->var = add_param(p, name, ".running_var", IM_PARAM_BUFFER, 1, (int64_t[]){ channels });
+    l->of = p;
 }
 
 static void norm_init(im_params *p, const char *name, im_norm_layer *l, int channels, int groups, float eps)
@@ -256,6 +289,13 @@ im_tensor *im_norm_forward(im_ctx *c, const im_norm_layer *l, im_tensor *x, bool
     if (l->groups)
         return im_groupnorm(c, x, l->w, l->b, l->groups, l->eps, silu);
     return im_layernorm(c, x, l->w, l->b, l->eps);
+}
+
+im_tensor *im_batchnorm_forward(im_ctx *c, const im_batchnorm_layer *l, im_tensor *x, im_tensor *res, bool relu)
+{
+    im_batchnorm_attrs at = { .eps = BATCHNORM_EPS, .momentum = BATCHNORM_MOMENTUM, .training = l->of->batch_statistics,
+                              .relu = relu };
+    return im_batchnorm(c, x, l->w, l->b, res, l->mean, l->var, &at);
 }
 
 im_tensor *im_scope_leave(im_ctx *c, im_tensor *h)

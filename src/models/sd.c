@@ -110,6 +110,7 @@ const char *im_sd_hash(im_sd *sd)
 
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg)
 {
+    if (!sd) return;
     sd->progress = fn;
     sd->progress_arg = arg;
 }

@@ -207,11 +207,17 @@ static bool all_finite(const float *x, size_t n)
     return finite;
 }
 
+static bool report(const run *r, int done, int total)
+{
+    const im_sd *sd = r->sd;
+    return !sd->progress || sd->progress(sd->progress_arg, done, total) || im_fail(r->c, "stopped");
+}
+
 static bool denoise(run *r)
 {
     im_stage unet;
     int total = im_scheduler_evaluations(r->scheduler);
-    bool ok = im_stage_open(r->sd, &unet, IM_NET_UNET, r->rows, r->size, r->text, r->a[0].eager);
+    bool ok = im_stage_open(r->sd, &unet, IM_NET_UNET, r->rows, r->size, r->text, r->a[0].eager) && report(r, 0, total);
     for (int i = 0; ok && i < total; i++) {
         float time = im_scheduler_time(r->scheduler, i);
         im_scheduler_scale(r->scheduler, r->x, r->work);
@@ -220,7 +226,7 @@ static bool denoise(run *r)
             ok = im_fail(r->c, "evaluation %d of %d (time %g) gave values that are not finite; the weights are damaged "
                          "or not of this kind of model", i + 1, total, (double)time);
         ok = ok && im_scheduler_step(r->scheduler, r->work, r->x, (im_noise){ fill_noise, r });
-        if (ok && r->sd->progress && !r->sd->progress(r->sd->progress_arg, i + 1, total)) ok = im_fail(r->c, "stopped");
+        ok = ok && report(r, i + 1, total);
         if (ok && im_cancelled(r->c)) ok = im_fail(r->c, "stopped");
     }
     im_stage_close(&unet);

@@ -68,9 +68,9 @@ bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch)
     if (!im_ok(sd->c) || !im_sd_sizes(sd, a, &size)) return false;
     if (free_bytes == 0 || needed + weights <= free_bytes) return true;
     return im_fail(sd->c, "%d picture%s of %dx%d at once need%s about %.0f MiB and the weights still to be loaded %.0f "
-                   "MiB, but %.0f MiB of memory are free; make fewer at once or smaller ones, or hold weights in f16",
+                   "MiB, but %.0f MiB of memory are free; make fewer at once or smaller ones%s",
                    batch, batch > 1 ? "s" : "", size.width, size.height, batch > 1 ? "" : "s", needed / MIB,
-                   weights / MIB, free_bytes / MIB);
+                   weights / MIB, free_bytes / MIB, sd->hold == IM_F32 ? ", or hold weights in f16" : "");
 }
 
 /* ---------------------------------------------------------------- cost */

@@ -244,13 +244,14 @@ static const char *describe(const shape *s, char *text, size_t size)
     return names[s->op];
 }
 
-/* The roof that is lower for this op: arithmetic at the peak rate, or its bytes at the read rate. */
-static void share_of_peak(im_bench_row *r, const im_peak *peak)
+/* The roof that is lower for this op: arithmetic at the peak rate, or its bytes at the read rate. Both sides in processor
+ * time of the best round, as the peak is: what else runs on the machine takes turns, not cycles. */
+static void share_of_peak(im_bench_row *r, const im_peak *peak, double seconds)
 {
     double rate = r->dots && peak->dot_gflops > 0 ? peak->dot_gflops : peak->fma_gflops;
     double compute = rate > 0 ? r->flop / rate : 0, memory = peak->read_gbs > 0 ? r->bytes / peak->read_gbs : 0;
     r->memory_bound = memory > compute;
-    r->percent = 100 * (r->memory_bound ? memory : compute) * 1e-6 / r->ms_median;
+    r->percent = 100 * (r->memory_bound ? memory : compute) * 1e-9 / seconds;
 }
 
 static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_peak *peak, im_bench_row *r)
@@ -258,8 +259,9 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
     call q = { .dev = &c->dev, .s = s };
     make(&q, t);
     bool ok = q.pieces[q.n - 1] != NULL;
+    im_bench_time time = { 0 };
     if (ok) {
-        im_bench_time time = im_bench_run(rounds, run, &q);
+        time = im_bench_run(c->dev.threads, rounds, run, &q);
         r->ms_min = time.best * 1e3;
         r->ms_median = time.median * 1e3;
     }
@@ -276,7 +278,7 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
     r->bytes = q.bytes;
     r->gflops = q.flop / r->ms_median * 1e-6;
     r->gbs = q.bytes / r->ms_median * 1e-6;
-    share_of_peak(r, peak);
+    share_of_peak(r, peak, time.processor);
     return true;
 }
 
@@ -295,5 +297,5 @@ bool im_bench_ops(im_ctx *c, im_dtype w, int rounds, const im_peak *peak,
             return false;
         row(arg, &r);
     }
-    return true;
+    return w != IM_F32 || im_bench_norms(c, rounds, peak, row, arg);              /* they have no weights of other types */
 }

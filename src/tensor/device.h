@@ -7,7 +7,7 @@
  * Order of sums (so that f32 bits agree on avx2, avx512 and neon, whatever the threads, batch and tiling):
  *  - a product or convolution output is one chain acc = fma(a_k, b_k, acc) from acc = 0 in ascending k (convolution:
  *    k = (kh, kw, cin), padding contributes exact zeros), then + bias, + chan, act, + res, each one rounded operation;
- *  - on cpu, 3x3 convolutions of stride 1 with cin >= 64 and pictures of oh * ow >= 64 outputs (the rule looks at nothing
+ *  - on cpu, 3x3 convolutions of stride 1 with cin >= 64 and pictures of oh * ow >= 49 outputs (the rule looks at nothing
  *    else) go through Winograd's F(4x4, 3x3): 6x6 inputs and 3x3 weights are transformed in f32, down the columns and then
  *    along the rows, each of the 36 points is one chain over ascending cin, the way back runs along the rows and then down
  *    the columns (the operations: cpu/winograd_transforms.c), then + bias, + chan, + res as above. Weights of every dtype

@@ -1,6 +1,6 @@
 /* fuzz_tar.c: any bytes as a tar shard: a set whose pictures lie inside the file and can be read, or an error. Checksums
  * of headers are put right first (POSIX.1-1988, ustar), unless the last bit of the file is set. */
-#define _GNU_SOURCE                                            /* memfd_create */
+#define _GNU_SOURCE                                            /* memfd_create                                        */
 #include "fuzz.h"
 
 #include "data/dataset.h"

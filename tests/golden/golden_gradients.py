@@ -9,6 +9,7 @@ import math
 import os
 
 import torch
+from diffusers import DDPMScheduler
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.nn import functional
 
@@ -214,6 +215,13 @@ def add_losses(cases):
         cases.add(name, sample, {"eps": hashed.fill(name + ".eps", (2, 3, 2, 4))}, moments=moments)
 
 
+def add_noising(cases):
+    """The noised latents of diffusion training, v1.4's betas."""
+    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    fixed = {"eps": hashed.fill("add_noise.eps", (5, 2, 2, 4)), "times": torch.tensor([0, 1, 500, 981, 999])}
+    cases.add("add_noise", lambda x, eps, times: scheduler.add_noise(x, eps, times), fixed, x=(5, 2, 2, 4))
+
+
 def gradient_l1(x, target):
     """mean |(x - target)'s difference to its right neighbour| + the same downward; x (B, H, W, C)."""
     d = x - target
@@ -224,7 +232,8 @@ def make_gradients(out):
     """gradients.safetensors."""
     cases = Cases()
     with torch.enable_grad():
-        for add in (add_linear, add_conv, add_norms, add_attention, add_moving, add_losses):
+        for add in (add_linear, add_conv, add_norms, add_attention, add_moving, add_losses,
+                    add_noising):
             add(cases)
     print(f"f32 is at most {cases.worst:.1e} from f64")
     save_tensors(os.path.join(out, "gradients.safetensors"), cases.tensors)

@@ -12,6 +12,7 @@ import os
 import torch
 
 import golden_gradients
+import golden_lr_schedules
 import golden_models
 import golden_network_gradients
 import golden_networks
@@ -20,6 +21,7 @@ import golden_pictures
 import golden_rng
 import golden_schedulers
 import golden_tokens
+import golden_trajectories
 import hashed
 
 # In this order: the parts from networks on read models/.
@@ -29,7 +31,8 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "small_tokens": golden_tokens.make_small_tokens, "pictures": golden_pictures.make_pictures,
          "hashed": hashed.make_hashed, "gradients": golden_gradients.make_gradients,
          "network_gradients": golden_network_gradients.make_network_gradients,
-         "optimisers": golden_optimisers.make_optimisers}
+         "optimisers": golden_optimisers.make_optimisers, "lr_schedules": golden_lr_schedules.make_lr_schedules,
+         "trajectories": golden_trajectories.make_trajectories}
 
 
 def main():

@@ -3,7 +3,7 @@
  *     model_data OUT [SIZE]
  *
  * OUT/train/CATEGORY/NAME.png and OUT/heldout/CATEGORY/NAME.png, SIZE x SIZE (default 64), each with a metadata.jsonl
- * (file_name, text, label) as Hugging Face's imagefolder reads it. A family of near copies is on one side only; 20 % of
+ * (file_name, text, label) as Hugging Face's imagefolder reads it; OUT/tokenizer: a vocabulary for the captions. A family of near copies is on one side only; 20 % of
  * the families of every category are held out. Two runs write the same bytes; the hash that it prints tells. */
 #include "art.h"
 #include "data/file.h"
@@ -170,7 +170,10 @@ int main(int argc, char **argv)
         im_sha256 *sum = im_sha256_new(c);
         char hex[65] = "";
         if (write_side(c, &l, argv[1], false, sum) && write_side(c, &l, argv[1], true, sum)) {
+            char *vocabulary = im_join(c, argv[1], "tokenizer");
             report(&l);
+            art_vocabulary(c, &l, "src/data/clip_merges.txt", vocabulary);
+            free(vocabulary);
             if (im_sha256_finish(c, sum, hex))
                 printf("sha256 %s\n", hex);
         } else {

@@ -7,7 +7,8 @@
  * joined afterwards, ascending. So bits depend on neither threads nor tasks.
  *   y  = act(fma(x, scale, shift) [+ res]),  scale = rstd gamma, shift = beta - mean rstd gamma, rounded once from f64
  *   dx = fma(b, x - mean, fma(a, dy', c)),   a = gamma rstd, b = -a rstd dgamma / n, c = -a dbeta / n
- * The second pass runs from the end, which the first one left in the caches. */
+ * The second pass runs from the end, which the first one left in the caches. Large results are written past the caches,
+ * and memory is asked for ahead where few streams run at once: the processor's own prefetcher loses short rows. */
 #include "tensor/cpu/columns.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
@@ -16,6 +17,7 @@
 #include <math.h>
 
 enum {
+    AHEAD = 1024,                        /* floats: how far ahead of a row memory is asked for (bench/LOG.md) */
     RUN = IM_SUM_CHUNK * IM_SUM_RUN,     /* rows a task of the first pass */
     BLOCK = 128,                         /* channels a task of the first pass */
     LANES = 64,                          /* channels a task when runs are joined */
@@ -41,6 +43,7 @@ typedef struct {
     int runs, cp;                        /* cp: channels rounded up to 16 */
     double *mean, *m2;                   /* [runs][cp] */
     float *scale, *shift;                /* [cp] */
+    bool stream;
 } job;
 
 /* Task: one run of BLOCK channels. */
@@ -111,21 +114,19 @@ static void finish(void *arg, int task, int thread)
     }
 }
 
-IM_INLINE void apply_row(bool res, bool relu, const job *w, int64_t off)
+/* Pointers and flags in variables of their own: after each store of a vector the compiler would read them again. */
+IM_INLINE void apply_row(bool has_res, bool relu, bool stream, const job *w, int64_t off)
 {
-    const im_batchnorm_args *at = w->at;
-    for (int c = 0; c < at->channels; c += 16) {
-        int left = at->channels - c < 16 ? at->channels - c : 16;
-        v16 v = left == 16 ? v_load(at->x + off + c) : v_load_n(at->x + off + c, left);
-        v = v_fma(v, v_load(w->scale + c), v_load(w->shift + c));
-        if (res)
-            v = v_add(v, left == 16 ? v_load(at->res + off + c) : v_load_n(at->res + off + c, left));
-        if (relu)
-            v = v_relu(v);
-        if (left == 16)
-            v_store(at->y + off + c, v);
-        else
-            v_store_n(at->y + off + c, v, left);
+    const float *x = w->at->x + off, *res = has_res ? w->at->res + off : NULL, *scale = w->scale, *shift = w->shift;
+    float *y = w->at->y + off;
+    for (int c = 0, n = w->at->channels; c < n; c += 16) {
+        int left = n - c < 16 ? n - c : 16;
+        if (!has_res)
+            v_prefetch(x + c + AHEAD);
+        v16 v = v_fma(load_left(x + c, left), v_load(scale + c), v_load(shift + c));
+        if (has_res)
+            v = v_add(v, load_left(res + c, left));
+        store_left(stream, y + c, relu ? v_relu(v) : v, left);
     }
 }
 
@@ -137,15 +138,17 @@ static void apply(void *arg, int task, int thread)
     int64_t r = ((at->rows + ROWS - 1) / ROWS - 1 - task) * ROWS, last = r + ROWS < at->rows ? r + ROWS : at->rows;
     (void)thread;
     for (; r < last; r++) {
-        if (at->res && at->relu)
-            apply_row(true, true, w, r * at->channels);
+        int64_t off = r * at->channels;
+        if (at->res && w->stream)
+            at->relu ? apply_row(true, true, true, w, off) : apply_row(true, false, true, w, off);
         else if (at->res)
-            apply_row(true, false, w, r * at->channels);
-        else if (at->relu)
-            apply_row(false, true, w, r * at->channels);
+            at->relu ? apply_row(true, true, false, w, off) : apply_row(true, false, false, w, off);
+        else if (w->stream)
+            at->relu ? apply_row(false, true, true, w, off) : apply_row(false, false, true, w, off);
         else
-            apply_row(false, false, w, r * at->channels);
+            at->relu ? apply_row(false, true, false, w, off) : apply_row(false, false, false, w, off);
     }
+    v_stream_end();
 }
 
 int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
@@ -158,6 +161,7 @@ int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
     w.m2 = w.mean + sums;
     w.scale = (float *)(w.m2 + sums);
     w.shift = w.scale + w.cp;
+    w.stream = at->y != at->x && streams(at->y, at->rows, at->channels);
     if (at->training)
         im_parallel_for(dev->threads, w.runs * blocks_of(at->channels), run_statistics, &w);
     im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, finish, &w);
@@ -175,6 +179,7 @@ typedef struct {
     double *dbeta, *with_x;              /* [runs][cp]: sums of dy' and dy' (x - mean) */
     float *mean, *scale, *shift;         /* [cp]: of forward */
     float *a, *b, *c;                    /* [cp]: of dx */
+    bool stream_dx, stream_dres;
 } back;
 
 /* dy where the ReLU let through, else 0; a NaN lets through. */
@@ -182,26 +187,29 @@ IM_INLINE v16 masked(mask kind, v16 x, const float *y, int left, v16 dy, const f
 {
     if (kind == NONE)
         return dy;
-    v16 v = kind == FROM_X ? v_fma(x, v_load(scale), v_load(shift)) : left == 16 ? v_load(y) : v_load_n(y, left);
+    v16 v = kind == FROM_X ? v_fma(x, v_load(scale), v_load(shift)) : load_left(y, left);
     return v_select(v_le(v, v_zero()), v_zero(), dy);
 }
 
-/* n rows of 16 nv channels from column c (tail > 0: of `tail` channels) at `off`, added to the sums of a run. */
-IM_INLINE void strip_sums(mask kind, int nv, int tail, const back *w, int64_t off, int c, int n, double *dbeta,
+/* n rows of 16 nv channels (left < 16: of `left`) from column c at `off`, added to the sums of a run. */
+IM_INLINE void strip_sums(mask kind, int nv, int left, const back *w, int64_t off, int c, int n, double *dbeta,
                           double *with_x)
 {
     const im_batchnorm_bwd_args *at = w->at;
-    int left = tail ? tail : 16;
     v16 s[PAIR], t[PAIR];
     float sums[16];
+    int64_t ahead = (int64_t)at->channels * 16;
     IM_UNROLL for (int j = 0; j < nv; j++) s[j] = t[j] = v_zero();
     for (int r = 0; r < n; r++, off += at->channels)
         IM_UNROLL for (int j = 0; j < nv; j++) {
             int64_t i = off + c + 16 * j;
             int k = c + 16 * j;
-            v16 x = tail ? v_load_n(at->x + i, tail) : v_load(at->x + i);
-            v16 dy = tail ? v_load_n(at->dy + i, tail) : v_load(at->dy + i);
-            dy = masked(kind, x, at->y + i, left, dy, w->scale + k, w->shift + k);
+            if (kind != FROM_Y) {
+                v_prefetch(at->x + i + ahead);
+                v_prefetch(at->dy + i + ahead);
+            }
+            v16 x = load_left(at->x + i, left);
+            v16 dy = masked(kind, x, at->y + i, left, load_left(at->dy + i, left), w->scale + k, w->shift + k);
             s[j] = v_add(s[j], dy);
             t[j] = v_fma(dy, v_sub(x, v_load(w->mean + k)), t[j]);
         }
@@ -220,9 +228,9 @@ IM_INLINE void chunk_sums(mask kind, const back *w, int64_t row, int n, int c0, 
     int64_t off = row * w->at->channels;
     int c = c0;
     for (; c + 16 * PAIR <= last; c += 16 * PAIR)
-        strip_sums(kind, PAIR, 0, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+        strip_sums(kind, PAIR, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
     for (; c + 16 <= last; c += 16)
-        strip_sums(kind, 1, 0, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+        strip_sums(kind, 1, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
     if (c < last)
         strip_sums(kind, 1, last - c, w, off, c, n, dbeta + c - c0, with_x + c - c0);
 }
@@ -279,26 +287,31 @@ static void finish_back(void *arg, int task, int thread)
     }
 }
 
-/* dx is stored before dres is read: x and res may be one tensor. */
+/* dx is stored before dres is read: x and res may be one tensor. Variables as in apply_row. */
 IM_INLINE void row_dx(mask kind, const back *w, int64_t off)
 {
     const im_batchnorm_bwd_args *at = w->at;
-    for (int c = 0; c < at->channels; c += 16) {
-        int64_t i = off + c;
-        int left = at->channels - c < 16 ? at->channels - c : 16;
-        v16 x = left == 16 ? v_load(at->x + i) : v_load_n(at->x + i, left);
-        v16 dy = left == 16 ? v_load(at->dy + i) : v_load_n(at->dy + i, left);
-        dy = masked(kind, x, at->y + i, left, dy, w->scale + c, w->shift + c);
-        if (at->dx) {
-            v16 v = v_mul(v_load(w->a + c), dy);
-            if (at->training)
-                v = v_fma(v_load(w->b + c), v_sub(x, v_load(w->mean + c)), v_fma(v_load(w->a + c), dy, v_load(w->c + c)));
-            if (at->add_dx)
-                v = v_add(v, v_load_n(at->dx + i, left));
-            v_store_n(at->dx + i, v, left);
+    const float *x = at->x + off, *y = kind == FROM_Y ? at->y + off : NULL, *dy = at->dy + off;
+    const float *mean = w->mean, *scale = w->scale, *shift = w->shift, *fa = w->a, *fb = w->b, *fc = w->c;
+    float *dx = at->dx ? at->dx + off : NULL, *dres = at->dres ? at->dres + off : NULL;
+    bool training = at->training, add_dx = at->add_dx, add_dres = at->add_dres;
+    bool stream_dx = w->stream_dx, stream_dres = w->stream_dres;
+    for (int c = 0, n = at->channels; c < n; c += 16) {
+        int left = n - c < 16 ? n - c : 16;
+        if (kind != FROM_Y) {
+            v_prefetch(x + c + AHEAD);
+            v_prefetch(dy + c + AHEAD);
         }
-        if (at->dres)
-            v_store_n(at->dres + i, at->add_dres ? v_add(dy, v_load_n(at->dres + i, left)) : dy, left);
+        v16 v = load_left(x + c, left), g = masked(kind, v, y + c, left, load_left(dy + c, left), scale + c, shift + c);
+        if (dx) {
+            if (training)
+                v = v_fma(v_load(fb + c), v_sub(v, v_load(mean + c)), v_fma(v_load(fa + c), g, v_load(fc + c)));
+            else
+                v = v_mul(v_load(fa + c), g);
+            store_left(stream_dx, dx + c, add_dx ? v_add(v, load_left(dx + c, left)) : v, left);
+        }
+        if (dres)
+            store_left(stream_dres, dres + c, add_dres ? v_add(g, load_left(dres + c, left)) : g, left);
     }
 }
 
@@ -317,6 +330,7 @@ static void rows_dx(void *arg, int task, int thread)
         else
             row_dx(FROM_X, w, r * at->channels);
     }
+    v_stream_end();
 }
 
 int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
@@ -333,6 +347,8 @@ int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
     w.a = w.shift + cp;
     w.b = w.a + cp;
     w.c = w.b + cp;
+    w.stream_dx = at->dx && !at->add_dx && streams(at->dx, at->rows, at->channels);
+    w.stream_dres = at->dres && !at->add_dres && streams(at->dres, at->rows, at->channels);
     for (int c = 0; c < at->channels; c++) {
         w.mean[c] = at->mean[c];
         factors(at->mean[c], at->rstd[c], at->gamma[c], at->beta[c], &w.scale[c], &w.shift[c]);

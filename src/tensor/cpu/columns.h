@@ -1,13 +1,37 @@
 /* columns.h: what norms do down the columns of a few rows: mean and centred squares of a chunk, each channel one ascending
  * chain in f32 (the squares read the chunk again, from L1), and the joining of chunks in f64:
  *   delta = mean_b - mean;  mean += delta n_b / (n + n_b);  m2 += m2_b + delta^2 n n_b / (n + n_b)  (Chan et al. 1979).
- * Used by norm.c and batchnorm.c. */
+ * Used by norm.c and batchnorm.c, and what loads and stores parts of vectors by pool.c and norm_backward.c too. */
 #ifndef IM_CPU_COLUMNS_H
 #define IM_CPU_COLUMNS_H
 
 #include "tensor/cpu/simd.h"
 
-enum { IM_STRIP = IM_NV > 1 ? 8 : 4 };   /* vectors of channels whose sums fill at most half the registers */
+enum {
+    IM_STRIP = IM_NV > 1 ? 8 : 4,        /* vectors of channels whose sums fill at most half the registers */
+    IM_STREAM = 24 << 20                 /* bytes: about the L3 that a core can hope for */
+};
+
+/* The first `left` of 16 (most often all: no mask then). */
+IM_INLINE v16 load_left(const float *p, int left) { return left == 16 ? v_load(p) : v_load_n(p, left); }
+
+/* stream: what is written is larger than the caches, and whole vectors on 64 bytes (streams below). */
+IM_INLINE void store_left(bool stream, float *p, v16 v, int left)
+{
+    if (stream)
+        v_stream(p, v);
+    else if (left == 16)
+        v_store(p, v);
+    else
+        v_store_n(p, v, left);
+}
+
+/* Whether rows of `channels` floats at p are written past the caches: a line that is only written need not be read first,
+ * but what comes next finds nothing in the caches, so only from IM_STREAM bytes on. */
+IM_INLINE bool streams(const float *p, int64_t rows, int channels)
+{
+    return rows * channels * (int64_t)sizeof(float) >= IM_STREAM && channels % 16 == 0 && (uintptr_t)p % 64 == 0;
+}
 
 /* Mean and centred squares of 16 nv channels (tail > 0: of `tail` channels) over n rows. */
 IM_INLINE void strip_statistics(int nv, int tail, const float *x, int64_t ld, int n, float *mean, float *m2)
@@ -17,6 +41,7 @@ IM_INLINE void strip_statistics(int nv, int tail, const float *x, int64_t ld, in
     for (int p = 0; p < n; p++)
         IM_UNROLL for (int j = 0; j < nv; j++) {
             const float *at = x + p * ld + 16 * j;
+            v_prefetch(at + 16 * ld);
             sum[j] = v_add(sum[j], tail ? v_load_n(at, tail) : v_load(at));
         }
     IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = v_div(sum[j], v_set1((float)n));
@@ -38,6 +63,8 @@ IM_INLINE void column_statistics(const float *x, int64_t ld, int n, int channels
     int c = 0;
     for (; c + 16 * IM_STRIP <= channels; c += 16 * IM_STRIP)
         strip_statistics(IM_STRIP, 0, x + c, ld, n, mean + c, m2 + c);
+    for (; c + 64 <= channels; c += 64)
+        strip_statistics(4, 0, x + c, ld, n, mean + c, m2 + c);
     for (; c + 32 <= channels; c += 32)
         strip_statistics(2, 0, x + c, ld, n, mean + c, m2 + c);
     for (; c + 16 <= channels; c += 16)

@@ -4,106 +4,149 @@
  * (winograd_dw.c). Used by ops/conv.c. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/outer.h"
+#include "tensor/cpu/winograd.h"
 
-static const float zeros[16];
+/* Some output pixels of one row: ox, ox + 1 ... (n of them). */
+typedef struct span { int64_t image; int oy, ox, n; } span;
 
-/* Where output pixel m begins. */
-typedef struct place { int64_t image; int oy, ox; } place;
-
-static place place_of(const im_conv_dw_args *d, int64_t m)
+static span span_of(const im_conv_dw_args *d, int64_t m, int most)
 {
-    return (place){ m / d->ow / d->oh, (int)(m / d->ow % d->oh), (int)(m % d->ow) };
+    int ox = (int)(m % d->ow), n = d->ow - ox;
+    return (span){ m / d->ow / d->oh, (int)(m / d->ow % d->oh), ox, n < most ? n : most };
 }
 
-static void next(const im_conv_dw_args *d, place *p)
-{
-    if (++p->ox < d->ow)
-        return;
-    p->ox = 0;
-    if (++p->oy == d->oh) {
-        p->oy = 0;
-        p->image++;
-    }
-}
-
-/* 16 columns of the windows: the first is (ky, kx, channel), `skip` values into row ky of the window. */
+/* 16 columns of the windows (n of them exist): the first is (ky, kx, channel), `skip` values into row ky of the window. */
 typedef struct group { int ky, kx, channel, skip, n; } group;
 
-enum { MAX_GROUPS = 64 };
-
-static int groups_of(const im_conv_dw_args *d, const im_outer_pack *q, group *g)
+static bool enlarged(const im_conv_dw_args *d)
 {
-    int n = 0, run = d->kw * d->cin;
-    for (int j = q->j0; j < q->j1; j += 16)
-        g[n++] = (group){ j / run, j % run / d->cin, j % d->cin, j % run, q->j1 - j < 16 ? q->j1 - j : 16 };
-    return n;
+    return d->up_h != d->h || d->up_w != d->w;
+}
+
+/* Row ky of the windows that begin at output row oy; NULL outside of the picture. */
+static const float *line(const im_conv_dw_args *d, const span *p, int ky)
+{
+    int uy = p->oy * d->stride + ky - d->pad_top;
+    return uy < 0 || uy >= d->up_h ? NULL : d->x + (p->image * d->h + (int64_t)uy * d->h / d->up_h) * d->w * d->cin;
+}
+
+static int clamp(int64_t x, int most)
+{
+    return x < 0 ? 0 : x > most ? most : (int)x;
+}
+
+/* Of pixels i = 0 .. n-1 those for which 0 <= first + i * step and first + i * step + len <= size: from lo to hi - 1. */
+static void inside(int64_t first, int64_t step, int64_t len, int64_t size, int n, int *lo, int *hi)
+{
+    *lo = first >= 0 ? 0 : clamp((-first + step - 1) / step, n);
+    *hi = first + len > size ? 0 : clamp((size - len - first) / step + 1, n);
+    *hi = *hi < *lo ? *lo : *hi;
 }
 
 /* cin a multiple of 16: a group is 16 channels of one pixel. */
-static const float *pixel(const im_conv_dw_args *d, const place *p, const group *g)
+static void fill_channels(const im_conv_dw_args *d, const span *p, const group *g, float *dst)
 {
-    int uy = p->oy * d->stride + g->ky - d->pad_top, ux = p->ox * d->stride + g->kx - d->pad_left;
-    if (uy < 0 || ux < 0 || uy >= d->up_h || ux >= d->up_w)
-        return zeros;
-    if (d->up_h != d->h || d->up_w != d->w) {
-        uy = (int)((int64_t)uy * d->h / d->up_h);
-        ux = (int)((int64_t)ux * d->w / d->up_w);
-    }
-    return d->x + ((p->image * d->h + uy) * d->w + ux) * d->cin + g->channel;
+    const float *row = line(d, p, g->ky);
+    int ux = p->ox * d->stride + g->kx - d->pad_left, lo = 0, hi = 0;
+    if (row)
+        inside(ux, d->stride, 1, d->up_w, p->n, &lo, &hi);
+    for (int i = 0; i < lo; i++)
+        v_store(dst + i * 16, v_zero());
+    const float *x = row ? row + (int64_t)(ux + lo * d->stride) * d->cin + g->channel : NULL;
+    int64_t step = (int64_t)d->stride * d->cin;
+    if (!enlarged(d))
+        for (int i = lo; i < hi; i++, x += step)
+            v_store(dst + i * 16, v_load(x));
+    else
+        for (int i = lo; i < hi; i++)
+            v_store(dst + i * 16, v_load(row + (int64_t)(ux + i * d->stride) * d->w / d->up_w * d->cin + g->channel));
+    for (int i = hi; i < p->n; i++)
+        v_store(dst + i * 16, v_zero());
 }
 
-/* Any cin: the group gathered piece by piece, pieces being what neighbours in memory. */
-static v16 gather(const im_conv_dw_args *d, const place *p, const group *g)
+/* Values `skip` .. skip+len-1 of window row ky, at `at` of the group: what lies outside the picture stays as it is. */
+static void fill_piece(const im_conv_dw_args *d, const span *p, const float *row, int skip, int len, float *dst)
 {
-    float out[32];
-    bool plain = d->up_h == d->h && d->up_w == d->w;
-    int run = d->kw * d->cin, ky = g->ky, skip = g->skip;
-    v_store(out, v_zero());
-    for (int done = 0; done < g->n; ky++, skip = 0) {
-        int len = run - skip < g->n - done ? run - skip : g->n - done, uy = p->oy * d->stride + ky - d->pad_top;
-        int64_t left = (int64_t)(p->ox * d->stride - d->pad_left) * d->cin + skip, all = (int64_t)d->up_w * d->cin;
-        if (uy >= 0 && uy < d->up_h && plain) {
-            int lo = left < 0 ? (int)(-left < len ? -left : len) : 0;
-            int hi = all - left < len ? all - left < lo ? lo : (int)(all - left) : len;
-            const float *x = d->x + (p->image * d->h + uy) * d->w * d->cin + left + lo;
-            v_store_n(out + done + lo, v_load_n(x, hi - lo), hi - lo);
-        } else if (uy >= 0 && uy < d->up_h) {
-            const float *row = d->x + (p->image * d->h + (int64_t)uy * d->h / d->up_h) * d->w * d->cin;
-            for (int i = 0; i < len; i++) {
-                int64_t ux = left + i < 0 ? -1 : (left + i) / d->cin;
-                if (ux >= 0 && ux < d->up_w)
-                    out[done + i] = row[ux * d->w / d->up_w * d->cin + (left + i) % d->cin];
-            }
+    int64_t first = (int64_t)(p->ox * d->stride - d->pad_left) * d->cin + skip, step = (int64_t)d->stride * d->cin;
+    int64_t all = (int64_t)d->up_w * d->cin;
+    int lo = 0, hi = 0;
+    if (!enlarged(d))
+        inside(first, step, len, all, p->n, &lo, &hi);
+    for (int i = lo; i < hi; i++)                              /* the whole piece lies in the picture */
+        v_store_n(dst + i * 16, v_load_n(row + first + i * step, len), len);
+    for (int i = 0; i < p->n; i++)                             /* value by value at the borders */
+        for (int k = 0; (i < lo || i >= hi) && k < len; k++) {
+            int64_t u = first + i * step + k;
+            if (u >= 0 && u < all)
+                dst[i * 16 + k] = row[u / d->cin * d->w / d->up_w * d->cin + u % d->cin];
         }
+}
+
+static void fill_any(const im_conv_dw_args *d, const span *p, const group *g, float *dst)
+{
+    int run = d->kw * d->cin, ky = g->ky, skip = g->skip;
+    for (int i = 0; i < p->n; i++)
+        v_store(dst + i * 16, v_zero());
+    for (int done = 0; done < g->n; ky++, skip = 0) {
+        int len = run - skip < g->n - done ? run - skip : g->n - done;
+        const float *row = line(d, p, ky);
+        if (row)
+            fill_piece(d, p, row, skip, len, dst + done);
         done += len;
     }
-    return v_load(out);
+}
+
+/* The windows' lines into L2. */
+static void fetch_windows(const im_conv_dw_args *d, const im_outer_pack *q)
+{
+    int run = d->kw * d->cin;
+    for (int s = 0; s < q->rows && !enlarged(d); s++) {
+        span p = span_of(d, q->m0 + s, 1);
+        int64_t left = (int64_t)(p.ox * d->stride - d->pad_left) * d->cin, all = (int64_t)d->w * d->cin;
+        for (int j = q->j0; j < q->j1; ) {
+            int ky = j / run, skip = j - ky * run, n = run - skip < q->j1 - j ? run - skip : q->j1 - j;
+            const float *row = line(d, &p, ky);
+            int64_t to = left + skip + n < all ? left + skip + n : all;
+            for (int64_t i = left + skip < 0 ? 0 : left + skip; row && i < to; i += 16)
+                v_prefetch_l2(row + i);
+            j += n;
+        }
+    }
+}
+
+/* Two rows each into pairs: s (rows, 16) f32. */
+static void to_pairs(const float *s, int rows, float *dst)
+{
+    for (int i = 0; i < rows; i += 2, s += 32, dst += 16)
+        v_store(dst, v_bf16_pairs(v_load(s), i + 1 < rows ? v_load(s + 16) : v_zero()));
 }
 
 static void pack_windows(const void *args, const im_outer_pack *q, im_outer_mode mode)
 {
     const im_conv_dw_args *d = args;
-    group g[MAX_GROUPS];
-    int groups = groups_of(d, q, g), unit = mode == IM_OUTER_PAIRS ? 2 : 1;
-    bool whole = d->cin % 16 == 0;
-    place p = place_of(d, q->m0), p2 = p;
-    for (int s = 0; s < q->rows; s += unit, p = p2, next(d, &p)) {
-        float *dst = q->dst + s / unit * 16;
-        bool two = unit == 2 && s + 1 < q->rows;
-        p2 = p;
-        if (two)
-            next(d, &p2);
-        for (int i = 0; i < groups; i++, dst += q->apart) {
-            v16 v = whole ? v_load(pixel(d, &p, &g[i])) : gather(d, &p, &g[i]);
-            if (mode == IM_OUTER_PAIRS)
-                v = v_bf16_pairs(v, !two ? v_zero() : whole ? v_load(pixel(d, &p2, &g[i])) : gather(d, &p2, &g[i]));
-            v_store(dst, v);
+    float f32[IM_OUTER_ROWS * 16], *dst = q->dst;
+    int run = d->kw * d->cin;
+    if (mode == IM_OUTER_FETCH) {
+        fetch_windows(d, q);
+        return;
+    }
+    for (int j = q->j0; j < q->j1; j += 16, dst += q->apart) {
+        group g = { j / run, j % run / d->cin, j % d->cin, j % run, q->j1 - j < 16 ? q->j1 - j : 16 };
+        float *to = mode == IM_OUTER_PAIRS ? f32 : dst;
+        span p;
+        for (int s = 0; s < q->rows; s += p.n) {
+            p = span_of(d, q->m0 + s, q->rows - s);
+            (d->cin % 16 ? fill_any : fill_channels)(d, &p, &g, to + s * 16);
         }
+        if (mode == IM_OUTER_PAIRS)
+            to_pairs(f32, q->rows, dst);
     }
 }
 
 int IM_FN(im_cpu_conv_dw)(im_device *dev, const im_conv_dw_args *d)
 {
+    if (IM_FN(im_winograd_takes_dw)(dev, d))
+        return IM_FN(im_winograd_dw)(dev, d);
     int64_t m = (int64_t)d->batch * d->oh * d->ow;
     int k = d->kh * d->kw * d->cin;
     bool rows = d->kh * d->kw * d->stride == 1 && d->oh == d->h && d->ow == d->w && d->up_h == d->h && d->up_w == d->w

@@ -21,6 +21,6 @@ static void pack(const im_product *p, float *dst, int64_t row, int rows, int k0,
 int IM_FN(im_cpu_gemm)(im_device *dev, const im_gemm_args *g)
 {
     return IM_FN(im_product_run)(dev, &(im_product){
-        .m = g->m, .n = g->n, .k = g->k, .pack = pack, .args = g, .b = g->b, .bias = g->bias,
-        .res = g->res, .ldres = g->ldres, .c = g->c, .ldc = g->ldc, .act = g->act, .geglu = g->geglu });
+        .m = g->m, .n = g->n, .k = g->k, .pack = pack, .args = g, .a = g->a, .lda = g->lda, .b = g->b,
+        .bias = g->bias, .res = g->res, .ldres = g->ldres, .c = g->c, .ldc = g->ldc, .act = g->act, .geglu = g->geglu });
 }

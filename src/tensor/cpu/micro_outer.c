@@ -4,9 +4,11 @@
  * ascending steps. One source gives all sizes, as in micro.c. */
 #include "tensor/cpu/outer.h"
 
-IM_INLINE void tile(int rows, int panels, bool pairs, int steps, const float *a, const float *b0, const float *b1,
-                    const float *in, float *out)
+IM_INLINE void tile(int rows, int panels, bool pairs, const im_tile *t)
 {
+    const float *a = t->a, *b0 = t->b[0], *b1 = t->b[1], *in = t->in;
+    int steps = t->steps;
+    float *out = t->out;
     v16 s0[IM_MR], s1[IM_MR];
     IM_UNROLL
     for (int i = 0; i < rows; i++) {
@@ -32,16 +34,8 @@ IM_INLINE void tile(int rows, int panels, bool pairs, int steps, const float *a,
 }
 
 #define X(rows, panels) \
-    static void f32_##rows##x##panels(int steps, const float *a, const float *b0, const float *b1, const float *in, \
-                                      float *out) \
-    { \
-        tile(rows, panels, false, steps, a, b0, b1, in, out); \
-    } \
-    static void pairs_##rows##x##panels(int steps, const float *a, const float *b0, const float *b1, const float *in, \
-                                        float *out) \
-    { \
-        tile(rows, panels, true, steps, a, b0, b1, in, out); \
-    }
+    static void f32_##rows##x##panels(const im_tile *t) { tile(rows, panels, false, t); } \
+    static void pairs_##rows##x##panels(const im_tile *t) { tile(rows, panels, true, t); }
 IM_TILES(X)
 #undef X
 

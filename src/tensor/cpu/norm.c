@@ -165,7 +165,10 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, int64_t row)
     v16 acc[ROWS], mean[ROWS], rstd[ROWS], mask = v_load_n(ones, ch - whole);
     IM_UNROLL for (int i = 0; i < n; i++) acc[i] = v_zero();
     for (int c = 0; c < whole; c += 16)
-        IM_UNROLL for (int i = 0; i < n; i++) acc[i] = v_add(acc[i], v_load(x + i * at->ldx + c));
+        IM_UNROLL for (int i = 0; i < n; i++) {
+            v_prefetch(x + (n + i) * at->ldx + c);
+            acc[i] = v_add(acc[i], v_load(x + i * at->ldx + c));
+        }
     IM_UNROLL for (int i = 0; i < n; i++) {
         if (whole < ch)
             acc[i] = v_add(acc[i], v_load_n(x + i * at->ldx + whole, ch - whole));

@@ -4,10 +4,12 @@
  * channel A = sum g and B = sum g (x - mean) over chunks of IM_GN_CHUNK pixels in f32, joined in f64, ascending. Then
  *   s1 = sum_c gamma A, s2 = sum_c gamma B over the channels of a group, ascending;  dbeta = sum_b A, dgamma = sum_b rstd B
  *   dx = fma(b, x - mean, fma(scale, g, c)),  b = -rstd^3 s2 / n,  c = -rstd s1 / n
- * An image that fits into L2 goes through both passes at once, so memory is read once; larger ones go in chunks.
+ * An image that fits into L2 goes through both passes at once, so memory is read once; larger ones go in chunks. Where dx
+ * is stored, the first pass leaves g there: exp and division are what takes the time, and come once.
  *
  * Layer norm: a task is a chunk of IM_SUM_CHUNK rows: sums of each row in 16 lanes and the tree, columns as chains over
  * the rows of the chunk, then dx while the rows are still in L1. Chunks of columns are joined in f64, ascending. */
+#include "tensor/cpu/columns.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
@@ -19,16 +21,6 @@ enum {
     L2 = 1 << 20,                        /* bytes of x and dy of one image that go through both passes at once */
     TOGETHER = 4                         /* rows of a layer norm side by side */
 };
-
-IM_INLINE v16 load(const float *p, int left) { return left == 16 ? v_load(p) : v_load_n(p, left); }
-
-IM_INLINE void store(float *p, v16 v, int left)
-{
-    if (left == 16)
-        v_store(p, v);
-    else
-        v_store_n(p, v, left);
-}
 
 static void put(float *to, double value, bool add)
 {
@@ -69,18 +61,25 @@ static void prepare(const job *w, int b)
     }
 }
 
+/* What is done with g: dy is g | computed in both passes, as dx is added to | the first pass leaves it in dx. */
+typedef enum { PLAIN, TWICE, ONCE } way;
+
 /* n pixels of 16 nv channels (left < 16: of `left` channels) from x and dy. */
-IM_INLINE void strip_sums(bool silu, int nv, int left, const job *w, int64_t off, int64_t image, int c, int n, float *a,
+IM_INLINE void strip_sums(way g_is, int nv, int left, const job *w, int64_t off, int64_t image, int c, int n, float *a,
                           float *b)
 {
     const im_groupnorm_bwd_args *at = w->at;
+    const float *mean = w->mean + image, *scale = w->scale + image, *beta = w->beta, *x = at->x, *dy = at->dy;
+    float *dx = at->dx;
     v16 s[PAIR], t[PAIR];
     IM_UNROLL for (int j = 0; j < nv; j++) s[j] = t[j] = v_zero();
-    for (int p = 0; p < n; p++, off += at->channels)
+    for (int p = 0, ch = at->channels; p < n; p++, off += ch)
         IM_UNROLL for (int j = 0; j < nv; j++) {
             int k = c + 16 * j;
-            v16 d = v_sub(load(at->x + off + k, left), v_load(w->mean + image + k));
-            v16 g = through(silu, d, load(at->dy + off + k, left), w->scale + image + k, w->beta + k);
+            v16 d = v_sub(load_left(x + off + k, left), v_load(mean + k));
+            v16 g = through(g_is != PLAIN, d, load_left(dy + off + k, left), scale + k, beta + k);
+            if (g_is == ONCE)
+                store_left(false, dx + off + k, g, left);
             s[j] = v_add(s[j], g);
             t[j] = v_fma(g, d, t[j]);
         }
@@ -90,26 +89,28 @@ IM_INLINE void strip_sums(bool silu, int nv, int left, const job *w, int64_t off
     }
 }
 
-IM_INLINE void chunk_sums(bool silu, const job *w, int b, int chunk)
+IM_INLINE void chunk_sums(way g_is, const job *w, int b, int chunk)
 {
     const im_groupnorm_bwd_args *at = w->at;
     int64_t pixel = (int64_t)chunk * IM_GN_CHUNK, left = at->pixels - pixel, image = (int64_t)b * w->cp;
     int n = left < IM_GN_CHUNK ? (int)left : IM_GN_CHUNK, c = 0;
     int64_t off = (b * at->pixels + pixel) * at->channels, to = ((int64_t)b * w->chunks + chunk) * w->cp;
     for (; c + 16 * PAIR <= at->channels; c += 16 * PAIR)
-        strip_sums(silu, PAIR, 16, w, off, image, c, n, w->a + to, w->b + to);
+        strip_sums(g_is, PAIR, 16, w, off, image, c, n, w->a + to, w->b + to);
     for (; c + 16 <= at->channels; c += 16)
-        strip_sums(silu, 1, 16, w, off, image, c, n, w->a + to, w->b + to);
+        strip_sums(g_is, 1, 16, w, off, image, c, n, w->a + to, w->b + to);
     if (c < at->channels)
-        strip_sums(silu, 1, at->channels - c, w, off, image, c, n, w->a + to, w->b + to);
+        strip_sums(g_is, 1, at->channels - c, w, off, image, c, n, w->a + to, w->b + to);
 }
 
 static void sums(const job *w, int b, int chunk)
 {
-    if (w->at->silu)
-        chunk_sums(true, w, b, chunk);
+    if (!w->at->silu)
+        chunk_sums(PLAIN, w, b, chunk);
+    else if (!w->at->dx || w->at->add_dx)
+        chunk_sums(TWICE, w, b, chunk);
     else
-        chunk_sums(false, w, b, chunk);
+        chunk_sums(ONCE, w, b, chunk);
 }
 
 /* The chunks of channels [c0, c0 + n) of image b. */
@@ -149,33 +150,35 @@ static void join_channels(const job *w, int b)
     }
 }
 
-IM_INLINE void chunk_dx(bool silu, bool add, const job *w, int b, int chunk)
+IM_INLINE void chunk_dx(way g_is, const job *w, int b, int chunk)
 {
     const im_groupnorm_bwd_args *at = w->at;
     int64_t p = (int64_t)chunk * IM_GN_CHUNK, last = p + IM_GN_CHUNK < at->pixels ? p + IM_GN_CHUNK : at->pixels;
     int64_t image = (int64_t)b * w->cp;
+    const float *mean = w->mean + image, *scale = w->scale + image, *fb = w->fb + image, *fc = w->fc + image;
+    const float *x = at->x, *dy = g_is == ONCE ? at->dx : at->dy, *beta = w->beta;
+    float *to = at->dx;
+    bool add = at->add_dx;
     for (; p < last; p++) {
         int64_t off = (b * at->pixels + p) * at->channels;
-        for (int c = 0; c < at->channels; c += 16) {
-            int left = at->channels - c < 16 ? at->channels - c : 16;
-            v16 d = v_sub(load(at->x + off + c, left), v_load(w->mean + image + c)), scale = v_load(w->scale + image + c);
-            v16 g = through(silu, d, load(at->dy + off + c, left), w->scale + image + c, w->beta + c);
-            v16 v = v_fma(v_load(w->fb + image + c), d, v_fma(scale, g, v_load(w->fc + image + c)));
-            store(at->dx + off + c, add ? v_add(load(at->dx + off + c, left), v) : v, left);
+        for (int c = 0, n = at->channels; c < n; c += 16) {
+            int left = n - c < 16 ? n - c : 16;
+            v16 d = v_sub(load_left(x + off + c, left), v_load(mean + c));
+            v16 g = through(g_is == TWICE, d, load_left(dy + off + c, left), scale + c, beta + c);
+            v16 v = v_fma(v_load(fb + c), d, v_fma(v_load(scale + c), g, v_load(fc + c)));
+            store_left(false, to + off + c, add ? v_add(load_left(to + off + c, left), v) : v, left);
         }
     }
 }
 
 static void dx(const job *w, int b, int chunk)
 {
-    if (w->at->silu && w->at->add_dx)
-        chunk_dx(true, true, w, b, chunk);
-    else if (w->at->silu)
-        chunk_dx(true, false, w, b, chunk);
+    if (!w->at->silu)
+        chunk_dx(PLAIN, w, b, chunk);
     else if (w->at->add_dx)
-        chunk_dx(false, true, w, b, chunk);
+        chunk_dx(TWICE, w, b, chunk);
     else
-        chunk_dx(false, false, w, b, chunk);
+        chunk_dx(ONCE, w, b, chunk);
 }
 
 /* Task: an image. */
@@ -293,10 +296,12 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_bwd_args *at, int64_t r,
     }
     for (int c = 0; c < ch; c += 16) {
         int left = ch - c < 16 ? ch - c : 16;
-        v16 gamma = load(at->gamma + c, left), sum = v_load(dgamma + c), sum_b = v_load(dbeta + c);
+        v16 gamma = load_left(at->gamma + c, left), sum = v_load(dgamma + c), sum_b = v_load(dbeta + c);
         IM_UNROLL for (int i = 0; i < n; i++) {
-            v16 d = load(dy + (int64_t)i * ch + c, left), g = v_mul(d, gamma);
-            v16 xhat = v_mul(v_sub(load(x + i * at->ldx + c, left), mean[i]), rstd[i]);
+            v_prefetch(x + (n + i) * at->ldx + c);
+            v_prefetch(dy + (int64_t)(n + i) * ch + c);
+            v16 d = load_left(dy + (int64_t)i * ch + c, left), g = v_mul(d, gamma);
+            v16 xhat = v_mul(v_sub(load_left(x + i * at->ldx + c, left), mean[i]), rstd[i]);
             s1[i] = v_add(s1[i], g);
             s2[i] = v_fma(g, xhat, s2[i]);
             sum = v_fma(d, xhat, sum);
@@ -313,13 +318,13 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_bwd_args *at, int64_t r,
     }
     for (int c = 0; c < ch; c += 16) {
         int left = ch - c < 16 ? ch - c : 16;
-        v16 gamma = load(at->gamma + c, left);
+        v16 gamma = load_left(at->gamma + c, left);
         IM_UNROLL for (int i = 0; i < n; i++) {
             float *to = at->dx + (r + i) * at->ldx + c;
-            v16 g = v_mul(load(dy + (int64_t)i * ch + c, left), gamma);
-            v16 v = v_fnma(v_sub(load(x + i * at->ldx + c, left), mean[i]), s2[i], v_sub(g, s1[i]));
+            v16 g = v_mul(load_left(dy + (int64_t)i * ch + c, left), gamma);
+            v16 v = v_fnma(v_sub(load_left(x + i * at->ldx + c, left), mean[i]), s2[i], v_sub(g, s1[i]));
             v = v_mul(rstd[i], v);
-            store(to, at->add_dx ? v_add(load(to, left), v) : v, left);
+            store_left(false, to, at->add_dx ? v_add(load_left(to, left), v) : v, left);
         }
     }
 }

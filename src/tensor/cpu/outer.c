@@ -1,9 +1,9 @@
 /* outer.c: blocks of a product that sums over rows, and their way through the caches; see outer.h.
  *
- *   area     a part of c, up to 224 x 256, whose sums stay in L2
+ *   area     a part of c, up to 266 x 256, whose sums stay in L2
  *   chunk    IM_DW_CHUNK rows: one chain for each sum. Chunks are added in f32 in ascending order (train_args.h)
- *   block    256 rows of a chunk: this much of A and B is packed at a time
- *   tile     14 x 32 sums in registers against 256 rows (micro_outer.c)
+ *   block    128 rows of a chunk: A of the area is packed for it and stays in L2, 32 columns of B at a time in L1
+ *   tile     14 x 32 sums in registers against 128 rows (micro_outer.c)
  *
  * Where c has areas enough for all threads, a task is an area with all its chunks. Else a task is one chunk of one area;
  * its sums wait in shared memory until a second pass adds the chunks. Either way the same sums in the same order. */
@@ -12,11 +12,13 @@
 #include "tensor/parallel.h"
 
 enum {
-    STEPS = 256,                                 /* of a block; a step is one row, or two as pairs of bf16             */
-    AREA_ROWS = 224 / IM_MR * IM_MR, AREA_STRIPS = 8,
+    STEPS = 128,                                 /* of a block; a step is one row, or two as pairs of bf16             */
+    AREA_ROWS = 266 / IM_MR * IM_MR, AREA_STRIPS = 8,
     APART = STEPS * 16 + 16,                     /* groups lie an odd number of lines apart, lest all fall into one set */
     PARTIAL_BYTES = 32 << 20,                    /* of sums that wait                                                  */
 };
+
+_Static_assert(2 * STEPS <= (int)IM_OUTER_ROWS, "packers have room for a block");
 
 typedef struct job {
     im_device *dev;
@@ -61,22 +63,38 @@ static int tile_rows(const area *a, int tile)
     return left < a->width ? left : a->width;
 }
 
+/* Slice t of `tiles` of the rows that come next into L2, so that memory works while the tiles compute. */
+static void fetch(const job *j, const area *a, int64_t m, int rows, int t, int tiles)
+{
+    int r0 = rows * t / tiles, r1 = rows * (t + 1) / tiles;
+    if (r1 > r0) {
+        j->p->pack_a(j->p->a, &(im_outer_pack){ m + r0, r1 - r0, a->i0, a->i1, a->width, NULL, 0 }, IM_OUTER_FETCH);
+        j->p->pack_b(j->p->b, &(im_outer_pack){ m + r0, r1 - r0, a->j0, a->j1, IM_PANEL, NULL, 0 }, IM_OUTER_FETCH);
+    }
+}
+
 /* Rows m0 .. m0+rows-1 of the area: sums += A^T B. */
 static void run_block(const job *j, const area *a, int64_t m0, int rows, bool first, float *pa, float *pb, float *sums)
 {
+    int64_t left = j->p->m - m0 - rows;
+    int next = left < j->block ? (int)left : j->block;
     im_outer_mode mode = j->pairs ? IM_OUTER_PAIRS : IM_OUTER_F32;
     int steps = j->pairs ? (rows + 1) / 2 : rows;
     j->p->pack_a(j->p->a, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, mode);
-    j->p->pack_b(j->p->b, &(im_outer_pack){ m0, rows, a->j0, a->j1, IM_PANEL, pb, APART }, mode);
     for (int strip = 0; strip < a->strips; strip++) {
-        int panels = a->j1 - a->j0 - strip * IM_STRIP > IM_PANEL ? 2 : 1;
+        int j0 = a->j0 + strip * IM_STRIP, j1 = a->j1 - j0 < IM_STRIP ? a->j1 : j0 + IM_STRIP;
+        int panels = j1 - j0 > IM_PANEL ? 2 : 1;
+        j->p->pack_b(j->p->b, &(im_outer_pack){ m0, rows, j0, j1, IM_PANEL, pb, APART }, mode);
         for (int part = 0; part < panels; part += IM_NV) {
             int wide = panels - part < IM_NV ? panels - part : IM_NV;
-            const float *b = pb + (size_t)(2 * strip + part) * APART;
+            const float *b = pb + (size_t)part * APART;
             for (int t = 0; t < a->tiles; t++) {
+                if (part == 0)
+                    fetch(j, a, m0 + rows, next, strip * a->tiles + t, a->strips * a->tiles);
                 float *s = tile_sums(a, sums, t, strip) + part * IM_PANEL;
-                j->micro->tile[wide - 1][tile_rows(a, t) - 1](steps, pa + (size_t)t * APART, b,
-                                                              b + (size_t)(wide - 1) * APART, first ? NULL : s, s);
+                j->micro->tile[wide - 1][tile_rows(a, t) - 1](&(im_tile){
+                    .steps = steps, .a = pa + (size_t)t * APART, .b = { b, b + (size_t)(wide - 1) * APART },
+                    .in = first ? NULL : s, .out = s });
             }
         }
     }
@@ -125,7 +143,7 @@ static area area_of(const job *j, int index)
 
 static size_t scratch_floats(const job *j)
 {
-    return ((size_t)j->max_tiles + 2 * (size_t)j->max_strips) * APART + 2 * sums_floats(j);
+    return ((size_t)j->max_tiles + 2) * APART + 2 * sums_floats(j);
 }
 
 static void task(void *arg, int index, int thread)
@@ -232,7 +250,10 @@ void IM_FN(im_outer_pack_rows)(const void *args, const im_outer_pack *q, im_oute
 {
     const im_outer_rows *r = args;
     int unit = mode == IM_OUTER_PAIRS ? 2 : 1;
-    for (int s = 0; s < q->rows; s += unit) {
+    for (int s = 0; mode == IM_OUTER_FETCH && s < q->rows; s++)
+        for (int j = q->j0; j < q->j1; j += 16)
+            v_prefetch_l2(r->x + (q->m0 + s) * r->ld + j);
+    for (int s = 0; mode != IM_OUTER_FETCH && s < q->rows; s += unit) {
         const float *x = r->x + (q->m0 + s) * r->ld;
         float *dst = q->dst + s / unit * 16;
         for (int j = q->j0; j < q->j1; j += q->width, dst += q->apart) {

@@ -12,6 +12,7 @@
 /* Columns j0 .. j1-1 of rows m0 .. m0+rows-1 of a factor, in groups of `width` (at most 16) columns: group g begins at
  * dst + g * apart, 16 floats a row, columns behind the matrix zero; what stands behind `width` is never read. As pairs of
  * bf16 (im_outer_pairs): 16 pairs for each two rows. Or only brings these rows into L2 (dst NULL). */
+enum { IM_OUTER_ROWS = 256 };                    /* rows at most in one call                                            */
 typedef struct im_outer_pack { int64_t m0; int rows, j0, j1, width; float *dst; size_t apart; } im_outer_pack;
 typedef enum { IM_OUTER_F32, IM_OUTER_PAIRS, IM_OUTER_FETCH } im_outer_mode;
 typedef void im_outer_packer(const void *args, const im_outer_pack *q, im_outer_mode mode);
@@ -31,8 +32,8 @@ typedef struct im_outer {
 
 int IM_FN(im_outer_run)(im_device *dev, const im_outer *p);
 
-/* micro_outer.c: one tile: out[i][0..15] = in[i][0..15] + sum_s a[16 s + i] b0[16 s ..], columns 16 to 31 from b1; else as
- * the tiles of product.h. */
+/* micro_outer.c: one tile: out[i][0..15] = in[i][0..15] + sum_s a[16 s + i] b[0][16 s ..], columns 16 to 31 from b[1]; else
+ * as the tiles of product.h, but nothing is fetched. */
 const im_micros *IM_FN(im_outer_tiles)(bool pairs);
 
 #endif

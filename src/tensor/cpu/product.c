@@ -1,8 +1,9 @@
 /* product.c: blocks of a matrix product and their way through the caches; see product.h.
  *
  *   task     rows x strips of c, to one thread; a strip is 32 columns of B (GEGLU: 16 of values, 16 of gates)
- *   block    a group of rows and 240 steps of k: these rows of A are packed for it once and stay in L2
- *   strip    30 KiB of B
+ *   block    a group of rows and up to 320 steps of k, whose rows of A stay in L2; windows of a picture and operands of
+ *            bf16 dots are packed for it first, 240 steps, rows of a matrix are read where they are
+ *   strip    30 or 40 KiB of B
  *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2
  *
  * Each tile also asks for a slice of what comes next: the rows of A of the next block, the next strip of B.
@@ -14,9 +15,10 @@
 #include "tensor/parallel.h"
 
 enum {
-    GROUP_ROWS = 224 / IM_MR * IM_MR,            /* 210 KiB of packed A */
+    STEPS = 320,                                 /* of a block where A is not packed: SD's widths are multiples */
+    GROUP_ROWS = 224 / IM_MR * IM_MR,            /* 210 or 280 KiB of A */
     TASK_STRIPS = 10,                            /* with 224 rows 280 KiB of waiting sums */
-    SHORT_GROUP = 112 / IM_MR * IM_MR,           /* where all of k fits: shorter groups, several a task */
+    SHORT_GROUP = 112 / IM_MR * IM_MR,           /* where all of k is packed: shorter groups, several a task */
     RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for more blocks than two */
 };
 
@@ -26,9 +28,11 @@ typedef struct job {
     const im_micros *micro;
     im_pack_mode mode;
     bool convert;                                /* B is to be converted to f32 */
-    bool resident;                               /* a group's A is packed for all of k, strips run through all of k */
+    bool direct;                                 /* A is read in place */
+    bool resident;                               /* a group's A stays in L2 for all of k, strips run through all of k */
     bool rows_first;                             /* consecutive tasks share B rather than A */
     int steps, blocks, block_steps;              /* of k */
+    int64_t lda;                                 /* from row to row of A: in place or packed */
     int strips;
     int m_tasks, n_tasks;
     int group_rows, task_strips;                 /* at most */
@@ -71,7 +75,9 @@ static void plan(job *j)
     j->convert = p->b.dtype != IM_F32 && !pairs;
     j->micro = IM_FN(im_micro_tiles)(pairs);
     j->steps = pairs ? ceil_div(p->k, 2) : p->k;
-    j->blocks = j->steps ? ceil_div(j->steps, IM_PITCH) : 1;
+    j->direct = p->a && !pairs;
+    j->lda = j->direct ? p->lda : IM_PITCH;
+    j->blocks = j->steps ? ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
     j->block_steps = ceil_div(ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k */
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
     j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, 1);
@@ -80,12 +86,13 @@ static void plan(job *j)
     j->resident = j->blocks <= 2 || (size_t)rows * (size_t)j->blocks * IM_PITCH * sizeof(float) <= RESIDENT;
     split(j, j->resident ? 2 * GROUP_ROWS : GROUP_ROWS);
     rows = ceil_div(p->m, j->m_tasks);
-    int groups = ceil_div(rows, j->resident ? SHORT_GROUP : GROUP_ROWS);
+    int groups = ceil_div(rows, j->resident && !j->direct ? SHORT_GROUP : GROUP_ROWS);
     j->group_rows = ceil_div(rows, groups);
     j->rows_first = (double)p->n * (double)j->step_bytes > (double)p->m * 4 * IM_PANEL;
-    j->a_floats = ((size_t)j->group_rows * (j->resident ? (size_t)j->blocks : 1) + 1) * IM_PITCH; /* + 1: may overrun */
+    size_t packed = (size_t)j->group_rows * (j->resident ? (size_t)j->blocks : 1) + 1;           /* + 1: may overrun */
+    j->a_floats = j->direct ? 0 : packed * IM_PITCH;
     j->sums_floats = (size_t)j->group_rows * (j->resident ? 1 : (size_t)j->task_strips) * IM_STRIP;
-    j->b_floats = j->convert ? IM_PITCH * IM_STRIP : 0;
+    j->b_floats = j->convert ? (size_t)j->block_steps * IM_STRIP : 0;
 }
 
 static size_t scratch_bytes(const job *j)
@@ -114,6 +121,8 @@ static int steps_of(const job *j, int block)
 /* Packs (or fetches) rows of an area; packed blocks lie group_rows rows apart. */
 static void pack(const job *j, float *dst, area a, im_pack_mode mode)
 {
+    if (j->direct && mode != IM_PACK_FETCH)
+        return;
     for (int b = a.block; b < a.block + a.blocks; b++, dst += j->group_rows * IM_PITCH) {
         int unit = j->mode == IM_PACK_PAIRS ? 2 : 1, k0 = b * j->block_steps * unit, k1 = k0 + steps_of(j, b) * unit;
         j->p->pack(j->p, dst, a.row, a.rows, k0, k1 < j->p->k ? k1 : j->p->k, mode);
@@ -147,14 +156,15 @@ static const float *to_f32(const job *j, const char *panel, int steps, float *ds
     return dst;
 }
 
-/* Slice t of `tiles` of what comes next into L2, little by little, so that memory works while the tiles compute. */
-static void fetch(const job *j, const where *w, int t, int tiles)
+/* Slice t of `tiles` of what comes next into L2, little by little, so that memory works while the tiles compute: rows of
+ * A here, B during the tile. */
+static void fetch(const job *j, const where *w, int t, int tiles, im_tile *q)
 {
-    size_t bytes = w->next_b ? (size_t)steps_of(j, w->now.block) * j->step_bytes : 0;
-    size_t slice = (bytes / (size_t)tiles + 63) / 64 * 64, end = (size_t)(t + 1) * slice;
-    for (size_t i = (size_t)t * slice; i < end && i < bytes; i += 64) {
-        v_prefetch_l2(w->next_b + i);
-        v_prefetch_l2(w->next_b + j->partner + i);
+    if (w->next_b && q->steps > 0) {
+        int64_t slice = (int64_t)j->block_steps * (int64_t)j->step_bytes / tiles;
+        q->next = w->next_b + slice * t;
+        q->next_apart = (int64_t)j->partner;
+        q->next_pace = slice / q->steps + 1;
     }
     int64_t part = (int64_t)w->turn * tiles + t, parts = (int64_t)w->turns * tiles;
     int r0 = (int)(w->next.rows * part / parts), r1 = (int)(w->next.rows * (part + 1) / parts);
@@ -167,16 +177,18 @@ static void run_strip(const job *j, const where *w)
     int steps = steps_of(j, w->now.block), tiles = ceil_div(w->now.rows, IM_MR), panels = 0;
     const float *b[2] = { 0 };
     for (const char *q; panels < 2 && (q = panel_at(j, w->strip, w->now.block, panels)); panels++)
-        b[panels] = j->convert ? to_f32(j, q, steps, w->b + panels * IM_PITCH * IM_PANEL) : (const float *)q;
+        b[panels] = j->convert ? to_f32(j, q, steps, w->b + panels * j->block_steps * IM_PANEL) : (const float *)q;
     for (int part = 0; part < panels; part += IM_NV) {
         int wide = panels - part < IM_NV ? panels - part : IM_NV;
         for (int t = 0; t < tiles; t++) {
             int r0 = (int)((int64_t)w->now.rows * t / tiles), rows = (int)((int64_t)w->now.rows * (t + 1) / tiles) - r0;
             float *sums = w->sums + r0 * IM_STRIP;
+            im_tile q = { .steps = steps, .a = w->a + r0 * j->lda, .lda = j->lda, .b = { b[part], b[part + wide - 1] },
+                          .in = w->now.block ? sums + part * IM_PANEL : NULL, .out = sums + part * IM_PANEL,
+                          .next = b[part] };
             if (part == 0)
-                fetch(j, w, t, tiles);
-            j->micro->tile[wide - 1][rows - 1](steps, w->a + r0 * IM_PITCH, b[part], b[part + wide - 1],
-                                               w->now.block ? sums + part * IM_PANEL : NULL, sums + part * IM_PANEL);
+                fetch(j, w, t, tiles, &q);
+            j->micro->tile[wide - 1][rows - 1](&q);
             if (w->now.block == j->blocks - 1 && part + wide == panels)
                 IM_FN(im_epilogue)(j->p, w->strip, w->now.row + r0, rows, sums);
         }
@@ -186,8 +198,8 @@ static void run_strip(const job *j, const where *w)
 /* ---------------------------------------------------------------- tasks */
 
 /* One group of rows against strips [strip0, strip1). Resident: all of A's blocks first, then all blocks for each strip;
- * else all strips for each block. next: the group that follows. b_is_near: the group before left these strips in L2. */
-static void run_group(const job *j, area rows, area next, int strip0, int strip1, bool b_is_near, float *scratch)
+ * else all strips for each block. next: the group that follows. */
+static void run_group(const job *j, area rows, area next, int strip0, int strip1, float *scratch)
 {
     float *a = scratch, *sums = a + j->a_floats;
     int count = strip1 - strip0;
@@ -208,11 +220,12 @@ static void run_group(const job *j, area rows, area next, int strip0, int strip1
         w.turn = j->resident ? i : strip;
         w.turns = j->resident ? j->blocks * count : count;
         w.strip = strip0 + strip;
-        w.a = a + (j->resident ? (int64_t)block * j->group_rows * IM_PITCH : 0);
+        w.a = j->direct ? j->p->a + rows.row * j->lda + (int64_t)block * j->block_steps
+                        : a + (j->resident ? (int64_t)block * j->group_rows * IM_PITCH : 0);
         w.sums = sums + (j->resident ? 0 : (int64_t)strip * j->group_rows * IM_STRIP);
         int n = i + 1;
-        w.next_b = n < j->blocks * count && !b_is_near ? panel_at(j, strip0 + (j->resident ? n / j->blocks : n % count),
-                                             j->resident ? n % j->blocks : n / count, 0) : NULL;
+        w.next_b = n < j->blocks * count ? panel_at(j, strip0 + (j->resident ? n / j->blocks : n % count),
+                                                    j->resident ? n % j->blocks : n / count, 0) : NULL;
         run_strip(j, &w);
     }
 }
@@ -236,7 +249,7 @@ static void task(void *arg, int index, int thread)
         int64_t r0 = rows * g / groups, r1 = rows * (g + 1) / groups;
         int64_t r2 = g + 1 < groups ? rows * (g + 2) / groups : r1;
         run_group(j, (area){ row0 + r0, (int)(r1 - r0), 0, blocks }, (area){ row0 + r1, (int)(r2 - r1), 0, blocks },
-                  strip0, strip1, g > 0 && j->resident, scratch);
+                  strip0, strip1, scratch);
     }
 }
 

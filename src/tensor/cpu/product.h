@@ -11,9 +11,9 @@
 #include "tensor/cpu/simd.h"
 #include "tensor/device.h"
 
-/* Steps of k in a block, and the distance of packed rows of A. A step is one k (f32) or two (bf16 dots), 4 bytes
+/* Steps of k in a packed block, and the distance of packed rows of A. A step is one k (f32) or two (bf16 dots), 4 bytes
  * either way. A strip of B, 32 columns by 240 steps, is 30 KiB and a tile of 14 rows 13 KiB: together they stay in an
- * L1 of 48 KiB. A constant, so that the micro-kernel reaches all rows of a tile from one register. */
+ * L1 of 48 KiB. */
 enum { IM_PITCH = 240, IM_STRIP = 2 * IM_PANEL };
 
 /* What a packer does with rows row .. row+rows-1 of A, columns k0 .. k1-1: write them to dst as f32 or as bf16, each
@@ -31,6 +31,8 @@ struct im_product {
     int n, k;                                    /* n: columns of c                                                  */
     im_packer *pack;
     const void *args;                            /* the packer's                                                     */
+    const float *a; int64_t lda;                 /* A where it lies in memory as rows (m, k), to be read in place, or */
+                                                 /* NULL: pack writes it. bf16 dots always pack                      */
     im_weight b;                                 /* packed after im_product_run has seen to it                       */
     const float *bias, *chan, *res;              /* each may be NULL                                                 */
     int64_t chan_rows, ldchan, ldres;
@@ -43,9 +45,19 @@ struct im_product {
 
 int IM_FN(im_product_run)(im_device *dev, im_product *p);
 
-/* micro.c: one tile. out[i][0..15] = in[i][0..15] + sum_s a[i * IM_PITCH + s] b0[16 s ..], columns 16 to 31 likewise
- * from b1 where the tile is two panels wide. Rows of in and out are IM_STRIP apart; in NULL: zero. */
-typedef void im_micro(int steps, const float *a, const float *b0, const float *b1, const float *in, float *out);
+/* micro.c: one tile. out[i][0..15] = in[i][0..15] + sum_s a[i * lda + s] b[0][16 s ..], columns 16 to 31 likewise from
+ * b[1] where the tile is two panels wide. Rows of in and out are IM_STRIP apart. Each step also fetches into L2 what is
+ * needed later: the bytes at next and at next + next_apart, which goes on by next_pace; a burst of prefetches between
+ * tiles would hold up the loads behind it. */
+typedef struct im_tile {
+    int steps;
+    const float *a; int64_t lda;
+    const float *b[2];
+    const float *in;                             /* NULL: zero                                                       */
+    float *out;
+    const void *next; int64_t next_apart, next_pace;                     /* never NULL: b[0] where there is nothing  */
+} im_tile;
+typedef void im_micro(const im_tile *t);
 typedef struct { im_micro *tile[IM_NV][IM_MR]; } im_micros;    /* [panels - 1][rows - 1] */
 const im_micros *IM_FN(im_micro_tiles)(bool pairs);
 

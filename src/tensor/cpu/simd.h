@@ -9,6 +9,7 @@
  *
  *   v_load(p) v_store(p, v)             16 floats, any alignment
  *   v_load_n(p, n) v_store_n(p, v, n)   the first n of 16 (0..16); no byte behind them is touched; missing lanes are 0
+ *   v_stream(p, v)                      v_store past the caches, p on 64 bytes; v_stream_end() before others read it
  *   v_set1(x) v_zero()
  *   v_add v_sub v_mul v_div             a op b
  *   v_fma(a, b, c) = a*b + c            v_fnma(a, b, c) = c - a*b          one rounding (portable: two)

@@ -15,6 +15,8 @@ typedef struct { __m256 lo, hi; } m16;   /* all bits of a lane set: true */
 IM_INLINE v16 v_set1(float x) { __m256 v = _mm256_set1_ps(x); return V_BOTH(v16, v, v); }
 IM_INLINE v16 v_load(const float *p) { return V_BOTH(v16, _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
 IM_INLINE void v_store(float *p, v16 v) { _mm256_storeu_ps(p, v.lo); _mm256_storeu_ps(p + 8, v.hi); }
+IM_INLINE void v_stream(float *p, v16 v) { _mm256_stream_ps(p, v.lo); _mm256_stream_ps(p + 8, v.hi); }
+IM_INLINE void v_stream_end(void) { _mm_sfence(); }
 
 /* Lane mask of the first n of 8; n below 0 or above 8 means none or all. */
 IM_INLINE __m256i v_first8(int n)

@@ -16,6 +16,8 @@ typedef __mmask16 m16;
 IM_INLINE v16 v_set1(float x) { return _mm512_set1_ps(x); }
 IM_INLINE v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
 IM_INLINE void v_store(float *p, v16 v) { _mm512_storeu_ps(p, v); }
+IM_INLINE void v_stream(float *p, v16 v) { _mm512_stream_ps(p, v); }
+IM_INLINE void v_stream_end(void) { _mm_sfence(); }
 IM_INLINE __mmask16 v_first(int n) { return (__mmask16)((1u << n) - 1u); }
 IM_INLINE v16 v_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 IM_INLINE void v_store_n(float *p, v16 v, int n) { _mm512_mask_storeu_ps(p, v_first(n), v); }

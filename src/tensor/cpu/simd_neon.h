@@ -25,6 +25,8 @@ IM_INLINE void v_store(float *p, v16 v)
 {
     for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, v.q[i]);
 }
+IM_INLINE void v_stream(float *p, v16 v) { v_store(p, v); }
+IM_INLINE void v_stream_end(void) { }
 IM_INLINE v16 v_load_n(const float *p, int n)
 {
     float t[16] = { 0 };

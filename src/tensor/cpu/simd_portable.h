@@ -21,6 +21,8 @@ typedef int32_t m16 __attribute__((vector_size(64)));          /* all bits of a 
 IM_INLINE v16 v_set1(float x) { return (v16){ x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x }; }
 IM_INLINE v16 v_load(const float *p) { v16 v; memcpy(&v, p, sizeof v); return v; }
 IM_INLINE void v_store(float *p, v16 v) { memcpy(p, &v, sizeof v); }
+IM_INLINE void v_stream(float *p, v16 v) { v_store(p, v); }
+IM_INLINE void v_stream_end(void) { }
 IM_INLINE v16 v_load_n(const float *p, int n) { v16 v = { 0 }; memcpy(&v, p, (size_t)n * sizeof *p); return v; }
 IM_INLINE void v_store_n(float *p, v16 v, int n) { memcpy(p, &v, (size_t)n * sizeof *p); }
 

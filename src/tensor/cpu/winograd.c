@@ -61,7 +61,7 @@ static bool stopped(const job *j)
 /* With 64 channels or more it won on every picture of 8 x 8 and more (bench/LOG.md). Batch and threads have no say. */
 bool IM_FN(im_winograd_takes)(const im_device *dev, const im_conv_args *c)
 {
-    bool can = c->kh == 3 && c->kw == 3 && c->stride == 1, pays = c->cin >= 64 && (int64_t)c->oh * c->ow >= 64;
+    bool can = c->kh == 3 && c->kw == 3 && c->stride == 1, pays = c->cin >= 64 && (int64_t)c->oh * c->ow >= 49;
     return can && dev->winograd && (pays || dev->winograd == 2);
 }
 
@@ -123,8 +123,9 @@ static void run_step(const job *j, const step *s)
             for (int r = r0; part == 0 && s->next_v && r < r1; r++)
                 for (int i = 0; i < s->steps; i += 16)
                     v_prefetch_l2(s->next_v + (size_t)r * IM_PITCH + i);
-            j->micro->tile[wide - 1][r1 - r0 - 1](s->steps, s->v + (size_t)r0 * IM_PITCH, b,
-                                                  b + (size_t)(wide - 1) * j->u_panel, s->first ? NULL : sums, sums);
+            j->micro->tile[wide - 1][r1 - r0 - 1](&(im_tile){
+                .steps = s->steps, .a = s->v + (size_t)r0 * IM_PITCH, .lda = IM_PITCH,
+                .b = { b, b + (size_t)(wide - 1) * j->u_panel }, .in = s->first ? NULL : sums, .out = sums, .next = b });
         }
     }
 }

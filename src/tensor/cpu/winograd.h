@@ -31,4 +31,19 @@ typedef struct im_wino_output {
 } im_wino_output;
 void IM_FN(im_winograd_output)(const float *m, size_t apart, const im_wino_output *o);
 
+/* ---- The gradient of the weights: winograd_dw.c. Panels of 16 channels lie panel_apart floats from one another. */
+
+bool IM_FN(im_winograd_takes_dw)(const im_device *dev, const im_conv_dw_args *d);
+int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d);
+
+/* im_winograd_input with v[point][panel][channel % 16]. */
+void IM_FN(im_winograd_input_panels)(const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v, size_t apart,
+                                     size_t panel_apart);
+/* One tile of dy, n channels: z[point][panel][channel % 16] = A dy A^T. at: [column][row], channel 0. */
+typedef struct { const float *at[IM_WINO_OUT][IM_WINO_OUT]; } im_wino_tile;
+void IM_FN(im_winograd_dy)(const im_wino_tile *src, const im_wino_tile *next, int n, float *z, size_t apart,
+                           size_t panel_apart);
+/* n (1..16) input channels of one filter: dw[tap * ld + channel] (+)= G^T u G. */
+void IM_FN(im_winograd_dw_output)(const float *u, size_t apart, int n, float *dw, int64_t ld, bool add);
+
 #endif

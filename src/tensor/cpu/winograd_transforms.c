@@ -230,3 +230,92 @@ void IM_FN(im_winograd_output)(const float *m, size_t apart, const im_wino_outpu
     else
         output_16(m, apart, o, o->n);
 }
+
+/* ---------------------------------------------------------------- the gradient of the weights */
+
+void IM_FN(im_winograd_input_panels)(const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v, size_t apart,
+                                     size_t panel_apart)
+{
+    int c = 0;
+    for (; c + IM_PANEL <= n; c += IM_PANEL, v += panel_apart)
+        input_16(src, next, c, IM_PANEL, v - c, apart);
+    if (c < n)
+        input_16(src, next, c, n - c, v - c, apart);
+}
+
+/* A: 10 operations. */
+IM_INLINE void dy_1d(const v16 *d, int ds, v16 *r, int rs)
+{
+    v16 d0 = d[0], d1 = d[ds], d2 = d[2 * ds], d3 = d[3 * ds];
+    v16 even_a = v_fma(v_set1(a2), d2, d0), odd_a = v_fma(v_set1(a3), d3, v_mul(v_set1(a1), d1));
+    v16 even_b = v_fma(v_set1(b2), d2, d0), odd_b = v_fma(v_set1(b3), d3, v_mul(v_set1(b1), d1));
+    r[0] = d0;
+    r[rs] = v_add(even_a, odd_a);
+    r[2 * rs] = v_sub(even_a, odd_a);
+    r[3 * rs] = v_add(even_b, odd_b);
+    r[4 * rs] = v_sub(even_b, odd_b);
+    r[5 * rs] = d3;
+}
+
+IM_INLINE void dy_16(const im_wino_tile *src, const im_wino_tile *next, int c, int n, float *z, size_t apart)
+{
+    v16 t[IM_WINO_OUT * IM_WINO_IN];
+    ROLLED
+    for (int j = 0; j < 4; j++) {                              /* down the columns, then along the rows */
+        v16 d[4];
+        for (int i = 0; i < 4; i++)
+            d[i] = load(src->at[j][i] + c, n);
+        for (int i = 0; i < 4; i++)
+            v_prefetch_l2(next->at[j][i] + c);
+        dy_1d(d, 1, t + 6 * j, 1);
+    }
+    ROLLED
+    for (int i = 0; i < 6; i++, z += 6 * apart) {
+        v16 r[6];
+        dy_1d(t + i, 6, r, 1);
+        for (int j = 0; j < 6; j++)
+            v_store(z + (size_t)j * apart, r[j]);
+    }
+}
+
+void IM_FN(im_winograd_dy)(const im_wino_tile *src, const im_wino_tile *next, int n, float *z, size_t apart,
+                           size_t panel_apart)
+{
+    int c = 0;
+    for (; c + IM_PANEL <= n; c += IM_PANEL, z += panel_apart)
+        dy_16(src, next, c, IM_PANEL, z, apart);
+    if (c < n)
+        dy_16(src, next, c, n - c, z, apart);
+}
+
+/* G^T: 12 operations, coefficients as in weights_1d. */
+IM_INLINE void dw_1d(const v16 *u, int us, v16 *r, int rs)
+{
+    static const double aa = 0.390625, bb = 2.25, na = 2 * 0.390625 * (0.390625 - 2.25), nb = 2 * 2.25 * (2.25 - 0.390625);
+    v16 sa = v_add(u[us], u[2 * us]), da = v_sub(u[us], u[2 * us]);
+    v16 sb = v_add(u[3 * us], u[4 * us]), db = v_sub(u[3 * us], u[4 * us]);
+    r[0] = v_fma(v_set1((float)(1 / nb)), sb, v_fma(v_set1((float)(1 / na)), sa, v_mul(v_set1((float)(1 / (aa * bb))), u[0])));
+    r[rs] = v_fma(v_set1((float)(1.5 / nb)), db, v_mul(v_set1((float)(0.625 / na)), da));
+    r[2 * rs] = v_fma(v_set1((float)(bb / nb)), sb, v_fma(v_set1((float)(aa / na)), sa, u[5 * us]));
+}
+
+void IM_FN(im_winograd_dw_output)(const float *u, size_t apart, int n, float *dw, int64_t ld, bool add)
+{
+    v16 t[3 * IM_WINO_IN];
+    ROLLED
+    for (int i = 0; i < 6; i++, u += 6 * apart) {              /* along the rows, then down the columns */
+        v16 d[6];
+        for (int j = 0; j < 6; j++)
+            d[j] = v_load(u + (size_t)j * apart);
+        dw_1d(d, 1, t + i, 6);
+    }
+    ROLLED
+    for (int j = 0; j < 3; j++) {
+        v16 r[3];
+        dw_1d(t + 6 * j, 1, r, 1);
+        for (int i = 0; i < 3; i++) {
+            float *to = dw + (3 * i + j) * ld;
+            v_store_n(to, add ? v_add(v_load_n(to, n), r[i]) : r[i], n);
+        }
+    }
+}

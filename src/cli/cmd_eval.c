@@ -1,0 +1,211 @@
+/* cmd_eval.c: `imago eval`: how often a classifier is right, class by class, and what it takes for what. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/options.h"
+#include "cli/plot.h"
+#include "cli/session.h"
+#include "cli/verbs.h"
+#include "data/file.h"
+
+typedef struct eval_options {
+    common_options common;
+    im_eval_args a;
+    const char *out;
+    bool json, quiet;
+} eval_options;
+
+#define AT(field) offsetof(eval_options, field)
+static const option options[] = {
+    OPTION_TEXT('m', "model", "RUN|FILE", AT(a.model), NULL,
+             "the folder of a run (its model.safetensors, or its newest good checkpoint), or a safetensors file"),
+    OPTION_TEXT(0, "data", "DIR|SHARDS", AT(a.data), NULL, "the pictures, in class folders or tar shards"),
+    OPTION_TEXT(0, "classes", "FILE", AT(a.classes), NULL, "a class a line: its number is its line"),
+    OPTION_INT('b', "batch", "B", AT(a.batch), "32", 1, 65536, "pictures at once; no result depends on it"),
+    OPTION_INT(0, "size", "PIXELS", AT(a.size), "0", 0, 4096, "side of the crop; 0: as in training, or 224"),
+    OPTION_TEXT('o', "out", "FOLDER", AT(out), NULL,
+             "for confusion.csv and confusion.png; without it the run's folder, or the folder of FILE"),
+    OPTION_FLAG(0, "strict", AT(a.strict), "a broken picture is an error"),
+    OPTION_FLAG(0, "json", AT(json), "print one JSON object"),
+    OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
+    OPTION_END
+};
+
+/* ---------------------------------------------------------------- the confusion matrix */
+
+enum { MOST_NAMES = 60, LABEL = 120, MARGIN = 16 };
+
+static int cell_of(int classes)
+{
+    int cell = 900 / classes;
+    return cell < 1 ? 1 : cell > 40 ? 40 : cell;
+}
+
+static int label_of(int classes) { return classes <= MOST_NAMES ? LABEL : 30; }
+
+static int64_t row_sum(const im_eval_result *r, int i)
+{
+    int64_t sum = 0;
+    for (int j = 0; j < r->classes; j++)
+        sum += r->confusion[(int64_t)i * r->classes + j];
+    return sum;
+}
+
+/* A class a line: white is none of its pictures, dark blue all of them; the diagonal is what is right. */
+static void draw_confusion(void *arg, cairo_t *g)
+{
+    const im_eval_result *r = arg;
+    int cell = cell_of(r->classes), left = label_of(r->classes) + MARGIN, top = left;
+    double size = cell < 12 ? cell < 8 ? 6 : cell - 2 : 11;
+    for (int i = 0; i < r->classes; i++) {
+        int64_t all = row_sum(r, i);
+        for (int j = 0; j < r->classes; j++) {
+            double share = all ? (double)r->confusion[(int64_t)i * r->classes + j] / (double)all : 0;
+            cairo_set_source_rgb(g, 1 - 0.92 * share, 1 - 0.75 * share, 1 - 0.45 * share);
+            cairo_rectangle(g, left + j * cell, top + i * cell, cell, cell);
+            cairo_fill(g);
+        }
+        cairo_set_source_rgb(g, 0.15, 0.15, 0.15);
+        if (r->classes <= MOST_NAMES) {
+            plot_text(g, MARGIN, top + (i + 0.5) * cell + 0.35 * size, size, r->names[i]);
+            cairo_save(g);
+            cairo_translate(g, left + (i + 0.5) * cell + 0.35 * size, top - 6);
+            cairo_rotate(g, -1.5707963267948966);
+            plot_text(g, 0, 0, size, r->names[i]);
+            cairo_restore(g);
+        }
+    }
+    cairo_set_source_rgb(g, 0.6, 0.6, 0.6);
+    cairo_set_line_width(g, 1);
+    cairo_rectangle(g, left - 0.5, top - 0.5, r->classes * cell + 1, r->classes * cell + 1);
+    cairo_stroke(g);
+    plot_text(g, MARGIN, MARGIN, 11, "lines: what it is; columns: what it was taken for");
+}
+
+/* A name as a field of CSV (RFC 4180): quoted, quotes doubled. */
+static void csv_name(FILE *f, const char *name)
+{
+    fputc('"', f);
+    for (; *name; name++) {
+        if (*name == '"')
+            fputc('"', f);
+        fputc(*name, f);
+    }
+    fputc('"', f);
+}
+
+static bool write_csv(im_ctx *c, const im_eval_result *r, const char *path)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return im_fail(c, "%s: out of memory", path);
+    fputs("class", f);
+    for (int j = 0; j < r->classes; j++) {
+        fputc(',', f);
+        csv_name(f, r->names[j]);
+    }
+    fputc('\n', f);
+    for (int i = 0; i < r->classes; i++) {
+        csv_name(f, r->names[i]);
+        for (int j = 0; j < r->classes; j++)
+            fprintf(f, ",%lld", (long long)r->confusion[(int64_t)i * r->classes + j]);
+        fputc('\n', f);
+    }
+    bool ok = !fclose(f) || im_fail(c, "%s: out of memory", path);
+    ok = ok && im_write_file(c, path, text, n, true);
+    free(text);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- output */
+
+static void print_json(const im_eval_result *r, const char *csv, const char *png)
+{
+    json_t *root = json_pack("{s:s, s:I, s:I, s:i, s:f, s:f, s:f, s:s, s:s}", "model", r->weights, "pictures",
+                             (json_int_t)r->pictures, "broken", (json_int_t)r->broken, "classes", r->classes, "top1", r->top1,
+                             "top5", r->top5, "loss", r->loss, "confusion_csv", csv, "confusion_png", png);
+    json_t *list = json_array();
+    for (int i = 0; i < r->classes; i++) {
+        int64_t all = row_sum(r, i), right = r->confusion[(int64_t)i * r->classes + i];
+        json_array_append_new(list, json_pack("{s:s, s:I, s:f, s:f}", "class", r->names[i], "pictures", (json_int_t)all,
+                              "top1", all ? (double)right / (double)all : 0.0, "top5",
+                              all ? (double)r->top5_hits[i] / (double)all : 0.0));
+    }
+    json_object_set_new(root, "per_class", list);
+    json_dumpf(root, stdout, JSON_INDENT(1));
+    putchar('\n');
+    json_decref(root);
+}
+
+static void print_table(const im_eval_result *r, const char *csv, const char *png)
+{
+    printf("%-32s %9s %8s %8s\n", "class", "pictures", "top-1", "top-5");
+    for (int i = 0; i < r->classes; i++) {
+        int64_t all = row_sum(r, i), right = r->confusion[(int64_t)i * r->classes + i];
+        if (all)
+            printf("%-32s %9lld %7.2f%% %7.2f%%\n", r->names[i], (long long)all, 100.0 * (double)right / (double)all,
+                   100.0 * (double)r->top5_hits[i] / (double)all);
+        else
+            printf("%-32s %9d %8s %8s\n", r->names[i], 0, "-", "-");
+    }
+    printf("%-32s %9lld %7.2f%% %7.2f%%   loss %.4f, %lld broken\n%s\n%s\n", "all", (long long)r->pictures, 100 * r->top1,
+           100 * r->top5, r->loss, (long long)r->broken, csv, png);
+}
+
+static void on_progress(void *arg, int64_t done, int64_t total)
+{
+    (void)arg;
+    fprintf(stderr, "\r%lld/%lld\033[K", (long long)done, (long long)total);
+    if (done == total)
+        fputs("\r\033[K", stderr);
+}
+
+static bool write_results(im_ctx *c, const eval_options *o, const im_eval_result *r)
+{
+    char *csv = NULL, *png = NULL;
+    bool folder = im_is_folder(o->a.model);
+    if (o->out && !im_make_folder(c, o->out))
+        return false;
+    const char *base = o->out ? o->out : o->a.model;
+    csv = o->out || folder ? im_join(c, base, "confusion.csv") : im_join_beside(c, base, "confusion.csv");
+    png = o->out || folder ? im_join(c, base, "confusion.png") : im_join_beside(c, base, "confusion.png");
+    int side = label_of(r->classes) + 2 * MARGIN + r->classes * cell_of(r->classes);
+    bool ok = csv && png && write_csv(c, r, csv) &&
+              plot_write(c, png, side < 320 ? 320 : side, side, draw_confusion, (void *)r);
+    if (ok && o->json)
+        print_json(r, csv, png);
+    else if (ok)
+        print_table(r, csv, png);
+    free(csv);
+    free(png);
+    return ok;
+}
+
+static int run(const arguments *a)
+{
+    const eval_options *o = a->values;
+    if (!o->a.model || !o->a.data)
+        return usage_error(a->verb, "%s is missing", o->a.model ? "--data DIR" : "-m RUN|FILE");
+    im_ctx *c = session_open(&o->common);
+    if (!c)
+        return CLI_FAILED;
+    im_eval_result r;
+    bool show = !o->quiet && isatty(STDERR_FILENO);
+    if (im_eval_classifier(c, &o->a, &r, show ? on_progress : NULL, NULL))
+        write_results(c, o, &r);
+    im_eval_result_free(&r);
+    return session_close(c);
+}
+
+const verb verb_eval = {
+    .name = "eval", .common = OPT_DEVICE, .options = options, .size = sizeof(eval_options), .run = run,
+    .summary = "how often a classifier is right",
+    .about = "Top-1 and top-5 of a ResNet on labelled pictures, class by class, with the confusion matrix as confusion.csv "
+             "and confusion.png. Pictures are resized (shorter side size * 8 / 7, bilinear as Pillow), cut in the centre "
+             "and normalised. The classes must be those that the network was trained on.",
+    .examples = "  imago eval -m RUN --data DIR\n  imago eval -m resnet50.safetensors --data VAL --classes names.txt --json",
+};

@@ -1,0 +1,142 @@
+/* train_curves.c: RUN/curves.svg and curves.png from RUN/log.jsonl: loss, top-1, norm of the gradient and learning rate over
+ * the steps, one panel each. A long run is drawn as means of POINTS runs of steps. Used by train_view.c. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/plot.h"
+#include "cli/train.h"
+#include "data/file.h"
+
+enum { PANELS = 4, POINTS = 600, WIDTH = 900, PANEL = 170, LEFT = 70, RIGHT = 20, TOP = 34, GAP = 34, TICKS = 4 };
+static const char *const keys[PANELS] = { "\"loss\": ", "\"top1\": ", "\"grad_norm\": ", "\"lr\": " };
+static const char *const titles[PANELS] = { "loss", "top-1 of the batches", "norm of the gradient", "learning rate" };
+
+typedef struct curves {
+    const char *title;
+    double last;                                               /* step of the last line                                */
+    int n[PANELS];                                             /* points                                               */
+    double x[PANELS][POINTS], y[PANELS][POINTS];
+    int shown;
+} curves;
+
+typedef struct bucket { double x, y; int64_t n; } bucket;
+
+static double value(const char *line, const char *end, const char *key)
+{
+    size_t n = strlen(key);
+    for (const char *p = line; p + n < end; p++)
+        if (*p == '"' && !strncmp(p, key, n))
+            return strtod(p + n, NULL);
+    return NAN;
+}
+
+/* Steps fall into POINTS buckets of equal width, whatever of them was logged. */
+static void read_lines(curves *v, const char *text)
+{
+    static bucket b[PANELS][POINTS];
+    memset(b, 0, sizeof b);
+    const char *last = strrchr(text, '{');
+    v->last = last ? value(last, last + strlen(last), "\"step\": ") : 0;
+    for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+        double step = value(line, end, "\"step\": ");
+        int k = (int)((step - 1) * POINTS / (v->last > POINTS ? v->last : POINTS));
+        for (int p = 0; p < PANELS && k >= 0 && k < POINTS; p++) {
+            double y = value(line, end, keys[p]);
+            if (isfinite(y)) {
+                b[p][k].x += step;
+                b[p][k].y += y;
+                b[p][k].n++;
+            }
+        }
+    }
+    for (int p = 0; p < PANELS; p++) {
+        for (int k = 0; k < POINTS; k++)
+            if (b[p][k].n) {
+                v->x[p][v->n[p]] = b[p][k].x / (double)b[p][k].n;
+                v->y[p][v->n[p]++] = b[p][k].y / (double)b[p][k].n;
+            }
+        v->shown += v->n[p] > 0;
+    }
+}
+
+/* A round step for about TICKS lines over `range`: 1, 2 or 5 times a power of ten. */
+static double tick(double range)
+{
+    double raw = range / TICKS, power = pow(10, floor(log10(raw))), m = raw / power;
+    return power * (m > 5 ? 10 : m > 2 ? 5 : m > 1 ? 2 : 1);
+}
+
+static void draw_panel(cairo_t *g, const curves *v, int p, double top)
+{
+    double low = v->y[p][0], high = low, w = WIDTH - LEFT - RIGHT;
+    char text[64];
+    for (int k = 0; k < v->n[p]; k++) {
+        low = fmin(low, v->y[p][k]);
+        high = fmax(high, v->y[p][k]);
+    }
+    if (low > 0 && low < 0.5 * high)
+        low = 0;
+    if (!(high > low))
+        high = low + (low != 0 ? fabs(low) : 1);
+    cairo_set_source_rgb(g, 0.15, 0.15, 0.15);
+    plot_text(g, LEFT, top - 8, 13, titles[p]);
+    cairo_set_line_width(g, 1);
+    double step = tick(high - low);
+    for (double y = ceil(low / step) * step; y <= high + 1e-9 * step; y += step) {
+        double at = top + PANEL * (high - y) / (high - low);
+        cairo_set_source_rgb(g, 0.87, 0.87, 0.87);
+        cairo_move_to(g, LEFT, at);
+        cairo_line_to(g, LEFT + w, at);
+        cairo_stroke(g);
+        snprintf(text, sizeof text, "%.4g", fabs(y) < 1e-9 * step ? 0 : y);
+        cairo_set_source_rgb(g, 0.35, 0.35, 0.35);
+        plot_text(g, LEFT - 6 - plot_text_width(g, 11, text), at + 4, 11, text);
+    }
+    cairo_set_source_rgb(g, 0.10, 0.33, 0.60);
+    cairo_set_line_width(g, 1.4);
+    for (int k = 0; k < v->n[p]; k++)
+        cairo_line_to(g, LEFT + w * v->x[p][k] / (v->last > 0 ? v->last : 1),
+                      top + PANEL * (high - v->y[p][k]) / (high - low));
+    cairo_stroke(g);
+}
+
+static void draw(void *arg, cairo_t *g)
+{
+    const curves *v = arg;
+    double top = TOP + 20;
+    char text[64];
+    cairo_set_source_rgb(g, 0.1, 0.1, 0.1);
+    plot_text(g, LEFT, 22, 14, v->title);
+    for (int p = 0; p < PANELS; p++)
+        if (v->n[p]) {
+            draw_panel(g, v, p, top);
+            top += PANEL + GAP;
+        }
+    snprintf(text, sizeof text, "steps 1 to %.0f", v->last);
+    cairo_set_source_rgb(g, 0.35, 0.35, 0.35);
+    plot_text(g, LEFT, top - 12, 11, text);
+}
+
+bool train_draw_curves(im_ctx *c, const char *run)
+{
+    static const char *const names[] = { "curves.svg", "curves.png" };
+    size_t bytes;
+    char *log = im_join(c, run, "log.jsonl");
+    char *text = log && im_is_file(log) ? im_read_file(c, log, (size_t)1 << 32, &bytes) : NULL;
+    curves *v = text ? calloc(1, sizeof *v) : NULL;
+    bool ok = !text || v || im_fail(c, "%s: out of memory for its curves", run);
+    if (v) {
+        v->title = run;
+        read_lines(v, text);
+    }
+    for (int i = 0; i < 2 && ok && v && v->shown; i++) {
+        char *path = im_join(c, run, names[i]);
+        ok = path && plot_write(c, path, WIDTH, TOP + 20 + v->shown * (PANEL + GAP), draw, v);
+        free(path);
+    }
+    free(v);
+    free(text);
+    free(log);
+    return ok && im_ok(c);
+}

@@ -1,0 +1,131 @@
+/* train_view.c: what a person sees of a training: a line that follows it on a terminal, a line every ten seconds
+ * elsewhere, curves now and then. Used by cmd_train.c. */
+#include "cli/train.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/session.h"
+
+static const double LINE_EVERY = 10, CURVES_EVERY = 30;        /* seconds                                              */
+
+static void duration(double s, char out[32])
+{
+    if (s < 100)
+        snprintf(out, 32, "%.0f s", s);
+    else if (s < 6000)
+        snprintf(out, 32, "%d min %02d s", (int)s / 60, (int)s % 60);
+    else if (s < 48 * 3600.0)
+        snprintf(out, 32, "%.1f h", s / 3600);
+    else
+        snprintf(out, 32, "%.1f days", s / 86400);
+}
+
+/* "epoch 3/100  step 120/5000  loss 2.3105  top-1 41.2 %  lr 0.05  153 img/s  12 min 05 s left" */
+static void status(const im_train_progress *p, char *out, size_t size)
+{
+    char left[32], top1[32] = "";
+    duration(p->seconds_left, left);
+    if (!isnan(p->top1))
+        snprintf(top1, sizeof top1, "  top-1 %.1f %%", 100 * p->top1);
+    snprintf(out, size, "epoch %lld/%lld  step %lld/%lld  loss %.4f%s  lr %.4g  %.*f img/s  %s left", (long long)p->epoch,
+             (long long)p->epochs, (long long)p->step, (long long)p->steps, p->loss, top1, p->lr, p->img_per_s < 10 ? 2 : 0,
+             p->img_per_s, left);
+}
+
+static void erase(train_view *v)
+{
+    if (v->drawn)
+        fputs("\r\033[K", stderr);
+    v->drawn = false;
+}
+
+static void on_step(void *arg, const im_train_progress *p)
+{
+    train_view *v = arg;
+    double now = seconds_now();
+    char line[300];
+    if (v->tape) {
+        erase(v);
+        train_tape_print(v->tape, stdout);
+        v->tape = NULL;
+    }
+    bool last = p->step == p->steps, first = v->last == 0;
+    if (v->quiet || (!last && !first && now - v->last < (v->terminal ? 0.1 : LINE_EVERY)))
+        return;
+    v->last = now;
+    status(p, line, sizeof line);
+    if (v->terminal) {
+        fprintf(stderr, "\r%s\033[K", line);
+        v->drawn = true;
+    } else {
+        fprintf(stderr, "%s\n", line);
+    }
+    fflush(stderr);
+}
+
+static bool on_stop(void *arg)
+{
+    (void)arg;
+    return session_interrupted();
+}
+
+static void on_note(void *arg, const char *text)
+{
+    train_view *v = arg;
+    if (v->quiet)
+        return;
+    erase(v);
+    fprintf(stderr, "%s\n", text);
+}
+
+/* Curves are a help, not the work: where they cannot be drawn that is a warning. */
+static void curves(train_view *v, const char *run)
+{
+    if (im_ok(v->c) && !train_draw_curves(v->c, run)) {
+        erase(v);
+        im_warn(v->c, "%s", im_error(v->c));
+        im_clear_error(v->c);
+    }
+    v->last_curves = seconds_now();
+}
+
+static void on_saved(void *arg, const char *run)
+{
+    train_view *v = arg;
+    if (v->last_curves == 0 || seconds_now() - v->last_curves > CURVES_EVERY)
+        curves(v, run);
+}
+
+static void on_tape(void *arg, const im_tape_row *row)
+{
+    train_tape_row(((train_view *)arg)->tape, row);
+}
+
+void train_view_open(train_view *v, im_ctx *c, bool quiet, bool trace_tape, im_train_hooks *h)
+{
+    *v = (train_view){ .c = c, .quiet = quiet, .terminal = isatty(STDERR_FILENO), .start = seconds_now() };
+    if (trace_tape)
+        v->tape = train_tape_new();
+    *h = (im_train_hooks){ .arg = v, .step = on_step, .stop = on_stop, .note = on_note, .saved = on_saved,
+                           .tape = v->tape ? on_tape : NULL };
+    session_signals_wait();
+}
+
+void train_view_close(train_view *v, const char *run)
+{
+    if (v->drawn)
+        fputc('\n', stderr);
+    v->drawn = false;
+    if (im_ok(v->c))
+        curves(v, run);
+    if (v->tape)
+        train_tape_print(v->tape, stdout);
+    v->tape = NULL;
+}
+
+bool train_option_given(void *arguments_of_verb, const char *name)
+{
+    return option_given(arguments_of_verb, name);
+}

@@ -1,0 +1,28 @@
+/* latents.h: what the diffusion model sees of pictures: the autoencoder's mean and log variance, made once and kept, or
+ * made anew for every batch. Used by train_diffusion.c. */
+#ifndef IM_LATENTS_H
+#define IM_LATENTS_H
+
+#include "models/train_pictures.h"
+#include "models/vae.h"
+
+typedef struct im_latents {
+    im_ctx *c;
+    const im_vae *vae;
+    int channels, side, size;            /* of a latent; pixels of a picture                                          */
+    float scaling;                       /* config's scaling_factor                                                   */
+    float flip; int shift, views;        /* views kept of a picture; 0: nothing is kept                               */
+    uint64_t seed;
+    float *kept;                         /* (views, pictures, side, side, 2 channels): mean, logvar                   */
+    int64_t pictures;
+} im_latents;
+
+/* Encodes every picture of the set in `views` views (picture_view.h). p: the set, listed. */
+bool im_latents_keep(im_latents *l, im_pictures *p);
+void im_latents_free(im_latents *l);
+
+/* x0 (n, side, side, channels) = (mean + exp(logvar / 2) noise) * scaling of pictures index[], in a view that (seed, number,
+ * place) chooses; noise of im_normal_fill(seed, number, place). From what is kept, or from rgb (n, size, size, 3). */
+bool im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *rgb, int n, uint64_t number, float *x0);
+
+#endif

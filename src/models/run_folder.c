@@ -1,0 +1,209 @@
+/* run_folder.c: the files of a run (run_folder.h): lock, log, names of checkpoints. Used by train_loop.c, train_state.c. */
+#include "models/run_folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "data/file.h"
+
+static const char CHECKPOINTS[] = "checkpoints";
+
+/* "log.jsonl.tmp.1234.0": what file.c was writing when the process was killed. The lock says that nobody writes now. */
+static void remove_leftovers(im_ctx *c, const char *folder)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d)); )
+        if (strstr(e->d_name, ".tmp.")) {
+            char *path = im_join(c, folder, e->d_name);
+            if (path)
+                unlink(path);
+            free(path);
+        }
+    if (d)
+        closedir(d);
+}
+
+bool im_run_open(im_ctx *c, im_run *r, const char *path)
+{
+    *r = (im_run){ .c = c, .lock = -1, .log = -1 };
+    if (!im_ok(c) || !(r->path = im_copy_text(c, path, strlen(path))))
+        return false;
+    char *folder = im_run_file(r, CHECKPOINTS);
+    r->log_path = im_run_file(r, "log.jsonl");
+    bool ok = folder && r->log_path && im_make_folder(c, folder);
+    if (ok && (r->lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        ok = im_fail(c, "%s: %s; wanted a folder for the run", path, strerror(errno));
+    if (ok && flock(r->lock, LOCK_EX | LOCK_NB))
+        ok = errno == EWOULDBLOCK ? im_fail(c, "%s: another process is training in this folder; wait for it, or choose "
+                                            "another one", path)
+                                  : true;                      /* a file system without locks: go on without          */
+    if (ok) {
+        remove_leftovers(c, path);
+        remove_leftovers(c, folder);
+    }
+    free(folder);
+    return ok;
+}
+
+void im_run_close(im_run *r)
+{
+    if (r->log >= 0)
+        close(r->log);
+    if (r->lock >= 0)
+        close(r->lock);
+    free(r->waiting);
+    free(r->log_path);
+    free(r->path);
+    *r = (im_run){ .c = r->c, .lock = -1, .log = -1 };
+}
+
+bool im_run_begun(im_ctx *c, const char *path)
+{
+    char *config = im_join(c, path, "config.json");
+    bool there = config && im_is_file(config);
+    free(config);
+    return there;
+}
+
+char *im_run_file(const im_run *r, const char *name)
+{
+    return im_join(r->c, r->path, name);
+}
+
+bool im_run_write(const im_run *r, const char *name, const char *text)
+{
+    char *path = im_run_file(r, name);
+    bool ok = path && im_write_file(r->c, path, text, strlen(text), true);
+    free(path);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- the log */
+
+enum { LOG_MAX = 1 << 30 };
+
+/* Bytes of the whole lines of the first `steps` steps: every line is an object that begins {"step": N, */
+static size_t kept_bytes(const char *text, size_t bytes, int64_t steps)
+{
+    size_t kept = 0;
+    while (kept < bytes) {
+        const char *end = memchr(text + kept, '\n', bytes - kept);
+        long long step;
+        if (!end || sscanf(text + kept, "{\"step\": %lld", &step) != 1 || step > steps)
+            break;
+        kept = (size_t)(end - text) + 1;
+    }
+    return kept;
+}
+
+bool im_run_log_open(im_run *r, int64_t steps)
+{
+    im_ctx *c = r->c;
+    size_t bytes = 0;
+    if (im_is_file(r->log_path)) {
+        char *text = im_read_file(c, r->log_path, LOG_MAX, &bytes);
+        if (!text)
+            return false;
+        size_t kept = kept_bytes(text, bytes, steps);
+        bool ok = kept == bytes || im_write_file(c, r->log_path, text, kept, true);
+        free(text);
+        if (!ok)
+            return false;
+    }
+    r->log = open(r->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    return r->log >= 0 || im_fail(c, "%s: %s; wanted a file to append to", r->log_path, strerror(errno));
+}
+
+/* Writes as much as the disk takes. A line may be cut there; its rest follows with the next try. */
+static bool flush(im_run *r)
+{
+    size_t done = 0;
+    while (done < r->n_waiting) {
+        ssize_t n = write(r->log, r->waiting + done, r->n_waiting - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    memmove(r->waiting, r->waiting + done, r->n_waiting - done);
+    r->n_waiting -= done;
+    return !r->n_waiting;
+}
+
+void im_run_log(im_run *r, const char *line)
+{
+    size_t n = strlen(line), need = r->n_waiting + n + 1;
+    if (need > r->cap_waiting) {
+        char *grown = realloc(r->waiting, 2 * need);
+        if (!grown) {
+            im_fail(r->c, "%s: out of memory for a line", r->log_path);
+            return;
+        }
+        r->waiting = grown;
+        r->cap_waiting = 2 * need;
+    }
+    memcpy(r->waiting + r->n_waiting, line, n);
+    r->waiting[need - 1] = '\n';
+    r->n_waiting = need;
+    if (!flush(r) && !r->warned) {
+        im_warn(r->c, "%s: %s; lines wait in memory until the disk takes them", r->log_path, strerror(errno));
+        r->warned = true;
+    } else if (!r->n_waiting) {
+        r->warned = false;
+    }
+}
+
+/* ---------------------------------------------------------------- checkpoints */
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+int64_t *im_run_checkpoints(const im_run *r, int *n)
+{
+    char *folder = im_run_file(r, CHECKPOINTS);
+    DIR *d = folder ? opendir(folder) : NULL;
+    int64_t *steps = NULL;
+    int cap = 0;
+    *n = 0;
+    for (struct dirent *e; d && (e = readdir(d)); ) {
+        long long step;
+        int end = 0;
+        if (sscanf(e->d_name, "step-%lld.safetensors%n", &step, &end) != 1 || !end || e->d_name[end] || step < 0)
+            continue;
+        if (*n == cap) {
+            int64_t *grown = realloc(steps, (size_t)(cap = 2 * cap + 16) * sizeof *steps);
+            if (!grown) {
+                im_fail(r->c, "%s: out of memory for the list of checkpoints", folder);
+                break;
+            }
+            steps = grown;
+        }
+        steps[(*n)++] = step;
+    }
+    if (d)
+        closedir(d);
+    if (*n)
+        qsort(steps, (size_t)*n, sizeof *steps, newest_first);
+    free(folder);
+    return steps;
+}
+
+char *im_run_checkpoint(const im_run *r, int64_t step)
+{
+    char name[64];
+    if (step < 0)
+        snprintf(name, sizeof name, "%s/best.safetensors", CHECKPOINTS);
+    else
+        snprintf(name, sizeof name, "%s/step-%08lld.safetensors", CHECKPOINTS, (long long)step);
+    return im_run_file(r, name);
+}

@@ -1,0 +1,13 @@
+/* train_resnet.h: training a classifier: what `imago train resnet` and `imago bench train` share. */
+#ifndef IM_TRAIN_RESNET_H
+#define IM_TRAIN_RESNET_H
+
+#include "data/loader.h"
+#include "models/resnet.h"
+#include "models/train_loop.h"
+
+/* Forward and backward of one batch on an open registry in training mode: gradients are added to. Every kind of crop is
+ * one pass of the encoder; the features of all crops are stacked, go through the head together, and share one mean loss. */
+bool im_classifier_part(im_ctx *c, const im_classifier *m, const im_batch *b, im_loop_result *r);
+
+#endif

@@ -1,0 +1,223 @@
+/* winograd_dw.c: the gradient of the weights of 3x3 convolutions of stride 1 with a quarter of the multiplications.
+ *
+ * The forward pass is Y = A^T [ (G g G^T) . (B^T d B) ] A for each tile (winograd_transforms.c), linear in g; so
+ *     dg = G^T [ sum over tiles (A dY A^T) . (B^T d B) ] G                             (Lavin & Gray 2015)
+ * with 36 products over tiles in the middle:  U[point][cout][cin] = sum_t Z[point][t][cout] V[point][t][cin],
+ *   V[point][panel][tile][16]   inputs, Z[point][panel][tile][16] output gradients: as the transforms leave them, they are
+ *                               what the micro-kernel of outer.h wants
+ *   U[point][cout][cin]         waits for all chunks of tiles, then is transformed back; of as many filters as fit
+ *
+ * Order: chunks of CHUNK tiles, counted through the whole batch; within one each U is a chain over ascending tiles from 0,
+ * chunks are added in f32 in ascending order, then G^T U G along the rows and down the columns, then + what is there. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/outer.h"
+#include "tensor/cpu/winograd.h"
+#include "tensor/parallel.h"
+
+enum {
+    CHUNK = 128,                                 /* tiles; part of the definition of the sums                          */
+    GROUP = 8,                                   /* tiles that one task transforms                                     */
+    U_BYTES = 16 << 20,                          /* of U at most, unless 16 filters need more                          */
+    PANEL = CHUNK * IM_PANEL,                    /* floats of a panel of V or Z                                        */
+};
+
+typedef struct job {
+    im_device *dev;
+    const im_conv_dw_args *d;
+    const im_micros *micro;
+    int across, down;                            /* tiles of a picture                                                 */
+    int ci_panels, ci_floats;                    /* of V; floats of a row of U: whole strips                           */
+    int panel0, panel1;                          /* of cout: these filters are being done                              */
+    int64_t tile0;                               /* and this chunk: tiles tile0 .. tile0+tiles-1                       */
+    int tiles, groups, x_groups;                 /* x_groups: groups, or 0 where V is there already                    */
+    int parts;                                   /* of the filters in the products                                     */
+    float *v, *z, *u;
+    size_t v_apart, z_apart, u_apart;            /* from point to point; an odd number of cache lines                  */
+} job;
+
+static int ceil_div(int64_t a, int64_t b)
+{
+    return (int)((a + b - 1) / b);
+}
+
+static bool stopped(const job *j)
+{
+    return j->dev->stop && *j->dev->stop;
+}
+
+/* The forward rule, and enough filters: each tile of x is transformed for all of them. */
+bool IM_FN(im_winograd_takes_dw)(const im_device *dev, const im_conv_dw_args *d)
+{
+    bool can = d->kh == 3 && d->kw == 3 && d->stride == 1;
+    bool pays = d->cin >= 64 && d->cout >= 64 && (int64_t)d->oh * d->ow >= 49;
+    return can && dev->winograd && (pays || dev->winograd == 2);
+}
+
+/* ---------------------------------------------------------------- into points */
+
+static const float zeros[1024];                                /* what lies outside: any channels up to these          */
+
+typedef struct place { int64_t image; int oy, ox; } place;     /* of a tile's first output                             */
+
+static place place_of(const job *j, int64_t tile)
+{
+    return (place){ tile / j->across / j->down, (int)(tile / j->across % j->down) * IM_WINO_OUT,
+                    (int)(tile % j->across) * IM_WINO_OUT };
+}
+
+/* Channel c0 of a tile's inputs. */
+static im_wino_pixels pixels_of(const job *j, int64_t tile, int c0)
+{
+    const im_conv_dw_args *d = j->d;
+    place p = place_of(j, tile);
+    im_wino_pixels px;
+    for (int k = 0; k < IM_WINO_IN; k++)
+        for (int i = 0; i < IM_WINO_IN; i++) {
+            int uy = p.oy + i - d->pad_top, ux = p.ox + k - d->pad_left;
+            bool in = uy >= 0 && ux >= 0 && uy < d->up_h && ux < d->up_w;
+            int64_t row = in ? (int64_t)uy * d->h / d->up_h : 0, col = in ? (int64_t)ux * d->w / d->up_w : 0;
+            px.at[k][i] = in ? d->x + ((p.image * d->h + row) * d->w + col) * d->cin + c0 : zeros;
+        }
+    return px;
+}
+
+static im_wino_tile outputs_of(const job *j, int64_t tile, int n0)
+{
+    const im_conv_dw_args *d = j->d;
+    place p = place_of(j, tile);
+    im_wino_tile t;
+    for (int k = 0; k < IM_WINO_OUT; k++)
+        for (int i = 0; i < IM_WINO_OUT; i++) {
+            bool in = p.oy + i < d->oh && p.ox + k < d->ow;
+            t.at[k][i] = in ? d->dy + ((p.image * d->oh + p.oy + i) * d->ow + p.ox + k) * d->cout + n0 : zeros;
+        }
+    return t;
+}
+
+/* A group of tiles: of x first, then of dy. Channels in pieces for which there are zeros. */
+static void transform_task(void *arg, int index, int thread)
+{
+    const job *j = arg;
+    const im_conv_dw_args *d = j->d;
+    bool x = index < j->x_groups;
+    int first = (x ? index : index - j->x_groups) * GROUP, last = j->tiles - first < GROUP ? j->tiles : first + GROUP;
+    int c0 = x ? 0 : j->panel0 * IM_PANEL, c1 = x ? d->cin : j->panel1 * IM_PANEL < d->cout ? j->panel1 * IM_PANEL : d->cout;
+    enum { MOST = sizeof zeros / sizeof *zeros };
+    (void)thread;
+    for (int c = c0; c < c1 && !stopped(j); c += MOST) {
+        int n = c1 - c < MOST ? c1 - c : MOST;
+        size_t at = (size_t)(c - c0) / IM_PANEL * PANEL;
+        for (int t = first; t < last; t++) {
+            int ahead = t + 1 < last ? t + 1 : t;
+            float *to = (x ? j->v : j->z) + at + (size_t)t * IM_PANEL;
+            if (x) {
+                im_wino_pixels now = pixels_of(j, j->tile0 + t, c), next = pixels_of(j, j->tile0 + ahead, c);
+                IM_FN(im_winograd_input_panels)(&now, &next, n, to, j->v_apart, PANEL);
+            } else {
+                im_wino_tile now = outputs_of(j, j->tile0 + t, c), next = outputs_of(j, j->tile0 + ahead, c);
+                IM_FN(im_winograd_dy)(&now, &next, n, to, j->z_apart, PANEL);
+            }
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- products */
+
+/* A panel of filters against a strip of inputs at one point: u (16 rows of ci_floats) = or += the chunk's sums. */
+static void product(const job *j, const float *z, const float *v, int panels, bool first, float *u)
+{
+    float sums[IM_MR * IM_STRIP];
+    int groups = ceil_div(IM_PANEL, IM_MR);
+    for (int part = 0; part < panels; part += IM_NV) {
+        int wide = panels - part < IM_NV ? panels - part : IM_NV;
+        const float *b = v + (size_t)part * PANEL;
+        for (int g = 0; g < groups; g++) {
+            int r0 = IM_PANEL * g / groups, rows = IM_PANEL * (g + 1) / groups - r0;
+            float *to = u + (size_t)r0 * (size_t)j->ci_floats + part * IM_PANEL;
+            for (int i = 0; i < rows * wide; i++)
+                v_prefetch(to + (size_t)(i / wide) * (size_t)j->ci_floats + i % wide * IM_PANEL);
+            j->micro->tile[wide - 1][rows - 1](&(im_tile){
+                .steps = j->tiles, .a = z + r0, .b = { b, b + (size_t)(wide - 1) * PANEL }, .out = sums });
+            for (int i = 0; i < rows * wide; i++) {
+                float *p = to + (size_t)(i / wide) * (size_t)j->ci_floats + i % wide * IM_PANEL;
+                v16 s = v_load(sums + i / wide * IM_STRIP + i % wide * IM_PANEL);
+                v_store(p, first ? s : v_add(v_load(p), s));
+            }
+        }
+    }
+}
+
+static void product_task(void *arg, int index, int thread)     /* one point, some filters */
+{
+    const job *j = arg;
+    size_t point = (size_t)(index / j->parts), filters = (size_t)(j->panel1 - j->panel0);
+    size_t n0 = filters * (size_t)(index % j->parts) / (size_t)j->parts;
+    size_t n1 = filters * (size_t)(index % j->parts + 1) / (size_t)j->parts;
+    (void)thread;
+    for (int strip = 0; 2 * strip < j->ci_panels && !stopped(j); strip++)
+        for (size_t n = n0; n < n1; n++)
+            product(j, j->z + point * j->z_apart + n * PANEL, j->v + point * j->v_apart + 2 * (size_t)strip * PANEL,
+                    j->ci_panels - 2 * strip < 2 ? 1 : 2, j->tile0 == 0,
+                    j->u + point * j->u_apart + n * IM_PANEL * (size_t)j->ci_floats + (size_t)strip * IM_STRIP);
+}
+
+static void output_task(void *arg, int index, int thread)      /* one filter */
+{
+    const job *j = arg;
+    const im_conv_dw_args *d = j->d;
+    int n = j->panel0 * IM_PANEL + index;
+    (void)thread;
+    for (int c = 0; c < d->cin; c += IM_PANEL)
+        IM_FN(im_winograd_dw_output)(j->u + (size_t)index * (size_t)j->ci_floats + c, j->u_apart,
+                                     d->cin - c < IM_PANEL ? d->cin - c : IM_PANEL,
+                                     d->dw + (int64_t)n * 9 * d->cin + c, d->cin, d->add);
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+static size_t odd_lines(size_t floats)
+{
+    return (floats + 15) / 16 / 2 * 32 + 16;
+}
+
+/* Filters panel0 .. panel1-1, all tiles. */
+static void filters(job *j, int64_t tiles)
+{
+    int threads = j->dev->threads;
+    for (j->tile0 = 0; j->tile0 < tiles && !stopped(j); j->tile0 += CHUNK) {
+        j->tiles = tiles - j->tile0 < CHUNK ? (int)(tiles - j->tile0) : CHUNK;
+        j->groups = ceil_div(j->tiles, GROUP);
+        j->x_groups = tiles <= CHUNK && j->panel0 ? 0 : j->groups;       /* a single chunk's V serves all filters */
+        im_parallel_for(threads, j->x_groups + j->groups, transform_task, j);
+        im_parallel_for(threads, IM_WINO_POINTS * j->parts, product_task, j);
+    }
+    int count = j->d->cout - j->panel0 * IM_PANEL, most = (j->panel1 - j->panel0) * IM_PANEL;
+    if (!stopped(j))
+        im_parallel_for(threads, count < most ? count : most, output_task, j);
+}
+
+int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d)
+{
+    job j = { .dev = dev, .d = d, .micro = IM_FN(im_outer_tiles)(false), .across = ceil_div(d->ow, IM_WINO_OUT),
+              .down = ceil_div(d->oh, IM_WINO_OUT), .ci_panels = ceil_div(d->cin, IM_PANEL) };
+    int panels = ceil_div(d->cout, IM_PANEL);
+    j.ci_floats = ceil_div(j.ci_panels, 2) * IM_STRIP;
+    size_t of_panel = IM_WINO_POINTS * (size_t)j.ci_floats * IM_PANEL * sizeof(float);
+    int fit = of_panel < U_BYTES ? (int)(U_BYTES / of_panel) : 1, blocks = ceil_div(panels, fit);
+    int most = ceil_div(panels, blocks);
+    j.parts = dev->threads > 4 ? ceil_div(2 * dev->threads, IM_WINO_POINTS) : 1;
+    j.v_apart = odd_lines((size_t)j.ci_panels * PANEL);
+    j.z_apart = odd_lines((size_t)most * PANEL);
+    j.u_apart = odd_lines((size_t)most * IM_PANEL * (size_t)j.ci_floats);
+    j.v = im_scratch(dev, dev->threads, IM_WINO_POINTS * (j.v_apart + j.z_apart + j.u_apart) * sizeof(float));
+    if (!j.v)
+        return IM_NO_MEMORY;
+    j.z = j.v + IM_WINO_POINTS * j.v_apart;
+    j.u = j.z + IM_WINO_POINTS * j.z_apart;
+    for (int b = 0; b < blocks && !stopped(&j); b++) {
+        j.panel0 = (int)((int64_t)panels * b / blocks);
+        j.panel1 = (int)((int64_t)panels * (b + 1) / blocks);
+        filters(&j, (int64_t)d->batch * j.across * j.down);
+    }
+    return stopped(&j) ? IM_STOPPED : IM_DONE;
+}

@@ -1,0 +1,268 @@
+/* test_shards.c: sets of pictures in tar shards, ours and those of python's tarfile, whole, cut and damaged. */
+#include "sets.h"
+#include "tar.h"
+
+static void put_tar(const char *name, tar *t)
+{
+    scratch_write(dir, name, t->v, t->n);
+    free(t->v);
+    *t = (tar){ 0 };
+}
+
+/* Three samples; the second has a .json, the third nothing but a picture. */
+static tar three_samples(void)
+{
+    tar t = { 0 };
+    tar_add(&t, "train/", '5', "", 0);
+    tar_text(&t, "train/one.jpg", JPEG "1");
+    tar_text(&t, "train/one.cls", "4\n");
+    tar_text(&t, "train/one.txt", "first of three\r\n");
+    tar_text(&t, "train/two.v1.JSON", "{}");                   /* the key ends at the first dot: not read             */
+    tar_text(&t, "train/two.json", "{\"caption\": \"second\", \"label\": 0, \"key\": \"two\"}");
+    tar_text(&t, "train/two.png", PNG "2");
+    tar_text(&t, "other/two.jpeg", JPEG "3");
+    return t;
+}
+
+START_TEST(reads_a_shard)
+{
+    tar t = three_samples();
+    tar_zeros(&t, 1024);
+    put_tar("x.tar", &t);
+    im_dataset *d = good("x.tar", NO_ARGS);
+    ck_assert_int_eq(d->kind, IM_SET_SHARDS);
+    ck_assert_int_eq(d->count, 3);
+    ck_assert_int_eq(d->ignored, 1);
+    ck_assert_int_eq(d->n_classes, 5);
+    expect_sample(d, 0, "x.tar/train/one.jpg", 4, "first of three");
+    expect_sample(d, 1, "x.tar/train/two.png", 0, "second");
+    expect_sample(d, 2, "x.tar/other/two.jpeg", -1, NULL);
+    expect_bytes(d, 2, JPEG "3");                              /* in any order                                        */
+    expect_bytes(d, 0, JPEG "1");
+    expect_bytes(d, 1, PNG "2");
+    im_dataset_free(d);
+    bad("x.tar", ARGS(.min_classes = 2), PARTS("1 of 3 pictures have no class", "other/two.jpeg"));
+    put("list", "p\nq\n");
+    char list[300];
+    snprintf(list, sizeof list, "%s/list", dir);
+    bad("x.tar", ARGS(.classes = list), PARTS("one.jpg: its class \"4\" is none of the 2"));
+}
+END_TEST
+
+START_TEST(reads_names_as_classes)
+{
+    tar t = { 0 };
+    tar_text(&t, "1.jpg", JPEG "1");
+    tar_text(&t, "1.cls", "zebra");
+    tar_text(&t, "2.jpg", JPEG "2");
+    tar_text(&t, "2.cls", "ant");
+    tar_text(&t, "3.cls", "7");                                /* a number among names is a name                      */
+    tar_text(&t, "3.jpg", JPEG "3");
+    tar_zeros(&t, 512);
+    put_tar("x.tar", &t);
+    im_dataset *d = good("x.tar", ARGS(.min_classes = 2));
+    const char *const classes[] = { "7", "ant", "zebra" };
+    ck_assert_int_eq(d->n_classes, 3);
+    for (int i = 0; i < 3; i++) ck_assert_str_eq(d->classes[i], classes[i]);
+    expect_sample(d, 0, "x.tar/1.jpg", 2, NULL);
+    expect_sample(d, 2, "x.tar/3.jpg", 0, NULL);
+    im_dataset_free(d);
+    put("list", "ant\nzebra\n7\n");
+    char list[300];
+    snprintf(list, sizeof list, "%s/list", dir);
+    d = good("x.tar", ARGS(.classes = list));
+    expect_sample(d, 0, "x.tar/1.jpg", 1, NULL);
+    expect_sample(d, 2, "x.tar/3.jpg", 2, NULL);
+    im_dataset_free(d);
+}
+END_TEST
+
+START_TEST(names_several_shards)
+{
+    const char *const names[] = { "s-08.tar", "s-09.tar", "s-10.tar" };
+    for (int i = 0; i < 3; i++) {
+        tar t = { 0 };
+        tar_text(&t, "k.jpg", JPEG);
+        tar_zeros(&t, 1024);
+        put_tar(names[i], &t);
+    }
+    const char *const patterns[] = { "",
+                                     "s-{08..10}.tar",
+                                     "s-*.tar",
+                                     "s-{08,{09,10}}.tar",
+                                     "s-[01]?.tar",
+                                     "{s,s}-08.tar",
+                                     "s-{10..08}.tar",
+                                     "s-{8..9}.tar",
+                                     "t-*.tar",
+                                     "s-{08.tar",
+                                     "s-{08..11}.tar" };
+    const char *const found[] = { "08 09 10 ",
+                                  "08 09 10 ",
+                                  "08 09 10 ",
+                                  "08 09 10 ",
+                                  "08 09 10 ",
+                                  "08 08 ",
+                                  "10 09 08 ",
+                                  "!s-8.tar is not there",
+                                  "!matches no file",
+                                  "!a brace is open",
+                                  "!s-11.tar is not there" };
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++) {
+        if (*found[i] == '!') {
+            bad(patterns[i], NO_ARGS, PARTS(found[i] + 1));
+            continue;
+        }
+        im_dataset *d = good(patterns[i], NO_ARGS);
+        char got[100] = "";
+        for (int64_t k = 0; k < d->count; k++) snprintf(got + strlen(got), 20, "%.2s ", d->samples[k].name + 2);
+        ck_assert_str_eq(got, found[i]);
+        im_dataset_free(d);
+    }
+    put("folder/a.jpg", NULL);
+    bad("", NO_ARGS, PARTS("3 tar shards and 1 folders", "*.tar"));
+}
+END_TEST
+
+/* Cut after every byte: an error that names the shard, a place and the last whole sample; never a crash, never a set. */
+START_TEST(refuses_cut_shards)
+{
+    tar t = three_samples();
+    size_t body = t.n;
+    tar_zeros(&t, 512);
+    const size_t one = 512 * 7, two = one + 512 * 6;           /* where the first and the second sample end           */
+    for (size_t n = 1; n < body + 512; n += n % 512 < 3 || n % 512 > 508 ? 1 : 101) {
+        scratch_write(dir, "x.tar", t.v, n);
+        im_dataset *d = open_at("x.tar", NO_ARGS);
+        ck_assert_msg(!d, "a shard of %zu bytes, cut to %zu, was opened", t.n, n);
+        ck_assert_msg(strstr(im_error(c), "x.tar: byte ") != NULL, "%s", im_error(c));
+        const char *last = n < one + 512   ? "no sample before it is whole"
+                           : n < two + 512 ? "the last whole sample is train/one, 1 are whole"
+                                           : "the last whole sample is train/two, 2 are whole";
+        ck_assert_msg(strstr(im_error(c), last) != NULL, "cut to %zu: %s", n, im_error(c));
+        im_clear_error(c);
+    }
+    scratch_write(dir, "x.tar", t.v, t.n);
+    im_dataset_free(good("x.tar", NO_ARGS));
+    free(t.v);
+}
+END_TEST
+
+START_TEST(refuses_shards)
+{
+    put("x.tar", "");
+    bad("x.tar", NO_ARGS, PARTS("x.tar: has 0 bytes"));
+    put("x.tar", "no tar at all, and much too short");
+    bad("x.tar", NO_ARGS, PARTS("x.tar: byte 0"));
+    put("x.tar", "\x1F\x8B\x08 gzip");
+    bad("x.tar", NO_ARGS, PARTS("x.tar: is compressed (gzip)", "unpack"));
+    put("x.tar", "\x28\xB5\x2F\xFD zstd");
+    bad("x.tar", NO_ARGS, PARTS("is compressed (zstd)"));
+    tar t = { 0 };
+    tar_zeros(&t, 1024);
+    put_tar("x.tar", &t);
+    bad("x.tar", NO_ARGS, PARTS("x.tar: holds no pictures"));
+    tar_text(&t, "a.jpg", JPEG);
+    tar_text(&t, "a.png", PNG);
+    tar_zeros(&t, 1024);
+    put_tar("x.tar", &t);
+    bad("x.tar", NO_ARGS, PARTS("x.tar: byte 1536", "the sample a has a second picture, a.png"));
+    for (int i = 0; i < 2; i++) {                              /* two tars in one file                                */
+        tar_text(&t, "a.jpg", JPEG);
+        tar_zeros(&t, 1024);
+    }
+    put_tar("x.tar", &t);
+    bad("x.tar", NO_ARGS, PARTS("x.tar: byte 2048: bytes follow the end"));
+    tar_text(&t, "a.jpg", JPEG);
+    tar_text(&t, "a.json", "{\"text\": ");
+    tar_zeros(&t, 1024);
+    put_tar("x.tar", &t);
+    bad("x.tar", NO_ARGS, PARTS("x.tar: a.json: column", "is no valid JSON"));
+    tar_text(&t, "a.jpg", JPEG);
+    tar_text(&t, "b.jpg", JPEG);
+    tar_zeros(&t, 1024);
+    t.v[1024 + 3] = 'x';                                       /* the checksum of the second header is wrong          */
+    put_tar("x.tar", &t);
+    bad("x.tar", NO_ARGS, PARTS("x.tar: byte 1024"));
+}
+END_TEST
+
+START_TEST(counts_broken_members)
+{
+    tar t = { 0 };
+    tar_text(&t, "a.jpg", "");
+    tar_text(&t, "b.png", "GIF89a");
+    tar_text(&t, "c.cls", "1");
+    tar_text(&t, "d.jpg", JPEG);
+    tar_add(&t, "e.jpg", '2', "", 0);
+    tar_text(&t, "f/.jpg", JPEG);                              /* begins with a dot                                   */
+    tar_zeros(&t, 1024);
+    put_tar("x.tar", &t);
+    im_dataset *d = good("x.tar", NO_ARGS);
+    ck_assert_int_eq(d->count, 1);
+    const char *const broken[][2] = { { "x.tar/c", "has no .jpg" }, { "x.tar/e.jpg", "is a link" },
+                                      { "x.tar/a.jpg", "has 0 bytes" }, { "x.tar/b.png", "neither JPEG nor PNG" } };
+    ck_assert_int_eq(d->n_broken, 4);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_str_eq(d->broken[i].name, broken[i][0]);
+        ck_assert_msg(strstr(d->broken[i].reason, broken[i][1]) != NULL, "%s", d->broken[i].reason);
+    }
+    im_dataset_free(d);
+}
+END_TEST
+
+/* What python's tarfile writes, in its three formats: long names, names of other alphabets, pax headers. */
+START_TEST(reads_tars_of_python)
+{
+    put("make.py",
+        "import io, sys, tarfile\n"
+        "for kind in ('PAX', 'GNU', 'USTAR'):\n"
+        "    with tarfile.open(sys.argv[1] + '/' + kind + '.tar', 'w', format=getattr(tarfile, kind + '_FORMAT')) as "
+        "t:\n"
+        "        for key in ('l' * 30 + '/') * (7 if kind != 'USTAR' else 4) + 'k', '\\u00fc/\\u6f22', 'plain':\n"
+        "            for end, data in ('.jpg', b'\\xff\\xd8\\xff\\xe0' + key.encode() * 99), ('.txt', key.encode()):\n"
+        "                i = tarfile.TarInfo(key + end)\n"
+        "                i.size = len(data)\n"
+        "                i.mtime = 1.5 if kind == 'PAX' else 1\n"
+        "                t.addfile(i, io.BytesIO(data))\n");
+    char command[1500];
+    snprintf(command, sizeof command, "python3 %s %s", scratch_path(dir, "make.py"), dir);
+    ck_assert_int_eq(system(command), 0);
+    const char *const kinds[] = { "PAX.tar", "GNU.tar", "USTAR.tar" };
+    for (int k = 0; k < 3; k++) {
+        im_dataset *d = good(kinds[k], ARGS(.need_captions = true, .strict = true));
+        ck_assert_int_eq(d->count, 3);
+        ck_assert_str_eq(d->samples[1].caption, "\xC3\xBC/\xE6\xBC\xA2");
+        for (int i = 0; i < 3; i++) {                          /* the name is the caption with both ends put on       */
+            const char *key = d->samples[i].caption, *name = d->samples[i].name + strlen(kinds[k]) + 1;
+            ck_assert_msg(!strncmp(name, key, strlen(key)) && !strcmp(name + strlen(key), ".jpg"), "%s", name);
+            char want[30000] = "\xFF\xD8\xFF\xE0";
+            size_t at = 4;
+            for (int j = 0; j < 99; j++, at += strlen(key)) memcpy(want + at, key, strlen(key) + 1);
+            expect_bytes(d, i, want);
+        }
+        im_dataset_free(d);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("shards");
+    TCase *t = tcase_create("shards");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, reads_a_shard);
+    tcase_add_test(t, reads_names_as_classes);
+    tcase_add_test(t, names_several_shards);
+    tcase_add_test(t, refuses_cut_shards);
+    tcase_add_test(t, refuses_shards);
+    tcase_add_test(t, counts_broken_members);
+    tcase_add_test(t, reads_tars_of_python);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
