@@ -1,5 +1,5 @@
 /* cmd_train_pictures.c: `imago train autoencoder` and `imago train diffusion`: the two halves of a latent diffusion
- * model from a set of pictures with captions. What they share with `train resnet` is in train.h; the trainings themselves are
+ * model from a set of pictures with captions. What they share with `train resnet` is in train.h; the trainings are
  * models/train_autoencoder.c and models/train_diffusion.c. */
 #include "cli/session.h"
 #include "cli/train.h"
@@ -138,7 +138,8 @@ const verb verb_train_autoencoder = {
     .about = "Trains an AutoencoderKL on pictures: L1 distance of pixels and of their differences, and a little divergence "
              "from a normal distribution. RUN receives config.json, log.jsonl, curves, checkpoints, and after every "
              "checkpoint RUN/vae, which diffusers loads (AutoencoderKL.from_pretrained), with the scaling_factor that "
-             "gives its latents unit deviation. Without --lr the rate is 1e-3. --init FOLDER goes on from another autoencoder.",
+             "gives its latents unit deviation. Without --lr the rate is 1e-3. --init FOLDER goes on from another "
+             "one.",
     .examples = "  imago train autoencoder --data DIR --config MODEL --size 64 --epochs 50 -o RUN\n"
                 "  imago train autoencoder --resume -o RUN",
 };
@@ -148,8 +149,8 @@ const verb verb_train_diffusion = {
     .run = run_diffusion, .summary = "train text encoder and UNet of a latent diffusion model",
     .about = "Trains the noise predictor, and with --text train the text encoder, of a Stable Diffusion of any width on "
              "pictures with captions (metadata.jsonl, or .txt beside the pictures of tar shards). RUN receives "
-             "config.json, log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with the averaged "
-             "weights (--ema), ready for `imago generate -m RUN/model`. Without --lr the rate is 6e-4. --init MODEL goes "
+             "config.json, log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with the "
+             "averaged weights (--ema), ready for `imago generate -m RUN/model`. Without --lr the rate is 6e-4. --init MODEL goes "
              "on from trained weights.",
     .examples = "  imago train diffusion --data DIR --config MODEL --vae RUN/vae --cache-latents --ema 0.999 -o RUN\n"
                 "  imago train diffusion --resume -o RUN",
