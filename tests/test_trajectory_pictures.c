@@ -1,6 +1,6 @@
 /* test_trajectory_pictures.c: twenty steps of training a UNet (given noise, times and text) and an autoencoder (given
- * noise) with AdamW give what torch's twenty steps give: losses, norms of gradients, weights; in f32, and in bf16 within a band
- * of torch's autocast. Reference: trajectories.safetensors (tests/golden/README.md). */
+ * noise) with AdamW give what torch's twenty steps give: losses, norms of gradients, weights; in f32, and in bf16 within a
+ * band of torch's autocast. Reference: trajectories.safetensors (tests/golden/README.md). */
 #include "trajectory.h"
 
 #include "models/checkpoint.h"

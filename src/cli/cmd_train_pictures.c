@@ -149,9 +149,9 @@ const verb verb_train_diffusion = {
     .run = run_diffusion, .summary = "train text encoder and UNet of a latent diffusion model",
     .about = "Trains the noise predictor, and with --text train the text encoder, of a Stable Diffusion of any width on "
              "pictures with captions (metadata.jsonl, or .txt beside the pictures of tar shards). RUN receives "
-             "config.json, log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with the "
-             "averaged weights (--ema), ready for `imago generate -m RUN/model`. Without --lr the rate is 6e-4. --init MODEL goes "
-             "on from trained weights.",
+             "config.json, log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with "
+             "the averaged weights (--ema), ready for `imago generate -m RUN/model`. Without --lr the rate is 6e-4. --init "
+             "MODEL goes on from trained weights.",
     .examples = "  imago train diffusion --data DIR --config MODEL --vae RUN/vae --cache-latents --ema 0.999 -o RUN\n"
                 "  imago train diffusion --resume -o RUN",
 };
