@@ -476,8 +476,8 @@ typedef struct im_train_diffusion_args {
     float snr_gamma;                                           /* min-SNR weighting; 0: none                           */
 } im_train_diffusion_args;
 im_train_diffusion_args im_train_diffusion_defaults(void);
-/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go on
- * from (fine-tuning); without it weights are random. */
+/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go
+ * on from (fine-tuning); without it weights are random. */
 bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
 im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
                                              bool (*given)(void *arg, const char *option), void *arg);

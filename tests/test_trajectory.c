@@ -1,24 +1,17 @@
 /* test_trajectory.c: twenty steps of training give what torch's twenty steps give: losses, norms of gradients, weights,
  * how far they moved, statistics of batch norm, the moving average; in f32, and in bf16 within a band of torch's autocast.
  * Reference: trajectories.safetensors, computed by torch in f64 (tests/golden/README.md). */
-#include "classifier.h"
+#include "trajectory.h"
 
-#include "models/optimiser.h"
+enum { BATCH = 8, CLASSES = 10 };
 
-enum { STEPS = 20, BATCH = 8, CLASSES = 10 };
-
-/* `loss`, `weights`: relative, against f64. The issue asks for 1e-4 at the end in f32. LARS divides by norms of gradients and
- * torch in f32 is itself off by 8e-5 in the loss and 2.7e-4 in the weights (trajectories.json), hence ten times of that.
+/* `loss`, `weights`: relative, against f64. The issue asks for 1e-4 at the end in f32.
  * `moved`: of what training changed, about five times torch's own error in f32: rounding that ReLUs amplify. */
-static const struct run {
-    const char *net, *arch, *name;
-    im_optimiser_kind kind; bool nesterov, bf16;
-    double lr, loss, weights, moved;
-} runs[] = {
+static const run runs[] = {
     { "resnet18_small", "resnet18", "sgd",      IM_SGD,   false, false, 1e-3, 1e-4, 1e-4, 2e-3 },
     { "resnet18_small", "resnet18", "nesterov", IM_SGD,   true,  false, 1e-3, 1e-4, 1e-4, 5e-3 },
     { "resnet18_small", "resnet18", "adamw",    IM_ADAMW, false, false, 1e-5, 1e-4, 1e-4, 2e-2 },
-    { "resnet18_small", "resnet18", "lars",     IM_LARS,  false, false, 0.1,  1e-3, 3e-3, 1e-1 },
+    { "resnet18_small", "resnet18", "lars",     IM_LARS,  false, false, 0.02, 1e-4, 1e-4, 2e-2 },
     { "resnet50",       "resnet50", "sgd",      IM_SGD,   false, false, 1e-4, 1e-4, 1e-4, 1e-2 },
     { "resnet50",       "resnet50", "adamw",    IM_ADAMW, false, false, 1e-5, 1e-4, 1e-4, 3e-2 },
     /* bf16: torch autocast is off by 6e-4 in the loss, 3.7 % in what moved; ours rounds the factors of products only,
@@ -27,46 +20,7 @@ static const struct run {
 };
 enum { RUNS = sizeof runs / sizeof *runs };
 
-static double compare_curve(const struct run *r, const char *what, const double got[STEPS], double tolerance)
-{
-    const float *want = found("%s.%s.%s", r->net, r->name, what)->data;
-    double worst = 0;
-    for (int i = 0; i < STEPS; i++) {
-        double off = fabs(got[i] - want[i]) / want[i];
-        worst = off > worst ? off : worst;
-        ck_assert_msg(off < tolerance, "%s.%s%s: %s of step %d is %.9g, wanted %.9g (off by %.2g)", r->net, r->name,
-                      r->bf16 ? " in bf16" : "", what, i, got[i], (double)want[i], off);
-    }
-    return worst;
-}
-
-/* Relative L2 distance of the samples of all tensors of one kind: ".after.", ".moved.", ".average.". */
-static double compare_tensors(const struct run *r, const im_params *p, const char *kind, bool buffers,
-                              float *const start[], const im_optimiser *o)
-{
-    double off = 0, all = 0;
-    for (int i = 0; i < p->n; i++) {
-        const im_param *q = &p->v[i];
-        int64_t n = im_numel(q->t);
-        double got[SAMPLES];
-        if ((q->kind == IM_PARAM_BUFFER) != buffers)
-            continue;
-        const float *want = found("%s.%s.%s.%s", r->net, r->name, kind, q->t->name)->data;
-        const float *now = strcmp(kind, "average") ? im_data(q->t) : im_optimiser_average(o, 0, i);
-        float *v = malloc((size_t)n * sizeof *v);
-        for (int64_t k = 0; k < n; k++)
-            v[k] = strcmp(kind, "after") ? now[k] - start[i][k] : now[k];
-        samples_of(q, v, got);
-        free(v);
-        for (int k = 2; k < SAMPLES; k++) {
-            off += (got[k] - want[k]) * (got[k] - want[k]);
-            all += (double)want[k] * want[k];
-        }
-    }
-    return sqrt(off / all);
-}
-
-static void one_step(const struct run *r, const im_classifier *m, im_optimiser *o, int step, double *loss, double *norm)
+static void one_step(const run *r, const im_classifier *m, im_optimiser *o, int step, double *loss, double *norm)
 {
     char name[64];
     const char *bad;
@@ -91,7 +45,7 @@ static void one_step(const struct run *r, const im_classifier *m, im_optimiser *
 
 START_TEST(twenty_steps)
 {
-    const struct run *r = &runs[_i];
+    const run *r = &runs[_i];
     bool small = !strcmp(r->net, "resnet18_small");
     open_ctx("", 2);
     golden = im_st_open(c, "tests/golden/trajectories.safetensors");
@@ -101,17 +55,14 @@ START_TEST(twenty_steps)
     im_params *p = im_classifier_params(m);
     p->train = p->batch_statistics = true;
     fill_hashed(p, NULL);
-    float **start = calloc((size_t)p->n, sizeof *start);
     for (int i = 0; i < p->n; i++) {
         const im_tensor *t = p->v[i].t;
-        size_t bytes = (size_t)im_numel(t) * sizeof(float);
         float *v = im_data(t);
         if (strstr(t->name, "layer") && strstr(t->name, small ? "bn2.weight" : "bn3.weight"))
             for (int64_t k = 0; k < im_numel(t); k++)
                 v[k] *= 1.0f / 16;                             /* the last norm of a block, as the golden's nets have */
-        start[i] = malloc(bytes);
-        memcpy(start[i], v, bytes);
     }
+    float **start = copy_weights(p);
     im_optimiser_args a = im_optimiser_defaults(r->kind);
     a.nesterov = r->nesterov;
     a.ema = 0.999;
@@ -122,7 +73,8 @@ START_TEST(twenty_steps)
     for (int i = 0; i < STEPS; i++)
         one_step(r, m, o, i, &loss[i], &norm[i]);
     double by_loss = compare_curve(r, "loss", loss, r->loss), by_norm = compare_curve(r, "grad_norm", norm, 10 * r->loss);
-    double weights = compare_tensors(r, p, "after", false, start, o), moved = compare_tensors(r, p, "moved", false, start, o);
+    double weights = compare_tensors(r, p, "after", false, start, o);
+    double moved = compare_tensors(r, p, "moved", false, start, o);
     double running = compare_tensors(r, p, "after", true, start, o);
     printf("%s.%s%s: loss %.1e, norm %.1e, weights %.1e, moved %.1e, running %.1e\n", r->net, r->name,
            r->bf16 ? " bf16" : "", by_loss, by_norm, weights, moved, running);
@@ -130,14 +82,12 @@ START_TEST(twenty_steps)
     ck_assert_msg(moved < r->moved, "%s.%s: what training changed is off by %g", r->net, r->name, moved);
     ck_assert_msg(running < (r->bf16 ? 5e-3 : 10 * r->weights), "%s.%s: running statistics are off by %g", r->net, r->name,
                   running);
-    if (small && !strcmp(r->name, "sgd")) {
+    if (small && !r->bf16 && !strcmp(r->name, "sgd")) {
         double average = compare_tensors(r, p, "average", false, start, o);
         /* it went a thousandth of the way so far: an f32 next to the weight itself has 0.8 % of that as rounding */
         ck_assert_msg(average < 2e-2, "%s.%s: the average is off by %g", r->net, r->name, average);
     }
-    for (int i = 0; i < p->n; i++)
-        free(start[i]);
-    free(start);
+    free_weights(p, start);
     im_optimiser_free(o);
     im_classifier_free(m);
     im_st_close(golden);

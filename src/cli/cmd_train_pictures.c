@@ -1,5 +1,5 @@
-/* cmd_train_pictures.c: `imago train autoencoder` and `imago train diffusion`: the two halves of a latent diffusion model from
- * a set of pictures with captions. What they share with `train resnet` is in train.h; the trainings themselves are
+/* cmd_train_pictures.c: `imago train autoencoder` and `imago train diffusion`: the two halves of a latent diffusion
+ * model from a set of pictures with captions. What they share with `train resnet` is in train.h; the trainings are
  * models/train_autoencoder.c and models/train_diffusion.c. */
 #include "cli/session.h"
 #include "cli/train.h"
@@ -33,7 +33,8 @@ static const option autoencoder_table[] = {
     OPTION_TEXT(0, "config", "FOLDER", AT(a.config), NULL,
              "shape of the network: FOLDER/config.json or FOLDER/vae/config.json of an AutoencoderKL"),
     OPTION_TEXT(0, "val", "DIR", AT(a.val), NULL, "other pictures: PSNR after every epoch chooses the best checkpoint"),
-    OPTION_REAL(0, "gradient-weight", "W", AT(a.gradient_weight), "1", 0, 1e6, "of the L1 distance of differences of pixels"),
+    OPTION_REAL(0, "gradient-weight", "W", AT(a.gradient_weight), "1", 0, 1e6,
+             "of the L1 distance of differences of pixels"),
     OPTION_REAL(0, "kl-weight", "W", AT(a.kl_weight), "1e-6", 0, 1e6, "of the divergence from a normal distribution"),
     VIEWS(autoencoder_options),
     SHOWN(autoencoder_options),
@@ -78,7 +79,8 @@ static int run_task(task *t)
         return CLI_FAILED;
     im_train_config *config = t->common->resume ? t->read(c, t->args, train_option_given, (void *)t->a) : NULL;
     if (im_ok(c) && !config && (!t->common->data || !*t->config)) {
-        int rc = usage_error(t->a->verb, "%s%s", t->common->resume ? "there is no run to resume in RUN; to begin one, " : "",
+        int rc = usage_error(t->a->verb, "%s%s",
+                             t->common->resume ? "there is no run to resume in RUN; to begin one, " : "",
                              !t->common->data ? "--data DIR is missing" : "--config FOLDER is missing");
         session_close(c);
         return rc;
@@ -135,8 +137,9 @@ const verb verb_train_autoencoder = {
     .run = run_autoencoder, .summary = "train the autoencoder of a latent diffusion model",
     .about = "Trains an AutoencoderKL on pictures: L1 distance of pixels and of their differences, and a little divergence "
              "from a normal distribution. RUN receives config.json, log.jsonl, curves, checkpoints, and after every "
-             "checkpoint RUN/vae, which diffusers loads (AutoencoderKL.from_pretrained), with the scaling_factor that gives "
-             "its latents unit deviation. Without --lr the rate is 1e-3. --init FOLDER goes on from another autoencoder.",
+             "checkpoint RUN/vae, which diffusers loads (AutoencoderKL.from_pretrained), with the scaling_factor that "
+             "gives its latents unit deviation. Without --lr the rate is 1e-3. --init FOLDER goes on from another "
+             "one.",
     .examples = "  imago train autoencoder --data DIR --config MODEL --size 64 --epochs 50 -o RUN\n"
                 "  imago train autoencoder --resume -o RUN",
 };
@@ -145,10 +148,10 @@ const verb verb_train_diffusion = {
     .name = "train diffusion", .common = OPT_DEVICE, .options = diffusion_table, .size = sizeof(diffusion_options),
     .run = run_diffusion, .summary = "train text encoder and UNet of a latent diffusion model",
     .about = "Trains the noise predictor, and with --text train the text encoder, of a Stable Diffusion of any width on "
-             "pictures with captions (metadata.jsonl, or .txt beside the pictures of tar shards). RUN receives config.json, "
-             "log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with the averaged "
-             "weights (--ema), ready for `imago generate -m RUN/model`. Without --lr the rate is 6e-4. --init MODEL goes on "
-             "from trained weights.",
+             "pictures with captions (metadata.jsonl, or .txt beside the pictures of tar shards). RUN receives "
+             "config.json, log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with "
+             "the averaged weights (--ema), ready for `imago generate -m RUN/model`. Without --lr the rate is 6e-4. --init "
+             "MODEL goes on from trained weights.",
     .examples = "  imago train diffusion --data DIR --config MODEL --vae RUN/vae --cache-latents --ema 0.999 -o RUN\n"
                 "  imago train diffusion --resume -o RUN",
 };

@@ -4,7 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-void im_noise_latents(const float *x0, const float *noise, const int *t, const float *abar, int batch, int64_t n, float *out)
+void im_noise_latents(const float *x0, const float *noise, const int *t, const float *abar, int batch, int64_t n,
+                      float *out)
 {
     for (int b = 0; b < batch; b++) {
         float keep = sqrtf(abar[t[b]]), add = sqrtf(1.0f - abar[t[b]]);

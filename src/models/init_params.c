@@ -1,6 +1,6 @@
 /* init_params.c: random weights to train from, the same bits on every machine, in any order and layout.
  *
- *     convolutions      normal, deviation sqrt(2 / (Cout Kh Kw))              kaiming_normal_(fan_out, relu), as torchvision
+ *     convolutions      normal, deviation sqrt(2 / (Cout Kh Kw))              kaiming_normal_(fan_out), as torchvision
  *     linear layers     uniform in +-1 / sqrt(K), and so are their biases     torch's nn.Linear
  *     batch norm        gamma 1, beta 0, running mean 0, running variance 1
  *     embeddings        normal, deviation .02                                 as CLIP's

@@ -174,7 +174,8 @@ static double score(void *arg)
     if (!measure_set(t, t->val, &m))
         return NAN;
     char text[100];
-    snprintf(text, sizeof text, "PSNR %.2f dB on %lld held-out pictures", m.psnr / (double)m.pictures, (long long)m.pictures);
+    snprintf(text, sizeof text, "PSNR %.2f dB on %lld held-out pictures", m.psnr / (double)m.pictures,
+             (long long)m.pictures);
     im_warn(t->c, "%s", text);
     return m.psnr / (double)m.pictures;
 }
@@ -251,7 +252,8 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     if (begun && !im_config_same_data(c, t->a->common.out, &extra))
         return false;
     char *config = im_config_text(c, tables, 2, t->a, &extra);
-    im_part_params parts[] = { { im_vae_params(t->vae, IM_VAE_DECODER), "" }, { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
+    im_part_params parts[] = { { im_vae_params(t->vae, IM_VAE_DECODER), "" },
+                               { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = 2, .parts_an_epoch = im_pictures_batches(&t->pictures),
                           .begin = begin, .part = run_part, .score = t->val ? score : NULL, .saved = saved };
     bool ok = config && im_run_open(c, &run, t->a->common.out) &&

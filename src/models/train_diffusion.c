@@ -90,7 +90,8 @@ static bool choose(training *t, int64_t number, int64_t *index, const uint8_t **
         return true;
     }
     if (t->ordered != epoch)
-        im_order_fill(t->order, t->data->count, !strcmp(t->a->common.order, "shuffled"), t->a->common.seed, (uint64_t)epoch);
+        im_order_fill(t->order, t->data->count, !strcmp(t->a->common.order, "shuffled"), t->a->common.seed,
+                      (uint64_t)epoch);
     t->ordered = epoch;
     for (int i = 0; i < batch; i++)
         index[i] = t->order[(number % batches * batch + i) % t->data->count];

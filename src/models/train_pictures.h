@@ -1,4 +1,5 @@
-/* train_pictures.h: what the trainings of pictures (autoencoder, diffusion) share: batches of whole pictures, noise, checks. */
+/* train_pictures.h: what the trainings of pictures (autoencoder, diffusion) share: batches of whole pictures, noise,
+ * checks. */
 #ifndef IM_TRAIN_PICTURES_H
 #define IM_TRAIN_PICTURES_H
 

@@ -134,7 +134,8 @@ bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *co
     ok = ok && im_state_write(&s, path, metadata, 1, false);
     im_state_free(&s);
     free(path);
-    char *text = ok ? with_scaling(c, config, scaling_factor) : NULL, *file = text ? im_join(c, folder, "config.json") : NULL;
+    char *text = ok ? with_scaling(c, config, scaling_factor) : NULL;
+    char *file = text ? im_join(c, folder, "config.json") : NULL;
     ok = file && im_write_file(c, file, text, strlen(text), true);
     free(file);
     free(text);

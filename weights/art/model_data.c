@@ -3,7 +3,8 @@
  *     model_data OUT [SIZE]
  *
  * OUT/train/CATEGORY/NAME.png and OUT/heldout/CATEGORY/NAME.png, SIZE x SIZE (default 64), each with a metadata.jsonl
- * (file_name, text, label) as Hugging Face's imagefolder reads it; OUT/tokenizer: a vocabulary for the captions. A family of near copies is on one side only; 20 % of
+ * (file_name, text, label) as Hugging Face's imagefolder reads it; OUT/tokenizer: a vocabulary for the captions.
+ * A family of near copies is on one side only; 20 % of
  * the families of every category are held out. Two runs write the same bytes; the hash that it prints tells. */
 #include "art.h"
 #include "data/file.h"

@@ -9,31 +9,40 @@ static bool fits(const im_tensor *t, const im_tensor *w)
     return t && t->storage && t->dtype == IM_F32 && !t->packed && im_contiguous(t) && im_numel(t) == im_numel(w);
 }
 
-/* The kernel's view of n parameters, malloc'd; NULL with an error. s NULL: only gradients are looked at. */
+/* s NULL: only the gradient is looked at. */
+static bool complete(im_ctx *c, const im_trained *p, const im_optimise_step *s)
+{
+    const im_tensor *w = p->w;
+    const char *name = w && w->name ? w->name : "a parameter";
+    if (!w || !fits(w, w))
+        return im_fail(c, "optimise: %s: wanted plain contiguous f32 with data", name);
+    if (s && (s->kind == IM_ADAMW ? !p->m || !p->v : s->momentum != 0 && !p->m))
+        return im_fail(c, "optimise: %s: the optimiser's state is missing (momentum%s)", name,
+                       s->kind == IM_ADAMW ? " and second moment" : "");
+    if (s && ((p->m && !fits(p->m, w)) || (p->v && !fits(p->v, w)) || (p->ema && !fits(p->ema, w))))
+        return im_fail(c, "optimise: %s: state or average is not f32, contiguous and of its size", name);
+    return true;
+}
+
+static float *data_of(const im_tensor *t)
+{
+    return t ? im_data(t) : NULL;
+}
+
+/* The kernel's view of n parameters, malloc'd; NULL with an error. */
 static im_slot *slots_of(im_ctx *c, const im_trained *p, int n, const im_optimise_step *s)
 {
-    if (c->failed)
-        return NULL;
-    im_slot *slots = malloc(((size_t)n + 1) * sizeof *slots);
-    if (!slots)
+    for (int i = 0; i < n; i++)
+        if (c->failed || !complete(c, &p[i], s))
+            return NULL;
+    im_slot *slots = c->failed ? NULL : malloc(((size_t)n + 1) * sizeof *slots);
+    if (!slots && !c->failed)
         im_fail(c, "out of memory for the list of %d parameters", n);
     for (int i = 0; slots && i < n; i++) {
         const im_tensor *w = p[i].w;
-        const char *name = w && w->name ? w->name : "a parameter";
-        if (!w || !fits(w, w))
-            im_fail(c, "optimise: %s: wanted plain contiguous f32 with data", name);
-        else if (s && (s->kind == IM_ADAMW ? !p[i].m || !p[i].v : s->momentum != 0 && !p[i].m))
-            im_fail(c, "optimise: %s: the optimiser's state is missing (momentum%s)", name,
-                    s->kind == IM_ADAMW ? " and second moment" : "");
-        else if (s && ((p[i].m && !fits(p[i].m, w)) || (p[i].v && !fits(p[i].v, w)) || (p[i].ema && !fits(p[i].ema, w))))
-            im_fail(c, "optimise: %s: state or average is not f32, contiguous and of its size", name);
-        if (c->failed) {
-            free(slots);
-            return NULL;
-        }
-        slots[i] = (im_slot){ .n = im_numel(w), .w = im_data(w), .g = w->grad && w->grad_set ? im_data(w->grad) : NULL,
-                              .m = p[i].m ? im_data(p[i].m) : NULL, .v = p[i].v ? im_data(p[i].v) : NULL,
-                              .ema = p[i].ema ? im_data(p[i].ema) : NULL, .decay = p[i].decay, .adapt = p[i].adapt };
+        slots[i] = (im_slot){ .n = im_numel(w), .w = im_data(w), .g = w->grad_set ? data_of(w->grad) : NULL,
+                              .m = data_of(p[i].m), .v = data_of(p[i].v), .ema = data_of(p[i].ema),
+                              .decay = p[i].decay, .adapt = p[i].adapt };
     }
     return slots;
 }

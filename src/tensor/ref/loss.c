@@ -19,11 +19,12 @@ static void entropy_row(const void *arg, int64_t r, int thread)
     const entropy_job *j = arg;
     const im_cross_entropy_args *p = j->p;
     const float *x = p->x + r * p->classes;
-    double top = -INFINITY, sum = 0;
+    double top = x[0];
     (void)thread;
-    for (int k = 0; k < p->classes; k++)
+    for (int k = 1; k < p->classes; k++)
         top = fmax(top, x[k]);
-    for (int k = 0; k < p->classes; k++)
+    double sum = exp(x[0] - top);
+    for (int k = 1; k < p->classes; k++)
         sum += exp(x[k] - top);
     j->row[r] = log(sum) + (top - x[p->labels[r]]);
     if (p->stats) {
