@@ -25,7 +25,7 @@ enum {
 typedef struct job {
     im_device *dev;
     const im_conv_dw_args *d;
-    const im_micros *micro;
+    const im_outer_micros *micro;
     int across, down;                            /* tiles of a picture                                                 */
     int ci_panels, ci_floats;                    /* of V; floats of a row of U: whole strips                           */
     int panel0, panel1;                          /* of cout: these filters are being done                              */
@@ -153,9 +153,9 @@ static void product(const job *j, const float *z, const float *v, int panels, fl
             for (int tile = 0, chunk = 0; tile < j->tiles; tile += CHUNK, chunk++) {
                 const float *a = z + (size_t)chunk * j->z_chunk + r0;
                 const float *b = v + (size_t)chunk * j->v_chunk + (size_t)part * PANEL;
-                j->micro->tile[wide - 1][rows - 1](&(im_tile){
-                    .steps = j->tiles - tile < CHUNK ? j->tiles - tile : CHUNK, .a = a,
-                    .b = { b, b + (size_t)(wide - 1) * PANEL }, .out = sums });
+                j->micro->tile[wide - 1][rows - 1](&(im_outer_tile){
+                    .steps = j->tiles - tile < CHUNK ? j->tiles - tile : CHUNK, .a = a, .lda = IM_PANEL,
+                    .ldb = IM_PANEL, .b = { b, b + (size_t)(wide - 1) * PANEL }, .out = sums });
                 put(j, sums, rows, wide, j->tile0 + tile == 0, to);
             }
         }
