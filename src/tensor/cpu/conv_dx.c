@@ -114,7 +114,7 @@ static int plain_dx(im_device *dev, const im_conv_dx_args *d)
         c.wt = (im_weight){ .data = (const char *)d->wt.data + 8 * (size_t)d->cin * im_dtype_size(d->wt.dtype),
                             .dtype = d->wt.dtype, .halves = 1, .n = d->cin, .k = 9 * d->cout, .ld = 1, .lk = d->wt.ld,
                             .lt = -d->cin };
-        if (IM_FN(im_winograd_takes)(dev, &c))
+        if (IM_FN(im_winograd_takes_dx)(dev, &c))
             return IM_FN(im_winograd_conv)(dev, &c);
     }
     return by_phases(dev, d);

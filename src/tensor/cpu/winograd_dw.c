@@ -48,12 +48,24 @@ static bool stopped(const job *j)
     return j->dev->stop && *j->dev->stop;
 }
 
-/* The forward rule, and enough filters: each tile of x is transformed for all of them. */
+/* At least 64 channels on both sides, and at most half of the multiplications of direct sums in tiles that the picture cuts:
+ * 4x4, 6x6 and from 7x7 on. With batches of 32 each of these won (bench/LOG.md); the batch has no say. */
+static bool pays(int cin, int cout, int oh, int ow)
+{
+    int64_t tiles = (int64_t)ceil_div(oh, IM_WINO_OUT) * ceil_div(ow, IM_WINO_OUT), pixels = (int64_t)oh * ow;
+    return cin >= 64 && cout >= 64 && pixels >= IM_WINO_OUT * IM_WINO_OUT && 8 * tiles <= pixels;
+}
+
+bool IM_FN(im_winograd_takes_dx)(const im_device *dev, const im_conv_args *c)
+{
+    return IM_FN(im_winograd_takes)(dev, c) || (dev->winograd && c->kh == 3 && c->kw == 3 && c->stride == 1
+                                                && pays(c->cin, c->cout, c->oh, c->ow));
+}
+
 bool IM_FN(im_winograd_takes_dw)(const im_device *dev, const im_conv_dw_args *d)
 {
     bool can = d->kh == 3 && d->kw == 3 && d->stride == 1;
-    bool pays = d->cin >= 64 && d->cout >= 64 && (int64_t)d->oh * d->ow >= 49;
-    return can && dev->winograd && (pays || dev->winograd == 2);
+    return can && dev->winograd && (pays(d->cin, d->cout, d->oh, d->ow) || dev->winograd == 2);
 }
 
 /* ---------------------------------------------------------------- into points */
