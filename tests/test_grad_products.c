@@ -12,7 +12,8 @@ typedef struct { const char *name; bool geglu, linear; im_act act; im_conv_attrs
 static const golden goldens[] = {
     { "linear.none", .linear = true }, { "linear.silu", .linear = true, .act = IM_ACT_SILU },
     { "linear.gelu", .linear = true, .act = IM_ACT_GELU }, { "linear.gelu_tanh", .linear = true, .act = IM_ACT_GELU_TANH },
-    { "linear.quick_gelu", .linear = true, .act = IM_ACT_QUICK_GELU }, { "linear.relu", .linear = true, .act = IM_ACT_RELU },
+    { "linear.quick_gelu", .linear = true, .act = IM_ACT_QUICK_GELU },
+    { "linear.relu", .linear = true, .act = IM_ACT_RELU },
     { "linear_plain", .linear = true }, { "geglu", .geglu = true },
     { "conv3x3", .conv = PAD(1, 1) }, { "conv3x3_wide", .conv = PAD(1, 1) }, { "conv3x3_s2", .conv = PAD(2, 1) },
     { "conv3x3_s2_even", .conv = PAD(2, 1) }, { "conv1x1", .conv = PAD(1, 0) }, { "conv1x1_s2", .conv = PAD(2, 0) },
@@ -45,7 +46,8 @@ static void near_golden(const char *isa, const char *name, const char *part, con
 
 static void golden_case(im_ctx *c, const im_safetensors *s, const golden *g, const char *isa)
 {
-    static const char *const parts[] = { "x", "w", "b", "chan", "res" }, *const grads[] = { "dx", "dw", "db", "dchan", "dres" };
+    static const char *const parts[] = { "x", "w", "b", "chan", "res" };
+    static const char *const grads[] = { "dx", "dw", "db", "dchan", "dres" };
     im_tensor *in[5];
     im_scope_push(c);
     for (int i = 0; i < 5; i++)
@@ -180,8 +182,8 @@ static void close_to(const im_device *dev, int i, const char *what, const float 
                      double limit)
 {
     double d = distance(got, want, n);
-    ck_assert_msg(d <= limit, "%s, Winograd %d: shape %d: %s: relative error %.3g, allowed %.3g", dev->isa, dev->winograd, i,
-                  what, d, limit);
+    ck_assert_msg(d <= limit, "%s, Winograd %d: shape %d: %s: relative error %.3g, allowed %.3g", dev->isa,
+                  dev->winograd, i, what, d, limit);
 }
 
 START_TEST(kernels_meet_ref)
@@ -252,8 +254,8 @@ END_TEST
 /* ---------------------------------------------------------------- outer and colsum, with strides */
 
 typedef struct { int64_t m; int ni, nj, gap; } outer_shape;
-static const outer_shape outers[] = { { 1, 1, 1, 0 }, { 5, 3, 40, 2 }, { 2048, 14, 32, 0 }, { 2049, 15, 33, 1 }, { 300, 500, 600, 5 },
-                                      { 9000, 65, 31, 3 }, { 129, 13, 257, 0 } };
+static const outer_shape outers[] = { { 1, 1, 1, 0 }, { 5, 3, 40, 2 }, { 2048, 14, 32, 0 }, { 2049, 15, 33, 1 },
+                                      { 300, 500, 600, 5 }, { 9000, 65, 31, 3 }, { 129, 13, 257, 0 } };
 
 START_TEST(outer_meets_ref)
 {
@@ -279,7 +281,8 @@ START_TEST(outer_meets_ref)
             close_to(&dev, _i, "outer", a.c, want, n, bound(s->m < 2048 ? s->m : 2048, 0));
             close_to(&dev, _i, "colsum", sum.y, want_sum, s->ni, bound(32, 0));
             one = threads == 1 ? a.c : one;
-            ck_assert_msg(!memcmp(one, a.c, (size_t)n * 4), "%s, outer %d: other bits with %d threads", dev.isa, _i, threads);
+            ck_assert_msg(!memcmp(one, a.c, (size_t)n * 4), "%s, outer %d: other bits with %d threads", dev.isa, _i,
+                          threads);
             im_device_close(&dev);
         }
     im_ctx_free(c);

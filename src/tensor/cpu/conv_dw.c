@@ -155,6 +155,6 @@ int IM_FN(im_cpu_conv_dw)(im_device *dev, const im_conv_dw_args *d)
     bool rows = d->kh * d->kw * d->stride == 1 && d->oh == d->h && d->ow == d->w && d->up_h == d->h && d->up_w == d->w
              && !d->pad_top && !d->pad_left;                   /* 1x1: windows are pixels */
     return IM_FN(im_outer_run)(dev, &(im_outer){
-        .m = m, .ni = d->cout, .nj = k, .a = { d->dy, d->cout }, .b = { rows ? d->x : NULL, d->cin }, .pack_b = pack_windows,
-        .args = d, .c = d->dw, .ldc = k, .add = d->add });
+        .m = m, .ni = d->cout, .nj = k, .a = { d->dy, d->cout }, .b = { rows ? d->x : NULL, d->cin },
+        .pack_b = pack_windows, .args = d, .c = d->dw, .ldc = k, .add = d->add });
 }

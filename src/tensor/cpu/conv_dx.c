@@ -72,7 +72,8 @@ static int run_phase(im_device *dev, const im_conv_dx_args *d, const phase *v, c
     bool rows = c.kh == 1 && c.kw == 1 && !c.pad_top && !c.pad_left && c.oh == c.h && c.ow == c.w;   /* dy is the matrix */
     return IM_FN(im_product_run)(dev, &(im_product){
         .m = (int64_t)c.batch * c.oh * c.ow, .n = c.cout, .k = c.wt.k, .pack = IM_FN(im_conv_pack), .args = &c,
-        .a = rows ? c.x : NULL, .lda = c.cin, .b = c.wt, .res = d->add ? dx : NULL, .ldres = c.cout, .c = dx, .ldc = c.cout, .act = IM_ACT_NONE,
+        .a = rows ? c.x : NULL, .lda = c.cin, .b = c.wt, .res = d->add ? dx : NULL, .ldres = c.cout,
+        .c = dx, .ldc = c.cout, .act = IM_ACT_NONE,
         .grid = d->stride == 1 ? NULL : &(im_grid){ c.ow, c.oh, pixel, line, (int64_t)d->h * d->w * d->cin } });
 }
 

@@ -3,7 +3,7 @@
  * Windows of such pictures are short runs of kw * cin values; to pack them (conv_dw.c) costs as much as to multiply them.
  * Here they are read where they lie: with A = x and B = dy, dw[n][(ky, r)] = sum_m x[ky][m * stride * cin + r] dy[m][n], so
  * that a tile of micro_outer.c takes kw * cin (or a part of it) values of x a step, broadcast, against 32 output channels.
- * Only the picture's rows are copied once, with zeros at their ends. Chunks and sums are those of outer.c, so are the bits. */
+ * Only the picture's rows are copied once, with zeros at their ends. Chunks, sums and so bits are those of outer.c. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/narrow.h"
 #include "tensor/cpu/outer.h"
@@ -26,7 +26,9 @@ typedef struct job {
 
 static job job_of(im_device *dev, const im_conv_dw_args *d)
 {
-    job j = { .dev = dev, .d = d, .m = (int64_t)d->batch * d->oh * d->ow, .k = d->kh * d->kw * d->cin, .run = d->kw * d->cin };
+    job j = { .dev = dev, .d = d, .run = d->kw * d->cin };
+    j.m = (int64_t)d->batch * d->oh * d->ow;
+    j.k = d->kh * j.run;
     j.chunks = (int)((j.m + IM_DW_CHUNK - 1) / IM_DW_CHUNK);
     j.strips = (d->cout + IM_STRIP - 1) / IM_STRIP;
     j.line = ((int64_t)(d->ow - 1) * d->stride + d->kw) * d->cin;

@@ -48,8 +48,9 @@ static bool stopped(const job *j)
     return j->dev->stop && *j->dev->stop;
 }
 
-/* At least 64 channels on both sides, and at most half of the multiplications of direct sums in tiles that the picture cuts:
- * 4x4, 6x6 and from 7x7 on. With batches of 32 each of these won (bench/LOG.md); the batch has no say. */
+/* At least 64 channels on both sides, and at most half of the multiplications of direct sums, whatever the picture leaves
+ * empty of its tiles: 4x4, 6x6 and from 7x7 on. With batches of 32 each of these won (bench/LOG.md), and the batch has
+ * no say. */
 static bool pays(int cin, int cout, int oh, int ow)
 {
     int64_t tiles = (int64_t)ceil_div(oh, IM_WINO_OUT) * ceil_div(ow, IM_WINO_OUT), pixels = (int64_t)oh * ow;
@@ -116,7 +117,7 @@ static void transform_task(void *arg, int index, int thread)
     const im_conv_dw_args *d = j->d;
     bool x = index < j->x_groups;
     int first = (x ? index : index - j->x_groups) * GROUP, last = j->tiles - first < GROUP ? j->tiles : first + GROUP;
-    int c0 = x ? 0 : j->panel0 * IM_PANEL, c1 = x ? d->cin : j->panel1 * IM_PANEL < d->cout ? j->panel1 * IM_PANEL : d->cout;
+    int c0 = x ? 0 : j->panel0 * IM_PANEL, end = j->panel1 * IM_PANEL, c1 = x ? d->cin : end < d->cout ? end : d->cout;
     enum { MOST = sizeof zeros / sizeof *zeros };
     (void)thread;
     for (int c = c0; c < c1 && !stopped(j); c += MOST) {
