@@ -1,5 +1,6 @@
 /* test_grad.c: the backward half of every op, at the shapes of its cases (cases.h): on ref by central differences, on every
- * instruction set against ref, with one and two threads bit by bit, added to what is there, between canaries. A table
+ * instruction set against ref, with one and two threads bit by bit, added to what is there, between canaries,
+ * and without what `keeps` does not name. A table
  * whose `grads` is 0 must be an op that says by name that it has no gradient. */
 #include <stdio.h>
 
@@ -33,6 +34,26 @@ static im_tensor *root(im_tensor *t)
     return t->base ? t->base : t;
 }
 
+/* What the op says that its backward does not read is made NaN before it comes; on the way back it is put right again. */
+static void poison(const im_case_table *t, im_tensor *const in[], const im_tensor *y, float *kept[], bool back)
+{
+    for (int i = 0; i < IM_MAX_IN; i++) {
+        im_tensor *x = in[i] ? root(in[i]) : NULL;
+        if (!x || x->dtype != IM_F32 || t->op->keeps & IM_KEEP(i))
+            continue;
+        size_t bytes = (size_t)im_numel(x) * sizeof(float);
+        if (back) {
+            memcpy(im_data(x), kept[i], bytes);
+            free(kept[i]);
+        } else {
+            memcpy(kept[i] = malloc(bytes), im_data(x), bytes);
+            memset(im_data(x), 0xff, bytes);
+        }
+    }
+    if (!back && y && !(t->op->keeps & IM_KEEP_OUT))
+        memset(im_data(y), 0xff, (size_t)im_numel(y) * sizeof(float));
+}
+
 /* Gradients of sum(dy * y), `times` times over; empty with an error in c where that failed. */
 static grads run(im_ctx *c, const im_case_table *t, const im_case *cs, int times)
 {
@@ -49,7 +70,10 @@ static grads run(im_ctx *c, const im_case_table *t, const im_case *cs, int times
         im_tensor *dy = y ? im_new(c, IM_F32, y->ndim, y->shape) : NULL;
         if (dy)
             fill_dy(im_data(dy), im_numel(dy));
+        float *kept[IM_MAX_IN] = { 0 };
+        poison(t, in, y, kept, false);
         ok = im_backward_from(c, y, dy) && ok;
+        poison(t, in, y, kept, true);
         im_scope_pop(c);
     }
     for (int i = 0; ok && i < IM_MAX_IN; i++) {
@@ -196,6 +220,7 @@ START_TEST(gradient_is_right)
 {
     const im_case_table *t = im_all_cases[_i];
     device d[MAX_DEVICES];
+    ck_assert_msg(t->op->backward != NULL, "%s has no backward; im_no_backward says that there is none", t->op->name);
     int devices = open_devices(d), failures = 0;
     im_ctx *ref = im_ctx_new("ref", 1);
     for (int i = 0; t->grads && i < t->n; i++) {

@@ -14,7 +14,7 @@ typedef struct resnet_options {
 
 #define AT(field) offsetof(resnet_options, field)
 static const option options[] = {
-    TRAIN_OPTIONS(resnet_options, a.common, "256", "100", "sgd"),
+    TRAIN_OPTIONS(resnet_options, a.common, "256", "100", "sgd", "0", "0"),
     OPTION_CHOICE('a', "arch", "NAME", AT(a.arch), "resnet50", "resnet18|resnet34|resnet50|resnet101",
              "resnet18, resnet34, resnet50, resnet101: as torchvision has them"),
     OPTION_FLAG(0, "small-stem", AT(a.small_stem),

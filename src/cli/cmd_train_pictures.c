@@ -29,7 +29,7 @@ typedef struct diffusion_options {
 
 #define AT(field) offsetof(autoencoder_options, field)
 static const option autoencoder_table[] = {
-    TRAIN_OPTIONS(autoencoder_options, a.common, "16", "100", "adamw"),
+    TRAIN_OPTIONS(autoencoder_options, a.common, "16", "100", "adamw", "1", "0"),
     OPTION_TEXT(0, "config", "FOLDER", AT(a.config), NULL,
              "shape of the network: FOLDER/config.json or FOLDER/vae/config.json of an AutoencoderKL"),
     OPTION_TEXT(0, "val", "DIR", AT(a.val), NULL, "other pictures: PSNR after every epoch chooses the best checkpoint"),
@@ -43,7 +43,7 @@ static const option autoencoder_table[] = {
 #undef AT
 #define AT(field) offsetof(diffusion_options, field)
 static const option diffusion_table[] = {
-    TRAIN_OPTIONS(diffusion_options, a.common, "32", "100", "adamw"),
+    TRAIN_OPTIONS(diffusion_options, a.common, "32", "100", "adamw", "1", "0.999"),
     OPTION_TEXT(0, "config", "FOLDER", AT(a.config), NULL,
              "shape of the model, its tokenizer and scheduler: a diffusers folder, whose weights are not read"),
     OPTION_TEXT(0, "vae", "FOLDER", AT(a.vae), NULL, "the autoencoder: RUN/vae of `imago train autoencoder`, or a model"),

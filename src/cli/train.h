@@ -7,7 +7,7 @@
 
 /* Rows for im_train_common as the member `common` of the arguments that lie at `member` of the verb's struct `type`. */
 #define TRAIN_AT(type, member, field) (offsetof(type, member) + offsetof(im_train_common, field))
-#define TRAIN_OPTIONS(type, member, batch_text, epochs_text, optimiser_text) \
+#define TRAIN_OPTIONS(type, member, batch_text, epochs_text, optimiser_text, clip_text, ema_text) \
     OPTION_TEXT(0, "data", "DIR|SHARDS", TRAIN_AT(type, member, data), NULL, \
              "the pictures: class folders, tar shards, or a folder with metadata.jsonl (imago help data)"), \
     OPTION_TEXT('o', "out", "RUN", TRAIN_AT(type, member, out), NULL, "the folder of the run"), \
@@ -33,10 +33,10 @@
     OPTION_FLAG(0, "nesterov", TRAIN_AT(type, member, nesterov), "sgd: look ahead along the momentum"), \
     OPTION_REAL(0, "decay", "D", TRAIN_AT(type, member, decay), "-1", -1, 1000, \
              "weight decay, of tensors with more than one dimension; -1: 1e-4, adamw 1e-2"), \
-    OPTION_REAL(0, "clip", "NORM", TRAIN_AT(type, member, clip), "0", 0, 1e9, \
+    OPTION_REAL(0, "clip", "NORM", TRAIN_AT(type, member, clip), clip_text, 0, 1e9, \
              "scale gradients down to this global norm; 0: leave them"), \
-    OPTION_REAL(0, "ema", "D", TRAIN_AT(type, member, ema), "0", 0, 1, \
-             "keep a moving average of the weights, 0.9999 say; it is what model.safetensors then holds"), \
+    OPTION_REAL(0, "ema", "D", TRAIN_AT(type, member, ema), ema_text, 0, 1, \
+             "keep a moving average of the weights, 0.9999 say, which is what the finished model then holds; 0: none"), \
     OPTION_SEED('s', "seed", "SEED", TRAIN_AT(type, member, seed), "0", \
              "of initial weights, order and augmentation"), \
     OPTION_CHOICE(0, "dtype", "TYPE", TRAIN_AT(type, member, dtype), "f32", "f32|bf16", \

@@ -50,7 +50,6 @@ bool im_latents_keep(im_latents *l, im_pictures *p)
         }
         at += ok ? b->n : 0;
     }
-    im_pictures_close(p);
     free(views);
     return ok;
 }

@@ -17,7 +17,7 @@ typedef struct im_latents {
     int64_t pictures;
 } im_latents;
 
-/* Encodes every picture of the set in `views` views (picture_view.h). p: the set, listed. */
+/* Encodes every picture of the set in `views` views (picture_view.h). p: the set, listed; it stays open. */
 bool im_latents_keep(im_latents *l, im_pictures *p);
 void im_latents_free(im_latents *l);
 

@@ -38,8 +38,8 @@ im_train_autoencoder_args im_train_autoencoder_defaults(void)
 {
     return (im_train_autoencoder_args){
         .common = { .epochs = 100, .batch = 16, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "adamw",
-                    .momentum = 0.9f, .decay = 0, .clip = 1, .dtype = "f32", .order = "shuffled", .cache = "none",
-                    .keep = 2 },
+                    .momentum = 0.9f, .decay = -1, .clip = 1, .dtype = "f32", .order = "shuffled", .cache = "none",
+                    .keep = 3 },
         .flip = 0.5f, .shift = 2, .gradient_weight = 1, .kl_weight = 1e-6f };
 }
 
@@ -185,6 +185,7 @@ static bool saved(void *arg, const im_run *run, const im_optimiser *o, bool last
     training *t = arg;
     measure m;
     (void)last;
+    im_pictures_broken(&t->pictures, run);
     if (!measure_set(t, t->data, &m))
         return false;
     double mean = m.sum / (double)m.latents, var = m.sum2 / (double)m.latents - mean * mean;

@@ -46,7 +46,7 @@ im_train_diffusion_args im_train_diffusion_defaults(void)
     return (im_train_diffusion_args){
         .common = { .epochs = 100, .batch = 32, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "adamw",
                     .momentum = 0.9f, .decay = -1, .clip = 1, .ema = 0.999f, .dtype = "f32", .order = "shuffled",
-                    .cache = "none", .keep = 2 },
+                    .cache = "none", .keep = 3 },
         .text = "train", .views = 8, .flip = 0.5f, .shift = 2, .drop = 0.1f };
 }
 
@@ -203,6 +203,7 @@ static bool saved(void *arg, const im_run *run, const im_optimiser *o, bool last
     training *t = arg;
     im_folder_out f;
     (void)last;
+    im_pictures_broken(&t->pictures, run);
     bool trained = !strcmp(t->a->text, "train");
     char *path = im_run_file(run, "model"), *vae = path ? im_join(t->c, path, "vae") : NULL;
     bool ok = vae && im_folder_begin(t->c, &f, path, true);
@@ -301,13 +302,16 @@ static bool open_set(training *t)
 }
 
 /* Encodes all pictures before the first step. */
-static bool keep_latents(training *t)
+static bool keep_latents(training *t, const im_run *run)
 {
     im_pictures all = t->pictures;
     all.order = "listed";
     t->ordered = -1;
     t->order = malloc((size_t)t->data->count * sizeof *t->order);
-    return (t->order || im_fail(t->c, "out of memory for an order of pictures")) && im_latents_keep(&t->latents, &all);
+    bool ok = (t->order || im_fail(t->c, "out of memory for an order of pictures")) && im_latents_keep(&t->latents, &all);
+    im_pictures_broken(&all, run);
+    im_pictures_close(&all);
+    return ok;
 }
 
 static bool train(training *t, bool begun, const im_train_hooks *hooks)
@@ -324,7 +328,7 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = strcmp(t->a->text, "train") ? 1 : 2,
                           .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part,
                           .saved = saved };
-    bool ok = config && im_run_open(c, &run, t->a->common.out) && (!t->a->cache_latents || keep_latents(t)) &&
+    bool ok = config && im_run_open(c, &run, t->a->common.out) && (!t->a->cache_latents || keep_latents(t, &run)) &&
               im_train_loop(c, &run, &t->a->common, config, &task, hooks);
     im_run_close(&run);
     free(config);

@@ -6,7 +6,6 @@
 
 #include "data/file.h"
 #include "data/stream.h"
-#include "models/run_folder.h"
 #include "models/train_loop.h"
 
 /* ---------------------------------------------------------------- batches */
@@ -67,6 +66,16 @@ void im_pictures_close(im_pictures *p)
 {
     im_loader_close(p->loader);
     p->loader = NULL;
+}
+
+void im_pictures_broken(im_pictures *p, const im_run *run)
+{
+    char *path = p->loader && im_ok(p->c) ? im_run_file(run, "broken.txt") : NULL;
+    if (path && !im_loader_write_broken(p->c, p->loader, path)) {
+        im_warn(p->c, "%s", im_error(p->c));
+        im_clear_error(p->c);
+    }
+    free(path);
 }
 
 bool im_normal_fill(im_ctx *c, uint64_t seed, uint64_t number, uint64_t item, float *out, int64_t n)
