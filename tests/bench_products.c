@@ -131,8 +131,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char line[80];
         const shape *s = &shapes[i];
-        snprintf(line, sizeof line, "%s %dx%dx%d->%d %dx%d/%d%s", s->net, s->h, s->h, s->cin, s->cout, s->k, s->k, s->stride,
-                 s->up > 1 ? " up" : "");
+        snprintf(line, sizeof line, "%s %dx%dx%d->%d %dx%d/%d%s", s->net, s->h, s->h, s->cin, s->cout, s->k, s->k,
+                 s->stride, s->up > 1 ? " up" : "");
         if (argc <= 4 || strstr(line, argv[4]))
             measure(&c->dev, s, rounds, line, peak.fma_gflops);
     }

@@ -6,9 +6,12 @@
  * Order of sums, so that bits agree on every ISA and with any number of threads:
  *  - outer (gradients of weights): rows in chunks of IM_DW_CHUNK; each chunk is one chain of fused multiply-adds over
  *    ascending m from 0; chunks are added in f32 in ascending order; then + what is there;
- *  - Winograd's gradient of weights (3x3, stride 1, the rule of the forward pass): tiles in chunks, cpu/winograd_dw.c;
+ *  - Winograd's gradient of weights (3x3, stride 1; the rule: cpu/winograd_dw.c): each of the 36 points is one chain over
+ *    the tiles of a chunk of 128 from 0, chunks are added in f32 in ascending order;
+ *  - gradients of inputs: one chain in ascending cout (linear), or (turned tap, cout) (cpu/conv_dx.c), or as a convolution
+ *    by Winograd; then + what is there;
  *  - sums over rows (colsum, dgamma, dbeta of layer norm): chunks of IM_SUM_CHUNK rows, each column one ascending chain in
- *    f32; chunks combined in f64 in ascending order;
+ *    f32; chunks combined in f64 in ascending order (colsum: within spans of 64 chunks first, then the spans);
  *  - batch norm (statistics, and the two sums of backward): the same, but chunks are combined within runs of IM_SUM_RUN
  *    chunks first, then the runs, both ascending in f64; statistics by mean and centred squares as group norm's;
  *  - group norm's backward: chunks of IM_GN_CHUNK pixels, each channel one ascending chain in f32; chunks combined in f64

@@ -3,6 +3,7 @@
  * of windows is never stored. 3x3 convolutions of stride 1 go through Winograd where the forward pass does
  * (winograd_dw.c). Used by ops/conv.c. */
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/narrow.h"
 #include "tensor/cpu/outer.h"
 #include "tensor/cpu/winograd.h"
 
@@ -147,12 +148,13 @@ int IM_FN(im_cpu_conv_dw)(im_device *dev, const im_conv_dw_args *d)
 {
     if (IM_FN(im_winograd_takes_dw)(dev, d))
         return IM_FN(im_winograd_dw)(dev, d);
+    if (IM_FN(im_narrow_takes_dw)(d))
+        return IM_FN(im_narrow_dw)(dev, d);
     int64_t m = (int64_t)d->batch * d->oh * d->ow;
     int k = d->kh * d->kw * d->cin;
     bool rows = d->kh * d->kw * d->stride == 1 && d->oh == d->h && d->ow == d->w && d->up_h == d->h && d->up_w == d->w
              && !d->pad_top && !d->pad_left;                   /* 1x1: windows are pixels */
     return IM_FN(im_outer_run)(dev, &(im_outer){
-        .m = m, .ni = d->cout, .nj = k, .pack_a = IM_FN(im_outer_pack_rows), .pack_b = rows ? IM_FN(im_outer_pack_rows)
-        : pack_windows, .a = &(im_outer_rows){ d->dy, d->cout, d->cout },
-        .b = rows ? (const void *)&(im_outer_rows){ d->x, d->cin, d->cin } : d, .c = d->dw, .ldc = k, .add = d->add });
+        .m = m, .ni = d->cout, .nj = k, .a = { d->dy, d->cout }, .b = { rows ? d->x : NULL, d->cin },
+        .pack_b = pack_windows, .args = d, .c = d->dw, .ldc = k, .add = d->add });
 }

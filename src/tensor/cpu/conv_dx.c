@@ -69,9 +69,11 @@ static int run_phase(im_device *dev, const im_conv_dx_args *d, const phase *v, c
         return IM_NO_MEMORY;
     int64_t pixel = (int64_t)d->stride * d->cin, line = (int64_t)d->stride * d->w * d->cin;
     float *dx = d->dx + ((int64_t)v->first * d->w + u->first) * d->cin;
+    bool rows = c.kh == 1 && c.kw == 1 && !c.pad_top && !c.pad_left && c.oh == c.h && c.ow == c.w;   /* dy is the matrix */
     return IM_FN(im_product_run)(dev, &(im_product){
-        .m = (int64_t)c.batch * c.oh * c.ow, .n = c.cout, .k = c.wt.k, .pack = IM_FN(im_conv_pack), .args = &c, .b = c.wt,
-        .res = d->add ? dx : NULL, .ldres = c.cout, .c = dx, .ldc = c.cout, .act = IM_ACT_NONE,
+        .m = (int64_t)c.batch * c.oh * c.ow, .n = c.cout, .k = c.wt.k, .pack = IM_FN(im_conv_pack), .args = &c,
+        .a = rows ? c.x : NULL, .lda = c.cin, .b = c.wt, .res = d->add ? dx : NULL, .ldres = c.cout,
+        .c = dx, .ldc = c.cout, .act = IM_ACT_NONE,
         .grid = d->stride == 1 ? NULL : &(im_grid){ c.ow, c.oh, pixel, line, (int64_t)d->h * d->w * d->cin } });
 }
 
@@ -113,7 +115,7 @@ static int plain_dx(im_device *dev, const im_conv_dx_args *d)
         c.wt = (im_weight){ .data = (const char *)d->wt.data + 8 * (size_t)d->cin * im_dtype_size(d->wt.dtype),
                             .dtype = d->wt.dtype, .halves = 1, .n = d->cin, .k = 9 * d->cout, .ld = 1, .lk = d->wt.ld,
                             .lt = -d->cin };
-        if (IM_FN(im_winograd_takes)(dev, &c))
+        if (IM_FN(im_winograd_takes_dx)(dev, &c))
             return IM_FN(im_winograd_conv)(dev, &c);
     }
     return by_phases(dev, d);

@@ -4,27 +4,27 @@
  * ascending steps. One source gives all sizes, as in micro.c. */
 #include "tensor/cpu/outer.h"
 
-IM_INLINE void tile(int rows, int panels, bool pairs, const im_tile *t)
+IM_INLINE void tile(int rows, int panels, bool pairs, const im_outer_tile *t)
 {
     const float *a = t->a, *b0 = t->b[0], *b1 = t->b[1], *in = t->in;
-    int steps = t->steps;
-    float *out = t->out;
+    int64_t lda = t->lda, ldb = t->ldb;
     v16 s0[IM_MR], s1[IM_MR];
     IM_UNROLL
     for (int i = 0; i < rows; i++) {
         s0[i] = in ? v_load(in + i * IM_STRIP) : v_zero();
         s1[i] = in && panels > 1 ? v_load(in + i * IM_STRIP + IM_PANEL) : v_zero();
     }
-    for (int64_t k = 0; k < steps; k++) {
-        v16 x0 = v_load(b0 + IM_PANEL * k), x1 = panels > 1 ? v_load(b1 + IM_PANEL * k) : x0;
+    for (int k = t->steps; k > 0; k--, a += lda, b0 += ldb, b1 += ldb) {
+        v16 x0 = v_load(b0), x1 = panels > 1 ? v_load(b1) : x0;
         IM_UNROLL
         for (int i = 0; i < rows; i++) {
-            v16 x = v_set1(a[IM_PANEL * k + i]);
+            v16 x = v_set1(a[i]);
             s0[i] = pairs ? v_dot_bf16(s0[i], x, x0) : v_fma(x, x0, s0[i]);
             if (panels > 1)
                 s1[i] = pairs ? v_dot_bf16(s1[i], x, x1) : v_fma(x, x1, s1[i]);
         }
     }
+    float *out = t->out;
     IM_UNROLL
     for (int i = 0; i < rows; i++) {
         v_store(out + i * IM_STRIP, s0[i]);
@@ -34,14 +34,14 @@ IM_INLINE void tile(int rows, int panels, bool pairs, const im_tile *t)
 }
 
 #define X(rows, panels) \
-    static void f32_##rows##x##panels(const im_tile *t) { tile(rows, panels, false, t); } \
-    static void pairs_##rows##x##panels(const im_tile *t) { tile(rows, panels, true, t); }
+    static void f32_##rows##x##panels(const im_outer_tile *t) { tile(rows, panels, false, t); } \
+    static void pairs_##rows##x##panels(const im_outer_tile *t) { tile(rows, panels, true, t); }
 IM_TILES(X)
 #undef X
 
-const im_micros *IM_FN(im_outer_tiles)(bool pairs)
+const im_outer_micros *IM_FN(im_outer_tiles)(bool pairs)
 {
-    static const im_micros f32 = { {
+    static const im_outer_micros f32 = { {
 #define X(rows, panels) [panels - 1][rows - 1] = f32_##rows##x##panels,
         IM_TILES(X)
 #undef X

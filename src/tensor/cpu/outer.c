@@ -2,7 +2,8 @@
  *
  *   area     a part of c, up to 266 x 256, whose sums stay in L2
  *   chunk    IM_DW_CHUNK rows: one chain for each sum. Chunks are added in f32 in ascending order (train_args.h)
- *   block    128 rows of a chunk: A of the area is packed for it and stays in L2, 32 columns of B at a time in L1
+ *   block    128 rows of a chunk, which stay in L2, fetched while the block before is multiplied. 32 columns of B at a time
+ *            are packed where they are windows; as pairs of bf16 everything is packed
  *   tile     14 x 32 sums in registers against 128 rows (micro_outer.c)
  *
  * Where c has areas enough for all threads, a task is an area with all its chunks. Else a task is one chunk of one area;
@@ -12,7 +13,8 @@
 #include "tensor/parallel.h"
 
 enum {
-    STEPS = 128,                                 /* of a block; a step is one row, or two as pairs of bf16             */
+    STEPS = 128, FEW_STEPS = 64, FEW_TILES = 96, /* of a block: in areas of up to 96 tiles few; a step is one row, or  */
+                                                 /* two as pairs of bf16                                               */
     AREA_ROWS = 266 / IM_MR * IM_MR, AREA_STRIPS = 8,
     APART = STEPS * 16 + 16,                     /* groups lie an odd number of lines apart, lest all fall into one set */
     PARTIAL_BYTES = 32 << 20,                    /* of sums that wait                                                  */
@@ -23,8 +25,8 @@ _Static_assert(2 * STEPS <= (int)IM_OUTER_ROWS, "packers have room for a block")
 typedef struct job {
     im_device *dev;
     const im_outer *p;
-    const im_micros *micro;
-    bool pairs;
+    const im_outer_micros *micro;
+    bool pairs, in_place;                        /* of bf16; B is read where it lies                                   */
     int chunks, block;                           /* of m; rows of a block                                              */
     int i_parts, j_parts, strips;                /* parts of c; strips of 32 columns in all                            */
     int max_tiles, max_strips;                   /* of an area                                                         */
@@ -63,38 +65,89 @@ static int tile_rows(const area *a, int tile)
     return left < a->width ? left : a->width;
 }
 
+/* 16 values of a row of which `left` exist. */
+IM_INLINE v16 load(const float *x, int left)
+{
+    return left >= 16 ? v_load(x) : v_load_n(x, left);
+}
+
+/* Packs rows of a matrix of n columns. */
+static void pack_rows(const im_outer_rows *r, int n, const im_outer_pack *q, bool pairs)
+{
+    int unit = pairs ? 2 : 1;
+    for (int s = 0; s < q->rows; s += unit) {
+        const float *x = r->x + (q->m0 + s) * r->ld;
+        float *dst = q->dst + s / unit * 16;
+        for (int j = q->j0; j < q->j1; j += q->width, dst += q->apart) {
+            v16 v = load(x + j, n - j);
+            if (pairs)
+                v = v_bf16_pairs(v, s + 1 < q->rows ? load(x + r->ld + j, n - j) : v_zero());
+            v_store(dst, v);
+        }
+    }
+}
+
+static void fetch_rows(const im_outer_rows *r, int64_t m, int rows, int j0, int j1)
+{
+    for (int s = 0; s < rows; s++)
+        for (int j = j0; j < j1; j += 16)
+            v_prefetch_l2(r->x + (m + s) * r->ld + j);
+}
+
 /* Slice t of `tiles` of the rows that come next into L2, so that memory works while the tiles compute. */
 static void fetch(const job *j, const area *a, int64_t m, int rows, int t, int tiles)
 {
     int r0 = rows * t / tiles, r1 = rows * (t + 1) / tiles;
     if (r1 > r0) {
-        j->p->pack_a(j->p->a, &(im_outer_pack){ m + r0, r1 - r0, a->i0, a->i1, a->width, NULL, 0 }, IM_OUTER_FETCH);
-        j->p->pack_b(j->p->b, &(im_outer_pack){ m + r0, r1 - r0, a->j0, a->j1, IM_PANEL, NULL, 0 }, IM_OUTER_FETCH);
+        fetch_rows(&j->p->a, m + r0, r1 - r0, a->i0, a->i1);
+        if (j->p->b.x)
+            fetch_rows(&j->p->b, m + r0, r1 - r0, a->j0, a->j1);
+        else
+            j->p->pack_b(j->p->args, &(im_outer_pack){ m + r0, r1 - r0, a->j0, a->j1, IM_PANEL, NULL, 0 }, IM_OUTER_FETCH);
     }
+}
+
+/* 32 columns of B for a block: where they are, and how far apart its rows and its two panels lie. */
+typedef struct strip_b { const float *b; int64_t ld, apart; } strip_b;
+
+static strip_b strip_of(const job *j, int64_t m0, int rows, int j0, int j1, float *room)
+{
+    const im_outer *p = j->p;
+    im_outer_pack q = { m0, rows, j0, j1, IM_PANEL, room, APART };
+    if (j->in_place)
+        return (strip_b){ p->b.x + m0 * p->b.ld + j0, p->b.ld, IM_PANEL };
+    if (p->b.x)
+        pack_rows(&p->b, p->nj, &q, j->pairs);
+    else
+        p->pack_b(p->args, &q, j->pairs ? IM_OUTER_PAIRS : IM_OUTER_F32);
+    return (strip_b){ room, IM_PANEL, APART };
 }
 
 /* Rows m0 .. m0+rows-1 of the area: sums += A^T B. */
 static void run_block(const job *j, const area *a, int64_t m0, int rows, bool first, float *pa, float *pb, float *sums)
 {
+    const im_outer_rows *ra = &j->p->a;
     int64_t left = j->p->m - m0 - rows;
-    int next = left < j->block ? (int)left : j->block;
-    im_outer_mode mode = j->pairs ? IM_OUTER_PAIRS : IM_OUTER_F32;
-    int steps = j->pairs ? (rows + 1) / 2 : rows;
-    j->p->pack_a(j->p->a, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, mode);
+    int next = left < j->block ? (int)left : j->block, steps = j->pairs ? (rows + 1) / 2 : rows;
+    im_outer_tile q = { .steps = steps, .lda = j->pairs ? IM_PANEL : ra->ld };
+    if (j->pairs)
+        pack_rows(ra, j->p->ni, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, true);
     for (int strip = 0; strip < a->strips; strip++) {
         int j0 = a->j0 + strip * IM_STRIP, j1 = a->j1 - j0 < IM_STRIP ? a->j1 : j0 + IM_STRIP;
         int panels = j1 - j0 > IM_PANEL ? 2 : 1;
-        j->p->pack_b(j->p->b, &(im_outer_pack){ m0, rows, j0, j1, IM_PANEL, pb, APART }, mode);
+        strip_b b = strip_of(j, m0, rows, j0, j1, pb);
+        q.ldb = b.ld;
         for (int part = 0; part < panels; part += IM_NV) {
             int wide = panels - part < IM_NV ? panels - part : IM_NV;
-            const float *b = pb + (size_t)part * APART;
+            q.b[0] = b.b + part * b.apart;
+            q.b[1] = q.b[0] + (wide - 1) * b.apart;
             for (int t = 0; t < a->tiles; t++) {
                 if (part == 0)
                     fetch(j, a, m0 + rows, next, strip * a->tiles + t, a->strips * a->tiles);
-                float *s = tile_sums(a, sums, t, strip) + part * IM_PANEL;
-                j->micro->tile[wide - 1][tile_rows(a, t) - 1](&(im_tile){
-                    .steps = steps, .a = pa + (size_t)t * APART, .b = { b, b + (size_t)(wide - 1) * APART },
-                    .in = first ? NULL : s, .out = s });
+                q.out = tile_sums(a, sums, t, strip) + part * IM_PANEL;
+                q.in = first ? NULL : q.out;
+                q.a = j->pairs ? pa + (size_t)t * APART : ra->x + m0 * ra->ld + a->i0 + t * a->width;
+                j->micro->tile[wide - 1][tile_rows(a, t) - 1](&q);
             }
         }
     }
@@ -198,8 +251,8 @@ static void plan(job *j)
     const im_outer *p = j->p;
     int threads = j->dev->threads, wanted = threads > 1 ? 3 * threads : 1;
     j->pairs = j->dev->products == IM_BF16 && j->dev->bf16_dots;
+    j->in_place = !j->pairs && p->b.x && p->nj % IM_PANEL == 0;           /* a tile reads whole panels of B */
     j->micro = IM_FN(im_outer_tiles)(j->pairs);
-    j->block = j->pairs ? 2 * STEPS : STEPS;
     j->chunks = p->m > 0 ? ceil_div(p->m, IM_DW_CHUNK) : 1;
     j->strips = ceil_div(p->nj, IM_STRIP);
     j->i_parts = ceil_div(p->ni, AREA_ROWS);
@@ -212,6 +265,7 @@ static void plan(job *j)
         j->i_parts++;
     j->max_tiles = ceil_div(ceil_div(p->ni, j->i_parts), IM_MR);
     j->max_strips = ceil_div(j->strips, j->j_parts);
+    j->block = (j->max_tiles * j->max_strips <= FEW_TILES ? FEW_STEPS : STEPS) * (j->pairs ? 2 : 1);
 }
 
 int IM_FN(im_outer_run)(im_device *dev, const im_outer *p)
@@ -238,37 +292,8 @@ int IM_FN(im_outer_run)(im_device *dev, const im_outer *p)
     return stopped(&j) ? IM_STOPPED : IM_DONE;
 }
 
-/* ---------------------------------------------------------------- rows of a matrix */
-
-/* 16 values of a row of which `left` exist. */
-IM_INLINE v16 load(const float *x, int left)
-{
-    return left >= 16 ? v_load(x) : v_load_n(x, left);
-}
-
-void IM_FN(im_outer_pack_rows)(const void *args, const im_outer_pack *q, im_outer_mode mode)
-{
-    const im_outer_rows *r = args;
-    int unit = mode == IM_OUTER_PAIRS ? 2 : 1;
-    for (int s = 0; mode == IM_OUTER_FETCH && s < q->rows; s++)
-        for (int j = q->j0; j < q->j1; j += 16)
-            v_prefetch_l2(r->x + (q->m0 + s) * r->ld + j);
-    for (int s = 0; mode != IM_OUTER_FETCH && s < q->rows; s += unit) {
-        const float *x = r->x + (q->m0 + s) * r->ld;
-        float *dst = q->dst + s / unit * 16;
-        for (int j = q->j0; j < q->j1; j += q->width, dst += q->apart) {
-            v16 v = load(x + j, r->n - j);
-            if (mode == IM_OUTER_PAIRS)
-                v = v_bf16_pairs(v, s + 1 < q->rows ? load(x + r->ld + j, r->n - j) : v_zero());
-            v_store(dst, v);
-        }
-    }
-}
-
 int IM_FN(im_cpu_outer)(im_device *dev, const im_outer_args *p)
 {
-    return IM_FN(im_outer_run)(dev, &(im_outer){
-        .m = p->m, .ni = p->ni, .nj = p->nj, .pack_a = IM_FN(im_outer_pack_rows), .pack_b = IM_FN(im_outer_pack_rows),
-        .a = &(im_outer_rows){ p->a, p->lda, p->ni }, .b = &(im_outer_rows){ p->b, p->ldb, p->nj },
-        .c = p->c, .ldc = p->ldc, .add = p->add });
+    return IM_FN(im_outer_run)(dev, &(im_outer){ .m = p->m, .ni = p->ni, .nj = p->nj, .a = { p->a, p->lda },
+                                                 .b = { p->b, p->ldb }, .c = p->c, .ldc = p->ldc, .add = p->add });
 }

@@ -2,8 +2,8 @@
  *
  *     c[i][j] (+)= sum_m A[m][i] B[m][j]
  *
- * A and B are whatever their packers write: rows of a matrix, or the windows that output pixel m was made from (conv_dw.c).
- * Packing moves whole vectors and transposes nothing. See outer.c. */
+ * A is a matrix, B a matrix or what a packer writes: the windows that output pixel m was made from (conv_dw.c). Nothing is
+ * transposed, and matrices are read where they are. See outer.c. */
 #ifndef IM_OUTER_H
 #define IM_OUTER_H
 
@@ -17,23 +17,31 @@ typedef struct im_outer_pack { int64_t m0; int rows, j0, j1, width; float *dst; 
 typedef enum { IM_OUTER_F32, IM_OUTER_PAIRS, IM_OUTER_FETCH } im_outer_mode;
 typedef void im_outer_packer(const void *args, const im_outer_pack *q, im_outer_mode mode);
 
-/* The packer for rows of a matrix, and its args. */
-typedef struct im_outer_rows { const float *x; int64_t ld; int n; } im_outer_rows;
-void IM_FN(im_outer_pack_rows)(const void *args, const im_outer_pack *q, im_outer_mode mode);
+typedef struct im_outer_rows { const float *x; int64_t ld; } im_outer_rows;
 
 typedef struct im_outer {
     int64_t m;
     int ni, nj;
-    im_outer_packer *pack_a, *pack_b;
-    const void *a, *b;                           /* the packers' args                                                  */
+    im_outer_rows a, b;
+    im_outer_packer *pack_b;                     /* writes B, if b.x is NULL                                            */
+    const void *args;                            /* the packer's                                                       */
     float *c; int64_t ldc;
     bool add;
 } im_outer;
 
 int IM_FN(im_outer_run)(im_device *dev, const im_outer *p);
 
-/* micro_outer.c: one tile: out[i][0..15] = in[i][0..15] + sum_s a[16 s + i] b[0][16 s ..], columns 16 to 31 from b[1]; else
- * as the tiles of product.h, but nothing is fetched. */
-const im_micros *IM_FN(im_outer_tiles)(bool pairs);
+/* micro_outer.c: one tile: out[i][0..15] = in[i][0..15] + sum_s a[s * lda + i] b[0][s * ldb ..], columns 16 to 31 from
+ * b[1]; rows of in and out are IM_STRIP apart. */
+typedef struct im_outer_tile {
+    int steps;
+    const float *a; int64_t lda;
+    const float *b[2]; int64_t ldb;
+    const float *in;                             /* NULL: zero                                                         */
+    float *out;
+} im_outer_tile;
+typedef void im_outer_micro(const im_outer_tile *t);
+typedef struct { im_outer_micro *tile[IM_NV][IM_MR]; } im_outer_micros;  /* [panels - 1][rows - 1] */
+const im_outer_micros *IM_FN(im_outer_tiles)(bool pairs);
 
 #endif

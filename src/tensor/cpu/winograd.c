@@ -58,7 +58,8 @@ static bool stopped(const job *j)
     return j->dev->stop && *j->dev->stop;
 }
 
-/* With 64 channels or more it won on every picture of 8 x 8 and more (bench/LOG.md). Batch and threads have no say. */
+/* With 64 channels or more it won on every picture of 8 x 8 and more, and on 7 x 7 in batches (bench/LOG.md). Batch and
+ * threads have no say. */
 bool IM_FN(im_winograd_takes)(const im_device *dev, const im_conv_args *c)
 {
     bool can = c->kh == 3 && c->kw == 3 && c->stride == 1, pays = c->cin >= 64 && (int64_t)c->oh * c->ow >= 49;

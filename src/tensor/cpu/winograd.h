@@ -31,8 +31,11 @@ typedef struct im_wino_output {
 } im_wino_output;
 void IM_FN(im_winograd_output)(const float *m, size_t apart, const im_wino_output *o);
 
-/* ---- The gradient of the weights: winograd_dw.c. Panels of 16 channels lie panel_apart floats from one another. */
+/* ---- Gradients: winograd_dw.c; that of the input is im_winograd_conv again (conv_dx.c). Panels of
+ * 16 channels lie panel_apart floats from one another. */
 
+/* Training has batches, which make smaller pictures worth it. */
+bool IM_FN(im_winograd_takes_dx)(const im_device *dev, const im_conv_args *turned);
 bool IM_FN(im_winograd_takes_dw)(const im_device *dev, const im_conv_dw_args *d);
 int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d);
 

@@ -3,9 +3,9 @@
  * The forward pass is Y = A^T [ (G g G^T) . (B^T d B) ] A for each tile (winograd_transforms.c), linear in g; so
  *     dg = G^T [ sum over tiles (A dY A^T) . (B^T d B) ] G                             (Lavin & Gray 2015)
  * with 36 products over tiles in the middle:  U[point][cout][cin] = sum_t Z[point][t][cout] V[point][t][cin],
- *   V[point][panel][tile][16]   inputs, Z[point][panel][tile][16] output gradients: as the transforms leave them, they are
- *                               what the micro-kernel of outer.h wants
- *   U[point][cout][cin]         waits for all chunks of tiles, then is transformed back; of as many filters as fit
+ *   V[point][chunk][panel][tile][16]   inputs, Z (the same) output gradients: as the transforms leave them, they are
+ *                                      what the micro-kernel of outer.h wants; of as many chunks of tiles as stay in L3
+ *   U[point][cout][cin]                waits for all chunks, then is transformed back; of as many filters as fit
  *
  * Order: chunks of CHUNK tiles, counted through the whole batch; within one each U is a chain over ascending tiles from 0,
  * chunks are added in f32 in ascending order, then G^T U G along the rows and down the columns, then + what is there. */
@@ -18,21 +18,24 @@ enum {
     CHUNK = 128,                                 /* tiles; part of the definition of the sums                          */
     GROUP = 8,                                   /* tiles that one task transforms                                     */
     U_BYTES = 16 << 20,                          /* of U at most, unless 16 filters need more                          */
+    VZ_BYTES = 5 << 20,                         /* of V and Z at most, unless one chunk needs more                    */
     PANEL = CHUNK * IM_PANEL,                    /* floats of a panel of V or Z                                        */
 };
 
 typedef struct job {
     im_device *dev;
     const im_conv_dw_args *d;
-    const im_micros *micro;
+    const im_outer_micros *micro;
     int across, down;                            /* tiles of a picture                                                 */
     int ci_panels, ci_floats;                    /* of V; floats of a row of U: whole strips                           */
     int panel0, panel1;                          /* of cout: these filters are being done                              */
-    int64_t tile0;                               /* and this chunk: tiles tile0 .. tile0+tiles-1                       */
+    int64_t tile0;                               /* and these chunks: tiles tile0 .. tile0+tiles-1                     */
     int tiles, groups, x_groups;                 /* x_groups: groups, or 0 where V is there already                    */
+    int max_chunks;                              /* at a time                                                          */
     int parts;                                   /* of the filters in the products                                     */
     float *v, *z, *u;
     size_t v_apart, z_apart, u_apart;            /* from point to point; an odd number of cache lines                  */
+    size_t v_chunk, z_chunk;                     /* from chunk to chunk                                                */
 } job;
 
 static int ceil_div(int64_t a, int64_t b)
@@ -45,12 +48,25 @@ static bool stopped(const job *j)
     return j->dev->stop && *j->dev->stop;
 }
 
-/* The forward rule, and enough filters: each tile of x is transformed for all of them. */
+/* At least 64 channels on both sides, and at most half of the multiplications of direct sums, whatever the picture leaves
+ * empty of its tiles: 4x4, 6x6 and from 7x7 on. With batches of 32 each of these won (bench/LOG.md), and the batch has
+ * no say. */
+static bool pays(int cin, int cout, int oh, int ow)
+{
+    int64_t tiles = (int64_t)ceil_div(oh, IM_WINO_OUT) * ceil_div(ow, IM_WINO_OUT), pixels = (int64_t)oh * ow;
+    return cin >= 64 && cout >= 64 && pixels >= IM_WINO_OUT * IM_WINO_OUT && 8 * tiles <= pixels;
+}
+
+bool IM_FN(im_winograd_takes_dx)(const im_device *dev, const im_conv_args *c)
+{
+    return IM_FN(im_winograd_takes)(dev, c) || (dev->winograd && c->kh == 3 && c->kw == 3 && c->stride == 1
+                                                && pays(c->cin, c->cout, c->oh, c->ow));
+}
+
 bool IM_FN(im_winograd_takes_dw)(const im_device *dev, const im_conv_dw_args *d)
 {
     bool can = d->kh == 3 && d->kw == 3 && d->stride == 1;
-    bool pays = d->cin >= 64 && d->cout >= 64 && (int64_t)d->oh * d->ow >= 49;
-    return can && dev->winograd && (pays || dev->winograd == 2);
+    return can && dev->winograd && (pays(d->cin, d->cout, d->oh, d->ow) || dev->winograd == 2);
 }
 
 /* ---------------------------------------------------------------- into points */
@@ -101,7 +117,7 @@ static void transform_task(void *arg, int index, int thread)
     const im_conv_dw_args *d = j->d;
     bool x = index < j->x_groups;
     int first = (x ? index : index - j->x_groups) * GROUP, last = j->tiles - first < GROUP ? j->tiles : first + GROUP;
-    int c0 = x ? 0 : j->panel0 * IM_PANEL, c1 = x ? d->cin : j->panel1 * IM_PANEL < d->cout ? j->panel1 * IM_PANEL : d->cout;
+    int c0 = x ? 0 : j->panel0 * IM_PANEL, end = j->panel1 * IM_PANEL, c1 = x ? d->cin : end < d->cout ? end : d->cout;
     enum { MOST = sizeof zeros / sizeof *zeros };
     (void)thread;
     for (int c = c0; c < c1 && !stopped(j); c += MOST) {
@@ -109,7 +125,8 @@ static void transform_task(void *arg, int index, int thread)
         size_t at = (size_t)(c - c0) / IM_PANEL * PANEL;
         for (int t = first; t < last; t++) {
             int ahead = t + 1 < last ? t + 1 : t;
-            float *to = (x ? j->v : j->z) + at + (size_t)t * IM_PANEL;
+            size_t chunk = (size_t)(t / CHUNK), row = (size_t)(t % CHUNK);
+            float *to = (x ? j->v + chunk * j->v_chunk : j->z + chunk * j->z_chunk) + at + row * IM_PANEL;
             if (x) {
                 im_wino_pixels now = pixels_of(j, j->tile0 + t, c), next = pixels_of(j, j->tile0 + ahead, c);
                 IM_FN(im_winograd_input_panels)(&now, &next, n, to, j->v_apart, PANEL);
@@ -123,25 +140,36 @@ static void transform_task(void *arg, int index, int thread)
 
 /* ---------------------------------------------------------------- products */
 
-/* A panel of filters against a strip of inputs at one point: u (16 rows of ci_floats) = or += the chunk's sums. */
-static void product(const job *j, const float *z, const float *v, int panels, bool first, float *u)
+/* rows x (16 wide) sums to u, or added to it. */
+static void put(const job *j, const float *sums, int rows, int wide, bool first, float *u)
+{
+    for (int i = 0; i < rows; i++)
+        for (int k = 0; k < wide; k++) {
+            float *p = u + (size_t)i * (size_t)j->ci_floats + k * IM_PANEL;
+            v16 s = v_load(sums + i * IM_STRIP + k * IM_PANEL);
+            v_store(p, first ? s : v_add(v_load(p), s));
+        }
+}
+
+/* A panel of filters against a strip of inputs at one point: u (16 rows of ci_floats) = or += the chunks' sums. */
+static void product(const job *j, const float *z, const float *v, int panels, float *u)
 {
     float sums[IM_MR * IM_STRIP];
     int groups = ceil_div(IM_PANEL, IM_MR);
     for (int part = 0; part < panels; part += IM_NV) {
         int wide = panels - part < IM_NV ? panels - part : IM_NV;
-        const float *b = v + (size_t)part * PANEL;
         for (int g = 0; g < groups; g++) {
             int r0 = IM_PANEL * g / groups, rows = IM_PANEL * (g + 1) / groups - r0;
             float *to = u + (size_t)r0 * (size_t)j->ci_floats + part * IM_PANEL;
             for (int i = 0; i < rows * wide; i++)
                 v_prefetch(to + (size_t)(i / wide) * (size_t)j->ci_floats + i % wide * IM_PANEL);
-            j->micro->tile[wide - 1][rows - 1](&(im_tile){
-                .steps = j->tiles, .a = z + r0, .b = { b, b + (size_t)(wide - 1) * PANEL }, .out = sums });
-            for (int i = 0; i < rows * wide; i++) {
-                float *p = to + (size_t)(i / wide) * (size_t)j->ci_floats + i % wide * IM_PANEL;
-                v16 s = v_load(sums + i / wide * IM_STRIP + i % wide * IM_PANEL);
-                v_store(p, first ? s : v_add(v_load(p), s));
+            for (int tile = 0, chunk = 0; tile < j->tiles; tile += CHUNK, chunk++) {
+                const float *a = z + (size_t)chunk * j->z_chunk + r0;
+                const float *b = v + (size_t)chunk * j->v_chunk + (size_t)part * PANEL;
+                j->micro->tile[wide - 1][rows - 1](&(im_outer_tile){
+                    .steps = j->tiles - tile < CHUNK ? j->tiles - tile : CHUNK, .a = a, .lda = IM_PANEL,
+                    .ldb = IM_PANEL, .b = { b, b + (size_t)(wide - 1) * PANEL }, .out = sums });
+                put(j, sums, rows, wide, j->tile0 + tile == 0, to);
             }
         }
     }
@@ -157,7 +185,7 @@ static void product_task(void *arg, int index, int thread)     /* one point, som
     for (int strip = 0; 2 * strip < j->ci_panels && !stopped(j); strip++)
         for (size_t n = n0; n < n1; n++)
             product(j, j->z + point * j->z_apart + n * PANEL, j->v + point * j->v_apart + 2 * (size_t)strip * PANEL,
-                    j->ci_panels - 2 * strip < 2 ? 1 : 2, j->tile0 == 0,
+                    j->ci_panels - 2 * strip < 2 ? 1 : 2,
                     j->u + point * j->u_apart + n * IM_PANEL * (size_t)j->ci_floats + (size_t)strip * IM_STRIP);
 }
 
@@ -184,16 +212,17 @@ static size_t odd_lines(size_t floats)
 static void filters(job *j, int64_t tiles)
 {
     int threads = j->dev->threads;
-    for (j->tile0 = 0; j->tile0 < tiles && !stopped(j); j->tile0 += CHUNK) {
-        j->tiles = tiles - j->tile0 < CHUNK ? (int)(tiles - j->tile0) : CHUNK;
+    int most = j->max_chunks * CHUNK;
+    for (j->tile0 = 0; j->tile0 < tiles && !stopped(j); j->tile0 += most) {
+        j->tiles = tiles - j->tile0 < most ? (int)(tiles - j->tile0) : most;
         j->groups = ceil_div(j->tiles, GROUP);
-        j->x_groups = tiles <= CHUNK && j->panel0 ? 0 : j->groups;       /* a single chunk's V serves all filters */
+        j->x_groups = tiles <= most && j->panel0 ? 0 : j->groups;        /* V of all tiles serves all filters */
         im_parallel_for(threads, j->x_groups + j->groups, transform_task, j);
         im_parallel_for(threads, IM_WINO_POINTS * j->parts, product_task, j);
     }
-    int count = j->d->cout - j->panel0 * IM_PANEL, most = (j->panel1 - j->panel0) * IM_PANEL;
+    int left = j->d->cout - j->panel0 * IM_PANEL, count = (j->panel1 - j->panel0) * IM_PANEL;
     if (!stopped(j))
-        im_parallel_for(threads, count < most ? count : most, output_task, j);
+        im_parallel_for(threads, count < left ? count : left, output_task, j);
 }
 
 int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d)
@@ -206,8 +235,13 @@ int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d)
     int fit = of_panel < U_BYTES ? (int)(U_BYTES / of_panel) : 1, blocks = ceil_div(panels, fit);
     int most = ceil_div(panels, blocks);
     j.parts = dev->threads > 4 ? ceil_div(2 * dev->threads, IM_WINO_POINTS) : 1;
-    j.v_apart = odd_lines((size_t)j.ci_panels * PANEL);
-    j.z_apart = odd_lines((size_t)most * PANEL);
+    int64_t tiles = (int64_t)d->batch * j.across * j.down, chunks = ceil_div(tiles, CHUNK);
+    j.v_chunk = (size_t)j.ci_panels * PANEL;
+    j.z_chunk = (size_t)most * PANEL;
+    int64_t vz_fit = (int64_t)(VZ_BYTES / (IM_WINO_POINTS * (j.v_chunk + j.z_chunk) * sizeof(float)));
+    j.max_chunks = (int)(vz_fit < 1 ? 1 : vz_fit < chunks ? vz_fit : chunks);
+    j.v_apart = odd_lines((size_t)j.max_chunks * j.v_chunk);
+    j.z_apart = odd_lines((size_t)j.max_chunks * j.z_chunk);
     j.u_apart = odd_lines((size_t)most * IM_PANEL * (size_t)j.ci_floats);
     j.v = im_scratch(dev, dev->threads, IM_WINO_POINTS * (j.v_apart + j.z_apart + j.u_apart) * sizeof(float));
     if (!j.v)
@@ -217,7 +251,7 @@ int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d)
     for (int b = 0; b < blocks && !stopped(&j); b++) {
         j.panel0 = (int)((int64_t)panels * b / blocks);
         j.panel1 = (int)((int64_t)panels * (b + 1) / blocks);
-        filters(&j, (int64_t)d->batch * j.across * j.down);
+        filters(&j, tiles);
     }
     return stopped(&j) ? IM_STOPPED : IM_DONE;
 }

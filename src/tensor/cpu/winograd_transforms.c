@@ -294,7 +294,8 @@ IM_INLINE void dw_1d(const v16 *u, int us, v16 *r, int rs)
     static const double aa = 0.390625, bb = 2.25, na = 2 * 0.390625 * (0.390625 - 2.25), nb = 2 * 2.25 * (2.25 - 0.390625);
     v16 sa = v_add(u[us], u[2 * us]), da = v_sub(u[us], u[2 * us]);
     v16 sb = v_add(u[3 * us], u[4 * us]), db = v_sub(u[3 * us], u[4 * us]);
-    r[0] = v_fma(v_set1((float)(1 / nb)), sb, v_fma(v_set1((float)(1 / na)), sa, v_mul(v_set1((float)(1 / (aa * bb))), u[0])));
+    v16 zero = v_mul(v_set1((float)(1 / (aa * bb))), u[0]);
+    r[0] = v_fma(v_set1((float)(1 / nb)), sb, v_fma(v_set1((float)(1 / na)), sa, zero));
     r[rs] = v_fma(v_set1((float)(1.5 / nb)), db, v_mul(v_set1((float)(0.625 / na)), da));
     r[2 * rs] = v_fma(v_set1((float)(bb / nb)), sb, v_fma(v_set1((float)(aa / na)), sa, u[5 * us]));
 }
