@@ -1,5 +1,5 @@
-/* bench_train.c: how fast networks are trained here: forward, backward and the optimiser's pass of a step, with pictures that
- * are ready, that come from memory, or that come from JPEG files, so that a loader that starves the network shows.
+/* bench_train.c: how fast networks are trained here: forward, backward and the optimiser's pass of a step, with pictures
+ * that are ready, that come from memory, or that come from JPEG files, so that a loader that starves the network shows.
  * What is measured is what `imago train` runs: im_classifier_loss, im_diffusion_loss, im_backward, optimiser.h, loader.h.
  * Used by `imago bench train`; bench/rivals/torch_train.py runs it beside PyTorch. */
 #include <stdlib.h>

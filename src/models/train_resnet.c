@@ -257,8 +257,8 @@ static bool read_init(training *t, const char *path)
     im_safetensors *s = im_st_open(c, path);
     bool ok = s && im_classifier_infer(c, s, path, &theirs);
     if (ok && theirs.classes != t->data->n_classes && !t->a->new_head)
-        ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path, theirs.classes,
-                     t->a->common.data, t->data->n_classes);
+        ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path,
+                     theirs.classes, t->a->common.data, t->data->n_classes);
     im_state_rules rules = { .ours = true };
     if (ok && t->a->new_head)
         rules.keep = theirs.head == IM_HEAD_LINEAR ? "fc." : "head.";
