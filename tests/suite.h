@@ -27,12 +27,12 @@ static inline int suite_end(Suite *s)
     return failed != 0;
 }
 
-/* setup and teardown run around every test; both may be NULL. */
-static inline TCase *suite_case(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void), int seconds,
+/* before and after run around every test; both may be NULL. */
+static inline TCase *suite_case(Suite *s, const char *name, void (*before)(void), void (*after)(void), int seconds,
                                 const suite_test *tests, int n)
 {
     TCase *t = tcase_create(name);
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, before, after);
     tcase_set_timeout(t, seconds);
     for (int i = 0; i < n; i++)
         tcase_add_loop_test(t, tests[i].test, 0, tests[i].times);
@@ -40,11 +40,11 @@ static inline TCase *suite_case(Suite *s, const char *name, void (*setup)(void),
     return t;
 }
 
-static inline int suite_run(const char *name, void (*setup)(void), void (*teardown)(void), int seconds,
+static inline int suite_run(const char *name, void (*before)(void), void (*after)(void), int seconds,
                             const suite_test *tests, int n)
 {
     Suite *s = suite_create(name);
-    suite_case(s, name, setup, teardown, seconds, tests, n);
+    suite_case(s, name, before, after, seconds, tests, n);
     return suite_end(s);
 }
 

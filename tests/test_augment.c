@@ -19,6 +19,7 @@
 #include "data/stream.h"
 #include "imago.h"
 #include "scratch.h"
+#include "suite.h"
 
 static im_ctx *c;
 static im_crop_scratch *room;
@@ -479,26 +480,10 @@ static int bench(const char *path)
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "--bench")) return bench(argc > 2 ? argv[2] : "tests/golden/photo.jpg");
-    Suite *s = suite_create("augment");
-    TCase *t = tcase_create("all");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 120);
-    tcase_add_test(t, golden_crops);
-    tcase_add_test(t, golden_none);
-    tcase_add_test(t, golden_boxes);
-    tcase_add_test(t, golden_every_colour);
-    tcase_add_test(t, golden_blurs);
-    tcase_add_test(t, golden_normalise);
-    tcase_add_test(t, windows_of_resized);
-    tcase_add_test(t, shrunk_crops);
-    tcase_add_test(t, stream_known_answers);
-    tcase_add_test(t, draws_have_their_shares);
-    tcase_add_test(t, sizes_and_numbers_are_free);
-    tcase_add_test(t, errors);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    const suite_test tests[] = {
+        ONCE(golden_crops), ONCE(golden_none), ONCE(golden_boxes), ONCE(golden_every_colour), ONCE(golden_blurs),
+        ONCE(golden_normalise), ONCE(windows_of_resized), ONCE(shrunk_crops), ONCE(stream_known_answers),
+        ONCE(draws_have_their_shares), ONCE(sizes_and_numbers_are_free), ONCE(errors)
+    };
+    return suite_run("augment", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

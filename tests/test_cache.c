@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "loads.h"
+#include "suite.h"
 
 static int cache_files(char *name, size_t size)
 {
@@ -191,19 +192,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("cache");
-    TCase *t = tcase_create("cache");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
-    tcase_add_test(t, caches_in_memory);
-    tcase_add_test(t, reads_memory_not_files);
-    tcase_add_test(t, caches_on_disk);
-    tcase_add_test(t, leaves_nothing_when_it_fails);
-    tcase_add_test(t, shrinks_by_the_draws);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(caches_in_memory), ONCE(reads_memory_not_files), ONCE(caches_on_disk),
+        ONCE(leaves_nothing_when_it_fails), ONCE(shrinks_by_the_draws)
+    };
+    return suite_run("cache", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -1,6 +1,7 @@
 /* test_dataset.c: sets of pictures in class folders, in one folder and in metadata.jsonl, and the error for every way in
  * which one can be wrong. Shards: test_shards.c. */
 #include "sets.h"
+#include "suite.h"
 
 /* ---------------------------------------------------------------- folders */
 
@@ -250,26 +251,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("dataset");
-    TCase *t = tcase_create("dataset");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
-    tcase_add_test(t, reads_class_folders);
-    tcase_add_test(t, sorts_numbers);
-    tcase_add_test(t, takes_a_class_list);
-    tcase_add_test(t, refuses_folders);
-    tcase_add_test(t, refuses_unreadable_folders);
-    tcase_add_test(t, counts_what_is_no_picture);
-    tcase_add_test(t, warns_of_what_it_leaves);
-    tcase_add_test(t, reads_one_folder);
-    tcase_add_test(t, reads_metadata);
-    tcase_add_test(t, refuses_metadata);
-    tcase_add_test(t, hashes_a_set);
-    tcase_add_test(t, notices_files_that_shrink);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(reads_class_folders), ONCE(sorts_numbers), ONCE(takes_a_class_list), ONCE(refuses_folders),
+        ONCE(refuses_unreadable_folders), ONCE(counts_what_is_no_picture), ONCE(warns_of_what_it_leaves),
+        ONCE(reads_one_folder), ONCE(reads_metadata), ONCE(refuses_metadata), ONCE(hashes_a_set),
+        ONCE(notices_files_that_shrink)
+    };
+    return suite_run("dataset", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

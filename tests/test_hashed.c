@@ -5,6 +5,7 @@
 
 #include "data/safetensors.h"
 #include "hashed.h"
+#include "suite.h"
 
 static im_ctx *c;
 static im_safetensors *golden;
@@ -60,15 +61,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("hashed");
-    TCase *t = tcase_create("hashed");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_test(t, parameters);
-    tcase_add_test(t, labels);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(parameters), ONCE(labels)
+    };
+    return suite_run("hashed", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

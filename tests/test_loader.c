@@ -4,6 +4,7 @@
 #include "data/order.h"
 #include "data/picture.h"
 #include "loads.h"
+#include "suite.h"
 
 /* ---------------------------------------------------------------- what is handed out */
 
@@ -300,27 +301,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("loader");
-    TCase *t = tcase_create("loader");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
-    tcase_add_test(t, hands_out_the_crops);
-    tcase_add_test(t, normalises);
-    tcase_add_test(t, same_for_any_threads);
-    tcase_add_test(t, goes_on_where_it_was);
-    tcase_add_test(t, goes_through_short_epochs);
-    tcase_add_test(t, drops_the_last);
-    tcase_add_test(t, replaces_broken_pictures);
-    tcase_add_test(t, stops_when_strict);
-    tcase_add_test(t, says_when_nothing_is_left);
-    tcase_add_test(t, knows_the_pixel_limit);
-    tcase_add_test(t, ends_at_any_time);
-    tcase_add_test(t, can_be_stopped);
-    tcase_add_test(t, refuses_arguments);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(hands_out_the_crops), ONCE(normalises), ONCE(same_for_any_threads), ONCE(goes_on_where_it_was),
+        ONCE(goes_through_short_epochs), ONCE(drops_the_last), ONCE(replaces_broken_pictures),
+        ONCE(stops_when_strict), ONCE(says_when_nothing_is_left), ONCE(knows_the_pixel_limit), ONCE(ends_at_any_time),
+        ONCE(can_be_stopped), ONCE(refuses_arguments)
+    };
+    return suite_run("loader", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "data/order.h"
+#include "suite.h"
 
 START_TEST(orders)
 {
@@ -53,15 +54,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("order");
-    TCase *t = tcase_create("order");
-    tcase_set_timeout(t, 60);
-    tcase_add_test(t, orders);
-    tcase_add_test(t, orders_are_uniform);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(orders), ONCE(orders_are_uniform)
+    };
+    return suite_run("order", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -12,6 +12,7 @@
 #include "data/sha256.h"
 #include "imago.h"
 #include "scratch.h"
+#include "suite.h"
 
 static im_ctx *c;
 static json_t *rows;
@@ -258,21 +259,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("picture");
-    TCase *t = tcase_create("all");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
-    tcase_add_test(t, golden_jpeg);
-    tcase_add_test(t, golden_turned);
-    tcase_add_test(t, golden_damaged);
-    tcase_add_test(t, shrinking);
-    tcase_add_test(t, errors);
-    tcase_add_test(t, too_many_scans);
-    tcase_add_test(t, threads);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    const suite_test tests[] = {
+        ONCE(golden_jpeg), ONCE(golden_turned), ONCE(golden_damaged), ONCE(shrinking), ONCE(errors),
+        ONCE(too_many_scans), ONCE(threads)
+    };
+    return suite_run("picture", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

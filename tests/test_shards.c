@@ -1,6 +1,7 @@
 /* test_shards.c: sets of pictures in tar shards, ours and those of python's tarfile, whole, cut and damaged. */
 #include "sets.h"
 #include "tar.h"
+#include "suite.h"
 
 static void put_tar(const char *name, tar *t)
 {
@@ -248,21 +249,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("shards");
-    TCase *t = tcase_create("shards");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
-    tcase_add_test(t, reads_a_shard);
-    tcase_add_test(t, reads_names_as_classes);
-    tcase_add_test(t, names_several_shards);
-    tcase_add_test(t, refuses_cut_shards);
-    tcase_add_test(t, refuses_shards);
-    tcase_add_test(t, counts_broken_members);
-    tcase_add_test(t, reads_tars_of_python);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const suite_test tests[] = {
+        ONCE(reads_a_shard), ONCE(reads_names_as_classes), ONCE(names_several_shards), ONCE(refuses_cut_shards),
+        ONCE(refuses_shards), ONCE(counts_broken_members), ONCE(reads_tars_of_python)
+    };
+    return suite_run("shards", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

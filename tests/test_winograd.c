@@ -198,7 +198,8 @@ START_TEST(the_rule)
     static const struct { shape s; bool taken; } rule[] = {
         { { 1, 8, 8, 64, 4, 1, 1, 1, 1, 0, 0 }, true }, { { 3, 8, 8, 64, 4, 1, 1, 1, 1, 0, 0 }, true },
         { { 1, 4, 4, 64, 4, 1, 1, 1, 1, 8, 8 }, true }, { { 1, 7, 7, 64, 4, 1, 1, 1, 1, 0, 0 }, true },
-        { { 1, 8, 6, 64, 4, 1, 1, 1, 1, 0, 0 }, false }, { { 9, 8, 6, 64, 4, 1, 1, 1, 1, 0, 0 }, false }, { { 1, 8, 8, 63, 4, 1, 1, 1, 1, 0, 0 }, false } };
+        { { 1, 8, 6, 64, 4, 1, 1, 1, 1, 0, 0 }, false }, { { 9, 8, 6, 64, 4, 1, 1, 1, 1, 0, 0 }, false },
+        { { 1, 8, 8, 63, 4, 1, 1, 1, 1, 0, 0 }, false } };
     for (int d = 0; d < n_devices; d++)
         for (int i = 0; i < COUNT(rule); i++) {
             call q = make_call(&rule[i].s, IM_F32, true, false, false, false);

@@ -110,10 +110,6 @@ bool bench_generate(bench_output *out)
     double *seconds = calloc((size_t)o->rounds, sizeof *seconds);
     if (!seconds)
         return im_fail(out->c, "out of memory for %d times", o->rounds);
-    if (!first_step(out)) {
-        free(seconds);
-        return false;
-    }
     im_sd *sd = open_model(out, &a);
     a.prompt = PROMPT;
     a.steps = o->steps;
@@ -130,5 +126,5 @@ bool bench_generate(bench_output *out)
     }
     free(seconds);
     im_sd_free(sd);
-    return im_ok(out->c);
+    return im_ok(out->c) && first_step(out);
 }
