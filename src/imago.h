@@ -532,6 +532,22 @@ typedef struct im_bench_row {                                  /* one op at one 
 bool im_bench_ops(im_ctx *c, im_dtype weights, int rounds, const im_peak *peak,
                   void (*row)(void *arg, const im_bench_row *r), void *arg);
 
+/* One way of training, timed (models/bench_train.c): "resnet18" to "resnet101"; "unet-small", 64/128/192 channels on 16x16
+ * latents; "loader", pictures alone, with DINO's crops. Wall time, medians of the rounds, after one to warm up. */
+typedef struct im_bench_train_args {
+    const char *arch, *dtype, *data;                           /* data: "none", "memory", "jpeg": where pictures are   */
+    const char *folder;                                        /* of JPEGs in class folders; for memory and jpeg       */
+    int batch, size, rounds;
+} im_bench_train_args;
+
+typedef struct im_bench_train_row {
+    double img_per_s, forward_ms, backward_ms, optimiser_ms;
+    double step_ms;                                            /* all of a step, waiting for pictures included         */
+    double cpu_ms_per_img;                                     /* processor time of the decoding threads               */
+    size_t peak_bytes;                                         /* of this process so far                               */
+} im_bench_train_row;
+bool im_bench_train(im_ctx *c, const im_bench_train_args *a, im_bench_train_row *out);
+
 #ifdef __cplusplus
 }
 #endif

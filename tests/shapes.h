@@ -1,5 +1,5 @@
-/* shapes.h: small pictures with one shape each, drawn by formula, for tests that train: DIR/CLASS/NUMBER.png. Position, size
- * and colours are a function of (class, number), so that the set is the same everywhere. */
+/* shapes.h: small pictures with one shape each, drawn by formula, for tests that train: DIR/CLASS/NUMBER.png. Position,
+ * size and colours are a function of (class, number), so that the set is the same everywhere. */
 #ifndef TEST_SHAPES_H
 #define TEST_SHAPES_H
 

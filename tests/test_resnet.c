@@ -1,6 +1,6 @@
 /* test_resnet.c: ResNets give what torchvision's give from the same weights: logits on every instruction set, gradients of
- * all parameters; names and shapes of the state dict; both heads; initial weights. Reference: network_gradients.safetensors,
- * computed by torch in f64 (tests/golden/README.md). */
+ * all parameters; names and shapes of the state dict; both heads; initial weights. Reference:
+ * network_gradients.safetensors, computed by torch in f64 (tests/golden/README.md). */
 #include "classifier.h"
 
 #include "scratch.h"
@@ -82,8 +82,8 @@ static void compare_statistics(const char *arch, const im_params *p)
         const float *want = found("%s.after.%s", arch, q->t->name)->data;
         samples_of(q, im_data(q->t), got);
         for (int k = 0; k < SAMPLES; k++)
-            ck_assert_msg(fabs(got[k] - want[k]) < 1e-5 * (k < 2 ? fabs((double)want[0]) : 1), "%s: %s[%d] is %g, wanted %g",
-                          arch, q->t->name, k, got[k], (double)want[k]);
+            ck_assert_msg(fabs(got[k] - want[k]) < 1e-5 * (k < 2 ? fabs((double)want[0]) : 1),
+                          "%s: %s[%d] is %g, wanted %g", arch, q->t->name, k, got[k], (double)want[k]);
     }
 }
 

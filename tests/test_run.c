@@ -543,7 +543,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(rates_are_those_of_numpy), ONCE(decay_spares_vectors), ONCE(log_is_cut_to_the_checkpoint), ONCE(one_process_a_run),
+        ONCE(rates_are_those_of_numpy), ONCE(decay_spares_vectors), ONCE(log_is_cut_to_the_checkpoint),
+        ONCE(one_process_a_run),
         ONCE(damaged_checkpoints_are_skipped), LOOP(resumed_runs_have_the_same_bits, 2), ONCE(full_disk),
         ONCE(not_finite_stops), ONCE(another_run_is_refused), ONCE(config_goes_round), ONCE(bad_input),
         ONCE(classes_that_do_not_match)

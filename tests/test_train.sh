@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_train.sh: `imago train` and `imago eval` as their users meet them: a run killed with SIGKILL at random instants and
-# resumed ends with the same bits as one left alone; SIGTERM and SIGINT write a checkpoint and stop; files of a run; messages.
+# resumed ends with the same bits as one left alone; SIGTERM and SIGINT write a checkpoint and stop; files of a run;
+# messages.
 # Prints what fails and, last, "N passed, N failed, N skipped".
 #
 #     tests/test_train.sh [PROGRAM [DRAW]]        default: build/imago build/tests/test_learn

@@ -126,8 +126,8 @@ static bool write_csv(im_ctx *c, const im_eval_result *r, const char *path)
 static void print_json(const im_eval_result *r, const char *csv, const char *png)
 {
     json_t *root = json_pack("{s:s, s:I, s:I, s:i, s:f, s:f, s:f, s:s, s:s}", "model", r->weights, "pictures",
-                             (json_int_t)r->pictures, "broken", (json_int_t)r->broken, "classes", r->classes, "top1", r->top1,
-                             "top5", r->top5, "loss", r->loss, "confusion_csv", csv, "confusion_png", png);
+                             (json_int_t)r->pictures, "broken", (json_int_t)r->broken, "classes", r->classes, "top1",
+                             r->top1, "top5", r->top5, "loss", r->loss, "confusion_csv", csv, "confusion_png", png);
     json_t *list = json_array();
     for (int i = 0; i < r->classes; i++) {
         int64_t all = row_sum(r, i), right = r->confusion[(int64_t)i * r->classes + i];
@@ -207,5 +207,6 @@ const verb verb_eval = {
     .about = "Top-1 and top-5 of a ResNet on labelled pictures, class by class, with the confusion matrix as confusion.csv "
              "and confusion.png. Pictures are resized (shorter side size * 8 / 7, bilinear as Pillow), cut in the centre "
              "and normalised. The classes must be those that the network was trained on.",
-    .examples = "  imago eval -m RUN --data DIR\n  imago eval -m resnet50.safetensors --data VAL --classes names.txt --json",
+    .examples = "  imago eval -m RUN --data DIR\n"
+                "  imago eval -m resnet50.safetensors --data VAL --classes names.txt --json",
 };

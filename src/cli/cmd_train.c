@@ -1,5 +1,5 @@
-/* cmd_train.c: `imago train resnet`: a classifier from folders of pictures. What it shares with other trainings is in train.h
- * and train_view.c; the training itself is models/train_resnet.c. */
+/* cmd_train.c: `imago train resnet`: a classifier from folders of pictures. What it shares with other trainings is
+ * in train.h and train_view.c; the training itself is models/train_resnet.c. */
 #include <string.h>
 
 #include "cli/session.h"
@@ -19,7 +19,8 @@ static const option options[] = {
              "resnet18, resnet34, resnet50, resnet101: as torchvision has them"),
     OPTION_FLAG(0, "small-stem", AT(a.small_stem),
              "for pictures of 32 to 64 pixels: begins with a 3x3 convolution of stride 1, without a pool"),
-    OPTION_TEXT(0, "classes", "FILE", AT(a.classes), NULL, "a class a line: its number is its line; the others are left out"),
+    OPTION_TEXT(0, "classes", "FILE", AT(a.classes), NULL,
+             "a class a line: its number is its line; the others are left out"),
     OPTION_TEXT(0, "val", "DIR|SHARDS", AT(a.val), NULL,
              "another set, evaluated after every epoch: its top-1 chooses the best checkpoint"),
     OPTION_CHOICE(0, "augment", "NAME", AT(a.augment), "plain", "none|plain|dino",
@@ -68,9 +69,9 @@ static int run(const arguments *a)
 const verb verb_train_resnet = {
     .name = "train resnet", .common = OPT_DEVICE, .options = options, .size = sizeof(resnet_options), .run = run,
     .summary = "train a ResNet to name pictures",
-    .about = "Trains a ResNet of torchvision's shape on labelled pictures. RUN receives config.json, log.jsonl (an object a "
-             "step), curves.svg and .png, checkpoints, and at the end model.safetensors, which torchvision and timm load. "
-             "Without --lr the rate is 0.1 for 256 pictures a step, in proportion to them. A run that was killed, stopped "
+    .about = "Trains a ResNet of torchvision's shape on labelled pictures. RUN receives config.json, log.jsonl "
+             "(an object a step), curves.svg and .png, checkpoints, and at the end model.safetensors, which torchvision "
+             "and timm load. Without --lr the rate is 0.1 for 256 pictures a step, in proportion to them. A run that was killed, stopped "
              "by a signal, or found the disk full goes on with --resume to the same bits as one left alone. With --augment "
              "none, --order listed and --init FILE its losses can be compared with another program's, step by step.",
     .examples = "  imago train resnet --data DIR --epochs 90 --batch 64 --accumulate 4 -o RUN\n"

@@ -16,7 +16,8 @@
     OPTION_TEXT(0, "init", "FILE", TRAIN_AT(type, member, init), NULL, \
              "safetensors weights to begin with; without it random ones"), \
     OPTION_INT('e', "epochs", "N", TRAIN_AT(type, member, epochs), epochs_text, 1, 1000000, "times through the set"), \
-    OPTION_INT(0, "steps", "N", TRAIN_AT(type, member, steps), "0", 0, 2147483647, "end after N steps, whatever the epochs"), \
+    OPTION_INT(0, "steps", "N", TRAIN_AT(type, member, steps), "0", 0, 2147483647, \
+             "end after N steps, whatever the epochs"), \
     OPTION_INT('b', "batch", "B", TRAIN_AT(type, member, batch), batch_text, 1, 65536, \
              "pictures at once; what does not fill the last batch of an epoch is left out"), \
     OPTION_INT(0, "accumulate", "N", TRAIN_AT(type, member, accumulate), "1", 1, 65536, \

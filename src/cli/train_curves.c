@@ -1,5 +1,5 @@
-/* train_curves.c: RUN/curves.svg and curves.png from RUN/log.jsonl: loss, top-1, norm of the gradient and learning rate over
- * the steps, one panel each. A long run is drawn as means of POINTS runs of steps. Used by train_view.c. */
+/* train_curves.c: RUN/curves.svg and curves.png from RUN/log.jsonl: loss, top-1, norm of the gradient and learning rate
+ * over the steps, one panel each. A long run is drawn as means of POINTS runs of steps. Used by train_view.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* train_tape.c: the tape of the first step as a table (--trace-tape): one row a node, in the order in which it was recorded;
- * backward runs through it from the end. Used by cmd_train.c through train_view.c. */
+/* train_tape.c: the tape of the first step as a table (--trace-tape): one row a node, in the order in which it was
+ * recorded; backward runs through it from the end. Used by cmd_train.c through train_view.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +50,8 @@ static void print_part(const line *first, int n, FILE *f)
 
 void train_tape_print(struct train_tape *t, FILE *f)
 {
-    fprintf(f, "%5s  %-14s %-34s %-22s %9s %9s %9s\n", "node", "op", "first parameter", "output", "kept", "fwd ms", "bwd ms");
+    fprintf(f, "%5s  %-14s %-34s %-22s %9s %9s %9s\n", "node", "op", "first parameter", "output",
+            "kept", "fwd ms", "bwd ms");
     for (int from = 0, to; from < t->n; from = to) {
         for (to = from + 1; to < t->n && t->v[to].row.index < t->v[to - 1].row.index; )
             to++;

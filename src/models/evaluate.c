@@ -127,8 +127,8 @@ bool im_same_classes(im_ctx *c, const char *model, int classes, char *const name
                        "--classes", d->path, d->n_classes, model, classes);
     for (int i = 0; i < n_names; i++)
         if (strcmp(names[i], d->classes[i]))
-            return im_fail(c, "%s: its class %d is \"%s\", and that of %s is \"%s\"; give a set of the same classes, or name "
-                           "them with --classes", d->path, i, d->classes[i], model, names[i]);
+            return im_fail(c, "%s: its class %d is \"%s\", and that of %s is \"%s\"; give a set of the same classes, "
+                           "or name them with --classes", d->path, i, d->classes[i], model, names[i]);
     return true;
 }
 

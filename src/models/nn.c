@@ -2,7 +2,8 @@
  *     linear       y = act(x w^T + b) + res
  *     convolution  y = conv(x, w) + b + chan + res
  *     norms        y = (x - mean) / sqrt(var + eps) * gamma + beta
- * Used by clip.c, unet.c, unet_blocks.c, vae.c, resnet.c, head.c; the registry also by checkpoint.c, init_weights.c and convert.c. */
+ * Used by clip.c, unet.c, unet_blocks.c, vae.c, resnet.c, head.c; the registry also by checkpoint.c, init_weights.c and
+ * convert.c. */
 #include "models/nn.h"
 
 #include <stdarg.h>

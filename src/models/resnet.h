@@ -1,7 +1,8 @@
 /* resnet.h: classifiers: a ResNet as torchvision has it (He et al. 2016, version 1.5), and a head on top.
  *
- * Names and shapes of parameters are torchvision's: conv1.weight, bn1.*, layer1.0.conv1.weight, layer1.0.downsample.0.weight,
- * fc.weight. Version 1.5: the stride of a bottleneck sits in its 3x3 convolution (Goyal et al. 2017).
+ * Names and shapes of parameters are torchvision's: conv1.weight, bn1.*, layer1.0.conv1.weight,
+ * layer1.0.downsample.0.weight, fc.weight.
+ * Version 1.5: the stride of a bottleneck sits in its 3x3 convolution (Goyal et al. 2017).
  *
  *     im_classifier *m = im_classifier_new(c, &(im_classifier_config){ .arch = "resnet50", .classes = 1000 });
  *     im_params *p = im_classifier_params(m);

@@ -287,7 +287,8 @@ bool im_train_loop(im_ctx *c, im_run *run, const im_train_common *a, const char 
 {
     static const im_train_hooks none = { 0 };
     double warmup = im_decimal(a->warmup);
-    loop l = { .c = c, .run = run, .a = a, .t = t, .h = hooks ? hooks : &none, .steps = im_loop_steps(a, t->parts_an_epoch) };
+    loop l = { .c = c, .run = run, .a = a, .t = t, .h = hooks ? hooks : &none,
+               .steps = im_loop_steps(a, t->parts_an_epoch) };
     im_optimiser_args o = optimiser_args(c, a);
     l.optimiser = im_optimiser_new(c, t->parts, t->n_parts, &o);
     l.state = (im_train_state){ .c = c, .run = run, .parts = t->parts, .n_parts = t->n_parts, .optimiser = l.optimiser,

@@ -36,8 +36,8 @@ typedef struct im_loop_task {
     bool (*saved)(void *arg, const im_run *run, const im_optimiser *o, bool last);
 } im_loop_task;
 
-/* Values that a->lr, a->warmup and a->decay stand for where they are left open (0, < 0): written into *a, so that config.json
- * has them. Checks schedule, optimizer, dtype and numbers. lr: what the task likes best. */
+/* Values that a->lr, a->warmup and a->decay stand for where they are left open (0, < 0): written into *a, so that
+ * config.json has them. Checks schedule, optimizer, dtype and numbers. lr: what the task likes best. */
 bool im_loop_settle(im_ctx *c, im_train_common *a, double lr);
 int64_t im_loop_steps(const im_train_common *a, int64_t parts_an_epoch);            /* of the whole run               */
 

@@ -92,20 +92,25 @@ static im_tensor *labels_of(im_ctx *c, const im_batch *b)
     return t;
 }
 
+im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, im_loop_result *r)
+{
+    im_tensor *labels = labels_of(c, b);
+    im_tensor *logits = im_classifier_logits(c, m, features_of(c, m, b));                 /* (crops n, classes)       */
+    im_tensor *loss = im_cross_entropy(c, logits, labels);
+    if (loss)
+        *r = (im_loop_result){ .loss = *(const float *)im_data(loss), .pictures = b->n, .judged = im_numel(labels),
+                               .correct = count_right(logits, im_data(labels)) };
+    return loss;
+}
+
 bool im_classifier_part(im_ctx *c, const im_classifier *m, const im_batch *b, im_loop_result *r)
 {
     im_scope_push(c);
-    im_tensor *labels = labels_of(c, b);
-    im_tape_begin(c);
-    im_tensor *logits = im_classifier_logits(c, m, features_of(c, m, b));                 /* (crops n, classes)       */
-    im_tensor *loss = im_cross_entropy(c, logits, labels);
-    if (loss) {
-        *r = (im_loop_result){ .loss = *(const float *)im_data(loss), .pictures = b->n, .judged = im_numel(labels),
-                               .correct = count_right(logits, im_data(labels)) };
+    im_tensor *loss = im_tape_begin(c) ? im_classifier_loss(c, m, b, r) : NULL;
+    if (loss)
         im_backward(c, loss);
-    } else {
+    else
         im_tape_end(c);
-    }
     im_scope_pop(c);
     return im_ok(c);
 }
@@ -252,8 +257,8 @@ static bool read_init(training *t, const char *path)
     im_safetensors *s = im_st_open(c, path);
     bool ok = s && im_classifier_infer(c, s, path, &theirs);
     if (ok && theirs.classes != t->data->n_classes && !t->a->new_head)
-        ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path, theirs.classes,
-                     t->a->common.data, t->data->n_classes);
+        ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path,
+                     theirs.classes, t->a->common.data, t->data->n_classes);
     im_state_rules rules = { .ours = true };
     if (ok && t->a->new_head)
         rules.keep = theirs.head == IM_HEAD_LINEAR ? "fc." : "head.";

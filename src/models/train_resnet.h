@@ -6,8 +6,10 @@
 #include "models/resnet.h"
 #include "models/train_loop.h"
 
-/* Forward and backward of one batch on an open registry in training mode: gradients are added to. Every kind of crop is
- * one pass of the encoder; the features of all crops are stacked, go through the head together, and share one mean loss. */
+/* The loss (1) of one batch, on an open tape, with *r filled. Every kind of crop is one pass of the encoder; the features
+ * of all crops are stacked, go through the head together, and share one mean loss. */
+im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, im_loop_result *r);
+/* Forward and backward of one batch: gradients are added to. */
 bool im_classifier_part(im_ctx *c, const im_classifier *m, const im_batch *b, im_loop_result *r);
 
 #endif
