@@ -54,7 +54,7 @@ static void option_line(FILE *f, const option *o)
 
 void help_program(FILE *f, const verb *const verbs[])
 {
-    fprintf(f, "imago %s: draws pictures from text (Stable Diffusion v1.x) and trains networks, written from scratch in C\n\n"
+    fprintf(f, "imago %s: pictures from text with Stable Diffusion v1.x, and training, written from scratch in C\n\n"
                "usage: imago VERB [OPTION...]\n\n", IM_VERSION);
     for (int i = 0; verbs[i]; i++)
         fprintf(f, "  %-14s %s\n", verbs[i]->name, verbs[i]->summary);
@@ -117,7 +117,7 @@ static void roff_option(FILE *f, const option *o)
 void help_man(FILE *f, const verb *const verbs[])
 {
     fprintf(f, ".TH IMAGO 1 \"\" \"imago %s\" \"User Commands\"\n.SH NAME\n"
-               "imago \\- pictures from text with Stable Diffusion v1.x; training of ResNets and diffusion models\n.SH SYNOPSIS\n", IM_VERSION);
+               "imago \\- pictures from text with Stable Diffusion v1.x; training\n.SH SYNOPSIS\n", IM_VERSION);
     for (int i = 0; verbs[i]; i++) {
         fputs(".B imago ", f);
         roff(f, verbs[i]->name);
