@@ -5,7 +5,7 @@
                    [--threads 2] [--compile] [--imago build/imago] [--csv FILE]
 
 A round runs every kind once, each in a process of its own: torch's is this program with --child, imago's is
-    imago bench train --arch ARCH --batch B --dtype f32|bf16 -t THREADS --json
+    imago bench train --arch ARCH --batch B --dtype f32|bf16 --from none -t THREADS --json
 (loader: imago bench train --arch loader --data FOLDER -t THREADS --json), which prints an object a row:
     {"arch": "resnet50", "batch": 32, "dtype": "f32", "data": "none", "img_per_s": 5.1, ...}
 Rounds follow each other, so all meet the same machine. Peak memory is what the system says of a process when it has
@@ -200,7 +200,8 @@ def torch_row(what, dtype, options):
 def imago_row(what, dtype, options):
     """One measurement of imago: the row without data, or with JPEGs for the loader."""
     command = [options.imago, "bench", "train", "--arch", what, "-t", str(options.threads), "--json"]
-    command += ["--data", options.data] if what == "loader" else ["--batch", str(options.batch), "--dtype", dtype]
+    command += ["--data", options.data] if what == "loader" else ["--batch", str(options.batch), "--dtype", dtype,
+                                                                           "--from", "none"]
     text, peak = run_child(command)
     data = "jpeg" if what == "loader" else "none"
     for row in (json.loads(line) for line in text.splitlines() if line.startswith("{")):

@@ -71,9 +71,10 @@ const verb verb_train_resnet = {
     .summary = "train a ResNet to name pictures",
     .about = "Trains a ResNet of torchvision's shape on labelled pictures. RUN receives config.json, log.jsonl "
              "(an object a step), curves.svg and .png, checkpoints, and at the end model.safetensors, which torchvision "
-             "and timm load. Without --lr the rate is 0.1 for 256 pictures a step, in proportion to them. A run that was killed, "
-             "stopped by a signal, or found the disk full goes on with --resume to the same bits as one left alone. With --augment "
-             "none, --order listed and --init FILE its losses can be compared with another program's, step by step.",
+             "and timm load. Without --lr the rate is 0.1 for 256 pictures a step, in proportion to them. A run that was "
+             "killed, stopped by a signal, or found the disk full goes on with --resume to the same bits as one left "
+             "alone. With --augment none, --order listed and --init FILE its losses can be compared with another "
+             "program's, step by step.",
     .examples = "  imago train resnet --data DIR --epochs 90 --batch 64 --accumulate 4 -o RUN\n"
                 "  imago train resnet --data \"train-{000..099}.tar\" --augment dino --head cosine --dtype bf16 -o RUN\n"
                 "  imago train resnet --resume -o RUN",
