@@ -58,6 +58,7 @@ typedef struct training {
     im_dataset *data, *val;
     im_pictures pictures;
     double scaling;                                            /* 1 / deviation of the latents, as last measured      */
+    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
     char hash[65];
 } training;
 
@@ -176,7 +177,8 @@ static double score(void *arg)
     char text[100];
     snprintf(text, sizeof text, "PSNR %.2f dB on %lld held-out pictures", m.psnr / (double)m.pictures,
              (long long)m.pictures);
-    im_warn(t->c, "%s", text);
+    if (t->hooks && t->hooks->note)
+        t->hooks->note(t->hooks->arg, text);
     return m.psnr / (double)m.pictures;
 }
 
@@ -270,7 +272,7 @@ bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *args, cons
     bool begun = false;
     if (!im_train_begin(c, &a.common, 1e-3, &begun))
         return false;
-    training t = { .c = c, .a = &a };
+    training t = { .c = c, .a = &a, .hooks = hooks };
     bool ok = train(&t, begun, hooks);
     im_pictures_close(&t.pictures);
     im_vae_free(t.vae);
