@@ -128,7 +128,7 @@ END_TEST
 
 START_TEST(log_is_cut_to_the_checkpoint)
 {
-    im_run r;
+    im_run_folder r;
     size_t n;
     const char *run = at_path(dir, "run"), *log = at_path(dir, "run/log.jsonl");
     ck_assert(im_run_open(c, &r, run) && im_run_log_open(&r, 0));
@@ -154,7 +154,7 @@ END_TEST
 
 START_TEST(one_process_a_run)
 {
-    im_run a, b;
+    im_run_folder a, b;
     const char *run = at_path(dir, "run"), *left = at_path(dir, "run/checkpoints/x.tmp.77.0");
     ck_assert(im_run_open(c, &a, run));
     ck_assert(!im_run_open(c, &b, run));
@@ -170,7 +170,7 @@ END_TEST
 
 /* ---------------------------------------------------------------- checkpoints */
 
-typedef struct made { im_classifier *m; im_part_params parts[1]; im_optimiser *o; im_run run; im_train_state s; } made;
+typedef struct made { im_classifier *m; im_part_params parts[1]; im_optimiser *o; im_run_folder run; im_train_state s; } made;
 
 static void make(made *k, uint64_t seed)
 {

@@ -24,6 +24,7 @@ check() {       # check NAME: the test is the exit code just before
     fi
 }
 run() { "$imago" "$@" >"$dir/out" 2>"$dir/err" </dev/null; rc=$?; }
+lines() { if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi; }
 gives() {       # gives CODE TEXT ARGUMENT...: exit code, and TEXT in what was said
     want=$1 text=$2
     shift 2
@@ -73,8 +74,8 @@ while [ "$killed" -lt 3 ] && [ "$round" -lt 12 ]; do
     "$imago" train resnet $common --resume -o "$dir/killed" >/dev/null 2>"$dir/err" </dev/null &
     pid=$!
     sleep "0.$(od -An -N1 -tu1 /dev/urandom | tr -d ' ')"
-    before=$(cat "$dir/killed/log.jsonl" 2>/dev/null | wc -l)
-    while [ "$(cat "$dir/killed/log.jsonl" 2>/dev/null | wc -l)" -lt $((before + 3)) ] && kill -0 $pid 2>/dev/null; do
+    before=$(lines "$dir/killed/log.jsonl")
+    while [ "$(lines "$dir/killed/log.jsonl")" -lt $((before + 3)) ] && kill -0 $pid 2>/dev/null; do
         sleep 0.05
     done
     if kill -9 $pid 2>/dev/null; then killed=$((killed + 1)); fi
@@ -106,7 +107,7 @@ for signal in TERM INT; do
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])' "$imago" train resnet $common -o "$dir/$signal" >/dev/null 2>"$dir/err" &
     pid=$!
-    while [ "$(cat "$dir/$signal/log.jsonl" 2>/dev/null | wc -l)" -lt 2 ] && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+    while [ "$(lines "$dir/$signal/log.jsonl")" -lt 2 ] && kill -0 $pid 2>/dev/null; do sleep 0.05; done
     kill -$signal $pid
     wait $pid
     rc=$?

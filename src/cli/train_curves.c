@@ -83,13 +83,14 @@ static void draw_panel(cairo_t *g, const curves *v, int p, double top)
     plot_text(g, LEFT, top - 8, 13, titles[p]);
     cairo_set_line_width(g, 1);
     double step = tick(high - low);
-    for (double y = ceil(low / step) * step; y <= high + 1e-9 * step; y += step) {
+    for (int64_t i = (int64_t)ceil(low / step - 1e-9); (double)i * step <= high + 1e-9 * step; i++) {
+        double y = (double)i * step;
         double at = top + PANEL * (high - y) / (high - low);
         cairo_set_source_rgb(g, 0.87, 0.87, 0.87);
         cairo_move_to(g, LEFT, at);
         cairo_line_to(g, LEFT + w, at);
         cairo_stroke(g);
-        snprintf(text, sizeof text, "%.4g", fabs(y) < 1e-9 * step ? 0 : y);
+        snprintf(text, sizeof text, "%.4g", y);
         cairo_set_source_rgb(g, 0.35, 0.35, 0.35);
         plot_text(g, LEFT - 6 - plot_text_width(g, 11, text), at + 4, 11, text);
     }

@@ -83,7 +83,7 @@ static bool read_config(im_ctx *c, const im_safetensors *s, im_classifier_info *
 /* The newest whole checkpoint of a run, opened; *path is its name. */
 static im_safetensors *newest_good(im_ctx *c, const char *run, char **path)
 {
-    im_run r = { .c = c, .path = (char *)run, .lock = -1, .log = -1 };
+    im_run_folder r = { .c = c, .path = (char *)run, .lock = -1, .log = -1 };
     int n;
     int64_t *steps = im_run_checkpoints(&r, &n);
     im_safetensors *s = NULL;

@@ -39,10 +39,10 @@ static void judge_one(judge *j, const float *y, int label)
             largest = y[k];
         }
     for (int k = 0; k < j->classes; k++) {
-        ahead += y[k] > y[label] || (y[k] == y[label] && k < label);
-        sum += exp((double)y[k] - largest);
+        ahead += k < label ? y[k] >= y[label] : y[k] > y[label];
+        sum += k == best ? 0 : exp((double)y[k] - largest);
     }
-    j->loss += largest + log(sum) - (double)y[label];
+    j->loss += largest + log1p(sum) - (double)y[label];
     j->right += ahead == 0;
     j->right5 += ahead < TOP;
     j->out->confusion[(int64_t)label * j->classes + best]++;

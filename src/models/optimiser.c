@@ -81,32 +81,6 @@ static void add_param(im_optimiser *o, const im_param *q, slot s)
         v->ema = like(c, q->t, true);
 }
 
-im_optimiser *im_optimiser_new(im_ctx *c, const im_part_params *parts, int n, const im_optimiser_args *a)
-{
-    if (!im_ok(c))
-        return NULL;
-    size_t all = 1;
-    for (int k = 0; k < n; k++)
-        all += (size_t)parts[k].params->n;
-    im_optimiser *o = calloc(1, sizeof *o);
-    if (o) {
-        *o = (im_optimiser){ .c = c, .a = *a, .v = calloc(all, sizeof *o->v), .slots = calloc(all, sizeof *o->slots),
-                             .buffers = calloc(all, sizeof *o->buffers),
-                             .buffer_slots = calloc(all, sizeof *o->buffer_slots) };
-    }
-    if (!o || !o->v || !o->slots || !o->buffers || !o->buffer_slots)
-        im_fail(c, "out of memory for the state of the optimiser");
-    for (int k = 0; k < n; k++)
-        for (int i = 0; im_ok(c) && i < parts[k].params->n; i++) {
-            const im_param *q = &parts[k].params->v[i];
-            add_param(o, q, (slot){ .param = q, .prefix = parts[k].prefix, .part = k, .index = i });
-        }
-    if (im_ok(c))
-        return o;
-    im_optimiser_free(o);
-    return NULL;
-}
-
 void im_optimiser_free(im_optimiser *o)
 {
     if (!o)
@@ -123,6 +97,34 @@ void im_optimiser_free(im_optimiser *o)
     free(o->buffers);
     free(o->buffer_slots);
     free(o);
+}
+
+im_optimiser *im_optimiser_new(im_ctx *c, const im_part_params *parts, int n, const im_optimiser_args *a)
+{
+    if (!im_ok(c))
+        return NULL;
+    size_t all = 1;
+    for (int k = 0; k < n; k++)
+        all += (size_t)parts[k].params->n;
+    im_optimiser *o = calloc(1, sizeof *o);
+    if (o)
+        *o = (im_optimiser){ .c = c, .a = *a, .v = calloc(all, sizeof *o->v), .slots = calloc(all, sizeof *o->slots),
+                             .buffers = calloc(all, sizeof *o->buffers),
+                             .buffer_slots = calloc(all, sizeof *o->buffer_slots) };
+    if (!o || !o->v || !o->slots || !o->buffers || !o->buffer_slots) {
+        im_fail(c, "out of memory for the state of the optimiser");
+        im_optimiser_free(o);
+        return NULL;
+    }
+    for (int k = 0; k < n; k++)
+        for (int i = 0; im_ok(c) && i < parts[k].params->n; i++) {
+            const im_param *q = &parts[k].params->v[i];
+            add_param(o, q, (slot){ .param = q, .prefix = parts[k].prefix, .part = k, .index = i });
+        }
+    if (im_ok(c))
+        return o;
+    im_optimiser_free(o);
+    return NULL;
 }
 
 bool im_optimiser_norm(im_optimiser *o, double scale, double *norm, const char **bad)

@@ -29,9 +29,9 @@ static void remove_leftovers(im_ctx *c, const char *folder)
         closedir(d);
 }
 
-bool im_run_open(im_ctx *c, im_run *r, const char *path)
+bool im_run_open(im_ctx *c, im_run_folder *r, const char *path)
 {
-    *r = (im_run){ .c = c, .lock = -1, .log = -1 };
+    *r = (im_run_folder){ .c = c, .lock = -1, .log = -1 };
     if (!im_ok(c) || !(r->path = im_copy_text(c, path, strlen(path))))
         return false;
     char *folder = im_run_file(r, CHECKPOINTS);
@@ -51,7 +51,7 @@ bool im_run_open(im_ctx *c, im_run *r, const char *path)
     return ok;
 }
 
-void im_run_close(im_run *r)
+void im_run_close(im_run_folder *r)
 {
     if (r->log >= 0)
         close(r->log);
@@ -60,7 +60,7 @@ void im_run_close(im_run *r)
     free(r->waiting);
     free(r->log_path);
     free(r->path);
-    *r = (im_run){ .c = r->c, .lock = -1, .log = -1 };
+    *r = (im_run_folder){ .c = r->c, .lock = -1, .log = -1 };
 }
 
 bool im_run_begun(im_ctx *c, const char *path)
@@ -71,12 +71,12 @@ bool im_run_begun(im_ctx *c, const char *path)
     return there;
 }
 
-char *im_run_file(const im_run *r, const char *name)
+char *im_run_file(const im_run_folder *r, const char *name)
 {
     return im_join(r->c, r->path, name);
 }
 
-bool im_run_write(const im_run *r, const char *name, const char *text)
+bool im_run_write(const im_run_folder *r, const char *name, const char *text)
 {
     char *path = im_run_file(r, name);
     bool ok = path && im_write_file(r->c, path, text, strlen(text), true);
@@ -102,7 +102,7 @@ static size_t kept_bytes(const char *text, size_t bytes, int64_t steps)
     return kept;
 }
 
-bool im_run_log_open(im_run *r, int64_t steps)
+bool im_run_log_open(im_run_folder *r, int64_t steps)
 {
     im_ctx *c = r->c;
     size_t bytes = 0;
@@ -121,7 +121,7 @@ bool im_run_log_open(im_run *r, int64_t steps)
 }
 
 /* Writes as much as the disk takes. A line may be cut there; its rest follows with the next try. */
-static bool flush(im_run *r)
+static bool flush(im_run_folder *r)
 {
     size_t done = 0;
     while (done < r->n_waiting) {
@@ -137,7 +137,7 @@ static bool flush(im_run *r)
     return !r->n_waiting;
 }
 
-void im_run_log(im_run *r, const char *line)
+void im_run_log(im_run_folder *r, const char *line)
 {
     size_t n = strlen(line), need = r->n_waiting + n + 1;
     if (need > r->cap_waiting) {
@@ -168,7 +168,7 @@ static int newest_first(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-int64_t *im_run_checkpoints(const im_run *r, int *n)
+int64_t *im_run_checkpoints(const im_run_folder *r, int *n)
 {
     char *folder = im_run_file(r, CHECKPOINTS);
     DIR *d = folder ? opendir(folder) : NULL;
@@ -198,7 +198,7 @@ int64_t *im_run_checkpoints(const im_run *r, int *n)
     return steps;
 }
 
-char *im_run_checkpoint(const im_run *r, int64_t step)
+char *im_run_checkpoint(const im_run_folder *r, int64_t step)
 {
     char name[64];
     if (step < 0)

@@ -329,9 +329,8 @@ bool im_state_write(const im_state *s, const char *path, const char *const metad
     float *buffer = malloc(largest);
     const char **pairs = calloc(2 * (size_t)n_metadata + 2, sizeof *pairs);
     char hex[65] = "";
-    if (!entries || !buffer || !pairs)
-        im_fail(c, "%s: out of memory", path);
-    bool ok = im_ok(c) && (!hash || hash_state(s, buffer, metadata, n_metadata, hex));
+    bool ok = (entries && buffer && pairs) || im_fail(c, "%s: out of memory", path);
+    ok = ok && im_ok(c) && (!hash || hash_state(s, buffer, metadata, n_metadata, hex));
     for (int i = 0; ok && i < 2 * n_metadata; i++)
         pairs[i] = metadata[i];
     if (ok && hash) {

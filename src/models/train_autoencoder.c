@@ -182,7 +182,7 @@ static double score(void *arg)
     return m.psnr / (double)m.pictures;
 }
 
-static bool saved(void *arg, const im_run *run, const im_optimiser *o, bool last)
+static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
 {
     training *t = arg;
     measure m;
@@ -248,7 +248,7 @@ static bool open_sets(training *t)
 static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
-    im_run run = { .c = c, .lock = -1, .log = -1 };
+    im_run_folder run = { .c = c, .lock = -1, .log = -1 };
     if (!open_network(t) || !open_sets(t))
         return false;
     im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->hash, .pictures = t->data->count };

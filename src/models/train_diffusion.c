@@ -198,7 +198,7 @@ static bool write_part(training *t, im_folder_out *f, im_part part, const im_par
     return ok;
 }
 
-static bool saved(void *arg, const im_run *run, const im_optimiser *o, bool last)
+static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
 {
     training *t = arg;
     im_folder_out f;
@@ -302,7 +302,7 @@ static bool open_set(training *t)
 }
 
 /* Encodes all pictures before the first step. */
-static bool keep_latents(training *t, const im_run *run)
+static bool keep_latents(training *t, const im_run_folder *run)
 {
     im_pictures all = t->pictures;
     all.order = "listed";
@@ -317,7 +317,7 @@ static bool keep_latents(training *t, const im_run *run)
 static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
-    im_run run = { .c = c, .lock = -1, .log = -1 };
+    im_run_folder run = { .c = c, .lock = -1, .log = -1 };
     if (!open_networks(t) || !open_set(t))
         return false;
     im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .pictures = t->data->count };

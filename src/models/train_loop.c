@@ -23,7 +23,7 @@ static const double COSINE_FLOOR = 1e-6, CLIP_EPS = 1e-6;
 
 typedef struct loop {
     im_ctx *c;
-    im_run *run;
+    im_run_folder *run;
     const im_train_common *a;
     const im_loop_task *t;
     const im_train_hooks *h;
@@ -282,7 +282,7 @@ static bool export(loop *l)
     return ok;
 }
 
-bool im_train_loop(im_ctx *c, im_run *run, const im_train_common *a, const char *config, const im_loop_task *t,
+bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, const char *config, const im_loop_task *t,
                    const im_train_hooks *hooks)
 {
     static const im_train_hooks none = { 0 };

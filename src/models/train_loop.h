@@ -2,7 +2,7 @@
  * of a part of a step; the loop owns the optimiser, the schedule, clipping, the log, checkpoints, resuming, and the search
  * for what is not finite.
  *
- *     im_run run;
+ *     im_run_folder run;
  *     if (im_run_open(c, &run, a->out)) {
  *         im_loop_task t = { .arg = my, .parts = parts, .n_parts = 1, .part = my_part, .parts_an_epoch = batches };
  *         im_train_loop(c, &run, &a->common, config_text, &t, hooks);
@@ -33,7 +33,7 @@ typedef struct im_loop_task {
     /* At the end of an epoch: higher is better, and the best checkpoint is kept. NULL: minus the mean loss is taken. */
     double (*score)(void *arg);
     /* After every checkpoint and at the end; last: the run is over; o: its averages. May be NULL. */
-    bool (*saved)(void *arg, const im_run *run, const im_optimiser *o, bool last);
+    bool (*saved)(void *arg, const im_run_folder *run, const im_optimiser *o, bool last);
 } im_loop_task;
 
 /* Values that a->lr, a->warmup and a->decay stand for where they are left open (0, < 0): written into *a, so that
@@ -43,7 +43,7 @@ int64_t im_loop_steps(const im_train_common *a, int64_t parts_an_epoch);        
 
 /* Trains. config: text of config.json, written when the run is new. False with an error when it ended before its last step,
  * by a signal too; what was last saved is in the message. */
-bool im_train_loop(im_ctx *c, im_run *run, const im_train_common *a, const char *config, const im_loop_task *t,
+bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, const char *config, const im_loop_task *t,
                    const im_train_hooks *hooks);
 
 #endif

@@ -68,7 +68,7 @@ void im_pictures_close(im_pictures *p)
     p->loader = NULL;
 }
 
-void im_pictures_broken(im_pictures *p, const im_run *run)
+void im_pictures_broken(im_pictures *p, const im_run_folder *run)
 {
     char *path = p->loader && im_ok(p->c) ? im_run_file(run, "broken.txt") : NULL;
     if (path && !im_loader_write_broken(p->c, p->loader, path)) {

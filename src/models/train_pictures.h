@@ -26,7 +26,7 @@ bool im_pictures_open(im_pictures *p, int64_t first);          /* the next batch
 const im_batch *im_pictures_batch(im_pictures *p, int64_t number);
 void im_pictures_close(im_pictures *p);
 /* RUN/broken.txt: what could not be read so far. A full disk is a warning. */
-void im_pictures_broken(im_pictures *p, const im_run *run);
+void im_pictures_broken(im_pictures *p, const im_run_folder *run);
 
 /* n normal numbers of picture `item` of part `number`: a generator of their own (Philox, as torch's on CUDA). */
 bool im_normal_fill(im_ctx *c, uint64_t seed, uint64_t number, uint64_t item, float *out, int64_t n);

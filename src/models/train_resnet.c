@@ -172,7 +172,7 @@ static double score(void *arg)
 }
 
 /* The list of broken pictures, a line each: name, tab, reason. */
-static bool write_broken(void *arg, const im_run *run, const im_optimiser *o, bool last)
+static bool write_broken(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
 {
     training *t = arg;
     int64_t n;
@@ -287,7 +287,7 @@ static bool make_network(training *t)
 static bool train(training *t, const im_train_resnet_args *a, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
-    im_run run = { .c = c, .lock = -1, .log = -1 };
+    im_run_folder run = { .c = c, .lock = -1, .log = -1 };
     if (!open_sets(t))
         return false;
     im_config_extra extra = { .task = "resnet", .data_sha256 = t->hash, .classes = t->data->classes,

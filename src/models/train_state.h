@@ -12,7 +12,7 @@
 
 typedef struct im_train_state {
     im_ctx *c;
-    im_run *run;
+    im_run_folder *run;
     const im_part_params *parts; int n_parts;
     im_optimiser *optimiser;
     const char *config;                                        /* text of config.json                                 */
