@@ -170,7 +170,13 @@ END_TEST
 
 /* ---------------------------------------------------------------- checkpoints */
 
-typedef struct made { im_classifier *m; im_part_params parts[1]; im_optimiser *o; im_run_folder run; im_train_state s; } made;
+typedef struct made {
+    im_classifier *m;
+    im_part_params parts[1];
+    im_optimiser *o;
+    im_run_folder run;
+    im_train_state s;
+} made;
 
 static void make(made *k, uint64_t seed)
 {

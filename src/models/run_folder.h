@@ -26,16 +26,16 @@ bool im_run_open(im_ctx *c, im_run_folder *r, const char *path);
 void im_run_close(im_run_folder *r);
 bool im_run_begun(im_ctx *c, const char *path);                /* is a config.json there?                             */
 
-char *im_run_file(const im_run_folder *r, const char *name);          /* malloc'd RUN/name                                   */
-bool im_run_write(const im_run_folder *r, const char *name, const char *text);             /* beside, synced, renamed        */
+char *im_run_file(const im_run_folder *r, const char *name);   /* malloc'd RUN/name */
+bool im_run_write(const im_run_folder *r, const char *name, const char *text); /* beside, synced, renamed */
 
 /* Opens the log after the lines of the first `steps` steps; later ones, and half a line, are cut off. */
 bool im_run_log_open(im_run_folder *r, int64_t steps);
 /* One object. A full disk is a warning: the line is kept and tried again with the next one. */
 void im_run_log(im_run_folder *r, const char *line);
 
-/* Steps of the checkpoints that are there, newest first: malloc'd, n of them. NULL with an error, or when there is none. */
+                                                               /* Steps of the checkpoints that are there, newest first: malloc'd, n of them. NULL with an error, or when there is none. */
 int64_t *im_run_checkpoints(const im_run_folder *r, int *n);
-char *im_run_checkpoint(const im_run_folder *r, int64_t step);        /* malloc'd path; step < 0: of the best one            */
+char *im_run_checkpoint(const im_run_folder *r, int64_t step); /* malloc'd path; step < 0: of the best one */
 
 #endif
