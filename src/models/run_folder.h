@@ -34,8 +34,8 @@ bool im_run_log_open(im_run_folder *r, int64_t steps);
 /* One object. A full disk is a warning: the line is kept and tried again with the next one. */
 void im_run_log(im_run_folder *r, const char *line);
 
-/* Steps of the checkpoints that are there, newest first: malloc'd, n of them. NULL with an error, or when there is none. */
-
+/* Steps of the checkpoints that are there, newest first: malloc'd, n of them. NULL with an error, or when
+ * there is none. */
 int64_t *im_run_checkpoints(const im_run_folder *r, int *n);
 char *im_run_checkpoint(const im_run_folder *r, int64_t step); /* malloc'd path; step < 0: of the best one */
 
