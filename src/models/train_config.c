@@ -55,7 +55,11 @@ double im_decimal(float x)
 
 static bool is_path(const char *name)
 {
-    return !strcmp(name, "data") || !strcmp(name, "init") || !strcmp(name, "val") || !strcmp(name, "classes");
+    static const char *const paths[] = { "data", "init", "val", "classes", "config", "vae" };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (!strcmp(name, paths[i]))
+            return true;
+    return false;
 }
 
 static json_t *text_value(const char *name, const char *text)

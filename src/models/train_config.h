@@ -26,7 +26,8 @@ typedef struct im_config_extra {                               /* what else stan
     int64_t pictures;
 } im_config_extra;
 
-/* JSON, malloc'd, ended by a newline. Texts that are files (data, init, val, classes) are written as absolute paths. */
+/* JSON, malloc'd, ended by a newline. Texts that are files (data, init, val, classes, config, vae) are written as
+ * absolute paths: a run goes on from any folder. */
 char *im_config_text(im_ctx *c, const im_field *const tables[], int n, const void *args, const im_config_extra *extra);
 
 /* im_train_resnet_config for any task. */
