@@ -248,6 +248,7 @@ static bool open_networks(training *t)
     if (!strcmp(a->text, "frozen") && !a->common.init)
         return im_fail(c, "a frozen text encoder has to be trained already: --init FOLDER");
     if (!im_model_config_read(c, a->config, &t->cfg) || !im_model_files_folder(c, &t->files, a->config) ||
+        !im_model_files_untyped(c, &t->files) ||
         !(t->vae = im_vae_folder_open(c, a->vae, &t->cfg.vae, true)) || !(t->vae_text = im_vae_folder_text(c, a->vae)) ||
         !im_model_config_check(c, &t->cfg, a->config))
         return false;
@@ -272,6 +273,10 @@ static bool read_captions(training *t)
     ok = ok && im_tokenize(c, k, "", tokens, t->empty, NULL);
     for (int64_t i = 0; ok && i < t->data->count; i++)
         ok = im_tokenize(c, k, t->data->samples[i].caption, tokens, t->ids + i * tokens, NULL);
+    for (int64_t i = 0; ok && i < t->data->count * tokens; i++)
+        ok = (t->ids[i] >= 0 && t->ids[i] < t->cfg.clip.vocab_size) ||
+             im_fail(c, "%s: the tokenizer gives id %d, and the text encoder's vocab_size is %d; wanted a tokenizer and a "
+                     "text encoder that belong together", t->a->config, t->ids[i], t->cfg.clip.vocab_size);
     im_tokenizer_free(k);
     free(path);
     return ok;
