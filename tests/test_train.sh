@@ -162,6 +162,14 @@ gives 1 'vocab_size is 100' train diffusion --data "$dir/captions" --config "$di
 [ ! -e "$dir/x" ]
 check "ids beyond the vocabulary are found before the run begins"
 
+# shellcheck disable=SC2086
+run train autoencoder --data "$dir/shapes" --config $model $small -q -o "$dir/vae2"
+gives 1 'its autoencoder had other weights' train diffusion --resume -o "$dir/diffusion" --vae "$dir/vae2/vae"
+cp -r $model "$dir/wide" && sed -i 's/"latent_channels": 4/"latent_channels": 8/' "$dir/wide/vae/config.json"
+# shellcheck disable=SC2086
+gives 1 'has not the shape of' train autoencoder --data "$dir/shapes" --config "$dir/wide" $small \
+    --init "$dir/vae2/vae" -o "$dir/x"
+
 # ---- polite signals
 common="--data $dir/shapes --arch resnet18 --size 32 --batch 4 --epochs 1000 --checkpoint-every 1000 -t 2"
 for signal in TERM INT; do

@@ -71,7 +71,7 @@ typedef struct training {
     im_latents latents;
     int32_t *ids, *empty;                                      /* (pictures, T) of captions; (T) of ""                */
     uint32_t *order; int64_t ordered;                          /* with kept latents: the order of epoch `ordered`     */
-    char hash[65];
+    char hash[65], vae_hash[65];
 } training;
 
 /* ---------------------------------------------------------------- one part of a step */
@@ -323,9 +323,10 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
     im_run run = { .c = c, .lock = -1, .log = -1 };
-    if (!open_networks(t) || !open_set(t))
+    if (!open_networks(t) || !open_set(t) || !im_vae_folder_hash(c, t->vae, t->vae_hash))
         return false;
-    im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .pictures = t->data->count };
+    im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .vae_sha256 = t->vae_hash,
+                              .pictures = t->data->count };
     if (begun && !im_config_same_data(c, t->a->common.out, &extra))
         return false;
     char *config = im_config_text(c, tables, 2, t->a, &extra);
