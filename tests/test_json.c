@@ -220,6 +220,10 @@ START_TEST(folders)
     ck_assert(im_is_file(file) && !im_is_folder(file));
     expect_part(im_make_folder(c, file), "file: cannot make the folder: a file of this name is in the way; remove it");
     expect_part(im_make_folder(c, scratch_path(dir, "file/x")), "file/x: cannot make the folder: ");
+    char astray[300];                                          /* what mkdir says counts, not what stat says after it */
+    snprintf(astray, sizeof astray, "%s", scratch_path(dir, "astray"));
+    ck_assert_int_eq(symlink("nowhere", astray), 0);
+    expect_part(im_make_folder(c, astray), "astray: cannot make the folder: a file of this name is in the way; remove it");
     expect(im_make_folder(c, ""), "cannot make a folder of an empty name; name a folder");
 }
 END_TEST

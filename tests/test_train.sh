@@ -98,6 +98,79 @@ check "its log is that of the run left alone, but for the speed"
 [ -z "$(find "$dir/killed" -name '*.tmp.*')" ]
 check "nothing half-written is left"
 
+# ---- the same of autoencoder and diffusion
+mkdir "$dir/captions"
+cp "$dir"/shapes/circle/*.png "$dir/captions" && python3 -c 'import json, os, sys
+os.chdir(sys.argv[1])
+names = sorted(os.listdir("."))
+open("metadata.jsonl", "w").write("".join(json.dumps({"file_name": n, "text": "a circle"}) + "\n" for n in names))' \
+    "$dir/captions"
+check "writing captions"
+model=tests/golden/models/a
+small="--size 64 --batch 4 --steps 60 --checkpoint-every 5 --seed 5 --ema 0.9 -t 2"
+killed_run() {  # killed_run KIND OPTION...: a run left alone and one killed after every few steps end with the same files
+    kind=$1
+    shift
+    run train "$kind" "$@" -q -o "$dir/$kind"
+    [ "$rc" = 0 ]
+    check "a run of train $kind left alone ends with 0 (found $rc)"
+    killed=0 over=0
+    while [ "$killed" -lt 3 ] && [ "$over" = 0 ]; do
+        "$imago" train "$kind" "$@" --resume -q -o "$dir/$kind.killed" >/dev/null 2>"$dir/err" </dev/null &
+        pid=$!
+        before=$(cat "$dir/$kind.killed/log.jsonl" 2>/dev/null | wc -l)
+        while [ "$(cat "$dir/$kind.killed/log.jsonl" 2>/dev/null | wc -l)" -lt $((before + 7)) ] && kill -0 $pid 2>/dev/null
+        do sleep 0.02; done
+        if kill -9 $pid 2>/dev/null; then killed=$((killed + 1)); else over=1; fi
+        wait $pid 2>/dev/null
+    done
+    (cd / && "$program" train "$kind" --resume -o "$dir/$kind.killed" >"$dir/out" 2>"$dir/err" </dev/null)
+    [ $? = 0 ] && [ "$killed" -ge 1 ] && grep -q 'goes on from its checkpoint of step' "$dir/err"
+    check "train $kind, killed $killed times, goes on from any folder"
+    (cd "$dir/$kind" && find . -type f ! -name 'log.jsonl' ! -name 'curves.*' | sort) >"$dir/files"
+    while read -r f; do
+        cmp -s "$dir/$kind/$f" "$dir/$kind.killed/$f"
+        check "train $kind: $f has the bits of the run left alone"
+    done <"$dir/files"
+    grep -q best "$dir/files" && grep -q diffusion_pytorch_model "$dir/files" &&
+        [ -z "$(find "$dir/$kind.killed" -name '*.tmp.*')" ]
+    check "train $kind wrote its files, and left nothing half-written"
+    without_speed "$dir/$kind/log.jsonl" >"$dir/a.log"
+    without_speed "$dir/$kind.killed/log.jsonl" | cmp -s "$dir/a.log" -
+    check "train $kind: its log is that of the run left alone, but for the speed"
+}
+without_speed() { sed 's/"img_per_s": [^,}]*//' "$1"; }
+program=$(realpath "$imago")
+# shellcheck disable=SC2086
+killed_run autoencoder --data "$dir/shapes" --config $model $small
+# shellcheck disable=SC2086
+killed_run diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small --cache-latents --views 2
+! grep -q '"dtype"' "$dir/diffusion/model/text_encoder/config.json"
+check "the text encoder's config names no type but that of its weights"
+small="--size 32 --batch 4 --steps 4 --checkpoint-every 2 -t 2"
+mkdir "$dir/full" && : >"$dir/full/vae"                # what is in the way stands for a full disk
+# shellcheck disable=SC2086
+gives 1 'warning: after step 2: ' train autoencoder --data "$dir/shapes" --config $model $small -q -o "$dir/full"
+[ "$(wc -l <"$dir/full/log.jsonl")" = 4 ] && rm "$dir/full/vae"
+check "a folder that cannot be written does not end the run before its last step"
+gives 0 'goes on from its checkpoint of step 4 of 4' train autoencoder --resume -o "$dir/full"
+[ -s "$dir/full/vae/config.json" ]
+check "a run whose last checkpoint is written gets its folder"
+cp -r $model "$dir/small" && sed -i 's/"vocab_size": [0-9]*/"vocab_size": 100/' "$dir/small/text_encoder/config.json"
+# shellcheck disable=SC2086
+gives 1 'vocab_size is 100' train diffusion --data "$dir/captions" --config "$dir/small" $small \
+    --vae "$dir/autoencoder/vae" -o "$dir/x"
+[ ! -e "$dir/x" ]
+check "ids beyond the vocabulary are found before the run begins"
+
+# shellcheck disable=SC2086
+run train autoencoder --data "$dir/shapes" --config $model $small -q -o "$dir/vae2"
+gives 1 'its autoencoder had other weights' train diffusion --resume -o "$dir/diffusion" --vae "$dir/vae2/vae"
+cp -r $model "$dir/wide" && sed -i 's/"latent_channels": 4/"latent_channels": 8/' "$dir/wide/vae/config.json"
+# shellcheck disable=SC2086
+gives 1 'has not the shape of' train autoencoder --data "$dir/shapes" --config "$dir/wide" $small \
+    --init "$dir/vae2/vae" -o "$dir/x"
+
 # ---- polite signals
 common="--data $dir/shapes --arch resnet18 --size 32 --batch 4 --epochs 1000 --checkpoint-every 1000 -t 2"
 for signal in TERM INT; do
@@ -135,6 +208,16 @@ check "eval --json, confusion.csv and confusion.png agree"
 run eval -m "$dir/alone/checkpoints/best.safetensors" --data "$dir/val" -o "$dir/best"
 [ "$rc" = 0 ] && [ -s "$dir/best/confusion.csv" ] && grep -q '^all  *16' "$dir/out"
 check "eval of a checkpoint, with -o"
+train -q --head cosine -o "$dir/cosine"
+for device in cpu ref; do
+    run eval -m "$dir/cosine" --data "$dir/val" --json --device $device
+    [ "$rc" = 0 ] && cp "$dir/out" "$dir/$device.json"
+    check "eval of a cosine head on $device"
+done
+python3 -c 'import json, sys
+a, b = (json.load(open(f))["loss"] for f in sys.argv[1:])
+assert abs(a - b) < 1e-4 * b, (a, b)' "$dir/cpu.json" "$dir/ref.json" 2>"$dir/err"
+check "both devices find the same loss"
 gives 1 'No such file' eval -m "$dir/nowhere" --data "$dir/val"
 
 # ---- broken pictures

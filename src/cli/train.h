@@ -13,8 +13,9 @@
     OPTION_TEXT('o', "out", "RUN", TRAIN_AT(type, member, out), NULL, "the folder of the run"), \
     OPTION_FLAG(0, "resume", TRAIN_AT(type, member, resume), \
              "go on with the run in RUN from its last good checkpoint; options not given are those of the run"), \
-    OPTION_TEXT(0, "init", "FILE", TRAIN_AT(type, member, init), NULL, \
-             "safetensors weights to begin with; without it random ones"), \
+    OPTION_TEXT(0, "init", "WHAT", TRAIN_AT(type, member, init), NULL, \
+             "weights to begin with: a safetensors file of a ResNet, the folder of an autoencoder or model; without it " \
+             "random ones"), \
     OPTION_INT('e', "epochs", "N", TRAIN_AT(type, member, epochs), epochs_text, 1, 1000000, "times through the set"), \
     OPTION_INT(0, "steps", "N", TRAIN_AT(type, member, steps), "0", 0, 2147483647, \
              "end after N steps, whatever the epochs"), \

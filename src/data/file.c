@@ -91,7 +91,10 @@ bool im_make_folder(im_ctx *c, const char *path)
         char end = *p;
         if (end && end != '/') continue;
         *p = 0;
-        if (mkdir(part, 0777) && !im_is_folder(part)) err = errno;
+        if (mkdir(part, 0777)) {
+            err = errno;                                       /* taken now: the next line sets it anew               */
+            if (im_is_folder(part)) err = 0;
+        }
         *p = end;
         if (!end) break;
     }

@@ -26,7 +26,7 @@ void im_head_init(im_params *p, im_head *h, im_head_kind kind, int layers, int w
         im_path_pop(p, inner);
     }
     im_linear_init(p, "out", &h->out, width, IM_HEAD_OUT, false);
-    im_linear_init(p, "classes", &h->classes, IM_HEAD_OUT, classes, false);
+    im_directions_init(p, "classes", &h->classes, IM_HEAD_OUT, classes);
     im_path_pop(p, mark);
 }
 

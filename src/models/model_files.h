@@ -2,7 +2,7 @@
  *
  * A diffusers folder has them as files; a single file made by `imago convert` has them in its safetensors metadata,
  * under the same names; other single files have none, and those of Stable Diffusion v1.4 stand in.
- * Used by init_weights.c and convert.c. */
+ * Used by init_weights.c, convert.c and train_diffusion.c. */
 #ifndef IM_MODEL_FILES_H
 #define IM_MODEL_FILES_H
 
@@ -23,6 +23,9 @@ bool im_model_files_folder(im_ctx *c, im_model_files *f, const char *folder);
 bool im_model_files_metadata(im_ctx *c, im_model_files *f, const im_safetensors *s, const char *path);
 void im_model_files_free(im_model_files *f);
 
+/* The text encoder's configuration without the type that its weights once had ("dtype"): where it names none, readers
+ * take the type from the weights themselves. For folders whose weights are written in another type. */
+bool im_model_files_untyped(im_ctx *c, im_model_files *f);
 bool im_model_files_write(const im_model_files *f, im_folder_out *out);
 /* Key, value, key, value ... for im_st_create: at most 2 * IM_MODEL_FILES texts, borrowed from f. The tokenizer is left
  * out where it is CLIP's own, which needs no copy. Returns the number of pairs, -1 after a failure. */

@@ -69,15 +69,15 @@ size_t im_params_bytes(const im_params *p, im_dtype hold)
 {
     size_t bytes = 0;
     for (int i = 0; i < p->n; i++)
-        bytes += (size_t)im_numel(p->v[i].t) * im_dtype_size(p->v[i].kind >= IM_PARAM_VECTOR ? IM_F32 : hold);
+        bytes += (size_t)im_numel(p->v[i].t) * im_dtype_size(p->v[i].kind >= IM_PARAM_DIRECTIONS ? IM_F32 : hold);
     return bytes;
 }
 
 bool im_params_hold(const im_params *p, const im_param *q, im_dtype hold)
 {
-    bool vector = q->kind == IM_PARAM_VECTOR || q->kind == IM_PARAM_BUFFER;
-    bool packed = !p->train && !vector && q->kind != IM_PARAM_EMBEDDING && im_packs_weights(p->c);
-    if (!im_param_alloc(p->c, q->t, vector || p->train ? IM_F32 : hold, packed, q->kind == IM_PARAM_GEGLU ? 2 : 1))
+    bool plain = q->kind >= IM_PARAM_DIRECTIONS;
+    bool packed = !p->train && !plain && q->kind != IM_PARAM_EMBEDDING && im_packs_weights(p->c);
+    if (!im_param_alloc(p->c, q->t, plain || p->train ? IM_F32 : hold, packed, q->kind == IM_PARAM_GEGLU ? 2 : 1))
         return false;
     return !p->train || q->kind == IM_PARAM_BUFFER || im_want_grad(p->c, q->t);
 }
@@ -189,6 +189,12 @@ void im_linear_init(im_params *p, const char *name, im_linear_layer *l, int in, 
 {
     l->w = add_param(p, name, ".weight", IM_PARAM_LINEAR, 2, (int64_t[]){ out, in });
     l->b = bias ? add_vector(p, name, ".bias", out) : NULL;
+}
+
+void im_directions_init(im_params *p, const char *name, im_linear_layer *l, int in, int out)
+{
+    l->w = add_param(p, name, ".weight", IM_PARAM_DIRECTIONS, 2, (int64_t[]){ out, in });
+    l->b = NULL;
 }
 
 void im_pointwise_init(im_params *p, const char *name, im_linear_layer *l, int in, int out)

@@ -16,6 +16,7 @@ typedef enum {
     IM_PARAM_GEGLU,                      /* (2N, K), packed as two halves of rows                                     */
     IM_PARAM_CONV,                       /* (Cout, Kh, Kw, Cin), packed; checkpoints hold (Cout, Cin, Kh, Kw)         */
     IM_PARAM_EMBEDDING,                  /* (V, C), plain                                                             */
+    IM_PARAM_DIRECTIONS,                 /* (N, K), of which only the rows' directions count: f32, as normalize takes */
     IM_PARAM_VECTOR,                     /* (C): biases, norms; (T, C): positions. f32 whatever the weights are in    */
     IM_PARAM_BUFFER,                     /* (C): running statistics of batch norm: f32, loaded, saved, never trained  */
 } im_param_kind;
@@ -81,6 +82,7 @@ typedef struct im_batchnorm_layer {
 
 /* A failure is kept by the context: whoever builds the network asks im_ok once, at its end. */
 void im_linear_init(im_params *p, const char *name, im_linear_layer *l, int in, int out, bool bias);
+void im_directions_init(im_params *p, const char *name, im_linear_layer *l, int in, int out);   /* rows to normalise  */
 void im_pointwise_init(im_params *p, const char *name, im_linear_layer *l, int in, int out);
 void im_geglu_init(im_params *p, const char *name, im_linear_layer *l, int in, int out);        /* weight (2 out, in) */
 void im_conv_init(im_params *p, const char *name, im_conv_layer *l, int cin, int cout, int kernel, int stride, int pad);

@@ -107,12 +107,13 @@ static void check_param(const im_param *q, const im_st_entry *e, list l[4])
 /* Tensors that belong to no parameter and are none of those that a file may carry beside. */
 static void find_unexpected(const im_params *p, const im_safetensors *s, const im_state_rules *r, list *l)
 {
-    for (int i = 0; i < im_st_count(s); i++) {
+    for (int i = 0; i < im_st_count(s) && !r->shared; i++) {
         const char *name = im_st_at(s, i)->name;
         if (ends(name, ".num_batches_tracked") || begins(name, r->keep) ||
             (r->ours && (begins(name, "optimizer.") || begins(name, "ema."))))
             continue;
-        if (!im_params_find(p, name))
+        const char *plain = begins(name, r->from) ? name + strlen(r->from) : name;
+        if (!im_params_find(p, name) && !im_params_find(p, plain))
             list_add(l, name, "");
     }
 }

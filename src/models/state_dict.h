@@ -11,6 +11,7 @@
 typedef struct im_state_rules {
     const char *keep;                    /* parameters whose names begin so keep what they hold; NULL: none           */
     bool ours;                           /* the file is a checkpoint of training: "optimizer.*", "ema.*" are known    */
+    bool shared;                         /* it holds other networks beside this one: their names are not unexpected   */
     const char *from;                    /* "ema.": take NAME from "ema.NAME"; NULL: from NAME                        */
 } im_state_rules;
 

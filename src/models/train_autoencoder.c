@@ -206,16 +206,32 @@ static bool begin(void *arg, int64_t first)
 
 /* ---------------------------------------------------------------- the run */
 
+/* The folder's config.json is that of --config: the weights of --init have to fit it. */
+static bool load_init(training *t, const char *from)
+{
+    im_vae_config theirs, *ours = &t->cfg;
+    if (!(t->vae = im_vae_folder_open(t->c, from, &theirs, true)))
+        return false;
+    return (theirs.latent_channels == ours->latent_channels && theirs.levels == ours->levels &&
+            !memcmp(theirs.channels, ours->channels, (size_t)ours->levels * sizeof *ours->channels) &&
+            theirs.layers_per_block == ours->layers_per_block && theirs.norm_num_groups == ours->norm_num_groups &&
+            theirs.use_quant_conv == ours->use_quant_conv && theirs.use_post_quant_conv == ours->use_post_quant_conv &&
+            theirs.mid_block_add_attention == ours->mid_block_add_attention) ||
+           im_fail(t->c, "%s: this autoencoder (%d latent channels, %d levels, %d to %d wide) has not the shape of %s (%d, "
+                   "%d, %d to %d); give it as --config too", from, theirs.latent_channels, theirs.levels,
+                   theirs.channels[0], theirs.channels[theirs.levels - 1], t->a->config, ours->latent_channels,
+                   ours->levels, ours->channels[0], ours->channels[ours->levels - 1]);
+}
+
 static bool open_network(training *t)
 {
     im_ctx *c = t->c;
-    const char *from = t->a->common.init ? t->a->common.init : t->a->config;
     if (!t->a->config)
         return im_fail(c, "the autoencoder has no shape: --config FOLDER, with the config.json of an AutoencoderKL");
     if (!im_vae_folder_config(c, t->a->config, &t->cfg) || !(t->config = im_vae_folder_text(c, t->a->config)))
         return false;
     if (t->a->common.init)
-        return (t->vae = im_vae_folder_open(c, from, &t->cfg, true)) != NULL;
+        return load_init(t, t->a->common.init);
     if (!(t->vae = im_vae_new(c, &t->cfg)))
         return false;
     for (int half = 0; half < 2; half++) {

@@ -55,7 +55,11 @@ double im_decimal(float x)
 
 static bool is_path(const char *name)
 {
-    return !strcmp(name, "data") || !strcmp(name, "init") || !strcmp(name, "val") || !strcmp(name, "classes");
+    static const char *const paths[] = { "data", "init", "val", "classes", "config", "vae" };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (!strcmp(name, paths[i]))
+            return true;
+    return false;
 }
 
 static json_t *text_value(const char *name, const char *text)
@@ -86,6 +90,8 @@ static void add_extra(im_ctx *c, json_t *root, const im_config_extra *e)
     json_object_set_new(root, "isa", json_string(im_device_isa(c)));
     if (e->data_sha256)
         json_object_set_new(root, "data-sha256", json_string(e->data_sha256));
+    if (e->vae_sha256)
+        json_object_set_new(root, "vae-sha256", json_string(e->vae_sha256));
     json_object_set_new(root, "pictures", json_integer(e->pictures));
     if (!e->n_classes)
         return;
@@ -218,7 +224,7 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
 {
     char *path = im_join(c, run, "config.json");
     im_json j = { 0 };
-    const char *hash = NULL;
+    const char *hash = NULL, *vae = NULL;
     bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES);
     json_t *list = ok ? json_object_get(j.value, "class-names") : NULL;
     if (ok && (int)json_array_size(list) != extra->n_classes)
@@ -235,6 +241,10 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
         ok = im_fail(c, "%s: this is another run: it saw %lld pictures, and those given now (%lld) have other names, sizes "
                      "or labels; give the set of then, or choose another folder", run,
                      (long long)json_integer_value(json_object_get(j.value, "pictures")), (long long)extra->pictures);
+    if (ok && im_json_string(c, &j, "vae-sha256", IM_MAY, &vae) && vae && extra->vae_sha256 &&
+        strcmp(vae, extra->vae_sha256))
+        ok = im_fail(c, "%s: this is another run: its autoencoder had other weights than that of --vae now; give the one "
+                     "of then, or choose another folder", run);
     im_json_close(&j);
     free(path);
     return ok;

@@ -71,7 +71,7 @@ typedef struct training {
     im_latents latents;
     int32_t *ids, *empty;                                      /* (pictures, T) of captions; (T) of ""                */
     uint32_t *order; int64_t ordered;                          /* with kept latents: the order of epoch `ordered`     */
-    char hash[65];
+    char hash[65], vae_hash[65];
 } training;
 
 /* ---------------------------------------------------------------- one part of a step */
@@ -248,6 +248,7 @@ static bool open_networks(training *t)
     if (!strcmp(a->text, "frozen") && !a->common.init)
         return im_fail(c, "a frozen text encoder has to be trained already: --init FOLDER");
     if (!im_model_config_read(c, a->config, &t->cfg) || !im_model_files_folder(c, &t->files, a->config) ||
+        !im_model_files_untyped(c, &t->files) ||
         !(t->vae = im_vae_folder_open(c, a->vae, &t->cfg.vae, true)) || !(t->vae_text = im_vae_folder_text(c, a->vae)) ||
         !im_model_config_check(c, &t->cfg, a->config))
         return false;
@@ -272,6 +273,10 @@ static bool read_captions(training *t)
     ok = ok && im_tokenize(c, k, "", tokens, t->empty, NULL);
     for (int64_t i = 0; ok && i < t->data->count; i++)
         ok = im_tokenize(c, k, t->data->samples[i].caption, tokens, t->ids + i * tokens, NULL);
+    for (int64_t i = 0; ok && i < t->data->count * tokens; i++)
+        ok = (t->ids[i] >= 0 && t->ids[i] < t->cfg.clip.vocab_size) ||
+             im_fail(c, "%s: the tokenizer gives id %d, and the text encoder's vocab_size is %d; wanted a tokenizer and a "
+                     "text encoder that belong together", t->a->config, t->ids[i], t->cfg.clip.vocab_size);
     im_tokenizer_free(k);
     free(path);
     return ok;
@@ -318,9 +323,10 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
-    if (!open_networks(t) || !open_set(t))
+    if (!open_networks(t) || !open_set(t) || !im_vae_folder_hash(c, t->vae, t->vae_hash))
         return false;
-    im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .pictures = t->data->count };
+    im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .vae_sha256 = t->vae_hash,
+                              .pictures = t->data->count };
     if (begun && !im_config_same_data(c, t->a->common.out, &extra))
         return false;
     char *config = im_config_text(c, tables, 2, t->a, &extra);

@@ -200,12 +200,26 @@ static bool epoch_ended(const loop *l)
     return parts / l->t->parts_an_epoch > before / l->t->parts_an_epoch;
 }
 
+/* What the task writes after a checkpoint. Before the end a full disk costs the files, not the run. */
+static bool write_products(loop *l, bool last)
+{
+    char text[1024];
+    if (!l->t->saved || l->t->saved(l->t->arg, l->run, l->optimiser, last))
+        return true;
+    if (last)
+        return false;
+    snprintf(text, sizeof text, "%s", im_error(l->c));
+    im_clear_error(l->c);
+    im_warn(l->c, "after step %lld: %s", (long long)l->state.step, text);
+    return true;
+}
+
 static bool save(loop *l, double score, bool last)
 {
     bool ok = im_train_state_save(&l->state, score);
     if (ok)
         l->saved_step = l->state.step;
-    if (l->t->saved && !l->t->saved(l->t->arg, l->run, l->optimiser, last))
+    if (!write_products(l, last))
         return false;
     if (l->h->saved && im_ok(l->c))
         l->h->saved(l->h->arg, l->run->path);
@@ -261,6 +275,8 @@ static bool open_run(loop *l, const char *config)
 
 static bool run_steps(loop *l)
 {
+    if (l->state.step == l->steps && !write_products(l, true)) /* killed between the last checkpoint and these        */
+        return false;
     while (l->state.step < l->steps) {
         if (!one_step(l) || !save_when_due(l))
             return false;

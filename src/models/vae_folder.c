@@ -7,6 +7,7 @@
 
 #include "data/file.h"
 #include "data/json.h"
+#include "data/sha256.h"
 #include "models/checkpoint.h"
 #include "models/state_dict.h"
 
@@ -103,6 +104,21 @@ im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bo
     free(index);
     free(path);
     return m;
+}
+
+bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65])
+{
+    im_sha256 *h = im_sha256_new(c);
+    bool ok = h != NULL;
+    for (int half = 0; ok && half < 2; half++) {
+        const im_params *p = im_vae_params(m, (im_vae_half)half);
+        for (int i = 0; ok && i < p->n; i++)
+            ok = im_sha256_add(c, h, im_data(p->v[i].t), (size_t)im_numel(p->v[i].t) * sizeof(float));
+    }
+    if (ok)
+        return im_sha256_finish(c, h, hex);
+    im_sha256_free(h);
+    return false;
 }
 
 static char *with_scaling(im_ctx *c, const char *config, double scaling_factor)

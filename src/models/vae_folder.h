@@ -13,6 +13,9 @@ char *im_vae_folder_text(im_ctx *c, const char *folder);       /* its text, mall
 /* Reads the weights of both halves: as they are used (train false), or to go on training. folder as above. */
 im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bool train);
 
+/* SHA-256 of the weights of both halves, opened to train: is it the autoencoder of then? */
+bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65]);
+
 /* Writes FOLDER/config.json, `config` (the text of one) with scaling_factor put in, and the weights in f32; averages of o,
  * whose parts are the decoder and the encoder, where it keeps them (o may be NULL). */
 bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor,
