@@ -1,23 +1,32 @@
-/* pool.c: blocks that training gives back and asks for again, step after step.
+/* pool.c: memory of activations and gradients, given back and asked for again, step after step.
  *
- * A step of ResNet50 makes and drops gigabytes of activations and gradients. Fresh pages from the system are zeroed first
- * and cost as much as a kernel; so blocks of 1 MiB and more are kept when they come back and lent out again, to a request
- * that fills at least 7/8 of one. What is kept never makes the whole larger than the most that was ever in use at once:
- * before a new block is made, kept ones are given to the system until it fits under that mark. */
+ * A step of ResNet50 makes and drops gigabytes. Fresh pages from the system are zeroed first, which took a quarter of a
+ * step; so pages stay here once they were touched. Memory comes in segments, which double up to 1 GiB; a request takes the
+ * lowest free range that holds it, of the oldest segment that has one, and ranges that come back join their free
+ * neighbours (first fit by address: Knuth, The Art of Computer Programming 1, 2.5). Forward passes take and backward
+ * passes return like a stack, so hardly anything is lost between the ranges; what was never needed is never touched, and
+ * costs nothing. Requests below 1 MiB go to the system: malloc keeps such memory itself. */
 #include "tensor/pool.h"
 #include "tensor/memory.h"
 
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { MAX_KEPT = 512 };
-static const size_t smallest = 1u << 20;
+static const size_t smallest = 1u << 20, unit = 1u << 16, first_segment = 64u << 20, largest_segment = 1u << 30;
 
-typedef struct { void *block; size_t bytes; } piece;           /* bytes: as the block was made                         */
+typedef struct { size_t at, bytes; } range;                    /* free, within its segment                             */
+
+typedef struct segment {
+    char *base;
+    size_t bytes;
+    range *free;                                               /* ascending, no two adjacent                           */
+    int n, cap;
+} segment;
 
 struct im_pool {
-    piece kept[MAX_KEPT], *lent;                               /* lent: blocks at work, to know their true size        */
-    int n_kept, n_lent, cap_lent;
-    size_t used, kept_bytes, most;                             /* most: largest `used` so far                          */
+    segment *v;
+    int n, cap;
 };
 
 im_pool *im_pool_new(void)
@@ -25,95 +34,124 @@ im_pool *im_pool_new(void)
     return calloc(1, sizeof(im_pool));
 }
 
-static void drop(im_pool *p, int i)
-{
-    im_pages_free(p->kept[i].block, p->kept[i].bytes);
-    p->kept_bytes -= p->kept[i].bytes;
-    p->kept[i] = p->kept[--p->n_kept];
-}
-
 void im_pool_free(im_pool *p)
 {
     if (!p)
         return;
-    while (p->n_kept)
-        drop(p, p->n_kept - 1);
-    free(p->lent);
+    for (int i = 0; i < p->n; i++) {
+        im_pages_free(p->v[i].base, p->v[i].bytes);
+        free(p->v[i].free);
+    }
+    free(p->v);
     free(p);
 }
 
-/* The smallest kept block that holds the request without wasting more than an eighth, or -1. */
-static int find(const im_pool *p, size_t bytes)
+static size_t rounded(size_t bytes)
 {
-    int best = -1;
-    for (int i = 0; i < p->n_kept; i++)
-        if (p->kept[i].bytes >= bytes && p->kept[i].bytes - p->kept[i].bytes / 8 <= bytes
-            && (best < 0 || p->kept[i].bytes < p->kept[best].bytes))
-            best = i;
-    return best;
+    return (bytes + unit - 1) / unit * unit;
 }
 
-static void drop_largest(im_pool *p)
+/* Room for one more free range, so that giving back never fails: a lent range can split a free one in two at most. */
+static bool grow(segment *s)
 {
-    int at = 0;
-    for (int i = 1; i < p->n_kept; i++)
-        if (p->kept[i].bytes > p->kept[at].bytes)
-            at = i;
-    drop(p, at);
+    if (s->n + 1 < s->cap)
+        return true;
+    int cap = s->cap ? 2 * s->cap : 64;
+    range *v = realloc(s->free, (size_t)cap * sizeof *v);
+    if (!v)
+        return false;
+    s->free = v;
+    s->cap = cap;
+    return true;
+}
+
+static bool add_segment(im_pool *p, size_t bytes)
+{
+    size_t size = p->n ? 2 * p->v[p->n - 1].bytes : first_segment;
+    if (size > largest_segment)
+        size = largest_segment;
+    if (size < bytes)
+        size = bytes;
+    if (p->n == p->cap) {
+        int cap = p->cap ? 2 * p->cap : 16;
+        segment *v = realloc(p->v, (size_t)cap * sizeof *v);
+        if (!v)
+            return false;
+        p->v = v;
+        p->cap = cap;
+    }
+    segment s = { .base = im_pages_new(size), .bytes = size };
+    if (!s.base && size > bytes)                               /* so much is not to be had: just what is needed        */
+        s = (segment){ .base = im_pages_new(bytes), .bytes = bytes };
+    if (!s.base || !grow(&s)) {
+        im_pages_free(s.base, s.bytes);
+        return false;
+    }
+    s.free[s.n++] = (range){ 0, s.bytes };
+    p->v[p->n++] = s;
+    return true;
+}
+
+static void *take(segment *s, size_t bytes)
+{
+    for (int i = 0; i < s->n; i++) {
+        range *r = &s->free[i];
+        if (r->bytes < bytes)
+            continue;
+        char *block = s->base + r->at;
+        r->at += bytes;
+        r->bytes -= bytes;
+        if (!r->bytes)
+            memmove(r, r + 1, (size_t)(--s->n - i) * sizeof *r);
+        return block;
+    }
+    return NULL;
 }
 
 void *im_pool_get(im_pool *p, size_t bytes)
 {
     if (bytes < smallest)
         return im_pages_new(bytes);
-    if (p->n_lent == p->cap_lent) {
-        int cap = p->cap_lent ? 2 * p->cap_lent : 256;
-        piece *lent = realloc(p->lent, (size_t)cap * sizeof *lent);
-        if (!lent)
-            return NULL;
-        p->lent = lent;
-        p->cap_lent = cap;
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    size_t need = rounded(bytes);
+    for (int i = 0; i < p->n; i++) {
+        void *block = grow(&p->v[i]) ? take(&p->v[i], need) : NULL;
+        if (block)
+            return block;
     }
-    piece got;
-    int i = find(p, bytes);
-    if (i >= 0) {
-        got = p->kept[i];
-        p->kept_bytes -= got.bytes;
-        p->kept[i] = p->kept[--p->n_kept];
+    return add_segment(p, need) ? take(&p->v[p->n - 1], need) : NULL;
+}
+
+static void give_back(segment *s, size_t at, size_t bytes)
+{
+    int i = 0;
+    while (i < s->n && s->free[i].at < at)
+        i++;
+    bool before = i > 0 && s->free[i - 1].at + s->free[i - 1].bytes == at, after = i < s->n && s->free[i].at == at + bytes;
+    if (before && after) {
+        s->free[i - 1].bytes += bytes + s->free[i].bytes;
+        memmove(&s->free[i], &s->free[i + 1], (size_t)(--s->n - i) * sizeof *s->free);
+    } else if (before) {
+        s->free[i - 1].bytes += bytes;
+    } else if (after) {
+        s->free[i].at = at;
+        s->free[i].bytes += bytes;
     } else {
-        while (p->n_kept && p->used + p->kept_bytes + bytes > p->most)
-            drop_largest(p);
-        got = (piece){ im_pages_new(bytes), bytes };
-        while (!got.block && p->n_kept) {                      /* the system has no more: what is kept may be in the way */
-            drop_largest(p);
-            got.block = im_pages_new(bytes);
-        }
-        if (!got.block)
-            return NULL;
+        memmove(&s->free[i + 1], &s->free[i], (size_t)(s->n++ - i) * sizeof *s->free);
+        s->free[i] = (range){ at, bytes };
     }
-    p->lent[p->n_lent++] = got;
-    p->used += got.bytes;
-    if (p->used > p->most)
-        p->most = p->used;
-    return got.block;
 }
 
 void im_pool_put(im_pool *p, void *block, size_t bytes)
 {
-    int i = p->n_lent - 1;
-    while (i >= 0 && p->lent[i].block != block)                /* the youngest come back first                         */
-        i--;
-    if (i < 0) {                                               /* small, or older than the pool                        */
-        im_pages_free(block, bytes);
-        return;
+    for (int i = 0; bytes >= smallest && i < p->n; i++) {
+        segment *s = &p->v[i];
+        uintptr_t at = (uintptr_t)block - (uintptr_t)s->base;
+        if ((uintptr_t)block >= (uintptr_t)s->base && at < s->bytes) {
+            give_back(s, at, rounded(bytes));
+            return;
+        }
     }
-    piece got = p->lent[i];
-    p->lent[i] = p->lent[--p->n_lent];
-    p->used -= got.bytes;
-    if (p->n_kept == MAX_KEPT) {
-        im_pages_free(got.block, got.bytes);
-        return;
-    }
-    p->kept[p->n_kept++] = got;
-    p->kept_bytes += got.bytes;
+    im_pages_free(block, bytes);                               /* small, or older than the pool                        */
 }
