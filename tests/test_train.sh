@@ -67,6 +67,10 @@ for f in config.json log.jsonl curves.svg curves.png model.safetensors checkpoin
 done
 [ "$(find "$dir/alone/checkpoints" -name 'step-*' | wc -l)" = 2 ]
 check "two checkpoints are kept"
+cp -r "$dir/shapes" "$dir/renamed" && mv "$dir/renamed/circle" "$dir/renamed/apple"
+# shellcheck disable=SC2086
+gives 1 'its class 0 is "apple"' train resnet $common --data "$dir/renamed" --init "$dir/alone/model.safetensors" \
+    -o "$dir/x"
 killed=0 round=0
 while [ "$killed" -lt 3 ] && [ "$round" -lt 12 ]; do
     round=$((round + 1))
@@ -170,6 +174,16 @@ cp -r $model "$dir/wide" && sed -i 's/"latent_channels": 4/"latent_channels": 8/
 # shellcheck disable=SC2086
 gives 1 'has not the shape of' train autoencoder --data "$dir/shapes" --config "$dir/wide" $small \
     --init "$dir/vae2/vae" -o "$dir/x"
+
+# ---- the same draws, however pictures are dealt into batches
+for batch in 2 4; do
+    run train autoencoder --data "$dir/shapes" --config $model --size 32 --batch $batch --accumulate $((4 / batch)) \
+        --steps 3 -q -t 2 -o "$dir/deal$batch"
+done
+python3 -c 'import json, sys
+a, b = ([json.loads(l)["loss"] for l in open(sys.argv[1] + "/deal%d/log.jsonl" % n)] for n in (2, 4))
+assert len(a) == 3 and all(abs(x - y) < 1e-5 * y for x, y in zip(a, b)), (a, b)' "$dir" 2>"$dir/err"
+check "two batches of 2 train as one of 4"
 
 # ---- polite signals
 common="--data $dir/shapes --arch resnet18 --size 32 --batch 4 --epochs 1000 --checkpoint-every 1000 -t 2"

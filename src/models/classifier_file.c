@@ -56,8 +56,7 @@ bool im_classifier_infer(im_ctx *c, const im_safetensors *s, const char *path, i
                                         "network has no classes", path);
 }
 
-/* What training wrote beside the weights: names of classes, size of pictures. */
-static bool read_config(im_ctx *c, const im_safetensors *s, im_classifier_info *info)
+bool im_classifier_read_info(im_ctx *c, const im_safetensors *s, im_classifier_info *info)
 {
     const char *text = im_st_metadata(s, "config");
     im_json j = { 0 };
@@ -127,7 +126,7 @@ im_classifier *im_classifier_open(im_ctx *c, const char *path, im_classifier_inf
         return NULL;
     im_safetensors *s = open_file(c, path, &info->path);
     im_classifier *m = NULL;
-    if (s && read_config(c, s, info) && im_classifier_infer(c, s, info->path, &info->config))
+    if (s && im_classifier_read_info(c, s, info) && im_classifier_infer(c, s, info->path, &info->config))
         m = im_classifier_new(c, &info->config);
     if (m && info->n_names && info->n_names != info->config.classes)
         im_fail(c, "%s: names %d classes, and its tensors have %d", info->path, info->n_names, info->config.classes);

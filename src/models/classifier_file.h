@@ -15,6 +15,10 @@ typedef struct im_classifier_info {
     int n_names; char **names;                                 /* of the classes; 0: not known                        */
 } im_classifier_info;
 
+/* What training wrote beside the weights of s, which is info->path: names of classes, size of pictures. Files of others
+ * have neither. */
+bool im_classifier_read_info(im_ctx *c, const im_safetensors *s, im_classifier_info *info);
+
 /* Opens RUN (its model.safetensors, or else the newest good checkpoint) or FILE, and loads it to be run. Averaged weights
  * are taken where a checkpoint has them. NULL with an error; info is to be freed in either case. */
 im_classifier *im_classifier_open(im_ctx *c, const char *path, im_classifier_info *info);

@@ -60,10 +60,10 @@ void im_latents_free(im_latents *l)
     l->kept = NULL;
 }
 
-static bool draw_one(const im_latents *l, const float *moments, uint64_t number, uint64_t place, float *x0)
+static bool draw_one(const im_latents *l, const float *moments, uint64_t number, float *x0)
 {
     int64_t n = moments_size(l) / 2;
-    if (!im_normal_fill(l->c, l->seed, 2 * number, place, x0, n))
+    if (!im_normal_fill(l->c, l->seed, number, 0, x0, n))
         return false;
     for (int64_t i = 0; i < n; i++) {
         int64_t at = i / l->channels * 2 * l->channels + i % l->channels;
@@ -73,7 +73,7 @@ static bool draw_one(const im_latents *l, const float *moments, uint64_t number,
     return true;
 }
 
-bool im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *rgb, int n, uint64_t number, float *x0)
+bool im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *rgb, int n, uint64_t first, float *x0)
 {
     int64_t size = moments_size(l);
     im_view *views = calloc((size_t)n, sizeof *views);
@@ -82,14 +82,14 @@ bool im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *r
     if (!ok)
         im_fail(l->c, "out of memory for the latents of a batch");
     for (int i = 0; ok && !l->kept && i < n; i++)
-        views[i] = im_view_draw(l->seed, number + 1, (uint64_t)i, l->flip, l->shift);
+        views[i] = im_view_draw(l->seed, first + (uint64_t)i + 1, 0, l->flip, l->shift);
     ok = ok && (l->kept || encode(l, rgb, views, n, moments));
     for (int i = 0; ok && i < n; i++) {
         im_stream s;
-        im_stream_open(&s, l->seed, IM_STREAM_CROP + 1, number, (uint64_t)i);
+        im_stream_open(&s, l->seed, IM_STREAM_CROP + 1, first + (uint64_t)i, 0);
         int64_t view = l->kept ? (int64_t)im_stream_below(&s, (uint64_t)l->views) : 0;
         const float *m = l->kept ? l->kept + (view * l->pictures + index[i]) * size : moments + i * size;
-        ok = draw_one(l, m, number, (uint64_t)i, x0 + i * size / 2);
+        ok = draw_one(l, m, first + (uint64_t)i, x0 + i * size / 2);
     }
     free(moments);
     free(views);

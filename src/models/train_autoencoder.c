@@ -3,8 +3,8 @@
  *     loss = |y - x| + gradient (|dx y - dx x| + |dy y - dy x|) + kl KL(q(z | x), N(0, 1))        (diffusion_loss.h)
  *
  * y the picture decoded from one draw of z. Pictures are looked at whole: the shorter side becomes `size`, the middle is
- * cut out; then mirrored and moved by a few pixels. Draws are a function of (seed, part, picture). Used by
- * `imago train autoencoder`. */
+ * cut out; then mirrored and moved by a few pixels. Draws are a function of seed and the number of the picture in
+ * the run. Used by `imago train autoencoder`. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +69,12 @@ static int64_t latent_side(const training *t)
     return t->pictures.size / im_vae_factor(&t->cfg);
 }
 
+/* The number of a picture in the run: what is drawn for it depends on that, not on how pictures are dealt into batches. */
+static uint64_t shown(const training *t, int64_t number, int64_t place)
+{
+    return (uint64_t)(number * t->a->common.batch + place);
+}
+
 /* The batch as the network sees it: x (B, size, size, 3) in -1..1. */
 static im_tensor *views_of(training *t, const im_batch *b, int64_t number)
 {
@@ -76,19 +82,19 @@ static im_tensor *views_of(training *t, const im_batch *b, int64_t number)
     im_tensor *x = im_new(t->c, IM_F32, 4, (int64_t[]){ b->n, size, size, 3 });
     for (int64_t i = 0; x && i < b->n; i++) {
         int64_t at = i * size * size * 3;
-        im_view v = im_view_draw(t->a->common.seed, (uint64_t)number + 1, (uint64_t)i, t->a->flip, t->a->shift);
+        im_view v = im_view_draw(t->a->common.seed, shown(t, number, i) + 1, 0, t->a->flip, t->a->shift);
         im_view_apply(&v, b->crops[0].u8 + at, size, (float *)im_data(x) + at);
     }
     return x;
 }
 
-/* Noise of part `number`: one generator a picture, so that it does not depend on the batch. */
+/* Noise of part `number`: one generator a picture. */
 static im_tensor *noise_of(training *t, int64_t n, int64_t number)
 {
     int64_t side = latent_side(t), each = side * side * t->cfg.latent_channels;
     im_tensor *z = im_new(t->c, IM_F32, 4, (int64_t[]){ n, side, side, t->cfg.latent_channels });
     for (int64_t i = 0; z && i < n; i++)
-        im_normal_fill(t->c, t->a->common.seed, (uint64_t)number, (uint64_t)i, (float *)im_data(z) + i * each, each);
+        im_normal_fill(t->c, t->a->common.seed, shown(t, number, i), 0, (float *)im_data(z) + i * each, each);
     return z;
 }
 

@@ -4,8 +4,8 @@
  *     loss = mean over the batch of w(t) mean (unet(x_t, t, clip(caption)) - noise)^2             (diffusion_loss.h)
  *
  * A share of the captions is replaced by "" for guidance without a classifier (Ho & Salimans 2022). All draws are functions
- * of (seed, part, place in the batch). After every checkpoint RUN/model is a diffusers folder with the averaged weights.
- * Used by `imago train diffusion`. */
+ * of seed and the number of the picture in the run, so N batches of B are as one of N B. After every checkpoint
+ * RUN/model is a diffusers folder with the averaged weights. Used by `imago train diffusion`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,19 +125,20 @@ static bool draw(training *t, step *s, const int64_t *index, const uint8_t *rgb,
     int tokens = t->cfg.clip.max_position_embeddings, count;
     const float *abar = im_scheduler_alphas(t->scheduler, &count);
     int64_t each = im_numel(s->b.x) / n;
+    uint64_t first = (uint64_t)number * (uint64_t)t->a->common.batch;
     int *times = malloc((size_t)n * sizeof *times);
     bool ok = times || im_fail(t->c, "out of memory for a batch");
     for (int i = 0; ok && i < n; i++) {
         im_stream r;
-        im_stream_open(&r, t->a->common.seed, IM_STREAM_CAPTION, (uint64_t)number, (uint64_t)i);
+        im_stream_open(&r, t->a->common.seed, IM_STREAM_CAPTION, first + (uint64_t)i, 0);
         times[i] = (int)im_stream_below(&r, (uint64_t)count);
         bool drop = im_stream_uniform(&r) < (double)t->a->drop;
         s->times[i] = (float)times[i];
         s->weight[i] = im_snr_weight(abar[times[i]], t->a->snr_gamma);
         memcpy(s->ids + (int64_t)i * tokens, drop ? t->empty : t->ids + index[i] * tokens, (size_t)tokens * sizeof *s->ids);
-        ok = im_normal_fill(t->c, t->a->common.seed, 2 * (uint64_t)number + 1, (uint64_t)i, s->noise + i * each, each);
+        ok = im_normal_fill(t->c, t->a->common.seed, first + (uint64_t)i, 1, s->noise + i * each, each);
     }
-    ok = ok && im_latents_draw(&t->latents, index, rgb, n, (uint64_t)number, s->x);
+    ok = ok && im_latents_draw(&t->latents, index, rgb, n, first, s->x);
     if (ok)
         im_noise_latents(s->x, s->noise, times, abar, n, each, s->x);
     free(times);

@@ -250,6 +250,16 @@ static bool open_sets(training *t)
     return im_dataset_hash(c, t->data, false, t->hash);
 }
 
+/* Weights that know the names of their classes begin a run over these classes only, unless the head is new. */
+static bool same_names(training *t, const im_safetensors *s, const char *path)
+{
+    im_classifier_info info = { .path = im_copy_text(t->c, path, strlen(path)) };
+    bool ok = info.path && im_classifier_read_info(t->c, s, &info) &&
+              (!info.n_names || im_same_classes(t->c, path, info.n_names, info.names, info.n_names, t->data));
+    im_classifier_info_free(&info);
+    return ok;
+}
+
 static bool read_init(training *t, const char *path)
 {
     im_ctx *c = t->c;
@@ -259,6 +269,7 @@ static bool read_init(training *t, const char *path)
     if (ok && theirs.classes != t->data->n_classes && !t->a->new_head)
         ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path,
                      theirs.classes, t->a->common.data, t->data->n_classes);
+    ok = ok && (t->a->new_head || same_names(t, s, path));
     im_state_rules rules = { .ours = true };
     if (ok && t->a->new_head)
         rules.keep = theirs.head == IM_HEAD_LINEAR ? "fc." : "head.";
