@@ -68,9 +68,8 @@ done
 [ "$(find "$dir/alone/checkpoints" -name 'step-*' | wc -l)" = 2 ]
 check "two checkpoints are kept"
 cp -r "$dir/shapes" "$dir/renamed" && mv "$dir/renamed/circle" "$dir/renamed/apple"
-# shellcheck disable=SC2086
-gives 1 'its class 0 is "apple"' train resnet $common --data "$dir/renamed" --init "$dir/alone/model.safetensors" \
-    -o "$dir/x"
+gives 1 'its class 0 is "apple"' train resnet --arch resnet18 --size 32 --batch 4 --data "$dir/renamed" \
+    --init "$dir/alone/model.safetensors" -o "$dir/x"
 killed=0 round=0
 while [ "$killed" -lt 3 ] && [ "$round" -lt 12 ]; do
     round=$((round + 1))
