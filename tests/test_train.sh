@@ -24,6 +24,7 @@ check() {       # check NAME: the test is the exit code just before
     fi
 }
 run() { "$imago" "$@" >"$dir/out" 2>"$dir/err" </dev/null; rc=$?; }
+without_speed() { sed 's/"img_per_s": [^,}]*//' "$1"; }
 lines() { if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi; }
 gives() {       # gives CODE TEXT ARGUMENT...: exit code, and TEXT in what was said
     want=$1 text=$2
@@ -73,13 +74,13 @@ gives 1 'its class 0 is "apple"' train resnet --arch resnet18 --size 32 --batch 
 killed=0 round=0
 while [ "$killed" -lt 3 ] && [ "$round" -lt 12 ]; do
     round=$((round + 1))
+    # some steps from here: three times five are fewer than the run has
+    until=$(($(lines "$dir/killed/log.jsonl") + 1 + $(od -An -N1 -tu1 /dev/urandom) % 5))
     # shellcheck disable=SC2086
     "$imago" train resnet $common --resume -o "$dir/killed" >/dev/null 2>"$dir/err" </dev/null &
     pid=$!
-    sleep "0.$(od -An -N1 -tu1 /dev/urandom | tr -d ' ')"
-    before=$(lines "$dir/killed/log.jsonl")
-    while [ "$(lines "$dir/killed/log.jsonl")" -lt $((before + 3)) ] && kill -0 $pid 2>/dev/null; do
-        sleep 0.05
+    while [ "$(lines "$dir/killed/log.jsonl")" -lt "$until" ] && kill -0 $pid 2>/dev/null; do
+        sleep 0.01
     done
     if kill -9 $pid 2>/dev/null; then killed=$((killed + 1)); fi
     wait $pid 2>/dev/null
@@ -94,7 +95,6 @@ for f in model.safetensors checkpoints/step-00000024.safetensors config.json; do
     cmp -s "$dir/alone/$f" "$dir/killed/$f"
     check "$f has the bits of the run left alone"
 done
-without_speed() { sed 's/"img_per_s": [^,]*, //' "$1"; }
 without_speed "$dir/alone/log.jsonl" >"$dir/a.log"
 without_speed "$dir/killed/log.jsonl" | cmp -s "$dir/a.log" -
 check "its log is that of the run left alone, but for the speed"
@@ -121,14 +121,15 @@ killed_run() {  # killed_run KIND OPTION...: a run left alone and one killed aft
     while [ "$killed" -lt 3 ] && [ "$over" = 0 ]; do
         "$imago" train "$kind" "$@" --resume -q -o "$dir/$kind.killed" >/dev/null 2>"$dir/err" </dev/null &
         pid=$!
-        before=$(cat "$dir/$kind.killed/log.jsonl" 2>/dev/null | wc -l)
-        while [ "$(cat "$dir/$kind.killed/log.jsonl" 2>/dev/null | wc -l)" -lt $((before + 7)) ] && kill -0 $pid 2>/dev/null
-        do sleep 0.02; done
+        before=$(lines "$dir/$kind.killed/log.jsonl")
+        while [ "$(lines "$dir/$kind.killed/log.jsonl")" -lt $((before + 7)) ] && kill -0 $pid 2>/dev/null; do
+            sleep 0.02
+        done
         if kill -9 $pid 2>/dev/null; then killed=$((killed + 1)); else over=1; fi
         wait $pid 2>/dev/null
     done
-    (cd / && "$program" train "$kind" --resume -o "$dir/$kind.killed" >"$dir/out" 2>"$dir/err" </dev/null)
-    [ $? = 0 ] && [ "$killed" -ge 1 ] && grep -q 'goes on from its checkpoint of step' "$dir/err"
+    (cd / && "$program" train "$kind" --resume -o "$dir/$kind.killed" >"$dir/out" 2>"$dir/err" </dev/null) &&
+        [ "$killed" -ge 1 ] && grep -q 'goes on from its checkpoint of step' "$dir/err"
     check "train $kind, killed $killed times, goes on from any folder"
     (cd "$dir/$kind" && find . -type f ! -name 'log.jsonl' ! -name 'curves.*' | sort) >"$dir/files"
     while read -r f; do
@@ -142,7 +143,6 @@ killed_run() {  # killed_run KIND OPTION...: a run left alone and one killed aft
     without_speed "$dir/$kind.killed/log.jsonl" | cmp -s "$dir/a.log" -
     check "train $kind: its log is that of the run left alone, but for the speed"
 }
-without_speed() { sed 's/"img_per_s": [^,}]*//' "$1"; }
 program=$(realpath "$imago")
 # shellcheck disable=SC2086
 killed_run autoencoder --data "$dir/shapes" --config $model $small
