@@ -79,9 +79,8 @@ static bool first_step(bench_output *out)
     const bench_options *o = out->o;
     im_sd_args a = { 0 };
     double *seconds[2] = { calloc((size_t)o->rounds, sizeof(double)), calloc((size_t)o->rounds, sizeof(double)) };
-    if (!seconds[0] || !seconds[1])
-        im_fail(out->c, "out of memory for %d times", o->rounds);
-    for (int i = 0; i < o->rounds && im_ok(out->c); i++) {
+    bool room = (seconds[0] && seconds[1]) || im_fail(out->c, "out of memory for %d times", o->rounds);
+    for (int i = 0; room && i < o->rounds && im_ok(out->c); i++) {
         double start = seconds_now();
         im_sd *sd = open_model(out, &a);
         a.prompt = PROMPT;

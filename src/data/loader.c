@@ -46,7 +46,7 @@ static bool make_slots(im_ctx *c, im_loader *l)
     size_t n = (size_t)l->a.batch;
     l->slots = calloc((size_t)l->depth, sizeof *l->slots);
     for (int i = 0; l->slots && i < l->depth; i++) {
-        im_slot *s = &l->slots[i];
+        im_loader_slot *s = &l->slots[i];
         s->serial = -1;
         s->labels = calloc(n, sizeof *s->labels);
         s->indices = calloc(n, sizeof *s->indices);
@@ -152,7 +152,7 @@ void im_loader_close(im_loader *l)
         im_crop_scratch_free(l->workers[i].scratch);
     }
     for (int i = 0; l->slots && i < l->depth; i++) {
-        im_slot *s = &l->slots[i];
+        im_loader_slot *s = &l->slots[i];
         for (int k = 0; k < IM_RECIPE_KINDS; k++) free(s->crops[k]);
         free(s->labels);
         free(s->indices);
@@ -196,7 +196,7 @@ static double now(void)
 }
 
 /* Gives the lent batch back and waits for batch `serial`. False: stopped. */
-static bool wait_for(im_ctx *c, im_loader *l, im_slot *s, int64_t serial)
+static bool wait_for(im_ctx *c, im_loader *l, im_loader_slot *s, int64_t serial)
 {
     double start = now();
     bool stopped = false;
@@ -237,7 +237,7 @@ const im_batch *im_loader_next(im_ctx *c, im_loader *l)
     if (!l || !im_ok(c)) return NULL;
     int64_t serial = l->given + (l->lent ? 1 : 0);             /* only this thread changes them                       */
     if (serial >= l->serials) return NULL;
-    im_slot *s = &l->slots[serial % l->depth];
+    im_loader_slot *s = &l->slots[serial % l->depth];
     if (!wait_for(c, l, s, serial)) return NULL;
     l->lent = true;
     warn_when_full(c, l);

@@ -7,7 +7,7 @@
 
 #include "data/loader.h"
 
-typedef struct im_slot {                                       /* a batch of the ring                                 */
+typedef struct im_loader_slot {  /* a batch of the ring                                 */
     int64_t serial;                                            /* counts batches from the first; -1: empty            */
     int64_t epoch, step;
     int n, left;                                               /* pictures; of them not finished                      */
@@ -17,7 +17,7 @@ typedef struct im_slot {                                       /* a batch of the
     int64_t *indices, *meant;
     im_draw *draws;                                            /* (n, crops of the recipe)                            */
     char *error; int error_place;                              /* of the lowest place that failed                     */
-} im_slot;
+} im_loader_slot;
 
 typedef struct im_worker { struct im_loader *loader; im_ctx *c; im_crop_scratch *scratch; pthread_t id; } im_worker;
 
@@ -30,7 +30,7 @@ struct im_loader {
     int64_t count, steps, serials;                             /* of the set; of an epoch; all, or INT64_MAX          */
     im_cache *cache;
     int depth;                                                 /* slots                                               */
-    im_slot *slots;
+    im_loader_slot *slots;
     im_worker *workers; int n_workers;
     float *f32[IM_RECIPE_KINDS];                               /* the batch that is lent                              */
     im_batch batch;

@@ -16,7 +16,7 @@ static size_t crop_bytes(int size)
 }
 
 /* All crops of the picture into place `place`. d: its draws. */
-static bool cut_crops(im_worker *w, im_slot *s, int place, const im_image *picture, const im_draw *d)
+static bool cut_crops(im_worker *w, im_loader_slot *s, int place, const im_image *picture, const im_draw *d)
 {
     const im_recipe *r = &w->loader->recipe;
     bool ok = true;
@@ -28,14 +28,14 @@ static bool cut_crops(im_worker *w, im_slot *s, int place, const im_image *pictu
     return ok;
 }
 
-static void draw_all(const im_loader *l, const im_slot *s, int64_t meant, int width, int height, im_draw *d)
+static void draw_all(const im_loader *l, const im_loader_slot *s, int64_t meant, int width, int height, im_draw *d)
 {
     for (int k = 0; k < l->n_crops; k++)
         im_augment_draw(&l->recipe, k, width, height, l->a.seed, (uint64_t)s->epoch, (uint64_t)meant, &d[k]);
 }
 
 /* Sample `index` into place `place`, with the draws of sample `meant`. False with an error in w->c. */
-static bool make_place(im_worker *w, im_slot *s, int place, int64_t index, int64_t meant)
+static bool make_place(im_worker *w, im_loader_slot *s, int place, int64_t index, int64_t meant)
 {
     im_loader *l = w->loader;
     im_draw *d = s->draws + (size_t)place * (size_t)l->n_crops;
@@ -83,7 +83,7 @@ static void note_broken(im_worker *w, int64_t index)
     atomic_store(&l->broken[index], 1);
 }
 
-static void fail_slot(im_worker *w, im_slot *s, int place, const char *text)
+static void fail_slot(im_worker *w, im_loader_slot *s, int place, const char *text)
 {
     im_loader *l = w->loader;
     pthread_mutex_lock(&l->lock);
@@ -95,7 +95,7 @@ static void fail_slot(im_worker *w, im_slot *s, int place, const char *text)
     pthread_mutex_unlock(&l->lock);
 }
 
-static void fill_place(im_worker *w, im_slot *s, int place)
+static void fill_place(im_worker *w, im_loader_slot *s, int place)
 {
     im_loader *l = w->loader;
     const im_dataset *d = l->a.data;
@@ -138,7 +138,7 @@ static const uint32_t *order_of(im_loader *l, int64_t epoch)
 }
 
 /* The slot of batch `serial` is made ready to be filled. Under the lock. */
-static void begin_batch(im_loader *l, im_slot *s, int64_t serial)
+static void begin_batch(im_loader *l, im_loader_slot *s, int64_t serial)
 {
     int64_t at = l->a.first_epoch * l->steps + l->a.first_step + serial;
     s->epoch = at / l->steps;
@@ -172,7 +172,7 @@ void *im_loader_work(void *worker)
         while (!l->quit && (l->next >= l->given + l->depth || l->next >= l->serials))
             pthread_cond_wait(&l->work, &l->lock);
         if (l->quit) break;
-        im_slot *s = &l->slots[l->next % l->depth];
+        im_loader_slot *s = &l->slots[l->next % l->depth];
         if (!l->next_place) begin_batch(l, s, l->next);
         int place = l->next_place++;
         bool fill = s->order != NULL;
