@@ -193,7 +193,7 @@ static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bo
     training *t = arg;
     measure m;
     (void)last;
-    im_pictures_broken(&t->pictures, run);
+    im_write_broken(t->pictures.loader, run);
     if (!measure_set(t, t->data, &m))
         return false;
     double mean = m.sum / (double)m.latents, var = m.sum2 / (double)m.latents - mean * mean;

@@ -204,7 +204,7 @@ static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bo
     training *t = arg;
     im_folder_out f;
     (void)last;
-    im_pictures_broken(&t->pictures, run);
+    im_write_broken(t->pictures.loader, run);
     bool trained = !strcmp(t->a->text, "train");
     char *path = im_run_file(run, "model"), *vae = path ? im_join(t->c, path, "vae") : NULL;
     bool ok = vae && im_folder_begin(t->c, &f, path, true);
@@ -315,7 +315,7 @@ static bool keep_latents(training *t, const im_run_folder *run)
     t->ordered = -1;
     t->order = malloc((size_t)t->data->count * sizeof *t->order);
     bool ok = (t->order || im_fail(t->c, "out of memory for an order of pictures")) && im_latents_keep(&t->latents, &all);
-    im_pictures_broken(&all, run);
+    im_write_broken(all.loader, run);
     im_pictures_close(&all);
     return ok;
 }

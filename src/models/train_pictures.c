@@ -68,12 +68,12 @@ void im_pictures_close(im_pictures *p)
     p->loader = NULL;
 }
 
-void im_pictures_broken(im_pictures *p, const im_run_folder *run)
+void im_write_broken(im_loader *l, const im_run_folder *run)
 {
-    char *path = p->loader && im_ok(p->c) ? im_run_file(run, "broken.txt") : NULL;
-    if (path && !im_loader_write_broken(p->c, p->loader, path)) {
-        im_warn(p->c, "%s", im_error(p->c));
-        im_clear_error(p->c);
+    char *path = l && im_ok(run->c) ? im_run_file(run, "broken.txt") : NULL;
+    if (path && !im_loader_write_broken(run->c, l, path)) {
+        im_warn(run->c, "%s", im_error(run->c));
+        im_clear_error(run->c);
     }
     free(path);
 }

@@ -25,8 +25,8 @@ bool im_pictures_open(im_pictures *p, int64_t first);          /* the next batch
 /* Batch `number`: the one last given, or the next. NULL with an error. pixels in crops[0].u8 (n, size, size, 3). */
 const im_batch *im_pictures_batch(im_pictures *p, int64_t number);
 void im_pictures_close(im_pictures *p);
-/* RUN/broken.txt: what could not be read so far. A full disk is a warning. */
-void im_pictures_broken(im_pictures *p, const im_run_folder *run);
+/* RUN/broken.txt: what l could not read so far (l NULL: nothing to say). A full disk is a warning. */
+void im_write_broken(im_loader *l, const im_run_folder *run);
 
 /* n normal numbers of picture `item` of part `number`: a generator of their own (Philox, as torch's on CUDA). */
 bool im_normal_fill(im_ctx *c, uint64_t seed, uint64_t number, uint64_t item, float *out, int64_t n);

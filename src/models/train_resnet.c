@@ -17,6 +17,7 @@
 #include "models/evaluate.h"
 #include "models/state_dict.h"
 #include "models/train_config.h"
+#include "models/train_pictures.h"
 
 static const double LR_FOR_256 = 0.1;
 
@@ -171,30 +172,13 @@ static double score(void *arg)
     return top1;
 }
 
-/* The list of broken pictures, a line each: name, tab, reason. */
 static bool write_broken(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
 {
     training *t = arg;
-    int64_t n;
-    size_t size = 1, used = 0;
     (void)o;
     (void)last;
-    const im_broken *b = im_loader_broken(t->c, t->loader, &n);
-    if (!b || !n)
-        return im_ok(t->c);
-    for (int64_t i = 0; i < n; i++)
-        size += strlen(b[i].name) + strlen(b[i].reason) + 2;
-    char *text = malloc(size);
-    if (!text)
-        return im_fail(t->c, "out of memory for the list of %lld broken pictures", (long long)n);
-    for (int64_t i = 0; i < n; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s\t%s\n", b[i].name, b[i].reason);
-    if (!im_run_write(run, "broken.txt", text)) {              /* a full disk: the run goes on                        */
-        im_warn(t->c, "%s", im_error(t->c));
-        im_clear_error(t->c);
-    }
-    free(text);
-    return true;
+    im_write_broken(t->loader, run);
+    return im_ok(t->c);
 }
 
 /* ---------------------------------------------------------------- what there is to train */
