@@ -32,6 +32,16 @@ int64_t im_pictures_batches(const im_pictures *p)
     return listed(p) ? (p->data->count + p->batch - 1) / p->batch : p->data->count / p->batch;
 }
 
+im_loader *im_cached_loader(im_ctx *c, im_loader_args a, const char *cache, const char *out)
+{
+    a.cache = !strcmp(cache, "ram") ? IM_CACHE_RAM : !strcmp(cache, "disk") ? IM_CACHE_DISK : IM_CACHE_NONE;
+    char *folder = a.cache == IM_CACHE_DISK ? im_join(c, out, "cache") : NULL;
+    a.cache_folder = folder;
+    im_loader *l = im_loader_open(c, &a);
+    free(folder);
+    return l;
+}
+
 bool im_pictures_open(im_pictures *p, int64_t first)
 {
     im_recipe r;
@@ -42,14 +52,10 @@ bool im_pictures_open(im_pictures *p, int64_t first)
     im_loader_args a = { .data = p->data, .recipe = &r, .batch = p->batch, .seed = p->seed, .shuffled = !listed(p),
                          .drop_last = !listed(p), .strict = p->strict, .exact = true, .bytes = true, .threads = p->workers,
                          .first_epoch = first / batches, .first_step = first % batches };
-    a.cache = !strcmp(p->cache, "ram") ? IM_CACHE_RAM : !strcmp(p->cache, "disk") ? IM_CACHE_DISK : IM_CACHE_NONE;
-    char *folder = a.cache == IM_CACHE_DISK ? im_join(p->c, p->out, "cache") : NULL;
-    a.cache_folder = folder;
     im_loader_close(p->loader);
-    p->loader = im_loader_open(p->c, &a);
+    p->loader = im_cached_loader(p->c, a, p->cache, p->out);
     p->now = NULL;
     p->at = -1;
-    free(folder);
     return p->loader != NULL;
 }
 

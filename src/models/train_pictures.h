@@ -19,6 +19,9 @@ typedef struct im_pictures {             /* batches of squares, 8 bits: the shor
     const im_batch *now; int64_t at;     /* batch number `at` of the run; -1: none yet                                */
 } im_pictures;
 
+/* Opens a loader whose cache is named: "none", "ram", or "disk", which lies in the run's folder `out`. */
+im_loader *im_cached_loader(im_ctx *c, im_loader_args a, const char *cache, const char *out);
+
 bool im_pictures_check(const im_pictures *p);                  /* is at least one batch whole? are the words known?   */
 int64_t im_pictures_batches(const im_pictures *p);             /* of an epoch; "listed" sets keep the last, cut one   */
 bool im_pictures_open(im_pictures *p, int64_t first);          /* the next batch is number `first`; again: from there */

@@ -138,14 +138,10 @@ static bool open_loader(void *arg, int64_t first)
                          .shuffled = !strcmp(a->order, "shuffled"), .drop_last = true, .strict = a->strict,
                          .exact = !t->recipe.random, .threads = a->workers,
                          .first_epoch = first / t->batches, .first_step = first % t->batches };
-    l.cache = !strcmp(a->cache, "ram") ? IM_CACHE_RAM : !strcmp(a->cache, "disk") ? IM_CACHE_DISK : IM_CACHE_NONE;
-    char *folder = l.cache == IM_CACHE_DISK ? im_join(t->c, a->out, "cache") : NULL;
-    l.cache_folder = folder;
     im_loader_close(t->loader);
-    t->loader = im_loader_open(t->c, &l);
+    t->loader = im_cached_loader(t->c, l, a->cache, a->out);
     t->batch = NULL;
     t->at = first;
-    free(folder);
     return t->loader != NULL;
 }
 
