@@ -150,6 +150,14 @@ killed_run autoencoder --data "$dir/shapes" --config $model $small
 killed_run diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small --cache-latents --views 2
 ! grep -q '"dtype"' "$dir/diffusion/model/text_encoder/config.json"
 check "the text encoder's config names no type but that of its weights"
+printf 'a circle\n\na square\n' >"$dir/prompts"
+cp -r "$dir/diffusion" "$dir/sampled" && rm "$dir"/sampled/checkpoints/step-00000060.safetensors
+run train diffusion --resume --samples "$dir/prompts" -q -o "$dir/sampled"
+[ "$rc" = 0 ] && [ "$(ls "$dir/sampled/samples")" = step-00000060.png ] &&
+    cmp -s "$dir/sampled/model/unet/diffusion_pytorch_model.safetensors" \
+           "$dir/diffusion/model/unet/diffusion_pytorch_model.safetensors"
+check "samples are drawn after a checkpoint, and change nothing else"
+gives 1 'has no prompts' train diffusion --resume --samples /dev/null -q -o "$dir/sampled"
 small="--size 32 --batch 4 --steps 4 --checkpoint-every 2 -t 2"
 mkdir "$dir/full" && : >"$dir/full/vae"                # what is in the way stands for a full disk
 # shellcheck disable=SC2086

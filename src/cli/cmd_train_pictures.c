@@ -14,6 +14,8 @@ typedef struct autoencoder_options {
 typedef struct diffusion_options {
     common_options common;
     im_train_diffusion_args a;
+    const char *samples;
+    float sample_guidance;
     bool quiet, trace_tape;
 } diffusion_options;
 
@@ -53,6 +55,10 @@ static const option diffusion_table[] = {
     OPTION_REAL(0, "drop", "P", AT(a.drop), "0.1", 0, 1, "share of captions left out, for guidance"),
     OPTION_REAL(0, "snr-gamma", "G", AT(a.snr_gamma), "0", 0, 1e6, "min-SNR weighting, 5 say; 0: every time counts alike"),
     VIEWS(diffusion_options),
+    OPTION_TEXT(0, "samples", "FILE", AT(samples), NULL,
+             "a prompt a line: after every checkpoint they are drawn, seed 1, as RUN/samples/step-N.png; to be given "
+             "again with --resume"),
+    OPTION_REAL(0, "sample-guidance", "G", AT(sample_guidance), "4", 0, 100, "guidance of the samples"),
     SHOWN(diffusion_options),
     OPTION_END
 };
@@ -65,6 +71,7 @@ typedef struct task {
     im_train_common *common;
     const char **config;
     bool quiet, trace_tape;
+    const char *samples; float sample_guidance;                /* samples NULL: none                                   */
     im_train_config *(*read)(im_ctx *c, void *args, bool (*given)(void *arg, const char *name), void *arg);
     bool (*train)(im_ctx *c, const void *args, const im_train_hooks *hooks);
     void *args;
@@ -85,13 +92,18 @@ static int run_task(task *t)
         session_close(c);
         return rc;
     }
+    train_samples *samples = NULL;
+    if (im_ok(c) && t->samples)
+        samples = train_samples_open(c, t->samples, t->sample_guidance, t->device);
     if (im_ok(c)) {
         train_view v;
         im_train_hooks hooks;
         train_view_open(&v, c, t->quiet, t->trace_tape, &hooks);
+        v.samples = samples;
         t->train(c, t->args, &hooks);
         train_view_close(&v, t->common->out);
     }
+    train_samples_free(samples);
     im_train_config_free(config);
     return session_close(c);
 }
@@ -110,8 +122,9 @@ static bool train_autoencoder(im_ctx *c, const void *args, const im_train_hooks 
 static int run_autoencoder(const arguments *a)
 {
     autoencoder_options *o = a->values;
-    return run_task(&(task){ a, &o->common, &o->a.common, &o->a.config, o->quiet, o->trace_tape, read_autoencoder,
-                             train_autoencoder, &o->a });
+    return run_task(&(task){ .a = a, .device = &o->common, .common = &o->a.common, .config = &o->a.config,
+                             .quiet = o->quiet, .trace_tape = o->trace_tape, .read = read_autoencoder,
+                             .train = train_autoencoder, .args = &o->a });
 }
 
 static im_train_config *read_diffusion(im_ctx *c, void *args, bool (*given)(void *arg, const char *name), void *arg)
@@ -128,8 +141,10 @@ static bool train_diffusion(im_ctx *c, const void *args, const im_train_hooks *h
 static int run_diffusion(const arguments *a)
 {
     diffusion_options *o = a->values;
-    return run_task(&(task){ a, &o->common, &o->a.common, &o->a.config, o->quiet, o->trace_tape, read_diffusion,
-                             train_diffusion, &o->a });
+    return run_task(&(task){ .a = a, .device = &o->common, .common = &o->a.common, .config = &o->a.config,
+                             .quiet = o->quiet, .trace_tape = o->trace_tape, .samples = o->samples,
+                             .sample_guidance = o->sample_guidance, .read = read_diffusion, .train = train_diffusion,
+                             .args = &o->a });
 }
 
 const verb verb_train_autoencoder = {
@@ -150,8 +165,8 @@ const verb verb_train_diffusion = {
     .about = "Trains the noise predictor, and with --text train the text encoder, of a Stable Diffusion of any width on "
              "pictures with captions (metadata.jsonl, or .txt beside the pictures of tar shards). RUN receives "
              "config.json, log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with "
-             "the averaged weights (--ema), ready for `imago generate -m RUN/model`. Without --lr the rate is 6e-4. --init "
-             "MODEL goes on from trained weights.",
+             "the averaged weights (--ema), ready for `imago generate -m RUN/model`, and with --samples a "
+             "sheet of what it draws. Without --lr the rate is 6e-4. --init MODEL goes on from trained weights.",
     .examples = "  imago train diffusion --data DIR --config MODEL --vae RUN/vae --cache-latents --ema 0.999 -o RUN\n"
                 "  imago train diffusion --resume -o RUN",
 };

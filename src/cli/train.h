@@ -54,12 +54,21 @@
              "steps between checkpoints; 0: one an epoch"), \
     OPTION_FLAG(0, "strict", TRAIN_AT(type, member, strict), "a broken picture is an error, not a line of broken.txt")
 
+/* Sheets of samples (train_samples.c): `file` holds a prompt a line; NULL with an error when it cannot be read. */
+typedef struct train_samples train_samples;
+train_samples *train_samples_open(im_ctx *c, const char *file, float guidance, const common_options *device);
+/* RUN/samples/step-N.png from RUN/model; a warning of `training` where it does not work. */
+void train_samples_draw(im_ctx *training, const train_samples *s, const char *run, int64_t step);
+void train_samples_free(train_samples *s);
+
 /* One training with its progress line, curves and printed tape. */
 typedef struct train_view {
     im_ctx *c;
     bool quiet, terminal, drawn;
     double start, last, last_curves;
     struct train_tape *tape;                                   /* --trace-tape                                         */
+    const train_samples *samples;                              /* drawn after every checkpoint; or NULL                */
+    int64_t step;                                              /* the last one                                         */
 } train_view;
 
 /* Fills h for v; signals end the run in order from now on. */

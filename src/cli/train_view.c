@@ -46,6 +46,7 @@ static void on_step(void *arg, const im_train_progress *p)
     train_view *v = arg;
     double now = seconds_now();
     char line[300];
+    v->step = p->step;
     if (v->tape) {
         erase(v);
         train_tape_print(v->tape, stdout);
@@ -96,6 +97,8 @@ static void on_saved(void *arg, const char *run)
     train_view *v = arg;
     if (v->last_curves == 0 || seconds_now() - v->last_curves > CURVES_EVERY)
         curves(v, run);
+    if (v->samples && im_ok(v->c))
+        train_samples_draw(v->c, v->samples, run, v->step);
 }
 
 static void on_tape(void *arg, const im_tape_row *row)
