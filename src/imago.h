@@ -473,6 +473,9 @@ typedef struct im_train_diffusion_args {
     int size;                                                  /* pixels; 0: the UNet's sample_size times the factor   */
     float flip; int shift;
     float drop;                                                /* share of captions that are left out: .1              */
+    float drop_tags;                                           /* of the others, share of tags (parted by commas): 0   */
+    float balance;                                             /* pictures of a first tag that n have: weight          */
+                                                               /* n^-balance; 0: each once an epoch                    */
     float snr_gamma;                                           /* min-SNR weighting; 0: none                           */
 } im_train_diffusion_args;
 im_train_diffusion_args im_train_diffusion_defaults(void);

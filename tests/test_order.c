@@ -52,10 +52,49 @@ START_TEST(orders_are_uniform)
 }
 END_TEST
 
+/* Systematic: an index of share p stands there floor(n p) or ceil(n p) times, p n on average; equal weights show all. */
+START_TEST(weights_are_kept)
+{
+    enum { N = 50, EPOCHS = 4000 };
+    uint32_t a[N], b[N];
+    double sums[N], even[N], mean[N] = { 0 };
+    for (int i = 0; i < N; i++) {
+        sums[i] = (i ? sums[i - 1] : 0) + (i % 5 ? 1 : 7.3);
+        even[i] = i + 1;
+    }
+    for (uint64_t e = 0; e < EPOCHS; e++) {
+        int count[N] = { 0 };
+        im_order_draw(a, N, sums, true, 5, e);
+        for (int i = 0; i < N; i++) {
+            ck_assert_uint_lt(a[i], N);
+            count[a[i]]++;
+        }
+        for (int i = 0; i < N; i++) {
+            double share = (sums[i] - (i ? sums[i - 1] : 0)) / sums[N - 1] * N;
+            ck_assert_msg(count[i] > share - 1 && count[i] < share + 1, "%d: %d times, share %g", i, count[i], share);
+            mean[i] += (double)count[i] / EPOCHS;
+        }
+    }
+    for (int i = 0; i < N; i++) {                              /* deviation below .5 / sqrt(4000) = .008              */
+        double share = (sums[i] - (i ? sums[i - 1] : 0)) / sums[N - 1] * N;
+        ck_assert_msg(mean[i] > share - .04 && mean[i] < share + .04, "%d: mean %g, share %g", i, mean[i], share);
+    }
+    im_order_draw(b, N, sums, true, 5, EPOCHS - 1);
+    ck_assert_mem_eq(a, b, sizeof a);
+    im_order_draw(b, N, sums, true, 6, EPOCHS - 1);
+    ck_assert_mem_ne(a, b, sizeof a);
+    im_order_fill(a, N, true, 5, 3);
+    im_order_draw(b, N, NULL, true, 5, 3);
+    ck_assert_mem_eq(a, b, sizeof a);
+    im_order_draw(b, N, even, false, 5, 3);
+    for (int i = 0; i < N; i++) ck_assert_uint_eq(b[i], (uint32_t)i);
+}
+END_TEST
+
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(orders), ONCE(orders_are_uniform)
+        ONCE(orders), ONCE(orders_are_uniform), ONCE(weights_are_kept)
     };
     return suite_run("order", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

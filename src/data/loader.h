@@ -26,6 +26,7 @@ typedef struct im_loader_args {
     int batch;                                                 /* pictures                                            */
     uint64_t seed;
     bool shuffled;                                             /* false: as the set lists them                        */
+    const double *sums;                                        /* of im_order_draw, or NULL; outlives the loader      */
     bool drop_last;                                            /* false: the last batch of an epoch may be smaller    */
     bool strict;
     bool exact;                                                /* never shrink while decoding: exactly Pillow's crops; */

@@ -132,7 +132,7 @@ static const uint32_t *order_of(im_loader *l, int64_t epoch)
     im_epoch_order *o = &l->orders[epoch % (l->depth + 1)];
     if (!o->places) o->places = malloc((size_t)l->count * sizeof *o->places);
     if (o->places && o->epoch != epoch)
-        im_order_fill(o->places, l->count, l->a.shuffled, l->a.seed, (uint64_t)epoch);
+        im_order_draw(o->places, l->count, l->a.sums, l->a.shuffled, l->a.seed, (uint64_t)epoch);
     o->epoch = o->places ? epoch : -1;
     return o->places;
 }

@@ -6,10 +6,20 @@
 
 enum { AT_ONCE = 4096 };                                       /* draws of two words each; a stream has 16384 words   */
 
-void im_order_fill(uint32_t *out, int64_t n, bool shuffled, uint64_t seed, uint64_t epoch)
+static void resample(uint32_t *out, int64_t n, const double *sums, uint64_t seed, uint64_t epoch)
 {
-    for (int64_t i = 0; i < n; i++) out[i] = (uint32_t)i;
-    if (!shuffled) return;
+    im_stream s;
+    im_stream_open(&s, seed, IM_STREAM_BALANCE, epoch, 0);
+    double u = im_stream_uniform(&s);
+    for (int64_t k = 0, i = 0; k < n; k++) {
+        double point = ((double)k + u) / (double)n * sums[n - 1];
+        while (i < n - 1 && sums[i] <= point) i++;
+        out[k] = (uint32_t)i;
+    }
+}
+
+static void shuffle(uint32_t *out, int64_t n, uint64_t seed, uint64_t epoch)
+{
     /* Within a stream numbers come in ascending order while places go down: they are drawn ahead, a block at a time. */
     uint64_t draws[AT_ONCE];
     for (int64_t block = (n - 1) / AT_ONCE; block >= 0 && n > 1; block--) {
@@ -24,4 +34,18 @@ void im_order_fill(uint32_t *out, int64_t n, bool shuffled, uint64_t seed, uint6
             out[j] = t;
         }
     }
+}
+
+void im_order_draw(uint32_t *out, int64_t n, const double *sums, bool shuffled, uint64_t seed, uint64_t epoch)
+{
+    if (sums)
+        resample(out, n, sums, seed, epoch);
+    else
+        for (int64_t i = 0; i < n; i++) out[i] = (uint32_t)i;
+    if (shuffled) shuffle(out, n, seed, epoch);
+}
+
+void im_order_fill(uint32_t *out, int64_t n, bool shuffled, uint64_t seed, uint64_t epoch)
+{
+    im_order_draw(out, n, NULL, shuffled, seed, epoch);
 }

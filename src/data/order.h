@@ -10,4 +10,9 @@
  * i / 4096) of data/stream.h: every order is as likely as any other.  */
 void im_order_fill(uint32_t *out, int64_t n, bool shuffled, uint64_t seed, uint64_t epoch);
 
+/* The same where indices have weights; sums[i]: of 0 .. i, growing. Place k of the list that is shuffled holds the first
+ * index whose sum is above (k + u) / n of the whole, u the uniform number of stream (seed, balance, epoch): systematic
+ * resampling (Madow 1949). So an index stands there n times its share, rounded up or down. sums NULL: as im_order_fill. */
+void im_order_draw(uint32_t *out, int64_t n, const double *sums, bool shuffled, uint64_t seed, uint64_t epoch);
+
 #endif

@@ -3,7 +3,8 @@
  *     x0 = latent of a picture,  t uniform in 0 .. 999,  x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise
  *     loss = mean over the batch of w(t) mean (unet(x_t, t, clip(caption)) - noise)^2             (diffusion_loss.h)
  *
- * A share of the captions is replaced by "" for guidance without a classifier (Ho & Salimans 2022). All draws are functions
+ * A share of the captions is replaced by "" for guidance without a classifier (Ho & Salimans 2022), and of the others tags
+ * may be left out (captions.h); pictures of rare things may come more often (order.h). All draws are functions
  * of seed and the number of the picture in the run, so N batches of B are as one of N B. After every checkpoint
  * RUN/model is a diffusers folder with the averaged weights. Used by `imago train diffusion`. */
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include "data/file.h"
 #include "data/order.h"
 #include "data/stream.h"
+#include "models/captions.h"
 #include "models/checkpoint.h"
 #include "models/diffusion_loss.h"
 #include "models/latents.h"
@@ -36,6 +38,8 @@ static const im_field fields[] = {
     { "flip", IM_FIELD_REAL, AT(flip), true },
     { "shift", IM_FIELD_INT, AT(shift), true },
     { "drop", IM_FIELD_REAL, AT(drop), true },
+    { "drop-tags", IM_FIELD_REAL, AT(drop_tags), true },
+    { "balance", IM_FIELD_REAL, AT(balance), true },
     { "snr-gamma", IM_FIELD_REAL, AT(snr_gamma), true },
     { NULL, IM_FIELD_TEXT, 0, false }
 };
@@ -69,7 +73,8 @@ typedef struct training {
     im_dataset *data;
     im_pictures pictures;
     im_latents latents;
-    int32_t *ids, *empty;                                      /* (pictures, T) of captions; (T) of ""                */
+    im_captions captions;
+    double *sums;                                              /* of the pictures' weights; NULL: each once an epoch  */
     uint32_t *order; int64_t ordered;                          /* with kept latents: the order of epoch `ordered`     */
     char hash[65], vae_hash[65];
 } training;
@@ -90,7 +95,7 @@ static bool choose(training *t, int64_t number, int64_t *index, const uint8_t **
         return true;
     }
     if (t->ordered != epoch)
-        im_order_fill(t->order, t->data->count, !strcmp(t->a->common.order, "shuffled"), t->a->common.seed,
+        im_order_draw(t->order, t->data->count, t->sums, !strcmp(t->a->common.order, "shuffled"), t->a->common.seed,
                       (uint64_t)epoch);
     t->ordered = epoch;
     for (int i = 0; i < batch; i++)
@@ -135,7 +140,8 @@ static bool draw(training *t, step *s, const int64_t *index, const uint8_t *rgb,
         bool drop = im_stream_uniform(&r) < (double)t->a->drop;
         s->times[i] = (float)times[i];
         s->weight[i] = im_snr_weight(abar[times[i]], t->a->snr_gamma);
-        memcpy(s->ids + (int64_t)i * tokens, drop ? t->empty : t->ids + index[i] * tokens, (size_t)tokens * sizeof *s->ids);
+        const int32_t *ids = drop ? t->captions.empty : im_captions_draw(&t->captions, index[i], t->a->drop_tags, &r);
+        memcpy(s->ids + (int64_t)i * tokens, ids, (size_t)tokens * sizeof *s->ids);
         ok = im_normal_fill(t->c, t->a->common.seed, first + (uint64_t)i, 1, s->noise + i * each, each);
     }
     ok = ok && im_latents_draw(&t->latents, index, rgb, n, first, s->x);
@@ -268,16 +274,14 @@ static bool read_captions(training *t)
     int tokens = t->cfg.clip.max_position_embeddings;
     char *path = im_join(c, t->a->config, "tokenizer");
     im_tokenizer *k = path ? im_tokenizer_open(c, path) : NULL;
-    t->ids = malloc((size_t)(t->data->count * tokens) * sizeof *t->ids);
-    t->empty = malloc((size_t)tokens * sizeof *t->empty);
-    bool ok = k && ((t->ids && t->empty) || im_fail(c, "out of memory for the captions"));
-    ok = ok && im_tokenize(c, k, "", tokens, t->empty, NULL);
-    for (int64_t i = 0; ok && i < t->data->count; i++)
-        ok = im_tokenize(c, k, t->data->samples[i].caption, tokens, t->ids + i * tokens, NULL);
-    for (int64_t i = 0; ok && i < t->data->count * tokens; i++)
-        ok = (t->ids[i] >= 0 && t->ids[i] < t->cfg.clip.vocab_size) ||
+    bool ok = k && im_captions_read(c, &t->captions, t->data, k, tokens, t->a->drop_tags > 0);
+    const int32_t *ids = t->captions.ids;
+    for (int64_t i = 0; ok && i < t->captions.rows * tokens; i++)
+        ok = (ids[i] >= 0 && ids[i] < t->cfg.clip.vocab_size) ||
              im_fail(c, "%s: the tokenizer gives id %d, and the text encoder's vocab_size is %d; wanted a tokenizer and a "
-                     "text encoder that belong together", t->a->config, t->ids[i], t->cfg.clip.vocab_size);
+                     "text encoder that belong together", t->a->config, ids[i], t->cfg.clip.vocab_size);
+    if (ok && t->a->balance > 0)
+        ok = (t->sums = im_captions_balance(c, t->data, (double)t->a->balance)) != NULL;
     im_tokenizer_free(k);
     free(path);
     return ok;
@@ -295,7 +299,7 @@ static bool open_set(training *t)
         return false;
     t->pictures = (im_pictures){ .c = c, .data = t->data, .size = size, .batch = a->batch, .seed = a->seed,
                                  .order = a->order, .cache = a->cache, .out = a->out, .workers = a->workers,
-                                 .strict = a->strict };
+                                 .strict = a->strict, .sums = t->sums };
     t->latents = (im_latents){ .c = c, .vae = t->vae, .channels = t->cfg.vae.latent_channels, .side = size / factor,
                                .size = size, .scaling = t->cfg.vae.scaling_factor, .flip = t->a->flip,
                                .shift = t->a->shift, .views = t->a->cache_latents ? t->a->views : 0, .seed = a->seed };
@@ -312,6 +316,7 @@ static bool keep_latents(training *t, const im_run_folder *run)
 {
     im_pictures all = t->pictures;
     all.order = "listed";
+    all.sums = NULL;
     t->ordered = -1;
     t->order = malloc((size_t)t->data->count * sizeof *t->order);
     bool ok = (t->order || im_fail(t->c, "out of memory for an order of pictures")) && im_latents_keep(&t->latents, &all);
@@ -320,10 +325,20 @@ static bool keep_latents(training *t, const im_run_folder *run)
     return ok;
 }
 
+static bool is_share(im_ctx *c, const char *option, float p)
+{
+    return (p >= 0 && p <= 1) || im_fail(c, "--%s %g: wanted a number from 0 to 1", option, (double)p);
+}
+
 static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
+    if (!is_share(c, "drop-tags", t->a->drop_tags) || !is_share(c, "balance", t->a->balance))
+        return false;
+    if (t->a->balance > 0 && !strcmp(t->a->common.order, "listed"))
+        return im_fail(c, "--balance shows some pictures more often and others not in every epoch, --order listed each one "
+                       "as it is listed; wanted only one of them");
     if (!open_networks(t) || !open_set(t) || !im_vae_folder_hash(c, t->vae, t->vae_hash))
         return false;
     im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .vae_sha256 = t->vae_hash,
@@ -359,8 +374,8 @@ bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *args, const im
     im_vae_free(t.vae);
     im_model_files_free(&t.files);
     free(t.vae_text);
-    free(t.ids);
-    free(t.empty);
+    im_captions_free(&t.captions);
+    free(t.sums);
     free(t.order);
     return ok;
 }

@@ -13,6 +13,7 @@ typedef struct im_pictures {             /* batches of squares, 8 bits: the shor
     int size, batch;
     uint64_t seed;
     const char *order, *cache, *out;     /* "shuffled", "listed"; "none", "ram", "disk"; the run's folder             */
+    const double *sums;                  /* of weights of the pictures (im_order_draw); NULL: each once an epoch      */
     int workers;
     bool strict;
     im_loader *loader;

@@ -1,8 +1,8 @@
 /* art.h: the public art that the embedded model is trained on, from Debian packages to a folder of pictures.
  *
  * A piece is one drawing: where it comes from, what it shows, its pixels. art_clipart.c and art_emoji.c find them,
- * art_caption.c says in words what they show, art_fit.c makes them square, art_family.c tells copies from different
- * drawings and splits training from test, model_data.c is the program. */
+ * art_words.c and art_caption.c say in words what they show, art_fit.c makes them square, art_family.c tells copies from
+ * different drawings and splits training from test, model_data.c is the program. */
 #ifndef ART_H
 #define ART_H
 
@@ -14,7 +14,7 @@ typedef struct art_piece {
     art_source source;
     char *file;                          /* its name in the output, unique: "oca_animals_birds_eagle_01"              */
     char *stem;                          /* what variants of one drawing have in common: "birds eagle"                */
-    char *caption;                       /* "eagle, clip art"                                                         */
+    char *caption;                       /* "eagle, bird, clip art"                                                   */
     const char *category;                /* owned by the list of categories                                           */
     im_image *picture;                   /* (size, size, 3)                                                           */
     uint64_t hash[2];                    /* perceptual: rows, columns                                                 */
@@ -30,13 +30,16 @@ typedef struct art_list {
 
 typedef struct art_words art_words;      /* categories, translations, WordNet's nouns                                 */
 
-/* tables: the folder of categories.tsv and words.tsv; nouns: WordNet's index.noun. */
-art_words *art_words_open(im_ctx *c, const char *tables, const char *nouns);
+/* tables: the folder of categories.tsv and the others; wordnet: that of index.noun and index.adj. */
+art_words *art_words_open(im_ctx *c, const char *tables, const char *wordnet);
 void art_words_close(art_words *w);
 /* The category of a folder of openclipart ('o') or a subgroup of emoji ('e'); NULL: not wanted. */
 const char *art_category(const art_words *w, char kind, const char *name);
-/* What "two_dead_frogs_lumen_desig_01" in `category` shows, malloc'd; may name a nearer category. */
-char *art_nouns(im_ctx *c, const art_words *w, const char *file, const char **category);
+/* The category of "two_dead_frogs_lumen_desig_01" in a folder of `category`. */
+const char *art_near_category(im_ctx *c, const art_words *w, const char *file, const char *category);
+/* What the file shows, as tags, malloc'd: "dead frog, reptile, clip art". */
+char *art_caption(im_ctx *c, const art_words *w, const char *file, const char *category, const char *style);
+char *art_emoji_caption(im_ctx *c, const art_words *w, const char *name, const char *category);
 
 bool art_add(im_ctx *c, art_list *l, const art_piece *piece);  /* takes its texts and picture over                    */
 bool art_clipart(im_ctx *c, art_list *l, const art_words *w, const char *root, int size);

@@ -67,21 +67,23 @@ static bool add(im_ctx *c, art_list *l, const art_words *w, const char *folder, 
         l->dropped++;
         return im_ok(c);
     }
-    char *base = im_copy_text(c, name, strlen(name) - 4), *nouns = base ? art_nouns(c, w, base, &category) : NULL;
-    char *file = malloc(strlen(folder) + strlen(name) + 8), caption[320];
-    if (nouns && file) {
+    char *base = im_copy_text(c, name, strlen(name) - 4), *caption = NULL, *file = malloc(strlen(folder) + strlen(name) + 8);
+    if (base) {
+        category = art_near_category(c, w, base, category);
+        caption = art_caption(c, w, base, category, art_is_grey(picture) ? "line drawing" : "clip art");
+    }
+    if (caption && file) {
         sprintf(file, "oca_%s_%s", folder, base);
         for (char *s = file; *s; s++)
             if (*s == '/' || *s == ' ' || (unsigned char)*s >= 0x80)
                 *s = '_';
-        snprintf(caption, sizeof caption, "%s, %s", nouns, art_is_grey(picture) ? "line drawing" : "clip art");
-        art_add(c, l, &(art_piece){ .source = ART_CLIPART, .file = file, .stem = stem_of(base), .caption = strdup(caption),
+        art_add(c, l, &(art_piece){ .source = ART_CLIPART, .file = file, .stem = stem_of(base), .caption = caption,
                                     .category = category, .picture = picture });
     } else {
+        free(caption);
         free(file);
         im_image_free(picture);
     }
-    free(nouns);
     free(base);
     return im_ok(c);
 }

@@ -63,7 +63,8 @@ static bool parse(char *line, unsigned long *code, char **name)
     return true;
 }
 
-static bool add(im_ctx *c, art_list *l, FT_Face face, unsigned long code, const char *name, const char *category, int size)
+static bool add(im_ctx *c, art_list *l, const art_words *words, FT_Face face, unsigned long code, const char *name,
+                const char *category, int size)
 {
     int w, h;
     l->seen++;
@@ -74,14 +75,10 @@ static bool add(im_ctx *c, art_list *l, FT_Face face, unsigned long code, const 
         l->dropped++;
         return im_ok(c);
     }
-    char file[64], caption[256];
+    char file[64], *caption = art_emoji_caption(c, words, name, category);
     snprintf(file, sizeof file, "emoji_%05lx", code);
-    int n = snprintf(caption, sizeof caption, "%s, emoji", name);
-    for (int i = 0; i < n; i++)                                /* plain letters: the quote in "o'clock"               */
-        if ((unsigned char)caption[i] >= 0x80)
-            caption[i] = ' ';
-    return art_add(c, l, &(art_piece){ .source = ART_EMOJI, .file = strdup(file), .stem = strdup(name),
-                                       .caption = strdup(caption), .category = category, .picture = picture });
+    return art_add(c, l, &(art_piece){ .source = ART_EMOJI, .file = strdup(file), .stem = strdup(name), .caption = caption,
+                                       .category = category, .picture = picture });
 }
 
 bool art_emoji(im_ctx *c, art_list *l, const art_words *w, const char *font, const char *list, int size)
@@ -101,7 +98,7 @@ bool art_emoji(im_ctx *c, art_list *l, const art_words *w, const char *font, con
         if (!strncmp(line, "# subgroup: ", 12))
             category = art_category(w, 'e', line + 12);
         else if (category && parse(line, &code, &name))
-            add(c, l, face, code, name, category, size);
+            add(c, l, w, face, code, name, category, size);
     }
     FT_Done_Face(face);
     FT_Done_FreeType(lib);

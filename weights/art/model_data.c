@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum { HELD_OUT_PERCENT = 20, MAX_FLAGS = 120, LEAST = 12 };   /* LEAST: pieces of a category that is worth its name  */
-static const char clipart[] = "/usr/share/openclipart/png", nouns[] = "/usr/share/wordnet/index.noun",
+static const char clipart[] = "/usr/share/openclipart/png", wordnet[] = "/usr/share/wordnet",
                   font[] = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
                   emoji[] = "/usr/share/unicode/emoji/emoji-test.txt";
 
@@ -161,7 +161,7 @@ int main(int argc, char **argv)
     }
     im_ctx *c = im_ctx_new("ref", 1);
     char *tables = getenv("ART_TABLES");
-    art_words *w = art_words_open(c, tables ? tables : "weights/art", nouns);
+    art_words *w = art_words_open(c, tables ? tables : "weights/art", wordnet);
     art_list l = { 0 };
     if (w && art_clipart(c, &l, w, clipart, size) && art_emoji(c, &l, w, font, emoji, size)) {
         art_families(&l);
