@@ -106,7 +106,8 @@ mkdir "$dir/captions"
 cp "$dir"/shapes/circle/*.png "$dir/captions" && python3 -c 'import json, os, sys
 os.chdir(sys.argv[1])
 names = sorted(os.listdir("."))
-open("metadata.jsonl", "w").write("".join(json.dumps({"file_name": n, "text": "a circle, shape, drawing"}) + "\n" for n in names))' \
+rows = [json.dumps({"file_name": n, "text": "a circle, shape, drawing"}) for n in names]
+open("metadata.jsonl", "w").write("\n".join(rows) + "\n")' \
     "$dir/captions"
 check "writing captions"
 model=tests/golden/models/a
