@@ -514,6 +514,28 @@ START_TEST(bad_input)
 END_TEST
 
 /* Classes of other numbers and names; a run begun from weights of another number of classes. */
+START_TEST(shares_out_of_range)
+{
+    static const float bad[] = { -0.1f, 1.5f, NAN };
+    for (int i = 0; i < 3; i++) {
+        im_train_diffusion_args a = im_train_diffusion_defaults();
+        a.common.out = at_path(dir, "none");
+        a.common.data = dir;
+        a.drop_tags = bad[i];
+        ck_assert(!im_train_diffusion(c, &a, NULL));
+        WANT_ERROR("--drop-tags", "from 0 to 1");
+        a.drop_tags = 0;
+        a.balance = bad[i];
+        ck_assert(!im_train_diffusion(c, &a, NULL));
+        WANT_ERROR("--balance", "from 0 to 1");
+        a.balance = 0.5f;
+        a.common.order = "listed";
+        ck_assert(!im_train_diffusion(c, &a, NULL));
+        WANT_ERROR("--balance", "--order listed");
+    }
+}
+END_TEST
+
 START_TEST(classes_that_do_not_match)
 {
     watch w = { .stop_after = 1 };
@@ -553,7 +575,7 @@ int main(void)
         ONCE(one_process_a_run),
         ONCE(damaged_checkpoints_are_skipped), LOOP(resumed_runs_have_the_same_bits, 2), ONCE(full_disk),
         ONCE(not_finite_stops), ONCE(another_run_is_refused), ONCE(config_goes_round), ONCE(bad_input),
-        ONCE(classes_that_do_not_match)
+        ONCE(shares_out_of_range), ONCE(classes_that_do_not_match)
     };
     return suite_run("run", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

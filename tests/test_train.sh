@@ -106,7 +106,8 @@ mkdir "$dir/captions"
 cp "$dir"/shapes/circle/*.png "$dir/captions" && python3 -c 'import json, os, sys
 os.chdir(sys.argv[1])
 names = sorted(os.listdir("."))
-open("metadata.jsonl", "w").write("".join(json.dumps({"file_name": n, "text": "a circle"}) + "\n" for n in names))' \
+rows = [json.dumps({"file_name": n, "text": "a circle, shape, drawing"}) for n in names]
+open("metadata.jsonl", "w").write("\n".join(rows) + "\n")' \
     "$dir/captions"
 check "writing captions"
 model=tests/golden/models/a
@@ -147,7 +148,8 @@ program=$(realpath "$imago")
 # shellcheck disable=SC2086
 killed_run autoencoder --data "$dir/shapes" --config $model $small
 # shellcheck disable=SC2086
-killed_run diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small --cache-latents --views 2
+killed_run diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small --cache-latents --views 2 \
+    --drop-tags 0.3 --balance 0.5
 ! grep -q '"dtype"' "$dir/diffusion/model/text_encoder/config.json"
 check "the text encoder's config names no type but that of its weights"
 printf 'a circle\n\na square\n' >"$dir/prompts"

@@ -50,8 +50,8 @@ bool im_pictures_open(im_pictures *p, int64_t first)
         return false;
     r.resize = p->size;
     im_loader_args a = { .data = p->data, .recipe = &r, .batch = p->batch, .seed = p->seed, .shuffled = !listed(p),
-                         .sums = p->sums, .drop_last = !listed(p), .strict = p->strict, .exact = true, .bytes = true, .threads = p->workers,
-                         .first_epoch = first / batches, .first_step = first % batches };
+                         .sums = p->sums, .drop_last = !listed(p), .strict = p->strict, .exact = true, .bytes = true,
+                         .threads = p->workers, .first_epoch = first / batches, .first_step = first % batches };
     im_loader_close(p->loader);
     p->loader = im_cached_loader(p->c, a, p->cache, p->out);
     p->now = NULL;

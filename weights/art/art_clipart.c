@@ -67,7 +67,8 @@ static bool add(im_ctx *c, art_list *l, const art_words *w, const char *folder, 
         l->dropped++;
         return im_ok(c);
     }
-    char *base = im_copy_text(c, name, strlen(name) - 4), *caption = NULL, *file = malloc(strlen(folder) + strlen(name) + 8);
+    char *base = im_copy_text(c, name, strlen(name) - 4), *caption = NULL;
+    char *file = malloc(strlen(folder) + strlen(name) + 8);
     if (base) {
         category = art_near_category(c, w, base, category);
         caption = art_caption(c, w, base, category, art_is_grey(picture) ? "line drawing" : "clip art");
