@@ -2,8 +2,9 @@
  *
  * Weight decay acts on tensors with more than one dimension only: weights of convolutions and linear layers, not biases
  * and norms. LARS scales the same tensors by its trust ratio, as timm's does. The average of weights (Polyak & Juditsky
- * 1992) starts as the weights themselves: ema += (1 - d) (w - ema) after every step; running statistics of batch norm are
- * averaged alike, or the averaged weights would be run with statistics of others. Used by train_loop.c. */
+ * 1992) starts as the weights themselves: ema += (1 - d) (w - ema) after every step, where d may rise in the first ones;
+ * running statistics of batch norm are averaged alike, or the averaged weights would be run with statistics of others.
+ * Used by train_loop.c. */
 #include "models/optimiser.h"
 
 #include <math.h>
@@ -141,10 +142,17 @@ bool im_optimiser_norm(im_optimiser *o, double scale, double *norm, const char *
     return true;
 }
 
-/* Small vectors: a plain loop is enough. */
-static void average_buffers(im_optimiser *o)
+/* Decay of the averages in the step after o->steps of them, as TensorFlow's and torch_ema's num_updates has it. */
+static double ema_decay(const im_optimiser *o)
 {
-    float rest = (float)(1 - o->a.ema);
+    double n = (double)(o->steps + 1), young = (1 + n) / (10 + n);
+    return o->a.ema_rises && young < o->a.ema ? young : o->a.ema;
+}
+
+/* Small vectors: a plain loop is enough. */
+static void average_buffers(im_optimiser *o, double decay)
+{
+    float rest = (float)(1 - decay);
     for (int k = 0; k < o->n_buffers; k++) {
         const float *w = im_data(o->buffers[k].w);
         float *ema = im_data(o->buffers[k].ema);
@@ -156,14 +164,15 @@ static void average_buffers(im_optimiser *o)
 bool im_optimiser_step(im_optimiser *o, double lr, double scale)
 {
     const im_optimiser_args *a = &o->a;
+    double decay = ema_decay(o);
     im_optimise_step s = { .kind = a->kind, .params = o->v, .count = o->n, .scale = scale, .lr = lr,
                            .momentum = a->momentum, .nesterov = a->nesterov, .beta1 = a->beta1, .beta2 = a->beta2,
-                           .eps = a->eps, .step = o->steps + 1, .trust = a->trust, .ema_decay = a->ema };
+                           .eps = a->eps, .step = o->steps + 1, .trust = a->trust, .ema_decay = decay };
     if (!im_optimise(o->c, &s))
         return false;
     o->steps++;
     if (a->ema > 0)
-        average_buffers(o);
+        average_buffers(o, decay);
     return true;
 }
 

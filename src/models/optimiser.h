@@ -11,6 +11,8 @@ typedef struct im_optimiser_args {
     double trust;                                              /* LARS                                                 */
     double decay;                                              /* of tensors with more than one dimension; others: 0   */
     double ema;                                                /* .9999: keep a moving average of all weights; 0: none */
+    bool ema_rises;                                            /* after n steps at most (1 + n) / (10 + n): a young    */
+                                                               /* average is not one of the first weights              */
 } im_optimiser_args;
 
 /* SGD: momentum .9, decay 1e-4. AdamW: .9, .999, 1e-8, decay 1e-2. LARS: momentum .9, trust 1e-3, eps 1e-8, decay 1e-4. */

@@ -78,6 +78,7 @@ static im_optimiser_args optimiser_args(im_ctx *c, const im_train_common *a)
     o.nesterov = a->nesterov;
     o.decay = im_decimal(a->decay);
     o.ema = im_decimal(a->ema);
+    o.ema_rises = true;
     return o;
 }
 
