@@ -93,7 +93,7 @@ check "a classifier of shapes"
 # ---- where things stand
 cat >"$dir/prompts.txt" <<'TEXT'
 {"prompt": ""}
-süße Früchte, 馬 and a text that is far too long for any cell, so that it is wrapped to three lines and cut in the third one
+süße Früchte, 馬 and a text that is far too long for a cell, so that it is wrapped to three lines and cut in the third
 {"prompt": "one\tline"}
 averyveryverylongwordwithoutanyspacethatmustbebrokenbetweenitscharactersäöüß
 TEXT
@@ -147,7 +147,10 @@ check "a sheet of files whose names are no UTF-8"
 many named --classify "$dir/run" --json
 [ "$rc" = 0 ] && grep -q '/2.png  seed 2, .*, taken for [a-z]* [0-9]* %$' "$dir/err" && cp "$dir/out" "$dir/named.json"
 check "--classify: a name and a probability in the line of each picture"
-for k in 1 2 3 4; do cmp -s "$dir/plain/$k.png" "$dir/named/$k.png" || false; check "--classify leaves picture $k as it is"; done
+for k in 1 2 3 4; do
+    cmp -s "$dir/plain/$k.png" "$dir/named/$k.png"
+    check "--classify leaves picture $k as it is"
+done
 python "$dir/named.png" <<'PYTHON'
 import sys
 from sheets import *
@@ -162,15 +165,17 @@ PYTHON
 check "the sheet has a line for it, between prompt and seed"
 rm "$dir/named.png" && cp "$dir/named/2.png" "$dir/2.png" && rm "$dir/named/2.png"
 many named --classify "$dir/run/model.safetensors" --skip-existing
-[ "$rc" = 0 ] && cp "$dir/named.png" "$dir/again.png" && many other --classify "$dir/run" && cmp -s "$dir/other.png" "$dir/again.png"
+[ "$rc" = 0 ] && cp "$dir/named.png" "$dir/again.png" && many other --classify "$dir/run" &&
+    cmp -s "$dir/other.png" "$dir/again.png"
 check "the same sheet from pictures that were there already"
 
 # one picture of every class, and with one more of the class that was guessed: the losses differ by -log p
-mkdir "$dir/one" && for k in "$dir"/shapes/*/; do mkdir "$dir/one/$(basename "$k")" && cp "$dir/2.png" "$dir/one/$(basename "$k")/"; done
-guess=$(python3 -c 'import json, sys; print(json.loads(open(sys.argv[1]).read().split("\n")[1])["class"])' "$dir/named.json")
+for k in "$dir"/shapes/*/; do
+    mkdir -p "$dir/one/$(basename "$k")" && cp "$dir/2.png" "$dir/one/$(basename "$k")/"
+done
+guess=$(sed -n '2s/.*"class":"\([a-z]*\)".*/\1/p' "$dir/named.json")
 cp -r "$dir/one" "$dir/two" && cp "$dir/2.png" "$dir/two/$guess/more.png"
-"$imago" eval -m "$dir/run" --data "$dir/one" -q --json >"$dir/one.json" && "$imago" eval -m "$dir/run" --data "$dir/two" -q \
-    --json >"$dir/two.json"
+for k in one two; do "$imago" eval -m "$dir/run" --data "$dir/$k" -q --json >"$dir/$k.json"; done
 python "$dir" <<'PYTHON'
 import json, math, sys
 said = [json.loads(line) for line in open(sys.argv[1] + "/named.json")]
