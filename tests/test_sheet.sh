@@ -222,7 +222,8 @@ refused 'nowhere: cannot open' "$dir/nowhere"
 gives 2 'says its names nowhere' generate -m $model -p x -q -o "$dir/x.png" --classify "$dir/run"
 [ ! -e "$dir/x.png" ]
 check "nothing is drawn for a classifier that is refused"
-gives 1 'found a logit that is not finite' generate -m $model --steps 1 -p x -o "$dir/x.png" --classify "$dir/nan.safetensors"
+gives 1 'found a logit that is not finite' generate -m $model --steps 1 -p x -o "$dir/x.png" \
+    --classify "$dir/nan.safetensors"
 
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]
