@@ -132,13 +132,17 @@ tests: $(TESTS) ## build the test programs
 
 include tests/neon.mk
 
-demo: ## draw a sheet of pictures with the embedded model (installs what is missing)
+# The classifier that comes with the embedded model names the pictures, where there is one.
+SMALL      := weights/imago-small
+DEMO_NAMES := $(if $(wildcard $(SMALL)/classifier/model.safetensors),--classify $(SMALL)/classifier)
+demo: ## draw a sheet of 24 pictures with the embedded model (installs what is missing)
 	@CC="$(CC)" tests/need.sh --install build
 	@$(SUB) all
 	@rm -rf $(BUILD)/demo && mkdir -p $(BUILD)/demo
-	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --steps 20 --batch 3 -o $(BUILD)/demo \
-	    --sheet $(BUILD)/demo/sheet.png
-	@echo "the sheet: $(BUILD)/demo/sheet.png, the pictures beside it"
+	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --steps 25 --batch 6 -o $(BUILD)/demo \
+	    --sheet $(BUILD)/demo/sheet.png $(DEMO_NAMES)
+	@echo 'the sheet: $(BUILD)/demo/sheet.png, the pictures beside it. To draw what you like:'
+	@echo '    $(BUILD)/imago generate -p "a red apple" -o picture.png --force'
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
 SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture augment image config checkpoint text utf8 \

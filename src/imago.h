@@ -505,6 +505,14 @@ bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                         void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
 void im_eval_result_free(im_eval_result *r);
 
+/* What is on a picture: the most likely class of a classifier, and its softmax. path: as im_eval_args.model, of a file that
+ * tells the names of its classes; size: side of the crop where it does not tell at which it was trained. */
+typedef struct im_namer im_namer;
+typedef struct im_guess { int label; const char *name; double probability; } im_guess;  /* name: owned by the namer   */
+im_namer *im_namer_open(im_ctx *c, const char *path, int size);
+bool im_namer_guess(im_namer *n, const im_image *picture, im_guess *out);
+void im_namer_free(im_namer *n);
+
 /* ---------------------------------------------------------------- measuring (tensor/bench.c, tensor/bench_ops.c)
  * On the cpu device only. Compare figures of one run only: the clock and the neighbours change. */
 

@@ -90,6 +90,7 @@ all)
     capped
     run "command line" tests/test_cli.sh "$BUILD/imago"
     run "training, command line" tests/test_train.sh "$BUILD/imago" "$BUILD/tests/test_learn"
+    run "sheets and names of pictures" tests/test_sheet.sh "$BUILD/imago" "$BUILD/tests/test_learn"
     sanitized
     fuzz
     neon

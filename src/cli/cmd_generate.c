@@ -8,7 +8,6 @@
 #include "cli/bench.h"
 #include "cli/generate.h"
 #include "cli/session.h"
-#include "cli/sheet.h"
 #include "cli/verbs.h"
 #include "data/sha256.h"
 
@@ -43,7 +42,12 @@ static const option options[] = {
              "begin from this noise: tensor \"latents\" (N, 4, h, w)"),
     OPTION_TEXT(0, "save-latents", "OUT.safetensors", AT(save_latents), NULL,
              "write the finished latents of all pictures"),
-    OPTION_TEXT(0, "sheet", "SHEET.png", AT(sheet), NULL, "also write all pictures as one labelled sheet"),
+    OPTION_TEXT(0, "sheet", "SHEET.png", AT(sheet), NULL,
+                "also write all pictures as one sheet, enlarged to at least 160 pixels, each with its prompt beneath"),
+    OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
+                "let a classifier of `imago train resnet` name each picture: class and probability on the sheet, in the "
+                "lines and in --json. It sees them as in `imago eval`, at the size it was trained at; where its file "
+                "does not tell that, at their own"),
     OPTION_FLAG('f', "force", AT(force), "write over files that are there"),
     OPTION_FLAG(0, "skip-existing", AT(skip_existing), "make only the pictures that are not there yet"),
     OPTION_FLAG(0, "profile", AT(profile), "print the time of every op and layer"),
@@ -68,6 +72,9 @@ static int check_options(const arguments *a)
         return usage_error(a->verb, "--any-model goes with --from");
     if (o->force && o->skip_existing)
         return usage_error(a->verb, "--force and --skip-existing exclude each other");
+    if (o->classify && o->quiet && !o->json && !o->sheet)
+        return usage_error(a->verb, "--classify with -q and neither --json nor --sheet says its names nowhere; leave one "
+                                    "out or add one");
     if (o->save_latents && o->skip_existing)
         return usage_error(a->verb, "--save-latents needs all pictures of the run made anew: leave --skip-existing "
                                     "out");
@@ -186,31 +193,6 @@ static bool prepare_outputs(run_state *r)
     return names_make_folder(r);
 }
 
-static bool write_sheet(run_state *r)
-{
-    int n = r->jobs.n;
-    char title[512], (*notes)[64] = calloc((size_t)n, sizeof *notes);
-    sheet_cell *cells = calloc((size_t)n, sizeof *cells);
-    snprintf(title, sizeof title, "imago %s, %s, %s, %d steps, guidance %g, %dx%d", IM_VERSION, r->model_name,
-             r->base.scheduler, r->o->steps, (double)r->o->guidance, r->base.width, r->base.height);
-    for (int i = 0; cells && notes && i < n; i++) {
-        const job *j = &r->jobs.v[i];
-        if (j->skip && !r->pictures[i])
-            r->pictures[i] = im_png_read(r->c, j->path);
-        snprintf(notes[i], sizeof *notes, "seed %llu", (unsigned long long)j->seed);
-        cells[i] = (sheet_cell){ .picture = r->pictures[i], .label = j->prompt, .note = notes[i] };
-    }
-    if (!cells || !notes)
-        im_fail(r->c, "out of memory for the sheet");
-    im_image *sheet = im_ok(r->c) ? sheet_draw(r->c, title, cells, n) : NULL;
-    if (sheet && im_png_write(r->c, r->o->sheet, sheet, NULL, 0, r->o->force))
-        progress_say(&r->bar, "%s  all %d pictures", r->o->sheet, n);
-    im_image_free(sheet);
-    free(cells);
-    free(notes);
-    return im_ok(r->c);
-}
-
 /* All the work after the checks; true when every picture is there. */
 static bool work(run_state *r)
 {
@@ -235,7 +217,7 @@ static bool work(run_state *r)
         json_decref(p);
     }
     run_report(r, seconds_now() - start);
-    ok = ok && (!r->o->sheet || write_sheet(r));
+    ok = ok && (!r->o->sheet || sheet_write(r));
     return ok && latents_save(r);
 }
 
@@ -251,6 +233,7 @@ static void close_run(run_state *r)
     im_image_free(r->from.image);
     json_decref(r->from.data);
     jobs_free(&r->jobs);
+    im_namer_free(r->namer);
     im_sd_free(r->sd);
 }
 
@@ -278,7 +261,7 @@ static int run(const arguments *a)
         return CLI_FAILED;
     }
     rc = jobs_build(&r) ? names_assign(&r) : CLI_FAILED;
-    if (rc == CLI_OK && open_model(&r))
+    if (rc == CLI_OK && open_model(&r) && classify_open(&r))
         work(&r);
     close_run(&r);
     int closed = session_close(r.c);
@@ -295,6 +278,7 @@ const verb verb_generate = {
              "of the prompt. Ctrl-C keeps the finished pictures and says how to go on.",
     .examples = "  imago generate -p \"a red bicycle\" -s 42 -o bicycle.png\n"
                 "  imago generate -m FOLDER --prompts prompts.txt --batch 4 -o pictures --sheet sheet.png\n"
+                "  imago generate --prompts prompts.txt --classify RUN -o pictures --sheet sheet.png\n"
                 "  imago generate -m FOLDER -p \"in oil\" -i photo.png --strength 0.6 -o oil.png\n"
                 "  imago generate -m FOLDER --from bicycle.png -o again.png",
 };

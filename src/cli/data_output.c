@@ -70,7 +70,7 @@ bool data_write_sheet(const data_view *v)
         const im_sample *s = &v->d->samples[v->b->indices[i]];
         strips[i] = strip_of(v, i);
         const char *label = s->caption ? s->caption : s->label >= 0 ? v->d->classes[s->label] : "";
-        cells[i] = (sheet_cell){ strips[i], label, s->name };
+        cells[i] = (sheet_cell){ .picture = strips[i], .label = label, .note = s->name };
         ok = strips[i] != NULL;
     }
     snprintf(title, sizeof title, "%.200s: %s, seed %llu, epoch %lld, %s", v->d->path, v->r->name,

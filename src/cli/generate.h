@@ -12,6 +12,7 @@
 typedef struct generate_options {
     common_options common;
     const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *out, *latents, *save_latents, *from, *sheet;
+    const char *classify;
     int steps, width, height, count, batch;
     float guidance, strength;
     uint64_t seed;
@@ -25,6 +26,8 @@ typedef struct job {                                           /* one picture   
     char *path;
     bool skip, done;                                           /* there already (--skip-existing); made in this run    */
     double seconds;                                            /* its share of its batch                               */
+    im_guess guess;                                            /* of --classify; name NULL: none                       */
+    char *guess_text;                                          /* "apple 93 %"; NULL: none                             */
 } job;
 
 typedef struct job_list { job *v; int n, cap; } job_list;
@@ -40,6 +43,7 @@ typedef struct run_state {
     generate_options *o;
     im_ctx *c;
     im_sd *sd;
+    im_namer *namer;                                           /* of --classify; NULL: none                            */
     im_sd_args base;                                           /* all but prompt, seed and latents                     */
     job_list jobs;
     source from;
@@ -77,6 +81,11 @@ void meta_compare(run_state *r, const im_image *made);         /* says whether t
 /* generate_latents.c */
 bool latents_load(run_state *r);
 bool latents_save(run_state *r);
+
+/* generate_sheet.c: what --classify and --sheet say of the pictures */
+bool classify_open(run_state *r);
+bool classify_picture(run_state *r, job *j, const im_image *picture);
+bool sheet_write(run_state *r);
 
 /* generate_run.c */
 bool run_jobs(run_state *r);

@@ -41,6 +41,10 @@ static void print_json(run_state *r, const job *j, int members)
     json_object_set_new(m, "path", json_string(j->path));
     json_object_set_new(m, "seconds", json_real(j->seconds));
     json_object_set_new(m, "batch", json_integer(members));
+    if (j->guess.name) {
+        json_object_set_new(m, "class", json_string(j->guess.name));
+        json_object_set_new(m, "class_probability", json_real(j->guess.probability));
+    }
     json_dumpf(m, stdout, JSON_COMPACT);
     putchar('\n');
     fflush(stdout);
@@ -56,7 +60,10 @@ static bool finish_picture(run_state *r, int index, im_image *picture, double se
         return false;
     j->done = true;
     r->finished++;
-    progress_say(&r->bar, "%s  seed %llu, %.1f s", j->path, (unsigned long long)j->seed, seconds);
+    if (!classify_picture(r, j, picture))
+        return false;
+    progress_say(&r->bar, "%s  seed %llu, %.1f s%s%s", j->path, (unsigned long long)j->seed, seconds,
+                 j->guess_text ? ", taken for " : "", j->guess_text ? j->guess_text : "");
     if (r->o->json)
         print_json(r, j, members);
     if (r->from.image)
@@ -163,7 +170,7 @@ void run_report(run_state *r, double seconds)
         if (!r->o->quiet)
             print_go_on(r);
     } else if (r->finished > 1) {
-        progress_say(&r->bar, "%d pictures in %.1f s", r->finished, seconds);
+        progress_say(&r->bar, "%d pictures in %.1f s, %.2f a second", r->finished, seconds, r->finished / seconds);
     }
     if (skipped)
         progress_say(&r->bar, "%d of %d pictures were there already", skipped, n);

@@ -1,5 +1,6 @@
-/* sheet.c: a grid of pictures with the prompt and the seed under each, drawn with cairo. Small pictures are enlarged by a
- * whole factor, each pixel a square. Used by `imago generate --sheet` and so by `make demo`. */
+/* sheet.c: a grid of pictures with the prompt, a classifier's guess and the seed under each, drawn with cairo. Small
+ * pictures are enlarged by a whole factor, each pixel a square. Used by `imago generate --sheet`, so by `make demo`, and by
+ * `imago data`. */
 #include "cli/sheet.h"
 
 #include <cairo/cairo.h>
@@ -7,9 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALLEST = 224, GAP = 16, LINE = 17, MOST_LINES = 3, TITLE = 40, FONT = 13, TITLE_FONT = 16 };
+#include "data/file.h"
+#include "data/utf8.h"
 
-typedef struct layout { int columns, rows, zoom, lines, picture_w, picture_h, cell_w, cell_h, width, height; } layout;
+enum { SMALLEST = 160, GAP = 16, LINE = 17, MOST_LINES = 3, TITLE = 40, FONT = 13, TITLE_FONT = 16 };
+
+typedef struct layout {
+    int columns, rows, zoom, picture_w, picture_h, cell_w, cell_h, width, height;
+    int lines, guess;                                          /* of a label; 1 where there are guesses                */
+} layout;
 
 static cairo_surface_t *surface_of(const im_image *p)
 {
@@ -63,6 +70,19 @@ static size_t character(const char *s)                         /* bytes of the U
     return n;
 }
 
+/* A copy that cairo takes: names of files may hold any bytes and prompts line ends, and one such byte would spoil the whole
+ * sheet. Control characters become spaces; in a text that is no UTF-8, bytes beyond ASCII become question marks. */
+static char *printable(im_ctx *c, const char *text)
+{
+    char *out = im_copy_text(c, text ? text : "", text ? strlen(text) : 0);
+    bool utf8 = out && im_utf8_check(c, "", out, strlen(out));
+    if (out && !utf8)
+        im_clear_error(c);
+    for (unsigned char *p = (unsigned char *)out; out && *p; p++)
+        *p = *p < 32 || *p == 127 ? ' ' : *p > 127 && !utf8 ? '?' : *p;
+    return out;
+}
+
 /* The bytes of `text` that fit into `width`: up to a space where there is one, else up to a character. */
 static size_t fitting(cairo_t *g, const char *text, double width)
 {
@@ -105,25 +125,39 @@ static int label_lines(const sheet_cell cells[], int n, double width)
     return most;
 }
 
+/* As near to a square as fits, or wider by up to a half where that leaves fewer cells empty: 24 are 6 x 4, 7 are 4 x 2. */
+static int columns_for(int n)
+{
+    int square = 1;
+    while (square * square < n)
+        square++;
+    int best = square;
+    for (int k = square + 1; 2 * k <= 3 * square; k++)
+        if ((n + k - 1) / k * k < (n + best - 1) / best * best)
+            best = k;
+    return best;
+}
+
 static bool plan(im_ctx *c, const sheet_cell cells[], int n, layout *l)
 {
     int w = 1, h = 1;
-    *l = (layout){ .columns = 1, .zoom = 1 };
-    for (int i = 0; i < n; i++)
+    *l = (layout){ .zoom = 1 };
+    for (int i = 0; i < n; i++) {
+        l->guess |= *cells[i].guess != '\0';
         if (cells[i].picture) {
             w = cells[i].picture->width > w ? cells[i].picture->width : w;
             h = cells[i].picture->height > h ? cells[i].picture->height : h;
         }
+    }
     while (w * l->zoom < SMALLEST)
         l->zoom++;
-    while (l->columns * l->columns < n)                        /* as near to a square as fits                          */
-        l->columns++;
+    l->columns = columns_for(n);
     l->rows = (n + l->columns - 1) / l->columns;
     l->picture_w = w * l->zoom;
     l->picture_h = h * l->zoom;
     l->cell_w = l->picture_w + GAP;
     l->lines = label_lines(cells, n, l->picture_w);
-    l->cell_h = l->picture_h + (l->lines + 1) * LINE + GAP;
+    l->cell_h = l->picture_h + (l->lines + l->guess + 1) * LINE + GAP;
     double width = (double)l->columns * l->cell_w + GAP, height = (double)l->rows * l->cell_h + GAP + TITLE;
     if (width > 32767 || height > 32767)                       /* cairo's largest image                                */
         return im_fail(c, "the sheet: %d pictures of %dx%d make %.0fx%.0f pixels, at most 32767 a side are possible; "
@@ -167,8 +201,10 @@ static void draw_all(cairo_t *g, const layout *l, const char *title, const sheet
             draw_picture(g, cells[i].picture, x, y, l->zoom);
         cairo_set_source_rgb(g, 0.1, 0.1, 0.1);
         draw_text(g, cells[i].label, x, below, l->picture_w, l->lines);
+        cairo_set_source_rgb(g, 0.05, 0.3, 0.75);
+        draw_text(g, cells[i].guess, x, below + l->lines * LINE, l->picture_w, 1);
         cairo_set_source_rgb(g, 0.45, 0.45, 0.45);
-        draw_text(g, cells[i].note, x, below + l->lines * LINE, l->picture_w, 1);
+        draw_text(g, cells[i].note, x, below + (l->lines + l->guess) * LINE, l->picture_w, 1);
     }
 }
 
@@ -190,7 +226,7 @@ static im_image *image_of(im_ctx *c, cairo_surface_t *s, const layout *l)
     return out;
 }
 
-im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n)
+static im_image *draw_sheet(im_ctx *c, const char *title, const sheet_cell cells[], int n)
 {
     layout l;
     im_image *out = NULL;
@@ -206,5 +242,25 @@ im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int
                 cairo_status_to_string(cairo_status(g)));
     cairo_destroy(g);
     cairo_surface_destroy(s);
+    return out;
+}
+
+im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n)
+{
+    sheet_cell *own = calloc((size_t)n, sizeof *own);          /* the same with texts that can be drawn                */
+    char *own_title = printable(c, title);
+    for (int i = 0; own && i < n; i++)
+        own[i] = (sheet_cell){ .picture = cells[i].picture, .label = printable(c, cells[i].label),
+                               .guess = printable(c, cells[i].guess), .note = printable(c, cells[i].note) };
+    if (!own)
+        im_fail(c, "out of memory for a sheet of %d pictures", n);
+    im_image *out = im_ok(c) ? draw_sheet(c, own_title, own, n) : NULL;
+    for (int i = 0; own && i < n; i++) {
+        free((char *)own[i].label);
+        free((char *)own[i].guess);
+        free((char *)own[i].note);
+    }
+    free(own_title);
+    free(own);
     return out;
 }

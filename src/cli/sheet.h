@@ -1,4 +1,4 @@
-/* sheet.h: lays pictures out in a labelled grid (--sheet). */
+/* sheet.h: lays pictures out in a labelled grid (--sheet). Texts may hold any bytes. */
 #ifndef IM_CLI_SHEET_H
 #define IM_CLI_SHEET_H
 
@@ -6,7 +6,8 @@
 
 typedef struct sheet_cell {
     const im_image *picture;                                   /* NULL: left empty                                     */
-    const char *label, *note;                                  /* wrapped to a few lines; one line below it            */
+    const char *label;                                         /* wrapped to a few lines                               */
+    const char *guess, *note;                                  /* a line each below it; NULL: none                     */
 } sheet_cell;
 
 im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n);
