@@ -32,6 +32,7 @@ static const im_field fields[] = {
     { "local-size", IM_FIELD_INT, AT(local_size), true },
     { "head", IM_FIELD_TEXT, AT(head), true },
     { "head-layers", IM_FIELD_INT, AT(head_layers), true },
+    { "width", IM_FIELD_INT, AT(width), true },
     { "small-stem", IM_FIELD_FLAG, AT(small_stem), true },
     { "new-head", IM_FIELD_FLAG, AT(new_head), false },
     { NULL, IM_FIELD_TEXT, 0, false }
@@ -43,7 +44,7 @@ im_train_resnet_args im_train_resnet_defaults(void)
     return (im_train_resnet_args){
         .common = { .epochs = 100, .batch = 256, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "sgd",
                     .momentum = 0.9f, .decay = -1, .dtype = "f32", .order = "shuffled", .cache = "none", .keep = 3 },
-        .arch = "resnet50", .augment = "plain", .size = 224, .locals = -1, .head = "linear", .head_layers = 1 };
+        .arch = "resnet50", .width = 64, .augment = "plain", .size = 224, .locals = -1, .head = "linear", .head_layers = 1 };
 }
 
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
@@ -249,6 +250,9 @@ static bool read_init(training *t, const char *path)
     if (ok && theirs.classes != t->data->n_classes && !t->a->new_head)
         ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path,
                      theirs.classes, t->a->common.data, t->data->n_classes);
+    if (ok && theirs.width != t->a->width)
+        ok = im_fail(c, "%s: its first stage has %d channels, and --width is %d; give the width of the file, or another file",
+                     path, theirs.width, t->a->width);
     ok = ok && (t->a->new_head || same_names(t, s, path));
     im_state_rules rules = { .ours = true };
     if (ok && t->a->new_head)
@@ -266,7 +270,7 @@ static bool make_network(training *t)
 {
     const im_train_resnet_args *a = t->a;
     t->m = im_classifier_new(t->c, &(im_classifier_config){ .arch = a->arch, .classes = t->data->n_classes,
-        .small_stem = a->small_stem, .head_layers = a->head_layers,
+        .width = a->width, .small_stem = a->small_stem, .head_layers = a->head_layers,
         .head = strcmp(a->head, "linear") ? IM_HEAD_COSINE : IM_HEAD_LINEAR });
     if (!t->m)
         return false;
