@@ -220,6 +220,7 @@ GUIDANCE   ?= 3
 STEPS      ?= 20
 LEAST      ?= 24
 REPORT     ?= $(BUILD)/model-report
+THREADS    ?= 0
 REPORT_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/report/*.c))
 # Distances of pixels are loops over bytes; at -O3 they become vectors.
 $(BUILD)/models/measures.o: ALL_CFLAGS += -O3
@@ -228,15 +229,15 @@ $(BUILD)/model_report: $(REPORT_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(REPORT_OBJ) $(BUILD)/libimago.a $(LIBS)
 
-REPORTED = --data $(MODEL_DATA) -o $(REPORT) --form "$(FORM)" --count $(COUNT) --least $(LEAST)
+REPORTED = --data $(MODEL_DATA) -o $(REPORT) --form "$(FORM)" --count $(COUNT) --least $(LEAST) -t $(THREADS)
 model-report: ## figures of a model: MODEL=weights/imago-small COUNT=32 GUIDANCE=3 STEPS=20 (minutes)
 	@CC="$(CC)" tests/need.sh --install build
 	@[ -d $(MODEL_DATA)/train ] || $(MAKE) --no-print-directory model-data
 	@$(SUB) all $(BUILD)/model_report
-	@rm -rf $(REPORT)
+	@rm -rf $(REPORT)/pictures
 	$(BUILD)/model_report prompts $(REPORTED)
 	$(BUILD)/imago generate -m $(MODEL) --prompts $(REPORT)/prompts.txt --count $(COUNT) -s 1 --steps $(STEPS) \
-	    --guidance $(GUIDANCE) --batch 16 -o $(REPORT)/pictures
+	    --guidance $(GUIDANCE) --batch 16 -t $(THREADS) -o $(REPORT)/pictures
 	@$(BUILD)/model_report judge $(REPORTED) --model $(MODEL) --classifier $(CLASSIFIER) --guidance $(GUIDANCE) \
 	    --steps $(STEPS) > $(REPORT)/report.txt && cat $(REPORT)/report.txt
 

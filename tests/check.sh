@@ -90,6 +90,7 @@ all)
     capped
     run "command line" tests/test_cli.sh "$BUILD/imago"
     run "training, command line" tests/test_train.sh "$BUILD/imago" "$BUILD/tests/test_learn"
+    run "model report, as a whole" env BUILD="$BUILD" MAKE="${MAKE:-make}" tests/test_report.sh
     sanitized
     fuzz
     neon

@@ -26,7 +26,7 @@ void report_say(const report_options *o, const char *fmt, ...)
 static int usage(void)
 {
     fputs("usage: model_report prompts|judge --data DIR -o OUT [--model FOLDER] [--classifier RUN|FILE] [--form TEXT]\n"
-          "       [--count N] [--least N] [--seed S] [--guidance G] [--steps N] [-q]\n", stderr);
+          "       [--count N] [--least N] [--seed S] [--guidance G] [--steps N] [-t THREADS] [-q]\n", stderr);
     return 2;
 }
 
@@ -43,10 +43,11 @@ static bool parse(int argc, char **argv, report_options *o)
     static const struct option known[] = {
         { "data", 1, 0, 'd' }, { "model", 1, 0, 'm' }, { "classifier", 1, 0, 'c' }, { "form", 1, 0, 'f' },
         { "count", 1, 0, 'n' }, { "least", 1, 0, 'l' }, { "seed", 1, 0, 's' }, { "guidance", 1, 0, 'g' },
-        { "steps", 1, 0, 't' }, { "out", 1, 0, 'o' }, { "quiet", 0, 0, 'q' }, { 0, 0, 0, 0 }
+        { "steps", 1, 0, 'T' }, { "threads", 1, 0, 't' }, { "out", 1, 0, 'o' }, { "quiet", 0, 0, 'q' },
+        { 0, 0, 0, 0 }
     };
     bool ok = true;
-    for (int k; ok && (k = getopt_long(argc, argv, "o:q", known, NULL)) >= 0; )
+    for (int k; ok && (k = getopt_long(argc, argv, "o:t:q", known, NULL)) >= 0; )
         switch (k) {
         case 'd': o->data = optarg; break;
         case 'm': o->model = optarg; break;
@@ -57,7 +58,8 @@ static bool parse(int argc, char **argv, report_options *o)
         case 'n': ok = whole(optarg, &o->count); break;
         case 'l': ok = whole(optarg, &o->least); break;
         case 's': ok = whole(optarg, &o->first_seed); break;
-        case 't': ok = whole(optarg, &o->steps); break;
+        case 'T': ok = whole(optarg, &o->steps); break;
+        case 't': o->threads = atoi(optarg); break;
         case 'q': o->quiet = true; break;
         default: ok = false;
         }
@@ -83,7 +85,7 @@ int main(int argc, char **argv)
     bool prompts = argc > 1 && !strcmp(argv[1], "prompts"), judges = argc > 1 && !strcmp(argv[1], "judge");
     if ((!prompts && !judges) || !parse(argc - 1, argv + 1, &o) || (judges && (!o.model || !o.classifier)))
         return usage();
-    im_ctx *c = im_ctx_new("cpu", 0);
+    im_ctx *c = im_ctx_new("cpu", o.threads > 0 ? o.threads : 0);
     if (!c)
         return 1;
     if (prompts)

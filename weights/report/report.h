@@ -15,7 +15,7 @@ typedef struct report_options {
     const char *form;                    /* of a prompt: "%s, clip art", %s being the category                        */
     const char *out;                     /* folder: prompts.txt, pictures/, report.json, nearest.png                  */
     int count, least;                    /* pictures a category; training pictures that make one worth a prompt       */
-    int first_seed;
+    int first_seed, threads;             /* threads 0: all                                                            */
     double guidance; int steps;          /* as they were given to `imago generate`: to be told                        */
     bool quiet;
 } report_options;

@@ -5,7 +5,7 @@
 #include "models/sd.h"
 #include "models/vae_folder.h"
 
-enum { AT_ONCE = 8 };
+enum { AT_ONCE = 32 };
 
 /* Pictures [at, at + n): x = 2 (v / 255) - 1, through mean and decoder. */
 static bool measure(im_ctx *c, const im_vae *vae, const im_vae_config *cfg, const side *s, int64_t at, int64_t n, double *sum)
