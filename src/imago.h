@@ -420,6 +420,7 @@ typedef struct im_train_resnet_args {
     const char *arch;                                          /* "resnet18", 34, 50, 101                              */
     const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
     const char *augment;                                       /* "none", "plain", "drawing", "dino"                   */
+    float mixup;                                               /* 0 to 1: how far pictures of a batch are mixed        */
     int size;                                                  /* side of the (global) crop                            */
     int locals, local_size;                                    /* dino: number and side of local crops; < 0, 0: its own */
     const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */

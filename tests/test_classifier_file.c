@@ -6,6 +6,7 @@
 
 #include "data/file.h"
 #include "models/classifier_file.h"
+#include "models/train_resnet.h"
 #include "scratch.h"
 
 #define LOGITS 1e-5                                            /* as in test_resnet.c                                 */
@@ -148,6 +149,45 @@ START_TEST(averages_of_checkpoints)
 }
 END_TEST
 
+/* Mixing by hand and by the loss: k of a picture and of its loss, 1 - k of those of its partner; the middle one of five has
+ * none. The network is run, not trained, so that a picture's logits do not depend on the others. */
+START_TEST(mixed_pictures)
+{
+    enum { B = 5, EACH = 3 * SIZE * SIZE };
+    const float keep = 0.7f;
+    static const int32_t labels[B] = { 0, 1, 2, 3, 4 };
+    float *x = malloc(B * EACH * sizeof *x), *mixed = malloc(B * EACH * sizeof *mixed);
+    hashed_fill("mixed.x", B * EACH, 1, 0, x);
+    for (int i = 0; i < B; i++)
+        for (int p = 0; p < EACH; p++)
+            mixed[i * EACH + p] = keep * x[i * EACH + p] + (1 - keep) * x[(B - 1 - i) * EACH + p];
+    im_classifier *m = narrow(true, false);
+    im_batch b = { .n = B, .kinds = 1, .labels = labels, .crops = { { .count = 1, .size = SIZE, .f32 = x } } };
+    im_loop_result r;
+    double by_picture[2] = { 0, 0 }, got[2];
+    im_scope_push(c);
+    for (int i = 0; i < B; i++) {
+        im_tensor *one = im_from(c, IM_F32, 4, (int64_t[]){ 1, SIZE, SIZE, 3 }, mixed + i * EACH);
+        im_tensor *y = im_classifier_logits(c, m, im_classifier_features(c, m, one));
+        im_tensor *own = im_from(c, IM_I32, 1, (int64_t[]){ 1 }, &labels[i]);
+        im_tensor *other = im_from(c, IM_I32, 1, (int64_t[]){ 1 }, &labels[B - 1 - i]);
+        by_picture[0] += *(float *)im_data(im_cross_entropy(c, y, own)) / B;
+        by_picture[1] += *(float *)im_data(im_cross_entropy(c, y, other)) / B;
+    }
+    got[0] = *(float *)im_data(im_classifier_loss(c, m, &b, keep, &r));
+    got[1] = *(float *)im_data(im_classifier_loss(c, m, &b, 1, &r));
+    no_error();
+    double want = (double)keep * by_picture[0] + (1 - (double)keep) * by_picture[1];
+    ck_assert_msg(fabs(got[0] - want) < 1e-5 * want, "mixed: %.9g, wanted %.9g", got[0], want);
+    ck_assert_msg(fabs(got[1] - want) > 1e-3, "nothing was mixed");
+    ck_assert(r.judged == B && r.pictures == B);
+    im_scope_pop(c);
+    im_classifier_free(m);
+    free(mixed);
+    free(x);
+}
+END_TEST
+
 START_TEST(widths_are_checked)
 {
     ck_assert_ptr_null(im_classifier_new(c, &(im_classifier_config){ .arch = "resnet18", .classes = 3, .width = 5000 }));
@@ -183,6 +223,10 @@ START_TEST(widths_are_checked)
     ck_assert_msg(strstr(im_error(c), "20 channels, and --width is 24"), "%s", im_error(c));
     im_clear_error(c);
     a.width = WIDTH;
+    a.mixup = 1.5f;
+    ck_assert(!im_train_resnet(c, &a, &(im_train_hooks){ 0 }) && strstr(im_error(c), "--mixup is 1.5"));
+    im_clear_error(c);
+    a.mixup = 0.5f;
     a.common.steps = 1;
     ck_assert_msg(im_train_resnet(c, &a, &(im_train_hooks){ 0 }), "%s", im_error(c));
     json_t *config = json_load_file(scratch_path(dir, "run/config.json"), 0, NULL);
@@ -194,6 +238,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = { LOOP(other_widths_are_torchvisions, 2), ONCE(half_precision),
-                                 ONCE(averages_of_checkpoints), ONCE(widths_are_checked) };
+                                 ONCE(averages_of_checkpoints), ONCE(mixed_pictures),
+                                 ONCE(widths_are_checked) };
     return suite_run("classifier_file", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -28,6 +28,8 @@ static const option options[] = {
     OPTION_CHOICE(0, "augment", "NAME", AT(a.augment), "plain", "none|plain|drawing|dino",
              "none (resize, centre crop), plain (random crop, flip), drawing (larger crops, flip, light and "
              "saturation), dino (multi-crop with colours and blur)"),
+    OPTION_REAL(0, "mixup", "A", AT(a.mixup), "0", 0, 1,
+             "mix two pictures of a batch and their classes, up to A / 2 of the other one; 0: not"),
     OPTION_INT(0, "size", "PIXELS", AT(a.size), "224", 1, 4096, "side of the crop"),
     OPTION_INT(0, "locals", "N", AT(a.locals), "-1", -1, 63, "dino: local crops a picture; -1: 8"),
     OPTION_INT(0, "local-size", "PIXELS", AT(a.local_size), "0", 0, 4096, "dino: their side; 0: size * 3 / 7"),
