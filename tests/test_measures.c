@@ -132,7 +132,8 @@ enum { N = 4, SIDE = 5, BYTES = 3 * SIDE * SIDE };
 START_TEST(near_copies)
 {
     static uint8_t train[N][BYTES], made[3][BYTES];
-    float f[N][2] = { { 1, 0 }, { 0, 1 }, { -1, 0 }, { 0, -1 } }, g[3][2] = { { -0.9998f, 0.02f }, { 0, 1 }, { 0.6f, -0.8f } };
+    float f[N][2] = { { 1, 0 }, { 0, 1 }, { -1, 0 }, { 0, -1 } };
+    float g[3][2] = { { -0.9998f, 0.02f }, { 0, 1 }, { 0.6f, -0.8f } };
     for (int i = 0; i < N; i++)
         for (int k = 0; k < BYTES; k++)
             train[i][k] = (uint8_t)(hashed_bits((uint64_t)i + 1, k) % 250);

@@ -44,14 +44,15 @@ check "drawing the pictures"
 "$BUILD/imago" train resnet --data "$dir/data/train" --arch resnet18 --width 8 --size 32 --augment drawing --batch 16 \
     --epochs 3 --optimizer adamw --lr 3e-3 -t 1 -q -o "$dir/run" 2>"$dir/err"
 check "training the classifier"
-${MAKE:-make} -s model-report BUILD="$BUILD" MODEL_DATA="$dir/data" MODEL="$model" CLASSIFIER="$dir/run" COUNT=3 STEPS=2 LEAST=4 \
-    THREADS=1 REPORT="$dir/report" FORM="a %s, drawn" >"$dir/out" 2>"$dir/err"
+${MAKE:-make} -s model-report BUILD="$BUILD" MODEL_DATA="$dir/data" MODEL="$model" CLASSIFIER="$dir/run" COUNT=3 \
+    STEPS=2 LEAST=4 THREADS=1 REPORT="$dir/report" FORM="a %s, drawn" >"$dir/out" 2>"$dir/err"
 check "make model-report"
 printf 'a circle, drawn\na cross, drawn\na square, drawn\na triangle, drawn\n' | cmp -s - "$dir/report/prompts.txt"
 check "a prompt a category"
 [ "$(find "$dir/report/pictures" -name '*.png' | wc -l)" = 12 ] && [ -s "$dir/report/nearest.png" ]
 check "pictures and the sheet of nearest ones"
-grep -q 'mean PSNR on held-out pictures' "$dir/out" && grep -q '^circle ' "$dir/out" && cmp -s "$dir/out" "$dir/report/report.txt"
+grep -q 'mean PSNR on held-out pictures' "$dir/out" && grep -q '^circle ' "$dir/out" &&
+    cmp -s "$dir/out" "$dir/report/report.txt"
 check "the table is printed"
 top1=$("$BUILD/imago" eval -m "$dir/run" --data "$dir/data/heldout" --json -q -o "$dir/eval" 2>"$dir/err" |
        python3 -c 'import json, sys; print(json.load(sys.stdin)["top1"])')
@@ -79,7 +80,8 @@ mv "$dir/data/train/box" "$dir/data/train/square"
 rm "$dir/report/pictures/5.png"
 ! judge && grep -q '5.png' "$dir/err"
 check "a picture that is missing"
-! "$BUILD/model_report" prompts --data "$dir/data" -o "$dir/report" --least 4 --form "no place" 2>"$dir/err" && grep -q 'no place' "$dir/err"
+! "$BUILD/model_report" prompts --data "$dir/data" -o "$dir/report" --least 4 --form "no place" 2>"$dir/err" &&
+    grep -q 'no place' "$dir/err"
 check "a form without a place for the category"
 ! judge --least 100 && grep -q 'lower --least' "$dir/err"
 check "no category is large enough"

@@ -4,8 +4,8 @@
 
 #include "models/resnet.h"
 
-/* The network that the file's tensors are those of: names and shapes say everything (blocks a stage, the width, the stem, the head).
- * cfg->arch is a constant. path: for errors. */
+/* The network that the file's tensors are those of: names and shapes say everything (blocks a stage, the width, the stem,
+ * the head). cfg->arch is a constant. path: for errors. */
 bool im_classifier_infer(im_ctx *c, const im_safetensors *s, const char *path, im_classifier_config *cfg);
 
 typedef struct im_classifier_info {

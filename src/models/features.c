@@ -1,5 +1,6 @@
 /* features.c: see features.h. The pictures are those of evaluation (evaluate.h): resized, cut in the middle, normalised;
- * encoder and head run as one plan for one size of batch, whose last one is filled up with zeros. Used by weights/report. */
+ * encoder and head run as one plan for one size of batch, whose last one is filled up with zeros.
+ * Used by weights/report. */
 #include "models/features.h"
 
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  *     loss = mean over all crops of all pictures of cross entropy(head(features(crop)), label of the picture)
  *
  * (multi-crop as in DINO, Caron et al. 2021, with labels as in t-ReX, arXiv 2206.15369: one label for all crops of a
- * picture). With --mixup A two pictures of a batch, i and n - 1 - i, become k of one and 1 - k of the other, and so does the
- * loss, k uniform in [1 - A/2, 1] for each batch (Zhang et al. 2018, arXiv 1710.09412; A = 1 is their alpha = 1).
+ * picture). With --mixup A two pictures of a batch, i and n - 1 - i, become k of one and 1 - k of the other, and so does
+ * the loss, k uniform in [1 - A/2, 1] for each batch (Zhang et al. 2018, arXiv 1710.09412; A = 1 is their alpha = 1).
  * lr is 0.1 for a step of 256 pictures and in proportion to them, unless it is given (Goyal et al. 2017).
  * The last pictures of an epoch that do not fill a batch are left out. Used by `imago train resnet`. */
 #include "models/train_resnet.h"
@@ -48,7 +48,8 @@ im_train_resnet_args im_train_resnet_defaults(void)
     return (im_train_resnet_args){
         .common = { .epochs = 100, .batch = 256, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "sgd",
                     .momentum = 0.9f, .decay = -1, .dtype = "f32", .order = "shuffled", .cache = "none", .keep = 3 },
-        .arch = "resnet50", .width = 64, .augment = "plain", .size = 224, .locals = -1, .head = "linear", .head_layers = 1 };
+        .arch = "resnet50", .width = 64, .augment = "plain", .size = 224, .locals = -1, .head = "linear",
+        .head_layers = 1 };
 }
 
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
@@ -282,8 +283,8 @@ static bool read_init(training *t, const char *path)
         ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path,
                      theirs.classes, t->a->common.data, t->data->n_classes);
     if (ok && theirs.width != t->a->width)
-        ok = im_fail(c, "%s: its first stage has %d channels, and --width is %d; give the width of the file, or another file",
-                     path, theirs.width, t->a->width);
+        ok = im_fail(c, "%s: its first stage has %d channels, and --width is %d; give the width of the file, or another "
+                     "file", path, theirs.width, t->a->width);
     ok = ok && (t->a->new_head || same_names(t, s, path));
     im_state_rules rules = { .ours = true };
     if (ok && t->a->new_head)

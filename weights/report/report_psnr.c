@@ -8,7 +8,8 @@
 enum { AT_ONCE = 32 };
 
 /* Pictures [at, at + n): x = 2 (v / 255) - 1, through mean and decoder. */
-static bool measure(im_ctx *c, const im_vae *vae, const im_vae_config *cfg, const side *s, int64_t at, int64_t n, double *sum)
+static bool measure(im_ctx *c, const im_vae *vae, const im_vae_config *cfg, const side *s, int64_t at, int64_t n,
+                    double *sum)
 {
     int64_t each = 3 * (int64_t)s->size * s->size;
     im_scope_push(c);
