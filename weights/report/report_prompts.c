@@ -49,8 +49,7 @@ bool report_prompts(im_ctx *c, const report_options *o)
         fclose(f);
     ok = ok && file && im_make_folder(c, o->out) && im_write_file(c, file, text, bytes, true);
     if (ok)
-        report_say(o, "%d categories, %d pictures each: %d to draw; a small model of 64x64 draws some ten a second on two "
-                   "cores", n, o->count, n * o->count);
+        report_say(o, "%d categories, %d pictures each: %d to draw", n, o->count, n * o->count);
     free(text);
     free(labels);
     im_dataset_free(train);
