@@ -199,10 +199,11 @@ bench-rivals: all | $(BUILD)/sd-v1-4 ## the same beside PyTorch, in a venv made 
 # The public art that the embedded model learns from: Debian packages to a folder of pictures (weights/README.md).
 MODEL_DATA ?= $(BUILD)/model-data
 ART_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/art/*.c))
+$(ART_OBJ): ALL_CFLAGS += $(shell pkg-config --cflags freetype2 2>/dev/null)
 $(BUILD)/weights/%.o: weights/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  cc $<"
-	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags freetype2) -Iweights/art -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) -I$(<D) -c $< -o $@
 
 $(BUILD)/model_data: $(ART_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"
@@ -213,6 +214,36 @@ model-data: ## rebuild the pictures of the embedded model in build/model-data (i
 	@$(SUB) $(BUILD)/model_data
 	@rm -rf $(MODEL_DATA)
 	$(BUILD)/model_data $(MODEL_DATA)
+
+# What a model can do, in figures (weights/report/report.h): one form of prompt and one guidance for all categories.
+MODEL      ?= weights/imago-small
+CLASSIFIER ?= weights/imago-small/classifier/model.safetensors
+COUNT      ?= 32
+FORM       ?= %s, clip art
+GUIDANCE   ?= 3
+STEPS      ?= 20
+LEAST      ?= 24
+REPORT     ?= $(BUILD)/model-report
+THREADS    ?= 0
+REPORT_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/report/*.c))
+# Distances of pixels are loops over bytes; at -O3 they become vectors.
+$(BUILD)/models/measures.o: ALL_CFLAGS += -O3
+
+$(BUILD)/model_report: $(REPORT_OBJ) $(BUILD)/libimago.a
+	$(SAY) "  link $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(REPORT_OBJ) $(BUILD)/libimago.a $(LIBS)
+
+REPORTED = --data $(MODEL_DATA) -o $(REPORT) --form "$(FORM)" --count $(COUNT) --least $(LEAST) -t $(THREADS)
+model-report: ## figures of a model: MODEL=weights/imago-small COUNT=32 GUIDANCE=3 STEPS=20 (minutes)
+	@CC="$(CC)" tests/need.sh --install build
+	@[ -d $(MODEL_DATA)/train ] || $(MAKE) --no-print-directory model-data
+	@$(SUB) all $(BUILD)/model_report
+	@rm -rf $(REPORT)/pictures
+	$(BUILD)/model_report prompts $(REPORTED)
+	$(BUILD)/imago generate -m $(MODEL) --prompts $(REPORT)/prompts.txt --count $(COUNT) -s 1 --steps $(STEPS) \
+	    --guidance $(GUIDANCE) --batch 16 -t $(THREADS) -o $(REPORT)/pictures
+	@$(BUILD)/model_report judge $(REPORTED) --model $(MODEL) --classifier $(CLASSIFIER) --guidance $(GUIDANCE) \
+	    --steps $(STEPS) > $(REPORT)/report.txt && cat $(REPORT)/report.txt
 
 HERE = $(DESTDIR)$(PREFIX)
 install: all $(BUILD)/libimago.so ## install program, library, header, man page, weights: PREFIX= DESTDIR=
@@ -267,5 +298,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests model-data demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean \
-        help force
+.PHONY: all tests model-data model-report demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall \
+        lint format clean help force

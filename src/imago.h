@@ -419,10 +419,12 @@ typedef struct im_train_resnet_args {
     im_train_common common;
     const char *arch;                                          /* "resnet18", 34, 50, 101                              */
     const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
-    const char *augment;                                       /* "none", "plain", "dino"                              */
+    const char *augment;                                       /* "none", "plain", "drawing", "dino"                   */
+    float mixup;                                               /* 0 to 1: how far pictures of a batch are mixed        */
     int size;                                                  /* side of the (global) crop                            */
     int locals, local_size;                                    /* dino: number and side of local crops; < 0, 0: its own */
     const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
+    int width;                                                 /* channels of the first stage, 64 as torchvision's     */
     bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
     bool new_head;                                             /* init gives the encoder only                          */
 } im_train_resnet_args;
@@ -501,6 +503,10 @@ typedef struct im_eval_result {
     int64_t *top5_hits;                                        /* by true class                                        */
     char *weights;                                             /* the file that was read                               */
 } im_eval_result;
+/* A run of `imago train resnet`, or a file of a ResNet's weights? To one file of weights; dtype as im_sd_convert's; vectors
+ * stay f32 (models/classifier_convert.c). */
+bool im_is_classifier(im_ctx *c, const char *path);
+bool im_classifier_convert(im_ctx *c, const char *in, const char *out, int dtype, bool force);
 bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                         void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
 void im_eval_result_free(im_eval_result *r);

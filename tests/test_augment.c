@@ -374,6 +374,34 @@ START_TEST(draws_have_their_shares)
 }
 END_TEST
 
+/* For drawings: at least half of the picture, never another hue; flags keep their colours but for a few grey ones. */
+START_TEST(drawings_stay_what_they_are)
+{
+    im_recipe r;
+    ck_assert(im_recipe_named(c, "drawing", 64, &r) && im_recipe_check(c, &r));
+    ck_assert_int_eq(im_recipe_crops(&r), 1);
+    enum { N = 4000 };
+    int flip = 0, jitter = 0, grey = 0;
+    double area = 0;
+    for (uint64_t i = 0; i < N; i++) {
+        im_draw d;
+        im_augment_draw(&r, 0, 64, 64, 3, 2, i, &d);
+        ck_assert(d.w * d.h >= 0.58 * 64 * 64 && d.x + d.w <= 64 && d.y + d.h <= 64);
+        ck_assert(d.factor[IM_JITTER_HUE] == 0 && d.sigma == 0 && !d.solarize);
+        for (int j = 0; j < d.jitters; j++)
+            ck_assert(d.order[j] != IM_JITTER_HUE && d.factor[d.order[j]] >= 0.5f && d.factor[d.order[j]] <= 1.5f);
+        area += d.w * d.h / (64.0 * 64);
+        flip += d.flip;
+        jitter += d.jitters > 0;
+        grey += d.grey;
+    }
+    ck_assert(area / N > 0.70 && area / N < 0.80);
+    check_share("flip", flip, N, 0.5);
+    check_share("jitter", jitter, N, 0.5);
+    check_share("grey", grey, N, 0.05);
+}
+END_TEST
+
 START_TEST(sizes_and_numbers_are_free)
 {
     im_recipe r;
@@ -400,7 +428,7 @@ START_TEST(errors)
     im_recipe r;
     im_draw d;
     uint8_t out[32 * 32 * 3];
-    ck_assert(!im_recipe_named(c, "simclr", 0, &r) && strstr(im_error(c), "none, plain or dino"));
+    ck_assert(!im_recipe_named(c, "simclr", 0, &r) && strstr(im_error(c), "none, plain, drawing or dino"));
     im_clear_error(c);
     ck_assert(!im_recipe_named(c, "plain", -3, &r) && strstr(im_error(c), "size -3"));
     im_clear_error(c);
@@ -483,7 +511,7 @@ int main(int argc, char **argv)
     const suite_test tests[] = {
         ONCE(golden_crops), ONCE(golden_none), ONCE(golden_boxes), ONCE(golden_every_colour), ONCE(golden_blurs),
         ONCE(golden_normalise), ONCE(windows_of_resized), ONCE(shrunk_crops), ONCE(stream_known_answers),
-        ONCE(draws_have_their_shares), ONCE(sizes_and_numbers_are_free), ONCE(errors)
+        ONCE(draws_have_their_shares), ONCE(drawings_stay_what_they_are), ONCE(sizes_and_numbers_are_free), ONCE(errors)
     };
     return suite_run("augment", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

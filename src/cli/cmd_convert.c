@@ -1,4 +1,4 @@
-/* cmd_convert.c: `imago convert`: a model folder to a single file and back, and between dtypes. */
+/* cmd_convert.c: `imago convert`: a model folder to a single file and back, and between dtypes; a classifier as well. */
 #include "cli/session.h"
 #include "cli/verbs.h"
 
@@ -26,16 +26,22 @@ static int run(const arguments *a)
     if (!c)
         return CLI_FAILED;
     im_dtype t;
-    im_sd_convert(c, a->operands[0], o->out, im_dtype_parse(o->dtype, &t) ? (int)t : -1, o->force);
+    const char *in = a->operands[0];
+    int dtype = im_dtype_parse(o->dtype, &t) ? (int)t : -1;
+    if (im_is_classifier(c, in))
+        im_classifier_convert(c, in, o->out, dtype, o->force);
+    else
+        im_sd_convert(c, in, o->out, dtype, o->force);
     return session_close(c);
 }
 
 const verb verb_convert = {
-    .name = "convert", .operands = "MODEL|FILE", .min_operands = 1, .max_operands = 1, .options = options,
+    .name = "convert", .operands = "MODEL|FILE|RUN", .min_operands = 1, .max_operands = 1, .options = options,
     .size = sizeof(convert_options), .run = run,
     .summary = "model folder to single file and back, and between dtypes",
     .about = "Converts a diffusers folder into a single file of the original layout, a single file into a folder, or "
              "either into other dtypes. diffusers loads the result: from_pretrained the folder, from_single_file the "
-             "file.",
-    .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n  imago convert model.safetensors -o FOLDER",
+             "file. The run or file of a classifier becomes one file of weights, whose vectors stay f32.",
+    .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n  imago convert model.safetensors -o FOLDER\n"
+                "  imago convert RUN -o classifier.safetensors --dtype f16",
 };

@@ -19,8 +19,9 @@ static const option options[] = {
                 "write them as tensors: crop0 .. (n, size, size, 3) U8, labels I32, indices I64 (.safetensors)"),
     OPTION_TEXT(0, "json", "FILE", AT(json), NULL,
                 "write what was drawn for every crop, enough to repeat it with Pillow"),
-    OPTION_CHOICE(0, "augment", "RECIPE", AT(augment), "none", "none|plain|dino",
-                  "none: resize and centre crop; plain: random crop, flip; dino: multi-crop with colours and blur"),
+    OPTION_CHOICE(0, "augment", "RECIPE", AT(augment), "none", "none|plain|drawing|dino",
+                  "none: resize and centre crop; plain: random crop, flip; drawing: larger crops, flip, some colours; "
+                  "dino: multi-crop with colours and blur"),
     OPTION_INT(0, "size", "N", AT(size), "224", 1, 4096, "side of the (global) crop"),
     OPTION_INT(0, "locals", "N", AT(locals), NULL, 0, IM_RECIPE_MAX_CROPS - 1, "dino: local crops a picture (8)"),
     OPTION_INT(0, "local-size", "N", AT(local_size), NULL, 1, 4096, "dino: side of a local crop (3/7 of --size)"),

@@ -1,8 +1,10 @@
 /* augment.h: what training does to a picture between decoding and the network: crops, flips, colours, blur.
  *
- * Three recipes (their figures are in the table of augment_recipe.c):
+ * Four recipes (their figures are in the table of augment_recipe.c):
  *   none    Resize(size * 8 / 7, bilinear), CenterCrop(size): evaluation, and runs compared with other programs
  *   plain   RandomResizedCrop(size, scale .08-1, bilinear), flip
+ *   drawing a box of three fifths of the picture or more, flip, now and then other light and saturation, or grey: for
+ *           drawings that fill the picture, whose colours say what they are (flags): hue stays
  *   dino    multi-crop (Caron et al. 2021, arXiv 2104.14294): 1 x 224 and 8 x 96, bicubic, flip, colour jitter, grayscale,
  *           blur, solarize; sizes, numbers and all the rest are fields that a caller may change
  * Order of the operations of a crop: crop + resize, flip, jitter (in drawn order), grayscale, blur, solarize, as
@@ -46,7 +48,7 @@ typedef struct im_crop_recipe {                                /* one kind of cr
 } im_crop_recipe;
 
 typedef struct im_recipe {
-    const char *name;                                          /* "none", "plain", "dino"                             */
+    const char *name;                                          /* "none", "plain", "drawing", "dino"                  */
     bool random;                                               /* false: none; crop[0].size alone counts              */
     int resize;                                                /* none: the shorter side becomes this: size * 8 / 7   */
     int kinds;                                                 /* entries of crop[]                                   */

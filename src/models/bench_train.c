@@ -146,7 +146,7 @@ static bool one_step(bench *b, times *t)
     double begun = seconds_now();
     im_tensor *loss = NULL;
     if (batch && im_tape_begin(c))
-        loss = b->unet ? unet_loss(b) : im_classifier_loss(c, b->resnet, batch, &r);
+        loss = b->unet ? unet_loss(b) : im_classifier_loss(c, b->resnet, batch, 1, &r);
     double forward = seconds_now();
     if (loss)
         im_backward(c, loss);

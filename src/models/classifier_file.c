@@ -45,6 +45,9 @@ bool im_classifier_infer(im_ctx *c, const im_safetensors *s, const char *path, i
     if (!cfg->arch)
         return im_fail(c, "%s: its tensors are not those of resnet18, 34, 50 or 101 (wanted conv1.weight, "
                        "layer1.0.conv1.weight ... as torchvision names them; layer3 has %d blocks here)", path, third);
+    if (stem->shape[0] < 1 || stem->shape[0] > INT32_MAX)
+        return im_fail(c, "%s: conv1.weight has %lld rows; wanted a channel or more", path, (long long)stem->shape[0]);
+    cfg->width = (int)stem->shape[0];
     cfg->small_stem = stem->shape[2] == 3;
     cfg->classes = rows(s, "fc.weight");
     if (!cfg->classes) {
@@ -104,7 +107,7 @@ static im_safetensors *newest_good(im_ctx *c, const char *run, char **path)
     return s;
 }
 
-static im_safetensors *open_file(im_ctx *c, const char *path, char **found)
+im_safetensors *im_classifier_weights(im_ctx *c, const char *path, char **found)
 {
     if (!im_is_folder(path)) {
         *found = im_copy_text(c, path, strlen(path));
@@ -124,7 +127,7 @@ im_classifier *im_classifier_open(im_ctx *c, const char *path, im_classifier_inf
     *info = (im_classifier_info){ .size = 0 };
     if (!im_ok(c))
         return NULL;
-    im_safetensors *s = open_file(c, path, &info->path);
+    im_safetensors *s = im_classifier_weights(c, path, &info->path);
     im_classifier *m = NULL;
     if (s && im_classifier_read_info(c, s, info) && im_classifier_infer(c, s, info->path, &info->config))
         m = im_classifier_new(c, &info->config);

@@ -4,8 +4,8 @@
 
 #include "models/resnet.h"
 
-/* The network that the file's tensors are those of: names and shapes say everything (blocks a stage, the stem, the head).
- * cfg->arch is a constant. path: for errors. */
+/* The network that the file's tensors are those of: names and shapes say everything (blocks a stage, the width, the stem,
+ * the head). cfg->arch is a constant. path: for errors. */
 bool im_classifier_infer(im_ctx *c, const im_safetensors *s, const char *path, im_classifier_config *cfg);
 
 typedef struct im_classifier_info {
@@ -18,6 +18,9 @@ typedef struct im_classifier_info {
 /* What training wrote beside the weights of s, which is info->path: names of classes, size of pictures. Files of others
  * have neither. */
 bool im_classifier_read_info(im_ctx *c, const im_safetensors *s, im_classifier_info *info);
+
+/* The file of weights of RUN (its model.safetensors, or else its newest good checkpoint) or FILE; *found: its path. */
+im_safetensors *im_classifier_weights(im_ctx *c, const char *path, char **found);
 
 /* Opens RUN (its model.safetensors, or else the newest good checkpoint) or FILE, and loads it to be run. Averaged weights
  * are taken where a checkpoint has them. NULL with an error; info is to be freed in either case. */

@@ -5,6 +5,7 @@
  *     bottleneck   y = relu(bn3(conv3 1x1 (relu(bn2(conv2 3x3/s (relu(bn1(conv1 1x1 (x)))))))) + skip)      50, 101
  *     skip         x, or bn(conv 1x1/s (x)) where the shape changes
  *     four stages of 64, 128, 256, 512 channels (times 4 for bottlenecks), the mean over all pixels, the head
+ *     another width W of the stem and the first stage: W, 2 W, 4 W, 8 W channels
  *
  * Batch norm takes the sum with the skip and the ReLU along, so neither is a pass over memory of its own. Every block is
  * a scope: while a tape is open it lets go of what no backward reads. Outputs of blocks stay until
@@ -22,7 +23,7 @@ static const arch archs[] = {
     { "resnet50", true, { 3, 4, 6, 3 } }, { "resnet101", true, { 3, 4, 23, 3 } },
 };
 
-enum { STAGES = 4, STEM = 64, EXPANSION = 4 };
+enum { STAGES = 4, WIDTH = 64, MAX_WIDTH = 1024, EXPANSION = 4 };
 
 /* A 1x1 convolution of stride 1 is a linear layer over pixels; one of stride 2 stays a convolution. */
 typedef struct block {
@@ -69,7 +70,7 @@ static void block_init(im_params *p, block *b, bool bottleneck, int cin, int cha
     im_batchnorm_init(p, "downsample.1", &b->skip_norm, cout);
 }
 
-static void encoder_init(im_classifier *m, const arch *a)
+static void encoder_init(im_classifier *m, const arch *a, int stem)
 {
     im_params *p = &m->params;
     for (int i = 0; i < STAGES; i++)
@@ -78,14 +79,14 @@ static void encoder_init(im_classifier *m, const arch *a)
     if (!m->blocks)
         return;
     if (m->small_stem)
-        im_conv_plain_init(p, "conv1", &m->conv1, 3, STEM, 3, 1, 1);
+        im_conv_plain_init(p, "conv1", &m->conv1, 3, stem, 3, 1, 1);
     else
-        im_conv_plain_init(p, "conv1", &m->conv1, 3, STEM, 7, 2, 3);
-    im_batchnorm_init(p, "bn1", &m->bn1, STEM);
-    int cin = STEM, k = 0;
+        im_conv_plain_init(p, "conv1", &m->conv1, 3, stem, 7, 2, 3);
+    im_batchnorm_init(p, "bn1", &m->bn1, stem);
+    int cin = stem, k = 0;
     for (int stage = 0; stage < STAGES; stage++)
         for (int i = 0; i < a->blocks[stage]; i++, k++) {
-            int channels = STEM << stage;
+            int channels = stem << stage;
             size_t mark = im_path_push(p, "layer%d.%d", stage + 1, i);
             block_init(p, &m->blocks[k], a->bottleneck, cin, channels, stage > 0 && i == 0 ? 2 : 1);
             im_path_pop(p, mark);
@@ -104,6 +105,10 @@ im_classifier *im_classifier_new(im_ctx *c, const im_classifier_config *cfg)
         im_fail(c, "there is no network \"%s\"; wanted resnet18, resnet34, resnet50 or resnet101", cfg->arch);
         return NULL;
     }
+    if (cfg->width < 0 || cfg->width > MAX_WIDTH) {
+        im_fail(c, "%s: found a first stage of %d channels; wanted 1 to %d", cfg->arch, cfg->width, MAX_WIDTH);
+        return NULL;
+    }
     if (cfg->classes < 2 || cfg->head_layers < 0 || cfg->head_layers > IM_HEAD_MAX_LAYERS) {
         im_fail(c, "%s: found %d classes and a head of %d hidden layers; wanted at least 2 classes and 0 to %d layers",
                 cfg->arch, cfg->classes, cfg->head_layers, IM_HEAD_MAX_LAYERS);
@@ -117,7 +122,7 @@ im_classifier *im_classifier_new(im_ctx *c, const im_classifier_config *cfg)
     im_params_init(&m->params, c);
     m->bottleneck = a->bottleneck;
     m->small_stem = cfg->small_stem;
-    encoder_init(m, a);
+    encoder_init(m, a, cfg->width ? cfg->width : WIDTH);
     im_head_init(&m->params, &m->head, cfg->head, cfg->head_layers, m->width, cfg->classes);
     if (im_ok(c))
         return m;
@@ -168,10 +173,10 @@ static im_tensor *block_forward(im_ctx *c, const block *b, im_tensor *x)
 static im_tensor *stem_forward(im_ctx *c, const im_classifier *m, im_tensor *x)
 {
     im_scope_push(c);
-    im_tensor *h = im_conv_forward(c, &m->conv1, x, NULL, NULL);                           /* (B, H/2, W/2, 64)        */
+    im_tensor *h = im_conv_forward(c, &m->conv1, x, NULL, NULL);                           /* (B, H/2, W/2, W)         */
     h = im_batchnorm_forward(c, &m->bn1, h, NULL, true);
     if (!m->small_stem)
-        h = im_maxpool(c, h, 3, 2, 1);                                                     /* (B, H/4, W/4, 64)        */
+        h = im_maxpool(c, h, 3, 2, 1);                                                     /* (B, H/4, W/4, W)         */
     im_trace(c, "stem", h);
     return im_scope_leave(c, h);
 }

@@ -17,6 +17,7 @@
 typedef struct im_classifier_config {
     const char *arch;                                          /* "resnet18", 34, 50, 101                             */
     int classes;
+    int width;                                                 /* channels of the first stage; 0: 64; others in step  */
     bool small_stem;                                           /* 3x3 convolution of stride 1, no pooling             */
     im_head_kind head;
     int head_layers;                                           /* of the cosine head                                  */
@@ -26,7 +27,7 @@ typedef struct im_classifier im_classifier;
 im_classifier *im_classifier_new(im_ctx *c, const im_classifier_config *cfg);       /* shapes only                    */
 void im_classifier_free(im_classifier *m);
 im_params *im_classifier_params(im_classifier *m);
-int im_classifier_width(const im_classifier *m);               /* of the features: 512 or 2048                        */
+int im_classifier_width(const im_classifier *m);               /* of the features: 512 or 2048 where cfg->width is 64 */
 
 /* x (B, H, W, 3), normalised -> (B, width): means over the pixels of the last block. Any H and W. */
 im_tensor *im_classifier_features(im_ctx *c, const im_classifier *m, im_tensor *x);

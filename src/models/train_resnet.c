@@ -3,7 +3,9 @@
  *     loss = mean over all crops of all pictures of cross entropy(head(features(crop)), label of the picture)
  *
  * (multi-crop as in DINO, Caron et al. 2021, with labels as in t-ReX, arXiv 2206.15369: one label for all crops of a
- * picture). lr is 0.1 for a step of 256 pictures and in proportion to them, unless it is given (Goyal et al. 2017).
+ * picture). With --mixup A two pictures of a batch, i and n - 1 - i, become k of one and 1 - k of the other, and so does
+ * the loss, k uniform in [1 - A/2, 1] for each batch (Zhang et al. 2018, arXiv 1710.09412; A = 1 is their alpha = 1).
+ * lr is 0.1 for a step of 256 pictures and in proportion to them, unless it is given (Goyal et al. 2017).
  * The last pictures of an epoch that do not fill a batch are left out. Used by `imago train resnet`. */
 #include "models/train_resnet.h"
 
@@ -13,6 +15,7 @@
 #include <string.h>
 
 #include "data/file.h"
+#include "data/stream.h"
 #include "models/classifier_file.h"
 #include "models/evaluate.h"
 #include "models/state_dict.h"
@@ -27,11 +30,13 @@ static const im_field fields[] = {
     { "classes", IM_FIELD_TEXT, AT(classes), false },          /* compared by the names themselves                    */
     { "val", IM_FIELD_TEXT, AT(val), false },
     { "augment", IM_FIELD_TEXT, AT(augment), true },
+    { "mixup", IM_FIELD_REAL, AT(mixup), true },
     { "size", IM_FIELD_INT, AT(size), true },
     { "locals", IM_FIELD_INT, AT(locals), true },
     { "local-size", IM_FIELD_INT, AT(local_size), true },
     { "head", IM_FIELD_TEXT, AT(head), true },
     { "head-layers", IM_FIELD_INT, AT(head_layers), true },
+    { "width", IM_FIELD_INT, AT(width), true },
     { "small-stem", IM_FIELD_FLAG, AT(small_stem), true },
     { "new-head", IM_FIELD_FLAG, AT(new_head), false },
     { NULL, IM_FIELD_TEXT, 0, false }
@@ -43,7 +48,8 @@ im_train_resnet_args im_train_resnet_defaults(void)
     return (im_train_resnet_args){
         .common = { .epochs = 100, .batch = 256, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "sgd",
                     .momentum = 0.9f, .decay = -1, .dtype = "f32", .order = "shuffled", .cache = "none", .keep = 3 },
-        .arch = "resnet50", .augment = "plain", .size = 224, .locals = -1, .head = "linear", .head_layers = 1 };
+        .arch = "resnet50", .width = 64, .augment = "plain", .size = 224, .locals = -1, .head = "linear",
+        .head_layers = 1 };
 }
 
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
@@ -68,46 +74,68 @@ static int64_t count_right(const im_tensor *logits, const int32_t *labels)
     return right;
 }
 
+/* x (count, n, size, size, 3), `keep` of each picture and the rest of its partner; one without a partner stays. */
+static void mix(float *x, const im_crops *crops, int n, float keep)
+{
+    int64_t each = 3 * (int64_t)crops->size * crops->size;
+    for (int64_t k = 0; k < crops->count; k++, x += n * each)
+        for (int i = 0; i < n / 2; i++)
+            for (int64_t p = 0; p < each; p++) {
+                float *a = x + i * each + p, *b = x + (n - 1 - i) * each + p, u = *a, v = *b;
+                *a = fmaf(keep, u - v, v);
+                *b = fmaf(keep, v - u, u);
+            }
+}
+
 /* All crops, kinds one after the other, each (count, n, size, size, 3)  ->  (crops n, width) */
-static im_tensor *features_of(im_ctx *c, const im_classifier *m, const im_batch *b)
+static im_tensor *features_of(im_ctx *c, const im_classifier *m, const im_batch *b, float keep)
 {
     im_tensor *all = NULL;
     for (int k = 0; k < b->kinds; k++) {
         const im_crops *crops = &b->crops[k];
         int64_t shape[4] = { (int64_t)crops->count * b->n, crops->size, crops->size, 3 };
         im_scope_push(c);                                      /* the copy of the pictures goes when the pass is over */
-        im_tensor *f = im_scope_leave(c, im_classifier_features(c, m, im_from(c, IM_F32, 4, shape, crops->f32)));
+        im_tensor *x = im_from(c, IM_F32, 4, shape, crops->f32);
+        if (x && keep < 1)
+            mix(im_data(x), crops, b->n, keep);
+        im_tensor *f = im_scope_leave(c, im_classifier_features(c, m, x));
         all = k ? im_stack(c, all, f) : f;
     }
     return all;
 }
 
-static im_tensor *labels_of(im_ctx *c, const im_batch *b)
+/* Of every crop; of the partners where they are mixed. */
+static im_tensor *labels_of(im_ctx *c, const im_batch *b, bool partners)
 {
     int64_t crops = 0;
     for (int k = 0; k < b->kinds; k++)
         crops += b->crops[k].count;
     im_tensor *t = im_new(c, IM_I32, 1, (int64_t[]){ crops * b->n });
     for (int64_t k = 0; t && k < crops; k++)
-        memcpy((int32_t *)im_data(t) + k * b->n, b->labels, (size_t)b->n * sizeof(int32_t));
+        for (int i = 0; i < b->n; i++)
+            ((int32_t *)im_data(t))[k * b->n + i] = b->labels[partners ? b->n - 1 - i : i];
     return t;
 }
 
-im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, im_loop_result *r)
+im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r)
 {
-    im_tensor *labels = labels_of(c, b);
-    im_tensor *logits = im_classifier_logits(c, m, features_of(c, m, b));                 /* (crops n, classes)       */
+    im_tensor *labels = labels_of(c, b, false);
+    im_tensor *logits = im_classifier_logits(c, m, features_of(c, m, b, keep));           /* (crops n, classes)       */
     im_tensor *loss = im_cross_entropy(c, logits, labels);
+    if (keep < 1) {
+        im_tensor *other = im_cross_entropy(c, logits, labels_of(c, b, true));
+        loss = im_add(c, im_scale(c, loss, keep), im_scale(c, other, 1 - keep));
+    }
     if (loss)
         *r = (im_loop_result){ .loss = *(const float *)im_data(loss), .pictures = b->n, .judged = im_numel(labels),
                                .correct = count_right(logits, im_data(labels)) };
     return loss;
 }
 
-bool im_classifier_part(im_ctx *c, const im_classifier *m, const im_batch *b, im_loop_result *r)
+bool im_classifier_part(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r)
 {
     im_scope_push(c);
-    im_tensor *loss = im_tape_begin(c) ? im_classifier_loss(c, m, b, r) : NULL;
+    im_tensor *loss = im_tape_begin(c) ? im_classifier_loss(c, m, b, keep, r) : NULL;
     if (loss)
         im_backward(c, loss);
     else
@@ -152,7 +180,10 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
         t->batch = im_loader_next(t->c, t->loader);
         t->at = number;
     }
-    return t->batch && im_classifier_part(t->c, t->m, t->batch, r);
+    im_stream s;
+    im_stream_open(&s, t->a->common.seed, IM_STREAM_NOISE, (uint64_t)number, 0);
+    float keep = (float)(1 - 0.5 * (double)t->a->mixup * im_stream_uniform(&s));
+    return t->batch && im_classifier_part(t->c, t->m, t->batch, keep, r);
 }
 
 /* The share of right answers on the other set. */
@@ -190,6 +221,8 @@ static bool check(im_ctx *c, const im_train_resnet_args *a, bool begun)
         return im_fail(c, "there is no cache \"%s\"; wanted none, ram or disk", o->cache);
     if (strcmp(a->head, "linear") && strcmp(a->head, "cosine"))
         return im_fail(c, "there is no head \"%s\"; wanted linear or cosine", a->head);
+    if (!(a->mixup >= 0 && a->mixup <= 1))
+        return im_fail(c, "--mixup is %g; wanted 0 (none) to 1", (double)a->mixup);
     if (begun && !o->resume)
         return im_fail(c, "%s: there is a run in this folder already; go on with it (--resume), or choose another folder",
                        o->out);
@@ -249,6 +282,9 @@ static bool read_init(training *t, const char *path)
     if (ok && theirs.classes != t->data->n_classes && !t->a->new_head)
         ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path,
                      theirs.classes, t->a->common.data, t->data->n_classes);
+    if (ok && theirs.width != t->a->width)
+        ok = im_fail(c, "%s: its first stage has %d channels, and --width is %d; give the width of the file, or another "
+                     "file", path, theirs.width, t->a->width);
     ok = ok && (t->a->new_head || same_names(t, s, path));
     im_state_rules rules = { .ours = true };
     if (ok && t->a->new_head)
@@ -266,7 +302,7 @@ static bool make_network(training *t)
 {
     const im_train_resnet_args *a = t->a;
     t->m = im_classifier_new(t->c, &(im_classifier_config){ .arch = a->arch, .classes = t->data->n_classes,
-        .small_stem = a->small_stem, .head_layers = a->head_layers,
+        .width = a->width, .small_stem = a->small_stem, .head_layers = a->head_layers,
         .head = strcmp(a->head, "linear") ? IM_HEAD_COSINE : IM_HEAD_LINEAR });
     if (!t->m)
         return false;

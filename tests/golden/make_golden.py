@@ -13,6 +13,7 @@ import torch
 
 import golden_gradients
 import golden_lr_schedules
+import golden_measures
 import golden_models
 import golden_network_gradients
 import golden_networks
@@ -32,7 +33,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "hashed": hashed.make_hashed, "gradients": golden_gradients.make_gradients,
          "network_gradients": golden_network_gradients.make_network_gradients,
          "optimisers": golden_optimisers.make_optimisers, "lr_schedules": golden_lr_schedules.make_lr_schedules,
-         "trajectories": golden_trajectories.make_trajectories}
+         "trajectories": golden_trajectories.make_trajectories, "measures": golden_measures.make_measures}
 
 
 def main():
