@@ -5,6 +5,7 @@
 typedef struct convert_options {
     common_options common;
     const char *out, *dtype;
+    uint64_t max_file;
     bool force;
 } convert_options;
 
@@ -13,6 +14,8 @@ static const option options[] = {
     OPTION_TEXT('o', "out", "OUT", AT(out), NULL, "FILE.safetensors for a single file, else a folder (required)"),
     OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "keep", "keep|f32|f16|bf16",
              "of the weights written: f32, f16, bf16; keep: as they are"),
+    OPTION_SIZE(0, "max-file", "SIZE", AT(max_file), "0",
+             "folder: no file of weights larger than this, 16M say; larger networks in shards with an index; 0: any size"),
     OPTION_FLAG('f', "force", AT(force), "write over what is there"),
     OPTION_END
 };
@@ -26,7 +29,7 @@ static int run(const arguments *a)
     if (!c)
         return CLI_FAILED;
     im_dtype t;
-    im_sd_convert(c, a->operands[0], o->out, im_dtype_parse(o->dtype, &t) ? (int)t : -1, o->force);
+    im_sd_convert(c, a->operands[0], o->out, im_dtype_parse(o->dtype, &t) ? (int)t : -1, o->max_file, o->force);
     return session_close(c);
 }
 
@@ -37,5 +40,7 @@ const verb verb_convert = {
     .about = "Converts a diffusers folder into a single file of the original layout, a single file into a folder, or "
              "either into other dtypes. diffusers loads the result: from_pretrained the folder, from_single_file the "
              "file.",
-    .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n  imago convert model.safetensors -o FOLDER",
+    .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n"
+                "  imago convert FOLDER -o SHARDED --dtype f16 --max-file 16M\n"
+                "  imago convert model.safetensors -o FOLDER",
 };
