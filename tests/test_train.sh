@@ -112,44 +112,48 @@ open("metadata.jsonl", "w").write("\n".join(rows) + "\n")' \
 check "writing captions"
 model=tests/golden/models/a
 small="--size 64 --batch 4 --steps 60 --checkpoint-every 5 --seed 5 --ema 0.9 -t 2"
-killed_run() {  # killed_run KIND OPTION...: a run left alone and one killed after every few steps end with the same files
-    kind=$1
-    shift
-    run train "$kind" "$@" -q -o "$dir/$kind"
+killed_run() {  # killed_run RUN KIND OPTION...: a run left alone and one killed after every few steps: the same files
+    name=$1 kind=$2
+    shift 2
+    run train "$kind" "$@" -q -o "$dir/$name"
     [ "$rc" = 0 ]
-    check "a run of train $kind left alone ends with 0 (found $rc)"
+    check "a run of train $kind ($name) left alone ends with 0 (found $rc)"
     killed=0 over=0
     while [ "$killed" -lt 3 ] && [ "$over" = 0 ]; do
-        "$imago" train "$kind" "$@" --resume -q -o "$dir/$kind.killed" >/dev/null 2>"$dir/err" </dev/null &
+        "$imago" train "$kind" "$@" --resume -q -o "$dir/$name.killed" >/dev/null 2>"$dir/err" </dev/null &
         pid=$!
-        before=$(lines "$dir/$kind.killed/log.jsonl")
-        while [ "$(lines "$dir/$kind.killed/log.jsonl")" -lt $((before + 7)) ] && kill -0 $pid 2>/dev/null; do
+        before=$(lines "$dir/$name.killed/log.jsonl")
+        while [ "$(lines "$dir/$name.killed/log.jsonl")" -lt $((before + 7)) ] && kill -0 $pid 2>/dev/null; do
             sleep 0.02
         done
         if kill -9 $pid 2>/dev/null; then killed=$((killed + 1)); else over=1; fi
         wait $pid 2>/dev/null
     done
-    (cd / && "$program" train "$kind" --resume -o "$dir/$kind.killed" >"$dir/out" 2>"$dir/err" </dev/null) &&
+    (cd / && "$program" train "$kind" --resume -o "$dir/$name.killed" >"$dir/out" 2>"$dir/err" </dev/null) &&
         [ "$killed" -ge 1 ] && grep -q 'goes on from its checkpoint of step' "$dir/err"
-    check "train $kind, killed $killed times, goes on from any folder"
-    (cd "$dir/$kind" && find . -type f ! -name 'log.jsonl' ! -name 'curves.*' | sort) >"$dir/files"
+    check "train $kind ($name), killed $killed times, goes on from any folder"
+    (cd "$dir/$name" && find . -type f ! -name 'log.jsonl' ! -name 'curves.*' | sort) >"$dir/files"
     while read -r f; do
-        cmp -s "$dir/$kind/$f" "$dir/$kind.killed/$f"
-        check "train $kind: $f has the bits of the run left alone"
+        cmp -s "$dir/$name/$f" "$dir/$name.killed/$f"
+        check "train $kind ($name): $f has the bits of the run left alone"
     done <"$dir/files"
     grep -q best "$dir/files" && grep -q diffusion_pytorch_model "$dir/files" &&
-        [ -z "$(find "$dir/$kind.killed" -name '*.tmp.*')" ]
-    check "train $kind wrote its files, and left nothing half-written"
-    without_speed "$dir/$kind/log.jsonl" >"$dir/a.log"
-    without_speed "$dir/$kind.killed/log.jsonl" | cmp -s "$dir/a.log" -
-    check "train $kind: its log is that of the run left alone, but for the speed"
+        [ -z "$(find "$dir/$name.killed" -name '*.tmp.*')" ]
+    check "train $kind ($name) wrote its files, and left nothing half-written"
+    without_speed "$dir/$name/log.jsonl" >"$dir/a.log"
+    without_speed "$dir/$name.killed/log.jsonl" | cmp -s "$dir/a.log" -
+    check "train $kind ($name): its log is that of the run left alone, but for the speed"
 }
 program=$(realpath "$imago")
 # shellcheck disable=SC2086
-killed_run autoencoder --data "$dir/shapes" --config $model $small
+killed_run autoencoder autoencoder --data "$dir/shapes" --config $model $small
+killed_run decoder autoencoder --data "$dir/shapes" --config $model --train decoder --init "$dir/autoencoder/vae" \
+    --size 32 --batch 4 --steps 40 --checkpoint-every 5 --ema 0.9 -t 2
+cmp -s "$dir/autoencoder/vae/config.json" "$dir/decoder/vae/config.json"
+check "training the decoder alone leaves config.json as it was"
 # shellcheck disable=SC2086
-killed_run diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small --cache-latents --views 2 \
-    --drop-tags 0.3 --balance 0.5
+killed_run diffusion diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small \
+    --cache-latents --views 2 --drop-tags 0.3 --balance 0.5
 ! grep -q '"dtype"' "$dir/diffusion/model/text_encoder/config.json"
 check "the text encoder's config names no type but that of its weights"
 printf 'a circle\n\na square\n' >"$dir/prompts"
