@@ -210,6 +210,14 @@ model-data: ## rebuild the pictures of the embedded model in build/model-data (i
 	@rm -rf $(MODEL_DATA)
 	$(BUILD)/model_data $(MODEL_DATA)
 
+# The recipe stands in weights/train.sh. STEPS only where it was typed: it has other meanings beside this.
+RUNS ?= $(BUILD)/model-train
+model-train: ## train the embedded model into build/model-train; STEPS=200: the whole path, short
+	@[ -d $(MODEL_DATA)/train ] || $(MAKE) --no-print-directory model-data
+	@$(SUB) all
+	@STEPS="$(if $(findstring file,$(origin STEPS)),,$(STEPS))" RUNS="$(RUNS)" MODEL_DATA="$(MODEL_DATA)" \
+	    IMAGO="$(BUILD)/imago" weights/train.sh
+
 HERE = $(DESTDIR)$(PREFIX)
 install: all $(BUILD)/libimago.so ## install program, library, header, man page, weights: PREFIX= DESTDIR=
 	install -d $(HERE)/bin $(HERE)/lib/pkgconfig $(HERE)/include $(HERE)/share/man/man1 $(HERE)/share/imago
@@ -263,5 +271,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests model-data demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean \
+.PHONY: all tests model-data model-train demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean \
         help force

@@ -102,13 +102,15 @@ check "its log is that of the run left alone, but for the speed"
 check "nothing half-written is left"
 
 # ---- the same of autoencoder and diffusion
-mkdir "$dir/captions"
-cp "$dir"/shapes/circle/*.png "$dir/captions" && python3 -c 'import json, os, sys
+caption() {     # caption DIR: metadata.jsonl for the pictures in it
+    python3 -c 'import json, os, sys
 os.chdir(sys.argv[1])
 names = sorted(os.listdir("."))
 rows = [json.dumps({"file_name": n, "text": "a circle, shape, drawing"}) for n in names]
-open("metadata.jsonl", "w").write("\n".join(rows) + "\n")' \
-    "$dir/captions"
+open("metadata.jsonl", "w").write("\n".join(rows) + "\n")' "$1"
+}
+mkdir "$dir/captions"
+cp "$dir"/shapes/circle/*.png "$dir/captions" && caption "$dir/captions"
 check "writing captions"
 model=tests/golden/models/a
 small="--size 64 --batch 4 --steps 60 --checkpoint-every 5 --seed 5 --ema 0.9 -t 2"
@@ -187,6 +189,45 @@ cp -r $model "$dir/wide" && sed -i 's/"latent_channels": 4/"latent_channels": 8/
 # shellcheck disable=SC2086
 gives 1 'has not the shape of' train autoencoder --data "$dir/shapes" --config "$dir/wide" $small \
     --init "$dir/vae2/vae" -o "$dir/x"
+
+# ---- weights/train.sh and release.sh: from pictures to a folder in f16, and what is committed of it
+made=$dir/made
+mkdir -p "$made/data" "$made/weights"
+"$draw" --draw "$dir/many" 0 32 && mv "$dir/many/circle" "$made/data/train" && caption "$made/data/train"
+cp -r "$dir/val" "$made/data/heldout"
+cp -r $model/tokenizer "$made/data/tokenizer"
+recipe() {      # recipe STEPS
+    STEPS=$1 RUNS=$made/runs MODEL_DATA=$made/data SHAPE=$model IMAGO=$program \
+        weights/train.sh >"$dir/out" 2>"$dir/err" </dev/null
+}
+recipe 2 && run info "$made/runs/imago-small" && grep -q ' F16 ' "$dir/out"
+check "weights/train.sh makes a model in f16"
+cp -r "$made/runs/imago-small" "$made/first"
+recipe 2 && grep -q "the model: $made/runs/imago-small" "$dir/out" && diff -r "$made/first" "$made/runs/imago-small" >>"$dir/err"
+check "weights/train.sh, run again, goes on where it was"
+! recipe 3 && grep -q 'this is another run: --steps is 2 there and 3 here' "$dir/err"
+check "weights/train.sh does not go on with other steps"
+release() {     # release ROOT
+    ROOT=$1 TO=$made/weights IMAGO=$program weights/release.sh "$made/runs/diffusion" "$made/runs/autoencoder" \
+        >"$dir/out" 2>"$dir/err" </dev/null
+}
+! release "$dir/val" && grep -q 'has a path outside' "$dir/err" && [ -z "$(ls -A "$made/weights")" ]
+check "weights/release.sh writes nothing where a path would be one of this machine"
+mkdir -p "$made/weights/imago-small/classifier" "$made/weights/imago-small/old"
+release "$dir" && diff -r "$made/first" "$made/weights/imago-small" | grep -qx "Only in $made/weights/imago-small: classifier"
+check "weights/release.sh puts the model in its place, and keeps its classifier"
+for run in diffusion autoencoder; do
+    # shellcheck disable=SC2015 # both are one test
+    cmp -s "$made/runs/$run/log.jsonl" "$made/weights/runs/$run/log.jsonl" &&
+        grep -q '"data": "made/data/train"' "$made/weights/runs/$run/config.json" && ! grep -q '"/' "$made/weights/runs/$run/config.json"
+    check "weights/release.sh keeps log and config of $run, without paths of this machine"
+done
+awk 'BEGIN { for (i = 1; i <= 9000; i++) printf "{\"step\": %d, \"epoch\": 1, \"loss\": 0.123456789, \"lr\": 0.001}\n", i }' \
+    >"$made/runs/diffusion/log.jsonl"
+log=$made/weights/runs/diffusion/log.jsonl
+release "$dir" && [ "$(wc -c <"$log")" -lt 200000 ] && [ "$(wc -c <"$log")" -gt 100000 ] &&
+    [ "$(head -n 1 "$log" | grep -c '"step": 1,')$(tail -n 1 "$log" | grep -c '"step": 9000,')" = 11 ]
+check "weights/release.sh thins a long log, between its first and its last line"
 
 # ---- the same draws, however pictures are dealt into batches
 for batch in 2 4; do
