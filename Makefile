@@ -271,5 +271,6 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests model-data model-train demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean \
+.PHONY: all tests model-data model-train \
+        demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall lint format clean \
         help force

@@ -335,7 +335,8 @@ gives 1 'already' convert $model -o "$dir/half"
 run convert $model -o "$dir/parts" --max-file 150K
 [ "$rc" = 0 ] && [ -s "$dir/parts/unet/diffusion_pytorch_model-00002-of-00006.safetensors" ] \
     && "$imago" generate -q -m "$dir/parts" -p x -s 1 --steps 2 -o "$dir/parts.png" \
-    && "$imago" generate -q -m $model -p x -s 1 --steps 2 -o "$dir/whole.png" && same_pixels "$dir/parts.png" "$dir/whole.png"
+    && "$imago" generate -q -m $model -p x -s 1 --steps 2 -o "$dir/whole.png" \
+    && same_pixels "$dir/parts.png" "$dir/whole.png"
 check "convert --max-file splits a network, and the model draws the same"
 gives 2 '--max-file is "16X", wanted a number of bytes' convert $model -o "$dir/x" --max-file 16X
 gives 2 '--max-file is "17179869184G"' convert $model -o "$dir/x" --max-file 17179869184G

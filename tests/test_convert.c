@@ -298,7 +298,8 @@ START_TEST(several_files)
     for (size_t i = 0; i < sizeof rounds / sizeof *rounds; i++) {
         size_t most = rounds[i].most;
         ck_assert_msg(im_sd_convert(c, model, at("m"), -1, most, true), "%s", im_error(c));
-        const struct { const char *folder; int files; } parts[] = { { "m/unet", rounds[i].unet }, { "m/vae", rounds[i].vae } };
+        const struct { const char *folder; int files; } parts[] = { { "m/unet", rounds[i].unet },
+                                                                    { "m/vae", rounds[i].vae } };
         for (int p = 0; p < 2; p++) {
             char folder[300];
             snprintf(folder, sizeof folder, "%s/%s", dir, parts[p].folder);

@@ -6,7 +6,7 @@
 #     make model-train STEPS=200          the same path, short: shows that it works, not what can be learnt
 #
 # From the environment: STEPS (of both trainings; without it those below), RUNS (build/model-train: where runs and model
-# go), MODEL_DATA (build/model-data), SHAPE (weights/art/model), IMAGO (build/imago). A run of other options needs other RUNS.
+# go; other options need another), MODEL_DATA (build/model-data), SHAPE (weights/art/model), IMAGO (build/imago).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -26,7 +26,9 @@ sd_steps=${STEPS:-$DIFFUSION_STEPS}
 
 fail() { echo "train.sh: $*" >&2; exit 1; }
 [ -x "$imago" ] || fail "$imago is missing: run make"
-if [ ! -d "$data/train" ] || [ ! -d "$data/tokenizer" ]; then fail "$data holds no pictures of the embedded model: make model-data"; fi
+if [ ! -d "$data/train" ] || [ ! -d "$data/tokenizer" ]; then
+    fail "$data holds no pictures of the embedded model: make model-data"
+fi
 
 # The shape with the vocabulary of these pictures is what both trainings are given.
 mkdir -p "$runs"

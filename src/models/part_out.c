@@ -1,5 +1,5 @@
-/* part_out.c: see part_out.h. Several files and their index as huggingface_hub's save_torch_state_dict writes them, by which
- * diffusers and transformers find them: names BASE-00001-of-00002.safetensors, and in BASE.safetensors.index.json
+/* part_out.c: see part_out.h. Several files and their index as huggingface_hub's save_torch_state_dict writes them, and
+ * diffusers and transformers look for them: names BASE-00001-of-00002.safetensors, and in BASE.safetensors.index.json
  *
  *     { "metadata": { "total_size": bytes of all tensors }, "weight_map": { tensor: file } }
  *

@@ -3,8 +3,8 @@
  *     loss = |y - x| + gradient (|dx y - dx x| + |dy y - dy x|) + kl KL(q(z | x), N(0, 1))        (diffusion_loss.h)
  *
  * y the picture decoded from one draw of z. With --train decoder the encoder stays as it was given, and KL falls away: a
- * diffusion model that was trained on its latents can go on being used. Pictures are looked at whole: the shorter side becomes `size`, the middle is
- * cut out; then mirrored and moved by a few pixels. Draws are a function of seed and the number of the picture in
+ * diffusion model that was trained on its latents can go on being used. Pictures are looked at whole: the shorter side
+ * becomes `size`, the middle is cut out; then mirrored and moved by a few pixels. Draws are a function of seed and the number of the picture in
  * the run. Used by `imago train autoencoder`. */
 #include <math.h>
 #include <stdio.h>
@@ -308,7 +308,8 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     im_part_params parts[] = { { im_vae_params(t->vae, IM_VAE_DECODER), "" },
                                { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
-                          .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part, .score = t->val ? score : NULL, .saved = saved };
+                          .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part,
+                          .score = t->val ? score : NULL, .saved = saved };
     bool ok = config && im_run_open(c, &run, t->a->common.out) &&
               im_train_loop(c, &run, &t->a->common, config, &task, hooks);
     im_run_close(&run);

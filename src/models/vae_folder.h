@@ -15,7 +15,7 @@ im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bo
 /* SHA-256 of the weights of both halves, opened to train: is it the autoencoder of then? */
 bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65]);
 
-/* Writes FOLDER/config.json, `config` (the text of one) with scaling_factor put in (0: as it is), and the weights in f32. */
+/* Writes FOLDER/config.json, `config` (the text of one) with scaling_factor put in (0: as it is), and the weights: f32. */
 bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor);
 
 #endif
