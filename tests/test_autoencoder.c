@@ -1,5 +1,6 @@
 /* test_autoencoder.c: what `imago train autoencoder` leaves alone and what it measures: with train "decoder" the encoder
- * and the scaling_factor stay as they were, and the decoder learns as it does beside a learning encoder; with averages, PSNR and scaling_factor are those of the weights that RUN/vae holds. */
+ * and the scaling_factor stay as they were, and the decoder learns as it does beside a learning encoder; with averages,
+ * PSNR and scaling_factor are those of the weights that RUN/vae holds. */
 #include <check.h>
 #include <math.h>
 

@@ -4,8 +4,8 @@
  *
  * y the picture decoded from one draw of z. With --train decoder the encoder stays as it was given, and KL falls away: a
  * diffusion model that was trained on its latents can go on being used. Pictures are looked at whole: the shorter side
- * becomes `size`, the middle is cut out; then mirrored and moved by a few pixels. Draws are a function of seed and the number of the picture in
- * the run. Used by `imago train autoencoder`. */
+ * becomes `size`, the middle is cut out; then mirrored and moved by a few pixels. Draws are a function of seed and the
+ * number of the picture in the run. Used by `imago train autoencoder`. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
