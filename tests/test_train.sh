@@ -208,8 +208,8 @@ recipe 2 && grep -q "the model: $made/runs/imago-small" "$dir/out" &&
 check "weights/train.sh, run again, goes on where it was"
 ! recipe 3 && grep -q 'this is another run: --steps is 2 there and 3 here' "$dir/err"
 check "weights/train.sh does not go on with other steps"
-release() {     # release ROOT
-    ROOT=$1 TO=$made/weights IMAGO=$program weights/release.sh "$made/runs/diffusion" "$made/runs/autoencoder" \
+release() {     # release ROOT [RUN]
+    ROOT=$1 TO=$made/weights IMAGO=$program weights/release.sh "$made/runs/diffusion" "$made/runs/${2:-autoencoder}" \
         >"$dir/out" 2>"$dir/err" </dev/null
 }
 ! release "$dir/val" && grep -q 'has a path outside' "$dir/err" && [ -z "$(ls -A "$made/weights")" ]
@@ -231,6 +231,17 @@ log=$made/weights/runs/diffusion/log.jsonl
 release "$dir" && [ "$(wc -c <"$log")" -lt 200000 ] && [ "$(wc -c <"$log")" -gt 100000 ] &&
     [ "$(head -n 1 "$log" | grep -c '"step": 1,')$(tail -n 1 "$log" | grep -c '"step": 9000,')" = 11 ]
 check "weights/release.sh thins a long log, between its first and its last line"
+
+run train autoencoder --data "$made/data/train" --config "$made/runs/shape" --train decoder \
+    --init "$made/runs/autoencoder/vae" --size 64 --steps 2 -q -o "$made/runs/decoder"
+release "$dir" decoder && [ -s "$made/weights/runs/decoder/log.jsonl" ] && [ -s "$made/weights/runs/autoencoder/log.jsonl" ]
+check "weights/release.sh takes a decoder that has learnt on, and the logs of both runs"
+diff -r "$made/first" "$made/weights/imago-small" >"$dir/diff"
+[ "$(grep -c differ "$dir/diff")" = 1 ] && grep -q '/vae/diffusion_pytorch_model.safetensors differ' "$dir/diff"
+check "weights/release.sh changes nothing but the decoder"
+cp -r "$dir/vae2" "$made/runs/other"
+! release "$dir" other && grep -q 'another encoder' "$dir/err"
+check "weights/release.sh refuses another encoder"
 
 # ---- the same draws, however pictures are dealt into batches
 for batch in 2 4; do

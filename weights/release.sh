@@ -3,9 +3,11 @@
 #
 #     weights/release.sh RUN_DIFFUSION [RUN_AUTOENCODER [RUN_RESNET]]
 #
-#     weights/imago-small/                    RUN_DIFFUSION/model in f16, no file above 16 MiB
+#     weights/imago-small/                    RUN_DIFFUSION/model in f16, no file above 16 MiB; with RUN_AUTOENCODER its
+#                                             decoder, which may have learnt on (--train decoder): encoders must be equal
 #     weights/imago-small/classifier/         RUN_RESNET's weights in f16; without RUN_RESNET the one that is there stays
-#     weights/runs/{diffusion,autoencoder,classifier}/    config.json and log.jsonl of the runs, logs above 200 kB thinned
+#     weights/runs/{diffusion,autoencoder,decoder,classifier}/    config.json and log.jsonl of the runs, logs above 200 kB
+#                                             thinned; of a RUN_AUTOENCODER with --train decoder also the run before it
 #
 # Paths in what is written are relative to the repository; one that lies outside is refused. From the environment: IMAGO
 # (build/imago), ROOT (the repository that the runs were made in; this one), TO (weights).
@@ -74,9 +76,41 @@ open(path, "wb").write(struct.pack("<Q", len(text)) + text + data[8 + n:])
 END
 }
 
-"$imago" convert "$1/model" -o "$new/imago-small" --dtype f16 --max-file $file_most
+# same_encoder VAE VAE: the same latents, bit for bit, and the same scaling_factor but for how f32 is written
+same_encoder() {
+    python3 - "$1" "$2" <<'END'
+import json, struct, sys
+def encoder(folder):
+    data = open(folder + "/diffusion_pytorch_model.safetensors", "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    at = {k: v["data_offsets"] for k, v in json.loads(data[8:8 + n]).items() if k.startswith(("encoder.", "quant_conv."))}
+    return {k: data[8 + n + a:8 + n + b] for k, (a, b) in at.items()}
+def scaling(folder):
+    return json.load(open(folder + "/config.json")).get("scaling_factor", 0.18215)
+one, two = sys.argv[1:]
+a, b, x, y = encoder(one), encoder(two), scaling(one), scaling(two)
+if not a or a != b or abs(x - y) > 1e-6 * abs(x):
+    sys.exit("release.sh: %s has another encoder than %s, or another scaling_factor (%r, %r): the diffusion model was not "
+             "trained on its latents" % (two, one, y, x))
+END
+}
+
+cp -R "$1/model" "$new/model"
+if [ $# -gt 1 ]; then
+    same_encoder "$1/model/vae" "$2/vae"
+    cp "$2/vae/diffusion_pytorch_model.safetensors" "$new/model/vae/"
+fi
+"$imago" convert "$new/model" -o "$new/imago-small" --dtype f16 --max-file $file_most
+rm -rf "$new/model"
 logs "$1" diffusion
-[ $# -lt 2 ] || logs "$2" autoencoder
+if [ $# -gt 1 ] && grep -q '"train": "decoder"' "$2/config.json"; then
+    logs "$2" decoder
+    before=$(sed -n 's|^ *"init": "\(.*\)/vae",$|\1|p' "$2/config.json")
+    [ -f "$before/config.json" ] || fail "$2: began with $before/vae, and the log of that run is not there"
+    logs "$before" autoencoder
+elif [ $# -gt 1 ]; then
+    logs "$2" autoencoder
+fi
 if [ $# -gt 2 ]; then
     mkdir "$new/imago-small/classifier"
     "$imago" convert "$3" -o "$new/imago-small/classifier/model.safetensors" --dtype f16
