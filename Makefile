@@ -245,6 +245,14 @@ model-report: ## figures of a model: MODEL=weights/imago-small COUNT=32 GUIDANCE
 	@$(BUILD)/model_report judge $(REPORTED) --model $(MODEL) --classifier $(CLASSIFIER) --guidance $(GUIDANCE) \
 	    --steps $(STEPS) > $(REPORT)/report.txt && cat $(REPORT)/report.txt
 
+# The recipe stands in weights/train.sh. STEPS only where it was typed: it has other meanings beside this.
+RUNS ?= $(BUILD)/model-train
+model-train: ## train the embedded model into build/model-train; STEPS=200: the whole path, short
+	@[ -d $(MODEL_DATA)/train ] || $(MAKE) --no-print-directory model-data
+	@$(SUB) all
+	@STEPS="$(if $(findstring file,$(origin STEPS)),,$(STEPS))" RUNS="$(RUNS)" MODEL_DATA="$(MODEL_DATA)" \
+	    IMAGO="$(BUILD)/imago" weights/train.sh
+
 HERE = $(DESTDIR)$(PREFIX)
 install: all $(BUILD)/libimago.so ## install program, library, header, man page, weights: PREFIX= DESTDIR=
 	install -d $(HERE)/bin $(HERE)/lib/pkgconfig $(HERE)/include $(HERE)/share/man/man1 $(HERE)/share/imago
@@ -298,5 +306,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests model-data model-report demo check asan tsan fuzz fuzz-build bench bench-rivals install uninstall \
-        lint format clean help force
+.PHONY: all tests model-data model-report model-train demo check asan tsan fuzz fuzz-build bench bench-rivals install \
+        uninstall lint format clean help force

@@ -387,7 +387,9 @@ bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *o
 bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds);
 
 bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);
-bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype /* im_dtype, or -1: as they are */, bool force);
+/* dtype: im_dtype, or -1: as they are. max_file: a folder's weights in several files of at most so many bytes, as diffusers
+ * splits them; 0: a file a network. */
+bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force);
 
 /* ---------------------------------------------------------------- training (models/train_loop.c, models/train_resnet.c)
  * A run is a folder: config.json, log.jsonl (an object a step), checkpoints, model.safetensors at the end. Killed at any
@@ -461,6 +463,7 @@ typedef struct im_train_autoencoder_args {
     int size;                                                  /* pixels; 0: the config's sample_size                  */
     float flip; int shift;                                     /* views: mirrored with this probability, moved by this */
     float gradient_weight, kl_weight;                          /* of the loss                                          */
+    const char *train;                                         /* "all"; "decoder": common.init's encoder stays as it is */
 } im_train_autoencoder_args;
 im_train_autoencoder_args im_train_autoencoder_defaults(void);
 /* Writes RUN/vae (diffusers: AutoencoderKL.from_pretrained) after every checkpoint; scaling_factor is 1 / deviation of the

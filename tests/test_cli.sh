@@ -108,6 +108,12 @@ check "generate writes a picture, and nothing on stderr with -q"
 draw -p 'a horse' -s42 --out="$dir/b.png"
 cmp -s "$dir/a.png" "$dir/b.png"
 check "the same again, with options written otherwise"
+run generate -q -p 'an apple' -s 1 --steps 1 -o "$dir/embedded.png"
+[ "$rc" = 0 ] && [ -s "$dir/embedded.png" ]
+check "the embedded model draws"
+[ -z "$(find weights/imago-small -type f -size +16777216c)" ] &&
+    [ "$(find weights/imago-small weights/runs -type f -exec cat {} + 2>/dev/null | wc -c)" -le 41943040 ]
+check "the embedded model has at most 40 MiB, and no file above 16 MiB"
 gives 1 'is there already; --force writes over it' generate -m $model -p 'a horse' -s 42 -o "$dir/a.png"
 draw -p 'a cow' -s 42 -o "$dir/b.png" --force
 [ "$rc" = 0 ] && ! cmp -s "$dir/a.png" "$dir/b.png"
@@ -326,6 +332,15 @@ run convert $model -o "$dir/half" --dtype f16 && run info "$dir/half"
 [ "$rc" = 0 ] && grep -q ' F16 ' "$dir/out" && "$imago" generate -q -m "$dir/half" -p x -s 1 --steps 2 -o "$dir/half.png"
 check "convert to f16 gives a model that draws"
 gives 1 'already' convert $model -o "$dir/half"
+run convert $model -o "$dir/parts" --max-file 200K
+[ "$rc" = 0 ] && [ -s "$dir/parts/unet/diffusion_pytorch_model-00002-of-00005.safetensors" ] \
+    && "$imago" generate -q -m "$dir/parts" -p x -s 1 --steps 2 -o "$dir/parts.png" \
+    && "$imago" generate -q -m $model -p x -s 1 --steps 2 -o "$dir/whole.png" \
+    && same_pixels "$dir/parts.png" "$dir/whole.png"
+check "convert --max-file splits a network, and the model draws the same"
+gives 2 '--max-file is "16X", wanted a number of bytes' convert $model -o "$dir/x" --max-file 16X
+gives 2 '--max-file is "17179869184G"' convert $model -o "$dir/x" --max-file 17179869184G
+gives 1 'cannot be split' convert $model -o "$dir/x.safetensors" --max-file 16M
 for what in clip unet vae generate; do
     run bench $what -m $model --rounds 1 --steps 1 --dtype f32 --json --csv "$dir/rows.csv"
     [ "$rc" = 0 ] && json 'd[0]["ms"] > 0 and d[0]["ms_min"] > 0 and d[0]["gflops"] > 0 and d[0]["threads"] > 0

@@ -1,6 +1,7 @@
 /* test_convert.c: conversions lose nothing, weights from a seed are the same bytes on every machine and of the right
  * size, and neither leaves anything half-written. */
 #include <check.h>
+#include <jansson.h>
 #include <math.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #include "data/file.h"
+#include "data/json.h"
 #include "models.h"
 #include "models/unet.h"
 #include "models/vae.h"
@@ -47,9 +49,9 @@ static void same_tensors(const char *a, const char *b)
  * again, its small files byte for byte (model_index.json apart, which is written anew), and one fingerprint holds. */
 START_TEST(there_and_back)
 {
-    ck_assert_msg(im_sd_convert(c, MODEL_A, at("a.safetensors"), -1, false), "%s", im_error(c));
+    ck_assert_msg(im_sd_convert(c, MODEL_A, at("a.safetensors"), -1, 0, false), "%s", im_error(c));
     same_tensors(at("a.safetensors"), SINGLE_A);
-    ck_assert_msg(im_sd_convert(c, at("a.safetensors"), at("a"), -1, false), "%s", im_error(c));
+    ck_assert_msg(im_sd_convert(c, at("a.safetensors"), at("a"), -1, 0, false), "%s", im_error(c));
     same_tensors(at("a/unet/diffusion_pytorch_model.safetensors"),
                  MODEL_A "/unet/diffusion_pytorch_model.safetensors");
     same_tensors(at("a/vae/diffusion_pytorch_model.safetensors"), MODEL_A "/vae/diffusion_pytorch_model.safetensors");
@@ -75,8 +77,8 @@ END_TEST
 
 START_TEST(dtypes)
 {
-    ck_assert_msg(im_sd_convert(c, "tests/golden/models/c", at("h"), IM_F16, false), "%s", im_error(c));
-    ck_assert_msg(im_sd_convert(c, at("h"), at("f"), IM_F32, false), "%s", im_error(c));
+    ck_assert_msg(im_sd_convert(c, "tests/golden/models/c", at("h"), IM_F16, 0, false), "%s", im_error(c));
+    ck_assert_msg(im_sd_convert(c, at("h"), at("f"), IM_F32, 0, false), "%s", im_error(c));
     im_checkpoint *k = open_whole("tests/golden/models/c"), *h = open_whole(at("h")), *f = open_whole(at("f"));
     for (int i = 0; i < im_checkpoint_count(k, IM_PART_UNET); i++) {
         const im_param *p;
@@ -198,9 +200,9 @@ START_TEST(nothing_half_written)
     ck_assert(im_write_file(c, at("full/mine.txt"), "mine", 4, false));
     ck_assert(!im_sd_init_weights(c, MODEL_A, 1, IM_F32, at("full"), false));
     WANT_ERROR("full", "not empty");
-    ck_assert(!im_sd_convert(c, MODEL_A, at("full"), -1, false));
+    ck_assert(!im_sd_convert(c, MODEL_A, at("full"), -1, 0, false));
     WANT_ERROR("full", "not empty");
-    ck_assert(!im_sd_convert(c, MODEL_A, at("full/mine.txt/x.safetensors"), -1, false));
+    ck_assert(!im_sd_convert(c, MODEL_A, at("full/mine.txt/x.safetensors"), -1, 0, false));
     WANT_ERROR("mine.txt");
     ck_assert(!im_sd_init_weights(c, at("full"), 1, IM_F32, at("new"), false));
     WANT_ERROR("model_index.json");
@@ -210,7 +212,7 @@ START_TEST(nothing_half_written)
     WANT_ERROR("i32");
     copy_model_a(at("m"));
     rewrite(at("m/vae/diffusion_pytorch_model.safetensors"), "quant_conv.bias", NULL, false, NULL);
-    ck_assert(!im_sd_convert(c, at("m"), at("new"), -1, false));
+    ck_assert(!im_sd_convert(c, at("m"), at("new"), -1, 0, false));
     WANT_ERROR("1 missing: quant_conv.bias");
     ck_assert(im_make_folder(c, at("new/unet/diffusion_pytorch_model.safetensors")));    /* a folder in the way  */
     ck_assert(!im_sd_init_weights(c, MODEL_A, 1, IM_F32, at("new"), true));
@@ -236,7 +238,7 @@ START_TEST(no_stale_shards)
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         scratch_write(folder, others[i], "x", 1);
     ck_assert_msg(_i ? im_sd_init_weights(c, MODEL_A, 1, IM_F32, at("m"), true)
-                     : im_sd_convert(c, MODEL_A, at("m"), -1, true), "%s", im_error(c));
+                     : im_sd_convert(c, MODEL_A, at("m"), -1, 0, true), "%s", im_error(c));
     ck_assert_int_eq(scratch_count(folder), 5);          /* config.json, the weights, the others                */
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         ck_assert(im_is_file(scratch_path(folder, others[i])));
@@ -244,11 +246,93 @@ START_TEST(no_stale_shards)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- several files */
+
+#define WEIGHTS "diffusion_pytorch_model"
+#define INDEX WEIGHTS ".safetensors.index.json"
+
+/* Files of weights in a folder, none larger than `most`. */
+static int weight_files(const char *folder, size_t most)
+{
+    int n = 0;
+    DIR *d = opendir(folder);
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *e; (e = readdir(d)); ) {
+        const char *dot = strrchr(e->d_name, '.');
+        if (!dot || strcmp(dot, ".safetensors"))
+            continue;
+        struct stat st;
+        ck_assert_int_eq(stat(scratch_path(folder, e->d_name), &st), 0);
+        ck_assert_msg((size_t)st.st_size <= most, "%s has %lld bytes, at most %zu were asked for", e->d_name,
+                      (long long)st.st_size, most);
+        n++;
+    }
+    closedir(d);
+    return n;
+}
+
+/* The index says what diffusers' own index of the same weights says, but for where its limit makes it cut. */
+static void same_index(const char *ours, const char *theirs)
+{
+    im_json a, b;
+    ck_assert(im_json_load(c, &a, ours, 1 << 20) && im_json_load(c, &b, theirs, 1 << 20));
+    ck_assert(json_equal(json_object_get(a.value, "metadata"), json_object_get(b.value, "metadata")));
+    json_t *x = json_object_get(a.value, "weight_map"), *y = json_object_get(b.value, "weight_map"), *v;
+    const char *key;
+    ck_assert_uint_eq(json_object_size(a.value), 2);
+    ck_assert_uint_eq(json_object_size(x), json_object_size(y));
+    json_object_foreach(y, key, v)
+        ck_assert_msg(json_is_string(json_object_get(x, key)), "%s is not in the index", key);
+    im_json_close(&a);
+    im_json_close(&b);
+}
+
+/* Model c, whose UNet diffusers has split, with and without splitting, over what is there and anew. */
+START_TEST(several_files)
+{
+    static const char *const model = "tests/golden/models/c", *const whole = WEIGHTS ".safetensors";
+    static const struct { size_t most; int unet, vae; } rounds[] = {
+        { 200 << 10, 5, 3 }, { 150 << 10, 7, 3 }, { 0, 1, 1 }, { 150 << 10, 7, 3 }, { 1 << 20, 1, 1 }
+    };
+    im_checkpoint *k = open_whole(model);
+    for (size_t i = 0; i < sizeof rounds / sizeof *rounds; i++) {
+        size_t most = rounds[i].most;
+        ck_assert_msg(im_sd_convert(c, model, at("m"), -1, most, true), "%s", im_error(c));
+        const struct { const char *folder; int files; } parts[] = { { "m/unet", rounds[i].unet },
+                                                                    { "m/vae", rounds[i].vae } };
+        for (int p = 0; p < 2; p++) {
+            char folder[300];
+            snprintf(folder, sizeof folder, "%s/%s", dir, parts[p].folder);
+            ck_assert_int_eq(weight_files(folder, most ? most : SIZE_MAX), parts[p].files);
+            ck_assert(im_is_file(scratch_path(folder, INDEX)) == (parts[p].files > 1));
+            ck_assert(im_is_file(scratch_path(folder, whole)) == (parts[p].files == 1));
+            /* config.json beside them, and nothing left of the round before */
+            ck_assert_int_eq(scratch_count(folder), parts[p].files + 1 + (parts[p].files > 1));
+        }
+        if (rounds[i].unet > 1) {
+            same_index(at("m/unet/" INDEX), "tests/golden/models/c/unet/" INDEX);
+            same_tensors("tests/golden/models/c/unet/" INDEX, at("m/unet/" INDEX));
+            same_tensors("tests/golden/models/c/vae/" WEIGHTS ".safetensors", at("m/vae/" INDEX));
+        }
+        im_checkpoint *m = open_whole(at("m"));
+        ck_assert_str_eq(im_checkpoint_fingerprint(k), im_checkpoint_fingerprint(m));
+        im_checkpoint_close(m);
+    }
+    im_checkpoint_close(k);
+    ck_assert(!im_sd_convert(c, model, at("new"), -1, 100 << 10, false));
+    WANT_ERROR("text_model.embeddings.token_embedding.weight", "more than 102400", "--max-file");
+    ck_assert(!im_is_folder(at("new")));
+    ck_assert(!im_sd_convert(c, model, at("new.safetensors"), -1, 1 << 20, false));
+    WANT_ERROR("new.safetensors", "cannot be split");
+    ck_assert(!im_is_file(at("new.safetensors")));
+}
+END_TEST
+
 int main(void)
 {
     const suite_test tests[] = {
         ONCE(there_and_back), ONCE(dtypes), LOOP(same_seed_same_bytes, 3), ONCE(random_weights_are_scaled),
-        ONCE(nothing_half_written), LOOP(no_stale_shards, 2),
+        ONCE(nothing_half_written), LOOP(no_stale_shards, 2), ONCE(several_files),
     };
     return suite_run("convert", setup, teardown, 60, tests, SUITE_COUNT(tests));
 }

@@ -385,7 +385,7 @@ START_TEST(single_file)
     scratch_make(folder_path, sizeof folder_path);
     const char *path = scratch_path(folder_path, "model.safetensors");
     open_context("cpu", 1);
-    ck_assert_msg(im_sd_convert(c, models[_i], path, -1, true), "%s", im_error(c));
+    ck_assert_msg(im_sd_convert(c, models[_i], path, -1, 0, true), "%s", im_error(c));
     im_sd *folder = open_model(models[_i]), *file = open_model(path), *other = open_model(models[(_i + 1) % 3]);
     scratch_remove(folder_path);                               /* what is open stays readable                          */
     ck_assert_int_eq((int)strlen(im_sd_hash(folder)), 64);

@@ -102,54 +102,60 @@ check "its log is that of the run left alone, but for the speed"
 check "nothing half-written is left"
 
 # ---- the same of autoencoder and diffusion
-mkdir "$dir/captions"
-cp "$dir"/shapes/circle/*.png "$dir/captions" && python3 -c 'import json, os, sys
+caption() {     # caption DIR: metadata.jsonl for the pictures in it
+    python3 -c 'import json, os, sys
 os.chdir(sys.argv[1])
 names = sorted(os.listdir("."))
 rows = [json.dumps({"file_name": n, "text": "a circle, shape, drawing"}) for n in names]
-open("metadata.jsonl", "w").write("\n".join(rows) + "\n")' \
-    "$dir/captions"
+open("metadata.jsonl", "w").write("\n".join(rows) + "\n")' "$1"
+}
+mkdir "$dir/captions"
+cp "$dir"/shapes/circle/*.png "$dir/captions" && caption "$dir/captions"
 check "writing captions"
 model=tests/golden/models/a
 small="--size 64 --batch 4 --steps 60 --checkpoint-every 5 --seed 5 --ema 0.9 -t 2"
-killed_run() {  # killed_run KIND OPTION...: a run left alone and one killed after every few steps end with the same files
-    kind=$1
-    shift
-    run train "$kind" "$@" -q -o "$dir/$kind"
+killed_run() {  # killed_run RUN KIND OPTION...: a run left alone and one killed after every few steps: the same files
+    name=$1 kind=$2
+    shift 2
+    run train "$kind" "$@" -q -o "$dir/$name"
     [ "$rc" = 0 ]
-    check "a run of train $kind left alone ends with 0 (found $rc)"
+    check "a run of train $kind ($name) left alone ends with 0 (found $rc)"
     killed=0 over=0
     while [ "$killed" -lt 3 ] && [ "$over" = 0 ]; do
-        "$imago" train "$kind" "$@" --resume -q -o "$dir/$kind.killed" >/dev/null 2>"$dir/err" </dev/null &
+        "$imago" train "$kind" "$@" --resume -q -o "$dir/$name.killed" >/dev/null 2>"$dir/err" </dev/null &
         pid=$!
-        before=$(lines "$dir/$kind.killed/log.jsonl")
-        while [ "$(lines "$dir/$kind.killed/log.jsonl")" -lt $((before + 7)) ] && kill -0 $pid 2>/dev/null; do
+        before=$(lines "$dir/$name.killed/log.jsonl")
+        while [ "$(lines "$dir/$name.killed/log.jsonl")" -lt $((before + 7)) ] && kill -0 $pid 2>/dev/null; do
             sleep 0.02
         done
         if kill -9 $pid 2>/dev/null; then killed=$((killed + 1)); else over=1; fi
         wait $pid 2>/dev/null
     done
-    (cd / && "$program" train "$kind" --resume -o "$dir/$kind.killed" >"$dir/out" 2>"$dir/err" </dev/null) &&
+    (cd / && "$program" train "$kind" --resume -o "$dir/$name.killed" >"$dir/out" 2>"$dir/err" </dev/null) &&
         [ "$killed" -ge 1 ] && grep -q 'goes on from its checkpoint of step' "$dir/err"
-    check "train $kind, killed $killed times, goes on from any folder"
-    (cd "$dir/$kind" && find . -type f ! -name 'log.jsonl' ! -name 'curves.*' | sort) >"$dir/files"
+    check "train $kind ($name), killed $killed times, goes on from any folder"
+    (cd "$dir/$name" && find . -type f ! -name 'log.jsonl' ! -name 'curves.*' | sort) >"$dir/files"
     while read -r f; do
-        cmp -s "$dir/$kind/$f" "$dir/$kind.killed/$f"
-        check "train $kind: $f has the bits of the run left alone"
+        cmp -s "$dir/$name/$f" "$dir/$name.killed/$f"
+        check "train $kind ($name): $f has the bits of the run left alone"
     done <"$dir/files"
     grep -q best "$dir/files" && grep -q diffusion_pytorch_model "$dir/files" &&
-        [ -z "$(find "$dir/$kind.killed" -name '*.tmp.*')" ]
-    check "train $kind wrote its files, and left nothing half-written"
-    without_speed "$dir/$kind/log.jsonl" >"$dir/a.log"
-    without_speed "$dir/$kind.killed/log.jsonl" | cmp -s "$dir/a.log" -
-    check "train $kind: its log is that of the run left alone, but for the speed"
+        [ -z "$(find "$dir/$name.killed" -name '*.tmp.*')" ]
+    check "train $kind ($name) wrote its files, and left nothing half-written"
+    without_speed "$dir/$name/log.jsonl" >"$dir/a.log"
+    without_speed "$dir/$name.killed/log.jsonl" | cmp -s "$dir/a.log" -
+    check "train $kind ($name): its log is that of the run left alone, but for the speed"
 }
 program=$(realpath "$imago")
 # shellcheck disable=SC2086
-killed_run autoencoder --data "$dir/shapes" --config $model $small
+killed_run autoencoder autoencoder --data "$dir/shapes" --config $model $small
+killed_run decoder autoencoder --data "$dir/shapes" --config $model --train decoder --init "$dir/autoencoder/vae" \
+    --size 32 --batch 4 --steps 40 --checkpoint-every 5 --ema 0.9 -t 2
+cmp -s "$dir/autoencoder/vae/config.json" "$dir/decoder/vae/config.json"
+check "training the decoder alone leaves config.json as it was"
 # shellcheck disable=SC2086
-killed_run diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small --cache-latents --views 2 \
-    --drop-tags 0.3 --balance 0.5
+killed_run diffusion diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small \
+    --cache-latents --views 2 --drop-tags 0.3 --balance 0.5
 ! grep -q '"dtype"' "$dir/diffusion/model/text_encoder/config.json"
 check "the text encoder's config names no type but that of its weights"
 printf 'a circle\n\na square\n' >"$dir/prompts"
@@ -183,6 +189,59 @@ cp -r $model "$dir/wide" && sed -i 's/"latent_channels": 4/"latent_channels": 8/
 # shellcheck disable=SC2086
 gives 1 'has not the shape of' train autoencoder --data "$dir/shapes" --config "$dir/wide" $small \
     --init "$dir/vae2/vae" -o "$dir/x"
+
+# ---- weights/train.sh and release.sh: from pictures to a folder in f16, and what is committed of it
+made=$dir/made
+mkdir -p "$made/data" "$made/weights"
+"$draw" --draw "$dir/many" 0 32 && mv "$dir/many/circle" "$made/data/train" && caption "$made/data/train"
+cp -r "$dir/val" "$made/data/heldout"
+cp -r $model/tokenizer "$made/data/tokenizer"
+recipe() {      # recipe STEPS
+    STEPS=$1 RUNS=$made/runs MODEL_DATA=$made/data SHAPE=$model IMAGO=$program \
+        weights/train.sh >"$dir/out" 2>"$dir/err" </dev/null
+}
+recipe 2 && run info "$made/runs/imago-small" && grep -q ' F16 ' "$dir/out"
+check "weights/train.sh makes a model in f16"
+cp -r "$made/runs/imago-small" "$made/first"
+recipe 2 && grep -q "the model: $made/runs/imago-small" "$dir/out" &&
+    diff -r "$made/first" "$made/runs/imago-small" >>"$dir/err"
+check "weights/train.sh, run again, goes on where it was"
+! recipe 3 && grep -q 'this is another run: --steps is 2 there and 3 here' "$dir/err"
+check "weights/train.sh does not go on with other steps"
+release() {     # release ROOT [RUN]
+    ROOT=$1 TO=$made/weights IMAGO=$program weights/release.sh "$made/runs/diffusion" "$made/runs/${2:-autoencoder}" \
+        >"$dir/out" 2>"$dir/err" </dev/null
+}
+! release "$dir/val" && grep -q 'has a path outside' "$dir/err" && [ -z "$(ls -A "$made/weights")" ]
+check "weights/release.sh writes nothing where a path would be one of this machine"
+mkdir -p "$made/weights/imago-small/classifier" "$made/weights/imago-small/old"
+release "$dir" && diff -r "$made/first" "$made/weights/imago-small" >"$dir/diff"
+[ "$(cat "$dir/diff")" = "Only in $made/weights/imago-small: classifier" ]
+check "weights/release.sh puts the model in its place, and keeps its classifier"
+for run in diffusion autoencoder; do
+    # shellcheck disable=SC2015 # both are one test
+    cmp -s "$made/runs/$run/log.jsonl" "$made/weights/runs/$run/log.jsonl" &&
+        grep -q '"data": "made/data/train"' "$made/weights/runs/$run/config.json" &&
+        ! grep -q '"/' "$made/weights/runs/$run/config.json"
+    check "weights/release.sh keeps log and config of $run, without paths of this machine"
+done
+awk 'BEGIN { for (i = 1; i <= 9000; i++) printf "{\"step\": %d, \"loss\": 0.123456789, \"lr\": 0.0012345}\n", i }' \
+    >"$made/runs/diffusion/log.jsonl"
+log=$made/weights/runs/diffusion/log.jsonl
+release "$dir" && [ "$(wc -c <"$log")" -lt 200000 ] && [ "$(wc -c <"$log")" -gt 100000 ] &&
+    [ "$(head -n 1 "$log" | grep -c '"step": 1,')$(tail -n 1 "$log" | grep -c '"step": 9000,')" = 11 ]
+check "weights/release.sh thins a long log, between its first and its last line"
+
+run train autoencoder --data "$made/data/train" --config "$made/runs/shape" --train decoder \
+    --init "$made/runs/autoencoder/vae" --size 64 --steps 2 -q -o "$made/runs/decoder"
+release "$dir" decoder && [ -s "$made/weights/runs/decoder/log.jsonl" ] && [ -s "$made/weights/runs/autoencoder/log.jsonl" ]
+check "weights/release.sh takes a decoder that has learnt on, and the logs of both runs"
+diff -r "$made/first" "$made/weights/imago-small" >"$dir/diff"
+[ "$(grep -c differ "$dir/diff")" = 1 ] && grep -q '/vae/diffusion_pytorch_model.safetensors differ' "$dir/diff"
+check "weights/release.sh changes nothing but the decoder"
+cp -r "$dir/vae2" "$made/runs/other"
+! release "$dir" other && grep -q 'another encoder' "$dir/err"
+check "weights/release.sh refuses another encoder"
 
 # ---- the same draws, however pictures are dealt into batches
 for batch in 2 4; do

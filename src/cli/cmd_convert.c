@@ -5,6 +5,7 @@
 typedef struct convert_options {
     common_options common;
     const char *out, *dtype;
+    uint64_t max_file;
     bool force;
 } convert_options;
 
@@ -13,6 +14,8 @@ static const option options[] = {
     OPTION_TEXT('o', "out", "OUT", AT(out), NULL, "FILE.safetensors for a single file, else a folder (required)"),
     OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "keep", "keep|f32|f16|bf16",
              "of the weights written: f32, f16, bf16; keep: as they are"),
+    OPTION_SIZE(0, "max-file", "SIZE", AT(max_file), "0",
+             "folder: no file of weights larger than this, 16M say; larger networks in shards with an index; 0: any size"),
     OPTION_FLAG('f', "force", AT(force), "write over what is there"),
     OPTION_END
 };
@@ -31,7 +34,7 @@ static int run(const arguments *a)
     if (im_is_classifier(c, in))
         im_classifier_convert(c, in, o->out, dtype, o->force);
     else
-        im_sd_convert(c, in, o->out, dtype, o->force);
+        im_sd_convert(c, in, o->out, dtype, o->max_file, o->force);
     return session_close(c);
 }
 
@@ -42,6 +45,8 @@ const verb verb_convert = {
     .about = "Converts a diffusers folder into a single file of the original layout, a single file into a folder, or "
              "either into other dtypes. diffusers loads the result: from_pretrained the folder, from_single_file the "
              "file. The run or file of a classifier becomes one file of weights, whose vectors stay f32.",
-    .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n  imago convert model.safetensors -o FOLDER\n"
+    .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n"
+                "  imago convert FOLDER -o SHARDED --dtype f16 --max-file 16M\n"
+                "  imago convert model.safetensors -o FOLDER\n"
                 "  imago convert RUN -o classifier.safetensors --dtype f16",
 };

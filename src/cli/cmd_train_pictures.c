@@ -37,6 +37,8 @@ static const option autoencoder_table[] = {
     OPTION_TEXT(0, "val", "DIR", AT(a.val), NULL, "other pictures: PSNR after every epoch chooses the best checkpoint"),
     OPTION_REAL(0, "gradient-weight", "W", AT(a.gradient_weight), "1", 0, 1e6,
              "of the L1 distance of differences of pixels"),
+    OPTION_CHOICE(0, "train", "WHAT", AT(a.train), "all", "all|decoder",
+             "decoder: leave the encoder and scaling_factor of --init as they are, so that latents stay the same"),
     OPTION_REAL(0, "kl-weight", "W", AT(a.kl_weight), "1e-6", 0, 1e6, "of the divergence from a normal distribution"),
     VIEWS(autoencoder_options),
     SHOWN(autoencoder_options),

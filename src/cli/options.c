@@ -141,6 +141,21 @@ static bool choice_has(const char *choices, const char *word)
     }
 }
 
+/* "16M": bytes. */
+static bool read_size(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMG";
+    char *end = NULL;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (errno || text[0] < '0' || text[0] > '9' || (*end && (!unit || end[1])) || n > UINT64_MAX >> shift)
+        return false;
+    *out = (uint64_t)n << shift;
+    return true;
+}
+
 static bool read_number(const option *o, const char *text, void *field)
 {
     char *end = NULL;
@@ -150,6 +165,8 @@ static bool read_number(const option *o, const char *text, void *field)
         if (end == text || *end || errno || text[0] < '0' || text[0] > '9')
             return false;
         *(uint64_t *)field = s;
+    } else if (o->kind == OPT_SIZE) {
+        return read_size(text, field);
     } else if (o->kind == OPT_INT) {
         long i = strtol(text, &end, 10);
         if (end == text || *end || errno || (double)i < o->min || (double)i > o->max)
@@ -191,6 +208,8 @@ static int bad_value(const verb *v, const option *o, const char *text)
         return usage_error(v, "--%s is \"%s\", wanted one of %s", o->name, text, o->choices);
     if (o->kind == OPT_SEED)
         return usage_error(v, "--%s is \"%s\", wanted a whole number from 0 to 18446744073709551615", o->name, text);
+    if (o->kind == OPT_SIZE)
+        return usage_error(v, "--%s is \"%s\", wanted a number of bytes, or one followed by K, M or G", o->name, text);
     return usage_error(v, "--%s is \"%s\", wanted %s from %.10g to %.10g", o->name, text, wanted, o->min, o->max);
 }
 

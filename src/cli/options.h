@@ -15,6 +15,7 @@ typedef enum {
     OPT_TEXT,                                                  /* const char *                                         */
     OPT_INT,                                                   /* int, within [min, max]                               */
     OPT_SEED,                                                  /* uint64_t                                             */
+    OPT_SIZE,                                                  /* uint64_t; K, M, G behind it: times 1024, 1024^2, ^3  */
     OPT_REAL,                                                  /* float, within [min, max]                             */
     OPT_CHOICE                                                 /* const char *, one of the words of `choices`          */
 } opt_kind;
@@ -37,6 +38,7 @@ typedef struct option {
     { .letter = l, .name = n, .kind = k, .value = v, .offset = at, .fallback = f, .help = h, __VA_ARGS__ }
 #define OPTION_TEXT(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_TEXT, v, at, f, h, .min = 0)
 #define OPTION_SEED(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SEED, v, at, f, h, .min = 0)
+#define OPTION_SIZE(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SIZE, v, at, f, h, .min = 0)
 #define OPTION_INT(l, n, v, at, f, lo, hi, h)    OPTION_VALUED(l, n, OPT_INT, v, at, f, h, .min = lo, .max = hi)
 #define OPTION_REAL(l, n, v, at, f, lo, hi, h)   OPTION_VALUED(l, n, OPT_REAL, v, at, f, h, .min = lo, .max = hi)
 #define OPTION_CHOICE(l, n, v, at, f, words, h)  OPTION_VALUED(l, n, OPT_CHOICE, v, at, f, h, .choices = words)

@@ -1,5 +1,6 @@
 /* convert.c: a checkpoint from a diffusers folder to a single file of the original layout and back, and from one dtype
- * to another, a tensor at a time: never more than the largest one is in memory. diffusers loads the results. */
+ * to another, a tensor at a time: never more than the largest one is in memory. A network of a folder may be dealt to
+ * several files (part_out.h). diffusers loads the results. */
 #include "models/checkpoint.h"
 #include "models/checkpoint_names.h"
 #include "models/model_files.h"
@@ -101,9 +102,10 @@ static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool
     return true;
 }
 
-static bool put_all(im_ctx *c, const tensors *t, const im_checkpoint *k, im_st_writer *w, void *buffer)
+/* Tensors [first, end) to one file. */
+static bool put_all(im_ctx *c, const tensors *t, int first, int end, const im_checkpoint *k, im_st_writer *w, void *buffer)
 {
-    for (int i = 0; i < t->n; i++) {
+    for (int i = first; i < end; i++) {
         if (im_cancelled(c))
             return im_fail(c, "stopped");
         const im_st_entry *in = t->in[i];
@@ -113,7 +115,7 @@ static bool put_all(im_ctx *c, const tensors *t, const im_checkpoint *k, im_st_w
         bool same = x.from == x.to;
         if (!same)
             im_parallel(c, (int)((n + CHUNK - 1) / CHUNK), cast_task, &x);
-        bool ok = im_st_put(c, w, i, same ? in->data : buffer, n * im_dtype_size(x.to));
+        bool ok = im_st_put(c, w, i - first, same ? in->data : buffer, n * im_dtype_size(x.to));
         im_checkpoint_release(k, t->part[i], in);
         if (!ok)
             return false;
@@ -121,14 +123,14 @@ static bool put_all(im_ctx *c, const tensors *t, const im_checkpoint *k, im_st_w
     return im_ok(c);
 }
 
-static bool write_tensors(im_ctx *c, const tensors *t, const im_checkpoint *k, const char *path,
+static bool write_tensors(im_ctx *c, const tensors *t, int first, int end, const im_checkpoint *k, const char *path,
                           const char *const metadata[], int n_metadata)
 {
     void *buffer = malloc(t->largest + 1);
     if (!buffer)
         return im_fail(c, "%s: out of memory", path);
-    im_st_writer *w = im_st_create(c, path, t->out, t->n, metadata, n_metadata);
-    bool ok = w && put_all(c, t, k, w, buffer);
+    im_st_writer *w = im_st_create(c, path, t->out + first, end - first, metadata, n_metadata);
+    bool ok = w && put_all(c, t, first, end, k, w, buffer);
     if (ok)
         ok = im_st_finish(c, w);
     else
@@ -139,23 +141,55 @@ static bool write_tensors(im_ctx *c, const tensors *t, const im_checkpoint *k, c
 
 /* ---------------------------------------------------------------- layouts */
 
-static bool to_folder(im_ctx *c, im_checkpoint *k, const im_model_files *files, const char *out, int dtype, bool force)
+/* One file of a network in a folder. */
+static bool write_file(im_folder_out *f, const tensors *t, int first, int end, const im_checkpoint *k, const char *name)
 {
     static const char *const metadata[] = { "format", "pt" };
+    char *path = name ? im_folder_file(f, name) : NULL;
+    bool ok = path && write_tensors(f->c, t, first, end, k, path, metadata, 1);
+    free(path);
+    return ok;
+}
+
+/* Shards, then their index. An old index goes first: a run killed in between leaves no model rather than a mixed one. */
+static bool write_shards(im_folder_out *f, const tensors *t, const im_checkpoint *k, im_part part, const int *ends,
+                         int count)
+{
+    char *index = im_part_index(f->c, part);
+    bool ok = index && im_folder_drop(f, index);
+    free(index);
+    for (int i = 0; ok && i < count; i++) {
+        char *name = im_part_shard(f->c, part, i, count);
+        ok = write_file(f, t, i ? ends[i - 1] : 0, ends[i], k, name);
+        free(name);
+    }
+    return ok && im_part_write_index(f, part, t->out, ends, count);
+}
+
+static bool write_part(im_folder_out *f, im_checkpoint *k, im_part part, int dtype, uint64_t max_file)
+{
+    tensors t = { 0 };
+    int n = im_checkpoint_count(k, part), count = 1, *ends = calloc((size_t)n + 1, sizeof *ends);
+    bool ok = ends ? tensors_new(f->c, &t, n) : im_fail(f->c, "out of memory for the names of %d tensors", n);
+    ok = ok && add_part(f->c, &t, k, part, false, dtype);
+    if (ok && max_file)
+        count = im_part_split(f->c, im_part_file(part), t.out, t.n, max_file, ends);
+    ok = ok && count && (count > 1 ? write_shards(f, &t, k, part, ends, count)
+                                   : write_file(f, &t, 0, t.n, k, im_part_file(part)));
+    tensors_free(&t);
+    free(ends);
+    return ok;
+}
+
+static bool to_folder(im_ctx *c, im_checkpoint *k, const im_model_files *files, const char *out, int dtype,
+                      uint64_t max_file, bool force)
+{
     im_folder_out f;
     if (!im_folder_begin(c, &f, out, force))
         return false;
     bool ok = true;
-    for (int p = 0; ok && p < IM_PART_COUNT; p++) {
-        tensors t;
-        char *path = im_folder_file(&f, im_part_file((im_part)p));
-        ok = path && tensors_new(c, &t, im_checkpoint_count(k, (im_part)p));
-        if (ok)
-            ok = add_part(c, &t, k, (im_part)p, false, dtype) && write_tensors(c, &t, k, path, metadata, 1);
-        if (path)
-            tensors_free(&t);
-        free(path);
-    }
+    for (int p = 0; ok && p < IM_PART_COUNT; p++)
+        ok = write_part(&f, k, (im_part)p, dtype, max_file);
     ok = ok && im_model_files_write(files, &f);
     return im_folder_end(&f) && ok;
 }
@@ -172,25 +206,28 @@ static bool to_single(im_ctx *c, im_checkpoint *k, const im_model_files *files, 
     bool ok = tensors_new(c, &t, count);
     for (int p = 0; ok && p < IM_PART_COUNT; p++)
         ok = add_part(c, &t, k, (im_part)p, true, dtype);
-    ok = ok && write_tensors(c, &t, k, out, metadata, n + 1);
+    ok = ok && write_tensors(c, &t, 0, t.n, k, out, metadata, n + 1);
     tensors_free(&t);
     return ok;
 }
 
-bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, bool force)
+bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force)
 {
+    size_t n = strlen(out), tail = strlen(".safetensors");
+    bool single = n > tail && !strcmp(out + n - tail, ".safetensors");
     if (dtype >= 0 && dtype != IM_F32 && dtype != IM_F16 && dtype != IM_BF16)
         return im_fail(c, "weights cannot be written as %s; f32, f16 and bf16 are known",
                        im_dtype_name((im_dtype)dtype));
+    if (single && max_file)
+        return im_fail(c, "%s: a single file cannot be split; --max-file is for a folder", out);
     im_checkpoint *k = im_checkpoint_open(c, in);
     im_model_files files = { 0 };
     bool ok = k && im_checkpoint_check(k) &&
               (im_checkpoint_folder(k) ? im_model_files_folder(c, &files, in)
                                        : im_model_files_metadata(c, &files, im_checkpoint_file(k, IM_PART_UNET), in));
     ok = ok && (dtype < 0 || im_model_files_untyped(c, &files));
-    size_t n = strlen(out), tail = strlen(".safetensors");
-    bool single = n > tail && !strcmp(out + n - tail, ".safetensors");
-    ok = ok && (single ? to_single(c, k, &files, out, dtype, force) : to_folder(c, k, &files, out, dtype, force));
+    ok = ok && (single ? to_single(c, k, &files, out, dtype, force) : to_folder(c, k, &files, out, dtype, max_file,
+                                                                                      force));
     im_model_files_free(&files);
     im_checkpoint_close(k);
     return ok;

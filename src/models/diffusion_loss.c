@@ -48,12 +48,10 @@ static im_tensor *differences(im_ctx *c, im_tensor *x, int axis)
     return here ? im_add(c, next, im_scale(c, here, -1.0f)) : NULL;
 }
 
-bool im_autoencoder_loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *noise,
-                            const im_autoencoder_weights *w, im_autoencoder_loss *out, im_tensor **y)
+/* Distances of decode(z) and x, and their sum; KL where there are moments. */
+static bool loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *z, im_tensor *moments,
+                    const im_autoencoder_weights *w, im_autoencoder_loss *out, im_tensor **y)
 {
-    im_scope_push(c);
-    im_tensor *moments = im_vae_encode(c, vae, x);                                       /* (B, h, w, 2C)   */
-    im_tensor *z = moments ? im_gaussian_sample(c, moments, noise) : NULL;               /* (B, h, w, C)    */
     im_tensor *image = z ? im_vae_decode(c, vae, z) : NULL;                              /* (B, H, W, 3)    */
     *out = (im_autoencoder_loss){ 0 };
     if (image) {
@@ -61,9 +59,11 @@ bool im_autoencoder_loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tenso
         im_tensor *across = im_l1(c, differences(c, image, 2), differences(c, x, 2), NULL);
         im_tensor *down = im_l1(c, differences(c, image, 1), differences(c, x, 1), NULL);
         out->gradient = im_ok(c) ? im_add(c, across, down) : NULL;
-        out->kl = im_kl(c, moments);
+        out->kl = moments ? im_kl(c, moments) : NULL;
         if (im_ok(c))
-            out->loss = im_add(c, im_add(c, out->l1, im_scale(c, out->gradient, w->gradient)), im_scale(c, out->kl, w->kl));
+            out->loss = im_add(c, out->l1, im_scale(c, out->gradient, w->gradient));
+        if (im_ok(c) && out->kl)
+            out->loss = im_add(c, out->loss, im_scale(c, out->kl, w->kl));
     }
     out->l1 = im_keep(c, out->l1);
     out->gradient = im_keep(c, out->gradient);
@@ -71,6 +71,32 @@ bool im_autoencoder_loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tenso
     out->loss = im_keep(c, out->loss);
     if (y)
         *y = im_keep(c, image);
-    im_scope_pop(c);
     return im_ok(c);
+}
+
+bool im_autoencoder_loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *noise,
+                            const im_autoencoder_weights *w, im_autoencoder_loss *out, im_tensor **y)
+{
+    im_scope_push(c);
+    im_tensor *moments = im_vae_encode(c, vae, x);                                       /* (B, h, w, 2C)   */
+    im_tensor *z = moments ? im_gaussian_sample(c, moments, noise) : NULL;               /* (B, h, w, C)    */
+    bool ok = loss_of(c, vae, x, z, moments, w, out, y);
+    im_scope_pop(c);
+    return ok;
+}
+
+bool im_decoder_loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *z, const im_autoencoder_weights *w,
+                        im_autoencoder_loss *out, im_tensor **y)
+{
+    im_scope_push(c);
+    bool ok = loss_of(c, vae, x, z, NULL, w, out, y);
+    im_scope_pop(c);
+    return ok;
+}
+
+im_tensor *im_autoencoder_draw(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *noise)
+{
+    im_scope_push(c);
+    im_tensor *moments = im_vae_encode(c, vae, x);                                       /* (B, h, w, 2C)   */
+    return im_scope_leave(c, moments ? im_gaussian_sample(c, moments, noise) : NULL);
 }

@@ -29,7 +29,8 @@ typedef struct im_diffusion_batch {
 im_tensor *im_diffusion_loss(im_ctx *c, const im_unet *unet, const im_clip *clip, const im_diffusion_batch *b);
 
 typedef struct im_autoencoder_weights { float gradient, kl; } im_autoencoder_weights;
-typedef struct im_autoencoder_loss { im_tensor *loss, *l1, *gradient, *kl; } im_autoencoder_loss;    /* (1) each       */
+/* (1) each; kl: NULL where the encoder has no part in it */
+typedef struct im_autoencoder_loss { im_tensor *loss, *l1, *gradient, *kl; } im_autoencoder_loss;
 
 /* x (B, H, W, 3) in -1..1, noise (B, h, w, latent channels):
  *     z = mean + exp(logvar / 2) noise of encode(x),  y = decode(z)
@@ -37,5 +38,11 @@ typedef struct im_autoencoder_loss { im_tensor *loss, *l1, *gradient, *kl; } im_
  *     of neighbours, KL as im_kl (Kingma & Welling 2014). out (may be NULL) receives y. */
 bool im_autoencoder_loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *noise,
                             const im_autoencoder_weights *w, im_autoencoder_loss *out, im_tensor **y);
+
+/* The same of the decoder alone: z (B, h, w, latent channels) given, no KL. */
+bool im_decoder_loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *z, const im_autoencoder_weights *w,
+                        im_autoencoder_loss *out, im_tensor **y);
+/* z = mean + exp(logvar / 2) noise of encode(x)  -> (B, h, w, latent channels) */
+im_tensor *im_autoencoder_draw(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *noise);
 
 #endif

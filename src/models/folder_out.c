@@ -4,6 +4,7 @@
 #include "data/file.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,32 +99,60 @@ static bool is_shard(const char *name, const char *base, size_t n)
            used == 27 && !name[n + 27];
 }
 
-/* Readers prefer some of these to the file that was just written, and take it for another model. */
-static void remove_stale(char *path)
+bool im_folder_drop(im_folder_out *f, const char *name)
 {
-    static const char tail[] = ".safetensors", index_tail[] = ".safetensors.index.json";
-    size_t n = strlen(path), m = sizeof tail - 1;
-    char *slash = strrchr(path, '/');
-    if (n <= m || strcmp(path + n - m, tail) || !slash)
-        return;
-    *slash = 0;
-    DIR *d = opendir(path);
-    const char *base = slash + 1;
-    size_t base_n = strlen(base) - m;
+    char *path = im_ok(f->c) ? im_join(f->c, f->path, name) : NULL;
+    bool ok = path && (!unlink(path) || errno == ENOENT ||
+                       im_fail(f->c, "%s: cannot be removed: %s", path, strerror(errno)));
+    free(path);
+    return ok;
+}
+
+static bool was_made(const im_folder_out *f, const char *folder, const char *name)
+{
+    size_t n = strlen(folder);
+    for (int i = 0; i < f->n; i++)
+        if (!strncmp(f->made[i], folder, n) && f->made[i][n] == '/' && !strcmp(f->made[i] + n + 1, name))
+            return true;
+    return false;
+}
+
+/* The stem of "unet/BASE.safetensors" or of "unet/BASE.safetensors.index.json": 0 where path is neither. */
+static size_t weights_stem(const char *path)
+{
+    static const char *const ends[] = { ".safetensors", ".safetensors.index.json" };
+    size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t m = strlen(ends[i]);
+        if (n > m && !strcmp(path + n - m, ends[i]))
+            return n - m;
+    }
+    return 0;
+}
+
+/* Readers prefer some of these to the files that were just written, and take them for another model. */
+static void remove_stale(const im_folder_out *f, const char *path)
+{
+    size_t stem = weights_stem(path);
+    const char *slash = strrchr(path, '/');
+    char *folder = stem && slash ? im_copy_text(f->c, path, (size_t)(slash - path)) : NULL;
+    DIR *d = folder ? opendir(folder) : NULL;
     for (const struct dirent *e; d && (e = readdir(d)); ) {
-        bool index = !strncmp(e->d_name, base, base_n) && !strcmp(e->d_name + base_n, index_tail);
-        if (index || is_shard(e->d_name, base, base_n))
+        const char *base = slash + 1;
+        size_t n = stem - (size_t)(base - path);
+        bool whole = !strncmp(e->d_name, base, n) && weights_stem(e->d_name) == n;
+        if ((whole || is_shard(e->d_name, base, n)) && !was_made(f, folder, e->d_name))
             unlinkat(dirfd(d), e->d_name, 0);
     }
     if (d)
         closedir(d);
-    *slash = '/';
+    free(folder);
 }
 
 bool im_folder_end(im_folder_out *f)
 {
     for (int i = 0; im_ok(f->c) && i < f->n; i++)
-        remove_stale(f->made[i]);
+        remove_stale(f, f->made[i]);
     for (int i = f->n - 1; i >= 0; i--) {                      /* folders come before the files in them               */
         if (!im_ok(f->c) && unlink(f->made[i]))
             rmdir(f->made[i]);

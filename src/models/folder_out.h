@@ -18,8 +18,12 @@ bool im_folder_begin(im_ctx *c, im_folder_out *f, const char *path, bool force);
 /* The malloc'd path of a file to be written, "unet/config.json"; its folder is made. NULL after a failure. */
 char *im_folder_file(im_folder_out *f, const char *name);
 bool im_folder_write(im_folder_out *f, const char *name, const void *data, size_t bytes);
-/* Ends the writing; removes what was made where the context has failed, and else the shards and index (BASE-00001-of-
- * 00002.safetensors, BASE.safetensors.index.json) that an earlier model left beside a BASE.safetensors. Returns im_ok. */
+/* Removes a file of an earlier model, where there is one, before what replaces it is written: an index must never stand
+ * beside shards that are not its own. */
+bool im_folder_drop(im_folder_out *f, const char *name);
+/* Ends the writing; removes what was made where the context has failed, and else what an earlier model left beside it: the
+ * shards and index (BASE-00001-of-00002.safetensors, BASE.safetensors.index.json) beside a BASE.safetensors, that file and
+ * other shards beside an index. Returns im_ok. */
 bool im_folder_end(im_folder_out *f);
 
 #endif

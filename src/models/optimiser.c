@@ -197,6 +197,26 @@ const float *im_optimiser_average(const im_optimiser *o, int part, int i)
     return NULL;
 }
 
+static void swap_all(im_trained *v, int n)
+{
+    for (int k = 0; k < n; k++) {
+        float *w = im_data(v[k].w), *ema = im_data(v[k].ema);
+        for (int64_t i = 0; i < im_numel(v[k].w); i++) {
+            float x = w[i];
+            w[i] = ema[i];
+            ema[i] = x;
+        }
+    }
+}
+
+void im_optimiser_swap(im_optimiser *o)
+{
+    if (o->a.ema <= 0)
+        return;
+    swap_all(o->v, o->n);
+    swap_all(o->buffers, o->n_buffers);
+}
+
 /* ---------------------------------------------------------------- in a checkpoint */
 
 enum { FIRST, SECOND, AVERAGE, KINDS };

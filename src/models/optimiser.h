@@ -38,6 +38,9 @@ int64_t im_optimiser_steps(const im_optimiser *o);             /* taken so far  
 
 /* The moving average of parts[part].params->v[i], in the layout of the engine; NULL where there is none. */
 const float *im_optimiser_average(const im_optimiser *o, int part, int i);
+/* Weights and averages change places, so that the network can be run with its averages; once more puts them back. Nothing
+ * where no averages are kept. */
+void im_optimiser_swap(im_optimiser *o);
 
 /* State and averages in a checkpoint: "optimizer.momentum.NAME", "optimizer.exp_avg.NAME", "optimizer.exp_avg_sq.NAME",
  * "ema.NAME", in the layout of files. */

@@ -2,9 +2,10 @@
  *
  *     loss = |y - x| + gradient (|dx y - dx x| + |dy y - dy x|) + kl KL(q(z | x), N(0, 1))        (diffusion_loss.h)
  *
- * y the picture decoded from one draw of z. Pictures are looked at whole: the shorter side becomes `size`, the middle is
- * cut out; then mirrored and moved by a few pixels. Draws are a function of seed and the number of the picture in
- * the run. Used by `imago train autoencoder`. */
+ * y the picture decoded from one draw of z. With --train decoder the encoder stays as it was given, and KL falls away: a
+ * diffusion model that was trained on its latents can go on being used. Pictures are looked at whole: the shorter side
+ * becomes `size`, the middle is cut out; then mirrored and moved by a few pixels. Draws are a function of seed and the
+ * number of the picture in the run. Used by `imago train autoencoder`. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ static const im_field fields[] = {
     { "shift", IM_FIELD_INT, AT(shift), true },
     { "gradient-weight", IM_FIELD_REAL, AT(gradient_weight), true },
     { "kl-weight", IM_FIELD_REAL, AT(kl_weight), true },
+    { "train", IM_FIELD_TEXT, AT(train), true },
     { NULL, IM_FIELD_TEXT, 0, false }
 };
 static const im_field *const tables[] = { im_train_common_fields, fields };
@@ -40,7 +42,7 @@ im_train_autoencoder_args im_train_autoencoder_defaults(void)
         .common = { .epochs = 100, .batch = 16, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "adamw",
                     .momentum = 0.9f, .decay = -1, .clip = 1, .dtype = "f32", .order = "shuffled", .cache = "none",
                     .keep = 3 },
-        .flip = 0.5f, .shift = 2, .gradient_weight = 1, .kl_weight = 1e-6f };
+        .train = "all", .flip = 0.5f, .shift = 2, .gradient_weight = 1, .kl_weight = 1e-6f };
 }
 
 im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
@@ -54,12 +56,13 @@ typedef struct training {
     const im_train_autoencoder_args *a;
     im_vae_config cfg;
     char *config;                                              /* text of config.json                                 */
+    bool decoder;                                              /* it alone is trained                                 */
     im_vae *vae;
     im_dataset *data, *val;
     im_pictures pictures;
-    double scaling;                                            /* 1 / deviation of the latents, as last measured      */
+    double scaling;                                            /* 1 / deviation of the latents; 0: that of config     */
     const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
-    char hash[65];
+    char hash[65], init_hash[65];                              /* of the pictures; decoder: of the weights of --init  */
 } training;
 
 /* ---------------------------------------------------------------- one part of a step */
@@ -109,7 +112,9 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
         return false;
     im_scope_push(c);
     im_tensor *x = views_of(t, b, number), *noise = noise_of(t, b->n, number);
-    if (im_tape_begin(c) && im_autoencoder_loss_of(c, t->vae, x, noise, &w, &l, NULL)) {
+    im_tensor *z = t->decoder ? im_autoencoder_draw(c, t->vae, x, noise) : NULL;         /* before the tape      */
+    if (im_tape_begin(c) && (t->decoder ? im_decoder_loss_of(c, t->vae, x, z, &w, &l, NULL)
+                                        : im_autoencoder_loss_of(c, t->vae, x, noise, &w, &l, NULL))) {
         *r = (im_loop_result){ .loss = *(const float *)im_data(l.loss), .pictures = b->n };
         im_backward(c, l.loss);
     } else {
@@ -173,7 +178,7 @@ static bool measure_set(training *t, const im_dataset *data, measure *m)
     return ok;
 }
 
-/* Mean PSNR over the pictures of the other set, in dB. */
+/* Mean PSNR over the pictures of the other set, in dB; of the averaged weights, where there are any. */
 static double score(void *arg)
 {
     training *t = arg;
@@ -188,18 +193,27 @@ static double score(void *arg)
     return m.psnr / (double)m.pictures;
 }
 
-static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
+static bool measure_scaling(training *t)
 {
-    training *t = arg;
     measure m;
-    (void)last;
-    im_write_broken(t->pictures.loader, run);
     if (!measure_set(t, t->data, &m))
         return false;
     double mean = m.sum / (double)m.latents, var = m.sum2 / (double)m.latents - mean * mean;
     t->scaling = var > 1e-12 ? 1 / sqrt(var) : 1;
+    return true;
+}
+
+/* The networks hold their averages where there are any: RUN/vae is what was measured. */
+static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
+{
+    training *t = arg;
+    (void)last;
+    (void)o;
+    im_write_broken(t->pictures.loader, run);
+    if (!t->decoder && !measure_scaling(t))
+        return false;
     char *folder = im_run_file(run, "vae");
-    bool ok = folder && im_vae_folder_save(t->c, t->vae, folder, t->config, t->scaling, o);
+    bool ok = folder && im_vae_folder_save(t->c, t->vae, folder, t->config, t->scaling);
     free(folder);
     return ok;
 }
@@ -229,15 +243,28 @@ static bool load_init(training *t, const char *from)
                    ours->levels, ours->channels[0], ours->channels[ours->levels - 1]);
 }
 
+/* Encoder and scaling_factor are those of --init, whose hash tells a resumed run that they still are. */
+static bool keep_encoder(training *t, const char *from)
+{
+    free(t->config);
+    t->config = im_vae_folder_text(t->c, from);
+    return t->config && im_vae_folder_hash(t->c, t->vae, t->init_hash);
+}
+
 static bool open_network(training *t)
 {
     im_ctx *c = t->c;
+    t->decoder = !strcmp(t->a->train, "decoder");
+    if (!t->decoder && strcmp(t->a->train, "all"))
+        return im_fail(c, "--train %s: wanted all or decoder", t->a->train);
+    if (t->decoder && !t->a->common.init)
+        return im_fail(c, "--train decoder keeps the encoder of an autoencoder that is trained already: --init FOLDER");
     if (!t->a->config)
         return im_fail(c, "the autoencoder has no shape: --config FOLDER, with the config.json of an AutoencoderKL");
     if (!im_vae_folder_config(c, t->a->config, &t->cfg) || !(t->config = im_vae_folder_text(c, t->a->config)))
         return false;
     if (t->a->common.init)
-        return load_init(t, t->a->common.init);
+        return load_init(t, t->a->common.init) && (!t->decoder || keep_encoder(t, t->a->common.init));
     if (!(t->vae = im_vae_new(c, &t->cfg)))
         return false;
     for (int half = 0; half < 2; half++) {
@@ -273,14 +300,16 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
     if (!open_network(t) || !open_sets(t))
         return false;
-    im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->hash, .pictures = t->data->count };
+    im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->hash, .pictures = t->data->count,
+                              .vae_sha256 = t->decoder ? t->init_hash : NULL };
     if (begun && !im_config_same_data(c, t->a->common.out, &extra))
         return false;
     char *config = im_config_text(c, tables, 2, t->a, &extra);
     im_part_params parts[] = { { im_vae_params(t->vae, IM_VAE_DECODER), "" },
                                { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
-    im_loop_task task = { .arg = t, .parts = parts, .n_parts = 2, .parts_an_epoch = im_pictures_batches(&t->pictures),
-                          .begin = begin, .part = run_part, .score = t->val ? score : NULL, .saved = saved };
+    im_loop_task task = { .arg = t, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
+                          .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part,
+                          .score = t->val ? score : NULL, .saved = saved };
     bool ok = config && im_run_open(c, &run, t->a->common.out) &&
               im_train_loop(c, &run, &t->a->common, config, &task, hooks);
     im_run_close(&run);

@@ -243,8 +243,8 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
                      (long long)json_integer_value(json_object_get(j.value, "pictures")), (long long)extra->pictures);
     if (ok && im_json_string(c, &j, "vae-sha256", IM_MAY, &vae) && vae && extra->vae_sha256 &&
         strcmp(vae, extra->vae_sha256))
-        ok = im_fail(c, "%s: this is another run: its autoencoder had other weights than that of --vae now; give the one "
-                     "of then, or choose another folder", run);
+        ok = im_fail(c, "%s: this is another run: its autoencoder had other weights than the one given now; give that of "
+                     "then, or choose another folder", run);
     im_json_close(&j);
     free(path);
     return ok;

@@ -217,7 +217,7 @@ static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bo
     if (ok) {
         ok = im_model_files_write(&t->files, &f) && write_part(t, &f, IM_PART_UNET, im_unet_params(t->unet), o, 0) &&
              write_part(t, &f, IM_PART_CLIP, im_clip_params(t->clip), trained ? o : NULL, 1) &&
-             im_vae_folder_save(t->c, t->vae, vae, t->vae_text, (double)t->cfg.vae.scaling_factor, NULL);
+             im_vae_folder_save(t->c, t->vae, vae, t->vae_text, 0);
         ok &= im_folder_end(&f);
     }
     free(vae);

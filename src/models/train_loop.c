@@ -201,11 +201,31 @@ static bool epoch_ended(const loop *l)
     return parts / l->t->parts_an_epoch > before / l->t->parts_an_epoch;
 }
 
+/* Before and after the task looks at its networks. */
+static void show_averages(loop *l)
+{
+    if (l->t->averaged)
+        im_optimiser_swap(l->optimiser);
+}
+
+static double score(loop *l)
+{
+    show_averages(l);
+    double x = l->t->score(l->t->arg);
+    show_averages(l);
+    return x;
+}
+
 /* What the task writes after a checkpoint. Before the end a full disk costs the files, not the run. */
 static bool write_products(loop *l, bool last)
 {
     char text[1024];
-    if (!l->t->saved || l->t->saved(l->t->arg, l->run, l->optimiser, last))
+    if (!l->t->saved)
+        return true;
+    show_averages(l);
+    bool ok = l->t->saved(l->t->arg, l->run, l->optimiser, last);
+    show_averages(l);
+    if (ok)
         return true;
     if (last)
         return false;
@@ -215,9 +235,9 @@ static bool write_products(loop *l, bool last)
     return true;
 }
 
-static bool save(loop *l, double score, bool last)
+static bool save(loop *l, double worth, bool last)
 {
-    bool ok = im_train_state_save(&l->state, score);
+    bool ok = im_train_state_save(&l->state, worth);
     if (ok)
         l->saved_step = l->state.step;
     if (!write_products(l, last))
@@ -234,11 +254,11 @@ static bool save_when_due(loop *l)
     bool due = l->a->checkpoint_every > 0 ? l->state.step % l->a->checkpoint_every == 0 : epoch;
     if (!due && !scored && !over)
         return true;
-    double score = scored ? l->t->score(l->t->arg) : l->t->score ? NAN : -l->state.loss_sum / (double)l->state.losses;
+    double worth = scored ? score(l) : l->t->score ? NAN : -l->state.loss_sum / (double)l->state.losses;
     l->state.loss_sum = 0;                                     /* also where the disk is full: the next score is to    */
     l->state.losses = 0;                                       /* be that of a run that had room                      */
     if (im_ok(l->c))
-        save(l, score, over);
+        save(l, worth, over);
     return im_ok(l->c);
 }
 
@@ -293,8 +313,10 @@ static bool run_steps(loop *l)
 
 static bool export(loop *l)
 {
+    if (!l->t->exported)
+        return true;
     char *path = im_run_file(l->run, "model.safetensors");
-    bool ok = path && (l->t->n_parts != 1 || im_train_state_export(&l->state, path, 0));
+    bool ok = path && im_train_state_export(&l->state, path, 0);
     free(path);
     return ok;
 }

@@ -25,6 +25,8 @@ typedef struct im_loop_task {
     const im_part_params *parts; int n_parts;                  /* networks, loaded for training                       */
     int64_t parts_an_epoch;                                    /* batches                                             */
     int norms_a_part;                                          /* how often a part runs every batch norm              */
+    bool averaged;                                             /* score and saved find the averages in the networks   */
+    bool exported;                                             /* RUN/model.safetensors at the end: the first part    */
     /* Called once, when it is known where to begin: the next part is number `first` of the run. May be NULL. */
     bool (*begin)(void *arg, int64_t first);
     /* Forward and backward of part number `number` (accumulate of them are a step). Gradients are added to what is there.

@@ -323,7 +323,7 @@ static bool train(training *t, const im_train_resnet_args *a, bool begun, const 
         return false;
     char *config = im_config_text(c, tables, 2, a, &extra);
     im_part_params parts[] = { { .params = im_classifier_params(t->m), .prefix = "" } };
-    im_loop_task task = { .arg = t, .parts = parts, .n_parts = 1, .parts_an_epoch = t->batches,
+    im_loop_task task = { .arg = t, .parts = parts, .n_parts = 1, .exported = true, .parts_an_epoch = t->batches,
                           .norms_a_part = t->recipe.random ? t->recipe.kinds : 1, .begin = open_loader, .part = run_part,
                           .score = t->val ? score : NULL, .saved = write_broken };
     bool ok = config && im_run_open(c, &run, a->common.out) &&

@@ -133,8 +133,7 @@ static char *with_scaling(im_ctx *c, const char *config, double scaling_factor)
     return text;
 }
 
-bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor,
-                        const im_optimiser *o)
+bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor)
 {
     static const char *const metadata[] = { "format", "pt" };
     im_state s = { .c = c };
@@ -142,15 +141,14 @@ bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *co
     bool ok = path != NULL;
     for (int half = 0; ok && half < 2; half++) {
         const im_params *p = im_vae_params(m, (im_vae_half)half);
-        for (int i = 0; ok && i < p->n; i++) {
-            const float *mean = o ? im_optimiser_average(o, half, i) : NULL;
-            ok = im_state_add_one(&s, "", &p->v[i], mean ? mean : im_data(p->v[i].t));
-        }
+        for (int i = 0; ok && i < p->n; i++)
+            ok = im_state_add_one(&s, "", &p->v[i], im_data(p->v[i].t));
     }
     ok = ok && im_state_write(&s, path, metadata, 1, false);
     im_state_free(&s);
     free(path);
-    char *text = ok ? with_scaling(c, config, scaling_factor) : NULL;
+    char *text = !ok ? NULL : scaling_factor != 0 ? with_scaling(c, config, scaling_factor)
+                                                  : im_copy_text(c, config, strlen(config));
     char *file = text ? im_join(c, folder, "config.json") : NULL;
     ok = file && im_write_file(c, file, text, strlen(text), true);
     free(file);

@@ -3,7 +3,6 @@
 #ifndef IM_VAE_FOLDER_H
 #define IM_VAE_FOLDER_H
 
-#include "models/optimiser.h"
 #include "models/vae.h"
 
 /* FOLDER/config.json, or FOLDER/vae/config.json. */
@@ -16,9 +15,7 @@ im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bo
 /* SHA-256 of the weights of both halves, opened to train: is it the autoencoder of then? */
 bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65]);
 
-/* Writes FOLDER/config.json, `config` (the text of one) with scaling_factor put in, and the weights in f32; averages of o,
- * whose parts are the decoder and the encoder, where it keeps them (o may be NULL). */
-bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor,
-                        const im_optimiser *o);
+/* Writes FOLDER/config.json, `config` (the text of one) with scaling_factor put in (0: as it is), and the weights: f32. */
+bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor);
 
 #endif
