@@ -225,7 +225,7 @@ bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64
     bool ok = k && im_checkpoint_check(k) &&
               (im_checkpoint_folder(k) ? im_model_files_folder(c, &files, in)
                                        : im_model_files_metadata(c, &files, im_checkpoint_file(k, IM_PART_UNET), in));
-    ok = ok && (dtype < 0 || im_model_files_untyped(c, &files));
+    ok = ok && (dtype < 0 || im_model_files_as_f32(c, &files));
     ok = ok && (single ? to_single(c, k, &files, out, dtype, force) : to_folder(c, k, &files, out, dtype, max_file,
                                                                                       force));
     im_model_files_free(&files);

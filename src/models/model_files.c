@@ -77,12 +77,12 @@ static bool clean_index(im_ctx *c, im_model_files *f, const char *where)
     return text || im_fail(c, "%s: out of memory", where);
 }
 
-bool im_model_files_untyped(im_ctx *c, im_model_files *f)
+bool im_model_files_as_f32(im_ctx *c, im_model_files *f)
 {
     json_t *config = json_loads(f->text[TEXT_ENCODER], JSON_REJECT_DUPLICATES, NULL);
-    json_object_del(config, "dtype");
     json_object_del(config, "torch_dtype");                    /* its name before transformers 5                      */
-    char *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+    bool ok = !json_object_set_new(config, "dtype", json_string("float32"));
+    char *text = ok ? json_dumps(config, JSON_INDENT(2)) : NULL;
     json_decref(config);
     if (!text)
         return im_fail(c, "%s could not be written anew: out of memory, or no JSON object", names[TEXT_ENCODER]);

@@ -23,9 +23,10 @@ bool im_model_files_folder(im_ctx *c, im_model_files *f, const char *folder);
 bool im_model_files_metadata(im_ctx *c, im_model_files *f, const im_safetensors *s, const char *path);
 void im_model_files_free(im_model_files *f);
 
-/* The text encoder's configuration without the type that its weights once had ("dtype"): where it names none, readers
- * take the type from the weights themselves. For folders whose weights are written in another type. */
-bool im_model_files_untyped(im_ctx *c, im_model_files *f);
+/* The text encoder's configuration with "dtype": "float32", whatever type its weights have: that is what diffusers makes of
+ * all other parts where it is not told a type, and transformers would follow the weights. For folders whose weights are
+ * written in another type. */
+bool im_model_files_as_f32(im_ctx *c, im_model_files *f);
 bool im_model_files_write(const im_model_files *f, im_folder_out *out);
 /* Key, value, key, value ... for im_st_create: at most 2 * IM_MODEL_FILES texts, borrowed from f. The tokenizer is left
  * out where it is CLIP's own, which needs no copy. Returns the number of pairs, -1 after a failure. */

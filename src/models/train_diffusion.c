@@ -255,7 +255,7 @@ static bool open_networks(training *t)
     if (!strcmp(a->text, "frozen") && !a->common.init)
         return im_fail(c, "a frozen text encoder has to be trained already: --init FOLDER");
     if (!im_model_config_read(c, a->config, &t->cfg) || !im_model_files_folder(c, &t->files, a->config) ||
-        !im_model_files_untyped(c, &t->files) ||
+        !im_model_files_as_f32(c, &t->files) ||
         !(t->vae = im_vae_folder_open(c, a->vae, &t->cfg.vae, true)) || !(t->vae_text = im_vae_folder_text(c, a->vae)) ||
         !im_model_config_check(c, &t->cfg, a->config))
         return false;
