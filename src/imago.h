@@ -166,6 +166,9 @@ im_tensor *im_scale(im_ctx *c, im_tensor *x, float s);         /* s * x         
 im_tensor *im_concat(im_ctx *c, im_tensor *a, im_tensor *b);   /* along the last axis (channels)                       */
 im_tensor *im_stack(im_ctx *c, im_tensor *a, im_tensor *b);    /* along the first axis (batches)                       */
 im_tensor *im_contiguous_copy(im_ctx *c, im_tensor *x);
+/* x in t, f32 or bf16. Convolutions and linear layers (without bias, activation and sums), batch norm and the pools take
+ * bf16 as well and give it back, but for im_avgpool, which gives f32; gradients have the dtype of what they belong to. */
+im_tensor *im_cast(im_ctx *c, im_tensor *x, im_dtype t);
 im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids);     /* (V, C), i32 (B, T) -> (B, T, C)           */
 /* [cos(t f), sin(t f)] or sines first; f_i = exp(-ln(10000) i / (dim/2 - shift)).   t f32 (B) -> (B, dim) */
 im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift);
@@ -230,6 +233,7 @@ im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *con
 
 /* What products of plain f32 weights are computed in: IM_F32, or IM_BF16: both factors rounded to bf16, sums in f32. */
 void im_set_products(im_ctx *c, im_dtype t);
+im_dtype im_products(const im_ctx *c);
 
 /* Looks at every output and gradient while it runs (slow): the first that is not finite fails, naming op and layer. */
 void im_check_finite(im_ctx *c, bool on);

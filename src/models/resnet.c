@@ -9,7 +9,8 @@
  *
  * Batch norm takes the sum with the skip and the ReLU along, so neither is a pass over memory of its own. Every block is
  * a scope: while a tape is open it lets go of what no backward reads. Outputs of blocks stay until
- * the end of an eager pass; evaluate.c records a plan, which gives their memory to the next. Used by train_resnet.c too. */
+ * the end of an eager pass; evaluate.c records a plan, which gives their memory to the next. Used by train_resnet.c too.
+ * Where products are in bf16, so is all that lies between the pictures and the mean over pixels, and its gradients. */
 #include "models/resnet.h"
 
 #include <stdio.h>
@@ -184,7 +185,7 @@ static im_tensor *stem_forward(im_ctx *c, const im_classifier *m, im_tensor *x)
 im_tensor *im_classifier_features(im_ctx *c, const im_classifier *m, im_tensor *x)
 {
     im_scope_push(c);
-    im_tensor *h = stem_forward(c, m, x);
+    im_tensor *h = stem_forward(c, m, im_products(c) == IM_BF16 ? im_cast(c, x, IM_BF16) : x);
     for (int i = 0; i < m->n_blocks; i++)
         h = block_forward(c, &m->blocks[i], h);
     return im_scope_leave(c, im_avgpool(c, h));

@@ -83,9 +83,9 @@ static void run_pool(call *q)
     int b = s->batch, ch = s->channels, h = s->side, o = h / 2;
     uint16_t *where = (uint16_t *)(q->y + q->n / 4);
     if (s->op == AVGPOOL && !q->backward)
-        q->status |= q->dev->k.avgpool(q->dev, &(im_avgpool_args){ b, q->pixels, ch, q->x, q->y });
+        q->status |= q->dev->k.avgpool(q->dev, &(im_avgpool_args){ b, q->pixels, ch, IM_F32, q->x, q->y });
     else if (s->op == AVGPOOL)
-        q->status |= q->dev->k.avgpool_bwd(q->dev, &(im_avgpool_bwd_args){ b, q->pixels, ch, q->dy, q->dx, false });
+        q->status |= q->dev->k.avgpool_bwd(q->dev, &(im_avgpool_bwd_args){ b, q->pixels, ch, IM_F32, q->dy, q->dx, false });
     else if (!q->backward)
         q->status |= q->dev->k.maxpool(q->dev, &(im_maxpool_args){
             .batch = b, .h = h, .w = h, .channels = ch, .kernel = 3, .stride = 2, .pad = 1, .oh = o, .ow = o,

@@ -2,7 +2,9 @@
  *
  * A kernel takes the device and a struct of plain pointers, sizes and strides. Strides (ld_) are in elements. It returns
  * IM_DONE or an error of enum im_status; shapes were checked by the op before, a kernel only asserts them.
- * Activations are f32 on cpu and ref; weights come in f32, f16 or bf16, plain or packed.
+ * Activations are f32 on cpu and ref, or bf16 where an argument struct has `held` (f32 when nothing is said): they are
+ * computed with in f32 and rounded to nearest even when they are stored (where the ISA has bf16 dots, subnormals become
+ * zeros then); weights come in f32, f16 or bf16, plain or packed.
  *
  * Order of sums (so that f32 bits agree on avx2, avx512 and neon, whatever the threads, batch and tiling):
  *  - a product or convolution output is one chain acc = fma(a_k, b_k, acc) from acc = 0 in ascending k (convolution:
@@ -33,11 +35,12 @@ enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64 };
 typedef struct im_gemm_args {
     int64_t m;
     int n, k;                    /* n: columns of c                                                                 */
-    const float *a;  int64_t lda;
+    im_dtype held;               /* a, res and c                                                                    */
+    const void *a;   int64_t lda;
     im_weight b;
     const float *bias;           /* (b.n) or NULL                                                                   */
-    const float *res; int64_t ldres;
-    float *c;        int64_t ldc;
+    const void *res; int64_t ldres;
+    void *c;         int64_t ldc;
     im_act act;
     bool geglu;
 } im_gemm_args;
@@ -49,12 +52,13 @@ typedef struct im_conv_args {
     int batch, h, w, cin, cout, kh, kw;
     int oh, ow;
     int stride, pad_top, pad_left, up_h, up_w;
-    const float *x;
+    im_dtype held;               /* x, res and y                                                                    */
+    const void *x;
     im_weight wt;                /* n = cout, k = kh*kw*cin                                                         */
     const float *bias;           /* (cout) or NULL                                                                  */
     const float *chan; int64_t ldchan;                                    /* (B, cout) or NULL                      */
-    const float *res;            /* (B, oh, ow, cout) contiguous, or NULL                                           */
-    float *y;                    /* (B, oh, ow, cout) contiguous                                                    */
+    const void *res;             /* (B, oh, ow, cout) contiguous, or NULL                                           */
+    void *y;                     /* (B, oh, ow, cout) contiguous                                                    */
 } im_conv_args;
 
 /* Group norm: y = (x - mean) * rstd * gamma + beta [, silu];  x, y contiguous (batch, pixels, channels), y may be x */
@@ -97,6 +101,13 @@ typedef struct im_map_args {
     float *y;
 } im_map_args;
 
+/* y (+)= x, from f32 or bf16 to either of them */
+typedef struct im_cast_args {
+    int64_t n; im_dtype from, to;
+    const void *x; void *y;
+    bool add;
+} im_cast_args;
+
 /* dst[i0][i1][i2][i3] = src[...]: copies between strided views of up to 4 axes, elements of `size` bytes; concat is two */
 typedef struct im_copy_args {
     int64_t shape[4], ss[4], ds[4];                                       /* axis sizes, source and target strides  */
@@ -120,7 +131,7 @@ typedef struct im_timestep_args {
 
 struct im_device;
 #define IM_KERNELS(X) \
-    X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(copy) X(embedding) X(timestep) \
+    X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(cast) X(copy) X(embedding) X(timestep) \
     IM_KERNELS_PRODUCTS(X) IM_KERNELS_NORMS(X) IM_KERNELS_ATTENTION(X) IM_KERNELS_ELEMENTS(X) IM_KERNELS_OPTIMISERS(X)
 
 typedef struct im_kernels {      /* one table per backend; `make check` wants no NULL                               */

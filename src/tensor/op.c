@@ -41,6 +41,16 @@ bool im_want_f32(im_ctx *c, const im_node *n, int input)
     return im_want(c, n, false, wanted);
 }
 
+bool im_want_held(im_ctx *c, const im_node *n, int input)
+{
+    const im_tensor *t = n->in[input];
+    if ((t->dtype == IM_F32 || t->dtype == IM_BF16) && im_contiguous(t) && !t->packed)
+        return true;
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "input %d contiguous in f32 or bf16", input);
+    return im_want(c, n, false, wanted);
+}
+
 bool im_like(im_ctx *c, im_node *n, int input)
 {
     (void)c;

@@ -50,13 +50,14 @@ int im_no_backward(im_ctx *c, im_node *n);                     /* fails, naming 
 bool im_like(im_ctx *c, im_node *n, int input);                /* out has the shape and dtype of in[input]             */
 bool im_want(im_ctx *c, const im_node *n, bool ok, const char *wanted);  /* fails with all shapes of the call          */
 bool im_want_f32(im_ctx *c, const im_node *n, int input);      /* contiguous f32 activations                           */
+bool im_want_held(im_ctx *c, const im_node *n, int input);     /* contiguous f32 or bf16 activations                   */
 int im_node_run(im_ctx *c, im_node *n);                        /* forward, with profile; used by im_run and plans      */
 
 /* Helpers for the backward half (tape.c).
  * im_save: in forward of a taped node: f32 memory in slot i of n->saved, held until the node has run backward.
- * im_dout: the gradient of n->out, contiguous f32 of its shape.
- * im_grad_of: where the gradient of input i goes: f32, strides as im_grad_like says; add: a value is there and the kernel
- * adds to it, else it stores to every element. NULL: that input wants none (or memory is out: c has failed). */
+ * im_dout: the gradient of n->out, contiguous, of its shape and dtype.
+ * im_grad_of: where the gradient of input i goes, of its dtype, strides as in the input; add: a value is there and the
+ * kernel adds to it, else it stores to every element. NULL: that input wants none (or memory is out: c has failed). */
 im_tensor *im_save(im_ctx *c, im_node *n, int slot, int ndim, const int64_t shape[]);
 const im_tensor *im_dout(const im_node *n);
 im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add);

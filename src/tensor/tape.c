@@ -46,6 +46,11 @@ void im_set_products(im_ctx *c, im_dtype t)
     c->dev.products = t == IM_BF16 ? IM_BF16 : IM_F32;
 }
 
+im_dtype im_products(const im_ctx *c)
+{
+    return c->dev.products;
+}
+
 void im_check_finite(im_ctx *c, bool on)
 {
     c->check_finite = on;
@@ -152,7 +157,7 @@ const im_tensor *im_dout(const im_node *n)
 /* The gradient of a whole tensor: made when first asked for, and owned by it. */
 static im_tensor *own_grad(im_ctx *c, im_tensor *t)
 {
-    if (!t->grad && (t->grad = im_new(c, IM_F32, t->ndim, t->shape)))
+    if (!t->grad && (t->grad = im_new(c, (im_dtype)t->dtype, t->ndim, t->shape)))
         im_scope_take(c, t->grad);
     return t->grad;
 }
@@ -168,7 +173,7 @@ im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add)
         return NULL;
     bool whole = im_numel(t) == im_numel(root);
     if (!root->grad_set && !whole)                             /* a part: the rest of the gradient is zero so far      */
-        memset(im_data(g), 0, (size_t)im_numel(g) * sizeof(float));
+        memset(im_data(g), 0, (size_t)im_numel(g) * im_dtype_size((im_dtype)g->dtype));
     *add = root->grad_set || !whole;
     root->grad_set = 1;
     if (t == root)
@@ -192,11 +197,14 @@ static double seconds_now(void)
 
 bool im_want_finite(im_ctx *c, const im_node *n, const im_tensor *t, const char *what)
 {
-    const float *x = t && t->dtype == IM_F32 && im_contiguous(t) ? im_data(t) : NULL;
-    for (int64_t i = 0; x && i < im_numel(t); i++)
-        if (!isfinite(x[i]))
+    bool half = t && t->dtype == IM_BF16;
+    const void *x = t && (t->dtype == IM_F32 || half) && im_contiguous(t) ? im_data(t) : NULL;
+    for (int64_t i = 0; x && i < im_numel(t); i++) {
+        float v = half ? im_f32_from_bf16(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+        if (!isfinite(v))
             return im_fail(c, "%s%s%s: %s: element %lld is %g", n->op->name, n->layer ? " at " : "",
-                           n->layer ? n->layer : "", what, (long long)i, (double)x[i]);
+                           n->layer ? n->layer : "", what, (long long)i, (double)v);
+    }
     return true;
 }
 
@@ -275,13 +283,13 @@ bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy)
         return im_fail(c, "backward: no tape is open; call im_tape_begin before the forward pass");
     if (!c->failed && y && !y->wants_grad)
         im_fail(c, "backward: nothing that led to this result wants a gradient; call im_want_grad on the parameters");
-    if (!c->failed && y && (y->base || im_numel(y) != im_numel(dy) || !im_contiguous(dy) || dy->dtype != IM_F32))
-        im_fail(c, "backward: found a view, or a gradient of another size; wanted the result of an operation and a "
-                   "contiguous f32 gradient of its shape");
+    if (!c->failed && y && (y->base || im_numel(y) != im_numel(dy) || !im_contiguous(dy) || dy->dtype != y->dtype))
+        im_fail(c, "backward: found a view, or a gradient of another size or dtype; wanted the result of an operation and a "
+                   "contiguous gradient of its shape and dtype");
     im_tensor *g = c->failed || !y ? NULL : own_grad(c, y);
     c->mode = IM_EAGER;
     if (g) {
-        memcpy(im_data(g), im_data(dy), (size_t)im_numel(dy) * sizeof(float));
+        memcpy(im_data(g), im_data(dy), (size_t)im_numel(dy) * im_dtype_size((im_dtype)dy->dtype));
         y->grad_set = 1;
         while (t->n > 0 && run_backward(c, &t->nodes[t->n - 1], t->n - 1))
             t->n--;

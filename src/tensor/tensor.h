@@ -21,7 +21,7 @@ void im_scope_list_free(im_scope *s);                          /* every tensor o
 /* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */
 bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld);
 im_weight im_weight_of(const im_tensor *t);                    /* the (n, k) factor of a product                       */
-/* y = s x, or y += s x where add: contiguous f32 of equal shapes (ops/map.c). False: c has failed. */
+/* y = s x, or y += s x where add: contiguous f32 of equal shapes (ops/map.c); bf16 both and s 1. False: c has failed. */
 bool im_accumulate(im_ctx *c, const im_tensor *y, const im_tensor *x, float s, bool add);
 
 #endif

@@ -1,7 +1,7 @@
 /* train_args.h: the rest of the kernel contract: what only training needs. Included by device.h, whose rules hold.
  *
  * Gradients are `d` + name. `add`: the kernel adds to what is there, else it stores to every element; a NULL output is not
- * wanted. All pointers are f32 and contiguous unless a stride is named.
+ * wanted. All pointers are f32 and contiguous unless a stride is named; void: f32 or bf16, as `held` says (device.h).
  *
  * Order of sums, so that bits agree on every ISA and with any number of threads:
  *  - outer (gradients of weights): rows in chunks of IM_DW_CHUNK; each chunk is one chain of fused multiply-adds over
@@ -31,8 +31,9 @@ enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_SUM_RUN = 16, IM_MAP_CHUNK = 16
 typedef struct im_outer_args {
     int64_t m;
     int ni, nj;
-    const float *a; int64_t lda;                                          /* (m, ni): dY                            */
-    const float *b; int64_t ldb;                                          /* (m, nj): X                             */
+    im_dtype held;                                                        /* a and b                                */
+    const void *a; int64_t lda;                                           /* (m, ni): dY                            */
+    const void *b; int64_t ldb;                                           /* (m, nj): X                             */
     float *c; int64_t ldc;                                                /* (ni, nj)                               */
     bool add;
 } im_outer_args;
@@ -50,16 +51,18 @@ typedef struct im_colsum_args {
 typedef struct im_conv_dx_args {
     int batch, h, w, cin, cout, kh, kw, oh, ow;
     int stride, pad_top, pad_left, up_h, up_w;
-    const float *dy;                                                      /* (batch, oh, ow, cout)                  */
+    im_dtype held;                                                        /* dy and dx; bf16: nothing is enlarged   */
+    const void *dy;                                                       /* (batch, oh, ow, cout)                  */
     im_weight wt;
-    float *dx;
+    void *dx;
     bool add;
 } im_conv_dx_args;
 
 typedef struct im_conv_dw_args {
     int batch, h, w, cin, cout, kh, kw, oh, ow;
     int stride, pad_top, pad_left, up_h, up_w;
-    const float *x, *dy;
+    im_dtype held;                                                        /* x and dy                               */
+    const void *x, *dy;
     float *dw;
     bool add;
 } im_conv_dw_args;
@@ -94,10 +97,12 @@ typedef struct im_layernorm_bwd_args {
 typedef struct im_batchnorm_args {
     int64_t rows; int channels;
     float eps, momentum; bool training, relu;
-    const float *x, *gamma, *beta, *res;                                  /* res (rows, channels) or NULL           */
+    im_dtype held;                                                        /* x, res and y                           */
+    const void *x, *res;                                                  /* res (rows, channels) or NULL           */
+    const float *gamma, *beta;
     float *running_mean, *running_var;                                    /* (channels)                             */
     float *mean, *rstd;                                                   /* (channels), for backward; or NULL      */
-    float *y;
+    void *y;
 } im_batchnorm_args;
 
 /* training and relu as in the forward pass. y, its output, tells where ReLU let through; NULL: the sign of
@@ -105,8 +110,11 @@ typedef struct im_batchnorm_args {
 typedef struct im_batchnorm_bwd_args {
     int64_t rows; int channels;
     bool training, relu;
-    const float *x, *gamma, *beta, *mean, *rstd, *y, *dy;
-    float *dx, *dres, *dgamma, *dbeta;
+    im_dtype held;                                                        /* x, y, dy, dx and dres                  */
+    const void *x, *y, *dy;
+    const float *gamma, *beta, *mean, *rstd;
+    void *dx, *dres;
+    float *dgamma, *dbeta;
     bool add_dx, add_dres, add_dgamma, add_dbeta;
 } im_batchnorm_bwd_args;
 
@@ -115,24 +123,31 @@ typedef struct im_batchnorm_bwd_args {
  * up to 2048): half the memory of an index, and backward compares it with a vector of one place. 2 pad <= kernel. */
 typedef struct im_maxpool_args {
     int batch, h, w, channels, kernel, stride, pad, oh, ow;
-    const float *x;
-    float *y; uint16_t *where;                                            /* (batch, oh, ow, channels); NULL: not kept */
+    im_dtype held;                                                        /* x and y                                */
+    const void *x;
+    void *y; uint16_t *where;                                             /* (batch, oh, ow, channels); NULL: not kept */
 } im_maxpool_args;
 
 /* dx[iy][ix] (+)= the sum over windows that it won, ascending (oy, ox), in f32                                     */
 typedef struct im_maxpool_bwd_args {
     int batch, h, w, channels, kernel, stride, pad, oh, ow;
-    const float *dy; const uint16_t *where;
-    float *dx;
+    im_dtype held;                                                        /* dy and dx                              */
+    const void *dy; const uint16_t *where;
+    void *dx;
     bool add;
 } im_maxpool_bwd_args;
 
-/* y[b][c] = mean over pixels (chunks of IM_SUM_CHUNK, as sums over rows); backward spreads dy / pixels             */
-typedef struct im_avgpool_args { int batch; int64_t pixels; int channels; const float *x; float *y; } im_avgpool_args;
+/* y[b][c] = mean over pixels (chunks of IM_SUM_CHUNK, as sums over rows); backward spreads dy / pixels. held: x, dx */
+typedef struct im_avgpool_args {
+    int batch; int64_t pixels; int channels;
+    im_dtype held;
+    const void *x; float *y;
+} im_avgpool_args;
 typedef struct im_avgpool_bwd_args {
     int batch; int64_t pixels; int channels;
+    im_dtype held;
     const float *dy;
-    float *dx;
+    void *dx;
     bool add;
 } im_avgpool_bwd_args;
 

@@ -17,7 +17,7 @@
 #include <math.h>
 
 enum {
-    AHEAD = 1024,                        /* floats: how far ahead of a row memory is asked for (bench/LOG.md) */
+    AHEAD = 4096,                        /* bytes: how far ahead of a row memory is asked for (bench/LOG.md) */
     RUN = IM_SUM_CHUNK * IM_SUM_RUN,     /* rows a task of the first pass */
     BLOCK = 128,                         /* channels a task of the first pass */
     LANES = 64,                          /* channels a task when runs are joined */
@@ -46,24 +46,31 @@ typedef struct {
     bool stream;
 } job;
 
-/* Task: one run of BLOCK channels. */
-static void run_statistics(void *arg, int task, int thread)
+IM_INLINE int ahead_of(im_dtype held) { return AHEAD / (held == IM_BF16 ? 2 : 4); }
+
+/* One run of BLOCK channels. */
+IM_INLINE void statistics_of(im_dtype held, const job *w, int task)
 {
-    const job *w = arg;
     const im_batchnorm_args *at = w->at;
     int blocks = blocks_of(at->channels), c0 = task % blocks * BLOCK;
     int n = at->channels - c0 < BLOCK ? at->channels - c0 : BLOCK;
     int64_t run = task / blocks, first = run * RUN, last = first + RUN < at->rows ? first + RUN : at->rows;
     double *mean = w->mean + run * w->cp + c0, *m2 = w->m2 + run * w->cp + c0;
     float chunk_mean[BLOCK], chunk_m2[BLOCK];
-    (void)thread;
     for (int c = 0; c < n; c++)
         mean[c] = m2[c] = 0.0;
     for (int64_t r = first; r < last; r += IM_SUM_CHUNK) {
         int rows = last - r < IM_SUM_CHUNK ? (int)(last - r) : IM_SUM_CHUNK;
-        column_statistics(at->x + r * at->channels + c0, at->channels, rows, n, chunk_mean, chunk_m2);
+        column_statistics(held, im_at(at->x, held, r * at->channels + c0), at->channels, rows, n, chunk_mean, chunk_m2);
         join_chunk(n, mean, m2, (double)(r - first), chunk_mean, chunk_m2, rows);
     }
+}
+
+static void run_statistics(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    (void)thread;
+    w->at->held == IM_BF16 ? statistics_of(IM_BF16, w, task) : statistics_of(IM_F32, w, task);
 }
 
 static void move(float *running, double now, double momentum)
@@ -115,40 +122,46 @@ static void finish(void *arg, int task, int thread)
 }
 
 /* Pointers and flags in variables of their own: after each store of a vector the compiler would read them again. */
-IM_INLINE void apply_row(bool has_res, bool relu, bool stream, const job *w, int64_t off)
+IM_INLINE void apply_row(im_dtype held, bool has_res, bool relu, bool stream, const job *w, int64_t off)
 {
-    const float *x = w->at->x + off, *res = has_res ? w->at->res + off : NULL, *scale = w->scale, *shift = w->shift;
-    float *y = w->at->y + off;
+    const void *x = im_at(w->at->x, held, off), *res = has_res ? im_at(w->at->res, held, off) : NULL;
+    const float *scale = w->scale, *shift = w->shift;
+    void *y = im_at(w->at->y, held, off);
     for (int c = 0, n = w->at->channels; c < n; c += 16) {
         int left = n - c < 16 ? n - c : 16;
         if (!has_res)
-            v_prefetch(x + c + AHEAD);
-        v16 v = v_fma(load_left(x + c, left), v_load(scale + c), v_load(shift + c));
+            held_prefetch(held, x, c + ahead_of(held));
+        v16 v = v_fma(held_load(held, x, c, left), v_load(scale + c), v_load(shift + c));
         if (has_res)
-            v = v_add(v, load_left(res + c, left));
-        store_left(stream, y + c, relu ? v_relu(v) : v, left);
+            v = v_add(v, held_load(held, res, c, left));
+        held_left(held, stream, y, c, relu ? v_relu(v) : v, left);
     }
 }
 
-/* Task: ROWS rows, from the end. */
-static void apply(void *arg, int task, int thread)
+/* ROWS rows, from the end. */
+IM_INLINE void apply_rows(im_dtype held, const job *w, int task)
 {
-    const job *w = arg;
     const im_batchnorm_args *at = w->at;
     int64_t r = ((at->rows + ROWS - 1) / ROWS - 1 - task) * ROWS, last = r + ROWS < at->rows ? r + ROWS : at->rows;
-    (void)thread;
     for (; r < last; r++) {
         int64_t off = r * at->channels;
         if (at->res && w->stream)
-            at->relu ? apply_row(true, true, true, w, off) : apply_row(true, false, true, w, off);
+            at->relu ? apply_row(held, true, true, true, w, off) : apply_row(held, true, false, true, w, off);
         else if (at->res)
-            at->relu ? apply_row(true, true, false, w, off) : apply_row(true, false, false, w, off);
+            at->relu ? apply_row(held, true, true, false, w, off) : apply_row(held, true, false, false, w, off);
         else if (w->stream)
-            at->relu ? apply_row(false, true, true, w, off) : apply_row(false, false, true, w, off);
+            at->relu ? apply_row(held, false, true, true, w, off) : apply_row(held, false, false, true, w, off);
         else
-            at->relu ? apply_row(false, true, false, w, off) : apply_row(false, false, false, w, off);
+            at->relu ? apply_row(held, false, true, false, w, off) : apply_row(held, false, false, false, w, off);
     }
     v_stream_end();
+}
+
+static void apply(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    (void)thread;
+    w->at->held == IM_BF16 ? apply_rows(IM_BF16, w, task) : apply_rows(IM_F32, w, task);
 }
 
 int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
@@ -161,7 +174,7 @@ int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
     w.m2 = w.mean + sums;
     w.scale = (float *)(w.m2 + sums);
     w.shift = w.scale + w.cp;
-    w.stream = at->y != at->x && streams(at->y, at->rows, at->channels);
+    w.stream = at->y != at->x && streams(at->held, at->y, at->rows, at->channels);
     if (at->training)
         im_parallel_for(dev->threads, w.runs * blocks_of(at->channels), run_statistics, &w);
     im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, finish, &w);
@@ -183,17 +196,18 @@ typedef struct {
 } back;
 
 /* dy where the ReLU let through, else 0; a NaN lets through. */
-IM_INLINE v16 masked(mask kind, v16 x, const float *y, int left, v16 dy, const float *scale, const float *shift)
+IM_INLINE v16 masked(im_dtype held, mask kind, v16 x, const void *y, int64_t i, int left, v16 dy, const float *scale,
+                     const float *shift)
 {
     if (kind == NONE)
         return dy;
-    v16 v = kind == FROM_X ? v_fma(x, v_load(scale), v_load(shift)) : load_left(y, left);
+    v16 v = kind == FROM_X ? v_fma(x, v_load(scale), v_load(shift)) : held_load(held, y, i, left);
     return v_select(v_le(v, v_zero()), v_zero(), dy);
 }
 
 /* n rows of 16 nv channels (left < 16: of `left`) from column c at `off`, added to the sums of a run. */
-IM_INLINE void strip_sums(mask kind, int nv, int left, const back *w, int64_t off, int c, int n, double *dbeta,
-                          double *with_x)
+IM_INLINE void strip_sums(im_dtype held, mask kind, int nv, int left, const back *w, int64_t off, int c, int n,
+                          double *dbeta, double *with_x)
 {
     const im_batchnorm_bwd_args *at = w->at;
     v16 s[PAIR], t[PAIR];
@@ -205,11 +219,11 @@ IM_INLINE void strip_sums(mask kind, int nv, int left, const back *w, int64_t of
             int64_t i = off + c + 16 * j;
             int k = c + 16 * j;
             if (kind != FROM_Y) {
-                v_prefetch(at->x + i + ahead);
-                v_prefetch(at->dy + i + ahead);
+                held_prefetch(held, at->x, i + ahead);
+                held_prefetch(held, at->dy, i + ahead);
             }
-            v16 x = load_left(at->x + i, left);
-            v16 dy = masked(kind, x, at->y + i, left, load_left(at->dy + i, left), w->scale + k, w->shift + k);
+            v16 x = held_load(held, at->x, i, left), g = held_load(held, at->dy, i, left);
+            v16 dy = masked(held, kind, x, at->y, i, left, g, w->scale + k, w->shift + k);
             s[j] = v_add(s[j], dy);
             t[j] = v_fma(dy, v_sub(x, v_load(w->mean + k)), t[j]);
         }
@@ -223,39 +237,45 @@ IM_INLINE void strip_sums(mask kind, int nv, int left, const back *w, int64_t of
     }
 }
 
-IM_INLINE void chunk_sums(mask kind, const back *w, int64_t row, int n, int c0, int last, double *dbeta, double *with_x)
+IM_INLINE void chunk_sums(im_dtype held, mask kind, const back *w, int64_t row, int n, int c0, int last, double *dbeta,
+                          double *with_x)
 {
     int64_t off = row * w->at->channels;
     int c = c0;
     for (; c + 16 * PAIR <= last; c += 16 * PAIR)
-        strip_sums(kind, PAIR, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+        strip_sums(held, kind, PAIR, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
     for (; c + 16 <= last; c += 16)
-        strip_sums(kind, 1, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+        strip_sums(held, kind, 1, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
     if (c < last)
-        strip_sums(kind, 1, last - c, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+        strip_sums(held, kind, 1, last - c, w, off, c, n, dbeta + c - c0, with_x + c - c0);
 }
 
-/* Task: one run of BLOCK channels. */
-static void run_sums(void *arg, int task, int thread)
+/* One run of BLOCK channels. */
+IM_INLINE void sums_of(im_dtype held, const back *w, int task)
 {
-    const back *w = arg;
     const im_batchnorm_bwd_args *at = w->at;
     int blocks = blocks_of(at->channels), c0 = task % blocks * BLOCK;
     int last = c0 + BLOCK < at->channels ? c0 + BLOCK : at->channels;
     int64_t run = task / blocks, r = run * RUN, end = r + RUN < at->rows ? r + RUN : at->rows;
     double *dbeta = w->dbeta + run * w->cp + c0, *with_x = w->with_x + run * w->cp + c0;
-    (void)thread;
     for (int c = 0; c < last - c0; c++)
         dbeta[c] = with_x[c] = 0.0;
     for (; r < end; r += IM_SUM_CHUNK) {
         int n = end - r < IM_SUM_CHUNK ? (int)(end - r) : IM_SUM_CHUNK;
         if (!at->relu)
-            chunk_sums(NONE, w, r, n, c0, last, dbeta, with_x);
+            chunk_sums(held, NONE, w, r, n, c0, last, dbeta, with_x);
         else if (at->y)
-            chunk_sums(FROM_Y, w, r, n, c0, last, dbeta, with_x);
+            chunk_sums(held, FROM_Y, w, r, n, c0, last, dbeta, with_x);
         else
-            chunk_sums(FROM_X, w, r, n, c0, last, dbeta, with_x);
+            chunk_sums(held, FROM_X, w, r, n, c0, last, dbeta, with_x);
     }
+}
+
+static void run_sums(void *arg, int task, int thread)
+{
+    const back *w = arg;
+    (void)thread;
+    w->at->held == IM_BF16 ? sums_of(IM_BF16, w, task) : sums_of(IM_F32, w, task);
 }
 
 static void put(float *to, double value, bool add)
@@ -288,49 +308,56 @@ static void finish_back(void *arg, int task, int thread)
 }
 
 /* dx is stored before dres is read: x and res may be one tensor. Variables as in apply_row. */
-IM_INLINE void row_dx(mask kind, const back *w, int64_t off)
+IM_INLINE void row_dx(im_dtype held, mask kind, const back *w, int64_t off)
 {
     const im_batchnorm_bwd_args *at = w->at;
-    const float *x = at->x + off, *y = kind == FROM_Y ? at->y + off : NULL, *dy = at->dy + off;
+    const void *x = im_at(at->x, held, off), *y = kind == FROM_Y ? im_at(at->y, held, off) : NULL;
+    const void *dy = im_at(at->dy, held, off);
     const float *mean = w->mean, *scale = w->scale, *shift = w->shift, *fa = w->a, *fb = w->b, *fc = w->c;
-    float *dx = at->dx ? at->dx + off : NULL, *dres = at->dres ? at->dres + off : NULL;
+    void *dx = at->dx ? im_at(at->dx, held, off) : NULL, *dres = at->dres ? im_at(at->dres, held, off) : NULL;
     bool training = at->training, add_dx = at->add_dx, add_dres = at->add_dres;
     bool stream_dx = w->stream_dx, stream_dres = w->stream_dres;
     for (int c = 0, n = at->channels; c < n; c += 16) {
         int left = n - c < 16 ? n - c : 16;
         if (kind != FROM_Y) {
-            v_prefetch(x + c + AHEAD);
-            v_prefetch(dy + c + AHEAD);
+            held_prefetch(held, x, c + ahead_of(held));
+            held_prefetch(held, dy, c + ahead_of(held));
         }
-        v16 v = load_left(x + c, left), g = masked(kind, v, y + c, left, load_left(dy + c, left), scale + c, shift + c);
+        v16 v = held_load(held, x, c, left), g = held_load(held, dy, c, left);
+        g = masked(held, kind, v, y, c, left, g, scale + c, shift + c);
         if (dx) {
             if (training)
                 v = v_fma(v_load(fb + c), v_sub(v, v_load(mean + c)), v_fma(v_load(fa + c), g, v_load(fc + c)));
             else
                 v = v_mul(v_load(fa + c), g);
-            store_left(stream_dx, dx + c, add_dx ? v_add(v, load_left(dx + c, left)) : v, left);
+            held_left(held, stream_dx, dx, c, add_dx ? v_add(v, held_load(held, dx, c, left)) : v, left);
         }
         if (dres)
-            store_left(stream_dres, dres + c, add_dres ? v_add(g, load_left(dres + c, left)) : g, left);
+            held_left(held, stream_dres, dres, c, add_dres ? v_add(g, held_load(held, dres, c, left)) : g, left);
     }
 }
 
-/* Task: ROWS rows, from the end. */
+/* ROWS rows, from the end. */
+IM_INLINE void dx_of(im_dtype held, const back *w, int task)
+{
+    const im_batchnorm_bwd_args *at = w->at;
+    int64_t r = ((at->rows + ROWS - 1) / ROWS - 1 - task) * ROWS, last = r + ROWS < at->rows ? r + ROWS : at->rows;
+    for (; r < last; r++) {
+        if (!at->relu)
+            row_dx(held, NONE, w, r * at->channels);
+        else if (at->y)
+            row_dx(held, FROM_Y, w, r * at->channels);
+        else
+            row_dx(held, FROM_X, w, r * at->channels);
+    }
+    v_stream_end();
+}
+
 static void rows_dx(void *arg, int task, int thread)
 {
     const back *w = arg;
-    const im_batchnorm_bwd_args *at = w->at;
-    int64_t r = ((at->rows + ROWS - 1) / ROWS - 1 - task) * ROWS, last = r + ROWS < at->rows ? r + ROWS : at->rows;
     (void)thread;
-    for (; r < last; r++) {
-        if (!at->relu)
-            row_dx(NONE, w, r * at->channels);
-        else if (at->y)
-            row_dx(FROM_Y, w, r * at->channels);
-        else
-            row_dx(FROM_X, w, r * at->channels);
-    }
-    v_stream_end();
+    w->at->held == IM_BF16 ? dx_of(IM_BF16, w, task) : dx_of(IM_F32, w, task);
 }
 
 int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
@@ -347,8 +374,8 @@ int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
     w.a = w.shift + cp;
     w.b = w.a + cp;
     w.c = w.b + cp;
-    w.stream_dx = at->dx && !at->add_dx && streams(at->dx, at->rows, at->channels);
-    w.stream_dres = at->dres && !at->add_dres && streams(at->dres, at->rows, at->channels);
+    w.stream_dx = at->dx && !at->add_dx && streams(at->held, at->dx, at->rows, at->channels);
+    w.stream_dres = at->dres && !at->add_dres && streams(at->held, at->dres, at->rows, at->channels);
     for (int c = 0; c < at->channels; c++) {
         w.mean[c] = at->mean[c];
         factors(at->mean[c], at->rstd[c], at->gamma[c], at->beta[c], &w.scale[c], &w.shift[c]);

@@ -25,11 +25,15 @@ static bool enlarged(const im_conv_dw_args *d)
 }
 
 /* Row ky of the windows that begin at output row oy; NULL outside of the picture. */
-static const float *line(const im_conv_dw_args *d, const span *p, int ky)
+static const void *line(const im_conv_dw_args *d, const span *p, int ky)
 {
     int uy = p->oy * d->stride + ky - d->pad_top;
-    return uy < 0 || uy >= d->up_h ? NULL : d->x + (p->image * d->h + (int64_t)uy * d->h / d->up_h) * d->w * d->cin;
+    int64_t row = p->image * d->h + (int64_t)uy * d->h / d->up_h;
+    return uy < 0 || uy >= d->up_h ? NULL : im_at(d->x, d->held, row * d->w * d->cin);
 }
+
+/* What windows are packed as: f32, or bf16 where x is and pairs of it are wanted. from, to: of x and of dst. */
+typedef struct { im_dtype from, to; } forms;
 
 static int clamp(int64_t x, int most)
 {
@@ -45,28 +49,30 @@ static void inside(int64_t first, int64_t step, int64_t len, int64_t size, int n
 }
 
 /* cin a multiple of 16: a group is 16 channels of one pixel. */
-static void fill_channels(const im_conv_dw_args *d, const span *p, const group *g, float *dst)
+IM_INLINE void fill_channels(forms f, const im_conv_dw_args *d, const span *p, const group *g, void *dst)
 {
-    const float *row = line(d, p, g->ky);
+    const void *row = line(d, p, g->ky);
     int ux = p->ox * d->stride + g->kx - d->pad_left, lo = 0, hi = 0;
     if (row)
         inside(ux, d->stride, 1, d->up_w, p->n, &lo, &hi);
     for (int i = 0; i < lo; i++)
-        v_store(dst + i * 16, v_zero());
-    const float *x = row ? row + (int64_t)(ux + lo * d->stride) * d->cin + g->channel : NULL;
-    int64_t step = (int64_t)d->stride * d->cin;
-    if (!enlarged(d))
-        for (int i = lo; i < hi; i++, x += step)
-            v_store(dst + i * 16, v_load(x));
-    else
-        for (int i = lo; i < hi; i++)
-            v_store(dst + i * 16, v_load(row + (int64_t)(ux + i * d->stride) * d->w / d->up_w * d->cin + g->channel));
+        held_store(f.to, dst, i * 16, v_zero(), 16);
+    int64_t step = (int64_t)d->stride * d->cin, at = (int64_t)(ux + lo * d->stride) * d->cin + g->channel;
+    for (int i = lo; i < hi; i++, at += step) {
+        if (enlarged(d))
+            at = (int64_t)(ux + i * d->stride) * d->w / d->up_w * d->cin + g->channel;
+        if (f.from == f.to)
+            held_copy(f.to, dst, i * 16, row, at, 16);
+        else
+            held_store(f.to, dst, i * 16, held_load(f.from, row, at, 16), 16);
+    }
     for (int i = hi; i < p->n; i++)
-        v_store(dst + i * 16, v_zero());
+        held_store(f.to, dst, i * 16, v_zero(), 16);
 }
 
-/* Values `skip` .. skip+len-1 of window row ky, at `at` of the group: what lies outside the picture stays as it is. */
-static void fill_piece(const im_conv_dw_args *d, const span *p, const float *row, int skip, int len, float *dst)
+/* Values `skip` .. skip+len-1 of window row ky, from `to` of the group on: what lies outside the picture stays as it is. */
+IM_INLINE void fill_piece(forms f, const im_conv_dw_args *d, const span *p, const void *row, int skip, int len, void *dst,
+                          int to)
 {
     int64_t first = (int64_t)(p->ox * d->stride - d->pad_left) * d->cin + skip, step = (int64_t)d->stride * d->cin;
     int64_t all = (int64_t)d->up_w * d->cin;
@@ -74,25 +80,26 @@ static void fill_piece(const im_conv_dw_args *d, const span *p, const float *row
     if (!enlarged(d))
         inside(first, step, len, all, p->n, &lo, &hi);
     for (int i = lo; i < hi; i++)                              /* the whole piece lies in the picture */
-        v_store_n(dst + i * 16, v_load_n(row + first + i * step, len), len);
+        held_store(f.to, dst, i * 16 + to, held_load(f.from, row, first + i * step, len), len);
     for (int i = 0; i < p->n; i++)                             /* value by value at the borders */
         for (int k = 0; (i < lo || i >= hi) && k < len; k++) {
             int64_t u = first + i * step + k;
+            int64_t at = u / d->cin * d->w / d->up_w * d->cin + u % d->cin;
             if (u >= 0 && u < all)
-                dst[i * 16 + k] = row[u / d->cin * d->w / d->up_w * d->cin + u % d->cin];
+                held_store(f.to, dst, i * 16 + to + k, held_load(f.from, row, at, 1), 1);
         }
 }
 
-static void fill_any(const im_conv_dw_args *d, const span *p, const group *g, float *dst)
+IM_INLINE void fill_any(forms f, const im_conv_dw_args *d, const span *p, const group *g, void *dst)
 {
     int run = d->kw * d->cin, ky = g->ky, skip = g->skip;
     for (int i = 0; i < p->n; i++)
-        v_store(dst + i * 16, v_zero());
+        held_store(f.to, dst, i * 16, v_zero(), 16);
     for (int done = 0; done < g->n; ky++, skip = 0) {
         int len = run - skip < g->n - done ? run - skip : g->n - done;
-        const float *row = line(d, p, ky);
+        const void *row = line(d, p, ky);
         if (row)
-            fill_piece(d, p, row, skip, len, dst + done);
+            fill_piece(f, d, p, row, skip, len, dst, done);
         done += len;
     }
 }
@@ -106,41 +113,60 @@ static void fetch_windows(const im_conv_dw_args *d, const im_outer_pack *q)
         int64_t left = (int64_t)(p.ox * d->stride - d->pad_left) * d->cin, all = (int64_t)d->w * d->cin;
         for (int j = q->j0; j < q->j1; ) {
             int ky = j / run, skip = j - ky * run, n = run - skip < q->j1 - j ? run - skip : q->j1 - j;
-            const float *row = line(d, &p, ky);
+            const void *row = line(d, &p, ky);
             int64_t to = left + skip + n < all ? left + skip + n : all;
-            for (int64_t i = left + skip < 0 ? 0 : left + skip; row && i < to; i += 16)
-                v_prefetch_l2(row + i);
+            for (int64_t i = left + skip < 0 ? 0 : left + skip; row && i < to; i += held_line(d->held))
+                held_prefetch_l2(d->held, row, i);
             j += n;
         }
     }
 }
 
-/* Two rows each into pairs: s (rows, 16) f32. */
-static void to_pairs(const float *s, int rows, float *dst)
+/* Two rows each into pairs: s (rows, 16) f32 or bf16, with room for a row more. */
+IM_INLINE void to_pairs(im_dtype held, void *s, int rows, float *dst)
 {
-    for (int i = 0; i < rows; i += 2, s += 32, dst += 16)
-        v_store(dst, v_bf16_pairs(v_load(s), i + 1 < rows ? v_load(s + 16) : v_zero()));
+    held_store(held, s, rows * 16, v_zero(), 16);
+    for (int i = 0; i < rows; i += 2, dst += 16)
+        if (held == IM_BF16)
+            v_store(dst, v_zip_bf16((uint16_t *)s + i * 16, (uint16_t *)s + i * 16 + 16));
+        else
+            v_store(dst, v_bf16_pairs(v_load((float *)s + i * 16), v_load((float *)s + i * 16 + 16)));
+}
+
+IM_INLINE void fill_groups(forms f, const im_conv_dw_args *d, const im_outer_pack *q, bool pairs)
+{
+    float room[(IM_OUTER_ROWS + 1) * 16], *dst = q->dst;
+    int run = d->kw * d->cin;
+    for (int j = q->j0; j < q->j1; j += 16, dst += q->apart) {
+        group g = { j / run, j % run / d->cin, j % d->cin, j % run, q->j1 - j < 16 ? q->j1 - j : 16 };
+        float *to = pairs ? room : dst;
+        span p;
+        for (int s = 0; s < q->rows; s += p.n) {
+            p = span_of(d, q->m0 + s, q->rows - s);
+            if (d->cin % 16)
+                fill_any(f, d, &p, &g, im_at(to, f.to, s * 16));
+            else
+                fill_channels(f, d, &p, &g, im_at(to, f.to, s * 16));
+        }
+        if (pairs)
+            to_pairs(f.to, room, q->rows, dst);
+    }
 }
 
 static void pack_windows(const void *args, const im_outer_pack *q, im_outer_mode mode)
 {
     const im_conv_dw_args *d = args;
-    float f32[IM_OUTER_ROWS * 16], *dst = q->dst;
-    int run = d->kw * d->cin;
-    if (mode == IM_OUTER_FETCH) {
+    bool bf16 = d->held == IM_BF16;
+    switch (mode) {
+    case IM_OUTER_FETCH:
         fetch_windows(d, q);
-        return;
-    }
-    for (int j = q->j0; j < q->j1; j += 16, dst += q->apart) {
-        group g = { j / run, j % run / d->cin, j % d->cin, j % run, q->j1 - j < 16 ? q->j1 - j : 16 };
-        float *to = mode == IM_OUTER_PAIRS ? f32 : dst;
-        span p;
-        for (int s = 0; s < q->rows; s += p.n) {
-            p = span_of(d, q->m0 + s, q->rows - s);
-            (d->cin % 16 ? fill_any : fill_channels)(d, &p, &g, to + s * 16);
-        }
-        if (mode == IM_OUTER_PAIRS)
-            to_pairs(f32, q->rows, dst);
+        break;
+    case IM_OUTER_PAIRS:
+        bf16 ? fill_groups((forms){ IM_BF16, IM_BF16 }, d, q, true) : fill_groups((forms){ IM_F32, IM_F32 }, d, q, true);
+        break;
+    case IM_OUTER_F32:
+        bf16 ? fill_groups((forms){ IM_BF16, IM_F32 }, d, q, false) : fill_groups((forms){ IM_F32, IM_F32 }, d, q, false);
+        break;
     }
 }
 
@@ -155,6 +181,6 @@ int IM_FN(im_cpu_conv_dw)(im_device *dev, const im_conv_dw_args *d)
     bool rows = d->kh * d->kw * d->stride == 1 && d->oh == d->h && d->ow == d->w && d->up_h == d->h && d->up_w == d->w
              && !d->pad_top && !d->pad_left;                   /* 1x1: windows are pixels */
     return IM_FN(im_outer_run)(dev, &(im_outer){
-        .m = m, .ni = d->cout, .nj = k, .a = { d->dy, d->cout }, .b = { rows ? d->x : NULL, d->cin },
+        .m = m, .ni = d->cout, .nj = k, .held = d->held, .a = { d->dy, d->cout }, .b = { rows ? d->x : NULL, d->cin },
         .pack_b = pack_windows, .args = d, .c = d->dw, .ldc = k, .add = d->add });
 }

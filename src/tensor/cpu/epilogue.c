@@ -23,7 +23,7 @@ static int64_t place_of(const im_product *p, int64_t row)
     return row % g->across * g->pixel + line % g->down * g->line + line / g->down * g->image;
 }
 
-IM_INLINE void columns(const im_product *p, part q, int64_t row, int rows, im_act act, bool geglu, int n)
+IM_INLINE void columns(const im_product *p, im_dtype held, part q, int64_t row, int rows, im_act act, bool geglu, int n)
 {
     v16 bias = p->bias ? load(p->bias + q.col, n) : v_zero();
     v16 bias_gate = geglu && p->bias ? load(p->bias + p->n + q.col, n) : v_zero();
@@ -46,12 +46,8 @@ IM_INLINE void columns(const im_product *p, part q, int64_t row, int rows, im_ac
             y = v_activate(act, y);
         }
         if (p->res)
-            y = v_add(y, load(p->res + (p->grid ? place_of(p, row + i) : (row + i) * p->ldres) + q.col, n));
-        float *c = p->c + place_of(p, row + i) + q.col;
-        if (n == IM_PANEL)
-            v_store(c, y);
-        else
-            v_store_n(c, y, n);
+            y = v_add(y, held_load(held, p->res, (p->grid ? place_of(p, row + i) : (row + i) * p->ldres) + q.col, n));
+        held_store(held, p->c, place_of(p, row + i) + q.col, y, n);
     }
 }
 
@@ -59,7 +55,16 @@ IM_INLINE void columns(const im_product *p, part q, int64_t row, int rows, im_ac
 static void finish(const im_product *p, part q, int64_t row, int rows)
 {
 #define CASE(act, geglu) \
-    q.n == IM_PANEL ? columns(p, q, row, rows, act, geglu, IM_PANEL) : columns(p, q, row, rows, act, geglu, q.n)
+    q.n == IM_PANEL ? columns(p, IM_F32, q, row, rows, act, geglu, IM_PANEL) \
+                    : columns(p, IM_F32, q, row, rows, act, geglu, q.n)
+    if (p->held == IM_BF16 && q.n == IM_PANEL && p->act == IM_ACT_NONE && !p->geglu) {
+        columns(p, IM_BF16, q, row, rows, IM_ACT_NONE, false, IM_PANEL);
+        return;
+    }
+    if (p->held == IM_BF16) {
+        columns(p, IM_BF16, q, row, rows, p->act, p->geglu, q.n);
+        return;
+    }
     if (p->geglu) {
         CASE(IM_ACT_NONE, true);
         return;

@@ -1,5 +1,6 @@
-/* map.c: elementwise operations: y = act(a), y = a + b with b repeated, y = s a; y += s x for gradients.
+/* map.c: elementwise operations: y = act(a), y = a + b with b repeated, y = s a; y += s x for gradients; y = x in another dtype.
  * Used by what no kernel does on the way: the time embedding's silu, sums of residuals, the latents' scale. */
+#include "tensor/cpu/held.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
@@ -96,5 +97,23 @@ static void accumulate_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_accumulate)(im_device *dev, const im_accumulate_args *at)
 {
     im_parallel_for(dev->threads, (int)((at->n + CHUNK - 1) / CHUNK), accumulate_task, (void *)at);
+    return IM_DONE;
+}
+
+static void cast_task(void *arg, int task, int thread)
+{
+    const im_cast_args *at = arg;
+    int64_t from = (int64_t)task * CHUNK, to = from + CHUNK < at->n ? from + CHUNK : at->n;
+    (void)thread;
+    for (int64_t i = from; i < to; i += 16) {
+        int left = to - i < 16 ? (int)(to - i) : 16;
+        v16 v = held_load(at->from, at->x, i, left);
+        held_store(at->to, at->y, i, at->add ? v_add(held_load(at->to, at->y, i, left), v) : v, left);
+    }
+}
+
+int IM_FN(im_cpu_cast)(im_device *dev, const im_cast_args *at)
+{
+    im_parallel_for(dev->threads, (int)((at->n + CHUNK - 1) / CHUNK), cast_task, (void *)at);
     return IM_DONE;
 }

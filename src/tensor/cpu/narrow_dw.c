@@ -3,7 +3,7 @@
  * Windows of such pictures are short runs of kw * cin values; to pack them (conv_dw.c) costs as much as to multiply them.
  * Here they are read where they lie: with A = x and B = dy, dw[n][(ky, r)] = sum_m x[ky][m * stride * cin + r] dy[m][n], so
  * that a tile of micro_outer.c takes kw * cin (or a part of it) values of x a step, broadcast, against 32 output channels.
- * Only the picture's rows are copied once, with zeros at their ends. Chunks, sums and so bits are those of outer.c. */
+ * Only the picture's rows are copied once, with zeros at their ends; what is held in bf16 becomes f32 on the way. Chunks, sums and so bits are those of outer.c. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/narrow.h"
 #include "tensor/cpu/outer.h"
@@ -35,6 +35,13 @@ static job job_of(im_device *dev, const im_conv_dw_args *d)
     return j;
 }
 
+/* The window's rows, and behind them, where dy is held in bf16, a row of a strip of it. */
+static size_t line_floats(const job *j)
+{
+    const im_conv_dw_args *d = j->d;
+    return (size_t)d->kh * (size_t)j->line + (d->held == IM_BF16 ? (size_t)d->ow * IM_STRIP : 0);
+}
+
 static size_t partial_bytes(const job *j)
 {
     return (size_t)j->chunks * (size_t)j->k * (size_t)j->d->cout * sizeof(float);
@@ -46,6 +53,19 @@ bool IM_FN(im_narrow_takes_dw)(const im_conv_dw_args *d)
     return d->cin <= FEW_CHANNELS && d->cout % IM_PANEL == 0 && partial_bytes(&j) <= partial_most;
 }
 
+/* n values of x from place i on. */
+static void to_f32(im_dtype held, const void *x, int64_t i, int64_t n, float *dst)
+{
+    if (held == IM_F32) {
+        memcpy(dst, (const float *)x + i, (size_t)n * sizeof *dst);
+        return;
+    }
+    for (int64_t k = 0; k < n; k += 16) {
+        int left = n - k < 16 ? (int)(n - k) : 16;
+        v_store_part(dst + k, held_load(IM_BF16, x, i + k, left), left);
+    }
+}
+
 /* Columns ux .. ux+n-1 of row uy of the enlarged picture, zero outside of it. */
 static void copy_line(const im_conv_dw_args *d, int64_t image, int uy, int ux, int n, float *dst)
 {
@@ -53,12 +73,12 @@ static void copy_line(const im_conv_dw_args *d, int64_t image, int uy, int ux, i
     if (uy < 0 || uy >= d->up_h || hi < lo)
         lo = hi = n;
     size_t pixel = (size_t)d->cin * sizeof *dst;
-    const float *row = d->x + (image * d->h + (lo < hi ? (int64_t)uy * d->h / d->up_h : 0)) * d->w * d->cin;
+    int64_t row = (image * d->h + (lo < hi ? (int64_t)uy * d->h / d->up_h : 0)) * d->w * d->cin;
     memset(dst, 0, (size_t)lo * pixel);
     if (d->up_w == d->w && lo < hi)
-        memcpy(dst + lo * d->cin, row + (int64_t)(ux + lo) * d->cin, (size_t)(hi - lo) * pixel);
+        to_f32(d->held, d->x, row + (int64_t)(ux + lo) * d->cin, (int64_t)(hi - lo) * d->cin, dst + lo * d->cin);
     for (int i = lo; d->up_w != d->w && i < hi; i++)
-        memcpy(dst + i * d->cin, row + (int64_t)(ux + i) * d->w / d->up_w * d->cin, pixel);
+        to_f32(d->held, d->x, row + (int64_t)(ux + i) * d->w / d->up_w * d->cin, d->cin, dst + i * d->cin);
     memset(dst + (int64_t)hi * d->cin, 0, (size_t)(n - hi) * pixel);
 }
 
@@ -68,7 +88,15 @@ static void run_span(const job *j, int64_t m, int n, int strip, bool first, floa
     const im_conv_dw_args *d = j->d;
     int oy = (int)(m / d->ow % d->oh), ox = (int)(m % d->ow), pieces = (j->run + IM_MR - 1) / IM_MR;
     int panels = d->cout - strip * IM_STRIP > IM_PANEL ? 2 : 1;
+    const float *dy = (const float *)d->dy + m * d->cout + strip * IM_STRIP;
     im_outer_tile q = { .steps = n, .lda = (int64_t)d->stride * d->cin, .ldb = d->cout };
+    if (d->held == IM_BF16) {
+        float *to = lines + d->kh * j->line;
+        for (int i = 0; i < n; i++)
+            to_f32(IM_BF16, d->dy, (m + i) * d->cout + strip * IM_STRIP, panels * IM_PANEL, to + i * IM_STRIP);
+        dy = to;
+        q.ldb = IM_STRIP;
+    }
     for (int ky = 0; ky < d->kh; ky++) {
         float *line = lines + ky * j->line;
         copy_line(d, m / d->ow / d->oh, oy * d->stride + ky - d->pad_top, ox * d->stride - d->pad_left,
@@ -78,7 +106,7 @@ static void run_span(const job *j, int64_t m, int n, int strip, bool first, floa
             for (int part = 0; part < panels; part += IM_NV) {
                 int wide = panels - part < IM_NV ? panels - part : IM_NV;
                 q.a = line + r0;
-                q.b[0] = d->dy + m * d->cout + strip * IM_STRIP + part * IM_PANEL;
+                q.b[0] = dy + part * IM_PANEL;
                 q.b[1] = q.b[0] + (wide - 1) * IM_PANEL;
                 q.out = sums + (ky * j->run + r0) * IM_STRIP + part * IM_PANEL;
                 q.in = first ? NULL : q.out;
@@ -93,7 +121,7 @@ static void chunk_task(void *arg, int index, int thread)       /* a chunk of pix
     const job *j = arg;
     const im_conv_dw_args *d = j->d;
     int chunk = index / j->strips, strip = index % j->strips, n;
-    float *lines = im_scratch(j->dev, thread, 0), *sums = lines + (size_t)d->kh * (size_t)j->line;
+    float *lines = im_scratch(j->dev, thread, 0), *sums = lines + line_floats(j);
     int64_t m0 = (int64_t)chunk * IM_DW_CHUNK, m1 = j->m - m0 < IM_DW_CHUNK ? j->m : m0 + IM_DW_CHUNK;
     for (int64_t m = m0; m < m1; m += n) {
         n = (int)(d->ow - m % d->ow < m1 - m ? d->ow - m % d->ow : m1 - m);
@@ -127,7 +155,7 @@ static void add_task(void *arg, int k, int thread)             /* one value of t
 int IM_FN(im_narrow_dw)(im_device *dev, const im_conv_dw_args *d)
 {
     job j = job_of(dev, d);
-    size_t each = ((size_t)d->kh * (size_t)j.line + (size_t)j.k * IM_STRIP) * sizeof(float);
+    size_t each = (line_floats(&j) + (size_t)j.k * IM_STRIP) * sizeof(float);
     j.micro = IM_FN(im_outer_tiles)(false);
     j.partial = im_scratch(dev, dev->threads, partial_bytes(&j));
     for (int t = 0; t < dev->threads; t++)

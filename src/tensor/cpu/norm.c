@@ -43,7 +43,7 @@ static void chunk_statistics(void *arg, int task, int thread)
         int64_t pixel = (int64_t)chunk * IM_GN_CHUNK, left = at->pixels - pixel;
         int n = left < IM_GN_CHUNK ? (int)left : IM_GN_CHUNK, ch = at->channels;
         int64_t to = ((int64_t)b * w->chunks + chunk) * w->cp;
-        column_statistics(at->x + (b * at->pixels + pixel) * ch, ch, n, ch, w->mean + to, w->m2 + to);
+        column_statistics(IM_F32, at->x + (b * at->pixels + pixel) * ch, ch, n, ch, w->mean + to, w->m2 + to);
     }
 }
 

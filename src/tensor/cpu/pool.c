@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    AHEAD = 1024,                        /* floats: how far ahead of a row memory is asked for (bench/LOG.md) */
+    AHEAD = 1024,                        /* elements: how far ahead of a row memory is asked for (bench/LOG.md) */
     STRIP = IM_NV > 1 ? 4 : 2,           /* vectors of channels side by side */
     BLOCK = 128,                         /* channels a task of the mean */
     PIXELS = 64                          /* pixels a task of its gradient */
@@ -33,57 +33,59 @@ static void store_where(uint16_t *p, v16 won, int left)
 
 typedef struct { int ky0, ky1, kx0, kx1; } places;
 
-/* 16 nv channels (left < 16: of `left`) of one output; x: the corner of its window, which may lie outside. The first place
+/* 16 nv channels (left < 16: of `left`) of one output, at place `out`; corner: of its window, may lie outside. The first place
  * starts, so that a picture of -infinities has a winner too. */
-IM_INLINE void window(int nv, int left, const im_maxpool_args *at, places p, const float *x, float *y, uint16_t *where)
+IM_INLINE void window(im_dtype held, int nv, int left, const im_maxpool_args *at, places p, int64_t corner, int64_t out)
 {
     v16 best[STRIP], won[STRIP];
     int64_t row = (int64_t)at->w * at->channels, ch = at->channels;
-    const float *first = x + p.ky0 * row + p.kx0 * ch;
+    const void *x = at->x;
     IM_UNROLL for (int j = 0; j < nv; j++) {
-        best[j] = load_left(first + 16 * j, left);
+        best[j] = held_load(held, x, corner + p.ky0 * row + p.kx0 * ch + 16 * j, left);
         won[j] = v_set1((float)(p.ky0 * at->kernel + p.kx0));
     }
     for (int ky = p.ky0; ky < p.ky1; ky++)
         for (int kx = p.kx0; kx < p.kx1; kx++) {
-            const float *from = x + ky * row + kx * ch;
+            int64_t from = corner + ky * row + kx * ch;
             v16 place = v_set1((float)(ky * at->kernel + kx));
             IM_UNROLL for (int j = 0; j < nv; j++) {
-                v_prefetch(from + 16 * j + AHEAD);
-                v16 v = load_left(from + 16 * j, left);
+                held_prefetch(held, x, from + 16 * j + AHEAD);
+                v16 v = held_load(held, x, from + 16 * j, left);
                 m16 more = v_gt(v, best[j]), nan = v_isnan(v);
                 best[j] = v_select(nan, v, v_select(more, v, best[j]));
                 won[j] = v_select(nan, place, v_select(more, place, won[j]));
             }
         }
     IM_UNROLL for (int j = 0; j < nv; j++) {
-        store_left(false, y + 16 * j, best[j], left);
-        if (where)
-            store_where(where + 16 * j, won[j], left);
+        held_store(held, at->y, out + 16 * j, best[j], left);
+        if (at->where)
+            store_where(at->where + out + 16 * j, won[j], left);
     }
 }
 
-/* Task: one row of outputs. */
-static void maxpool_row(void *arg, int task, int thread)
+/* One row of outputs. */
+IM_INLINE void outputs_of(im_dtype held, const im_maxpool_args *at, int task)
 {
-    const im_maxpool_args *at = arg;
     int b = task / at->oh, oy = task % at->oh, ch = at->channels;
     places p;
-    (void)thread;
     inside(oy, at->stride, at->pad, at->kernel, at->h, &p.ky0, &p.ky1);
     for (int ox = 0; ox < at->ow; ox++) {
         inside(ox, at->stride, at->pad, at->kernel, at->w, &p.kx0, &p.kx1);
         int64_t corner = ((int64_t)b * at->h + oy * at->stride - at->pad) * at->w + ox * at->stride - at->pad;
         int64_t out = ((int64_t)task * at->ow + ox) * ch;
-        const float *x = at->x + corner * ch;
-        float *y = at->y + out;
-        uint16_t *where = at->where ? at->where + out : NULL;
         int c = 0;
         for (; c + 16 * STRIP <= ch; c += 16 * STRIP)
-            window(STRIP, 16, at, p, x + c, y + c, where ? where + c : NULL);
+            window(held, STRIP, 16, at, p, corner * ch + c, out + c);
         for (; c < ch; c += 16)
-            window(1, rest(ch, c), at, p, x + c, y + c, where ? where + c : NULL);
+            window(held, 1, rest(ch, c), at, p, corner * ch + c, out + c);
     }
+}
+
+static void maxpool_row(void *arg, int task, int thread)
+{
+    const im_maxpool_args *at = arg;
+    (void)thread;
+    at->held == IM_BF16 ? outputs_of(IM_BF16, at, task) : outputs_of(IM_F32, at, task);
 }
 
 int IM_FN(im_cpu_maxpool)(im_device *dev, const im_maxpool_args *at)
@@ -112,9 +114,11 @@ IM_INLINE v16 load_where(const uint16_t *p, int left)
 typedef struct { int oy0, oy1, ox0, ox1; } outputs;
 
 /* 16 nv channels (left < 16: of `left`) from c of pixel (iy, ix) of image b. */
-IM_INLINE void gather(int nv, int left, const im_maxpool_bwd_args *at, outputs o, int b, int iy, int ix, int c, bool stream,
-                      float *dx)
+IM_INLINE void gather(im_dtype held, int nv, int left, const im_maxpool_bwd_args *at, outputs o, int b, int iy, int ix, int c,
+                      bool stream)
 {
+    int64_t to = (((int64_t)b * at->h + iy) * at->w + ix) * at->channels + c;
+    void *dx = at->dx;
     v16 sum[STRIP];
     IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = v_zero();
     for (int oy = o.oy0; oy < o.oy1; oy++)
@@ -123,34 +127,39 @@ IM_INLINE void gather(int nv, int left, const im_maxpool_bwd_args *at, outputs o
             int ky = iy + at->pad - oy * at->stride, kx = ix + at->pad - ox * at->stride;
             v16 place = v_set1((float)(ky * at->kernel + kx));
             IM_UNROLL for (int j = 0; j < nv; j++) {
-                v_prefetch(at->dy + from + 16 * j + AHEAD);
+                held_prefetch(held, at->dy, from + 16 * j + AHEAD);
                 m16 mine = v_eq(load_where(at->where + from + 16 * j, left), place);
-                sum[j] = v_add(sum[j], v_select(mine, load_left(at->dy + from + 16 * j, left), v_zero()));
+                sum[j] = v_add(sum[j], v_select(mine, held_load(held, at->dy, from + 16 * j, left), v_zero()));
             }
         }
     IM_UNROLL for (int j = 0; j < nv; j++)
-        store_left(stream, dx + 16 * j, at->add ? v_add(load_left(dx + 16 * j, left), sum[j]) : sum[j], left);
+        held_left(held, stream, dx, to + 16 * j, at->add ? v_add(held_load(held, dx, to + 16 * j, left), sum[j]) : sum[j],
+                  left);
 }
 
-/* Task: one row of pixels. */
-static void maxpool_dx_row(void *arg, int task, int thread)
+/* One row of pixels. */
+IM_INLINE void pixels_of(im_dtype held, const im_maxpool_bwd_args *at, int task)
 {
-    const im_maxpool_bwd_args *at = arg;
     int b = task / at->h, iy = task % at->h, ch = at->channels;
-    bool stream = !at->add && streams(at->dx, (int64_t)at->batch * at->h * at->w, ch);
+    bool stream = !at->add && streams(held, at->dx, (int64_t)at->batch * at->h * at->w, ch);
     outputs o;
-    (void)thread;
     around(iy, at->stride, at->pad, at->kernel, at->oh, &o.oy0, &o.oy1);
     for (int ix = 0; ix < at->w; ix++) {
         around(ix, at->stride, at->pad, at->kernel, at->ow, &o.ox0, &o.ox1);
-        float *dx = at->dx + ((int64_t)task * at->w + ix) * ch;
         int c = 0;
         for (; c + 16 * STRIP <= ch; c += 16 * STRIP)
-            gather(STRIP, 16, at, o, b, iy, ix, c, stream, dx + c);
+            gather(held, STRIP, 16, at, o, b, iy, ix, c, stream);
         for (; c < ch; c += 16)
-            gather(1, rest(ch, c), at, o, b, iy, ix, c, stream, dx + c);
+            gather(held, 1, rest(ch, c), at, o, b, iy, ix, c, stream);
     }
     v_stream_end();
+}
+
+static void maxpool_dx_row(void *arg, int task, int thread)
+{
+    const im_maxpool_bwd_args *at = arg;
+    (void)thread;
+    at->held == IM_BF16 ? pixels_of(IM_BF16, at, task) : pixels_of(IM_F32, at, task);
 }
 
 int IM_FN(im_cpu_maxpool_bwd)(im_device *dev, const im_maxpool_bwd_args *at)
@@ -174,7 +183,7 @@ static void avgpool_task(void *arg, int task, int thread)
             float lanes[16];
             v16 acc = v_zero();
             for (int64_t q = p; q < end; q++)
-                acc = v_add(acc, load_left(at->x + (b * at->pixels + q) * ch + c, left));
+                acc = v_add(acc, held_load(at->held, at->x, (b * at->pixels + q) * ch + c, left));
             v_store(lanes, acc);
             for (int i = 0; i < left; i++)
                 sum[i] += (double)lanes[i];
@@ -198,14 +207,14 @@ static void avgpool_dx(void *arg, int task, int thread)
     int64_t last = p + PIXELS < at->pixels ? p + PIXELS : at->pixels;
     const float *dy = at->dy + b * at->channels;
     v16 n = v_set1((float)at->pixels);
-    bool stream = !at->add && streams(at->dx, at->batch * at->pixels, at->channels);
+    bool stream = !at->add && streams(at->held, at->dx, at->batch * at->pixels, at->channels);
     (void)thread;
     for (; p < last; p++) {
-        float *dx = at->dx + (b * at->pixels + p) * at->channels;
+        void *dx = im_at(at->dx, at->held, (b * at->pixels + p) * at->channels);
         for (int c = 0; c < at->channels; c += 16) {
             int left = rest(at->channels, c);
             v16 v = v_div(load_left(dy + c, left), n);
-            store_left(stream, dx + c, at->add ? v_add(load_left(dx + c, left), v) : v, left);
+            held_left(at->held, stream, dx, c, at->add ? v_add(held_load(at->held, dx, c, left), v) : v, left);
         }
     }
     v_stream_end();

@@ -26,6 +26,9 @@
  *   v_dot_bf16(acc, a, b)               acc + pairwise products of such pairs: vdpbf16ps where the ISA has it
  *   v_bf16_pairs(a, b)                  16 such pairs, lane by lane: a the firsts, b the seconds
  *   v_store_dot(p, v)                   v_store_bf16 for operands of v_dot_bf16, which may lose subnormals
+ *   v_store_dot_n(p, v, n)              its first n lanes; v_stream_dot(p, v) past the caches, p on 32 bytes
+ *   v_load_bf16_n(p, n)                 the first n of 16, no byte behind them is touched; missing lanes are 0
+ *   v_zip_bf16(p, q)                    v_bf16_pairs of 16 bf16 at p and at q, as they are
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *
  * IM_MR x (16 IM_NV) is the ISA's largest tile of a product: rows by columns, so chosen that the sums, one row of B
@@ -35,6 +38,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifndef IM_ISA
 #error "IM_ISA is set by the Makefile for each file of src/tensor/cpu but cpu.c"
@@ -79,6 +83,24 @@ IM_INLINE void v_store_part(float *p, v16 v, int n)
         v_store_n(p, v, n);
 }
 
+#ifndef V_HAS_WORDS
+IM_INLINE v16 v_load_bf16_n(const uint16_t *p, int n)
+{
+    uint16_t whole[16] = { 0 };
+    memcpy(whole, p, (size_t)n * sizeof *p);
+    return v_load_bf16(whole);
+}
+IM_INLINE v16 v_zip_bf16(const uint16_t *p, const uint16_t *q)
+{
+    uint16_t pairs[32];
+    for (int i = 0; i < 16; i++) {
+        pairs[2 * i] = p[i];
+        pairs[2 * i + 1] = q[i];
+    }
+    return v_load((const float *)(const void *)pairs);
+}
+#endif
+
 #ifndef V_HAS_DOT
 /* Stands in for vdpbf16ps on ISAs without it, so that the kernels are the same everywhere; not its bits, nor its
  * speed. */
@@ -87,16 +109,19 @@ IM_INLINE v16 v_dot_bf16(v16 acc, v16 a, v16 b)
     return v_fma(v_bf16_odd(a), v_bf16_odd(b), v_fma(v_bf16_even(a), v_bf16_even(b), acc));
 }
 IM_INLINE void v_store_dot(uint16_t *p, v16 v) { v_store_bf16(p, v); }
+IM_INLINE void v_stream_dot(uint16_t *p, v16 v) { v_store_bf16(p, v); }
+IM_INLINE void v_store_dot_n(uint16_t *p, v16 v, int n)
+{
+    uint16_t whole[16];
+    v_store_bf16(whole, v);
+    memcpy(p, whole, (size_t)n * sizeof *p);
+}
 IM_INLINE v16 v_bf16_pairs(v16 a, v16 b)
 {
-    uint16_t x[16], y[16], pairs[32];
+    uint16_t x[16], y[16];
     v_store_bf16(x, a);
     v_store_bf16(y, b);
-    for (int i = 0; i < 16; i++) {
-        pairs[2 * i] = x[i];
-        pairs[2 * i + 1] = y[i];
-    }
-    return v_load((const float *)(const void *)pairs);
+    return v_zip_bf16(x, y);
 }
 #endif
 

@@ -71,6 +71,25 @@ IM_INLINE v16 v_load_bf16(const uint16_t *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
+#define V_HAS_WORDS
+IM_INLINE v16 v_load_bf16_n(const uint16_t *p, int n)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_first(n), p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+/* 16 words of the lower half and 16 of the upper one, in turn. */
+IM_INLINE v16 v_zip_halves(__m512i both)
+{
+    const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+                                         23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(zip, both));
+}
+IM_INLINE v16 v_zip_bf16(const uint16_t *p, const uint16_t *q)
+{
+    __m512i low = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)p));
+    return v_zip_halves(_mm512_inserti64x4(low, _mm256_loadu_si256((const __m256i *)q), 1));
+}
+
 IM_INLINE v16 v_bf16_even(v16 v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16)); }
 IM_INLINE v16 v_bf16_odd(v16 v) { return _mm512_and_ps(_mm512_castsi512_ps(_mm512_set1_epi32(-65536)), v); }
 

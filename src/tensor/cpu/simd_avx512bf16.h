@@ -15,12 +15,14 @@ IM_INLINE void v_store_dot(uint16_t *p, v16 v)
 {
     _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v));
 }
+IM_INLINE void v_store_dot_n(uint16_t *p, v16 v, int n)
+{
+    _mm256_mask_storeu_epi16(p, v_first(n), (__m256i)_mm512_cvtneps_pbh(v));
+}
+IM_INLINE void v_stream_dot(uint16_t *p, v16 v) { _mm256_stream_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
 IM_INLINE v16 v_bf16_pairs(v16 a, v16 b)
 {
-    __m512i both = (__m512i)_mm512_cvtne2ps_pbh(b, a);         /* 16 of a, then 16 of b */
-    const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
-                                         23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(zip, both));
+    return v_zip_halves((__m512i)_mm512_cvtne2ps_pbh(b, a));   /* 16 of a, then 16 of b */
 }
 
 #endif

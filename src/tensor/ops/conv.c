@@ -20,7 +20,9 @@ static bool conv2d_shape(im_ctx *c, im_node *n)
     const im_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B], *chan = n->in[CHAN], *res = n->in[RES];
     const int *at = n->attrs.i;
     int64_t rows, ld;
-    if (!im_want_f32(c, n, X)
+    if (!im_want_held(c, n, X)
+        || !im_want(c, n, x->dtype == IM_F32 || (!b && !chan && !res && !at[UP_H]),
+                    "x in bf16 without bias, chan, res and enlargement")
         || !im_want(c, n, x->ndim == 4 && w->ndim == 4 && w->shape[3] == x->shape[3] && im_contiguous(w)
                     && w->dtype != IM_I32 && w->halves == 1, "x (B, H, W, Cin), w (Cout, Kh, Kw, Cin)")
         || !im_want(c, n, at[STRIDE] >= 1 && at[TOP] >= 0 && at[LEFT] >= 0 && at[BOTTOM] >= 0 && at[RIGHT] >= 0
@@ -34,7 +36,7 @@ static bool conv2d_shape(im_ctx *c, im_node *n)
         return false;
     im_tensor *y = n->out;
     y->ndim = 4;
-    y->dtype = IM_F32;
+    y->dtype = x->dtype;
     y->shape[0] = x->shape[0];
     y->shape[1] = out_size(at[UP_H] ? at[UP_H] : x->shape[1], at[TOP], at[BOTTOM], w->shape[1], at[STRIDE]);
     y->shape[2] = out_size(at[UP_W] ? at[UP_W] : x->shape[2], at[LEFT], at[RIGHT], w->shape[2], at[STRIDE]);
@@ -57,7 +59,7 @@ static int conv2d_forward(im_ctx *c, im_node *n)
         .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
         .oh = (int)y->shape[1], .ow = (int)y->shape[2], .stride = at[STRIDE], .pad_top = at[TOP], .pad_left = at[LEFT],
         .up_h = at[UP_H] ? at[UP_H] : (int)x->shape[1], .up_w = at[UP_W] ? at[UP_W] : (int)x->shape[2],
-        .x = im_data(x), .wt = im_weight_of(w), .bias = n->in[B] ? im_data(n->in[B]) : NULL,
+        .held = (im_dtype)x->dtype, .x = im_data(x), .wt = im_weight_of(w), .bias = n->in[B] ? im_data(n->in[B]) : NULL,
         .chan = n->in[CHAN] ? im_data(n->in[CHAN]) : NULL, .ldchan = ldchan,
         .res = n->in[RES] ? im_data(n->in[RES]) : NULL, .y = im_data(y) });
 }
@@ -94,8 +96,8 @@ static int conv2d_backward(im_ctx *c, im_node *n)
             .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .cin = (int)x->shape[3],
             .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
             .oh = (int)dy->shape[1], .ow = (int)dy->shape[2], .stride = at[STRIDE], .pad_top = at[TOP],
-            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .x = im_data(x), .dy = im_data(dy), .dw = im_data(g),
-            .add = add });
+            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .held = (im_dtype)x->dtype, .x = im_data(x),
+            .dy = im_data(dy), .dw = im_data(g), .add = add });
     g = status ? NULL : im_grad_of(c, n, X, &add);
     if (g && !im_want(c, n, !w->packed, "w that is not packed, as training needs it"))
         return IM_NO_KERNEL;
@@ -104,8 +106,8 @@ static int conv2d_backward(im_ctx *c, im_node *n)
             .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .cin = (int)x->shape[3],
             .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
             .oh = (int)dy->shape[1], .ow = (int)dy->shape[2], .stride = at[STRIDE], .pad_top = at[TOP],
-            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .dy = im_data(dy), .wt = im_weight_of(w),
-            .dx = im_data(g), .add = add });
+            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .held = (im_dtype)x->dtype, .dy = im_data(dy),
+            .wt = im_weight_of(w), .dx = im_data(g), .add = add });
     return status;
 }
 

@@ -14,7 +14,10 @@ static bool product_shape(im_ctx *c, im_node *n, int64_t halves)
 {
     const im_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
     int64_t rows, ld, k = x->ndim ? x->shape[x->ndim - 1] : 0;
-    if (!im_want(c, n, x->dtype == IM_F32 && x->ndim >= 1 && im_rows(x, &rows, &ld), "x (..., K) in f32, K contiguous")
+    bool bf16 = x->dtype == IM_BF16;
+    if (!im_want(c, n, (x->dtype == IM_F32 || bf16) && x->ndim >= 1 && im_rows(x, &rows, &ld),
+                 "x (..., K) in f32 or bf16, K contiguous")
+        || !im_want(c, n, !bf16 || (!b && halves == 1), "x in bf16 without bias and gates")
         || !im_want(c, n, w->ndim >= 2 && im_numel(w) / w->shape[0] == k && im_contiguous(w) && w->dtype != IM_I32,
                     "w (N, K) with the K of x")
         || !im_want(c, n, w->shape[0] % halves == 0 && (!w->packed || w->halves == halves),
@@ -31,6 +34,8 @@ static bool linear_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *res = n->in[RES];
     return product_shape(c, n, 1)
+        && im_want(c, n, n->in[X]->dtype == IM_F32 || (!res && n->attrs.i[0] == IM_ACT_NONE),
+                   "x in bf16 without activation and res")
         && im_want(c, n, !res || (res->dtype == IM_F32 && im_contiguous(res) && res->ndim == n->out->ndim
                                   && !memcmp(res->shape, n->out->shape, sizeof res->shape[0] * res->ndim)),
                    "res of the output's shape (..., N) in f32");
@@ -43,7 +48,7 @@ static int product(im_ctx *c, im_node *n, im_tensor *out, im_act act, bool geglu
     im_rows(n->in[X], &rows, &ld);
     int cols = (int)out->shape[out->ndim - 1];
     return c->dev.k.gemm(&c->dev, &(im_gemm_args){
-        .m = rows, .n = cols, .k = (int)n->in[X]->shape[n->in[X]->ndim - 1],
+        .m = rows, .n = cols, .k = (int)n->in[X]->shape[n->in[X]->ndim - 1], .held = (im_dtype)n->in[X]->dtype,
         .a = im_data(n->in[X]), .lda = ld, .b = im_weight_of(n->in[W]), .bias = n->in[B] ? im_data(n->in[B]) : NULL,
         .res = res ? im_data(res) : NULL, .ldres = cols, .c = im_data(out), .ldc = cols, .act = act, .geglu = geglu });
 }
@@ -91,8 +96,8 @@ static int geglu_forward(im_ctx *c, im_node *n)
 
 /* ---------------------------------------------------------------- backward */
 
-/* The gradients of x, w and b from dz (rows, cols), contiguous. */
-static int product_backward(im_ctx *c, im_node *n, const float *dz)
+/* The gradients of x, w and b from dz (rows, cols), contiguous, held as x is. */
+static int product_backward(im_ctx *c, im_node *n, const void *dz)
 {
     const im_tensor *x = n->in[X], *w = n->in[W];
     int64_t rows, ld, ldg, k = x->shape[x->ndim - 1], cols = w->shape[0];
@@ -108,14 +113,15 @@ static int product_backward(im_ctx *c, im_node *n, const float *dz)
         t.k = (int)cols;
         t.lk = t.ld;
         t.ld = 1;
-        status = c->dev.k.gemm(&c->dev, &(im_gemm_args){ .m = rows, .n = (int)k, .k = (int)cols, .a = dz, .lda = cols,
-                                                         .b = t, .res = add ? im_data(g) : NULL, .ldres = ldg,
+        status = c->dev.k.gemm(&c->dev, &(im_gemm_args){ .m = rows, .n = (int)k, .k = (int)cols,
+                                                         .held = (im_dtype)x->dtype, .a = dz, .lda = cols, .b = t,
+                                                         .res = add ? im_data(g) : NULL, .ldres = ldg,
                                                          .c = im_data(g), .ldc = ldg });
     }
     g = status ? NULL : im_grad_of(c, n, W, &add);
     if (g)
-        status = c->dev.k.outer(&c->dev, &(im_outer_args){ .m = rows, .ni = (int)cols, .nj = (int)k, .a = dz, .lda = cols,
-                                                           .b = im_data(x), .ldb = ld, .c = im_data(g), .ldc = k,
+        status = c->dev.k.outer(&c->dev, &(im_outer_args){ .m = rows, .ni = (int)cols, .nj = (int)k,
+                                                           .held = (im_dtype)x->dtype, .a = dz, .lda = cols, .b = im_data(x), .ldb = ld, .c = im_data(g), .ldc = k,
                                                            .add = add });
     g = status ? NULL : im_grad_of(c, n, B, &add);
     if (g)
@@ -127,7 +133,7 @@ static int product_backward(im_ctx *c, im_node *n, const float *dz)
 static int linear_backward(im_ctx *c, im_node *n)
 {
     const im_tensor *dy = im_dout(n), *z = n->saved[0];
-    const float *dz = im_data(dy);
+    const void *dz = im_data(dy);
     int status = IM_DONE;
     bool add;
     im_tensor *g = im_grad_of(c, n, RES, &add);

@@ -1,6 +1,8 @@
-/* map.c: elementwise operations.   activate: y = act(x)   add: y = a + b   scale: y = s x
+/* map.c: elementwise operations.   activate: y = act(x)   add: y = a + b   scale: y = s x   cast: y = x in another dtype
  *   silu x sigmoid(x);  gelu x Phi(x) by erf;  gelu_tanh its tanh form;  quick_gelu x sigmoid(1.702 x);  relu */
 #include "tensor/tensor.h"
+
+#include <assert.h>
 
 static bool one_input_shape(im_ctx *c, im_node *n)
 {
@@ -26,10 +28,19 @@ static int map_forward(im_ctx *c, im_node *n, im_map_args args)
     return c->dev.k.map(&c->dev, &args);
 }
 
+static int cast(im_ctx *c, const im_tensor *x, const im_tensor *y, bool add)
+{
+    return c->dev.k.cast(&c->dev, &(im_cast_args){ .n = im_numel(x), .from = (im_dtype)x->dtype, .to = (im_dtype)y->dtype,
+                                                   .x = im_data(x), .y = im_data(y), .add = add });
+}
+
 bool im_accumulate(im_ctx *c, const im_tensor *y, const im_tensor *x, float s, bool add)
 {
     if (c->failed)
         return false;
+    assert(x->dtype == y->dtype && (x->dtype == IM_F32 || s == 1));
+    if (x->dtype == IM_BF16)
+        return !cast(c, x, y, add) || im_fail(c, "accumulate: the kernel failed");
     int status = c->dev.k.accumulate(&c->dev, &(im_accumulate_args){ .n = im_numel(x), .s = s, .x = im_data(x),
                                                                      .y = im_data(y), .add = add });
     return !status || im_fail(c, "accumulate: the kernel failed");
@@ -89,12 +100,37 @@ static int scale_backward(im_ctx *c, im_node *n)
     return IM_DONE;
 }
 
+static bool cast_shape(im_ctx *c, im_node *n)
+{
+    im_dtype to = (im_dtype)n->attrs.i[0];
+    if (!im_want_held(c, n, 0) || !im_want(c, n, to == IM_F32 || to == IM_BF16, "f32 or bf16 to cast to"))
+        return false;
+    im_like(c, n, 0);
+    n->out->dtype = (uint8_t)to;
+    return true;
+}
+
+static int cast_forward(im_ctx *c, im_node *n)
+{
+    return cast(c, n->in[0], n->out, false);
+}
+
+static int cast_backward(im_ctx *c, im_node *n)
+{
+    bool add;
+    im_tensor *dx = im_grad_of(c, n, 0, &add);
+    return dx ? cast(c, im_dout(n), dx, add) : IM_DONE;
+}
+
 const im_op im_op_activate = { .name = "activate", .formula = "y = act(x)", .n_in = 1, .shape = one_input_shape,
     .forward = activate_forward, .backward = activate_backward, .keeps = IM_KEEP(0), .inplace_ok = true };
 const im_op im_op_add = { .name = "add", .formula = "y = a + b", .n_in = 2, .shape = add_shape,
     .forward = add_forward, .backward = add_backward, .inplace_ok = true };
 const im_op im_op_scale = { .name = "scale", .formula = "y = s x", .n_in = 1, .shape = one_input_shape,
     .forward = scale_forward, .backward = scale_backward, .inplace_ok = true };
+
+const im_op im_op_cast = { .name = "cast", .formula = "y = x in f32 or bf16", .n_in = 1, .shape = cast_shape,
+    .forward = cast_forward, .backward = cast_backward };
 
 im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act)
 {
@@ -109,4 +145,9 @@ im_tensor *im_add(im_ctx *c, im_tensor *a, im_tensor *b)
 im_tensor *im_scale(im_ctx *c, im_tensor *x, float s)
 {
     return im_run(c, &im_op_scale, &x, &(im_attrs){ .f = { s } });
+}
+
+im_tensor *im_cast(im_ctx *c, im_tensor *x, im_dtype t)
+{
+    return im_run(c, &im_op_cast, &x, &(im_attrs){ .i = { (int)t } });
 }

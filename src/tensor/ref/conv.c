@@ -20,7 +20,7 @@ static int source(int u, int size, int enlarged)
 }
 
 /* One output value before bias: filter (kh, kw, cin) on the window whose first tap is at (uy, ux). */
-static double window(const job *q, const float *x, const float *filter, int uy, int ux)
+static double window(const job *q, const void *x, const float *filter, int uy, int ux)
 {
     const im_conv_args *p = q->p;
     double sum = 0;
@@ -30,9 +30,12 @@ static double window(const job *q, const float *x, const float *filter, int uy, 
             int sx = source(ux + j, p->w, p->up_w);
             if (sx < 0)
                 continue;
-            const float *pixel = x + ((int64_t)sy * p->w + sx) * p->cin, *tap = filter + (i * p->kw + j) * p->cin;
-            for (int c = 0; c < p->cin; c++)
-                sum += (double)(q->round ? im_ref_factor(q->round, pixel[c]) : pixel[c]) * tap[c];
+            const void *pixel = im_at(x, p->held, ((int64_t)sy * p->w + sx) * p->cin);
+            const float *tap = filter + (i * p->kw + j) * p->cin;
+            for (int c = 0; c < p->cin; c++) {
+                float value = im_ref_load(pixel, p->held, c);
+                sum += (double)(q->round ? im_ref_factor(q->round, value) : value) * tap[c];
+            }
         }
     }
     return sum;
@@ -49,7 +52,7 @@ static void channel(const void *arg, int64_t index, int thread)
     for (int k = 0; j->round && k < p->wt.k; k++)
         filter[k] = im_ref_factor(j->round, filter[k]);
     for (int b = 0; b < p->batch; b++) {
-        const float *x = p->x + (int64_t)b * p->h * p->w * p->cin;
+        const void *x = im_at(p->x, p->held, (int64_t)b * p->h * p->w * p->cin);
         for (int oy = 0; oy < p->oh; oy++)
             for (int ox = 0; ox < p->ow; ox++) {
                 int64_t at = (((int64_t)b * p->oh + oy) * p->ow + ox) * p->cout + n;
@@ -59,8 +62,8 @@ static void channel(const void *arg, int64_t index, int thread)
                 if (p->chan)
                     y += p->chan[b * p->ldchan + n];
                 if (p->res)
-                    y += p->res[at];
-                p->y[at] = (float)y;
+                    y += im_ref_load(p->res, p->held, at);
+                im_ref_store(p->y, p->held, at, y);
             }
     }
 }

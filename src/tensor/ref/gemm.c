@@ -13,11 +13,13 @@ typedef struct {
     float *rows;                                               /* (threads, 2, K)                                     */
 } job;
 
-static double dot(const job *j, const float *a, const float *b)
+static double dot(const job *j, const void *row, const float *b)
 {
     double sum = 0;
-    for (int i = 0; i < j->p->k; i++)
-        sum += j->round ? (double)im_ref_factor(j->round, a[i]) * im_ref_factor(j->round, b[i]) : (double)a[i] * b[i];
+    for (int i = 0; i < j->p->k; i++) {
+        float a = im_ref_load(row, j->p->held, i);
+        sum += j->round ? (double)im_ref_factor(j->round, a) * im_ref_factor(j->round, b[i]) : (double)a * b[i];
+    }
     return sum;
 }
 
@@ -32,7 +34,7 @@ static void column(const void *arg, int64_t i, int thread)
     if (p->geglu)
         weight_row(&p->b, p->n + n, gate_row);
     for (int64_t m = 0; m < p->m; m++) {
-        const float *a = p->a + m * p->lda;
+        const void *a = im_at(p->a, p->held, m * p->lda);
         double y = dot(j, a, row) + (p->bias ? p->bias[n] : 0);
         if (p->geglu) {
             double gate = dot(j, a, gate_row) + (p->bias ? p->bias[p->n + n] : 0);
@@ -41,8 +43,8 @@ static void column(const void *arg, int64_t i, int thread)
             y = im_ref_activate(p->act, y);
         }
         if (p->res)
-            y += p->res[m * p->ldres + n];
-        p->c[m * p->ldc + n] = (float)y;
+            y += im_ref_load(p->res, p->held, m * p->ldres + n);
+        im_ref_store(p->c, p->held, m * p->ldc + n, y);
     }
 }
 

@@ -58,6 +58,18 @@ int im_ref_accumulate(im_device *dev, const im_accumulate_args *p)
     return im_ref_each(dev, p->n, accumulate_element, p);
 }
 
+static void cast_element(const void *arg, int64_t i, int thread)
+{
+    const im_cast_args *p = arg;
+    (void)thread;
+    im_ref_put(p->y, p->to, i, im_ref_load(p->x, p->from, i), p->add);
+}
+
+int im_ref_cast(im_device *dev, const im_cast_args *p)
+{
+    return im_ref_each(dev, p->n, cast_element, p);
+}
+
 /* Row b: cosines and sines of t_b f_i, f_i = exp(-ln(10000) i / (dim/2 - shift)), i < dim/2 (Ho et al. 2020, after
  * Vaswani et al. 2017). Frequencies and angles are rounded to f32 on the way, as every implementation has them: at
  * t = 1000 that rounding is worth 3e-5 of the result, and the model was trained with it. */

@@ -18,9 +18,9 @@ static void outer_row(const void *arg, int64_t i, int thread)
     for (int col = 0; col < p->nj; col++)
         sum[col] = 0;
     for (int64_t m = 0; m < p->m; m++) {
-        double a = im_ref_factor(j->dev, p->a[m * p->lda + i]);
+        double a = im_ref_factor(j->dev, im_ref_load(p->a, p->held, m * p->lda + i));
         for (int col = 0; col < p->nj; col++)
-            sum[col] += a * im_ref_factor(j->dev, p->b[m * p->ldb + col]);
+            sum[col] += a * im_ref_factor(j->dev, im_ref_load(p->b, p->held, m * p->ldb + col));
     }
     for (int col = 0; col < p->nj; col++) {
         float *c = p->c + i * p->ldc + col;

@@ -23,13 +23,13 @@ static void window(const void *arg, int64_t i, int thread)
             int iy = oy * p->stride + k / p->kernel - p->pad, ix = ox * p->stride + k % p->kernel - p->pad;
             if (iy < 0 || iy >= p->h || ix < 0 || ix >= p->w)
                 continue;
-            float x = p->x[((b * p->h + iy) * p->w + ix) * p->channels + c];
+            float x = im_ref_load(p->x, p->held, ((b * p->h + iy) * p->w + ix) * p->channels + c);
             if (won < 0 || x > best || isnan(x)) {
                 best = x;
                 won = k;
             }
         }
-        p->y[i * p->channels + c] = best;
+        im_ref_store(p->y, p->held, i * p->channels + c, best);
         if (p->where)
             p->where[i * p->channels + c] = im_f16_from_f32((float)won);
     }
@@ -55,11 +55,10 @@ static void asked_pixel(const void *arg, int64_t i, int thread)
                 int kx = ix + p->pad - ox * p->stride;
                 int64_t at = ((b * p->oh + oy) * p->ow + ox) * p->channels + c;
                 if (kx >= 0 && kx < p->kernel && im_f32_from_f16(p->where[at]) == (float)(ky * p->kernel + kx))
-                    sum += p->dy[at];
+                    sum += im_ref_load(p->dy, p->held, at);
             }
         }
-        float *dx = &p->dx[i * p->channels + c];
-        *dx = (float)(p->add ? *dx + sum : sum);
+        im_ref_put(p->dx, p->held, i * p->channels + c, sum, p->add);
     }
 }
 
@@ -72,11 +71,11 @@ int im_ref_maxpool_bwd(im_device *dev, const im_maxpool_bwd_args *p)
 static void mean(const void *arg, int64_t i, int thread)
 {
     const im_avgpool_args *p = arg;
-    const float *x = p->x + i / p->channels * p->pixels * p->channels + i % p->channels;
+    int64_t first = i / p->channels * p->pixels * p->channels + i % p->channels;
     double sum = 0;
     (void)thread;
     for (int64_t s = 0; s < p->pixels; s++)
-        sum += x[s * p->channels];
+        sum += im_ref_load(p->x, p->held, first + s * p->channels);
     p->y[i] = (float)(sum / (double)p->pixels);
 }
 
@@ -88,11 +87,11 @@ int im_ref_avgpool(im_device *dev, const im_avgpool_args *p)
 static void spread(const void *arg, int64_t i, int thread)
 {
     const im_avgpool_bwd_args *p = arg;
-    float *dx = p->dx + i / p->channels * p->pixels * p->channels + i % p->channels;
+    int64_t first = i / p->channels * p->pixels * p->channels + i % p->channels;
     double share = p->dy[i] / (double)p->pixels;
     (void)thread;
-    for (int64_t s = 0; s < p->pixels; s++, dx += p->channels)
-        *dx = (float)(p->add ? *dx + share : share);
+    for (int64_t s = 0; s < p->pixels; s++)
+        im_ref_put(p->dx, p->held, first + s * p->channels, share, p->add);
 }
 
 int im_ref_avgpool_bwd(im_device *dev, const im_avgpool_bwd_args *p)

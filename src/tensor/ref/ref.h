@@ -40,6 +40,21 @@ static inline float im_ref_load(const void *data, im_dtype dtype, int64_t i)
     }
 }
 
+/* Element i of activations becomes x, rounded to f32 first and then to what they are held in. */
+static inline void im_ref_store(void *data, im_dtype held, int64_t i, double x)
+{
+    if (held == IM_BF16)
+        ((uint16_t *)data)[i] = im_bf16_from_f32((float)x);
+    else
+        ((float *)data)[i] = (float)x;
+}
+
+/* The same, or x is added to what is there. */
+static inline void im_ref_put(void *data, im_dtype held, int64_t i, double x, bool add)
+{
+    im_ref_store(data, held, i, add ? im_ref_load(data, held, i) + x : x);
+}
+
 /* Row n, column k of a weight, plain or in the packed layout that device.h draws. */
 static inline float weight_at(const im_weight *w, int n, int k)
 {
