@@ -122,6 +122,27 @@ const im_case_table im_cases_stack = {
     &im_op_stack, call_stack, one_term, EXACT, .weight = -1, .cases = stack, .n = COUNT(stack), .grads = 3u, .grad_c = 1e-7,
 };
 
+/* ---------------------------------------------------------------- cast: x to f32; test_bf16.c has bf16 */
+
+static im_tensor *call_cast(im_ctx *c, const im_case *cs, im_tensor *const in[])
+{
+    (void)cs;
+    return im_cast(c, in[0], IM_F32);
+}
+
+static const im_case cast[] = {
+    { .in = { IN(1) } },
+    { .in = { IN(2, 5, 33) } },
+    { .in = { FILLED(SPECIAL, 67) } },
+    { .in = { VIEW(0, 1, 1, 3, 21) } },
+    { .in = { IN(3, 20000) } },
+};
+
+const im_case_table im_cases_cast = {
+    &im_op_cast, call_cast, one_term, EXACT, .batched = 1u, .weight = -1, .cases = cast, .n = COUNT(cast), .grads = 1u,
+    .grad_c = 1e-7,
+};
+
 /* ---------------------------------------------------------------- copy: x, any view */
 
 static im_tensor *call_copy(im_ctx *c, const im_case *cs, im_tensor *const in[])

@@ -4,6 +4,7 @@
  * whose `grads` is 0 must be an op that says by name that it has no gradient. */
 #include <stdio.h>
 
+#include "backward.h"
 #include "op_devices.h"
 #include "suite.h"
 #include "tensor/tensor.h"
@@ -17,41 +18,6 @@ static void free_grads(grads *g)
     for (int i = 0; i < IM_MAX_IN; i++)
         free(g->v[i]);
     *g = (grads){ 0 };
-}
-
-/* What the result is weighted with: values of no pattern, near 1 in size. */
-static void fill_dy(float *dy, int64_t n)
-{
-    uint32_t s = 12345;
-    for (int64_t i = 0; i < n; i++) {
-        s = s * 1664525u + 1013904223u;
-        dy[i] = ((float)(s >> 8) / 16777216.0f - 0.5f) * 3;
-    }
-}
-
-static im_tensor *root(im_tensor *t)
-{
-    return t->base ? t->base : t;
-}
-
-/* What the op says that its backward does not read is made NaN before it comes; on the way back it is put right again. */
-static void poison(const im_case_table *t, im_tensor *const in[], const im_tensor *y, float *kept[], bool back)
-{
-    for (int i = 0; i < IM_MAX_IN; i++) {
-        im_tensor *x = in[i] ? root(in[i]) : NULL;
-        if (!x || x->dtype != IM_F32 || t->op->keeps & IM_KEEP(i))
-            continue;
-        size_t bytes = (size_t)im_numel(x) * sizeof(float);
-        if (back) {
-            memcpy(im_data(x), kept[i], bytes);
-            free(kept[i]);
-        } else {
-            memcpy(kept[i] = malloc(bytes), im_data(x), bytes);
-            memset(im_data(x), 0xff, bytes);
-        }
-    }
-    if (!back && y && !(t->op->keeps & IM_KEEP_OUT))
-        memset(im_data(y), 0xff, (size_t)im_numel(y) * sizeof(float));
 }
 
 /* Gradients of sum(dy * y), `times` times over; empty with an error in c where that failed. */
@@ -70,7 +36,7 @@ static grads run(im_ctx *c, const im_case_table *t, const im_case *cs, int times
         im_tensor *dy = y ? im_new(c, IM_F32, y->ndim, y->shape) : NULL;
         if (dy)
             fill_dy(im_data(dy), im_numel(dy));
-        float *kept[IM_MAX_IN] = { 0 };
+        void *kept[IM_MAX_IN] = { 0 };
         poison(t, in, y, kept, false);
         ok = im_backward_from(c, y, dy) && ok;
         poison(t, in, y, kept, true);
@@ -95,14 +61,6 @@ static double rms(const float *v, int64_t n)
     for (int64_t i = 0; i < n; i++)
         sum += (double)v[i] * v[i];
     return sqrt(sum / (double)n);
-}
-
-static bool usable(const im_case *cs)
-{
-    for (int i = 0; i < IM_MAX_IN; i++)
-        if (cs->in[i].ndim && (cs->in[i].fill == SPECIAL || cs->in[i].fill == BROKEN))
-            return false;
-    return !cs->bench;
 }
 
 /* ---------------------------------------------------------------- ref by differences */
