@@ -191,23 +191,23 @@ static void limits(const subject *s, const im_case *cs, bool dots, double limit[
         limit[1 + 1] = 4e-3;
 }
 
-static int try_device(const subject *s, const im_case *cs, const device *d, im_ctx *ref, im_dtype products, results *first,
-                      const char *name)
+/* of[dots][times - 1]: what ref has, with products in f32 and in bf16. */
+typedef struct { results of[2][2]; } wants;
+
+static int try_device(const subject *s, const im_case *cs, const device *d, const wants *ref, im_dtype products,
+                      results *first, const char *name)
 {
-    bool dots = products == IM_BF16 && d->one->dev.bf16_dots;
+    bool dots = products == IM_BF16 && d->one->dev.bf16_dots;  /* without dots all is multiplied in f32               */
     double limit[PARTS];
     int failures = 0;
     limits(s, cs, dots, limit);
-    im_set_products(ref, dots ? IM_BF16 : IM_F32);             /* without dots all is multiplied in f32               */
     im_set_products(d->one, products);
     im_set_products(d->two, products);
     d->one->dev.winograd = d->two->dev.winograd = !dots;       /* in f32 too                                          */
     for (int times = 1; times <= 2; times++) {
-        results want = run(ref, s, cs, IM_BF16, times), one = run(d->one, s, cs, IM_BF16, times);
-        results two = run(d->two, s, cs, IM_BF16, times);
-        ck_assert_msg(im_ok(ref) && im_ok(d->one) && im_ok(d->two), "%s: %s: %s%s%s", d->isa, name, im_error(ref),
-                      im_error(d->one), im_error(d->two));
-        failures += near(d->isa, &one, &want, limit, name);
+        results one = run(d->one, s, cs, IM_BF16, times), two = run(d->two, s, cs, IM_BF16, times);
+        ck_assert_msg(im_ok(d->one) && im_ok(d->two), "%s: %s: %s%s", d->isa, name, im_error(d->one), im_error(d->two));
+        failures += near(d->isa, &one, &ref->of[dots][times - 1], limit, name);
         failures += same(d->isa, &two, &one, name, "other bits with two threads");
         if (times == 1 && !dots && strcmp(d->isa, "portable")) {
             failures += first->n[0] ? same(d->isa, &one, first, name, "other bits than on the first instruction set") : 0;
@@ -215,10 +215,32 @@ static int try_device(const subject *s, const im_case *cs, const device *d, im_c
             *first = one;
             one = old;
         }
-        free_results(&want);
         free_results(&one);
         free_results(&two);
     }
+    return failures;
+}
+
+static int try_case(const subject *s, const im_case *cs, im_ctx *ref, const device d[], int devices, const char *name)
+{
+    wants w = { 0 };
+    results first = { 0 };
+    int failures = 0;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        im_set_products(ref, bf16 ? IM_BF16 : IM_F32);
+        results f32 = run(ref, s, cs, IM_F32, 1);
+        for (int times = 1; times <= 2; times++)
+            w.of[bf16][times - 1] = run(ref, s, cs, IM_BF16, times);
+        ck_assert_msg(im_ok(ref), "ref: %s: %s", name, im_error(ref));
+        failures += s->t->op == &im_op_cast ? 0 : is_rounding(&w.of[bf16][0], &f32, name);
+        free_results(&f32);
+    }
+    for (int k = 0; k < devices; k++)
+        for (int bf16 = 0; bf16 < 2; bf16++)
+            failures += try_device(s, cs, &d[k], &w, bf16 ? IM_BF16 : IM_F32, &first, name);
+    for (int k = 0; k < 4; k++)
+        free_results(&w.of[k / 2][k % 2]);
+    free_results(&first);
     return failures;
 }
 
@@ -227,24 +249,14 @@ START_TEST(bf16_is_storage)
     const subject *s = &subjects[_i];
     device d[MAX_DEVICES];
     int devices = open_devices(d), failures = 0;
-    im_ctx *ref = im_ctx_new("ref", 1);
+    im_ctx *ref = im_ctx_new("ref", 2);
     for (int i = 0; i < s->t->n; i++) {
         const im_case *cs = &s->t->cases[i];
         char name[400];
         if (!wanted(s, cs))
             continue;
         case_name(s->t, cs, (weight_form){ IM_F32, false, 0 }, name, sizeof name);
-        for (int bf16 = 0; bf16 < 2; bf16++) {
-            im_set_products(ref, bf16 ? IM_BF16 : IM_F32);
-            results want = run(ref, s, cs, IM_F32, 1), got = run(ref, s, cs, IM_BF16, 1), first = { 0 };
-            ck_assert_msg(im_ok(ref), "ref: %s: %s", name, im_error(ref));
-            failures += s->t->op == &im_op_cast ? 0 : is_rounding(&got, &want, name);
-            free_results(&want);
-            free_results(&got);
-            for (int k = 0; k < devices; k++)
-                failures += try_device(s, cs, &d[k], ref, bf16 ? IM_BF16 : IM_F32, &first, name);
-            free_results(&first);
-        }
+        failures += try_case(s, cs, ref, d, devices, name);
     }
     im_ctx_free(ref);
     close_devices(d, devices);
@@ -299,5 +311,5 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = { LOOP(bf16_is_storage, COUNT(subjects)), ONCE(casts), ONCE(refusals) };
-    return suite_run("bf16", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
+    return suite_run("bf16", NULL, NULL, 2 * SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }
