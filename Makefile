@@ -123,7 +123,8 @@ $(BUILD)/tests/%.o: tests/%.c | $(BUILD)/needs
 	$(SAY) "  cc $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests -c $< -o $@
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_bf16 $(BUILD)/tests/digest: $(CASES)
-$(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_bf16: TEST_EXTRA := $(CASES) -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
+$(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_bf16: TEST_EXTRA := $(CASES) \
+                              -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
 $(BUILD)/tests/digest: TEST_EXTRA := $(CASES)
 $(BUILD)/tests/test_errors: TEST_EXTRA := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc aligned_alloc strdup free \
                               mmap munmap)

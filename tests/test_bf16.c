@@ -45,9 +45,11 @@ static void keep_part(results *r, int k, const im_tensor *t)
 {
     r->n[k] = im_numel(t);
     r->v[k] = malloc((size_t)r->n[k] * sizeof(float));
-    r->bf16 |= t->dtype == IM_BF16 ? 1u << k : 0;
+    const void *x = im_data(t);
+    bool bf16 = t->dtype == IM_BF16;
+    r->bf16 |= bf16 ? 1u << k : 0;
     for (int64_t i = 0; i < r->n[k]; i++)
-        r->v[k][i] = t->dtype == IM_BF16 ? im_f32_from_bf16(((const uint16_t *)im_data(t))[i]) : ((const float *)im_data(t))[i];
+        r->v[k][i] = bf16 ? im_f32_from_bf16(((const uint16_t *)x)[i]) : ((const float *)x)[i];
 }
 
 /* A contiguous tensor of these values, rounded to bf16, and held in it or in f32. */
@@ -146,8 +148,8 @@ static int is_rounding(const results *bf16, const results *f32, const char *name
 }
 
 /* Within `limit` (relative rms, elements within 30 times that). What is stored in bf16 may be one step (2^-7) away where a
- * value lies near the middle of two; that is rare, so their rms is to stay well below that of rounding itself, 1.1e-3: 5e-4,
- * and one step somewhere. */
+ * value lies near the middle of two; that is rare, so their rms is to stay well below that of rounding itself, 1.1e-3:
+ * 5e-4, and one step somewhere. */
 static int near(const char *isa, const results *got, const results *ref, const double limit[PARTS], const char *name)
 {
     for (int k = 0; k < PARTS; k++) {
@@ -268,14 +270,16 @@ END_TEST
 /* Values whose rounding is known: ties go to even; a NaN and infinities stay. */
 START_TEST(casts)
 {
-    static const float x[] = { 1, 1 + 0x1p-8f, 1 + 0x1.8p-7f, -3.14159265f, 0x1p-126f, INFINITY, -INFINITY, NAN, 0x1.ffp127f };
+    static const float x[] = { 1, 1 + 0x1p-8f, 1 + 0x1.8p-7f, -3.14159265f, 0x1p-126f, INFINITY, -INFINITY, NAN,
+                               0x1.ffp127f };
     static const float want[] = { 1, 1, 1 + 0x1p-6f, -3.140625f, 0x1p-126f, INFINITY, -INFINITY, NAN, INFINITY };
     device d[MAX_DEVICES];
     int devices = open_devices(d);
     im_ctx *ref = im_ctx_new("ref", 1);
     for (int k = -1; k < devices; k++) {
         im_ctx *c = k < 0 ? ref : d[k].one;
-        im_tensor *y = im_cast(c, im_from(c, IM_F32, 1, (int64_t[]){ COUNT(x) }, x), IM_BF16), *back = im_cast(c, y, IM_F32);
+        im_tensor *y = im_cast(c, im_from(c, IM_F32, 1, (int64_t[]){ COUNT(x) }, x), IM_BF16);
+        im_tensor *back = im_cast(c, y, IM_F32);
         ck_assert_msg(back != NULL, "%s", im_error(c));
         ck_assert_int_eq(y->dtype, IM_BF16);
         for (int i = 0; i < COUNT(x); i++)

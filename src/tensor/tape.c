@@ -284,8 +284,8 @@ bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy)
     if (!c->failed && y && !y->wants_grad)
         im_fail(c, "backward: nothing that led to this result wants a gradient; call im_want_grad on the parameters");
     if (!c->failed && y && (y->base || im_numel(y) != im_numel(dy) || !im_contiguous(dy) || dy->dtype != y->dtype))
-        im_fail(c, "backward: found a view, or a gradient of another size or dtype; wanted the result of an operation and a "
-                   "contiguous gradient of its shape and dtype");
+        im_fail(c, "backward: found a view, or a gradient of another size or dtype; wanted the result of an operation and "
+                   "a contiguous gradient of its shape and dtype");
     im_tensor *g = c->failed || !y ? NULL : own_grad(c, y);
     c->mode = IM_EAGER;
     if (g) {

@@ -86,6 +86,7 @@ int IM_FN(im_cpu_conv)(im_device *dev, const im_conv_args *c)
                 !c->pad_left && c->up_h == c->h && c->up_w == c->w;      /* the picture is the matrix */
     return IM_FN(im_product_run)(dev, &(im_product){
         .m = c->batch * pixels, .n = c->cout, .k = c->kh * c->kw * c->cin, .pack = IM_FN(im_conv_pack), .args = c,
-        .held = c->held, .a = rows ? c->x : NULL, .lda = c->cin, .b = c->wt, .bias = c->bias, .chan = c->chan, .ldchan = c->ldchan,
+        .held = c->held, .a = rows ? c->x : NULL, .lda = c->cin, .b = c->wt, .bias = c->bias,
+        .chan = c->chan, .ldchan = c->ldchan,
         .chan_rows = pixels, .res = c->res, .ldres = c->cout, .c = c->y, .ldc = c->cout, .act = IM_ACT_NONE });
 }

@@ -13,7 +13,8 @@ static void pack(const im_product *p, float *dst, int64_t row, int rows, int k0,
 {
     bool bf16 = p->held == IM_BF16;
 #define CASE(mode) \
-    bf16 ? pack_rows(p->args, IM_BF16, dst, row, rows, k0, k1, mode) : pack_rows(p->args, IM_F32, dst, row, rows, k0, k1, mode)
+    bf16 ? pack_rows(p->args, IM_BF16, dst, row, rows, k0, k1, mode) \
+         : pack_rows(p->args, IM_F32, dst, row, rows, k0, k1, mode)
     switch (mode) {
     case IM_PACK_F32: CASE(IM_PACK_F32); break;
     case IM_PACK_PAIRS: CASE(IM_PACK_PAIRS); break;

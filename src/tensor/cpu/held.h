@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "tensor/cpu/simd.h"
-#include "tensor/weight.h"
+#include "tensor/device.h"
 
 IM_INLINE v16 held_load(im_dtype held, const void *p, int64_t i, int n)
 {

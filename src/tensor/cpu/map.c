@@ -1,5 +1,5 @@
-/* map.c: elementwise operations: y = act(a), y = a + b with b repeated, y = s a; y += s x for gradients; y = x in another dtype.
- * Used by what no kernel does on the way: the time embedding's silu, sums of residuals, the latents' scale. */
+/* map.c: elementwise operations: y = act(a), y = a + b with b repeated, y = s a; y += s x for gradients; y = x in another
+ * dtype. Used by what no kernel does on the way: the time embedding's silu, sums of residuals, the latents' scale. */
 #include "tensor/cpu/held.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"

@@ -3,7 +3,8 @@
  * Windows of such pictures are short runs of kw * cin values; to pack them (conv_dw.c) costs as much as to multiply them.
  * Here they are read where they lie: with A = x and B = dy, dw[n][(ky, r)] = sum_m x[ky][m * stride * cin + r] dy[m][n], so
  * that a tile of micro_outer.c takes kw * cin (or a part of it) values of x a step, broadcast, against 32 output channels.
- * Only the picture's rows are copied once, with zeros at their ends; what is held in bf16 becomes f32 on the way. Chunks, sums and so bits are those of outer.c. */
+ * Only the picture's rows are copied once, with zeros at their ends; what is held in bf16 becomes f32 on the
+ * way. Chunks, sums and so bits are those of outer.c. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/narrow.h"
 #include "tensor/cpu/outer.h"

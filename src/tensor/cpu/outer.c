@@ -300,6 +300,7 @@ int IM_FN(im_outer_run)(im_device *dev, const im_outer *p)
 
 int IM_FN(im_cpu_outer)(im_device *dev, const im_outer_args *p)
 {
-    return IM_FN(im_outer_run)(dev, &(im_outer){ .m = p->m, .ni = p->ni, .nj = p->nj, .held = p->held, .a = { p->a, p->lda },
-                                                 .b = { p->b, p->ldb }, .c = p->c, .ldc = p->ldc, .add = p->add });
+    return IM_FN(im_outer_run)(dev, &(im_outer){ .m = p->m, .ni = p->ni, .nj = p->nj, .held = p->held,
+                                                 .a = { p->a, p->lda }, .b = { p->b, p->ldb }, .c = p->c, .ldc = p->ldc,
+                                                 .add = p->add });
 }

@@ -33,8 +33,8 @@ static void store_where(uint16_t *p, v16 won, int left)
 
 typedef struct { int ky0, ky1, kx0, kx1; } places;
 
-/* 16 nv channels (left < 16: of `left`) of one output, at place `out`; corner: of its window, may lie outside. The first place
- * starts, so that a picture of -infinities has a winner too. */
+/* 16 nv channels (left < 16: of `left`) of one output, at place `out`; corner: of its window, may lie outside. The first
+ * place starts, so that a picture of -infinities has a winner too. */
 IM_INLINE void window(im_dtype held, int nv, int left, const im_maxpool_args *at, places p, int64_t corner, int64_t out)
 {
     v16 best[STRIP], won[STRIP];
@@ -114,8 +114,8 @@ IM_INLINE v16 load_where(const uint16_t *p, int left)
 typedef struct { int oy0, oy1, ox0, ox1; } outputs;
 
 /* 16 nv channels (left < 16: of `left`) from c of pixel (iy, ix) of image b. */
-IM_INLINE void gather(im_dtype held, int nv, int left, const im_maxpool_bwd_args *at, outputs o, int b, int iy, int ix, int c,
-                      bool stream)
+IM_INLINE void gather(im_dtype held, int nv, int left, const im_maxpool_bwd_args *at, outputs o, int b, int iy, int ix,
+                      int c, bool stream)
 {
     int64_t to = (((int64_t)b * at->h + iy) * at->w + ix) * at->channels + c;
     void *dx = at->dx;

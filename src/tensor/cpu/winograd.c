@@ -157,7 +157,8 @@ static void scatter(const job *j, const area *a, const float *m)
             int n0 = panel * IM_PANEL;
             size_t row = (size_t)(panel / 2 - a->strip0) * (size_t)j->max_tiles + (size_t)t;
             IM_FN(im_winograd_output)(m + row * IM_STRIP + panel % 2 * IM_PANEL, j->m_apart, &(im_wino_output){
-                .held = c->held, .bias = c->bias ? c->bias + n0 : NULL, .chan = c->chan ? c->chan + p.image * c->ldchan + n0 : NULL,
+                .held = c->held, .bias = c->bias ? c->bias + n0 : NULL,
+                .chan = c->chan ? c->chan + p.image * c->ldchan + n0 : NULL,
                 .res = c->res ? im_at(c->res, c->held, at + n0) : NULL, .y = im_at(c->y, c->held, at + n0), .ldy = c->cout,
                 .ldrow = (int64_t)c->ow * c->cout,
                 .rows = c->oh - p.oy < IM_WINO_OUT ? c->oh - p.oy : IM_WINO_OUT,

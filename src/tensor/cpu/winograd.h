@@ -19,7 +19,8 @@ int IM_FN(im_winograd_conv)(im_device *dev, const im_conv_args *c);
 void IM_FN(im_winograd_weights)(const im_weight *w, int cin, int panel, int ci0, int ci1, float *u, size_t apart);
 /* One tile, n channels: v[point][channel], whole groups of 16 are written. next: the tile that follows, for prefetching. */
 typedef struct { const void *at[IM_WINO_IN][IM_WINO_IN]; } im_wino_pixels;               /* [column][row]: channel 0 */
-void IM_FN(im_winograd_input)(im_dtype held, const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v, size_t apart);
+void IM_FN(im_winograd_input)(im_dtype held, const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v,
+                              size_t apart);
 
 /* One tile of output: its first `rows` x `cols` pixels get n (1..16) channels each, + bias + chan + res where given.
  * y and res: at the tile's first pixel and channel, pixels ldy and rows ldrow elements apart. */

@@ -44,7 +44,8 @@ static int batchnorm_forward(im_ctx *c, im_node *n)
     return c->dev.k.batchnorm(&c->dev, &(im_batchnorm_args){
         .rows = im_numel(n->in[X]) / channels, .channels = (int)channels, .eps = n->attrs.f[EPS],
         .momentum = n->attrs.f[MOMENTUM], .training = training, .relu = n->attrs.i[RELU],
-        .held = (im_dtype)n->in[X]->dtype, .x = im_data(n->in[X]), .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .res = n->in[RES] ? im_data(n->in[RES]) : NULL,
+        .held = (im_dtype)n->in[X]->dtype, .x = im_data(n->in[X]), .gamma = im_data(n->in[GAMMA]),
+        .beta = im_data(n->in[BETA]), .res = n->in[RES] ? im_data(n->in[RES]) : NULL,
         .running_mean = moves ? im_data(n->in[RUNNING_MEAN]) : NULL,
         .running_var = moves ? im_data(n->in[RUNNING_VAR]) : NULL, .mean = mean ? im_data(mean) : NULL,
         .rstd = rstd ? im_data(rstd) : NULL, .y = im_data(n->out) });
@@ -62,7 +63,8 @@ static int backward(im_ctx *c, im_node *n, const void *y)
     im_batchnorm_bwd_args a = {
         .rows = im_numel(n->in[X]) / channels_of(n), .channels = channels_of(n), .training = n->attrs.i[TRAINING],
         .relu = n->attrs.i[RELU], .held = (im_dtype)n->in[X]->dtype, .x = im_data(n->in[X]),
-        .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .mean = im_data(n->saved[MEAN]), .rstd = im_data(n->saved[RSTD]), .y = y, .dy = im_data(im_dout(n)) };
+        .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .mean = im_data(n->saved[MEAN]),
+        .rstd = im_data(n->saved[RSTD]), .y = y, .dy = im_data(im_dout(n)) };
     a.dx = grad_data(c, n, X, &a.add_dx);
     a.dgamma = grad_data(c, n, GAMMA, &a.add_dgamma);
     a.dbeta = grad_data(c, n, BETA, &a.add_dbeta);

@@ -121,7 +121,8 @@ static int product_backward(im_ctx *c, im_node *n, const void *dz)
     g = status ? NULL : im_grad_of(c, n, W, &add);
     if (g)
         status = c->dev.k.outer(&c->dev, &(im_outer_args){ .m = rows, .ni = (int)cols, .nj = (int)k,
-                                                           .held = (im_dtype)x->dtype, .a = dz, .lda = cols, .b = im_data(x), .ldb = ld, .c = im_data(g), .ldc = k,
+                                                           .held = (im_dtype)x->dtype, .a = dz, .lda = cols,
+                                                           .b = im_data(x), .ldb = ld, .c = im_data(g), .ldc = k,
                                                            .add = add });
     g = status ? NULL : im_grad_of(c, n, B, &add);
     if (g)

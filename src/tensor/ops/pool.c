@@ -32,7 +32,8 @@ static int maxpool_forward(im_ctx *c, im_node *n)
     return c->dev.k.maxpool(&c->dev, &(im_maxpool_args){
         .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .channels = (int)x->shape[3],
         .kernel = n->attrs.i[KERNEL], .stride = n->attrs.i[STRIDE], .pad = n->attrs.i[PAD], .oh = (int)y->shape[1],
-        .ow = (int)y->shape[2], .held = (im_dtype)x->dtype, .x = im_data(x), .y = im_data(y), .where = where ? im_data(where) : NULL });
+        .ow = (int)y->shape[2], .held = (im_dtype)x->dtype, .x = im_data(x), .y = im_data(y),
+        .where = where ? im_data(where) : NULL });
 }
 
 static int maxpool_backward(im_ctx *c, im_node *n)
@@ -45,7 +46,8 @@ static int maxpool_backward(im_ctx *c, im_node *n)
     return c->dev.k.maxpool_bwd(&c->dev, &(im_maxpool_bwd_args){
         .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .channels = (int)x->shape[3],
         .kernel = n->attrs.i[KERNEL], .stride = n->attrs.i[STRIDE], .pad = n->attrs.i[PAD], .oh = (int)y->shape[1],
-        .ow = (int)y->shape[2], .held = (im_dtype)dx->dtype, .dy = im_data(im_dout(n)), .where = im_data(n->saved[0]), .dx = im_data(dx), .add = add });
+        .ow = (int)y->shape[2], .held = (im_dtype)dx->dtype, .dy = im_data(im_dout(n)),
+        .where = im_data(n->saved[0]), .dx = im_data(dx), .add = add });
 }
 
 static bool avgpool_shape(im_ctx *c, im_node *n)
@@ -76,7 +78,8 @@ static int avgpool_backward(im_ctx *c, im_node *n)
         return IM_DONE;
     return c->dev.k.avgpool_bwd(&c->dev, &(im_avgpool_bwd_args){
         .batch = (int)n->out->shape[0], .pixels = im_numel(n->in[0]) / im_numel(n->out),
-        .channels = (int)n->out->shape[1], .held = (im_dtype)dx->dtype, .dy = im_data(im_dout(n)), .dx = im_data(dx), .add = add });
+        .channels = (int)n->out->shape[1], .held = (im_dtype)dx->dtype, .dy = im_data(im_dout(n)),
+        .dx = im_data(dx), .add = add });
 }
 
 const im_op im_op_maxpool = { .name = "maxpool", .formula = "y = max of each window", .n_in = 1, .shape = maxpool_shape,
