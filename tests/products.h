@@ -17,6 +17,12 @@
 
 #define COUNT(a) SUITE_COUNT(a)
 
+/* Activations of a kernel's arguments, all f32 in these tests. */
+static inline float *floats(const void *p)
+{
+    return (float *)(uintptr_t)p;
+}
+
 /* ---------------------------------------------------------------- devices */
 
 enum { MAX_ISAS = 8 };

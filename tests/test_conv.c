@@ -69,7 +69,7 @@ static double direct(const call *q, int b, int oy, int ox, int n, bool round_x)
             int uy = oy * a->stride + i - a->pad_top, ux = ox * a->stride + j - a->pad_left;
             if (uy < 0 || ux < 0 || uy >= a->up_h || ux >= a->up_w)
                 continue;
-            const float *x = a->x + (((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w) * a->cin;
+            const float *x = floats(a->x) + (((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w) * a->cin;
             const float *w = q->values + ((int64_t)(n * a->kh + i) * a->kw + j) * a->cin;
             for (int c = 0; c < a->cin; c++)
                 y += (double)(round_x ? rounded(x[c], IM_BF16) : x[c]) * w[c];
@@ -85,7 +85,7 @@ static void compare(im_device *dev, const call *q, int number)
     for (int64_t i = 0; i < q->outputs; i++) {
         int n = (int)(i % a->cout), ox = (int)(i / a->cout % a->ow), oy = (int)(i / a->cout / a->ow % a->oh);
         double y = direct(q, (int)(i / a->cout / a->ow / a->oh), oy, ox, n, a->wt.dtype == IM_BF16 && dev->bf16_dots);
-        double error = fabs(y + (a->res ? a->res[i] : 0) - a->y[i]);
+        double error = fabs(y + (a->res ? floats(a->res)[i] : 0) - floats(a->y)[i]);
         worst = !(error <= worst) ? error : worst;
     }
     ck_assert_msg(worst <= tolerance(a->wt.k), "%s %s%s shape %d: error %g, allowed %g", dev->isa,
@@ -130,9 +130,9 @@ START_TEST(bits_agree)                                         /* between ISAs, 
             im_conv_args last = q.a;
             int64_t rest = last.batch - 1, one = q.outputs / last.batch;
             last.batch = 1;
-            last.x += rest * last.h * last.w * last.cin;
+            last.x = floats(last.x) + rest * last.h * last.w * last.cin;
             last.chan += rest * last.ldchan;
-            last.res += rest * one;
+            last.res = floats(last.res) + rest * one;
             ck_assert_msg(!memcmp(y + rest * one, result(dev, last, one), (size_t)one * sizeof *y),
                           "%s shape %d: the last picture differs alone", dev->isa, _i);
         }
@@ -151,7 +151,7 @@ START_TEST(a_nan_reaches_its_windows_only)
             run(&devices[d], &q.a);
             for (int i = 0; i < 81 * 20; i++) {
                 int y = i / 20 / 9, x = i / 20 % 9;
-                ck_assert_int_eq(isnan(q.a.y[i]) != 0, abs(y - 4) <= 1 && abs(x - 6) <= 1);
+                ck_assert_int_eq(isnan(floats(q.a.y)[i]) != 0, abs(y - 4) <= 1 && abs(x - 6) <= 1);
             }
             release_all();
         }

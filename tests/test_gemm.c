@@ -22,7 +22,7 @@ static call make_call(shape s, im_dtype t, bool packed, im_act act, bool geglu, 
         .ldres = ldres, .c = guarded((size_t)((s.m - 1) * ldc + s.n) * sizeof(float)), .ldc = ldc,
         .act = act, .geglu = geglu };
     for (int64_t i = 0; i < (s.m - 1) * ldc + s.n; i++)
-        q.g.c[i] = canary;
+        floats(q.g.c)[i] = canary;
     return q;
 }
 
@@ -42,7 +42,7 @@ static double sum(const call *q, int i, int row, bool round_a)
 {
     double y = q->g.bias ? q->g.bias[row] : 0;
     for (int k = 0; k < q->g.k; k++) {
-        float a = q->g.a[i * q->g.lda + k];
+        float a = floats(q->g.a)[i * q->g.lda + k];
         y += (double)(round_a ? rounded(a, IM_BF16) : a) * q->values[(int64_t)row * q->g.k + k];
     }
     return y;
@@ -63,13 +63,13 @@ static void compare(im_device *dev, const call *q)
         for (int j = 0; j < g->n; j++) {
             double y = sum(q, i, j, round_a);
             y = g->geglu ? y * activated(IM_ACT_GELU, sum(q, i, g->n + j, round_a)) : activated(g->act, y);
-            y += g->res ? g->res[i * g->ldres + j] : 0;
+            y += g->res ? floats(g->res)[i * g->ldres + j] : 0;
             /* a product of two sums of size up to 4 carries the error of each times the other */
-            double error = fabs(y - g->c[i * g->ldc + j]) / (g->geglu ? 4 : 1);
+            double error = fabs(y - floats(g->c)[i * g->ldc + j]) / (g->geglu ? 4 : 1);
             worst = !(error <= worst) ? error : worst;
         }
         for (int64_t j = g->n; j < g->ldc && i < g->m - 1; j++)
-            ck_assert_msg(g->c[i * g->ldc + j] == canary, "%s: written behind row %d", dev->isa, i);
+            ck_assert_msg(floats(g->c)[i * g->ldc + j] == canary, "%s: written behind row %d", dev->isa, i);
     }
     ck_assert_msg(worst <= tolerance(g->k), "%s %s%s%s act %d %dx%dx%d: error %g, allowed %g", dev->isa,
                   im_dtype_name(g->b.dtype), g->b.packed ? " packed" : "", g->geglu ? " geglu" : "", g->act, (int)g->m,
@@ -192,8 +192,8 @@ START_TEST(bits_do_not_depend_on_the_other_rows)
             for (int i = 0; i < COUNT(parts); i++) {
                 im_gemm_args g = q.g;
                 g.m = parts[i][1];
-                g.a += parts[i][0] * g.lda;
-                g.res += parts[i][0] * g.ldres;
+                g.a = floats(g.a) + parts[i][0] * g.lda;
+                g.res = floats(g.res) + parts[i][0] * g.ldres;
                 ck_assert_msg(!memcmp(all + parts[i][0] * s.n, result(&devices[d], g),
                                       (size_t)(g.m * s.n) * sizeof *all),
                               "%s: rows %d+%d differ alone", devices[d].isa, parts[i][0], parts[i][1]);
@@ -251,7 +251,7 @@ START_TEST(nothing_to_do_is_done)
         im_gemm_args g = q.g;
         g.m = 0;
         run(&devices[d], &g);
-        ck_assert(q.g.c[0] == canary);
+        ck_assert(floats(q.g.c)[0] == canary);
         release_all();
     }
 }

@@ -62,12 +62,12 @@ static double exact(const call *q, int64_t i)
         int uy = oy + tap / 3 - a->pad_top, ux = ox + tap % 3 - a->pad_left;
         if (uy < 0 || ux < 0 || uy >= a->up_h || ux >= a->up_w)
             continue;
-        const float *x = a->x + (((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w) * a->cin;
+        const float *x = floats(a->x) + (((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w) * a->cin;
         const float *w = q->values + ((int64_t)n * 9 + tap) * a->cin;
         for (int c = 0; c < a->cin; c++)
             y += (double)x[c] * w[c];
     }
-    return y + (a->chan ? a->chan[b * a->ldchan + n] : 0) + (a->res ? a->res[i] : 0);
+    return y + (a->chan ? a->chan[b * a->ldchan + n] : 0) + (a->res ? floats(a->res)[i] : 0);
 }
 
 /* With sums of size 1 the error is normal with a deviation of 1.5 sqrt(cin) 2^-24 (bench/LOG.md), more by half in the
@@ -106,9 +106,9 @@ START_TEST(bits_agree)
         plain.wt = make_weight(q.values, q.a.cout, q.a.wt.k, dtypes[t], 1, false, 1);
         int64_t rest = last.batch - 1, one = q.outputs / last.batch;
         last.batch = 1;
-        last.x += rest * last.h * last.w * last.cin;
+        last.x = floats(last.x) + rest * last.h * last.w * last.cin;
         last.chan += rest * last.ldchan;
-        last.res += rest * one;
+        last.res = floats(last.res) + rest * one;
         size_t bytes = (size_t)q.outputs * sizeof(float), bytes_one = (size_t)one * sizeof(float);
         const float *first = NULL;
         for (int d = 0; d < n_devices; d++) {
@@ -141,7 +141,7 @@ START_TEST(a_large_batch_has_the_bits_of_its_pictures)
         for (int b = 0; b < s.batch; b++) {
             im_conv_args a = q.a;
             a.batch = 1;
-            a.x += b * a.h * a.w * a.cin;
+            a.x = floats(a.x) + b * a.h * a.w * a.cin;
             ck_assert(!memcmp(all + b * one, run(&devices[d], a, one, 1), (size_t)one * sizeof(float)));
         }
         release_all();
@@ -236,7 +236,7 @@ START_TEST(it_stops)
         devices[0].winograd = 1;
         ck_assert_int_eq(devices[0].k.conv(&devices[0], &q.a), IM_STOPPED);
         for (int64_t k = 0; k < q.outputs; k++)
-            ck_assert(q.a.y[k] == 0);
+            ck_assert(floats(q.a.y)[k] == 0);
         devices[0].stop = NULL;
         release_all();
     }
