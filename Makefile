@@ -224,6 +224,7 @@ FORM       ?= %s, clip art
 GUIDANCE   ?= 3
 STEPS      ?= 20
 LEAST      ?= 24
+NAMES      ?= weights/art/names.tsv
 REPORT     ?= $(BUILD)/model-report
 THREADS    ?= 0
 REPORT_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/report/*.c))
@@ -234,7 +235,7 @@ $(BUILD)/model_report: $(REPORT_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(REPORT_OBJ) $(BUILD)/libimago.a $(LIBS)
 
-REPORTED = --data $(MODEL_DATA) -o $(REPORT) --form "$(FORM)" --count $(COUNT) --least $(LEAST) -t $(THREADS)
+REPORTED = --data $(MODEL_DATA) -o $(REPORT) --form "$(FORM)" --names $(NAMES) --count $(COUNT) --least $(LEAST) -t $(THREADS)
 model-report: ## figures of a model: MODEL=weights/imago-small COUNT=32 GUIDANCE=3 STEPS=20 (minutes)
 	@CC="$(CC)" tests/need.sh --install build
 	@[ -d $(MODEL_DATA)/train ] || $(MAKE) --no-print-directory model-data

@@ -69,7 +69,8 @@ static double direct(const call *q, int b, int oy, int ox, int n, bool round_x)
             int uy = oy * a->stride + i - a->pad_top, ux = ox * a->stride + j - a->pad_left;
             if (uy < 0 || ux < 0 || uy >= a->up_h || ux >= a->up_w)
                 continue;
-            const float *x = floats(a->x) + (((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w) * a->cin;
+            int64_t pixel = ((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w;
+            const float *x = floats(a->x) + pixel * a->cin;
             const float *w = q->values + ((int64_t)(n * a->kh + i) * a->kw + j) * a->cin;
             for (int c = 0; c < a->cin; c++)
                 y += (double)(round_x ? rounded(x[c], IM_BF16) : x[c]) * w[c];

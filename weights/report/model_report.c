@@ -26,7 +26,7 @@ void report_say(const report_options *o, const char *fmt, ...)
 static int usage(void)
 {
     fputs("usage: model_report prompts|judge --data DIR -o OUT [--model FOLDER] [--classifier RUN|FILE] [--form TEXT]\n"
-          "       [--count N] [--least N] [--seed S] [--guidance G] [--steps N] [-t THREADS] [-q]\n", stderr);
+          "       [--names FILE] [--count N] [--least N] [--seed S] [--guidance G] [--steps N] [-t THREADS] [-q]\n", stderr);
     return 2;
 }
 
@@ -42,6 +42,7 @@ static bool parse(int argc, char **argv, report_options *o)
 {
     static const struct option known[] = {
         { "data", 1, 0, 'd' }, { "model", 1, 0, 'm' }, { "classifier", 1, 0, 'c' }, { "form", 1, 0, 'f' },
+        { "names", 1, 0, 'N' },
         { "count", 1, 0, 'n' }, { "least", 1, 0, 'l' }, { "seed", 1, 0, 's' }, { "guidance", 1, 0, 'g' },
         { "steps", 1, 0, 'T' }, { "threads", 1, 0, 't' }, { "out", 1, 0, 'o' }, { "quiet", 0, 0, 'q' },
         { 0, 0, 0, 0 }
@@ -53,6 +54,7 @@ static bool parse(int argc, char **argv, report_options *o)
         case 'm': o->model = optarg; break;
         case 'c': o->classifier = optarg; break;
         case 'f': o->form = optarg; break;
+        case 'N': o->names = optarg; break;
         case 'o': o->out = optarg; break;
         case 'g': o->guidance = atof(optarg); break;
         case 'n': ok = whole(optarg, &o->count); break;

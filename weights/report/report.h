@@ -13,6 +13,7 @@ typedef struct report_options {
     const char *model;                   /* whose autoencoder is measured, and whose pictures these are               */
     const char *classifier;              /* a run or a file of `imago train resnet`                                   */
     const char *form;                    /* of a prompt: "%s, clip art", %s being the category                        */
+    const char *names;                   /* lines of category, tab, how captions call it; NULL: by its own name       */
     const char *out;                     /* folder: prompts.txt, pictures/, report.json, nearest.png                  */
     int count, least;                    /* pictures a category; training pictures that make one worth a prompt       */
     int first_seed, threads;             /* threads 0: all                                                            */
