@@ -140,7 +140,7 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 	@CC="$(CC)" tests/need.sh --install build
 	@$(SUB) all
 	@rm -rf $(BUILD)/demo && mkdir -p $(BUILD)/demo
-	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --steps 25 --batch 6 -o $(BUILD)/demo \
+	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --steps 25 --guidance 5 --batch 6 -o $(BUILD)/demo \
 	    --sheet $(BUILD)/demo/sheet.png $(DEMO_NAMES)
 	@echo 'the sheet: $(BUILD)/demo/sheet.png, the pictures beside it. To draw what you like:'
 	@echo '    $(BUILD)/imago generate -p "a red apple" -o picture.png --force'
@@ -221,7 +221,7 @@ MODEL      ?= weights/imago-small
 CLASSIFIER ?= weights/imago-small/classifier/model.safetensors
 COUNT      ?= 32
 FORM       ?= %s, clip art
-GUIDANCE   ?= 3
+GUIDANCE   ?= 5
 STEPS      ?= 20
 LEAST      ?= 24
 NAMES      ?= weights/art/names.tsv
@@ -235,8 +235,9 @@ $(BUILD)/model_report: $(REPORT_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(REPORT_OBJ) $(BUILD)/libimago.a $(LIBS)
 
-REPORTED = --data $(MODEL_DATA) -o $(REPORT) --form "$(FORM)" --names $(NAMES) --count $(COUNT) --least $(LEAST) -t $(THREADS)
-model-report: ## figures of a model: MODEL=weights/imago-small COUNT=32 GUIDANCE=3 STEPS=20 (minutes)
+REPORTED = --data $(MODEL_DATA) -o $(REPORT) --form "$(FORM)" --names $(NAMES) --count $(COUNT) \
+           --least $(LEAST) -t $(THREADS)
+model-report: ## figures of a model: MODEL=weights/imago-small COUNT=32 GUIDANCE=5 STEPS=20 (minutes)
 	@CC="$(CC)" tests/need.sh --install build
 	@[ -d $(MODEL_DATA)/train ] || $(MAKE) --no-print-directory model-data
 	@$(SUB) all $(BUILD)/model_report
