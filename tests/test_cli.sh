@@ -91,7 +91,7 @@ gives 2 'one argument too many' generate -p x y
 gives 2 'FILE.safetensors is missing' trace -p x
 gives 2 'is missing' init-weights
 gives 2 'is missing' convert $model
-gives 2 'MODEL|FILE is missing' convert
+gives 2 'MODEL|FILE|RUN is missing' convert
 gives 2 'nothing called' bench fast
 gives 2 'did you mean unet' bench unte
 gives 1 'has no CUDA backend; use --device cpu' generate -p x --device cuda -o "$dir/a.png"

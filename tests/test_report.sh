@@ -44,6 +44,7 @@ check "drawing the pictures"
 "$BUILD/imago" train resnet --data "$dir/data/train" --arch resnet18 --width 8 --size 32 --augment drawing --batch 16 \
     --epochs 3 --optimizer adamw --lr 3e-3 -t 1 -q -o "$dir/run" 2>"$dir/err"
 check "training the classifier"
+${MAKE:-make} -s BUILD="$BUILD" all "$BUILD/model_report" >/dev/null 2>"$dir/err"      # says what it compiles
 ${MAKE:-make} -s model-report BUILD="$BUILD" MODEL_DATA="$dir/data" MODEL="$model" CLASSIFIER="$dir/run" COUNT=3 \
     STEPS=2 LEAST=4 THREADS=1 REPORT="$dir/report" FORM="a %s, drawn" >"$dir/out" 2>"$dir/err"
 check "make model-report"

@@ -164,14 +164,17 @@ START_TEST(one_process_a_run)
 {
     im_run_folder a, b;
     const char *run = at_path(dir, "run"), *left = at_path(dir, "run/checkpoints/x.tmp.77.0");
+    const char *deep = at_path(dir, "run/model/unet/x.tmp.77.0");
     ck_assert(im_run_open(c, &a, run));
     ck_assert(!im_run_open(c, &b, run));
     im_run_close(&b);
     WANT_ERROR("run", "another process");
     im_run_close(&a);
     scratch_write(dir, "run/checkpoints/x.tmp.77.0", "half", 4);
+    ck_assert(im_make_folder(c, at_path(dir, "run/model/unet")));
+    scratch_write(dir, "run/model/unet/x.tmp.77.0", "half", 4);
     ck_assert(im_run_open(c, &a, run));
-    ck_assert(!im_is_file(left));
+    ck_assert(!im_is_file(left) && !im_is_file(deep));
     im_run_close(&a);
 }
 END_TEST

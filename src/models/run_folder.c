@@ -14,17 +14,19 @@
 
 static const char CHECKPOINTS[] = "checkpoints";
 
-/* "log.jsonl.tmp.1234.0": what file.c was writing when the process was killed. The lock says that nobody writes now. */
-static void remove_leftovers(im_ctx *c, const char *folder)
+/* "log.jsonl.tmp.1234.0": what file.c was writing when the process was killed, here or in a folder of the run's (its
+ * checkpoints, its model). The lock says that nobody writes now. */
+static void remove_leftovers(im_ctx *c, const char *folder, int depth)
 {
     DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d)); )
-        if (strstr(e->d_name, ".tmp.")) {
-            char *path = im_join(c, folder, e->d_name);
-            if (path)
-                unlink(path);
-            free(path);
-        }
+    for (struct dirent *e; d && (e = readdir(d)); ) {
+        char *path = e->d_name[0] != '.' ? im_join(c, folder, e->d_name) : NULL;
+        if (path && strstr(e->d_name, ".tmp."))
+            unlink(path);
+        else if (path && depth > 0 && im_is_folder(path))
+            remove_leftovers(c, path, depth - 1);
+        free(path);
+    }
     if (d)
         closedir(d);
 }
@@ -43,10 +45,8 @@ bool im_run_open(im_ctx *c, im_run_folder *r, const char *path)
         ok = errno == EWOULDBLOCK ? im_fail(c, "%s: another process is training in this folder; wait for it, or choose "
                                             "another one", path)
                                   : true;                      /* a file system without locks: go on without          */
-    if (ok) {
-        remove_leftovers(c, path);
-        remove_leftovers(c, folder);
-    }
+    if (ok)
+        remove_leftovers(c, path, 2);                          /* RUN/model/unet                                       */
     free(folder);
     return ok;
 }

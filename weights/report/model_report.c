@@ -26,7 +26,8 @@ void report_say(const report_options *o, const char *fmt, ...)
 static int usage(void)
 {
     fputs("usage: model_report prompts|judge --data DIR -o OUT [--model FOLDER] [--classifier RUN|FILE] [--form TEXT]\n"
-          "       [--names FILE] [--count N] [--least N] [--seed S] [--guidance G] [--steps N] [-t THREADS] [-q]\n", stderr);
+          "       [--names FILE] [--count N] [--least N] [--seed S] [--guidance G] [--steps N]\n"
+          "       [-t THREADS] [-q]\n", stderr);
     return 2;
 }
 
