@@ -297,7 +297,7 @@ lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet se
 	    'exec clang-tidy --quiet --warnings-as-errors="*" --checks="$(TIDY)" "$$@" -- $(TIDIED) -include tests/lint.h' tidy
 	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' src/tensor/error.c -- $(TIDIED)
 	cppcheck --quiet --error-exitcode=1 $(CPPCHECK) -Isrc $(LINTED)
-	shellcheck tests/*.sh weights/*.sh .ci/run
+	shellcheck -x tests/*.sh weights/*.sh .ci/run
 
 format: ## clang-format what is changed in the working tree
 	git diff --name-only --diff-filter=AM HEAD -- '*.c' '*.h' | xargs -r clang-format -i

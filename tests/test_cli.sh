@@ -7,30 +7,9 @@
 set -u
 imago=${1:-build/imago}
 model=tests/golden/models/a                       # 64x64 pixels, random weights, pndm
-passed=0 failed=0 skipped=0
-dir=$(mktemp -d) || exit 2
-trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
-unset IMAGO_ISA
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
 
-check() {       # check NAME: the test is the exit code just before
-    if [ $? -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL $1"
-        if [ -f "$dir/err" ]; then sed 's/^/    stderr: /' "$dir/err" | head -n 5; fi
-    fi
-}
-# run ARGUMENT...: leaves $rc, $dir/out and $dir/err
-run() { "$imago" "$@" >"$dir/out" 2>"$dir/err" </dev/null; rc=$?; }
-# gives CODE TEXT ARGUMENT...: exit code, and TEXT in what was said
-gives() {
-    want=$1 text=$2
-    shift 2
-    run "$@"
-    [ "$rc" = "$want" ] && grep -qF -- "$text" "$dir/err" "$dir/out"
-    check "imago $* -> $want, \"$text\" (found $rc)"
-}
 json() {        # json EXPRESSION: over d, the list of the objects on standard output
     python3 -c 'import json, sys
 d = [json.loads(line) for line in open(sys.argv[1]) if line.strip()]

@@ -7,19 +7,9 @@
 # shellcheck disable=SC2319 # check reads $? of the condition before it, on purpose
 set -u
 BUILD=${BUILD:-build}
-passed=0 failed=0
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
 
-check() {       # check NAME: the test is the exit code just before
-    if [ $? -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL $1"
-        tail -n 5 "$dir/err" | sed 's/^/    stderr: /'
-    fi
-}
 value() {       # value KEY...: of report.json
     python3 -c 'import json, sys
 v = json.load(open(sys.argv[1]))

@@ -9,28 +9,9 @@ set -u
 imago=${1:-build/imago}
 draw=${2:-build/tests/test_learn}
 model=tests/golden/models/a                       # 64x64 pixels, random weights
-passed=0 failed=0
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
-unset IMAGO_ISA
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
 
-check() {       # check NAME: the test is the exit code just before
-    if [ $? -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL $1"
-        if [ -f "$dir/err" ]; then sed 's/^/    stderr: /' "$dir/err" | tail -n 5; fi
-    fi
-}
-run() { "$imago" "$@" >"$dir/out" 2>"$dir/err" </dev/null; rc=$?; }
-gives() {       # gives CODE TEXT ARGUMENT...: exit code, and TEXT in what was said
-    want=$1 text=$2
-    shift 2
-    run "$@"
-    [ "$rc" = "$want" ] && grep -qF -- "$text" "$dir/err" "$dir/out"
-    check "imago $* -> $want, \"$text\" (found $rc)"
-}
 python() {      # python ARGUMENT...: a script from standard input that may import `sheets`, below
     PYTHONPATH=$dir PYTHONDONTWRITEBYTECODE=1 python3 - "$@" 2>"$dir/err"
 }

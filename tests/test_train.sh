@@ -9,30 +9,11 @@
 set -u
 imago=${1:-build/imago}
 draw=${2:-build/tests/test_learn}
-passed=0 failed=0 skipped=0
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
-unset IMAGO_ISA
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
 
-check() {       # check NAME: the test is the exit code just before
-    if [ $? -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL $1"
-        if [ -f "$dir/err" ]; then sed 's/^/    stderr: /' "$dir/err" | tail -n 5; fi
-    fi
-}
-run() { "$imago" "$@" >"$dir/out" 2>"$dir/err" </dev/null; rc=$?; }
 without_speed() { sed 's/"img_per_s": [^,}]*//' "$1"; }
 lines() { if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi; }
-gives() {       # gives CODE TEXT ARGUMENT...: exit code, and TEXT in what was said
-    want=$1 text=$2
-    shift 2
-    run "$@"
-    [ "$rc" = "$want" ] && grep -qF -- "$text" "$dir/err" "$dir/out"
-    check "imago $* -> $want, \"$text\" (found $rc)"
-}
 
 "$draw" --draw "$dir/shapes" 0 8 && "$draw" --draw "$dir/val" 100 4
 check "drawing the pictures"

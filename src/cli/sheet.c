@@ -114,7 +114,7 @@ static int label_lines(const sheet_cell cells[], int n, double width)
     for (int i = 0; i < n; i++) {
         const char *text = cells[i].label;
         int lines = 0;
-        for (; *text && lines < MOST_LINES; lines++) {
+        for (; text && *text && lines < MOST_LINES; lines++) {
             text += fitting(g, text, width);
             text += strspn(text, " ");
         }
@@ -143,7 +143,7 @@ static bool plan(im_ctx *c, const sheet_cell cells[], int n, layout *l)
     int w = 1, h = 1;
     *l = (layout){ .zoom = 1 };
     for (int i = 0; i < n; i++) {
-        l->guess |= *cells[i].guess != '\0';
+        l->guess |= cells[i].guess && *cells[i].guess;
         if (cells[i].picture) {
             w = cells[i].picture->width > w ? cells[i].picture->width : w;
             h = cells[i].picture->height > h ? cells[i].picture->height : h;
@@ -254,7 +254,7 @@ im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int
                                .guess = printable(c, cells[i].guess), .note = printable(c, cells[i].note) };
     if (!own)
         im_fail(c, "out of memory for a sheet of %d pictures", n);
-    im_image *out = im_ok(c) ? draw_sheet(c, own_title, own, n) : NULL;
+    im_image *out = own && im_ok(c) ? draw_sheet(c, own_title, own, n) : NULL;
     for (int i = 0; own && i < n; i++) {
         free((char *)own[i].label);
         free((char *)own[i].guess);
