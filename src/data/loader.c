@@ -304,3 +304,10 @@ bool im_loader_write_broken(im_ctx *c, im_loader *l, const char *path)
     free(text);
     return ok;
 }
+
+void im_batch_fill(const im_batch *b, int batch, size_t picture, float *x)
+{
+    size_t n = (size_t)b->n;
+    memcpy(x, b->crops[0].f32, n * picture * sizeof *x);
+    memset(x + n * picture, 0, ((size_t)batch - n) * picture * sizeof *x);
+}

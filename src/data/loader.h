@@ -67,6 +67,8 @@ void im_loader_close(im_loader *l);                            /* at any time; e
 
 /* The next batch, lent until the next call. NULL: an error is in c, or the epochs asked for are over. */
 const im_batch *im_loader_next(im_ctx *c, im_loader *l);
+/* x (batch, picture) = the first crops of b, `picture` values each, and zeros where b has fewer pictures than batch. */
+void im_batch_fill(const im_batch *b, int batch, size_t picture, float *x);
 int64_t im_loader_steps(const im_loader *l);                   /* of an epoch                                         */
 
 typedef struct im_loader_stats {

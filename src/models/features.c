@@ -32,9 +32,7 @@ static bool run_batches(im_ctx *c, im_loader *l, im_plan *plan, im_tensor *x, co
     size_t picture = 3 * (size_t)a->size * (size_t)a->size;
     int64_t done = 0;
     for (const im_batch *b; (b = im_loader_next(c, l)); ) {
-        float *to = im_data(x);
-        memcpy(to, b->crops[0].f32, (size_t)b->n * picture * sizeof *to);
-        memset(to + (size_t)b->n * picture, 0, (size_t)(a->batch - b->n) * picture * sizeof *to);
+        im_batch_fill(b, a->batch, picture, im_data(x));
         im_scope_push(c);
         im_tensor *y = im_plan_run(c, plan);
         for (int i = 0; y && i < b->n; i++)
