@@ -23,7 +23,7 @@ static void remove_leftovers(im_ctx *c, const char *folder, int depth)
         char *path = e->d_name[0] != '.' ? im_join(c, folder, e->d_name) : NULL;
         if (path && strstr(e->d_name, ".tmp."))
             unlink(path);
-        else if (path && depth > 0 && im_is_folder(path))
+        else if (path && depth > 0 && e->d_type != DT_LNK && im_is_folder(path))
             remove_leftovers(c, path, depth - 1);
         free(path);
     }
