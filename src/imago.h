@@ -483,9 +483,13 @@ typedef struct im_train_diffusion_args {
     float flip; int shift;
     float drop;                                                /* share of captions that are left out: .1              */
     float drop_tags;                                           /* of the others, share of tags (parted by commas): 0   */
+    float drop_first;                                          /* the same of first tags; below 0: drop_tags. -1       */
     float balance;                                             /* pictures of a first tag that n have: weight          */
                                                                /* n^-balance; 0: each once an epoch                    */
-    float snr_gamma;                                           /* min-SNR weighting; 0: none                           */
+    const char *favour; float favour_share;                    /* file, a thing a line: what share of all that is      */
+                                                               /* shown has one of them as its first tag; NULL, .75    */
+    float snr_gamma, snr_power;                                /* weights gamma / snr above gamma, snr^-power below 1; */
+                                                               /* 0: 1                                                */
 } im_train_diffusion_args;
 im_train_diffusion_args im_train_diffusion_defaults(void);
 /* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go

@@ -536,6 +536,13 @@ START_TEST(shares_out_of_range)
         ck_assert(!im_train_diffusion(c, &a, NULL));
         WANT_ERROR("--drop-tags", "from 0 to 1");
         a.drop_tags = 0;
+        a.snr_power = a.favour_share = bad[i];
+        ck_assert(!im_train_diffusion(c, &a, NULL));
+        WANT_ERROR("--favour-share", "from 0 to 1");
+        a.favour_share = 0;
+        ck_assert(!im_train_diffusion(c, &a, NULL));
+        WANT_ERROR("--snr-power", "from 0 to 1");
+        a.snr_power = 0;
         a.balance = bad[i];
         ck_assert(!im_train_diffusion(c, &a, NULL));
         WANT_ERROR("--balance", "from 0 to 1");

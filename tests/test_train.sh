@@ -134,9 +134,11 @@ killed_run decoder autoencoder --data "$dir/shapes" --config $model --train deco
     --size 32 --batch 4 --steps 40 --checkpoint-every 5 --ema 0.9 -t 2
 cmp -s "$dir/autoencoder/vae/config.json" "$dir/decoder/vae/config.json"
 check "training the decoder alone leaves config.json as it was"
+echo circle >"$dir/things"
 # shellcheck disable=SC2086
 killed_run diffusion diffusion --data "$dir/captions" --config $model --vae "$dir/autoencoder/vae" $small \
-    --cache-latents --views 2 --drop-tags 0.3 --balance 0.5
+    --cache-latents --views 2 --drop-tags 0.3 --drop-first 0.1 --balance 0.5 --favour "$dir/things" --snr-gamma 5 \
+    --snr-power 0.5
 grep -q '"dtype": "float32"' "$dir/diffusion/model/text_encoder/config.json"
 check "diffusers loads the text encoder in the type of the UNet"
 printf 'a circle\n\na square\n' >"$dir/prompts"
@@ -146,6 +148,8 @@ run train diffusion --resume --samples "$dir/prompts" -q -o "$dir/sampled"
     cmp -s "$dir/sampled/model/unet/diffusion_pytorch_model.safetensors" \
            "$dir/diffusion/model/unet/diffusion_pytorch_model.safetensors"
 check "samples are drawn after a checkpoint, and change nothing else"
+echo square >>"$dir/things"
+gives 1 'those of --favour now' train diffusion --resume -q -o "$dir/sampled"
 gives 1 'has no prompts' train diffusion --resume --samples /dev/null -q -o "$dir/sampled"
 small="--size 32 --batch 4 --steps 4 --checkpoint-every 2 -t 2"
 mkdir "$dir/full" && : >"$dir/full/vae"                # what is in the way stands for a full disk
@@ -178,7 +182,7 @@ mkdir -p "$made/data" "$made/weights"
 cp -r "$dir/val" "$made/data/heldout"
 cp -r $model/tokenizer "$made/data/tokenizer"
 recipe() {      # recipe STEPS
-    STEPS=$1 RUNS=$made/runs MODEL_DATA=$made/data SHAPE=$model IMAGO=$program \
+    STEPS=$1 RUNS=$made/runs MODEL_DATA=$made/data SHAPE=$model THINGS=$dir/things IMAGO=$program \
         weights/train.sh >"$dir/out" 2>"$dir/err" </dev/null
 }
 recipe 2 && run info "$made/runs/imago-small" && grep -q ' F16 ' "$dir/out"

@@ -6,7 +6,8 @@
 #     make model-train STEPS=200          the same path, short: shows that it works, not what can be learnt
 #
 # From the environment: STEPS (of both trainings; without it those below), RUNS (build/model-train: where runs and model
-# go; other options need another), MODEL_DATA (build/model-data), SHAPE (weights/art/model), IMAGO (build/imago).
+# go; other options need another), MODEL_DATA (build/model-data), SHAPE (weights/art/model), THINGS (weights/art/things.txt:
+# what is to be shown the most), IMAGO (build/imago).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,14 +15,15 @@ cd "$(dirname "$0")/.."
 AUTOENCODER_STEPS=6000
 AUTOENCODER="--size 64 --batch 16 --lr 1e-3 --warmup 2 --ema 0.999 --dtype bf16 --cache ram --checkpoint-every 500"
 DIFFUSION_STEPS=60000
-DIFFUSION="--size 64 --batch 32 --lr 6e-4 --schedule constant --warmup 5 --ema 0.999 --snr-gamma 5 --drop-tags 0.35 \
-           --balance 0.5 --dtype bf16 --checkpoint-every 1000"
+DIFFUSION="--size 64 --batch 32 --lr 6e-4 --warmup 5 --ema 0.999 --snr-gamma 5 --snr-power 0.5 --clip 2 --drop-tags 0.5 \
+           --drop-first 0.15 --balance 0.5 --favour-share 0.85 --dtype bf16 --checkpoint-every 1000"
 VIEWS=8                                 # copies of a picture whose latents are kept; 1 where STEPS is given
 # ----
 
 imago=${IMAGO:-build/imago}
 data=${MODEL_DATA:-build/model-data}
 shape=${SHAPE:-weights/art/model}
+things=${THINGS:-weights/art/things.txt}
 runs=${RUNS:-build/model-train}
 ae_steps=${STEPS:-$AUTOENCODER_STEPS}
 sd_steps=${STEPS:-$DIFFUSION_STEPS}
@@ -47,7 +49,7 @@ echo "1 of 3: the autoencoder, $ae_steps steps, into $runs/autoencoder"
 echo "2 of 3: text encoder and noise predictor, $sd_steps steps, into $runs/diffusion"
 # shellcheck disable=SC2086
 "$imago" train diffusion --resume --data "$data/train" --config "$runs/shape" --vae "$runs/autoencoder/vae" \
-    --cache-latents --views $VIEWS $DIFFUSION --steps "$sd_steps" -o "$runs/diffusion"
+    --favour "$things" --cache-latents --views $VIEWS $DIFFUSION --steps "$sd_steps" -o "$runs/diffusion"
 
 echo "3 of 3: its averaged weights in f16, no file above 16 MiB"
 "$imago" convert "$runs/diffusion/model" -o "$runs/imago-small" --dtype f16 --max-file 16M --force

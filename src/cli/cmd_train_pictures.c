@@ -57,9 +57,17 @@ static const option diffusion_table[] = {
     OPTION_REAL(0, "drop", "P", AT(a.drop), "0.1", 0, 1, "share of captions left out, for guidance"),
     OPTION_REAL(0, "drop-tags", "P", AT(a.drop_tags), "0", 0, 1,
              "leave out each tag of a caption, what commas part, with this probability; never all"),
+    OPTION_REAL(0, "drop-first", "P", AT(a.drop_first), "-1", -1, 1,
+             "the same for the first tag, what is shown; -1: as --drop-tags"),
     OPTION_REAL(0, "balance", "P", AT(a.balance), "0", 0, 1,
              "show a picture whose first tag n pictures have n^-P times as often, say 0.5; 0: each once an epoch"),
+    OPTION_TEXT(0, "favour", "FILE", AT(a.favour), NULL,
+             "a thing a line: pictures whose first tag is one, or ends in one, are shown more often than others; they "
+             "count as one thing for --balance"),
+    OPTION_REAL(0, "favour-share", "S", AT(a.favour_share), "0.75", 0, 1, "what share of all that is shown they are"),
     OPTION_REAL(0, "snr-gamma", "G", AT(a.snr_gamma), "0", 0, 1e6, "min-SNR weighting, 5 say; 0: every time counts alike"),
+    OPTION_REAL(0, "snr-power", "P", AT(a.snr_power), "0", 0, 1,
+             "late times, where outlines are decided, count snr^-P where snr < 1, say 0.5; 0: no more than others"),
     VIEWS(diffusion_options),
     OPTION_TEXT(0, "samples", "FILE", AT(samples), NULL,
              "a prompt a line: after every checkpoint they are drawn, seed 1, as RUN/samples/step-N.png; to be given "

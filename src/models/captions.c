@@ -1,10 +1,8 @@
 /* captions.c: see captions.h. The rows of a picture are made once, at most 2^4 - 1, so that a step only copies ids. */
 #include "models/captions.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 static bool is_space(char b)
 {
@@ -94,48 +92,10 @@ void im_captions_free(im_captions *s)
     free(s->empty);
 }
 
-const int32_t *im_captions_draw(const im_captions *s, int64_t picture, float p, im_stream *r)
+const int32_t *im_captions_draw(const im_captions *s, int64_t picture, float first, float others, im_stream *r)
 {
     int n = s->n[picture], all = (1 << n) - 1, m = 0;
-    for (int i = 0; p > 0 && i < n; i++)
-        m |= (im_stream_uniform(r) >= (double)p) << i;
+    for (int i = 0; (first > 0 || others > 0) && i < n; i++)
+        m |= (im_stream_uniform(r) >= (double)(i ? others : first)) << i;
     return s->ids + (s->first[picture] + (m ? m : all) - 1) * s->tokens;
-}
-
-/* ---------------------------------------------------------------- which phrases are shared by how many */
-
-typedef struct named { const char *at; int length; int64_t picture; } named;
-
-static int by_name(const void *a, const void *b)
-{
-    const named *x = a, *y = b;
-    int n = x->length < y->length ? x->length : y->length, d = strncasecmp(x->at, y->at, (size_t)n);
-    return d ? d : (x->length > y->length) - (x->length < y->length);
-}
-
-double *im_captions_balance(im_ctx *c, const im_dataset *d, double p)
-{
-    named *v = malloc((size_t)d->count * sizeof *v);
-    double *sums = malloc((size_t)d->count * sizeof *sums);
-    if (!v || !sums) {
-        free(v);
-        free(sums);
-        im_fail(c, "out of memory for the first tags of %lld pictures", (long long)d->count);
-        return NULL;
-    }
-    for (int64_t i = 0; i < d->count; i++) {
-        im_tags t = im_tags_of(d->samples[i].caption);
-        v[i] = t.n ? (named){ t.at[0], t.length[0], i } : (named){ "", 0, i };
-    }
-    qsort(v, (size_t)d->count, sizeof *v, by_name);
-    for (int64_t i = 0, end; i < d->count; i = end) {
-        for (end = i + 1; end < d->count && !by_name(&v[i], &v[end]);)
-            end++;
-        for (int64_t k = i; k < end; k++)
-            sums[v[k].picture] = pow((double)(end - i), -p);
-    }
-    for (int64_t i = 1; i < d->count; i++)
-        sums[i] += sums[i - 1];
-    free(v);
-    return sums;
 }

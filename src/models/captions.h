@@ -32,12 +32,8 @@ typedef struct im_captions {
 /* subsets false: only whole captions. The zeroed s is to be freed in any case. */
 bool im_captions_read(im_ctx *c, im_captions *s, const im_dataset *d, const im_tokenizer *k, int tokens, bool subsets);
 void im_captions_free(im_captions *s);
-/* The ids (T) of a picture's caption without the tags that r says: one uniform number each, in their order. p 0: the
- * whole caption, without a draw. */
-const int32_t *im_captions_draw(const im_captions *s, int64_t picture, float p, im_stream *r);
-
-/* For im_order_draw: sums of weights n^-p, n the pictures that share the first tag (but for capitals of ASCII); (count),
- * malloc'd. */
-double *im_captions_balance(im_ctx *c, const im_dataset *d, double p);
+/* The ids (T) of a picture's caption without the tags that r says: one uniform number each, in their order; the first is
+ * left out with probability `first`, the others with `others`. Both 0: the whole caption, without a draw. */
+const int32_t *im_captions_draw(const im_captions *s, int64_t picture, float first, float others, im_stream *r);
 
 #endif

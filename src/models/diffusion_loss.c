@@ -14,9 +14,11 @@ void im_noise_latents(const float *x0, const float *noise, const int *t, const f
     }
 }
 
-float im_snr_weight(float abar, float gamma)
+float im_snr_weight(float abar, float power, float gamma)
 {
     float snr = abar / (1.0f - abar);
+    if (snr < 1)
+        return powf(snr, -power);
     return gamma > 0 && snr > gamma ? gamma / snr : 1.0f;
 }
 

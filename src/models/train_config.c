@@ -55,7 +55,7 @@ double im_decimal(float x)
 
 static bool is_path(const char *name)
 {
-    static const char *const paths[] = { "data", "init", "val", "classes", "config", "vae" };
+    static const char *const paths[] = { "data", "init", "val", "classes", "config", "vae", "favour" };
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         if (!strcmp(name, paths[i]))
             return true;
@@ -92,6 +92,8 @@ static void add_extra(im_ctx *c, json_t *root, const im_config_extra *e)
         json_object_set_new(root, "data-sha256", json_string(e->data_sha256));
     if (e->vae_sha256)
         json_object_set_new(root, "vae-sha256", json_string(e->vae_sha256));
+    if (e->favour_sha256)
+        json_object_set_new(root, "favour-sha256", json_string(e->favour_sha256));
     json_object_set_new(root, "pictures", json_integer(e->pictures));
     if (!e->n_classes)
         return;
@@ -224,7 +226,7 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
 {
     char *path = im_join(c, run, "config.json");
     im_json j = { 0 };
-    const char *hash = NULL, *vae = NULL;
+    const char *hash = NULL, *vae = NULL, *favour = NULL;
     bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES);
     json_t *list = ok ? json_object_get(j.value, "class-names") : NULL;
     if (ok && (int)json_array_size(list) != extra->n_classes)
@@ -245,6 +247,10 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
         strcmp(vae, extra->vae_sha256))
         ok = im_fail(c, "%s: this is another run: its autoencoder had other weights than the one given now; give that of "
                      "then, or choose another folder", run);
+    if (ok && im_json_string(c, &j, "favour-sha256", IM_MAY, &favour) && favour && extra->favour_sha256 &&
+        strcmp(favour, extra->favour_sha256))
+        ok = im_fail(c, "%s: this is another run: the things that it shows more often were others than those of --favour "
+                     "now; give the list of then, or choose another folder", run);
     im_json_close(&j);
     free(path);
     return ok;

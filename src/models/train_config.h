@@ -21,12 +21,12 @@ double im_decimal(float x);
 
 typedef struct im_config_extra {                               /* what else stands in config.json; may be NULL, 0     */
     const char *task;                                          /* "resnet"                                            */
-    const char *data_sha256, *vae_sha256;
+    const char *data_sha256, *vae_sha256, *favour_sha256;
     const char *const *classes; int n_classes;
     int64_t pictures;
 } im_config_extra;
 
-/* JSON, malloc'd, ended by a newline. Texts that are files (data, init, val, classes, config, vae) are written as
+/* JSON, malloc'd, ended by a newline. Texts that are files (data, init, val, classes, config, vae, favour) are written as
  * absolute paths: a run goes on from any folder. */
 char *im_config_text(im_ctx *c, const im_field *const tables[], int n, const void *args, const im_config_extra *extra);
 

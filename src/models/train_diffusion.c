@@ -4,8 +4,8 @@
  *     loss = mean over the batch of w(t) mean (unet(x_t, t, clip(caption)) - noise)^2             (diffusion_loss.h)
  *
  * A share of the captions is replaced by "" for guidance without a classifier (Ho & Salimans 2022), and of the others tags
- * may be left out (captions.h); pictures of rare things may come more often (order.h). All draws are functions
- * of seed and the number of the picture in the run, so N batches of B are as one of N B. After every checkpoint
+ * may be left out (captions.h); pictures of rare or of listed things may come more often (balance.h). All draws are
+ * functions of seed and the number of the picture in the run, so N batches of B are as one of N B. After every checkpoint
  * RUN/model is a diffusers folder with the averaged weights. Used by `imago train diffusion`. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +14,7 @@
 #include "data/file.h"
 #include "data/order.h"
 #include "data/stream.h"
+#include "models/balance.h"
 #include "models/captions.h"
 #include "models/checkpoint.h"
 #include "models/diffusion_loss.h"
@@ -39,8 +40,12 @@ static const im_field fields[] = {
     { "shift", IM_FIELD_INT, AT(shift), true },
     { "drop", IM_FIELD_REAL, AT(drop), true },
     { "drop-tags", IM_FIELD_REAL, AT(drop_tags), true },
+    { "drop-first", IM_FIELD_REAL, AT(drop_first), true },
     { "balance", IM_FIELD_REAL, AT(balance), true },
+    { "favour", IM_FIELD_TEXT, AT(favour), false },            /* compared by its hash                                */
+    { "favour-share", IM_FIELD_REAL, AT(favour_share), true },
     { "snr-gamma", IM_FIELD_REAL, AT(snr_gamma), true },
+    { "snr-power", IM_FIELD_REAL, AT(snr_power), true },
     { NULL, IM_FIELD_TEXT, 0, false }
 };
 static const im_field *const tables[] = { im_train_common_fields, fields };
@@ -51,7 +56,8 @@ im_train_diffusion_args im_train_diffusion_defaults(void)
         .common = { .epochs = 100, .batch = 32, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "adamw",
                     .momentum = 0.9f, .decay = -1, .clip = 1, .ema = 0.999f, .dtype = "f32", .order = "shuffled",
                     .cache = "none", .keep = 3 },
-        .text = "train", .views = 8, .flip = 0.5f, .shift = 2, .drop = 0.1f };
+        .text = "train", .views = 8, .flip = 0.5f, .shift = 2, .drop = 0.1f,
+        .drop_first = -1, .favour_share = 0.75f };
 }
 
 im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
@@ -76,7 +82,7 @@ typedef struct training {
     im_captions captions;
     double *sums;                                              /* of the pictures' weights; NULL: each once an epoch  */
     uint32_t *order; int64_t ordered;                          /* with kept latents: the order of epoch `ordered`     */
-    char hash[65], vae_hash[65];
+    char hash[65], vae_hash[65], favour_hash[65];
 } training;
 
 /* ---------------------------------------------------------------- one part of a step */
@@ -124,6 +130,11 @@ static bool make_tensors(training *t, step *s, int n)
     return true;
 }
 
+static float drop_first(const im_train_diffusion_args *a)
+{
+    return a->drop_first < 0 ? a->drop_tags : a->drop_first;
+}
+
 /* Times, captions, noise and the noised latents of the whole batch. */
 static bool draw(training *t, step *s, const int64_t *index, const uint8_t *rgb, int n, int64_t number)
 {
@@ -139,8 +150,9 @@ static bool draw(training *t, step *s, const int64_t *index, const uint8_t *rgb,
         times[i] = (int)im_stream_below(&r, (uint64_t)count);
         bool drop = im_stream_uniform(&r) < (double)t->a->drop;
         s->times[i] = (float)times[i];
-        s->weight[i] = im_snr_weight(abar[times[i]], t->a->snr_gamma);
-        const int32_t *ids = drop ? t->captions.empty : im_captions_draw(&t->captions, index[i], t->a->drop_tags, &r);
+        s->weight[i] = im_snr_weight(abar[times[i]], t->a->snr_power, t->a->snr_gamma);
+        const int32_t *ids = drop ? t->captions.empty
+                                  : im_captions_draw(&t->captions, index[i], drop_first(t->a), t->a->drop_tags, &r);
         memcpy(s->ids + (int64_t)i * tokens, ids, (size_t)tokens * sizeof *s->ids);
         ok = im_normal_fill(t->c, t->a->common.seed, first + (uint64_t)i, 1, s->noise + i * each, each);
     }
@@ -274,14 +286,16 @@ static bool read_captions(training *t)
     int tokens = t->cfg.clip.max_position_embeddings;
     char *path = im_join(c, t->a->config, "tokenizer");
     im_tokenizer *k = path ? im_tokenizer_open(c, path) : NULL;
-    bool ok = k && im_captions_read(c, &t->captions, t->data, k, tokens, t->a->drop_tags > 0);
+    bool ok = k && im_captions_read(c, &t->captions, t->data, k, tokens,
+                                   t->a->drop_tags > 0 || drop_first(t->a) > 0);
     const int32_t *ids = t->captions.ids;
     for (int64_t i = 0; ok && i < t->captions.rows * tokens; i++)
         ok = (ids[i] >= 0 && ids[i] < t->cfg.clip.vocab_size) ||
              im_fail(c, "%s: the tokenizer gives id %d, and the text encoder's vocab_size is %d; wanted a tokenizer and a "
                      "text encoder that belong together", t->a->config, ids[i], t->cfg.clip.vocab_size);
-    if (ok && t->a->balance > 0)
-        ok = (t->sums = im_captions_balance(c, t->data, (double)t->a->balance)) != NULL;
+    im_balance b = { .power = t->a->balance, .favour = t->a->favour, .favour_share = t->a->favour_share };
+    if (ok && (b.power > 0 || b.favour))
+        ok = (t->sums = im_balance_sums(c, t->data, &b, t->favour_hash)) != NULL;
     im_tokenizer_free(k);
     free(path);
     return ok;
@@ -334,15 +348,17 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
-    if (!is_share(c, "drop-tags", t->a->drop_tags) || !is_share(c, "balance", t->a->balance))
+    if (!is_share(c, "drop-tags", t->a->drop_tags) || !is_share(c, "drop-first", drop_first(t->a)) ||
+        !is_share(c, "balance", t->a->balance) || !is_share(c, "favour-share", t->a->favour_share) ||
+        !is_share(c, "snr-power", t->a->snr_power))
         return false;
-    if (t->a->balance > 0 && !strcmp(t->a->common.order, "listed"))
-        return im_fail(c, "--balance shows some pictures more often and others not in every epoch, --order listed each one "
-                       "as it is listed; wanted only one of them");
+    if ((t->a->balance > 0 || t->a->favour) && !strcmp(t->a->common.order, "listed"))
+        return im_fail(c, "--%s shows some pictures more often and others not in every epoch, --order listed each one "
+                       "as it is listed; wanted only one of them", t->a->favour ? "favour" : "balance");
     if (!open_networks(t) || !open_set(t) || !im_vae_folder_hash(c, t->vae, t->vae_hash))
         return false;
     im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .vae_sha256 = t->vae_hash,
-                              .pictures = t->data->count };
+                              .favour_sha256 = t->a->favour ? t->favour_hash : NULL, .pictures = t->data->count };
     if (begun && !im_config_same_data(c, t->a->common.out, &extra))
         return false;
     char *config = im_config_text(c, tables, 2, t->a, &extra);
