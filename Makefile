@@ -140,10 +140,10 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 	@CC="$(CC)" tests/need.sh --install build
 	@$(SUB) all
 	@rm -rf $(BUILD)/demo && mkdir -p $(BUILD)/demo
-	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --steps 25 --guidance 5 --batch 6 -o $(BUILD)/demo \
+	$(BUILD)/imago generate --prompts docs/demo-prompts.txt -s 1 --steps 50 --guidance 5 --batch 6 -o $(BUILD)/demo \
 	    --sheet $(BUILD)/demo/sheet.png $(DEMO_NAMES)
 	@echo 'the sheet: $(BUILD)/demo/sheet.png, the pictures beside it. To draw what you like:'
-	@echo '    $(BUILD)/imago generate -p "a red apple" -o picture.png --force'
+	@echo '    $(BUILD)/imago generate -p strawberry --guidance 5 -o picture.png --force'
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
 SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture augment image config checkpoint text utf8 \
