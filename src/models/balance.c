@@ -64,7 +64,7 @@ static int by_name(const void *a, const void *b)
 static named name_of(const char *caption, int64_t picture, const list *l)
 {
     im_tags t = im_tags_of(caption);
-    int i = t.n ? im_balance_thing(t.at[0], t.length[0], l->v, l->n) : -1;
+    int i = t.n && l->v ? im_balance_thing(t.at[0], t.length[0], l->v, l->n) : -1;
     if (i >= 0)
         return (named){ l->v[i], (int)strlen(l->v[i]), picture, true };
     return t.n ? (named){ t.at[0], t.length[0], picture, false } : (named){ "", 0, picture, false };
