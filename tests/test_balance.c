@@ -58,7 +58,7 @@ END_TEST
 START_TEST(favoured)
 {
     char hash[65] = "";
-    static const char text[] = "# what a child draws\r\npenguin\n\ndog\nhot dog\nunicorn";
+    static const char text[] = "# what a child draws\r\npenguin  \n \ndog\nhot dog\nunicorn";
     const char *list = scratch_write(dir, "things.txt", text, sizeof text - 1);
     im_balance b = { .power = 0, .favour = list, .favour_share = 0.8f };
     double f = 0.8f, in = f / 4, out = (1 - f) / 3;            /* four pictures of penguins and dogs, three others    */

@@ -150,6 +150,8 @@ run train diffusion --resume --samples "$dir/prompts" -q -o "$dir/sampled"
 check "samples are drawn after a checkpoint, and change nothing else"
 echo square >>"$dir/things"
 gives 1 'those of --favour now' train diffusion --resume -q -o "$dir/sampled"
+sed -i '/"favour/d' "$dir/sampled/config.json"
+gives 1 'those of --favour now' train diffusion --resume --favour "$dir/things" -q -o "$dir/sampled"
 gives 1 'has no prompts' train diffusion --resume --samples /dev/null -q -o "$dir/sampled"
 small="--size 32 --batch 4 --steps 4 --checkpoint-every 2 -t 2"
 mkdir "$dir/full" && : >"$dir/full/vae"                # what is in the way stands for a full disk

@@ -27,9 +27,13 @@ static bool read_list(im_ctx *c, list *l, const char *path, char hash[65])
     if (!l->v)
         return im_fail(c, "out of memory for the things of %s", path);
     char *rest = NULL;
-    for (char *s = strtok_r(l->text, "\r\n", &rest); s; s = strtok_r(NULL, "\r\n", &rest))
-        if (*s != '#')
+    for (char *s = strtok_r(l->text, "\r\n", &rest); s; s = strtok_r(NULL, "\r\n", &rest)) {
+        size_t k = strlen(s);
+        while (k && s[k - 1] == ' ')
+            s[--k] = '\0';
+        if (k && *s != '#')
             l->v[l->n++] = s;
+    }
     return l->n > 0 || im_fail(c, "%s: lists nothing; wanted a thing a line, as the first tags of captions name it", path);
 }
 

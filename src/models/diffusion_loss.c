@@ -17,9 +17,9 @@ void im_noise_latents(const float *x0, const float *noise, const int *t, const f
 float im_snr_weight(float abar, float power, float gamma)
 {
     float snr = abar / (1.0f - abar);
-    if (snr < 1)
-        return powf(snr, -power);
-    return gamma > 0 && snr > gamma ? gamma / snr : 1.0f;
+    if (gamma > 0 && snr > gamma)
+        return gamma / snr;
+    return snr < 1 ? powf(snr, -power) : 1.0f;
 }
 
 im_tensor *im_diffusion_loss(im_ctx *c, const im_unet *unet, const im_clip *clip, const im_diffusion_batch *b)

@@ -13,7 +13,7 @@ void im_noise_latents(const float *x0, const float *noise, const int *t, const f
                       float *out);
 
 /* Weight of a sample at time t for networks that predict noise, with snr = abar / (1 - abar): where snr > gamma, gamma /
- * snr (Hang et al. 2023, arXiv 2303.09556; gamma >= 1, or 0: nowhere), where snr < 1, snr^-power, else 1. Times snr it is
+ * snr (Hang et al. 2023, arXiv 2303.09556; gamma 0: nowhere), else where snr < 1, snr^-power, else 1. Times snr it is
  * the weight of the error in x_0: power 1 is the "truncated SNR" of Salimans & Ho 2022 (arXiv 2202.00512), power 0 leaves
  * late times the weight 1. */
 float im_snr_weight(float abar, float power, float gamma);

@@ -222,11 +222,23 @@ void im_train_config_free(im_train_config *f)
     free(f);
 }
 
+/* must: a run without the hash is another run too; else it may be older than the hash. */
+static bool same_hash(im_ctx *c, const im_json *j, const char *key, const char *ours, bool must, const char *run,
+                      const char *what)
+{
+    const char *theirs = NULL;
+    if (!im_json_string(c, j, key, IM_MAY, &theirs))
+        return false;
+    if (!ours || (theirs ? !strcmp(theirs, ours) : !must))
+        return true;
+    return im_fail(c, "%s: this is another run: %s; give what was given then, or choose another folder", run, what);
+}
+
 bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extra)
 {
     char *path = im_join(c, run, "config.json");
     im_json j = { 0 };
-    const char *hash = NULL, *vae = NULL, *favour = NULL;
+    const char *hash = NULL;
     bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES);
     json_t *list = ok ? json_object_get(j.value, "class-names") : NULL;
     if (ok && (int)json_array_size(list) != extra->n_classes)
@@ -243,14 +255,10 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
         ok = im_fail(c, "%s: this is another run: it saw %lld pictures, and those given now (%lld) have other names, sizes "
                      "or labels; give the set of then, or choose another folder", run,
                      (long long)json_integer_value(json_object_get(j.value, "pictures")), (long long)extra->pictures);
-    if (ok && im_json_string(c, &j, "vae-sha256", IM_MAY, &vae) && vae && extra->vae_sha256 &&
-        strcmp(vae, extra->vae_sha256))
-        ok = im_fail(c, "%s: this is another run: its autoencoder had other weights than the one given now; give that of "
-                     "then, or choose another folder", run);
-    if (ok && im_json_string(c, &j, "favour-sha256", IM_MAY, &favour) && favour && extra->favour_sha256 &&
-        strcmp(favour, extra->favour_sha256))
-        ok = im_fail(c, "%s: this is another run: the things that it shows more often were others than those of --favour "
-                     "now; give the list of then, or choose another folder", run);
+    ok = ok && same_hash(c, &j, "vae-sha256", extra->vae_sha256, false, run,
+                         "its autoencoder had other weights than the one given now") &&
+         same_hash(c, &j, "favour-sha256", extra->favour_sha256, true, run,
+                   "the things that it shows more often are others than those of --favour now");
     im_json_close(&j);
     free(path);
     return ok;
