@@ -126,6 +126,9 @@ $(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_bf16 $(BUIL
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_bf16: TEST_EXTRA := $(CASES) \
                               -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
 $(BUILD)/tests/digest: TEST_EXTRA := $(CASES)
+ART_TESTED := $(patsubst %,$(BUILD)/weights/art/art_%.o,fit family)
+$(BUILD)/tests/test_art: $(ART_TESTED)
+$(BUILD)/tests/test_art: TEST_EXTRA := $(ART_TESTED)
 $(BUILD)/tests/test_errors: TEST_EXTRA := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc aligned_alloc strdup free \
                               mmap munmap)
 

@@ -17,6 +17,7 @@ typedef struct art_piece {
     char *caption;                       /* "eagle, bird, clip art"                                                   */
     const char *category;                /* owned by the list of categories                                           */
     im_image *picture;                   /* (size, size, 3)                                                           */
+    const im_image *likeness;            /* what art_add hashes; NULL: the picture                                    */
     uint64_t hash[2];                    /* perceptual: rows, columns                                                 */
     int family;                          /* index of its first piece                                                  */
     bool held_out;
@@ -46,8 +47,9 @@ bool art_clipart(im_ctx *c, art_list *l, const art_words *w, const char *root, i
 bool art_emoji(im_ctx *c, art_list *l, const art_words *w, const char *font, const char *list, int size);
 
 /* rgba (width, height, 4), straight alpha -> a square picture of the drawing on white: margins cut, in the middle with
- * a margin of 1/16, resampled with Lanczos. NULL without a failure: nothing to see. */
-im_image *art_fit(im_ctx *c, const uint8_t *rgba, int width, int height, int size);
+ * a margin of 1/16, resampled with Lanczos; of a flag nothing but what is transparent is margin, and a grey line goes
+ * around it. NULL without a failure: nothing to see. */
+im_image *art_fit(im_ctx *c, const uint8_t *rgba, int width, int height, int size, bool flag);
 bool art_is_grey(const im_image *i);
 
 void art_families(art_list *l);          /* near copies get one family                                                */

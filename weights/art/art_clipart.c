@@ -51,6 +51,14 @@ static char *stem_of(const char *name)
     return out;
 }
 
+/* Of the flags' folders, what covers its corners: no cap or umbrella in a flag's colours. */
+static bool is_flag(const uint8_t *rgba, int width, int height, const char *category)
+{
+    int64_t right = width - 1, bottom = (int64_t)width * (height - 1);
+    return !strcmp(category, "flag") && rgba[3] > 127 && rgba[4 * right + 3] > 127 && rgba[4 * bottom + 3] > 127
+        && rgba[4 * (bottom + right) + 3] > 127;
+}
+
 static bool add(im_ctx *c, art_list *l, const art_words *w, const char *folder, const char *name, const char *category,
                 const char *path, int size)
 {
@@ -61,9 +69,13 @@ static bool add(im_ctx *c, art_list *l, const art_words *w, const char *folder, 
         l->unfit++;
         return true;
     }
-    im_image *picture = art_fit(c, rgba, width, height, size);
+    /* the line around a flag would make all flags alike: near copies are looked for without it                       */
+    bool flag = is_flag(rgba, width, height, category);
+    im_image *picture = art_fit(c, rgba, width, height, size, flag);
+    im_image *likeness = flag ? art_fit(c, rgba, width, height, size, false) : NULL;
     free(rgba);
     if (!picture) {
+        im_image_free(likeness);
         l->dropped++;
         return im_ok(c);
     }
@@ -79,12 +91,13 @@ static bool add(im_ctx *c, art_list *l, const art_words *w, const char *folder, 
             if (*s == '/' || *s == ' ' || (unsigned char)*s >= 0x80)
                 *s = '_';
         art_add(c, l, &(art_piece){ .source = ART_CLIPART, .file = file, .stem = stem_of(base), .caption = caption,
-                                    .category = category, .picture = picture });
+                                    .category = category, .picture = picture, .likeness = likeness });
     } else {
         free(caption);
         free(file);
         im_image_free(picture);
     }
+    im_image_free(likeness);
     free(base);
     return im_ok(c);
 }

@@ -69,7 +69,7 @@ static bool add(im_ctx *c, art_list *l, const art_words *words, FT_Face face, un
     int w, h;
     l->seen++;
     uint8_t *rgba = glyph(face, code, &w, &h);
-    im_image *picture = rgba ? art_fit(c, rgba, w, h, size) : NULL;
+    im_image *picture = rgba ? art_fit(c, rgba, w, h, size, false) : NULL;
     free(rgba);
     if (!picture) {
         l->dropped++;

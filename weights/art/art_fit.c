@@ -1,11 +1,13 @@
-/* art_fit.c: makes a square picture of a drawing: over white (Porter & Duff 1984), margins cut, centred, resampled. */
+/* art_fit.c: makes a square picture of a drawing: over white (Porter & Duff 1984), margins cut, centred, resampled. A flag
+ * keeps its white fields, and gets a grey line around it, without which they could not be told from the paper. */
 #include "art.h"
 #include "data/resize.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { WHITE_FROM = 250 };               /* a pixel whose three values are all at least this is margin                */
+enum { WHITE_FROM = 250,                 /* a pixel whose three values are all at least this is margin                */
+       LINE_GREY = 128, LINES = 48 };    /* a flag's line: its value; so many of its widths are the picture's         */
 
 typedef struct { int x0, y0, x1, y1; } box;
 
@@ -36,12 +38,33 @@ static box ink(const im_image *p)
     return b;
 }
 
-im_image *art_fit(im_ctx *c, const uint8_t *rgba, int width, int height, int size)
+/* What is not transparent, white or not. */
+static box cloth(const uint8_t *rgba, int width, int height)
+{
+    box b = { width, height, 0, 0 };
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+            if (rgba[4 * ((int64_t)y * width + x) + 3] > 127)
+                b = (box){ x < b.x0 ? x : b.x0, y < b.y0 ? y : b.y0, x >= b.x1 ? x + 1 : b.x1, y + 1 };
+    return b;
+}
+
+/* Draws the line along the inner edges of (w, h) at (x0, y0). */
+static void outline(im_image *p, int x0, int y0, int w, int h)
+{
+    int line = p->width / LINES + 1;
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++)
+            if (x < line || y < line || x >= w - line || y >= h - line)
+                memset(p->pixels + 3 * ((int64_t)(y0 + y) * p->width + x0 + x), LINE_GREY, 3);
+}
+
+im_image *art_fit(im_ctx *c, const uint8_t *rgba, int width, int height, int size, bool flag)
 {
     im_image *flat = over_white(c, rgba, width, height);
     if (!flat)
         return NULL;
-    box b = ink(flat);
+    box b = flag ? cloth(rgba, width, height) : ink(flat);
     int w = b.x1 - b.x0, h = b.y1 - b.y0, side = w > h ? w : h;
     if (w < 8 || h < 8 || side > 16 * (w < h ? w : h)) {       /* nothing, a speck, or a line                         */
         im_image_free(flat);
@@ -55,6 +78,8 @@ im_image *art_fit(im_ctx *c, const uint8_t *rgba, int width, int height, int siz
         memcpy(square->pixels + 3 * ((int64_t)(y + (side - h) / 2) * side + (side - w) / 2),
                flat->pixels + 3 * ((int64_t)(y + b.y0) * width + b.x0), (size_t)w * 3);
     im_image_free(flat);
+    if (square && flag)
+        outline(square, (side - w) / 2, (side - h) / 2, w, h);
     im_image *out = square ? im_resize(c, square, size, size, IM_FILTER_LANCZOS) : NULL;
     im_image_free(square);
     return out;

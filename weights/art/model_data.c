@@ -32,7 +32,8 @@ static void free_piece(art_piece *p)
 /* Brightness of a small copy: bits say where it falls from left to right, and from top to bottom. */
 static bool hash_piece(im_ctx *c, art_piece *p)
 {
-    im_image *wide = im_resize(c, p->picture, 9, 8, IM_FILTER_BOX), *high = im_resize(c, p->picture, 8, 9, IM_FILTER_BOX);
+    const im_image *seen = p->likeness ? p->likeness : p->picture;
+    im_image *wide = im_resize(c, seen, 9, 8, IM_FILTER_BOX), *high = im_resize(c, seen, 8, 9, IM_FILTER_BOX);
     for (int i = 0; wide && high && i < 64; i++) {
         const uint8_t *a = wide->pixels + 3 * (i / 8 * 9 + i % 8), *b = high->pixels + 3 * i;
         p->hash[0] |= (uint64_t)(a[0] + 2 * a[1] + a[2] > a[3] + 2 * a[4] + a[5] + 8) << i;
@@ -58,6 +59,7 @@ bool art_add(im_ctx *c, art_list *l, const art_piece *piece)
         free_piece(&p);
         return im_fail(c, "out of memory for the list of pictures");
     }
+    p.likeness = NULL;
     l->v[l->n++] = p;
     return true;
 }
