@@ -272,6 +272,8 @@ install: all $(BUILD)/libimago.so ## install program, library, header, man page,
 	@{ echo 'prefix=$(PREFIX)'; echo 'Name: imago'; echo 'Description: Stable Diffusion v1.x, written from scratch in C'; \
 	   sed -n 's/^#define IM_VERSION "\(.*\)"/Version: \1/p' src/imago.h; echo 'Cflags: -I$${prefix}/include'; \
 	   echo 'Libs: -L$${prefix}/lib -limago'; echo 'Libs.private: $(LIBS) $(OMP)'; } > $(HERE)/lib/pkgconfig/imago.pc
+	@# the loader finds a library outside /usr/lib through a cache only; without rights to it, LD_LIBRARY_PATH has to do
+	@[ -n "$(DESTDIR)" ] || ldconfig 2>/dev/null || true
 
 uninstall: ## remove what install wrote
 	rm -f $(HERE)/bin/imago $(HERE)/lib/libimago.a $(HERE)/lib/libimago.so $(HERE)/lib/libimago.so.0 $(HERE)/include/imago.h \

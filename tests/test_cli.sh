@@ -31,6 +31,39 @@ sys.exit(0 if chunks(sys.argv[1]) == chunks(sys.argv[2]) else 1)
 PYTHON
 }
 draw() { run generate -m $model -q --steps 2 "$@"; }
+retell() {      # retell IN OUT KEY VALUE: the same PNG, with another text VALUE for KEY in what it says of its making
+    python3 - "$@" <<'PYTHON'
+import json, sys, zlib
+data, at = open(sys.argv[1], "rb").read(), 8
+out = data[:8]
+while at < len(data):
+    n, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
+    body = data[at + 8:at + 8 + n]
+    if kind == b"tEXt" and body.startswith(b"imago\0"):
+        told = json.loads(body[6:].decode("latin-1"))
+        told[sys.argv[3]] = sys.argv[4]
+        body = b"imago\0" + json.dumps(told).encode()
+    out += len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+    at += 12 + n
+open(sys.argv[2], "wb").write(out)
+PYTHON
+}
+stop() {        # stop ARGUMENT...: Ctrl-C once the first of 4000 pictures in $stopped is made; standard input from $typed
+    : >"$dir/err"
+    "$imago" generate -m $model -s 1 --steps 10 --count 4000 "$@" -o "$stopped" >"$dir/out" 2>"$dir/err" \
+        <"${typed:-/dev/null}" &
+    pid=$!
+    tries=0
+    while ! grep -q '/1.png  seed 1' "$dir/err" && [ $tries -lt 1200 ]; do sleep 0.1; tries=$((tries + 1)); done
+    kill -INT $pid
+    start=$(date +%s%N)
+    wait $pid
+    rc=$?
+    ms=$((($(date +%s%N) - start) / 1000000))
+}
+go_on() {       # what a stopped run tells to type, for 2 pictures instead of 4000
+    eval "$(sed -n 's/^to go on: imago /run /p' "$dir/err" | sed 's/--count 4000/--count 2/')"
+}
 
 # ---- how it is used
 gives 0 'usage: imago VERB' --help
@@ -210,6 +243,13 @@ run generate -m tests/golden/models/b --any-model --from "$dir/a.png" -o "$dir/m
 check "--any-model takes another model"
 gives 1 'carries no text' generate -m $model --from tests/golden/init_64x64.png -o "$dir/n.png"
 gives 1 "$dir/none.png" generate -m $model --from "$dir/none.png" -o "$dir/n.png"
+retell "$dir/a.png" "$dir/told.png" dtype u8
+gives 1 '"dtype" is "u8", wanted one of f32|f16|bf16' generate -m $model --from "$dir/told.png" -o "$dir/n.png"
+draw --from "$dir/told.png" --dtype f32 -o "$dir/n.png"
+cmp -s "$dir/a.png" "$dir/n.png"
+check "--from: an option stands in for a word that is not known"
+retell "$dir/a.png" "$dir/told.png" rng foo
+gives 1 '"rng" is "foo", wanted one of cpu|cuda' generate -m $model --from "$dir/told.png" -o "$dir/n2.png"
 
 # ---- latents
 draw -p 'a horse' -s 42 --count 2 -o "$dir/l" --save-latents "$dir/l.safetensors"
@@ -222,6 +262,13 @@ check "--latents of another count is refused"
 draw -p 'a horse' -s 1 --count 2 -o "$dir/l2" --latents "$dir/l.safetensors" && draw --from "$dir/l2/1.png" -o "$dir/l3.png"
 [ "$rc" = 1 ] && grep -q 'was made with --latents' "$dir/err"
 check "--from asks for the latents"
+draw --from "$dir/l2/2.png" --latents "$dir/l.safetensors" -o "$dir/l3.png"
+cmp -s "$dir/l2/2.png" "$dir/l3.png"
+check "--from a picture made of the second latents takes these, and says so again"
+draw -p x -s 1 --count 3 -o "$dir/l5" --save-latents "$dir/l5.safetensors" &&
+    draw -p x -s 1 --count 3 -o "$dir/l6" --latents "$dir/l5.safetensors"
+gives 1 'began from number 3 of its file' generate -m $model --from "$dir/l6/3.png" --latents "$dir/l.safetensors" \
+    -o "$dir/l7.png"
 draw -p x -s 1 -W 128 --count 2 -o "$dir/l4" --latents "$dir/l.safetensors"
 [ "$rc" = 1 ] && grep -q 'does not fit pictures of 128x64' "$dir/err"
 check "--latents of another size is refused"
@@ -240,19 +287,21 @@ cp $model/unet/*.safetensors "$dir/broken/unet/" && echo '{"sample_size": "big"}
 gives 1 'config.json' generate -p x -m "$dir/broken" -o "$dir/r.png"
 : >"$dir/model.ckpt"
 gives 1 'convert' generate -p x -m "$dir/model.ckpt" -o "$dir/r.png"
+gives 2 'names the file of a picture of this run' generate -p x -m $model -o "$dir/r.png" --sheet "$dir/./r.png"
+gives 2 'names the file of a picture of this run' generate -p x -m $model -o "$dir/r.png" --save-latents "$dir/r.png"
+gives 2 'name one file' generate -p x -m $model -o "$dir/r.png" --sheet "$dir/q.png" --save-latents "$dir/q.png"
+timeout 60 "$imago" generate -q -p x -m $model -s 1 --count 40000 -o "$dir/r" --sheet "$dir/r.png" 2>"$dir/err"
+[ $? = 1 ] && grep -q 'at most 32767 a side' "$dir/err" && [ ! -e "$dir/r" ]
+check "a sheet that is too large is refused before anything is drawn"
 [ ! -e "$dir/r.png" ]
 check "nothing is written of what is refused"
+gives 2 'many/42.png; give it' generate -p x -m $model -s 41 --count 3 -o "$dir/many" --force --sheet "$dir/many/42.png"
+cmp -s "$dir/a.png" "$dir/many/42.png"
+check "--force with a sheet of a picture's name keeps the picture"
 
 # ---- Ctrl-C: stops at once, keeps what is finished, says how to go on
-"$imago" generate -m $model -p 'a horse' -s 1 --steps 10 --count 4000 -o "$dir/stop" >"$dir/out" 2>"$dir/err" &
-pid=$!
-tries=0
-while [ ! -e "$dir/stop/1.png" ] && [ $tries -lt 1200 ]; do sleep 0.1; tries=$((tries + 1)); done
-kill -INT $pid
-start=$(date +%s%N)
-wait $pid
-rc=$?
-ms=$((($(date +%s%N) - start) / 1000000))
+stopped=$dir/stop
+stop -p 'a horse'
 [ "$rc" = 1 ] && [ "$ms" -lt 1000 ] && grep -q '^to go on: imago generate ' "$dir/err"
 check "SIGINT ends it within a second with 1 (found $rc after $ms ms)"
 [ -e "$dir/stop/1.png" ] && ! find "$dir/stop" -name '*tmp*' | grep -q .
@@ -261,6 +310,24 @@ count=$(find "$dir/stop" -name '*.png' | wc -l)
 [ "$count" -lt 4000 ] && "$imago" generate -m $model -q --from "$dir/stop/1.png" -o "$dir/stop1.png" \
     && cmp -s "$dir/stop/1.png" "$dir/stop1.png"
 check "a picture kept is a whole one"
+stopped=$dir/stop2
+stop -n -f -fp 'a horse'
+grep -q "^to go on: imago .* -n -f -p 'a horse' .* --skip-existing$" "$dir/err" && go_on && [ "$rc" = 0 ] &&
+    grep -q 'of 2 pictures were there already' "$dir/err"
+check "after --force: going on leaves out -f, and not the value that looks like it"
+cp "$dir/a.png" "$stopped/4000.png" && stop --force -p 'a horse'
+[ "$rc" = 1 ] && grep -q '^to begin again: imago .* --force ' "$dir/err" && ! grep -q 'skip-existing' "$dir/err"
+check "after --force over older pictures: all anew, as --skip-existing would keep those"
+stopped=$dir/stop3
+stop -p 'a horse' --save-latents "$dir/stop3.safetensors"
+grep -q '^to begin again: the same command, with --force; --save-latents needs all pictures' "$dir/err"
+check "after --save-latents: all anew"
+stopped=$dir/stop4
+typed=$dir/typed.txt
+echo 'a horse' >"$typed"
+stop --prompts -
+grep -q '^to go on: the same command and the same prompts, with --skip-existing$' "$dir/err"
+check "after --prompts -: in words"
 
 # ---- the other verbs
 run tokenize --json -m $model -- 'a horse'
@@ -373,6 +440,29 @@ printf 'b\r\n' >"$dir/classes"
 gives 0 'classes: 1, of 3 to 3 pictures: b' data "$dir/set" --classes "$dir/classes"
 (cd "$dir/set" && tar cf "$dir/set.tar" a b)
 gives 0 'tar shards, 6 pictures' data "$dir/set.tar"
+
+# ---- weights/fetch.sh, from a site that knows no rest of a complete file
+mkdir -p "$dir/fetch/bin" "$dir/fetch/to"
+cp weights/fetch.sh "$dir/fetch/" && echo big.safetensors >"$dir/fetch/sd-v1-4.manifest"
+cat >"$dir/fetch/bin/curl" <<'SH'
+#!/bin/sh
+case $* in
+*/raw/*) printf 'oid sha256:%s\nsize 9\n' "$SUM" ;;
+*) echo 'curl: (22) The requested URL returned error: 416' >&2; exit 22 ;;
+esac
+SH
+chmod +x "$dir/fetch/bin/curl"
+fetch() {       # fetch BYTES: with BYTES in what an earlier run left
+    printf %s "$1" >"$dir/fetch/to/big.safetensors.part"
+    SUM=$(printf 123456789 | sha256sum | cut -d ' ' -f 1) PATH="$dir/fetch/bin:$PATH" "$dir/fetch/fetch.sh" \
+        "$dir/fetch/to" >"$dir/out" 2>"$dir/err"
+}
+! fetch 1234567890 && grep -q 'has 10 bytes, wanted 9 at most, so it is not that file; remove it' "$dir/err"
+check "fetch.sh: a part that is too long"
+! fetch 12345678 && grep -q 'cannot be fetched from' "$dir/err"
+check "fetch.sh: curl's failure is explained"
+fetch 123456789 && [ "$(cat "$dir/fetch/to/big.safetensors")" = 123456789 ] && grep -q '^complete: ' "$dir/out"
+check "fetch.sh: a part that is complete is checked and renamed"
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

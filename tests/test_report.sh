@@ -63,6 +63,15 @@ check "the second half alone"
 holds 'abs(generated_to_training["near_copies"] - 4 / 12) < 1e-5 and generated_to_training["median_features"] > 0'
 check "copies of training pictures are found ($(value generated_to_training near_copies))"
 
+# ---- training pictures that are all one: a ratio to 0
+cp -r "$dir/data" "$dir/flat" && for k in "$dir"/flat/train/*/; do
+    for f in "$k"*.png; do [ "$f" = "${k}0000.png" ] || cp "${k}0000.png" "$f"; done
+done 2>"$dir/err" && judge -q --data "$dir/flat"
+check "a training set of copies"
+holds 'spread_training == 0 and spread_generated > 0 and spread_ratio is None and top1_held_out is not None' 2>"$dir/err" &&
+    grep -q '^spread within a prompt.* cannot be said$' "$dir/out"
+check "a ratio to 0 is null, and not reached"
+
 # ---- what does not fit
 mv "$dir/data/train/square" "$dir/data/train/box"
 ! judge && grep -q 'its class 0 is "box"' "$dir/err"

@@ -1,5 +1,5 @@
-/* test_run.c: a run of training and its folder: learning rates, groups of the optimiser, checkpoints and what damages them,
- * the log, resuming to the same bits, a full disk, values that are not finite, and what bad input gets. */
+/* test_run.c: a run of training: learning rates, groups of the optimiser, checkpoints and what damages them, resuming to
+ * the same bits, a full disk, values that are not finite, and what bad input gets. Its folder: test_run_folder.c. */
 #include <math.h>
 #include <sys/resource.h>
 #include <signal.h>
@@ -129,53 +129,6 @@ START_TEST(decay_spares_vectors)
     ck_assert_float_eq_tol((average - before[0]) / (*(float *)im_data(w) - before[0]), _i ? 9 / 11.0f : 0.001f, 1e-4f);
     im_optimiser_free(o);
     im_classifier_free(m);
-}
-END_TEST
-
-/* ---------------------------------------------------------------- the log */
-
-START_TEST(log_is_cut_to_the_checkpoint)
-{
-    im_run_folder r;
-    size_t n;
-    const char *run = at_path(dir, "run"), *log = at_path(dir, "run/log.jsonl");
-    ck_assert(im_run_open(c, &r, run) && im_run_log_open(&r, 0));
-    for (int i = 1; i <= 12; i++) {
-        char line[64];
-        snprintf(line, sizeof line, "{\"step\": %d, \"loss\": 1}", i);
-        im_run_log(&r, line);
-    }
-    im_run_close(&r);
-    FILE *f = fopen(log, "a");
-    fputs("{\"step\": 13, \"lo", f);                           /* the power went                                      */
-    fclose(f);
-    ck_assert(im_run_open(c, &r, run) && im_run_log_open(&r, 9));
-    im_run_log(&r, "{\"step\": 10, \"loss\": 2}");
-    im_run_close(&r);
-    char *text = im_read_file(c, log, 1 << 20, &n);
-    ck_assert_ptr_nonnull(strstr(text, "{\"step\": 9, \"loss\": 1}\n{\"step\": 10, \"loss\": 2}\n"));
-    ck_assert_int_eq(text[n - 1], '\n');
-    ck_assert_ptr_null(strstr(text, "11"));
-    free(text);
-}
-END_TEST
-
-START_TEST(one_process_a_run)
-{
-    im_run_folder a, b;
-    const char *run = at_path(dir, "run"), *left = at_path(dir, "run/checkpoints/x.tmp.77.0");
-    const char *deep = at_path(dir, "run/model/unet/x.tmp.77.0");
-    ck_assert(im_run_open(c, &a, run));
-    ck_assert(!im_run_open(c, &b, run));
-    im_run_close(&b);
-    WANT_ERROR("run", "another process");
-    im_run_close(&a);
-    scratch_write(dir, "run/checkpoints/x.tmp.77.0", "half", 4);
-    ck_assert(im_make_folder(c, at_path(dir, "run/model/unet")));
-    scratch_write(dir, "run/model/unet/x.tmp.77.0", "half", 4);
-    ck_assert(im_run_open(c, &a, run));
-    ck_assert(!im_is_file(left) && !im_is_file(deep));
-    im_run_close(&a);
 }
 END_TEST
 
@@ -439,6 +392,12 @@ START_TEST(another_run_is_refused)
     shapes_write(c, at_path(dir, "shapes"), 3, 1);
     ck_assert(!train(&a, &w));
     WANT_ERROR("another run", "12", "16");
+    ck_assert_int_eq(unlink(at_path(dir, "run/config.json")), 0);
+    ck_assert(!train(&a, &w));                                 /* to resume it later would be to resume the old one   */
+    WANT_ERROR("has checkpoints, the newest of step 1", "no config.json", "remove", "run/checkpoints");
+    scratch_remove(at_path(dir, "run/checkpoints"));
+    ck_assert(!train(&a, &w));
+    WANT_ERROR("stopped after step 1");
     im_train_resnet_args b = im_train_resnet_defaults();
     b.common.lr = 0.5f;
     b.common.batch = 4;
@@ -478,7 +437,7 @@ START_TEST(config_goes_round)
     b.arch = "resnet34";
     ck_assert_ptr_null(im_train_resnet_config(c, run, &b, given, (void *)some));
     WANT_ERROR("--lr is 0.1 there and 0.2 here", "--arch is resnet18 there and resnet34 here");
-    ck_assert_ptr_null(im_config_merge(c, run, "diffusion", (const im_field *const[]){ im_train_common_fields }, 1, &b,
+    ck_assert_ptr_null(im_config_merge(c, run, "diffusion", (const im_field *const[]){ im_train_common_fields }, 1, &b, &b,
                                        given, (void *)none));
     WANT_ERROR("imago train resnet", "imago train diffusion");
 }
@@ -589,8 +548,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(rates_are_those_of_numpy), LOOP(decay_spares_vectors, 2), ONCE(log_is_cut_to_the_checkpoint),
-        ONCE(one_process_a_run),
+        ONCE(rates_are_those_of_numpy), LOOP(decay_spares_vectors, 2),
         ONCE(damaged_checkpoints_are_skipped), LOOP(resumed_runs_have_the_same_bits, 2), ONCE(full_disk),
         ONCE(not_finite_stops), ONCE(another_run_is_refused), ONCE(config_goes_round), ONCE(bad_input),
         ONCE(shares_out_of_range), ONCE(classes_that_do_not_match)

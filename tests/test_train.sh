@@ -33,12 +33,15 @@ gives 1 'lower --batch' train resnet --data "$dir/shapes" -o "$dir/x" --batch 64
 check "a run that never began leaves nothing"
 
 # ---- killed at random instants
-common="--data $dir/shapes --arch resnet18 --size 32 --batch 4 --epochs 3 --checkpoint-every 2 --keep 2 --seed 5 -t 2"
+common="--data $dir/shapes --val $dir/val --arch resnet18 --size 32 --batch 4 --epochs 3 --checkpoint-every 2 --keep 2"
+common="$common --seed 5 -t 2"
 # shellcheck disable=SC2086 # a list of options
 train() { run train resnet $common "$@"; }
 train -q -o "$dir/alone"
 [ "$rc" = 0 ]
 check "a run left alone ends with 0 (found $rc)"
+[ "$(grep -c '"val_top1": ' "$dir/alone/log.jsonl")" = 3 ]
+check "the log has the score of --val at the end of every epoch"
 steps=$(wc -l <"$dir/alone/log.jsonl")
 [ "$steps" = 24 ]
 check "3 epochs of 8 batches are 24 lines of the log (found $steps)"
@@ -177,6 +180,40 @@ cp -r $model "$dir/wide" && sed -i 's/"latent_channels": 4/"latent_channels": 8/
 gives 1 'has not the shape of' train autoencoder --data "$dir/shapes" --config "$dir/wide" $small \
     --init "$dir/vae2/vae" -o "$dir/x"
 
+# ---- diffusion: what decides a run, sets that are shown as listed, broken pictures
+diffusion="--size 32 --batch 4 --vae $dir/vae2/vae -t 2"
+cp -r $model "$dir/other"
+sed -i 's/"beta_end": [0-9.]*/"beta_end": 0.02/' "$dir/other/scheduler/scheduler_config.json"
+# shellcheck disable=SC2086
+run train diffusion --data "$dir/captions" --config $model $diffusion --steps 2 --order listed -q -o "$dir/listed"
+gives 1 'tokenizer or scheduler of --config were others' train diffusion --resume --config "$dir/other" -o "$dir/listed"
+sed -i '/"drop-tags"/d' "$dir/listed/config.json"
+gives 0 'of step 2 of 2' train diffusion --resume --drop-tags 0 -o "$dir/listed"
+gives 1 '--drop-tags is 0 there and 0.7 here' train diffusion --resume --drop-tags 0.7 -o "$dir/listed"
+sed -i 's/"beta_end"/"prediction_type": "v_prediction", "beta_end"/' "$dir/other/scheduler/scheduler_config.json"
+# shellcheck disable=SC2086
+gives 1 'wanted epsilon' train diffusion --data "$dir/captions" --config "$dir/other" $diffusion -o "$dir/x"
+mkdir "$dir/five"
+for i in 0 1 2 3 4; do cp "$dir/captions/000$i.png" "$dir/five/$i.png"; done
+caption "$dir/five"
+five() {        # five LOG OPTION...: the losses of some steps on five pictures, without what was in the memory before
+    log=$1
+    shift
+    # shellcheck disable=SC2086
+    "$imago" train diffusion --data "$dir/five" --config $model $diffusion --steps 4 -q -o "$dir/five.run" "$@" \
+        2>"$dir/err" </dev/null && without_speed "$dir/five.run/log.jsonl" >"$log"
+    rc=$?
+    rm -rf "$dir/five.run"
+    return $rc
+}
+MALLOC_PERTURB_=85 five "$dir/a.log" --order listed && MALLOC_PERTURB_=170 five "$dir/b.log" --order listed &&
+    cmp "$dir/a.log" "$dir/b.log" 2>"$dir/err"
+check "a last batch that is not full holds its own pictures and nothing else"
+truncate -s 400 "$dir/five/2.png"
+five "$dir/a.log" --cache-latents && sed -i '3s/circle/square/' "$dir/five/metadata.jsonl" &&
+    five "$dir/b.log" --cache-latents && cmp "$dir/a.log" "$dir/b.log" 2>"$dir/err"
+check "the caption of a broken picture goes with no other picture"
+
 # ---- weights/train.sh and release.sh: from pictures to a folder in f16, and what is committed of it
 made=$dir/made
 mkdir -p "$made/data" "$made/weights"
@@ -288,6 +325,13 @@ a, b = (json.load(open(f))["loss"] for f in sys.argv[1:])
 assert abs(a - b) < 1e-4 * b, (a, b)' "$dir/cpu.json" "$dir/ref.json" 2>"$dir/err"
 check "both devices find the same loss"
 gives 1 'No such file' eval -m "$dir/nowhere" --data "$dir/val"
+cp "$dir/alone/model.safetensors" "$dir/nan.safetensors"
+python3 -c 'import json, struct, sys
+f = open(sys.argv[1], "r+b")
+n = struct.unpack("<Q", f.read(8))[0]
+f.seek(8 + n + json.loads(f.read(n))["fc.bias"]["data_offsets"][0])
+f.write(struct.pack("<f", float("nan")))' "$dir/nan.safetensors" 2>"$dir/err"
+gives 1 'a logit that is not finite' eval -m "$dir/nan.safetensors" --data "$dir/val" -o "$dir/best" --json
 
 # ---- broken pictures
 cp -r "$dir/shapes" "$dir/broken"

@@ -26,7 +26,13 @@ fetch() {
         sum=$(printf '%s\n' "$pointer" | sed -n 's/^oid sha256:\([0-9a-f]\{64\}\)$/\1/p')
         size=$(printf '%s\n' "$pointer" | sed -n 's/^size \([0-9]*\)$/\1/p')
         if [ -z "$sum" ] || [ -z "$size" ]; then fail "$1: $site/raw/main/$1 is no LFS pointer"; fi
-        curl -fL -C - --retry 3 -o "$folder/$1.part" "$site/resolve/main/$1"
+        found=0
+        [ ! -e "$folder/$1.part" ] || found=$(wc -c <"$folder/$1.part")
+        [ "$found" -le "$size" ] ||
+            fail "$folder/$1.part has $found bytes, wanted $size at most, so it is not that file; remove it, run this again"
+        # a complete one has no rest to ask for: the site would answer with an error
+        [ "$found" -eq "$size" ] || curl -fL -C - --retry 3 -o "$folder/$1.part" "$site/resolve/main/$1" ||
+            fail "$1: cannot be fetched from $site; run this again to continue"
         found=$(wc -c <"$folder/$1.part")
         [ "$found" -eq "$size" ] || fail "$1: has $found bytes, wanted $size; run this again to continue"
         found=$(sha256sum "$folder/$1.part" | cut -d ' ' -f 1)

@@ -190,7 +190,7 @@ static bool prepare_outputs(run_state *r)
         return im_fail(r->c, "out of memory for the latents of %d pictures", r->jobs.n);
     if (r->o->sheet && !(r->pictures = calloc(n, sizeof *r->pictures)))
         return im_fail(r->c, "out of memory for the pictures of the sheet");
-    return names_make_folder(r);
+    return (!r->o->sheet || sheet_check(r)) && names_make_folder(r);
 }
 
 /* All the work after the checks; true when every picture is there. */

@@ -35,6 +35,7 @@ typedef struct job_list { job *v; int n, cap; } job_list;
 typedef struct source {                                        /* what --from reads out of a picture                   */
     const char *path;
     json_t *data;                                              /* the JSON text `imago`; NULL without --from           */
+    int latents_index;                                         /* its row in the file of --latents; -1: it says none   */
     im_image *image;
 } source;
 
@@ -52,7 +53,7 @@ typedef struct run_state {
     char model_name[256];                                      /* last part of its path                                */
     int64_t latent_shape[3];                                   /* (C, h, w)                                            */
     float *latents;                                            /* from --latents: (n_latents, C, h, w)                 */
-    int n_latents;
+    int n_latents, first_latents;                              /* and which of them the first picture begins from      */
     float *saved;                                              /* for --save-latents: (jobs, C, h, w)                  */
     im_image **pictures;                                       /* by job; kept for --sheet only                        */
     bool made_folder;                                          /* the output folder did not exist before               */
@@ -80,16 +81,21 @@ void meta_compare(run_state *r, const im_image *made);         /* says whether t
 
 /* generate_latents.c */
 bool latents_load(run_state *r);
+int latents_row(const run_state *r, int index);                /* of --latents, for the picture `index` of the run     */
 bool latents_save(run_state *r);
 
 /* generate_sheet.c: what --classify and --sheet say of the pictures */
 bool classify_open(run_state *r);
 bool classify_picture(run_state *r, job *j, const im_image *picture);
+bool sheet_check(run_state *r);                                /* before the work: will the sheet be drawn?            */
 bool sheet_write(run_state *r);
 
 /* generate_run.c */
 bool run_jobs(run_state *r);
 void run_report(run_state *r, double seconds);                 /* the last lines: totals, and how to go on             */
+
+/* generate_stopped.c */
+void say_how_to_go_on(const run_state *r);                     /* on stderr, after Ctrl-C                              */
 
 /* memory.c: 0 when the system does not say */
 double memory_available(void);

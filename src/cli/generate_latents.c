@@ -8,6 +8,16 @@
 
 static const char NAME[] = "latents";
 
+/* --from, one picture and a file of several: the row that the picture was made from. */
+static bool find_row(run_state *r, int64_t count)
+{
+    r->first_latents = r->from.latents_index;
+    return r->first_latents < count
+        || im_fail(r->c, "%s: holds latents of %lld pictures, but %s began from number %lld of its file; give the file "
+                         "that it was made with", r->o->latents, (long long)count, r->from.path,
+                   r->first_latents + 1LL);
+}
+
 static bool check_shape(run_state *r, const im_st_entry *e, const int64_t want[3], int64_t *count)
 {
     const int64_t *s = e->ndim == 4 ? e->shape + 1 : e->shape;
@@ -16,6 +26,8 @@ static bool check_shape(run_state *r, const im_st_entry *e, const int64_t want[3
         return im_fail(r->c, "%s: \"latents\" does not fit pictures of %dx%d: wanted (N, %lld, %lld, %lld), or without N; "
                              "see -W and -H", r->o->latents, r->base.width, r->base.height, (long long)want[0],
                        (long long)want[1], (long long)want[2]);
+    if (*count > 1 && r->jobs.n == 1 && r->from.data && r->from.latents_index >= 0)
+        return find_row(r, *count);
     if (*count != 1 && *count != r->jobs.n)
         return im_fail(r->c, "%s: holds latents of %lld pictures, but %d are to be made; wanted 1 (for all) or %d",
                        r->o->latents, (long long)*count, r->jobs.n, r->jobs.n);
@@ -56,6 +68,11 @@ bool latents_load(run_state *r)
     }
     im_st_close(f);
     return im_ok(r->c);
+}
+
+int latents_row(const run_state *r, int index)
+{
+    return r->n_latents > 1 ? r->first_latents + index : 0;
 }
 
 /* Writes the latents of all pictures in the order of the run, with their seeds beside. */

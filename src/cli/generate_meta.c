@@ -1,6 +1,7 @@
 /* generate_meta.c: what a PNG carries about its making, and --from, which reads it and makes the picture again.
  * Two texts: `parameters` as the AUTOMATIC1111 web interface writes it, for other programs, and `imago`, a JSON object with
  * everything that decides the bits. No paths are stored. Used by cmd_generate.c and generate_run.c. */
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ json_t *meta_json(const run_state *r, const job *j)
     }
     if (m && r->latents) {
         json_object_set_new(m, "latents_sha256", json_string(r->latents_hash));
-        json_object_set_new(m, "latents_index", json_integer(r->n_latents > 1 ? (json_int_t)(j - r->jobs.v) : 0));
+        json_object_set_new(m, "latents_index", json_integer(latents_row(r, (int)(j - r->jobs.v))));
     }
     return m;
 }
@@ -111,6 +112,15 @@ static const char *text_of(const run_state *r, const char *key)
     return json_string_value(json_object_get(r->from.data, key));
 }
 
+/* A word of the picture that the command line leaves alone must be one that its option takes. */
+static bool check_word(run_state *r, const char *key, const char *word)
+{
+    const option *o = option_find(r->a->verb, key);
+    return option_given(r->a, key) || option_allows(o, word)
+        || im_fail(r->c, "%s: \"%s\" is \"%s\", wanted one of %s; the text `imago` of this picture was changed: say "
+                         "with --%s which it is", r->from.path, key, word, o->choices, key);
+}
+
 /* Copies texts and numbers of the picture into the options that the command line left alone. */
 static bool fill_options(run_state *r, const im_json *j)
 {
@@ -120,6 +130,7 @@ static bool fill_options(run_state *r, const im_json *j)
     int steps = 0, width = 0, height = 0;
     const char *prompt = NULL, *negative = "", *scheduler = NULL, *dtype = NULL, *device = NULL, *rng = NULL;
     uint64_t seed = 0;
+    r->from.latents_index = -1;
     bool ok = im_json_string(c, j, "prompt", IM_MUST, &prompt) && im_json_string(c, j, "negative", IM_MAY, &negative)
         && im_json_string(c, j, "scheduler", IM_MUST, &scheduler) && im_json_string(c, j, "dtype", IM_MUST, &dtype)
         && im_json_string(c, j, "device", IM_MUST, &device) && im_json_string(c, j, "rng", IM_MUST, &rng)
@@ -127,7 +138,9 @@ static bool fill_options(run_state *r, const im_json *j)
         && im_json_int(c, j, "width", IM_MUST, 1, 1 << 20, &width)
         && im_json_int(c, j, "height", IM_MUST, 1, 1 << 20, &height)
         && im_json_float(c, j, "guidance", IM_MUST, -1000, 1000, &guidance)
-        && im_json_float(c, j, "strength", IM_MAY, 0, 1, &strength);
+        && im_json_float(c, j, "strength", IM_MAY, 0, 1, &strength)
+        && im_json_int(c, j, "latents_index", IM_MAY, 0, INT_MAX, &r->from.latents_index)
+        && check_word(r, "dtype", dtype) && check_word(r, "rng", rng);
     if (ok && !read_seed(json_object_get(j->value, "seed"), &seed))
         ok = im_fail(c, "%s: \"seed\" is no whole number; the text `imago` of this picture was changed", r->from.path);
     if (!ok)

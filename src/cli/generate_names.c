@@ -1,6 +1,7 @@
 /* generate_names.c: where each picture goes, decided before any work. One picture: OUT is a file, unless it is a folder.
  * Several: OUT is a folder with SEED.png in it; where prompts share a seed, SEED-pN.png with N the number of the prompt.
- * Files that are there are refused, or passed over with --skip-existing. Used by cmd_generate.c. */
+ * Files that are there are refused, or passed over with --skip-existing; no two files may have one name. Used by
+ * cmd_generate.c. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -72,6 +73,52 @@ static bool name_in_folder(run_state *r)
     return im_ok(r->c);
 }
 
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Where a file of this name is written, links followed; malloc'd. NULL where its folder is not there. */
+static char *true_path(im_ctx *c, const char *path)
+{
+    char *there = realpath(path, NULL);
+    if (there)
+        return there;
+    char *folder = im_join_beside(c, path, "."), *whole = folder ? realpath(folder, NULL) : NULL;
+    there = whole ? im_join(c, whole, last_part(path)) : NULL;
+    free(folder);
+    free(whole);
+    return there;
+}
+
+static bool same_file(im_ctx *c, const char *a, const char *b)
+{
+    if (strcmp(last_part(a), last_part(b)) && (!exists(a) || !exists(b)))
+        return false;                                          /* of many pictures nearly all end here                 */
+    char *x = true_path(c, a), *y = true_path(c, b);
+    bool same = x && y && !strcmp(x, y);
+    free(x);
+    free(y);
+    return same;
+}
+
+/* Two files under one name: the later would be refused after all the work, or replace the earlier. Returns an exit code. */
+static int refuse_same_names(const run_state *r)
+{
+    const generate_options *o = r->o;
+    const char *const name[] = { "sheet", "save-latents" }, *const path[] = { o->sheet, o->save_latents };
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; path[k] && i < r->jobs.n; i++)
+            if (same_file(r->c, path[k], r->jobs.v[i].path))
+                return usage_error(r->a->verb, "--%s %s names the file of a picture of this run, %s; give it another "
+                                               "name", name[k], path[k], r->jobs.v[i].path);
+    if (o->sheet && o->save_latents && same_file(r->c, o->sheet, o->save_latents))
+        return usage_error(r->a->verb, "--sheet %s and --save-latents %s name one file; give one of them another name",
+                           o->sheet, o->save_latents);
+    return CLI_OK;
+}
+
 static bool refuse_existing(run_state *r)
 {
     job_list *l = &r->jobs;
@@ -107,6 +154,8 @@ int names_assign(run_state *r)
         ok = name_in_folder(r);
     else
         ok = (l->v[0].path = im_copy_text(r->c, r->o->out, strlen(r->o->out))) != NULL;
+    if (ok && refuse_same_names(r) != CLI_OK)
+        return CLI_USAGE;
     ok = ok && refuse_existing(r) && (folder || l->v[0].skip || im_may_write(r->c, r->o->out, r->o->force));
     ok = ok && (!r->o->sheet || im_may_write(r->c, r->o->sheet, r->o->force));
     ok = ok && (!r->o->save_latents || im_may_write(r->c, r->o->save_latents, r->o->force));

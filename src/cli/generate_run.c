@@ -27,7 +27,7 @@ static im_sd_args args_of(run_state *r, int index)
     a.negative = j->negative;
     a.seed = j->seed;
     if (r->latents)
-        a.latents = r->latents + (r->n_latents > 1 ? latent_size(r) * (size_t)index : 0);
+        a.latents = r->latents + latent_size(r) * (size_t)latents_row(r, index);
     if (r->saved)
         a.latents_out = r->saved + latent_size(r) * (size_t)index;
     return a;
@@ -122,36 +122,6 @@ bool run_jobs(run_state *r)
     return im_ok(r->c);
 }
 
-/* A word as a shell would want it typed. */
-static void print_word(FILE *f, const char *w)
-{
-    if (*w && strspn(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,:@+") == strlen(w)) {
-        fprintf(f, " %s", w);
-        return;
-    }
-    fputs(" '", f);
-    for (; *w; w++) {
-        if (*w == '\'')
-            fputs("'\\''", f);
-        else
-            fputc(*w, f);
-    }
-    fputc('\'', f);
-}
-
-/* The command that makes what is missing: the same one with its seed said and --skip-existing. */
-static void print_go_on(const run_state *r)
-{
-    fprintf(stderr, "to go on: imago");
-    for (int i = 1; i < r->a->argc; i++)
-        print_word(stderr, r->a->argv[i]);
-    if (!option_given(r->a, "seed") && !r->from.path)
-        fprintf(stderr, " --seed %llu", (unsigned long long)r->o->seed);
-    if (r->jobs.n > 1 && !option_given(r->a, "skip-existing"))
-        fprintf(stderr, " --skip-existing");
-    fputc('\n', stderr);
-}
-
 void run_report(run_state *r, double seconds)
 {
     int skipped = 0, n = r->jobs.n;
@@ -168,7 +138,7 @@ void run_report(run_state *r, double seconds)
         if (!r->o->quiet && n > 1)
             fprintf(stderr, "stopped: %d of %d pictures are finished\n", r->finished + skipped, n);
         if (!r->o->quiet)
-            print_go_on(r);
+            say_how_to_go_on(r);
     } else if (r->finished > 1) {
         progress_say(&r->bar, "%d pictures in %.1f s, %.2f a second", r->finished, seconds, r->finished / seconds);
     }

@@ -47,26 +47,49 @@ static void write_title(const run_state *r, char *out, size_t size)
              r->namer ? "; blue: what a classifier takes it for" : "");
 }
 
-bool sheet_write(run_state *r)
+/* The cells, and their seeds in `notes`. A picture that is still to be made stands as `coming`, and its guess as "?". */
+static void fill_cells(const run_state *r, const im_image *coming, sheet_cell cells[], char (*notes)[64])
+{
+    for (int i = 0; i < r->jobs.n; i++) {
+        const job *j = &r->jobs.v[i];
+        snprintf(notes[i], sizeof notes[i], "seed %llu", (unsigned long long)j->seed);
+        cells[i] = (sheet_cell){ .picture = r->pictures[i] ? r->pictures[i] : coming, .label = j->prompt,
+                                 .guess = j->guess_text ? j->guess_text : r->namer ? "?" : NULL, .note = notes[i] };
+    }
+}
+
+/* Draws and writes the sheet, or only looks whether it can be drawn. */
+static bool make_sheet(run_state *r, bool draw)
 {
     int n = r->jobs.n;
     char title[512];
+    const im_image coming = { .width = r->base.width, .height = r->base.height, .channels = 3 };
     char (*notes)[64] = calloc((size_t)n, sizeof *notes);
     sheet_cell *cells = calloc((size_t)n, sizeof *cells);
-    bool ok = (cells && notes) || im_fail(r->c, "out of memory for the sheet");
-    ok = ok && read_skipped(r);
-    for (int i = 0; ok && i < n; i++) {
-        const job *j = &r->jobs.v[i];
-        snprintf(notes[i], sizeof notes[i], "seed %llu", (unsigned long long)j->seed);
-        cells[i] = (sheet_cell){ .picture = r->pictures[i], .label = j->prompt, .guess = j->guess_text,
-                                 .note = notes[i] };
-    }
+    im_image *sheet = NULL;
+    if (cells && notes)
+        fill_cells(r, draw ? NULL : &coming, cells, notes);
+    else
+        im_fail(r->c, "out of memory for the sheet");
     write_title(r, title, sizeof title);
-    im_image *sheet = ok ? sheet_draw(r->c, title, cells, n) : NULL;
+    if (im_ok(r->c) && draw)
+        sheet = sheet_draw(r->c, title, cells, n);
+    else if (im_ok(r->c))
+        sheet_fits(r->c, cells, n);
     if (sheet && im_png_write(r->c, r->o->sheet, sheet, NULL, 0, r->o->force))
         progress_say(&r->bar, "%s  all %d pictures", r->o->sheet, n);
     im_image_free(sheet);
     free(cells);
     free(notes);
     return im_ok(r->c);
+}
+
+bool sheet_check(run_state *r)
+{
+    return read_skipped(r) && make_sheet(r, false);
+}
+
+bool sheet_write(run_state *r)
+{
+    return make_sheet(r, true);
 }

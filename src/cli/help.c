@@ -145,5 +145,6 @@ void help_man(FILE *f, const verb *const verbs[])
     }
     fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly.\n"
           ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no more than this instruction set: portable, avx2, avx512, "
-          "avx512bf16, neon.\n", f);
+          "avx512bf16, neon.\n"
+          ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe folder where the embedded model, imago-small, lies.\n", f);
 }

@@ -141,6 +141,12 @@ static bool choice_has(const char *choices, const char *word)
     }
 }
 
+bool option_allows(const option *o, const char *word)
+{
+    return choice_has(o->choices, word)
+        || (!strcmp(o->name, "device") && !strncmp(word, "cuda:", 5));              /* the second card ...          */
+}
+
 /* "16M": bytes. */
 static bool read_size(const char *text, uint64_t *out)
 {
@@ -194,8 +200,7 @@ static bool set_value(const option *o, const char *text, void *values)
         return true;
     case OPT_CHOICE:
         *(const char **)field = text;
-        return choice_has(o->choices, text)
-            || (!strcmp(o->name, "device") && !strncmp(text, "cuda:", 5));          /* the second card ...          */
+        return option_allows(o, text);
     default:
         return read_number(o, text, field);
     }

@@ -77,6 +77,7 @@ bool options_parse(const verb *v, int argc, char **argv, arguments *out);
 void options_free(arguments *a);
 bool option_given(const arguments *a, const char *name);       /* on the command line, not by default                  */
 const option *option_find(const verb *v, const char *name);
+bool option_allows(const option *o, const char *word);         /* of an OPT_CHOICE                                     */
 
 /* Walks the verb's own table, then the common options that it takes. */
 const option *option_at(const verb *v, int i);                 /* NULL past the end                                    */

@@ -111,7 +111,7 @@ static int label_lines(const sheet_cell cells[], int n, double width)
     cairo_t *g = cairo_create(s);
     int most = 1;
     choose_font(g, FONT);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && most < MOST_LINES; i++) {
         const char *text = cells[i].label;
         int lines = 0;
         for (; text && *text && lines < MOST_LINES; lines++) {
@@ -245,22 +245,46 @@ static im_image *draw_sheet(im_ctx *c, const char *title, const sheet_cell cells
     return out;
 }
 
-im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n)
+static void free_cells(sheet_cell *own, int n)
 {
-    sheet_cell *own = calloc((size_t)n, sizeof *own);          /* the same with texts that can be drawn                */
-    char *own_title = printable(c, title);
-    for (int i = 0; own && i < n; i++)
-        own[i] = (sheet_cell){ .picture = cells[i].picture, .label = printable(c, cells[i].label),
-                               .guess = printable(c, cells[i].guess), .note = printable(c, cells[i].note) };
-    if (!own)
-        im_fail(c, "out of memory for a sheet of %d pictures", n);
-    im_image *out = own && im_ok(c) ? draw_sheet(c, own_title, own, n) : NULL;
     for (int i = 0; own && i < n; i++) {
         free((char *)own[i].label);
         free((char *)own[i].guess);
         free((char *)own[i].note);
     }
-    free(own_title);
     free(own);
+}
+
+/* The same cells with texts that can be drawn; NULL with an error. */
+static sheet_cell *printable_cells(im_ctx *c, const sheet_cell cells[], int n)
+{
+    sheet_cell *own = calloc((size_t)n, sizeof *own);
+    for (int i = 0; own && i < n; i++)
+        own[i] = (sheet_cell){ .picture = cells[i].picture, .label = printable(c, cells[i].label),
+                               .guess = printable(c, cells[i].guess), .note = printable(c, cells[i].note) };
+    if (!own)
+        im_fail(c, "out of memory for a sheet of %d pictures", n);
+    if (im_ok(c))
+        return own;
+    free_cells(own, n);
+    return NULL;
+}
+
+bool sheet_fits(im_ctx *c, const sheet_cell cells[], int n)
+{
+    layout l;
+    sheet_cell *own = printable_cells(c, cells, n);
+    bool fits = own && plan(c, own, n, &l);
+    free_cells(own, n);
+    return fits;
+}
+
+im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n)
+{
+    sheet_cell *own = printable_cells(c, cells, n);
+    char *own_title = printable(c, title);
+    im_image *out = own && own_title ? draw_sheet(c, own_title, own, n) : NULL;
+    free(own_title);
+    free_cells(own, n);
     return out;
 }

@@ -10,6 +10,8 @@ typedef struct sheet_cell {
     const char *guess, *note;                                  /* a line each below it; NULL: none                     */
 } sheet_cell;
 
+/* Whether such a sheet can be drawn, before there are pictures: of these only width and height are looked at. */
+bool sheet_fits(im_ctx *c, const sheet_cell cells[], int n);
 im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n);
 
 #endif

@@ -1,5 +1,6 @@
-/* train_curves.c: RUN/curves.svg and curves.png from RUN/log.jsonl: loss, top-1, norm of the gradient and learning rate
- * over the steps, one panel each. A long run is drawn as means of POINTS runs of steps. Used by train_view.c. */
+/* train_curves.c: RUN/curves.svg and curves.png from RUN/log.jsonl: loss, top-1, scores of the other set, norm of the
+ * gradient and learning rate over the steps, one panel each. A long run is drawn as means of POINTS runs of steps. Used by
+ * train_view.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +9,11 @@
 #include "cli/train.h"
 #include "data/file.h"
 
-enum { PANELS = 4, POINTS = 600, WIDTH = 900, PANEL = 170, LEFT = 70, RIGHT = 20, TOP = 34, GAP = 34, TICKS = 4 };
-static const char *const keys[PANELS] = { "\"loss\": ", "\"top1\": ", "\"grad_norm\": ", "\"lr\": " };
-static const char *const titles[PANELS] = { "loss", "top-1 of the batches", "norm of the gradient", "learning rate" };
+enum { PANELS = 6, POINTS = 600, WIDTH = 900, PANEL = 170, LEFT = 70, RIGHT = 20, TOP = 34, GAP = 34, TICKS = 4 };
+static const char *const keys[PANELS] = { "\"loss\": ", "\"top1\": ", "\"val_top1\": ", "\"val_psnr\": ",
+                                          "\"grad_norm\": ", "\"lr\": " };
+static const char *const titles[PANELS] = { "loss", "top-1 of the batches", "top-1 of the other set",
+                                            "PSNR of the other set, dB", "norm of the gradient", "learning rate" };
 
 typedef struct curves {
     const char *title;

@@ -205,7 +205,9 @@ bool im_may_write(im_ctx *c, const char *path, bool force)
 
 bool im_out_fail(im_ctx *c, const im_out *o, int err)
 {
-    return im_fail(c, "%s: cannot write: %s; %s (nothing was left behind)", o->path, strerror(err), hint(err));
+    im_fail(c, "%s: cannot write: %s; %s (nothing was left behind)", o->path, strerror(err), hint(err));
+    errno = err;
+    return false;
 }
 
 /* The name while writing. The last part is cut to 200 bytes, as NAME_MAX is 255 and the suffix needs some. */
@@ -217,6 +219,15 @@ static char *temp_name(im_ctx *c, const char *path, int attempt)
     if (!temp) no_memory(c, path);
     else snprintf(temp, size, "%.*s%.200s.tmp.%ld.%d", (int)folder, path, path + folder, (long)getpid(), attempt);
     return temp;
+}
+
+bool im_is_temp(const char *name)
+{
+    const char *last = NULL;
+    int end = 0;
+    for (const char *p = name; (p = strstr(p, ".tmp.")); p++) last = p;
+    if (last) sscanf(last, ".tmp.%*[0-9].%*[0-9]%n", &end);    /* end stays 0 where a number is missing               */
+    return last && last > name && end && !last[end];
 }
 
 bool im_out_open(im_ctx *c, im_out *o, const char *path, bool force)
@@ -320,11 +331,13 @@ bool im_out_finish(im_ctx *c, im_out *o)
 
 void im_out_abandon(im_out *o)
 {
+    int err = errno;
     if (o->fd >= 0) close(o->fd);
     if (o->temp) unlink(o->temp);
     free(o->temp);
     free(o->path);
     *o = (im_out){ .fd = -1 };
+    errno = err;
 }
 
 bool im_write_file(im_ctx *c, const char *path, const void *data, size_t bytes, bool force)

@@ -1,7 +1,8 @@
 /* file.h: files as imago reads and writes them.
  *
  * Output is written beside its name (NAME.tmp.PID.N), synced and renamed, so that a reader sees the old file, the new
- * one, or none, and never half of one. Every error names the file, the system's reason and what to do.
+ * one, or none, and never half of one. Every error names the file, the system's reason and what to do; of a write that
+ * failed errno keeps the reason, for a caller who can make room.
  * Used by everything in data/ and models/ that touches a disk. */
 #ifndef IM_FILE_H
 #define IM_FILE_H
@@ -21,7 +22,8 @@ bool im_out_write(im_ctx *c, im_out *o, const void *data, size_t bytes);        
 int im_out_write_at(const im_out *o, const void *data, size_t bytes, uint64_t at);  /* 0 or errno; any thread         */
 bool im_out_fail(im_ctx *c, const im_out *o, int err);         /* im_fail in the words used for every failed write    */
 bool im_out_finish(im_ctx *c, im_out *o);                      /* fsync, rename; abandons when c has failed           */
-void im_out_abandon(im_out *o);                                /* leaves nothing                                      */
+void im_out_abandon(im_out *o);                                /* leaves nothing, but for errno                       */
+bool im_is_temp(const char *name);                             /* NAME.tmp.PID.N, as of a process that was killed?    */
 
 /* May `path` be written? False with an error for a missing folder, a folder, or an existing file without force. Ask
  * before long work; im_out_open asks again. */

@@ -29,7 +29,8 @@ static im_tensor *logits_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_i
     return im_classifier_logits(c, arg, im_classifier_features(c, arg, in[0]));
 }
 
-static void judge_one(judge *j, const float *y, int label)
+/* False: the logits are no numbers. */
+static bool judge_one(judge *j, const float *y, int label)
 {
     int best = 0, ahead = 0;
     double largest = y[0], sum = 0;
@@ -42,20 +43,25 @@ static void judge_one(judge *j, const float *y, int label)
         ahead += k < label ? y[k] >= y[label] : y[k] > y[label];
         sum += k == best ? 0 : exp((double)y[k] - largest);
     }
+    if (!isfinite(sum) || !isfinite(largest) || !isfinite(y[label]))
+        return false;                                          /* no logit is larger than NaN: it would count as right */
     j->loss += largest + log1p(sum) - (double)y[label];
     j->right += ahead == 0;
     j->right5 += ahead < TOP;
     j->out->confusion[(int64_t)label * j->classes + best]++;
     j->out->top5_hits[label] += ahead < TOP;
     j->out->pictures++;
+    return true;
 }
 
 /* Places whose own picture is broken show another one, which is counted where it belongs. */
-static void judge_batch(judge *j, const im_batch *b, const float *logits)
+static bool judge_batch(im_ctx *c, judge *j, const im_batch *b, const float *logits)
 {
     for (int i = 0; i < b->n; i++)
-        if (b->indices[i] == b->meant[i])
-            judge_one(j, logits + (int64_t)i * j->classes, b->labels[i]);
+        if (b->indices[i] == b->meant[i] && !judge_one(j, logits + (int64_t)i * j->classes, b->labels[i]))
+            return im_fail(c, "%s: picture %lld gives a logit that is not finite; the network's weights are damaged, or a "
+                           "training has gone astray", j->data->path, (long long)b->indices[i]);
+    return true;
 }
 
 static bool run_batches(im_ctx *c, im_loader *l, im_plan *plan, im_tensor *x, judge *j, const im_classify_args *a)
@@ -67,7 +73,7 @@ static bool run_batches(im_ctx *c, im_loader *l, im_plan *plan, im_tensor *x, ju
         im_scope_push(c);
         im_tensor *y = im_plan_run(c, plan);                   /* (batch, classes)                                    */
         if (y)
-            judge_batch(j, b, im_data(y));
+            judge_batch(c, j, b, im_data(y));
         im_scope_pop(c);
         done += b->n;
         if (a->progress)

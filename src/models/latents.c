@@ -29,12 +29,22 @@ static bool encode(const im_latents *l, const uint8_t *rgb, const im_view *views
     return m != NULL;
 }
 
-bool im_latents_keep(im_latents *l, im_pictures *p)
+static bool stopped(const im_latents *l, const im_train_hooks *hooks, int64_t done)
+{
+    if (!hooks || !hooks->stop || !hooks->stop(hooks->arg))
+        return false;
+    im_fail(l->c, "stopped after the latents of %lld of %lld pictures, before the first step; the same command begins "
+            "again", (long long)done, (long long)l->pictures);
+    return true;
+}
+
+bool im_latents_keep(im_latents *l, im_pictures *p, const im_train_hooks *hooks)
 {
     im_view *views = calloc((size_t)p->batch, sizeof *views);
     l->pictures = p->data->count;
     l->kept = malloc((size_t)(l->views * l->pictures * moments_size(l)) * sizeof *l->kept);
-    if (!l->kept || !views) {
+    l->shown = malloc((size_t)l->pictures * sizeof *l->shown);
+    if (!l->kept || !l->shown || !views) {
         free(views);
         return im_fail(l->c, "out of memory for %d views of the latents of %lld pictures; lower --views, or leave out "
                        "--cache-latents", l->views, (long long)l->pictures);
@@ -42,7 +52,9 @@ bool im_latents_keep(im_latents *l, im_pictures *p)
     bool ok = im_pictures_open(p, 0);
     for (int64_t at = 0, number = 0; ok && at < l->pictures; number++) {
         const im_batch *b = im_pictures_batch(p, number);
-        ok = b != NULL;
+        ok = b && !stopped(l, hooks, at);
+        if (ok)
+            memcpy(l->shown + at, b->indices, (size_t)b->n * sizeof *l->shown);
         for (int v = 0; ok && v < l->views; v++) {
             for (int i = 0; i < b->n; i++)
                 views[i] = im_view_draw(l->seed, (uint64_t)v, (uint64_t)(at + i), l->flip, l->shift);
@@ -57,7 +69,9 @@ bool im_latents_keep(im_latents *l, im_pictures *p)
 void im_latents_free(im_latents *l)
 {
     free(l->kept);
+    free(l->shown);
     l->kept = NULL;
+    l->shown = NULL;
 }
 
 static bool draw_one(const im_latents *l, const float *moments, uint64_t number, float *x0)

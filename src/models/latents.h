@@ -14,11 +14,13 @@ typedef struct im_latents {
     float flip; int shift, views;        /* views kept of a picture; 0: nothing is kept                               */
     uint64_t seed;
     float *kept;                         /* (views, pictures, side, side, 2 channels): mean, logvar                   */
+    int64_t *shown;                      /* (pictures) the picture kept in each place: another where one is broken    */
     int64_t pictures;
 } im_latents;
 
-/* Encodes every picture of the set in `views` views (picture_view.h). p: the set, listed; it stays open. */
-bool im_latents_keep(im_latents *l, im_pictures *p);
+/* Encodes every picture of the set in `views` views (picture_view.h). p: the set, listed; it stays open. Fails with
+ * "stopped" where hooks (may be NULL) say so. */
+bool im_latents_keep(im_latents *l, im_pictures *p, const im_train_hooks *hooks);
 void im_latents_free(im_latents *l);
 
 /* x0 (n, side, side, channels) = (mean + exp(logvar / 2) noise) * scaling of pictures index[], the first of which is number

@@ -2,6 +2,7 @@
 #include "models/model_files.h"
 #include "models/model_files_v1.h"
 #include "data/file.h"
+#include "data/sha256.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -132,6 +133,18 @@ bool im_model_files_metadata(im_ctx *c, im_model_files *f, const im_safetensors 
 }
 
 /* ---------------------------------------------------------------- writing */
+
+bool im_model_files_hash(im_ctx *c, const im_model_files *f, char hex[65])
+{
+    im_sha256 *s = im_sha256_new(c);
+    bool ok = s != NULL;
+    for (int i = 0; ok && i < INDEX; i++)
+        ok = !f->text[i] || (im_sha256_add(c, s, names[i], strlen(names[i]) + 1) &&
+                             im_sha256_add(c, s, f->text[i], strlen(f->text[i]) + 1));
+    if (!ok)
+        im_sha256_free(s);
+    return ok && im_sha256_finish(c, s, hex);
+}
 
 bool im_model_files_write(const im_model_files *f, im_folder_out *out)
 {

@@ -27,6 +27,8 @@ void im_model_files_free(im_model_files *f);
  * all other parts where it is not told a type, and transformers would follow the weights. For folders whose weights are
  * written in another type. */
 bool im_model_files_as_f32(im_ctx *c, im_model_files *f);
+/* Of names and texts but model_index.json's: 64 hex digits. */
+bool im_model_files_hash(im_ctx *c, const im_model_files *f, char hex[65]);
 bool im_model_files_write(const im_model_files *f, im_folder_out *out);
 /* Key, value, key, value ... for im_st_create: at most 2 * IM_MODEL_FILES texts, borrowed from f. The tokenizer is left
  * out where it is CLIP's own, which needs no copy. Returns the number of pairs, -1 after a failure. */

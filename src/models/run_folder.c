@@ -8,33 +8,80 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "data/file.h"
 
 static const char CHECKPOINTS[] = "checkpoints";
 
-/* "log.jsonl.tmp.1234.0": what file.c was writing when the process was killed, here or in a folder of the run's (its
- * checkpoints, its model). The lock says that nobody writes now. */
-static void remove_leftovers(im_ctx *c, const char *folder, int depth)
+/* Folders of the run that files are written to; the model has one more level, model/unet. */
+static const struct { const char *name; bool deep; } folders[] = {
+    { CHECKPOINTS, false }, { "model", true }, { "vae", false }, { "cache", false }, { "samples", false }
+};
+enum { FOLDERS = sizeof folders / sizeof *folders };
+
+/* A link leads to where another run may be writing: the lock is not about that place. */
+static bool is_folder_itself(const char *path)
+{
+    struct stat st;
+    return !lstat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* "log.jsonl.tmp.1234.0": what file.c was writing when the process was killed. The lock says that nobody writes now. */
+static void remove_temps(im_ctx *c, const char *folder, bool deep)
 {
     DIR *d = opendir(folder);
     for (struct dirent *e; d && (e = readdir(d)); ) {
         char *path = e->d_name[0] != '.' ? im_join(c, folder, e->d_name) : NULL;
-        if (path && strstr(e->d_name, ".tmp."))
+        if (path && im_is_temp(e->d_name))
             unlink(path);
-        else if (path && depth > 0 && e->d_type != DT_LNK && im_is_folder(path))
-            remove_leftovers(c, path, depth - 1);
+        else if (path && deep && is_folder_itself(path))
+            remove_temps(c, path, false);
         free(path);
     }
     if (d)
         closedir(d);
 }
 
+/* Only where a run writes, as its folder may be one that holds other things of the user's too (-o .). */
+static void remove_leftovers(const im_run_folder *r)
+{
+    char *best = im_run_file(r, IM_RUN_BEST_TEMP);
+    if (best)
+        unlink(best);
+    free(best);
+    remove_temps(r->c, r->path, false);
+    for (int i = 0; i < FOLDERS; i++) {
+        char *path = im_run_file(r, folders[i].name);
+        if (path && is_folder_itself(path))
+            remove_temps(r->c, path, folders[i].deep);
+        free(path);
+    }
+}
+
+/* A new run beside the checkpoints of an old one would, resumed, go on from whichever is of the later step. */
+static bool no_old_checkpoints(const im_run_folder *r, const char *folder)
+{
+    int n;
+    int64_t *steps = im_run_begun(r->c, r->path) ? NULL : im_run_checkpoints(r, &n);
+    if (steps)
+        im_fail(r->c, "%s: has checkpoints, the newest of step %lld, but no config.json that says of which run; wanted a "
+                "folder without any for a new run: choose another one, or remove %s", r->path, (long long)steps[0],
+                folder);
+    free(steps);
+    return im_ok(r->c);
+}
+
 bool im_run_open(im_ctx *c, im_run_folder *r, const char *path)
 {
     *r = (im_run_folder){ .c = c, .lock = -1, .log = -1 };
-    if (!im_ok(c) || !(r->path = im_copy_text(c, path, strlen(path))))
+    if (!im_ok(c))
+        return false;
+    if (!*path)
+        return im_fail(c, "the name of the run's folder is empty; wanted a folder, which is made where there is none: "
+                       "-o RUN");
+    if (!(r->path = im_copy_text(c, path, strlen(path))))
         return false;
     char *folder = im_run_file(r, CHECKPOINTS);
     r->log_path = im_run_file(r, "log.jsonl");
@@ -45,8 +92,9 @@ bool im_run_open(im_ctx *c, im_run_folder *r, const char *path)
         ok = errno == EWOULDBLOCK ? im_fail(c, "%s: another process is training in this folder; wait for it, or choose "
                                             "another one", path)
                                   : true;                      /* a file system without locks: go on without          */
+    ok = ok && no_old_checkpoints(r, folder);
     if (ok)
-        remove_leftovers(c, path, 2);                          /* RUN/model/unet                                       */
+        remove_leftovers(r);
     free(folder);
     return ok;
 }
@@ -65,7 +113,7 @@ void im_run_close(im_run_folder *r)
 
 bool im_run_begun(im_ctx *c, const char *path)
 {
-    char *config = im_join(c, path, "config.json");
+    char *config = *path ? im_join(c, path, "config.json") : NULL;     /* "": not that of the present folder          */
     bool there = config && im_is_file(config);
     free(config);
     return there;
@@ -88,14 +136,20 @@ bool im_run_write(const im_run_folder *r, const char *name, const char *text)
 
 enum { LOG_MAX = 1 << 30 };
 
-/* Bytes of the whole lines of the first `steps` steps: every line is an object that begins {"step": N, */
+/* Bytes of the whole lines of the first `steps` steps: every line is an object that begins {"step": N, and no sscanf,
+ * which looks for the end of the text at every line. */
 static size_t kept_bytes(const char *text, size_t bytes, int64_t steps)
 {
+    static const char begin[] = "{\"step\":";
+    const size_t n = sizeof begin - 1;
     size_t kept = 0;
     while (kept < bytes) {
-        const char *end = memchr(text + kept, '\n', bytes - kept);
-        long long step;
-        if (!end || sscanf(text + kept, "{\"step\": %lld", &step) != 1 || step > steps)
+        const char *line = text + kept, *end = memchr(line, '\n', bytes - kept);
+        char *after;
+        if (!end || (size_t)(end - line) < n || memcmp(line, begin, n))
+            break;
+        long long step = strtoll(line + n, &after, 10);        /* a newline ends it, or was passed over as a blank    */
+        if (after == line + n || after > end || step > steps)
             break;
         kept = (size_t)(end - text) + 1;
     }

@@ -13,6 +13,9 @@
 
 #include "imago.h"
 
+/* checkpoints/best.safetensors while it is made: a second name of a checkpoint, which data/file.h has written. */
+#define IM_RUN_BEST_TEMP "checkpoints/best.tmp.0"
+
 typedef struct im_run_folder {
     im_ctx *c;
     char *path, *log_path;
@@ -21,7 +24,8 @@ typedef struct im_run_folder {
     bool warned;
 } im_run_folder;
 
-/* Makes the folder, takes its lock and removes what killed processes left half-written. */
+/* Makes the folder, takes its lock and removes what killed processes left half-written. Refuses a folder that holds
+ * checkpoints but no config.json. */
 bool im_run_open(im_ctx *c, im_run_folder *r, const char *path);
 void im_run_close(im_run_folder *r);
 bool im_run_begun(im_ctx *c, const char *path);                /* is a config.json there?                             */

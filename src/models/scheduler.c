@@ -241,6 +241,11 @@ void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *
     for (size_t i = 0; i < s->n; i++) out[i] = keep * x[i] + add * noise[i];
 }
 
+bool im_scheduler_predicts_noise(const im_scheduler *s)
+{
+    return s->cfg.prediction_type == IM_PREDICT_EPSILON;
+}
+
 const float *im_scheduler_alphas(const im_scheduler *s, int *n)
 {
     *n = s->cfg.num_train_timesteps;

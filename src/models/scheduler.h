@@ -49,6 +49,8 @@ bool im_scheduler_step(im_scheduler *s, const float *model_output, float *x, im_
 /* x + noise at the level of the first evaluation; x and out may be the same. */
 void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *noise, float *out);
 
+bool im_scheduler_predicts_noise(const im_scheduler *s);                            /* prediction_type is epsilon     */
+
 /* For tests and reports. */
 const float *im_scheduler_alphas(const im_scheduler *s, int *n);                    /* cumulative products            */
 const float *im_scheduler_sigmas(const im_scheduler *s, int *n);                    /* NULL where the class has none  */

@@ -48,7 +48,8 @@ im_train_autoencoder_args im_train_autoencoder_defaults(void)
 im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
                                              bool (*given)(void *arg, const char *option), void *arg)
 {
-    return im_config_merge(c, run, "autoencoder", tables, 2, a, given, arg);
+    const im_train_autoencoder_args defaults = im_train_autoencoder_defaults();
+    return im_config_merge(c, run, "autoencoder", tables, 2, a, &defaults, given, arg);
 }
 
 typedef struct training {
@@ -309,7 +310,7 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
                                { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
                           .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part,
-                          .score = t->val ? score : NULL, .saved = saved };
+                          .score = t->val ? score : NULL, .score_name = "val_psnr", .saved = saved };
     bool ok = config && im_run_open(c, &run, t->a->common.out) &&
               im_train_loop(c, &run, &t->a->common, config, &task, hooks);
     im_run_close(&run);

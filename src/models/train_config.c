@@ -92,6 +92,8 @@ static void add_extra(im_ctx *c, json_t *root, const im_config_extra *e)
         json_object_set_new(root, "data-sha256", json_string(e->data_sha256));
     if (e->vae_sha256)
         json_object_set_new(root, "vae-sha256", json_string(e->vae_sha256));
+    if (e->config_sha256)
+        json_object_set_new(root, "config-sha256", json_string(e->config_sha256));
     if (e->favour_sha256)
         json_object_set_new(root, "favour-sha256", json_string(e->favour_sha256));
     json_object_set_new(root, "pictures", json_integer(e->pictures));
@@ -170,26 +172,30 @@ static void note(differences *d, const char *name, const json_t *theirs, const j
     d->used += (size_t)n;
 }
 
-static bool merge_field(im_ctx *c, const im_field *f, const im_train_config *file, void *args, bool is_given,
-                        differences *d)
+/* A file of an older version, without the field, meant what is meant today where nothing is said. */
+static bool merge_field(im_ctx *c, const im_field *f, const im_train_config *file, void *args, const void *defaults,
+                        bool is_given, differences *d)
 {
     json_t *theirs = json_object_get(file->json.value, f->name);
     if (!is_given)
         return take(f, theirs, args) || im_fail(c, "%s: \"%s\" is of another type than the option", file->json.file,
                                                 f->name);
     json_t *ours = value_of(f, args);
+    theirs = theirs ? json_incref(theirs) : value_of(f, defaults);
     bool same = f->kind == IM_FIELD_REAL && json_is_number(theirs)
                 ? (float)json_number_value(theirs) == (float)json_number_value(ours) : json_equal(theirs, ours);
-    if (f->decides && theirs && !same)
+    if (f->decides && !same)
         note(d, f->name, theirs, ours);
+    json_decref(theirs);
     json_decref(ours);
     return true;
 }
 
 im_train_config *im_config_merge(im_ctx *c, const char *run, const char *task, const im_field *const tables[], int n,
-                                 void *args, bool (*given)(void *arg, const char *option), void *arg)
+                                 void *args, const void *defaults, bool (*given)(void *arg, const char *option),
+                                 void *arg)
 {
-    char *path = im_join(c, run, "config.json");
+    char *path = *run ? im_join(c, run, "config.json") : NULL;
     if (!path || !im_is_file(path)) {
         free(path);
         return NULL;
@@ -204,7 +210,7 @@ im_train_config *im_config_merge(im_ctx *c, const char *run, const char *task, c
         ok = im_fail(c, "%s: is a run of `imago train %s`, not of `imago train %s`", path, theirs, task);
     for (int t = 0; ok && t < n; t++)
         for (const im_field *q = tables[t]; ok && q->name; q++)
-            ok = merge_field(c, q, f, args, given(arg, q->name), &d);
+            ok = merge_field(c, q, f, args, defaults, given(arg, q->name), &d);
     if (ok && d.used)
         ok = im_fail(c, "%s: this is another run: %s; leave these options out to go on with it, or choose another folder",
                      run, d.text);
@@ -257,6 +263,8 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
                      (long long)json_integer_value(json_object_get(j.value, "pictures")), (long long)extra->pictures);
     ok = ok && same_hash(c, &j, "vae-sha256", extra->vae_sha256, false, run,
                          "its autoencoder had other weights than the one given now") &&
+         same_hash(c, &j, "config-sha256", extra->config_sha256, false, run,
+                   "the configurations, tokenizer or scheduler of --config were others than now") &&
          same_hash(c, &j, "favour-sha256", extra->favour_sha256, true, run,
                    "the things that it shows more often are others than those of --favour now");
     im_json_close(&j);

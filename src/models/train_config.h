@@ -21,7 +21,7 @@ double im_decimal(float x);
 
 typedef struct im_config_extra {                               /* what else stands in config.json; may be NULL, 0     */
     const char *task;                                          /* "resnet"                                            */
-    const char *data_sha256, *vae_sha256, *favour_sha256;
+    const char *data_sha256, *vae_sha256, *config_sha256, *favour_sha256;
     const char *const *classes; int n_classes;
     int64_t pictures;
 } im_config_extra;
@@ -30,9 +30,10 @@ typedef struct im_config_extra {                               /* what else stan
  * absolute paths: a run goes on from any folder. */
 char *im_config_text(im_ctx *c, const im_field *const tables[], int n, const void *args, const im_config_extra *extra);
 
-/* im_train_resnet_config for any task. */
+/* im_train_resnet_config for any task. defaults: the arguments where nothing is said. */
 im_train_config *im_config_merge(im_ctx *c, const char *run, const char *task, const im_field *const tables[], int n,
-                                 void *args, bool (*given)(void *arg, const char *option), void *arg);
+                                 void *args, const void *defaults, bool (*given)(void *arg, const char *option),
+                                 void *arg);
 
 /* The set's hash and classes in RUN/config.json must be those of extra; fails and says what differs. */
 bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extra);

@@ -63,7 +63,8 @@ im_train_diffusion_args im_train_diffusion_defaults(void)
 im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
                                            bool (*given)(void *arg, const char *option), void *arg)
 {
-    return im_config_merge(c, run, "diffusion", tables, 2, a, given, arg);
+    const im_train_diffusion_args defaults = im_train_diffusion_defaults();
+    return im_config_merge(c, run, "diffusion", tables, 2, a, &defaults, given, arg);
 }
 
 typedef struct training {
@@ -82,31 +83,34 @@ typedef struct training {
     im_captions captions;
     double *sums;                                              /* of the pictures' weights; NULL: each once an epoch  */
     uint32_t *order; int64_t ordered;                          /* with kept latents: the order of epoch `ordered`     */
-    char hash[65], vae_hash[65], favour_hash[65];
+    char hash[65], vae_hash[65], config_hash[65], favour_hash[65];
+    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
 } training;
 
 /* ---------------------------------------------------------------- one part of a step */
 
-/* Which pictures part `number` shows, and their pixels where latents are not kept. */
-static bool choose(training *t, int64_t number, int64_t *index, const uint8_t **rgb)
+/* Which pictures part `number` shows, and their pixels where latents are not kept. Their number, 0 after a failure: a
+ * batch, but where the set is shown as it is listed and ends before one is full. */
+static int choose(training *t, int64_t number, int64_t *index, const uint8_t **rgb)
 {
     int64_t batches = im_pictures_batches(&t->pictures), epoch = number / batches;
-    int batch = t->a->common.batch;
+    int64_t first = number % batches * t->a->common.batch, left = t->data->count - first;
     if (!t->latents.kept) {
         const im_batch *b = im_pictures_batch(&t->pictures, number);
         if (!b)
-            return false;
+            return 0;
         memcpy(index, b->indices, (size_t)b->n * sizeof *index);
         *rgb = b->crops[0].u8;
-        return true;
+        return b->n;
     }
     if (t->ordered != epoch)
         im_order_draw(t->order, t->data->count, t->sums, !strcmp(t->a->common.order, "shuffled"), t->a->common.seed,
                       (uint64_t)epoch);
     t->ordered = epoch;
-    for (int i = 0; i < batch; i++)
-        index[i] = t->order[(number % batches * batch + i) % t->data->count];
-    return true;
+    int n = left < t->a->common.batch ? (int)left : t->a->common.batch;
+    for (int i = 0; i < n; i++)                                /* in the place of one that is broken stands another   */
+        index[i] = t->latents.shown[t->order[first + i]];
+    return n;
 }
 
 typedef struct step { im_diffusion_batch b; float *x, *noise, *times, *weight; int32_t *ids; } step;
@@ -167,15 +171,15 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
 {
     training *t = arg;
     im_ctx *c = t->c;
-    int n = t->a->common.batch;
-    int64_t *index = calloc((size_t)n, sizeof *index);
+    int n = 0;
+    int64_t *index = calloc((size_t)t->a->common.batch, sizeof *index);
     const uint8_t *rgb = NULL;
     step s = { 0 };
     bool trained = !strcmp(t->a->text, "train");
     im_scope_push(c);
     if (!index)
         im_fail(c, "out of memory for a batch");
-    else if (choose(t, number, index, &rgb) && make_tensors(t, &s, n) && draw(t, &s, index, rgb, n, number)) {
+    else if ((n = choose(t, number, index, &rgb)) && make_tensors(t, &s, n) && draw(t, &s, index, rgb, n, number)) {
         if (!trained)
             s.b.text = im_clip_forward(c, t->clip, s.b.ids);   /* before the tape: no gradient                        */
         im_tape_begin(c);
@@ -254,6 +258,22 @@ static bool load_or_draw(training *t)
     return ok;
 }
 
+/* What the loss is written for: a network that predicts noise; --snr-power needs some picture at every time. */
+static bool check_times(training *t, const char *path)
+{
+    int count;
+    const float *abar = im_scheduler_alphas(t->scheduler, &count);
+    if (!im_scheduler_predicts_noise(t->scheduler))
+        return im_fail(t->c, "%s: its prediction_type is another than epsilon; wanted epsilon: `imago train diffusion` "
+                       "teaches the network to predict noise", path);
+    for (int i = 0; i < count && t->a->snr_power > 0; i++)
+        if (!(abar[i] > 0))
+            return im_fail(t->c, "%s: at time %d nothing of the picture is left, and --snr-power %g would weigh it without "
+                           "bound; wanted --snr-power 0, or betas without rescale_betas_zero_snr", path, i,
+                           (double)t->a->snr_power);
+    return true;
+}
+
 static bool open_networks(training *t)
 {
     im_ctx *c = t->c;
@@ -275,7 +295,8 @@ static bool open_networks(training *t)
     t->unet = im_unet_new(c, &t->cfg.unet);
     char *path = im_join(c, a->config, "scheduler/scheduler_config.json");
     t->scheduler = path ? im_scheduler_new(c, "ddpm", path) : NULL;
-    bool ok = t->clip && t->unet && t->scheduler && im_scheduler_plan(t->scheduler, 1, 0) && load_or_draw(t);
+    bool ok = t->clip && t->unet && t->scheduler && im_scheduler_plan(t->scheduler, 1, 0) && check_times(t, path) &&
+              load_or_draw(t);
     free(path);
     return ok;
 }
@@ -333,7 +354,8 @@ static bool keep_latents(training *t, const im_run_folder *run)
     all.sums = NULL;
     t->ordered = -1;
     t->order = malloc((size_t)t->data->count * sizeof *t->order);
-    bool ok = (t->order || im_fail(t->c, "out of memory for an order of pictures")) && im_latents_keep(&t->latents, &all);
+    bool ok = (t->order || im_fail(t->c, "out of memory for an order of pictures")) &&
+              im_latents_keep(&t->latents, &all, t->hooks);
     im_write_broken(all.loader, run);
     im_pictures_close(&all);
     return ok;
@@ -355,9 +377,11 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     if ((t->a->balance > 0 || t->a->favour) && !strcmp(t->a->common.order, "listed"))
         return im_fail(c, "--%s shows some pictures more often and others not in every epoch, --order listed each one "
                        "as it is listed; wanted only one of them", t->a->favour ? "favour" : "balance");
-    if (!open_networks(t) || !open_set(t) || !im_vae_folder_hash(c, t->vae, t->vae_hash))
+    if (!open_networks(t) || !open_set(t) || !im_vae_folder_hash(c, t->vae, t->vae_hash) ||
+        !im_model_files_hash(c, &t->files, t->config_hash))
         return false;
     im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .vae_sha256 = t->vae_hash,
+                              .config_sha256 = t->config_hash,
                               .favour_sha256 = t->a->favour ? t->favour_hash : NULL, .pictures = t->data->count };
     if (begun && !im_config_same_data(c, t->a->common.out, &extra))
         return false;
@@ -379,7 +403,7 @@ bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *args, const im
     bool begun = false;
     if (!im_train_begin(c, &a.common, 6e-4, &begun))
         return false;
-    training t = { .c = c, .a = &a };
+    training t = { .c = c, .a = &a, .hooks = hooks };
     bool ok = train(&t, begun, hooks);
     im_pictures_close(&t.pictures);
     im_latents_free(&t.latents);

@@ -32,6 +32,7 @@ typedef struct loop {
     im_train_state state;
     int64_t steps, saved_step;                                 /* of the run; last one in a checkpoint                */
     double step_seconds;                                       /* a running mean                                      */
+    char line[480];                                            /* of the log: the last step's, its end still open     */
 } loop;
 
 static double seconds_now(void)
@@ -156,17 +157,24 @@ static void report(loop *l, const im_loop_result *r, double lr, double norm, dou
         .top1 = r->judged ? (double)r->correct / (double)r->judged : NAN,
         .seconds_left = l->step_seconds * (double)(l->steps - l->state.step),
     };
-    char line[400];
-    int n = snprintf(line, sizeof line, "{\"step\": %lld, \"epoch\": %lld, \"loss\": %.9g, \"lr\": %.9g, "
+    int n = snprintf(l->line, sizeof l->line, "{\"step\": %lld, \"epoch\": %lld, \"loss\": %.9g, \"lr\": %.9g, "
                      "\"grad_norm\": %.9g, \"img_per_s\": %.4g", (long long)p.step, (long long)p.epoch, p.loss, p.lr,
                      p.grad_norm, p.img_per_s);
     if (r->judged)
-        snprintf(line + n, sizeof line - (size_t)n, ", \"top1\": %.6g}", p.top1);
-    else
-        snprintf(line + n, sizeof line - (size_t)n, "}");
-    im_run_log(l->run, line);
+        snprintf(l->line + n, sizeof l->line - (size_t)n, ", \"top1\": %.6g", p.top1);
     if (l->h->step)
         l->h->step(l->h->arg, &p);
+}
+
+/* The line of the last step, with the score after it where there is one. */
+static void log_step(loop *l, double scored)
+{
+    size_t n = strlen(l->line);
+    if (isfinite(scored))
+        snprintf(l->line + n, sizeof l->line - n, ", \"%s\": %.6g}", l->t->score_name, scored);
+    else
+        snprintf(l->line + n, sizeof l->line - n, "}");
+    im_run_log(l->run, l->line);
 }
 
 static bool one_step(loop *l)
@@ -252,9 +260,12 @@ static bool save_when_due(loop *l)
 {
     bool over = l->state.step == l->steps, epoch = epoch_ended(l) || over, scored = l->t->score && epoch;
     bool due = l->a->checkpoint_every > 0 ? l->state.step % l->a->checkpoint_every == 0 : epoch;
-    if (!due && !scored && !over)
+    if (!due && !scored && !over) {
+        log_step(l, NAN);
         return true;
+    }
     double worth = scored ? score(l) : l->t->score ? NAN : -l->state.loss_sum / (double)l->state.losses;
+    log_step(l, scored ? worth : NAN);
     l->state.loss_sum = 0;                                     /* also where the disk is full: the next score is to    */
     l->state.losses = 0;                                       /* be that of a run that had room                      */
     if (im_ok(l->c))

@@ -32,8 +32,10 @@ typedef struct im_loop_task {
     /* Forward and backward of part number `number` (accumulate of them are a step). Gradients are added to what is there.
      * The same number twice: once more on the same data, to see what was not finite. A function of number and weights. */
     bool (*part)(void *arg, int64_t number, im_loop_result *r);
-    /* At the end of an epoch: higher is better, and the best checkpoint is kept. NULL: minus the mean loss is taken. */
+    /* At the end of an epoch: higher is better, and the best checkpoint is kept. NULL: minus the mean loss is taken.
+     * score_name: its key in the log, "val_top1". */
     double (*score)(void *arg);
+    const char *score_name;
     /* After every checkpoint and at the end; last: the run is over; o: its averages. May be NULL. */
     bool (*saved)(void *arg, const im_run_folder *run, const im_optimiser *o, bool last);
 } im_loop_task;

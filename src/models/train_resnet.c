@@ -55,7 +55,8 @@ im_train_resnet_args im_train_resnet_defaults(void)
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
                                         bool (*given)(void *arg, const char *option), void *arg)
 {
-    return im_config_merge(c, run, "resnet", tables, 2, a, given, arg);
+    const im_train_resnet_args defaults = im_train_resnet_defaults();
+    return im_config_merge(c, run, "resnet", tables, 2, a, &defaults, given, arg);
 }
 
 /* ---------------------------------------------------------------- one part of a step */
@@ -156,6 +157,7 @@ typedef struct training {
     const im_batch *batch;                                     /* number `at` of the run                              */
     int64_t at, batches;                                       /* batches: of an epoch                                */
     char hash[65];
+    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
 } training;
 
 static bool open_loader(void *arg, int64_t first)
@@ -195,6 +197,10 @@ static double score(void *arg)
                            .workers = t->a->common.workers };
     bool ok = im_classify_set(t->c, t->m, t->data->n_classes, t->val, &a, &r);
     double top1 = ok ? r.top1 : NAN;
+    char text[100];
+    snprintf(text, sizeof text, "top-1 %.1f %% on %lld held-out pictures", 100 * top1, (long long)r.pictures);
+    if (ok && t->hooks && t->hooks->note)
+        t->hooks->note(t->hooks->arg, text);
     im_eval_result_free(&r);
     return top1;
 }
@@ -325,7 +331,7 @@ static bool train(training *t, const im_train_resnet_args *a, bool begun, const 
     im_part_params parts[] = { { .params = im_classifier_params(t->m), .prefix = "" } };
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = 1, .exported = true, .parts_an_epoch = t->batches,
                           .norms_a_part = t->recipe.random ? t->recipe.kinds : 1, .begin = open_loader, .part = run_part,
-                          .score = t->val ? score : NULL, .saved = write_broken };
+                          .score = t->val ? score : NULL, .score_name = "val_top1", .saved = write_broken };
     bool ok = config && im_run_open(c, &run, a->common.out) &&
               im_train_loop(c, &run, &a->common, config, &task, hooks);
     im_loader_close(t->loader);
@@ -339,13 +345,13 @@ bool im_train_resnet(im_ctx *c, const im_train_resnet_args *args, const im_train
     im_train_resnet_args a = *args;
     if (!im_ok(c))
         return false;
-    if (!a.common.out)
+    if (!a.common.out || !*a.common.out)
         return im_fail(c, "a run needs a folder: -o RUN");
     bool begun = im_run_begun(c, a.common.out);
     double lr = LR_FOR_256 * a.common.batch * a.common.accumulate / 256;
     if (!check(c, &a, begun) || !im_loop_settle(c, &a.common, lr))
         return false;
-    training t = { .c = c, .a = &a };
+    training t = { .c = c, .a = &a, .hooks = hooks };
     bool ok = train(&t, &a, begun, hooks);
     im_classifier_free(t.m);
     im_dataset_free(t.val);

@@ -47,7 +47,8 @@ bool im_train_state_room(im_train_state *s)
 
 /* ---------------------------------------------------------------- writing */
 
-static bool write_file(im_train_state *s, const char *path)
+/* *full: it failed, and with more room on the disk it would not have. */
+static bool write_file(im_train_state *s, const char *path, bool *full)
 {
     char counters[400];
     snprintf(counters, sizeof counters, "{\"step\": %lld, \"tracked\": %lld, \"loss_sum\": %.17g, \"losses\": %lld, "
@@ -59,20 +60,22 @@ static bool write_file(im_train_state *s, const char *path)
         snprintf(counters + n, sizeof counters - n, "%.17g}", s->best);
     const char *metadata[2 * KEYS] = { keys[0], "pt", keys[1], IM_VERSION, keys[2], s->config, keys[3], counters };
     im_state state;
+    errno = 0;                                                 /* data/file.h leaves the reason of a failure there    */
     bool ok = collect(s, &state) && im_state_write(&state, path, metadata, KEYS, true);
+    *full = !ok && (errno == ENOSPC || errno == EDQUOT);
     im_state_free(&state);
     return ok;
 }
 
-static void remove_checkpoint(const im_train_state *s, int64_t step)
+static bool remove_checkpoint(const im_train_state *s, int64_t step)
 {
     char *path = im_run_checkpoint(s->run, step);
-    if (path)
-        unlink(path);
+    bool removed = path && !unlink(path);
     free(path);
+    return removed;
 }
 
-/* Gives up the oldest of several for a new one on a full disk. */
+/* Gives up the oldest of several for a new one on a full disk. False: there is none that can be removed. */
 static bool make_room(const im_train_state *s)
 {
     int n;
@@ -80,10 +83,7 @@ static bool make_room(const im_train_state *s)
     bool made = false;
     for (int i = 0; i < n && !made; i++) {
         int k = steps[0] > s->step ? i : n - 1 - i;            /* damaged ones of later steps first                   */
-        if (n > 1 && steps[k] != s->last_good) {
-            remove_checkpoint(s, steps[k]);
-            made = true;
-        }
+        made = n > 1 && steps[k] != s->last_good && remove_checkpoint(s, steps[k]);
     }
     free(steps);
     return made;
@@ -102,7 +102,7 @@ static void remove_old(const im_train_state *s)
 /* The best one is the same file under a second name: no second copy on the disk. */
 static void mark_best(const im_train_state *s, const char *path)
 {
-    char *best = im_run_checkpoint(s->run, -1), *beside = im_run_file(s->run, "checkpoints/best.tmp.0");
+    char *best = im_run_checkpoint(s->run, -1), *beside = im_run_file(s->run, IM_RUN_BEST_TEMP);
     if (best && beside) {
         unlink(beside);
         if (link(path, beside) || rename(beside, best))
@@ -122,10 +122,10 @@ bool im_train_state_save(im_train_state *s, double score)
     if (best)
         s->best = score;
     char *path = im_run_checkpoint(s->run, s->step);
-    bool ok = path && write_file(s, path);
-    while (!ok && path && make_room(s)) {
+    bool full = false, ok = path && write_file(s, path, &full);
+    while (full && make_room(s)) {
         im_clear_error(c);
-        ok = write_file(s, path);
+        ok = write_file(s, path, &full);
     }
     if (ok) {
         s->last_good = s->step;

@@ -30,8 +30,8 @@ typedef struct im_train_state {
 bool im_train_state_room(im_train_state *s);
 
 /* Writes checkpoints/step-N and removes those past `keep`. score: higher is better, and the best so far stays as
- * best.safetensors; NAN: none. When the disk is full the oldest one but one is given up for the new one; where that does
- * not help, it is a warning, false is returned, the last good one stays, and c has not failed. */
+ * best.safetensors; NAN: none. When the disk is full, and only then, the oldest one but one is given up for the new one;
+ * where that does not help, it is a warning, false is returned, the last good one stays, and c has not failed. */
 bool im_train_state_save(im_train_state *s, double score);
 
 /* Loads the newest good checkpoint; damaged ones are skipped with a warning. *found false: there is none. */

@@ -13,8 +13,8 @@
 /* What issue and card ask for. */
 static const double WANTED_NAMES = 0.8, WANTED_SPREAD = 0.5, WANTED_PSNR = 29;
 
-/* A category without held-out pictures has no accuracy there: null. */
-static json_t *number(double x) { return isnan(x) ? json_null() : json_real(x); }
+/* A category without held-out pictures has no accuracy there, and a ratio to 0 is none: null. */
+static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 /* ---------------------------------------------------------------- JSON */
 
@@ -70,10 +70,13 @@ static bool write_json(im_ctx *c, const report_options *o, const side *train, co
 
 /* ---------------------------------------------------------------- the table */
 
-/* A ratio or figure beside what is asked for: the line says whether it is reached. */
+/* A ratio or figure beside what is asked for: the line says whether it is reached. A ratio to 0 reaches nothing. */
 static void verdict(const char *what, double got, double wanted, const char *unit)
 {
-    printf("%-60s %7.2f%s, wanted %g: %s\n", what, got, unit, wanted, got >= wanted ? "reached" : "not reached");
+    if (isfinite(got))
+        printf("%-60s %7.2f%s, wanted %g: %s\n", what, got, unit, wanted, got >= wanted ? "reached" : "not reached");
+    else
+        printf("%-60s %7s%s, wanted %g: cannot be said\n", what, "-", unit, wanted);
 }
 
 static void print_table(const report_options *o, const findings *f)

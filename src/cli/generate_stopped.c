@@ -1,0 +1,105 @@
+/* generate_stopped.c: what is said of a run that Ctrl-C ended before its last picture: the command that makes the rest, or
+ * in words how to go on where no command does. Used by generate_run.c. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/generate.h"
+
+/* A word as a shell would want it typed. */
+static void print_word(const char *w)
+{
+    if (*w && strspn(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,:@+") == strlen(w)) {
+        fprintf(stderr, " %s", w);
+        return;
+    }
+    fputs(" '", stderr);
+    for (; *w; w++) {
+        if (*w == '\'')
+            fputs("'\\''", stderr);
+        else
+            fputc(*w, stderr);
+    }
+    fputc('\'', stderr);
+}
+
+static const option *option_of_letter(const verb *v, char letter)
+{
+    const option *o;
+    for (int i = 0; (o = option_at(v, i)) && o->letter != letter; )
+        i++;
+    return o;
+}
+
+/* A word of short options, -qf or -fs42, perhaps without the letter of --force. Returns whether the next word is a value
+ * of it. */
+static bool print_letters(const verb *v, const char *word, bool with_force)
+{
+    const option *o;
+    const char *p = word + 1, *cut = NULL;
+    for (; *p && (o = option_of_letter(v, *p)) && o->kind == OPT_FLAG; p++)
+        if (!with_force && !strcmp(o->name, "force"))
+            cut = p;
+    char *rest = strdup(word);
+    if (rest && cut)
+        memmove(rest + (cut - word), cut + 1, strlen(cut));
+    if (!rest || rest[1])
+        print_word(rest ? rest : word);
+    free(rest);
+    return *p && !p[1];
+}
+
+/* The command as it was typed, perhaps without --force. The walk is that of options_parse, so that values stay which only
+ * look like an option: -n -f. No operands follow a lone "--", and what is added must not become one. */
+static void print_command(const arguments *a, bool with_force)
+{
+    fputs("imago", stderr);
+    for (int i = 1; i < a->argc && strcmp(a->argv[i], "--"); i++) {
+        const char *word = a->argv[i];
+        bool value = false;                                    /* the next word is a value of this one                 */
+        if (!strncmp(word, "--", 2)) {
+            const option *o = option_find(a->verb, word + 2);  /* NULL for --name=value                                */
+            value = o && o->kind != OPT_FLAG;
+            if (with_force || strcmp(word, "--force"))
+                print_word(word);
+        } else if (word[0] == '-' && word[1]) {
+            value = print_letters(a->verb, word, with_force);
+        } else {
+            print_word(word);
+        }
+        if (value && i + 1 < a->argc)
+            print_word(a->argv[++i]);
+    }
+}
+
+/* With --force: whether older files are in the place of those that are missing; --skip-existing would keep them. */
+static bool old_files(const run_state *r)
+{
+    bool found = r->o->sheet && !access(r->o->sheet, F_OK);
+    for (int i = 0; i < r->jobs.n && !found; i++)
+        found = !r->jobs.v[i].done && !access(r->jobs.v[i].path, F_OK);
+    return found;
+}
+
+/* The same command with its seed said makes the same pictures; --skip-existing leaves it those that are missing, but goes
+ * neither with --force nor with --save-latents. What came through standard input cannot be typed again. */
+void say_how_to_go_on(const run_state *r)
+{
+    const generate_options *o = r->o;
+    bool several = r->jobs.n > 1, piped = o->prompts && !strcmp(o->prompts, "-"), latents = several && o->save_latents;
+    bool anew = latents || (several && o->force && old_files(r)), skip = several && !anew && !o->skip_existing;
+    const char *start = anew ? "to begin again: " : "to go on: ";
+    const char *flag = skip ? " --skip-existing" : anew && !o->force ? " --force" : "";
+    char seed[40] = "";
+    if (!option_given(r->a, "seed") && !r->from.path)
+        snprintf(seed, sizeof seed, " --seed %llu", (unsigned long long)o->seed);
+    fputs(start, stderr);
+    if (piped || latents) {
+        fprintf(stderr, "the same command%s%s%s%s%s%s\n", piped ? " and the same prompts" : "",
+                *seed || *flag ? ", with" : "", seed, flag, skip && o->force ? " and without --force" : "",
+                latents ? "; --save-latents needs all pictures made anew" : "");
+        return;
+    }
+    print_command(r->a, !skip);
+    fprintf(stderr, "%s%s\n", seed, flag);
+}
