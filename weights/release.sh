@@ -8,7 +8,7 @@
 #     weights/imago-small/classifier/         RUN_RESNET's weights in f16; without RUN_RESNET the one that is there stays
 #     weights/runs/{diffusion,autoencoder,decoder,classifier}/    config.json and log.jsonl of the runs, logs above 200 kB
 #                                             thinned; of a RUN_AUTOENCODER with --train decoder also the run before it,
-#                                             of a RUN_DIFFUSION with --init RUN/model the ones before (diffusion-before)
+#                                             of a RUN_DIFFUSION with --init RUN/model the ones before (diffusion-1-before)
 #
 # Paths in what is written are relative to the repository; one that lies outside is refused. From the environment: IMAGO
 # (build/imago), ROOT (the repository that the runs were made in; this one), TO (weights).
@@ -104,12 +104,12 @@ fi
 "$imago" convert "$new/model" -o "$new/imago-small" --dtype f16 --max-file $file_most
 rm -rf "$new/model"
 logs "$1" diffusion
-# The runs that it began with (--init RUN/model), the last one first: diffusion-before, diffusion-before-before ...
-name=diffusion run=$1
+# The runs that it began with (--init RUN/model), the last one first: diffusion-1-before, diffusion-2-before ...
+before=0 run=$1
 while run=$(sed -n 's|^ *"init": "\(.*\)/model",$|\1|p' "$run/config.json") && [ -n "$run" ]; do
-    [ -s "$run/log.jsonl" ] || fail "$name began with $run/model, and the log of that run is not there"
-    name=$name-before
-    logs "$run" $name
+    [ -s "$run/log.jsonl" ] || fail "it goes back to $run/model, and the log of that run is not there"
+    before=$((before + 1))
+    logs "$run" diffusion-$before-before
 done
 if [ $# -gt 1 ] && grep -q '"train": "decoder"' "$2/config.json"; then
     logs "$2" decoder
