@@ -16,7 +16,7 @@ AUTOENCODER_STEPS=6000
 AUTOENCODER="--size 64 --batch 16 --lr 1e-3 --warmup 2 --ema 0.999 --dtype bf16 --cache ram --checkpoint-every 500"
 DIFFUSION_STEPS=60000
 DIFFUSION="--size 64 --batch 32 --lr 6e-4 --warmup 5 --ema 0.999 --snr-gamma 5 --snr-power 0.5 --clip 2 --drop-tags 0.5 \
-           --drop-first 0.15 --balance 0.5 --favour-share 0.85 --dtype bf16 --checkpoint-every 1000"
+           --drop-first 0.15 --flip 0 --balance 0.6 --favour-share 0.75 --dtype bf16 --checkpoint-every 1000"
 VIEWS=8                                 # copies of a picture whose latents are kept; 1 where STEPS is given
 # ----
 
