@@ -10,6 +10,7 @@
 
 #include "context.h"
 #include "models/checkpoint.h"
+#include "want.h"
 
 #define MODEL_A "tests/golden/models/a"
 #define SINGLE_A "tests/golden/models/a_single_file.safetensors"
@@ -22,16 +23,6 @@ static inline const char *at(const char *name)
 static inline void no_error(void)
 {
     ck_assert_msg(im_ok(c), "%s", im_error(c));
-}
-
-/* The last call failed, with every one of these texts in its message. */
-#define WANT_ERROR(...) want_error((const char *const[]){ __VA_ARGS__, NULL })
-static inline void want_error(const char *const parts[])
-{
-    ck_assert_msg(!im_ok(c), "no error; wanted one that says \"%s\"", parts[0]);
-    for (int i = 0; parts[i]; i++)
-        ck_assert_msg(strstr(im_error(c), parts[i]) != NULL, "\"%s\" is not in: %s", parts[i], im_error(c));
-    im_clear_error(c);
 }
 
 static inline im_checkpoint *open_whole(const char *path)

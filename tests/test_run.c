@@ -13,6 +13,7 @@
 #include "models/train_state.h"
 #include "scratch.h"
 #include "shapes.h"
+#include "want.h"
 
 #include <jansson.h>
 
@@ -51,15 +52,6 @@ static const char *at_path(const char *folder, const char *name)
     snprintf(copy, sizeof copy, "%s", folder);
     snprintf(p, sizeof paths[0], "%.290s/%.290s", copy, name);
     return p;
-}
-
-#define WANT_ERROR(...) want_error((const char *const[]){ __VA_ARGS__, NULL })
-static void want_error(const char *const parts[])
-{
-    ck_assert_msg(!im_ok(c), "no error; wanted one that says \"%s\"", parts[0]);
-    for (int i = 0; parts[i]; i++)
-        ck_assert_msg(strstr(im_error(c), parts[i]) != NULL, "\"%s\" is not in: %s", parts[i], im_error(c));
-    im_clear_error(c);
 }
 
 /* ---------------------------------------------------------------- schedules, optimisers */

@@ -10,6 +10,7 @@
 #include "data/file.h"
 #include "models/resnet.h"
 #include "models/train_state.h"
+#include "want.h"
 
 static char warnings[4096];
 
@@ -21,15 +22,6 @@ static void on_warning(void *arg, const char *text)
 }
 
 static const char *at(const char *name) { return scratch_path(dir, name); }
-
-#define WANT_ERROR(...) want_error((const char *const[]){ __VA_ARGS__, NULL })
-static void want_error(const char *const parts[])
-{
-    ck_assert_msg(!im_ok(c), "no error; wanted one that says \"%s\"", parts[0]);
-    for (int i = 0; parts[i]; i++)
-        ck_assert_msg(strstr(im_error(c), parts[i]) != NULL, "\"%s\" is not in: %s", parts[i], im_error(c));
-    im_clear_error(c);
-}
 
 /* ---------------------------------------------------------------- the log */
 
