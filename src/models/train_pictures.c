@@ -103,7 +103,7 @@ bool im_train_begin(im_ctx *c, im_train_common *a, double lr, bool *begun)
 {
     if (!im_ok(c))
         return false;
-    if (!a->out || !*a->out)
+    if (!a->out)
         return im_fail(c, "a run needs a folder: -o RUN");
     if (!a->data)
         return im_fail(c, "there are no pictures to train on: --data DIR");

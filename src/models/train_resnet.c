@@ -345,7 +345,7 @@ bool im_train_resnet(im_ctx *c, const im_train_resnet_args *args, const im_train
     im_train_resnet_args a = *args;
     if (!im_ok(c))
         return false;
-    if (!a.common.out || !*a.common.out)
+    if (!a.common.out)
         return im_fail(c, "a run needs a folder: -o RUN");
     bool begun = im_run_begun(c, a.common.out);
     double lr = LR_FOR_256 * a.common.batch * a.common.accumulate / 256;
