@@ -29,7 +29,7 @@ F_avx512bf16 := $(F_avx512) -mavx512bf16
 # src/tensor/cpu/cpu.c chooses the ISA and is compiled once; every other file there is compiled once per ISA.
 KERNELS := $(filter-out src/tensor/cpu/cpu.c,$(wildcard src/tensor/cpu/*.c))
 PLAIN   := $(filter-out $(KERNELS),$(wildcard src/tensor/*.c src/tensor/ops/*.c src/tensor/ref/*.c src/tensor/cpu/cpu.c \
-             src/cuda/*.c src/data/*.c src/models/*.c))
+             src/cuda/*.c src/data/*/*.c src/models/*/*.c))
 # KBUILD: where the kernels' objects are; the sanitizer and fuzz builds of loaders take those of the plain build.
 KBUILD  ?= $(BUILD)
 KER_OBJ := $(foreach i,$(ISAS),$(KERNELS:src/tensor/cpu/%.c=$(KBUILD)/tensor/cpu/$(i)/%.o))
@@ -79,7 +79,7 @@ $(BUILD)/commit.h: force
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # The last place where the embedded model is looked for; an installed program finds it beside itself first.
-$(BUILD)/models/sd.o: ALL_CFLAGS += -DIM_WEIGHTS='"$(PREFIX)/share/imago/weights"'
+$(BUILD)/models/pipelines/sd.o: ALL_CFLAGS += -DIM_WEIGHTS='"$(PREFIX)/share/imago/weights"'
 $(BUILD)/cli/version.o: ALL_CFLAGS += -I$(BUILD)
 $(BUILD)/cli/version.o: $(BUILD)/commit.h
 
@@ -94,7 +94,7 @@ IM_CLONES := $(if $(filter x86_64%,$(MACHINE)),\
                __attribute__((target_clones("arch=x86-64-v4"$(comma)"arch=x86-64-v3"$(comma)"default"))))
 # Numbers in a vector that is written out: what AVX2 holds, or NEON.
 IM_LANES  := $(if $(filter x86_64%,$(MACHINE)),8,4)
-PICTURES  := $(patsubst %,$(BUILD)/data/%.o,resize_rgb colour blur normalise)
+PICTURES  := $(patsubst %,$(BUILD)/data/images/%.o,resize_rgb colour blur normalise)
 $(PICTURES): ALL_CFLAGS += -O3 -fno-trapping-math -DIM_LANES=$(IM_LANES) \
              -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS))$(findstring clang,$(CC)),,$(IM_CLONES))'
 
@@ -232,7 +232,7 @@ REPORT     ?= $(BUILD)/model-report
 THREADS    ?= 0
 REPORT_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/report/*.c))
 # Distances of pixels are loops over bytes; at -O3 they become vectors.
-$(BUILD)/models/measures.o: ALL_CFLAGS += -O3
+$(BUILD)/models/eval/measures.o: ALL_CFLAGS += -O3
 
 $(BUILD)/model_report: $(REPORT_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"
@@ -302,7 +302,7 @@ lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet se
 	    'exec clang-tidy --quiet --warnings-as-errors="*" --checks="$(TIDY)" "$$@" -- $(TIDIED) -include tests/lint.h' tidy
 	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' src/tensor/error.c -- $(TIDIED)
 	cppcheck --quiet --error-exitcode=1 $(CPPCHECK) -Isrc $(LINTED)
-	shellcheck -x tests/*.sh weights/*.sh .ci/run
+	shellcheck -x tests/*.sh $(wildcard tests/cli/*.sh) weights/*.sh .ci/run
 
 format: ## clang-format what is changed in the working tree
 	git diff --name-only --diff-filter=AM HEAD -- '*.c' '*.h' | xargs -r clang-format -i

@@ -339,7 +339,7 @@ const char *im_token_piece(const im_tokenizer *t, int32_t id); /* "horse</w>"; N
 int im_tokenizer_size(const im_tokenizer *t);
 void im_tokenizer_free(im_tokenizer *t);
 
-/* ---------------------------------------------------------------- Stable Diffusion v1.x (models/sd.c) */
+/* ---------------------------------------------------------------- Stable Diffusion v1.x (models/pipelines/sd.c) */
 
 typedef struct im_sd im_sd;
 /* A diffusers folder, or a single .safetensors file in the original layout. Weights are held in `hold`. Networks are
@@ -395,12 +395,12 @@ bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dty
  * splits them; 0: a file a network. */
 bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force);
 
-/* ---------------------------------------------------------------- training (models/train_loop.c, models/train_resnet.c)
+/* ---------------------------------------------------------------- training (models/train/train_loop.c, train_resnet.c)
  * A run is a folder: config.json, log.jsonl (an object a step), checkpoints, model.safetensors at the end. Killed at any
  * instant it goes on from its last good checkpoint and ends with the same bits as if nothing had happened. */
 
 typedef struct im_train_common {                               /* what every training has; texts are borrowed          */
-    const char *data, *out;                                    /* a set of pictures (data/dataset.h); the run's folder */
+    const char *data, *out;                                    /* set of pictures (data/sets/dataset.h); run's folder   */
     const char *init;                                          /* weights to begin with; NULL: random                  */
     int epochs, steps;                                         /* steps > 0 counts instead of epochs                   */
     int batch, accumulate;                                     /* pictures a part; parts a step                        */
@@ -515,7 +515,7 @@ typedef struct im_eval_result {
     char *weights;                                             /* the file that was read                               */
 } im_eval_result;
 /* A run of `imago train resnet`, or a file of a ResNet's weights? To one file of weights; dtype as im_sd_convert's; vectors
- * stay f32 (models/classifier_convert.c). */
+ * stay f32 (models/checkpoints/classifier_convert.c). */
 bool im_is_classifier(im_ctx *c, const char *path);
 bool im_classifier_convert(im_ctx *c, const char *in, const char *out, int dtype, bool force);
 bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
@@ -560,8 +560,8 @@ typedef struct im_bench_row {                                  /* one op at one 
 bool im_bench_ops(im_ctx *c, im_dtype weights, int rounds, const im_peak *peak,
                   void (*row)(void *arg, const im_bench_row *r), void *arg);
 
-/* One way of training, timed (models/bench_train.c): "resnet18" to "resnet101"; "unet-small", 64/128/192 channels on 16x16
- * latents; "loader", pictures alone, with DINO's crops. Wall time, medians of the rounds, after one to warm up. */
+/* One way of training, timed (models/train/bench_train.c): "resnet18" to "resnet101"; "unet-small", 64/128/192 channels
+ * on 16x16 latents; "loader", pictures alone, with DINO's crops. Wall time, medians of the rounds, after one to warm up. */
 typedef struct im_bench_train_args {
     const char *arch, *dtype, *data;                           /* data: "none", "memory", "jpeg": where pictures are   */
     const char *folder;                                        /* of JPEGs in class folders; for memory and jpeg       */

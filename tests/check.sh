@@ -91,6 +91,10 @@ all)
     run "command line" tests/test_cli.sh "$BUILD/imago"
     run "training, command line" tests/test_train.sh "$BUILD/imago" "$BUILD/tests/test_learn"
     run "sheets and names of pictures" tests/test_sheet.sh "$BUILD/imago" "$BUILD/tests/test_learn"
+    for t in tests/cli/*.sh; do             # a subject of the program each: tests/cli/SUBJECT.sh PROGRAM
+        [ -f "$t" ] || continue
+        run "$(basename "$t" .sh), command line" "$t" "$BUILD/imago"
+    done
     run "model report, as a whole" env BUILD="$BUILD" MAKE="${MAKE:-make}" tests/test_report.sh
     sanitized
     fuzz

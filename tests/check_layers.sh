@@ -26,9 +26,23 @@ may src/tensor/ops 'imago\.h|tensor/[a-z0-9_]+\.h'
 may src/tensor/ref 'imago\.h|tensor/(device|parallel|half|memory|peak)\.h|tensor/ref/[a-z0-9_]+\.h'
 may src/tensor/cpu 'imago\.h|tensor/(device|parallel|half|memory|peak)\.h|tensor/cpu/[a-z0-9_]+\.h'
 may src/cuda       'imago\.h|tensor/(device|parallel|half|memory|peak)\.h|cuda/[a-z0-9_]+\.cuh?|cuda/[a-z0-9_]+\.h'
-may src/data       'imago\.h|tensor/(parallel|half|memory)\.h|data/[a-z0-9_]+\.h'
-may src/models     'imago\.h|data/[a-z0-9_]+\.h|models/[a-z0-9_]+\.h'
-may src/cli        'imago\.h|data/[a-z0-9_]+\.h|cli/[a-z0-9_]+\.h|commit\.h'
+# The rooms of src/data and src/models are floors: data: files < images, text < sets; models: nets, schedulers <
+# checkpoints < pipelines, eval (blind to each other) < train.
+low='imago\.h|tensor/(parallel|half|memory)\.h'
+may src/data              'none'
+may src/data/files        "$low|data/files/[a-z0-9_]+\.h"
+may src/data/images       "$low|data/(files|images)/[a-z0-9_]+\.h"
+may src/data/text         "$low|data/(files|text)/[a-z0-9_]+\.h"
+may src/data/sets         "$low|data/[a-z]+/[a-z0-9_]+\.h"
+may src/models            'none'
+may src/models/nets       'imago\.h|models/nets/[a-z0-9_]+\.h'
+# schedulers read their own configuration, and nothing else of src/data
+may src/models/schedulers 'imago\.h|data/files/(file|json)\.h|models/schedulers/[a-z0-9_]+\.h'
+may src/models/checkpoints 'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints)/[a-z0-9_]+\.h'
+may src/models/pipelines  'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints|pipelines)/[a-z0-9_]+\.h'
+may src/models/eval       'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints|eval)/[a-z0-9_]+\.h'
+may src/models/train      'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/[a-z]+/[a-z0-9_]+\.h'
+may src/cli        'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|cli/[a-z0-9_]+\.h|commit\.h'
 
 # never RULE PATHS REGEX [EXCEPT]: no line under PATHS has REGEX, but in files that EXCEPT names
 never() {

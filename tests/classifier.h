@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 #include "hashed.h"
-#include "models/resnet.h"
-#include "models/state_dict.h"
+#include "models/nets/resnet.h"
+#include "models/checkpoints/state_dict.h"
 #include "suite.h"
 
 static im_ctx *c;

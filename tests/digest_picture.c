@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "data/sha256.h"
+#include "data/files/sha256.h"
 #include "imago.h"
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "data/loader.h"
-#include "data/sha256.h"
+#include "data/sets/loader.h"
+#include "data/files/sha256.h"
 #include "imago.h"
 #include "scratch.h"
 

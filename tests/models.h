@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "context.h"
-#include "models/checkpoint.h"
+#include "models/checkpoints/checkpoint.h"
 #include "want.h"
 
 #define MODEL_A "tests/golden/models/a"

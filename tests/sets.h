@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "data/dataset.h"
+#include "data/sets/dataset.h"
 #include "imago.h"
 #include "scratch.h"
 

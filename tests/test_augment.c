@@ -10,13 +10,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "data/augment.h"
-#include "data/blur.h"
-#include "data/colour.h"
-#include "data/file.h"
-#include "data/picture.h"
-#include "data/sha256.h"
-#include "data/stream.h"
+#include "data/images/augment.h"
+#include "data/images/blur.h"
+#include "data/images/colour.h"
+#include "data/files/file.h"
+#include "data/images/picture.h"
+#include "data/files/sha256.h"
+#include "data/files/stream.h"
 #include "imago.h"
 #include "scratch.h"
 #include "suite.h"

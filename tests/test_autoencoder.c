@@ -6,9 +6,9 @@
 
 #include "shapes.h"
 
-#include "data/file.h"
+#include "data/files/file.h"
 #include "models.h"
-#include "models/vae_folder.h"
+#include "models/checkpoints/vae_folder.h"
 
 enum { CIRCLES = 8, HELD = 4, SIZE = SHAPE_SIZE };
 

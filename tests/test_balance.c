@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "models.h"
-#include "models/balance.h"
+#include "models/train/balance.h"
 
 static im_sample samples[] = {
     { .caption = "emperor penguin, bird, clip art" }, { .caption = "Horse, mammal, emoji" }, { .caption = "a dog" },

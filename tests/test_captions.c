@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/captions.h"
+#include "models/train/captions.h"
 #include "suite.h"
 
 static im_ctx *c;

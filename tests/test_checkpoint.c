@@ -6,10 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "data/file.h"
+#include "data/files/file.h"
 #include "models.h"
-#include "models/checkpoint_names.h"
-#include "models/unet.h"
+#include "models/checkpoints/checkpoint_names.h"
+#include "models/nets/unet.h"
 
 /* ---------------------------------------------------------------- layouts */
 

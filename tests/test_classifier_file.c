@@ -4,9 +4,9 @@
 
 #include <jansson.h>
 
-#include "data/file.h"
-#include "models/classifier_file.h"
-#include "models/train_resnet.h"
+#include "data/files/file.h"
+#include "models/checkpoints/classifier_file.h"
+#include "models/train/train_resnet.h"
 #include "scratch.h"
 
 #define LOGITS 1e-5                                            /* as in test_resnet.c                                 */

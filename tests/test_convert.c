@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/file.h"
-#include "data/json.h"
+#include "data/files/file.h"
+#include "data/files/json.h"
 #include "models.h"
-#include "models/unet.h"
-#include "models/vae.h"
+#include "models/nets/unet.h"
+#include "models/nets/vae.h"
 
 /* ---------------------------------------------------------------- conversions */
 

@@ -1,7 +1,7 @@
 /* test_diffusion_loss.c: weights of times by their signal-to-noise ratio. The losses: test_trajectory_pictures.c. */
 #include <math.h>
 
-#include "models/diffusion_loss.h"
+#include "models/train/diffusion_loss.h"
 #include "suite.h"
 
 START_TEST(snr_weights)

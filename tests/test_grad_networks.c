@@ -3,11 +3,11 @@
  * threads, on the best instruction set, on avx2 and on ref; recomputing (im_recompute) gives the same bits as keeping. */
 #include "classifier.h"
 
-#include "models/checkpoint.h"
-#include "models/clip.h"
-#include "models/diffusion_loss.h"
-#include "models/unet.h"
-#include "models/vae.h"
+#include "models/checkpoints/checkpoint.h"
+#include "models/nets/clip.h"
+#include "models/train/diffusion_loss.h"
+#include "models/nets/unet.h"
+#include "models/nets/vae.h"
 
 /* Asked for: 1e-4; torch in f32 is itself within 2.2e-6 of the whole, 1.8e-5 of single parameters (networks' json). */
 static const double TOLERANCE = 1e-4;

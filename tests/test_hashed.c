@@ -3,7 +3,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "data/safetensors.h"
+#include "data/files/safetensors.h"
 #include "hashed.h"
 #include "suite.h"
 

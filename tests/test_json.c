@@ -1,4 +1,4 @@
-/* test_json.c: JSON configuration files (data/json.h) and files as such (data/file.h): values, and every message. */
+/* test_json.c: JSON configuration files (data/files/json.h) and files as such (data/files/file.h): values, messages. */
 #include <check.h>
 #include <errno.h>
 #include <signal.h>
@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "context.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/names.h"
+#include "data/files/file.h"
+#include "data/files/json.h"
+#include "data/files/names.h"
 #include "imago.h"
 
 static im_json parse(const char *text)

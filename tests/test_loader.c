@@ -1,8 +1,8 @@
 /* test_loader.c: what a loader hands out is a function of (seed, epoch, step) alone: the same for any number of threads,
  * any ring, any cache, from any starting point, whole or with broken pictures; and it ends cleanly at any time. */
-#include "data/file.h"
-#include "data/order.h"
-#include "data/picture.h"
+#include "data/files/file.h"
+#include "data/sets/order.h"
+#include "data/images/picture.h"
 #include "loads.h"
 #include "suite.h"
 

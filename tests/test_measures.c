@@ -2,11 +2,11 @@
  * numpy's (measures.json); near copies on pictures made up here; features of a set are those of its pictures. */
 #include "classifier.h"
 
-#include "data/file.h"
-#include "data/json.h"
-#include "models/evaluate.h"
-#include "models/features.h"
-#include "models/measures.h"
+#include "data/files/file.h"
+#include "data/files/json.h"
+#include "models/eval/evaluate.h"
+#include "models/eval/features.h"
+#include "models/eval/measures.h"
 #include "scratch.h"
 #include "shapes.h"
 

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/checkpoint.h"
-#include "models/clip.h"
-#include "models/unet.h"
-#include "models/vae.h"
+#include "models/checkpoints/checkpoint.h"
+#include "models/nets/clip.h"
+#include "models/nets/unet.h"
+#include "models/nets/vae.h"
 #include "suite.h"
 
 /* One UNet evaluation in f32 is promised within 2e-5 of diffusers (relative, L2). The reference itself is within 1e-6

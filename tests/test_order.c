@@ -2,7 +2,7 @@
 #include <check.h>
 #include <string.h>
 
-#include "data/order.h"
+#include "data/sets/order.h"
 #include "suite.h"
 
 START_TEST(orders)

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/file.h"
-#include "data/picture.h"
-#include "data/sha256.h"
+#include "data/files/file.h"
+#include "data/images/picture.h"
+#include "data/files/sha256.h"
 #include "imago.h"
 #include "scratch.h"
 #include "suite.h"

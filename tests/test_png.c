@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "context.h"
-#include "data/png.h"
-#include "data/resize.h"
-#include "data/sha256.h"
+#include "data/images/png.h"
+#include "data/images/resize.h"
+#include "data/files/sha256.h"
 #include "imago.h"
 
 /* The bytes of hex digits, malloc'd. */

@@ -6,11 +6,11 @@
 
 #include "classifier.h"
 
-#include "data/file.h"
-#include "data/json.h"
-#include "models/schedule.h"
-#include "models/train_config.h"
-#include "models/train_state.h"
+#include "data/files/file.h"
+#include "data/files/json.h"
+#include "models/train/schedule.h"
+#include "models/train/train_config.h"
+#include "models/train/train_state.h"
 #include "scratch.h"
 #include "shapes.h"
 #include "want.h"
@@ -209,7 +209,7 @@ START_TEST(damaged_checkpoints_are_skipped)
     ck_assert_ptr_nonnull(strstr(warnings, "step-00000030.safetensors"));
     no_error();
     im_safetensors *best = im_st_open(c, at_path(dir, "run/checkpoints/best.safetensors"));
-    ck_assert(im_train_state_good(c, best));
+    ck_assert(im_checkpoint_good(c, best));
     ck_assert_float_eq(((const float *)im_st_find(best, "conv1.weight")->data)[0], at20);
     ck_assert_ptr_nonnull(im_st_find(best, "optimizer.exp_avg_sq.layer1.0.conv1.weight"));
     ck_assert_ptr_nonnull(im_st_find(best, "ema.bn1.running_var"));

@@ -7,9 +7,9 @@
 #include <time.h>
 
 #include "context.h"
-#include "data/file.h"
-#include "models/resnet.h"
-#include "models/train_state.h"
+#include "data/files/file.h"
+#include "models/nets/resnet.h"
+#include "models/train/train_state.h"
 #include "want.h"
 
 static char warnings[4096];
@@ -233,7 +233,7 @@ static void want_steps(const made *k, const char *want)
 {
     char found[100] = "";
     int n;
-    int64_t *steps = im_run_checkpoints(&k->run, &n);
+    int64_t *steps = im_run_checkpoints(k->run.c, k->run.path, &n);
     for (int i = 0; i < n; i++)
         snprintf(found + strlen(found), sizeof found - strlen(found), "%lld ", (long long)steps[i]);
     free(steps);

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "context.h"
-#include "data/file.h"
-#include "data/safetensors.h"
+#include "data/files/file.h"
+#include "data/files/safetensors.h"
 #include "imago.h"
 
 /* Writes a file of the header and `bytes` bytes of data, 0 1 2 ...; true length field unless `length` is given. */

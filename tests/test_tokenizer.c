@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "context.h"
-#include "data/file.h"
+#include "data/files/file.h"
 #include "imago.h"
 
 /* ---------------------------------------------------------------- goldens */

@@ -3,9 +3,9 @@
  * band of torch's autocast. Reference: trajectories.safetensors (tests/golden/README.md). */
 #include "trajectory.h"
 
-#include "models/checkpoint.h"
-#include "models/diffusion_loss.h"
-#include "models/scheduler.h"
+#include "models/checkpoints/checkpoint.h"
+#include "models/train/diffusion_loss.h"
+#include "models/schedulers/scheduler.h"
 
 static const run runs[] = {
     /* torch in f32: loss 3.4e-7, weights 1.2e-6, moved 2.8e-5 */

@@ -4,7 +4,7 @@
 #define TEST_TRAJECTORY_H
 
 #include "classifier.h"
-#include "models/optimiser.h"
+#include "models/train/optimiser.h"
 
 enum { STEPS = 20 };
 

@@ -4,7 +4,7 @@
     torch_augment.py [--rounds 5] [--imago build/tests/test_augment] [--csv FILE]
 
 One thread, processor time. A 256x256 JPEG (quality 80, drawn here) is decoded and augmented by the recipes of
-src/data/augment_recipe.c:
+src/data/images/augment_recipe.c:
   decode   Image.open(...).convert("RGB") alone
   none     Resize(256), CenterCrop(224), ToTensor, Normalize
   plain    RandomResizedCrop(224), flip, ToTensor, Normalize

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "data/file.h"
+#include "data/files/file.h"
 
 enum { SIDE = 256, FIELD = 16, QUALITY = 90, CLASSES = 2 };
 

@@ -7,8 +7,8 @@
 #include "cli/data.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "data/file.h"
-#include "data/picture.h"
+#include "data/files/file.h"
+#include "data/images/picture.h"
 
 enum { MOST_LOOKED_AT = 1000, MOST_NAMED = 10 };
 

@@ -8,7 +8,7 @@
 #include "cli/plot.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 typedef struct eval_options {
     common_options common;

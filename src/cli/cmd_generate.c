@@ -9,7 +9,7 @@
 #include "cli/generate.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "data/sha256.h"
+#include "data/files/sha256.h"
 
 #define AT(field) offsetof(generate_options, field)
 static const option options[] = {

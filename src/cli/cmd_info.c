@@ -5,7 +5,7 @@
 #include "cli/info.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 typedef struct info_options {
     common_options common;

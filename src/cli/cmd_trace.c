@@ -5,7 +5,7 @@
 
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 typedef struct trace_options {
     common_options common;

@@ -1,5 +1,5 @@
 /* cmd_train.c: `imago train resnet`: a classifier from folders of pictures. What it shares with other trainings is
- * in train.h and train_view.c; the training itself is models/train_resnet.c. */
+ * in train.h and train_view.c; the training itself is models/train/train_resnet.c. */
 #include <string.h>
 
 #include "cli/session.h"

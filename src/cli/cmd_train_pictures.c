@@ -1,6 +1,6 @@
 /* cmd_train_pictures.c: `imago train autoencoder` and `imago train diffusion`: the two halves of a latent diffusion
  * model from a set of pictures with captions. What they share with `train resnet` is in train.h; the trainings are
- * models/train_autoencoder.c and models/train_diffusion.c. */
+ * models/train/train_autoencoder.c and models/train/train_diffusion.c. */
 #include "cli/session.h"
 #include "cli/train.h"
 #include "cli/verbs.h"

@@ -3,7 +3,7 @@
 #define IM_CLI_DATA_H
 
 #include "cli/options.h"
-#include "data/loader.h"
+#include "data/sets/loader.h"
 
 typedef struct data_options {
     common_options common;

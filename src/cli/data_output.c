@@ -6,7 +6,7 @@
 
 #include "cli/data.h"
 #include "cli/sheet.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 enum { BETWEEN = 4 };                                          /* pixels between the crops of a picture               */
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "cli/generate.h"
-#include "data/utf8.h"
+#include "data/files/utf8.h"
 
 void jobs_free(job_list *l)
 {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cli/generate.h"
-#include "data/sha256.h"
+#include "data/files/sha256.h"
 
 static const char NAME[] = "latents";
 

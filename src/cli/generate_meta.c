@@ -8,7 +8,7 @@
 
 #include "cli/generate.h"
 #include "cli/session.h"
-#include "data/json.h"
+#include "data/files/json.h"
 
 /* Names of samplers in that interface; "" where it has none of its own. */
 static const char *sampler_name(const char *scheduler)

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "cli/generate.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 static bool exists(const char *path)
 {

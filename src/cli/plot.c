@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/file.h"
+#include "data/files/file.h"
 
 typedef struct bytes { unsigned char *v; size_t n, cap; } bytes;
 

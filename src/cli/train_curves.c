@@ -7,7 +7,7 @@
 
 #include "cli/plot.h"
 #include "cli/train.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 enum { PANELS = 6, POINTS = 600, WIDTH = 900, PANEL = 170, LEFT = 70, RIGHT = 20, TOP = 34, GAP = 34, TICKS = 4 };
 static const char *const keys[PANELS] = { "\"loss\": ", "\"top1\": ", "\"val_top1\": ", "\"val_psnr\": ",

@@ -9,7 +9,7 @@
 
 #include "cli/session.h"
 #include "cli/sheet.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 enum { MOST = 64, BATCH = 8, STEPS = 20, SEED = 1, LONGEST = 1024 };
 

@@ -11,7 +11,7 @@
  * in f64 as AUTOMATIC1111's web UI has it. A GPU's own stream (f32, the last digit differs) has this order while a call
  * has no more values than the GPU has threads in flight (270,336 on an H100), which is 16 latents of 64x64.
  *
- * Used by models/sd.c: initial latents, the noise of ancestral schedulers and the sample of the VAE encoder. */
+ * Used by models/pipelines/sd.c: initial latents, the noise of ancestral schedulers and the sample of the VAE encoder. */
 #include "imago.h"
 
 #include <math.h>

@@ -2,8 +2,8 @@
  * promised, or an error with the name; whole and shrunk. Bytes that begin like a PNG go there, past the checksums that
  * stop most of them: what is wanted here are the chunks that say which way up it is. */
 #define _GNU_SOURCE                                            /* memfd_create, in fuzz.h */
-#include "data/exif.h"
-#include "data/picture.h"
+#include "data/images/exif.h"
+#include "data/images/picture.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE                                            /* memfd_create */
 #include "fuzz.h"
 
-#include "data/json.h"
+#include "data/files/json.h"
 
 static const char *const keys[] = { "a", "b", "block_out_channels", "in_channels", "sample_size", "_class_name" };
 

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE                                            /* memfd_create                                        */
 #include "fuzz.h"
 
-#include "data/dataset.h"
+#include "data/sets/dataset.h"
 
 enum { BLOCK = 512, MAGIC = 257, SUM = 148 };
 

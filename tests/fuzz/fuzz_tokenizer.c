@@ -3,7 +3,7 @@
 #define _GNU_SOURCE                                            /* memfd_create */
 #include "fuzz.h"
 
-#include "data/utf8.h"
+#include "data/files/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 """Token ids of CLIP's byte-pair tokenizer: tokens.json, and the tokenizer folders of the small models.
 
-The vocabulary is not stored: it follows from the merges (src/data/clip_merges.txt), as
+The vocabulary is not stored: it follows from the merges (src/data/text/clip_merges.txt), as
   256 characters of the byte alphabet, the same 256 with "</w>", one entry a merge, and
   "<|startoftext|>" and "<|endoftext|>" last.
 """
@@ -17,7 +17,7 @@ from golden_prompts import all_prompts, reduced_prompts
 from golden_store import save_json_lines
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MERGES_FILE = os.path.join(HERE, "..", "..", "src", "data", "clip_merges.txt")
+MERGES_FILE = os.path.join(HERE, "..", "..", "src", "data", "text", "clip_merges.txt")
 KNOWN_PROMPT = "a photograph of an astronaut riding a horse"
 KNOWN_IDS = [49406, 320, 8853, 539, 550, 18376, 6765, 320, 4558, 49407]
 

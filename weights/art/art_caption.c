@@ -5,7 +5,7 @@
  * WordNet knows as nouns, in the plural too, or as adjectives before a noun. Where this says nothing true, phrases.tsv
  * has the words for the whole name. The second tag is the category, unless the first one holds the word. */
 #include "art_words.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* art_clipart.c: the pictorial folders of Debian's openclipart-png (public domain), in the order of their names. */
 #include "art.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 #include <dirent.h>
 #include <png.h>

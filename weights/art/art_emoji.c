@@ -1,7 +1,7 @@
 /* art_emoji.c: the emoji of Noto Color Emoji that are one code point, drawn by FreeType from the font's own bitmaps at
  * full resolution (136 x 128), named by Unicode's emoji-test.txt. Sequences (skin tones, families, flags) are left out. */
 #include "art.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 #include <ft2build.h>
 #include FT_FREETYPE_H

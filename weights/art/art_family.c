@@ -4,7 +4,7 @@
  * (rows and columns of brightness, 64 bits each; Krawetz 2013, "Kind of like that") are nearly equal: a drawing in colour
  * and in black and white, a numbered variant, a copy in another folder. Families are joined until nothing changes. */
 #include "art.h"
-#include "data/resize.h"
+#include "data/images/resize.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* art_fit.c: makes a square picture of a drawing: over white (Porter & Duff 1984), margins cut, centred, resampled. A flag
  * keeps its white fields, and gets a grey line around it, without which they could not be told from the paper. */
 #include "art.h"
-#include "data/resize.h"
+#include "data/images/resize.h"
 
 #include <stdlib.h>
 #include <string.h>

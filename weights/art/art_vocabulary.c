@@ -5,7 +5,7 @@
  * same pieces as with the whole list, and every other word falls apart into smaller ones, at worst into bytes. */
 #define _GNU_SOURCE
 #include "art.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 #include <ctype.h>
 #include <jansson.h>

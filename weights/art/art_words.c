@@ -5,7 +5,7 @@
  * first three known words of the title. The split into training and test goes by category: art_caption.c says things
  * better than this does, but what changes here would move pictures from one side to the other. */
 #include "art_words.h"
-#include "data/file.h"
+#include "data/files/file.h"
 
 #include <ctype.h>
 #include <stdio.h>

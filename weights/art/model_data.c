@@ -7,9 +7,9 @@
  * A family of near copies is on one side only; 20 % of
  * the families of every category are held out. Two runs write the same bytes; the hash that it prints tells. */
 #include "art.h"
-#include "data/file.h"
-#include "data/resize.h"
-#include "data/sha256.h"
+#include "data/files/file.h"
+#include "data/images/resize.h"
+#include "data/files/sha256.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -175,7 +175,7 @@ int main(int argc, char **argv)
         if (write_side(c, &l, argv[1], false, sum) && write_side(c, &l, argv[1], true, sum)) {
             char *vocabulary = im_join(c, argv[1], "tokenizer");
             report(&l);
-            art_vocabulary(c, &l, "src/data/clip_merges.txt", vocabulary);
+            art_vocabulary(c, &l, "src/data/text/clip_merges.txt", vocabulary);
             free(vocabulary);
             if (im_sha256_finish(c, sum, hex))
                 printf("sha256 %s\n", hex);

@@ -4,9 +4,9 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "data/dataset.h"
-#include "models/features.h"
-#include "models/measures.h"
+#include "data/sets/dataset.h"
+#include "models/eval/features.h"
+#include "models/eval/measures.h"
 
 typedef struct report_options {
     const char *data;                    /* the folder with train/ and heldout/ (make model-data)                     */

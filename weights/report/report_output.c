@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/file.h"
+#include "data/files/file.h"
 
 /* What issue and card ask for. */
 static const double WANTED_NAMES = 0.8, WANTED_SPREAD = 0.5, WANTED_PSNR = 29;

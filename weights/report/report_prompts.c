@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/file.h"
+#include "data/files/file.h"
 
 int report_categories(im_ctx *c, const im_dataset *train, int least, int *labels)
 {

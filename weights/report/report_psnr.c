@@ -2,8 +2,8 @@
  * as every picture that is drawn. */
 #include "report.h"
 
-#include "models/sd.h"
-#include "models/vae_folder.h"
+#include "models/pipelines/sd.h"
+#include "models/checkpoints/vae_folder.h"
 
 enum { AT_ONCE = 32 };
 

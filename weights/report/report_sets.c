@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/file.h"
-#include "data/loader.h"
-#include "models/classifier_file.h"
-#include "models/evaluate.h"
+#include "data/files/file.h"
+#include "data/sets/loader.h"
+#include "models/checkpoints/classifier_file.h"
+#include "models/eval/evaluate.h"
 
 enum { BATCH = 32 };
 

@@ -1,0 +1,43 @@
+/* utf8.c: see utf8.h. */
+#include "data/files/utf8.h"
+
+#include <stdlib.h>
+#include <utf8proc.h>
+
+bool im_utf8_check(im_ctx *c, const char *what, const char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; ) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t n = utf8proc_iterate((const uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &code);
+        if (n <= 0)
+            return im_fail(c, "%s: byte %zu (0x%02x) is no UTF-8; write it as UTF-8", what, i, (uint8_t)text[i]);
+        i += (size_t)n;
+    }
+    return true;
+}
+
+char *im_utf8_from_latin1(im_ctx *c, const char *text, size_t bytes)
+{
+    char *out = malloc(2 * bytes + 1), *p = out;
+    if (!out) im_fail(c, "out of memory for a text of %zu bytes; close other programs", bytes);
+    for (size_t i = 0; out && i < bytes; i++) p += utf8proc_encode_char((uint8_t)text[i], (uint8_t *)p);
+    if (out) *p = 0;
+    return out;
+}
+
+char *im_utf8_to_latin1(im_ctx *c, const char *text, size_t bytes)
+{
+    char *out = malloc(bytes + 1), *p = out;
+    if (!out) im_fail(c, "out of memory for a text of %zu bytes; close other programs", bytes);
+    for (size_t i = 0; out && i < bytes; ) {
+        utf8proc_int32_t u;
+        i += (size_t)utf8proc_iterate((const uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &u);
+        if (u > 255) {
+            free(out);
+            return NULL;
+        }
+        *p++ = (char)u;
+    }
+    if (out) *p = 0;
+    return out;
+}

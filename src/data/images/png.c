@@ -1,0 +1,304 @@
+/* png.c: PNG files (ISO/IEC 15948) through libpng.
+ *
+ * Reading gives 8-bit RGB as Pillow's Image.open(path).convert("RGB") does, as diffusers begins with that: alpha and
+ * transparent colours are dropped, not blended; of 16-bit RGB and of 16-bit grey with alpha the high byte counts;
+ * 16-bit grey is clipped at 255; colours beyond the palette are black; gamma and profiles are not applied.
+ * Used for init pictures, results, and the texts in them that make a picture again. */
+#include "data/images/png.h"
+
+#include <png.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/file.h"
+#include "data/files/utf8.h"
+#include "imago.h"
+
+/* State of one reading or writing. It lives in the caller of the function that calls setjmp, so that a longjmp leaves
+ * its members as they are. */
+typedef struct work {
+    im_ctx *c;
+    const char *path;
+    png_structp png;
+    png_infop info;
+    const uint8_t *at; size_t left;                            /* reading: what is still unread of the file           */
+    int64_t max_pixels;
+    im_image *image;
+    uint8_t *grey16;                                           /* (h, w) of 2 bytes, for 16-bit grey only             */
+    uint8_t **rows;
+    im_out *out;                                               /* writing                                             */
+} work;
+
+static void on_error(png_structp png, png_const_charp message)
+{
+    work *w = png_get_error_ptr(png);
+    if (w->out) im_fail(w->c, "%s: cannot write the PNG: %s", w->path, message);
+    else im_fail(w->c, "%s: is a damaged PNG: %s; fetch or export it again", w->path, message);
+    png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp message)
+{
+    (void)png;                                                 /* odd but readable: ICC profiles, gamma               */
+    (void)message;
+}
+
+static bool no_memory(work *w) { return im_fail(w->c, "%s: out of memory; close other programs", w->path); }
+
+/* ---------------------------------------------------------------- reading */
+
+static void take_bytes(png_structp png, png_bytep to, size_t n)
+{
+    work *w = png_get_io_ptr(png);
+    if (n > w->left) png_error(png, "the file ends too early");
+    memcpy(to, w->at, n);
+    w->at += n;
+    w->left -= n;
+}
+
+static bool check_signature(im_ctx *c, const char *path, const uint8_t *p, size_t n)
+{
+    static const struct { const char *start; size_t n; const char *name; } others[] = {
+        { "\xff\xd8\xff", 3, "a JPEG" }, { "GIF8", 4, "a GIF" }, { "RIFF", 4, "a WebP" }, { "BM", 2, "a BMP" },
+        { "II*\0", 4, "a TIFF" }, { "MM\0*", 4, "a TIFF" },
+    };
+    if (n >= 8 && !png_sig_cmp(p, 0, 8)) return true;
+    const char *found = n ? "some other file" : "empty";
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (n >= others[i].n && !memcmp(p, others[i].start, others[i].n)) found = others[i].name;
+    return im_fail(c, "%s: is no PNG but %s; convert it to PNG first", path, found);
+}
+
+/* Walks the chunks up to IEND: each must fit in the file. libpng would first ask for all the memory that a length
+ * promises. */
+static bool check_chunks(im_ctx *c, const char *path, const uint8_t *p, size_t n)
+{
+    size_t at = 8;
+    while (n - at >= 12) {
+        size_t length = (size_t)p[at] << 24 | (size_t)p[at + 1] << 16 | (size_t)p[at + 2] << 8 | p[at + 3];
+        if (length > n - at - 12) break;
+        if (!memcmp(p + at + 4, "IEND", 4)) return true;
+        at += 12 + length;
+    }
+    return im_fail(c, "%s: is a damaged PNG: the file ends too early; fetch or export it again", path);
+}
+
+/* Asks libpng for 8-bit RGB, or 16-bit grey where the picture is that. */
+static void set_transforms(work *w, int depth, int colour)
+{
+    if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(w->png);
+    if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(w->png);
+    if (colour == PNG_COLOR_TYPE_GRAY && depth == 16) return;
+    if (depth == 16) png_set_strip_16(w->png);
+    png_set_strip_alpha(w->png);
+    if (!(colour & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(w->png);
+}
+
+static bool check_pixels(im_ctx *c, const char *path, uint32_t width, uint32_t height, int64_t max_pixels)
+{
+    if (max_pixels > IM_PNG_MAX_PIXELS) max_pixels = IM_PNG_MAX_PIXELS;
+    if ((uint64_t)width * height <= (uint64_t)max_pixels) return true;
+    return im_fail(c, "%s: has %ux%u pixels, more than the %lld that are read; make it smaller", path, width, height,
+                   (long long)max_pixels);
+}
+
+/* Memory for the picture and its row pointers. */
+static bool make_image(work *w, uint32_t width, uint32_t height, bool grey16)
+{
+    if (!check_pixels(w->c, w->path, width, height, w->max_pixels)) return false;
+    if (!(w->image = im_image_new(w->c, (int)width, (int)height, 3))) return false;
+    size_t row = (size_t)width * (grey16 ? 2 : 3);
+    if (grey16 && !(w->grey16 = malloc(row * height))) return no_memory(w);
+    if (!(w->rows = malloc(height * sizeof *w->rows))) return no_memory(w);
+    for (size_t y = 0; y < height; y++) w->rows[y] = (grey16 ? w->grey16 : w->image->pixels) + y * row;
+    return true;
+}
+
+static void clip_grey16(const work *w)
+{
+    size_t n = (size_t)w->image->width * (size_t)w->image->height;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t v = w->grey16[2 * i] ? 255 : w->grey16[2 * i + 1];
+        memset(w->image->pixels + 3 * i, v, 3);
+    }
+}
+
+/* Everything of the file: pixels into w->image, texts into w->info. */
+static bool decode(work *w)
+{
+    if (setjmp(png_jmpbuf(w->png))) return false;
+    png_set_read_fn(w->png, w, take_bytes);
+    png_set_user_limits(w->png, 0x7fffffff, 0x7fffffff);
+    png_set_chunk_malloc_max(w->png, IM_PNG_MAX_CHUNK);
+    png_set_crc_action(w->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    png_read_info(w->png, w->info);
+    int depth = png_get_bit_depth(w->png, w->info), colour = png_get_color_type(w->png, w->info);
+    bool grey16 = colour == PNG_COLOR_TYPE_GRAY && depth == 16;
+    set_transforms(w, depth, colour);
+    if (!make_image(w, png_get_image_width(w->png, w->info), png_get_image_height(w->png, w->info), grey16))
+        return false;
+    png_set_interlace_handling(w->png);
+    png_read_update_info(w->png, w->info);
+    png_read_image(w->png, w->rows);
+    png_read_end(w->png, w->info);
+    if (grey16) clip_grey16(w);
+    return true;
+}
+
+static bool check_text(work *w, const char *key, const char *text)
+{
+    char what[400];
+    snprintf(what, sizeof what, "%.300s: text \"%.79s\"", w->path, key);
+    return im_utf8_check(w->c, what, text, strlen(text));
+}
+
+/* The first text chunk of the key, as UTF-8, or NULL. */
+static char *find_text(work *w, const char *key)
+{
+    png_textp texts;
+    int n = 0;
+    png_get_text(w->png, w->info, &texts, &n);
+    for (int i = 0; i < n; i++) {
+        if (strcmp(texts[i].key, key)) continue;
+        const char *text = texts[i].text ? texts[i].text : "";
+        size_t bytes = strlen(text);
+        if (texts[i].compression < PNG_ITXT_COMPRESSION_NONE) return im_utf8_from_latin1(w->c, text, bytes);
+        return check_text(w, key, text) ? im_copy_text(w->c, text, bytes) : NULL;
+    }
+    return NULL;
+}
+
+/* Reads the bytes; gives the picture when key is NULL, else the text of the key in *value. */
+static im_image *read_png(im_ctx *c, const void *bytes, size_t n, const char *path, int64_t max_pixels, const char *key,
+                          char **value)
+{
+    work w = { .c = c, .path = path, .at = bytes, .left = n, .max_pixels = max_pixels };
+    bool ok = check_signature(c, path, w.at, n) && check_chunks(c, path, w.at, n);
+    if (ok) w.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning);
+    if (w.png) w.info = png_create_info_struct(w.png);
+    if (ok && !w.info) ok = no_memory(&w);
+    ok = ok && decode(&w);
+    if (ok && key) *value = find_text(&w, key);
+    png_destroy_read_struct(&w.png, &w.info, NULL);
+    free(w.rows);
+    free(w.grey16);
+    if (ok && !key) return w.image;
+    im_image_free(w.image);
+    return NULL;
+}
+
+static im_image *read_file(im_ctx *c, const char *path, const char *key, char **value)
+{
+    size_t n;
+    char *file = im_read_file(c, path, IM_PNG_MAX_BYTES, &n);
+    if (!file) return NULL;
+    im_image *image = read_png(c, file, n, path, IM_PNG_MAX_PIXELS, key, value);
+    free(file);
+    return image;
+}
+
+im_image *im_png_decode(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels)
+{
+    return im_ok(c) ? read_png(c, bytes, n, name, max_pixels, NULL, NULL) : NULL;
+}
+
+bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *width, int *height)
+{
+    const uint8_t *p = bytes;
+    if (!im_ok(c) || !check_signature(c, name, p, n)) return false;
+    if (n < 33 || memcmp(p + 12, "IHDR", 4))
+        return im_fail(c, "%s: is a damaged PNG: the file ends too early; fetch or export it again", name);
+    uint32_t side[2];
+    for (int i = 0; i < 2; i++)
+        side[i] = (uint32_t)p[16 + 4 * i] << 24 | (uint32_t)p[17 + 4 * i] << 16 | (uint32_t)p[18 + 4 * i] << 8 |
+                  p[19 + 4 * i];
+    if (!side[0] || !side[1] || side[0] > INT32_MAX || side[1] > INT32_MAX)
+        return im_fail(c, "%s: is a damaged PNG: its size is %ux%u; fetch or export it again", name, side[0], side[1]);
+    *width = (int)side[0];
+    *height = (int)side[1];
+    return check_pixels(c, name, side[0], side[1], max_pixels);
+}
+
+im_image *im_png_read(im_ctx *c, const char *path)
+{
+    return read_file(c, path, NULL, NULL);
+}
+
+char *im_png_text(im_ctx *c, const char *path, const char *key)
+{
+    char *value = NULL;
+    read_file(c, path, key, &value);
+    return value;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+static void give_bytes(png_structp png, png_bytep from, size_t n)
+{
+    work *w = png_get_io_ptr(png);
+    if (!im_out_write(w->c, w->out, from, n)) png_longjmp(png, 1);
+}
+
+static void flush_bytes(png_structp png) { (void)png; }        /* im_out_finish does it                               */
+
+/* Keys are 1 to 79 printable ASCII characters (all that imago writes), no space at an end, no two in a row. */
+static bool check_key(work *w, const char *key)
+{
+    size_t n = strlen(key);
+    bool ok = n >= 1 && n <= 79 && key[0] != ' ' && key[n - 1] != ' ' && !strstr(key, "  ");
+    for (size_t i = 0; i < n; i++) ok = ok && key[i] >= ' ' && key[i] <= '~';
+    return ok || im_fail(w->c, "%s: \"%.100s\" cannot be the name of a text in a PNG; wanted 1 to 79 ASCII letters",
+                         w->path, key);
+}
+
+/* Chunks for the texts: tEXt where Latin-1 holds the text, else iTXt. latin1[i] owns the converted texts. */
+static bool make_chunks(work *w, const im_text *texts, int n, png_text *chunks, char **latin1)
+{
+    for (int i = 0; i < n; i++) {
+        if (!check_key(w, texts[i].key) || !check_text(w, texts[i].key, texts[i].value)) return false;
+        latin1[i] = im_utf8_to_latin1(w->c, texts[i].value, strlen(texts[i].value));
+        bool wide = !latin1[i];
+        chunks[i] = (png_text){ .compression = wide ? PNG_ITXT_COMPRESSION_NONE : PNG_TEXT_COMPRESSION_NONE,
+                                .key = (char *)(uintptr_t)texts[i].key,
+                                .text = wide ? (char *)(uintptr_t)texts[i].value : latin1[i] };
+    }
+    return im_ok(w->c);
+}
+
+static bool encode(work *w, const im_image *i, const png_text *chunks, int n)
+{
+    if (setjmp(png_jmpbuf(w->png))) return false;
+    png_set_write_fn(w->png, w, give_bytes, flush_bytes);
+    png_set_IHDR(w->png, w->info, (uint32_t)i->width, (uint32_t)i->height, 8,
+                 i->channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    if (n) png_set_text(w->png, w->info, chunks, n);
+    png_write_info(w->png, w->info);
+    for (int y = 0; y < i->height; y++)
+        png_write_row(w->png, i->pixels + (size_t)y * (size_t)i->width * (size_t)i->channels);
+    png_write_end(w->png, w->info);
+    return true;
+}
+
+bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force)
+{
+    if (!im_ok(c)) return false;
+    if (!i) return im_fail(c, "%s: there is no picture to write", path);
+    im_out out;
+    if (!im_out_open(c, &out, path, force)) return false;
+    work w = { .c = c, .path = path, .out = &out };
+    size_t n = n_texts > 0 ? (size_t)n_texts : 0;
+    png_text *chunks = calloc(n + 1, sizeof *chunks);
+    char **latin1 = calloc(n + 1, sizeof *latin1);
+    w.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning);
+    if (w.png) w.info = png_create_info_struct(w.png);
+    if (!chunks || !latin1 || !w.info) no_memory(&w);
+    else if (make_chunks(&w, texts, (int)n, chunks, latin1)) encode(&w, i, chunks, (int)n);
+    png_destroy_write_struct(&w.png, &w.info);
+    for (size_t k = 0; latin1 && k < n; k++) free(latin1[k]);
+    free(latin1);
+    free(chunks);
+    return im_out_finish(c, &out);
+}

@@ -1,0 +1,322 @@
+/* dataset.c: opens a set of pictures: tells the four forms apart, has one of them gather the samples, looks at the first
+ * bytes of every file, and checks what the caller needs. See dataset.h. */
+#include "data/sets/dataset.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "data/sets/dataset_parts.h"
+#include "data/files/file.h"
+#include "data/files/sha256.h"
+
+const char *im_set_kind_name(im_set_kind k)
+{
+    static const char *const names[] = { "class folders", "a folder of pictures", "metadata.jsonl", "tar shards" };
+    return names[k];
+}
+
+bool im_gather_add(im_gather *g, im_sample s, const char *label)
+{
+    im_dataset *d = g->d;
+    if (d->count == g->cap) {
+        int64_t cap = g->cap ? 2 * g->cap : 256;
+        im_sample *samples = realloc(d->samples, (size_t)cap * sizeof *samples);
+        if (samples) d->samples = samples;
+        const char **labels = realloc(g->labels, (size_t)cap * sizeof *labels);
+        if (labels) g->labels = labels;
+        if (!samples || !labels) return im_fail(g->c, "%s: out of memory for %lld pictures; close other programs",
+                                                d->path, (long long)cap);
+        g->cap = cap;
+    }
+    g->labels[d->count] = label;
+    d->samples[d->count++] = s;
+    return true;
+}
+
+bool im_gather_broken(im_gather *g, const char *name, const char *fmt, ...)
+{
+    im_dataset *d = g->d;
+    char reason[300];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(reason, sizeof reason, fmt, ap);
+    va_end(ap);
+    if (d->n_broken == g->cap_broken) {
+        int64_t cap = g->cap_broken ? 2 * g->cap_broken : 16;
+        im_broken *v = realloc(d->broken, (size_t)cap * sizeof *v);
+        if (!v) return im_fail(g->c, "%s: out of memory for a list of broken files; close other programs", d->path);
+        d->broken = v;
+        g->cap_broken = cap;
+    }
+    const char *text = im_texts_add(g->c, d->texts, reason, strlen(reason));
+    d->broken[d->n_broken++] = (im_broken){ name, text };
+    return text != NULL;
+}
+
+/* ---------------------------------------------------------------- the first bytes of every file */
+
+enum { HEAD = 8, FEW = 64 };                                   /* bytes looked at; files a task of im_parallel        */
+
+typedef struct head {                                          /* what the first look at a sample found               */
+    int err;                                                   /* errno of opening or reading it                      */
+    int n;                                                     /* bytes read                                          */
+    uint8_t bytes[HEAD];
+} head;
+
+typedef struct looker { const im_dataset *d; head *heads; } looker;
+
+static char *path_of(const im_dataset *d, const im_sample *s)
+{
+    if (s->shard >= 0) return strdup(d->shards[s->shard]);
+    size_t n = strlen(d->folder) + strlen(s->name) + 2;
+    char *path = malloc(n);
+    if (path) snprintf(path, n, "%s/%s", d->folder, s->name);
+    return path;
+}
+
+static void look(void *arg, int task, int thread)
+{
+    const looker *l = arg;
+    (void)thread;
+    int64_t first = (int64_t)task * FEW, last = first + FEW < l->d->count ? first + FEW : l->d->count;
+    for (int64_t i = first; i < last; i++) {
+        const im_sample *s = &l->d->samples[i];
+        char *path = path_of(l->d, s);
+        int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+        ssize_t n = fd < 0 ? -1 : pread(fd, l->heads[i].bytes, s->bytes < HEAD ? s->bytes : HEAD, (off_t)s->offset);
+        l->heads[i].err = n < 0 ? path ? errno : ENOMEM : 0;
+        l->heads[i].n = n < 0 ? 0 : (int)n;
+        if (fd >= 0) close(fd);
+        free(path);
+    }
+}
+
+static bool is_picture(const head *h)
+{
+    return h->n >= 3 &&
+           (!memcmp(h->bytes, "\xFF\xD8\xFF", 3) || (h->n == 8 && !memcmp(h->bytes, "\x89PNG\r\n\x1A\n", 8)));
+}
+
+static bool note_broken(im_gather *g, const im_sample *s, const head *h)
+{
+    if (h->err) return im_gather_broken(g, s->name, "cannot be read: %s", strerror(h->err));
+    if (!s->bytes) return im_gather_broken(g, s->name, "has 0 bytes");
+    char hex[3 * HEAD + 1] = "";
+    for (int i = 0; i < h->n && i < 4; i++) snprintf(hex + 3 * i, 4, " %02x", h->bytes[i]);
+    return im_gather_broken(g, s->name, "is neither JPEG nor PNG (begins with%s)", hex);
+}
+
+/* Moves what is no picture from samples to broken. */
+static bool sort_out(im_gather *g)
+{
+    im_dataset *d = g->d;
+    looker l = { d, calloc((size_t)d->count + 1, sizeof(head)) };
+    if (!l.heads) return im_fail(g->c, "%s: out of memory for %lld pictures; close other programs", d->path,
+                                 (long long)d->count);
+    im_parallel(g->c, (int)((d->count + FEW - 1) / FEW), look, &l);
+    int64_t kept = 0;
+    bool ok = true;
+    for (int64_t i = 0; i < d->count && ok; i++)
+        if (is_picture(&l.heads[i])) {
+            g->labels[kept] = g->labels[i];
+            d->samples[kept++] = d->samples[i];
+        } else
+            ok = note_broken(g, &d->samples[i], &l.heads[i]);
+    d->count = kept;
+    free(l.heads);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- which form */
+
+static bool is_pattern(const char *path)
+{
+    return strpbrk(path, "*?[{") != NULL;
+}
+
+static bool gather_folder(im_gather *g)
+{
+    im_dataset *d = g->d;
+    im_listing files = { 0 }, folders = { 0 };
+    if (!im_list_folder(g, d->path, &files, &folders)) return false;
+    int64_t shards = 0, pictures = 0;
+    bool metadata = false;
+    for (int64_t i = 0; i < files.n; i++) {
+        if (im_named_as_shard(files.names[i])) files.names[shards++] = files.names[i];
+        else if (im_named_as_picture(files.names[i])) pictures++;
+        metadata = metadata || !strcmp(files.names[i], "metadata.jsonl");
+    }
+    d->folder = d->path;
+    d->kind = metadata ? IM_SET_METADATA : shards ? IM_SET_SHARDS : folders.n ? IM_SET_CLASSES : IM_SET_FLAT;
+    bool ok = true;
+    if (d->kind == IM_SET_METADATA) ok = im_gather_metadata(g);
+    else if (d->kind == IM_SET_CLASSES) {
+        if (pictures) im_warn(g->c, "%s: %lld pictures lie beside the class folders and are not read", d->path,
+                              (long long)pictures);
+        ok = im_gather_class_folders(g);
+    } else if (d->kind == IM_SET_FLAT) ok = im_gather_flat(g);
+    else if (folders.n)
+        ok = im_fail(g->c, "%s: holds %lld tar shards and %lld folders; name one of both: \"%s/*.tar\" for the shards",
+                     d->path, (long long)shards, (long long)folders.n, d->path);
+    else {
+        for (int64_t i = 0; i < shards && ok; i++) {
+            char *path = im_join(g->c, d->path, files.names[i]);
+            ok = path && (files.names[i] = im_texts_add(g->c, d->texts, path, strlen(path))) != NULL;
+            free(path);
+        }
+        ok = ok && im_gather_shards(g, files.names, shards);
+    }
+    free(files.names);
+    free(folders.names);
+    return ok;
+}
+
+static bool gather(im_gather *g)
+{
+    im_dataset *d = g->d;
+    struct stat st;
+    if (stat(d->path, &st)) {
+        if (errno != ENOENT || !is_pattern(d->path))
+            return im_fail(g->c, "%s: cannot be opened: %s; wanted a folder of pictures, or tar shards", d->path,
+                           strerror(errno));
+        im_listing shards = { 0 };
+        d->kind = IM_SET_SHARDS;
+        bool ok = im_shard_paths(g, d->path, &shards) && im_gather_shards(g, shards.names, shards.n);
+        free(shards.names);
+        return ok;
+    }
+    if (S_ISDIR(st.st_mode)) return gather_folder(g);
+    d->kind = IM_SET_SHARDS;
+    return im_gather_shards(g, &d->path, 1);
+}
+
+/* ---------------------------------------------------------------- what the caller needs */
+
+static bool check_classes(im_gather *g)
+{
+    im_dataset *d = g->d;
+    int need = g->args->min_classes;
+    if (!need) return true;
+    if (!d->n_classes)
+        return im_fail(g->c, "%s: %s without classes; wanted DIR/CLASS/*.jpg, KEY.cls in shards or \"label\" in "
+                             "metadata.jsonl", d->path, im_set_kind_name(d->kind));
+    if (d->n_classes < need)
+        return im_fail(g->c, "%s: holds one class, %s; wanted at least %d to tell apart", d->path, d->classes[0], need);
+    int64_t without = 0, first = -1;
+    for (int64_t i = 0; i < d->count; i++)
+        if (d->samples[i].label < 0 && !without++) first = i;
+    return !without || im_fail(g->c,
+                               "%s: %lld of %lld pictures have no class, the first is %s; give each a class, or leave "
+                               "it out",
+                               d->path, (long long)without, (long long)d->count, d->samples[first].name);
+}
+
+static bool check(im_gather *g)
+{
+    im_dataset *d = g->d;
+    if (g->args->strict && d->n_broken)
+        return im_fail(g->c, "%s: %lld of %lld files are no pictures; the first, %s, %s; remove them, or go without "
+                             "--strict", d->path, (long long)d->n_broken, (long long)(d->count + d->n_broken),
+                       d->broken[0].name, d->broken[0].reason);
+    if (!d->count) {
+        if (!d->n_broken)
+            return im_fail(g->c,
+                           "%s: holds no pictures; wanted .jpg, .jpeg or .png files in it or in class "
+                           "folders, tar shards, or metadata.jsonl",
+                           d->path);
+        return im_fail(g->c, "%s: none of %lld files is a picture; the first, %s, %s", d->path, (long long)d->n_broken,
+                       d->broken[0].name, d->broken[0].reason);
+    }
+    if (!check_classes(g)) return false;
+    int64_t without = 0, first = -1;
+    for (int64_t i = 0; i < d->count && g->args->need_captions; i++)
+        if (!d->samples[i].caption && !without++) first = i;
+    return !without || im_fail(g->c,
+                               "%s: %lld of %lld pictures have no caption, the first is %s; wanted metadata.jsonl with "
+                               "file_name and text, or KEY.txt in shards",
+                               d->path, (long long)without, (long long)d->count, d->samples[first].name);
+}
+
+im_dataset *im_dataset_open(im_ctx *c, const im_dataset_args *a)
+{
+    if (!im_ok(c)) return NULL;
+    im_dataset *d = calloc(1, sizeof *d);
+    im_gather g = { .c = c, .d = d, .args = a };
+    size_t n = strlen(a->path);
+    while (n > 1 && a->path[n - 1] == '/') n--;
+    bool ok = d && (d->texts = im_texts_new(c)) && (d->path = im_texts_add(c, d->texts, a->path, n)) &&
+              (d->folder = "") && (!a->classes || im_read_class_list(&g)) && gather(&g) && sort_out(&g) &&
+              im_resolve_labels(&g) && check(&g);
+    free(g.labels);
+    if (ok) return d;
+    if (!d) im_fail(c, "%s: out of memory; close other programs", a->path);
+    im_dataset_free(d);
+    return NULL;
+}
+
+void im_dataset_free(im_dataset *d)
+{
+    if (!d) return;
+    im_texts_free(d->texts);
+    free(d->samples);
+    free(d->classes);
+    free(d->shards);
+    free(d->broken);
+    free(d);
+}
+
+/* ---------------------------------------------------------------- reading */
+
+uint8_t *im_dataset_read(im_ctx *c, const im_dataset *d, int64_t index, size_t *bytes)
+{
+    const im_sample *s = &d->samples[index];
+    *bytes = 0;
+    if (!im_ok(c)) return NULL;
+    char *path = path_of(d, s);
+    uint8_t *data = path ? malloc(s->bytes ? s->bytes : 1) : NULL;
+    int fd = data ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (!data)
+        im_fail(c, "%s: out of memory for %llu bytes; close other programs", s->name, (unsigned long long)s->bytes);
+    else if (fd < 0) im_fail(c, "%s: cannot be opened: %s", s->name, strerror(errno));
+    while (fd >= 0 && im_ok(c) && *bytes < s->bytes) {
+        ssize_t n = pread(fd, data + *bytes, s->bytes - *bytes, (off_t)(s->offset + *bytes));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) im_fail(c, "%s: cannot be read: %s", s->name, strerror(errno));
+        else if (!n) im_fail(c, "%s: ends after %zu bytes; it had %llu when the set was opened", s->name, *bytes,
+                             (unsigned long long)s->bytes);
+        else *bytes += (size_t)n;
+    }
+    if (fd >= 0) close(fd);
+    free(path);
+    if (im_ok(c)) return data;
+    free(data);
+    return NULL;
+}
+
+static bool hash_text(im_ctx *c, im_sha256 *h, const char *text)
+{
+    return im_sha256_add(c, h, text ? text : "", text ? strlen(text) + 1 : 1);      /* the zero byte parts texts      */
+}
+
+bool im_dataset_hash(im_ctx *c, const im_dataset *d, bool times, char hex[65])
+{
+    im_sha256 *h = im_sha256_new(c);
+    bool ok = h != NULL;
+    for (int i = 0; i < d->n_classes && ok; i++) ok = hash_text(c, h, d->classes[i]);
+    for (int64_t i = 0; i < d->count && ok; i++) {
+        const im_sample *s = &d->samples[i];
+        char numbers[100];
+        snprintf(numbers, sizeof numbers, "%d %llu %lld", s->label, (unsigned long long)s->bytes,
+                 times ? (long long)s->changed : 0);
+        ok = hash_text(c, h, s->name) && hash_text(c, h, numbers) && hash_text(c, h, s->caption);
+    }
+    if (ok) return im_sha256_finish(c, h, hex);
+    im_sha256_free(h);
+    return false;
+}

@@ -1,0 +1,61 @@
+/* dataset_parts.h: what dataset*.c and shards.c share: a set while it is being gathered. Nobody else includes it. */
+#ifndef IM_DATASET_PARTS_H
+#define IM_DATASET_PARTS_H
+
+#include "data/sets/dataset.h"
+
+enum {
+    IM_SET_TEXT_BYTES = 1 << 20,                               /* limit of a .cls, .txt or .json in a shard           */
+    IM_SET_LIST_BYTES = 1 << 30,                               /* of metadata.jsonl; 1.3 M pictures need about 200 MB */
+    IM_SET_MAX_CLASSES = 1 << 20                               /* numbers as labels: the classes are 0 to the largest */
+};
+
+/* Texts that live as long as the set: blocks that are filled and never moved. */
+typedef struct im_texts im_texts;
+im_texts *im_texts_new(im_ctx *c);
+const char *im_texts_add(im_ctx *c, im_texts *t, const char *text, size_t bytes);
+void im_texts_free(im_texts *t);
+
+typedef struct im_gather {                                     /* a set being gathered                                */
+    im_ctx *c;
+    im_dataset *d;
+    const im_dataset_args *args;
+    const char **labels;                                       /* a sample's class as text, NULL: none; like samples  */
+    int64_t cap, cap_broken;
+} im_gather;
+
+/* One sample more; label may be NULL. s.name and s.caption are texts of the set. */
+bool im_gather_add(im_gather *g, im_sample s, const char *label);
+/* One broken file more; name is a text of the set, reason is copied. */
+bool im_gather_broken(im_gather *g, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* dataset_folders.c. Both fill g->d from folders; the first knows the labels. */
+bool im_gather_class_folders(im_gather *g);
+bool im_gather_flat(im_gather *g);
+
+typedef struct im_listing { const char **names; int64_t n; } im_listing;
+/* What is in a folder, "." and names that begin with a dot left out, sorted as bytes. files, folders: by kind (links are
+ * followed). Names are texts of the set; the arrays are the caller's. */
+bool im_list_folder(im_gather *g, const char *path, im_listing *files, im_listing *folders);
+bool im_named_as_picture(const char *name);                    /* ends in .jpg, .jpeg or .png                         */
+bool im_named_as_shard(const char *name);                      /* ends in .tar                                        */
+void im_sort_names(const char **names, int64_t n, bool numbers_too);
+
+/* dataset_labels.c */
+bool im_read_class_list(im_gather *g);                         /* args->classes into d->classes                       */
+bool im_resolve_labels(im_gather *g);                          /* g->labels into samples[].label and d->classes       */
+/* "a, b, c" of what fits into a message, "and 12 more" behind it. */
+void im_name_all(char *out, size_t size, const char *const names[], int64_t n);
+
+/* dataset_metadata.c */
+bool im_gather_metadata(im_gather *g);
+/* The text and label of a JSON object: "text" or else "caption"; "label", a text or a number. `where` begins errors. */
+bool im_caption_json(im_gather *g, const char *where, const char *text, size_t bytes, const char **file_name,
+                     const char **caption, const char **label);
+
+/* shards.c, shard_names.c */
+bool im_gather_shards(im_gather *g, const char *const paths[], int64_t n);
+bool im_gather_shard(im_gather *g, const char *path, int shard);                    /* the index of one               */
+bool im_shard_paths(im_gather *g, const char *pattern, im_listing *out);            /* braces and globs               */
+
+#endif

@@ -1,0 +1,278 @@
+/* shards.c: tar shards in WebDataset form (github.com/webdataset/webdataset): the index of every member is made in one
+ * pass through libarchive, which knows ustar, pax and GNU headers; pictures are then read by offset. A sample is a run of
+ * members with one key; the key of dir/a.b.jpg is dir/a, what follows the first dot of the file's name says what it is:
+ *     jpg jpeg png   the picture (exactly one)        cls   its class: a name or a number
+ *     txt            its caption                      json  {"text" or "caption", "label"}
+ * Members with other endings are counted as ignored. A tar ends with a block of zeros; without it, it was cut. */
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "data/sets/dataset_parts.h"
+
+enum { BLOCK = 512, READ_AT_ONCE = 20 * BLOCK };
+
+typedef struct run {                                           /* the sample that is being gathered                   */
+    const char *key;                                           /* NULL: none yet                                      */
+    im_sample sample;                                          /* name NULL: no picture yet                           */
+    const char *label, *broken;                                /* broken: why its picture cannot be read              */
+    uint64_t at;                                               /* of its first member                                 */
+} run;
+
+typedef struct reader {
+    im_gather *g;
+    const char *path, *base;                                   /* of the shard; its last part                         */
+    int shard, fd;
+    uint64_t size;
+    int64_t changed;
+    run run;
+    uint64_t end;                                              /* of the last member with its padding                 */
+    const char *last; int64_t whole;                           /* key of the last whole sample, and how many there are */
+} reader;
+
+static bool cut(reader *r, uint64_t at, const char *what)
+{
+    if (!r->last)
+        return im_fail(r->g->c, "%s: byte %llu: %s; no sample before it is whole; fetch the shard again", r->path,
+                       (unsigned long long)at, what);
+    return im_fail(r->g->c, "%s: byte %llu: %s; the last whole sample is %s, %lld are whole; fetch the shard again",
+                   r->path, (unsigned long long)at, what, r->last, (long long)r->whole);
+}
+
+/* The run is over: one sample more, if it has a picture. */
+static bool finish_run(reader *r)
+{
+    run *u = &r->run;
+    im_gather *g = r->g;
+    bool ok = true;
+    if (!u->key) return true;
+    if (u->broken) ok = im_gather_broken(g, u->sample.name, "%s", u->broken);
+    else if (u->sample.name) ok = im_gather_add(g, u->sample, u->label);
+    else {
+        size_t n = strlen(r->base) + strlen(u->key) + 2;
+        char *name = malloc(n);
+        if (!name) return im_fail(g->c, "%s: out of memory; close other programs", r->path);
+        snprintf(name, n, "%s/%s", r->base, u->key);
+        const char *kept = im_texts_add(g->c, g->d->texts, name, n - 1);
+        free(name);
+        ok = kept && im_gather_broken(g, kept, "has no .jpg, .jpeg or .png");
+    }
+    r->last = u->key;
+    r->whole++;
+    *u = (run){ 0 };
+    return ok;
+}
+
+/* The text of a small member, without blanks at its end; a text of the set. */
+static const char *member_text(reader *r, const char *name, uint64_t at, uint64_t bytes)
+{
+    if (bytes > IM_SET_TEXT_BYTES) {
+        im_fail(r->g->c, "%s: %s has %llu bytes; wanted a text of at most %d", r->path, name, (unsigned long long)bytes,
+                IM_SET_TEXT_BYTES);
+        return NULL;
+    }
+    char *text = malloc(bytes + 1);
+    const char *out = NULL;
+    ssize_t n = text ? pread(r->fd, text, bytes, (off_t)at) : -1;
+    if (n != (ssize_t)bytes)
+        im_fail(r->g->c, "%s: %s cannot be read: %s", r->path, name, strerror(n < 0 ? errno : EIO));
+    else if (memchr(text, 0, bytes)) im_fail(r->g->c, "%s: %s holds a zero byte; wanted a text", r->path, name);
+    else {
+        while (bytes && strchr(" \t\r\n", text[bytes - 1])) bytes--;
+        out = im_texts_add(r->g->c, r->g->d->texts, text, bytes);
+    }
+    free(text);
+    return out;
+}
+
+static bool add_picture(reader *r, const char *name, uint64_t at, uint64_t bytes, bool is_file)
+{
+    run *u = &r->run;
+    if (u->sample.name)
+        return im_fail(r->g->c,
+                       "%s: byte %llu: the sample %s has a second picture, %s; wanted one, and every "
+                       "key once",
+                       r->path, (unsigned long long)at, u->key, name);
+    size_t n = strlen(r->base) + strlen(name) + 2;
+    char *full = malloc(n);
+    if (!full) return im_fail(r->g->c, "%s: out of memory; close other programs", r->path);
+    snprintf(full, n, "%s/%s", r->base, name);
+    u->sample = (im_sample){ .name = im_texts_add(r->g->c, r->g->d->texts, full, n - 1), .caption = u->sample.caption,
+                             .label = -1, .shard = r->shard, .offset = at, .bytes = bytes, .changed = r->changed };
+    if (!is_file) u->broken = "is a link inside the tar";
+    free(full);
+    return u->sample.name != NULL;
+}
+
+/* One member of the tar; `what`: its ending in small letters. */
+static bool add_member(reader *r, const char *name, const char *what, uint64_t at, uint64_t bytes, bool is_file)
+{
+    run *u = &r->run;
+    if (!strcmp(what, "jpg") || !strcmp(what, "jpeg") || !strcmp(what, "png"))
+        return add_picture(r, name, at, bytes, is_file);
+    bool cls = !strcmp(what, "cls"), txt = !strcmp(what, "txt"), json = !strcmp(what, "json");
+    if (!is_file || (!cls && !txt && !json)) {
+        r->g->d->ignored++;
+        return true;
+    }
+    const char *text = member_text(r, name, at, bytes);
+    if (!text) return false;
+    if (cls) u->label = text;
+    else if (txt) u->sample.caption = text;
+    else {
+        size_t n = strlen(r->path) + strlen(name) + 3;
+        char *where = malloc(n);
+        const char *caption = NULL, *label = NULL;
+        if (where) snprintf(where, n, "%s: %s", r->path, name);
+        bool ok = where ? im_caption_json(r->g, where, text, strlen(text), NULL, &caption, &label)
+                        : im_fail(r->g->c, "%s: out of memory; close other programs", r->path);
+        free(where);
+        if (caption && !u->sample.caption) u->sample.caption = caption;      /* .txt and .cls go before .json         */
+        if (label && !u->label) u->label = label;
+        return ok;
+    }
+    return true;
+}
+
+static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint64_t at)
+{
+    const char *name = archive_entry_pathname(e);
+    if (!name) name = archive_entry_pathname_utf8(e);
+    uint64_t bytes = archive_entry_size_is_set(e) ? (uint64_t)archive_entry_size(e) : 0;
+    bool regular = archive_entry_filetype(e) == AE_IFREG && !archive_entry_hardlink(e);
+    if (!regular) bytes = 0;
+    uint64_t end = at + (bytes + BLOCK - 1) / BLOCK * BLOCK;
+    char text[400];
+    if (!name) return cut(r, header, "a member without a name");
+    if (archive_entry_sparse_count(e) > 0) return cut(r, header, "a sparse member; wanted a tar of plain files");
+    const char *file = strrchr(name, '/') ? strrchr(name, '/') + 1 : name, *dot = strchr(file, '.');
+    bool counts = archive_entry_filetype(e) != AE_IFDIR && dot && dot != file;
+    size_t n = counts ? (size_t)(dot - name) : 0;
+    /* A member of another key ends the run before the new member is looked at: a cut belongs to its own sample. */
+    if (counts && r->run.key && (strlen(r->run.key) != n || memcmp(r->run.key, name, n)) && !finish_run(r))
+        return false;
+    if (bytes > r->size || at > r->size - bytes) {
+        snprintf(text, sizeof text, "the shard is cut: %.200s needs %llu bytes to byte %llu, the file has %llu", name,
+                 (unsigned long long)bytes, (unsigned long long)(at + bytes), (unsigned long long)r->size);
+        return cut(r, header, text);
+    }
+    r->end = end;
+    if (!counts) {
+        if (archive_entry_filetype(e) != AE_IFDIR) r->g->d->ignored++;
+        return true;
+    }
+    char what[8] = "";
+    if (!r->run.key) {
+        r->run.key = im_texts_add(r->g->c, r->g->d->texts, name, n);
+        r->run.at = header;
+    }
+    for (size_t i = 0; dot[1 + i] && i < sizeof what - 1; i++) {
+        what[i] = dot[1 + i];
+        if (what[i] >= 'A' && what[i] <= 'Z') what[i] = (char)(what[i] - 'A' + 'a');
+        if (i == sizeof what - 2) what[0] = '\0';              /* longer than any that is read                        */
+    }
+    return r->run.key && add_member(r, name, what, at, bytes, regular);
+}
+
+/* Behind the last member: zeros to the end of the file, one block of them at least. */
+static bool check_end(reader *r)
+{
+    char buffer[READ_AT_ONCE];
+    uint64_t at = r->end;
+    for (;;) {
+        ssize_t n = pread(r->fd, buffer, sizeof buffer, (off_t)at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return im_fail(r->g->c, "%s: cannot be read: %s", r->path, strerror(errno));
+        for (ssize_t i = 0; i < n; i++)
+            if (buffer[i])
+                return cut(r, at + (uint64_t)i,
+                           "bytes follow the end of the tar; if it was joined from several, name them one "
+                           "by one");
+        at += (uint64_t)n;
+        if (!n) break;
+    }
+    if (at < r->end + BLOCK) return cut(r, r->size, "the shard is cut: its end, a block of zeros, is missing");
+    return finish_run(r);
+}
+
+static bool index_members(reader *r, struct archive *a)
+{
+    struct archive_entry *e;
+    if (archive_read_support_format_tar(a) != ARCHIVE_OK || archive_read_open_fd(a, r->fd, READ_AT_ONCE) != ARCHIVE_OK)
+        return cut(r, 0, "is no header of a tar");
+    for (;;) {
+        if (im_cancelled(r->g->c)) return im_fail(r->g->c, "stopped");
+        int rc = archive_read_next_header(a, &e);
+        if (rc == ARCHIVE_EOF) return check_end(r);
+        if (rc == ARCHIVE_RETRY) continue;
+        /* ARCHIVE_WARN: a name that the locale cannot show; its bytes are what counts here. */
+        if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) {
+            char text[300];
+            const char *said = archive_error_string(a);
+            snprintf(text, sizeof text, "%.200s", said ? said : "is no header of a tar");
+            return cut(r, r->end, text);
+        }
+        if (!add_entry(r, e, (uint64_t)archive_read_header_position(a), (uint64_t)archive_filter_bytes(a, 0)))
+            return false;
+    }
+}
+
+/* Compressed tars have no offsets to read at. */
+static bool refuse_compressed(reader *r)
+{
+    static const struct { const char *name, *head; int n; } kinds[] = {
+        { "gzip", "\x1F\x8B", 2 }, { "bzip2", "BZh", 3 }, { "xz", "\xFD" "7zXZ", 5 }, { "zstd", "\x28\xB5\x2F\xFD", 4 },
+        { "lz4", "\x04\x22\x4D\x18", 4 }, { "zip", "PK\x03\x04", 4 }, { "7z", "7z\xBC\xAF", 4 }
+    };
+    char head[8] = "";
+    if (pread(r->fd, head, sizeof head, 0) < 0)
+        return im_fail(r->g->c, "%s: cannot be read: %s", r->path, strerror(errno));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!memcmp(head, kinds[i].head, (size_t)kinds[i].n))
+            return im_fail(r->g->c,
+                           "%s: is compressed (%s); wanted a plain .tar, whose pictures can be read in any order: "
+                           "unpack it first",
+                           r->path, kinds[i].name);
+    return true;
+}
+
+bool im_gather_shard(im_gather *g, const char *path, int shard)
+{
+    const char *slash = strrchr(path, '/');
+    reader r = { .g = g, .path = path, .base = slash ? slash + 1 : path, .shard = shard };
+    struct stat st;
+    r.fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (r.fd < 0 || fstat(r.fd, &st)) {
+        im_fail(g->c, "%s: cannot be opened: %s; wanted a tar shard", path, strerror(errno));
+        if (r.fd >= 0) close(r.fd);
+        return false;
+    }
+    r.size = (uint64_t)st.st_size;
+    r.changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    struct archive *a = archive_read_new();
+    bool ok = a || im_fail(g->c, "%s: out of memory; close other programs", path);
+    if (ok && !S_ISREG(st.st_mode)) ok = im_fail(g->c, "%s: is no file; wanted a tar shard", path);
+    if (ok && !st.st_size) ok = im_fail(g->c, "%s: has 0 bytes; wanted a tar shard", path);
+    ok = ok && refuse_compressed(&r) && index_members(&r, a);
+    archive_read_free(a);
+    close(r.fd);
+    return ok;
+}
+
+bool im_gather_shards(im_gather *g, const char *const paths[], int64_t n)
+{
+    im_dataset *d = g->d;
+    d->shards = calloc((size_t)n + 1, sizeof *d->shards);
+    if (!d->shards)
+        return im_fail(g->c, "%s: out of memory for %lld shards; close other programs", d->path, (long long)n);
+    for (int64_t i = 0; i < n; i++) d->shards[d->n_shards++] = paths[i];
+    bool ok = true;
+    for (int64_t i = 0; i < n && ok; i++) ok = im_gather_shard(g, paths[i], (int)i);
+    return ok;
+}

@@ -1,0 +1,45 @@
+/* checkpoint.h: opens a checkpoint, whichever way it is laid out, and loads networks from it.
+ *
+ *  - a diffusers folder: unet/diffusion_pytorch_model.safetensors (or .fp16.safetensors, or shards with their
+ *    .safetensors.index.json), the same in vae/, text_encoder/model.safetensors;
+ *  - a single .safetensors file in the original layout (model.diffusion_model.*, first_stage_model.*,
+ *    cond_stage_model.transformer.*), whose names names.c translates.
+ * Used by sd.c, init_weights.c, convert.c and the tests. */
+#ifndef IM_CHECKPOINT_H
+#define IM_CHECKPOINT_H
+
+#include "models/checkpoints/config.h"
+#include "models/nets/nn.h"
+
+typedef enum { IM_PART_CLIP, IM_PART_UNET, IM_PART_VAE, IM_PART_COUNT } im_part;
+const char *im_part_name(im_part part);                        /* "text_encoder", "unet", "vae": the folder's name    */
+
+typedef struct im_checkpoint im_checkpoint;
+/* Reads and checks the configuration and maps the weight files; no tensor is read. NULL with the failure in c. */
+im_checkpoint *im_checkpoint_open(im_ctx *c, const char *path);
+void im_checkpoint_close(im_checkpoint *k);                    /* networks loaded from it go on living                */
+
+const im_model_config *im_checkpoint_config(const im_checkpoint *k);
+const char *im_checkpoint_path(const im_checkpoint *k);        /* as given to im_checkpoint_open                      */
+const char *im_checkpoint_folder(const im_checkpoint *k);      /* the diffusers folder; NULL for a single file        */
+
+/* Loads every parameter of p from the part's files into storage held in `hold` (vectors in f32), in parallel. Reports
+ * all missing, unexpected and misshapen tensors at once and then loads nothing. p may be a half of the part (VAE). */
+bool im_checkpoint_load(im_checkpoint *k, im_part part, im_params *p, im_dtype hold);
+
+/* The same check without loading: does every network of the configuration find its tensors, and nothing is left? */
+bool im_checkpoint_check(im_checkpoint *k);
+
+/* Walks the tensors of a part that belong to its network: param has the diffusers name and the shape as the networks
+ * hold it, and is valid while k is open; the entry has the file's own name and shape. */
+int im_checkpoint_count(const im_checkpoint *k, im_part part);
+const im_st_entry *im_checkpoint_at(const im_checkpoint *k, im_part part, int i, const im_param **param);
+const im_safetensors *im_checkpoint_file(const im_checkpoint *k, im_part part);
+void im_checkpoint_release(const im_checkpoint *k, im_part part, const im_st_entry *e);  /* its pages may go          */
+
+/* 64 hex digits: SHA-256 over the parts in order, and in each over its tensors sorted by diffusers name: name, dtype,
+ * shape without trailing ones and at most 4 KiB of the bytes (the first 1, the middle 2, the last 1 KiB). A folder and
+ * the single file made from it agree, since names and shapes are the translated ones. NULL after a failure. */
+const char *im_checkpoint_fingerprint(im_checkpoint *k);
+
+#endif

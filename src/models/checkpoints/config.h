@@ -1,0 +1,34 @@
+/* config.h: reads the shapes of a Stable Diffusion v1.x checkpoint's networks (nets/clip.h, unet.h, vae.h) from its
+ * config.json files.
+ *
+ * Fields carry diffusers' names; a missing field takes the default of the diffusers (transformers) class. A field that
+ * asks for something that no v1.x network has is an error which names the file, the field, what it says and what is
+ * supported: nothing is silently ignored. */
+#ifndef IM_CONFIG_H
+#define IM_CONFIG_H
+
+#include "models/nets/clip.h"
+#include "models/nets/unet.h"
+#include "models/nets/vae.h"
+
+typedef struct im_model_config {
+    im_clip_config clip;
+    im_unet_config unet;
+    im_vae_config vae;
+} im_model_config;
+
+/* Each reads one config.json; false with the failure in c. */
+struct im_json;
+bool im_clip_config_read(im_ctx *c, const struct im_json *j, im_clip_config *out);
+bool im_unet_config_read(im_ctx *c, const struct im_json *j, im_unet_config *out);
+bool im_vae_config_read(im_ctx *c, const struct im_json *j, im_vae_config *out);
+/* Reads model_index.json (kind of pipeline, classes of its parts) and the three config.json of a diffusers folder. */
+bool im_model_config_read(im_ctx *c, const char *folder, im_model_config *out);
+/* The same of a single file: `imago convert` writes the folder's files into its metadata, under their names. Other
+ * single files carry no configuration and have that of v1.4. */
+bool im_model_config_metadata(im_ctx *c, const im_safetensors *s, const char *path, im_model_config *out);
+im_model_config im_model_config_v1(void);
+/* What the networks must agree on: text width, latent channels. */
+bool im_model_config_check(im_ctx *c, const im_model_config *m, const char *where);
+
+#endif

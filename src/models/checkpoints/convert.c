@@ -1,0 +1,234 @@
+/* convert.c: a checkpoint from a diffusers folder to a single file of the original layout and back, and from one dtype
+ * to another, a tensor at a time: never more than the largest one is in memory. A network of a folder may be dealt to
+ * several files (part_out.h). diffusers loads the results. */
+#include "models/checkpoints/checkpoint.h"
+#include "models/checkpoints/checkpoint_names.h"
+#include "models/checkpoints/model_files.h"
+#include "models/checkpoints/part_out.h"
+#include "data/files/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- dtype */
+
+enum { CHUNK = 1 << 16 };                                      /* elements a task                                     */
+
+typedef struct cast {
+    const void *src;
+    void *dst;
+    im_dtype from, to;
+    int64_t n;
+} cast;
+
+static float load(const void *p, im_dtype t, int64_t i)
+{
+    return t == IM_F32 ? ((const float *)p)[i] : t == IM_F16 ? im_f32_from_f16(((const uint16_t *)p)[i])
+                                                             : im_f32_from_bf16(((const uint16_t *)p)[i]);
+}
+
+static void cast_task(void *arg, int task, int thread)
+{
+    (void)thread;
+    const cast *x = arg;
+    int64_t from = (int64_t)task * CHUNK, to = from + CHUNK < x->n ? from + CHUNK : x->n;
+    for (int64_t i = from; i < to; i++) {
+        float v = load(x->src, x->from, i);
+        if (x->to == IM_F32)
+            ((float *)x->dst)[i] = v;
+        else
+            ((uint16_t *)x->dst)[i] = x->to == IM_F16 ? im_f16_from_f32(v) : im_bf16_from_f32(v);
+    }
+}
+
+/* ---------------------------------------------------------------- the tensors of one output file */
+
+typedef struct tensors {                 /* those of one part, or of all for a single file                            */
+    const im_st_entry **in;
+    im_st_entry *out;
+    im_part *part;
+    char (*names)[IM_NAME_BYTES];
+    int n;
+    size_t largest;                      /* bytes of the largest one written                                          */
+} tensors;
+
+static void tensors_free(tensors *t)
+{
+    free(t->in);
+    free(t->out);
+    free(t->part);
+    free(t->names);
+}
+
+static bool tensors_new(im_ctx *c, tensors *t, int n)
+{
+    *t = (tensors){ 0 };
+    size_t room = (size_t)n + 1;
+    t->in = calloc(room, sizeof *t->in);
+    t->out = calloc(room, sizeof *t->out);
+    t->part = calloc(room, sizeof *t->part);
+    t->names = calloc(room, sizeof *t->names);
+    return (t->in && t->out && t->part && t->names) || im_fail(c, "out of memory for the names of %d tensors", n);
+}
+
+/* Name and shape: linear layers are matrices; the attention of the original VAE has 1x1 convolutions in their place. */
+static void set_entry(im_part part, const im_param *p, bool original, im_dtype dtype, im_st_entry *e)
+{
+    im_part_entry(p, dtype, e);
+    if (original && part == IM_PART_VAE && p->kind == IM_PARAM_LINEAR) {
+        e->ndim = 4;
+        e->shape[2] = e->shape[3] = 1;
+    }
+}
+
+/* Adds the tensors of a part; original: under the names and shapes of a single file. dtype -1: each keeps its own. */
+static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool original, int dtype)
+{
+    for (int i = 0; i < im_checkpoint_count(k, part); i++) {
+        const im_param *p;
+        const im_st_entry *in = im_checkpoint_at(k, part, i, &p);
+        im_st_entry *out = &t->out[t->n];
+        set_entry(part, p, original, (im_dtype)(dtype < 0 ? in->dtype : dtype), out);
+        if (original && !im_original_name(im_checkpoint_config(k), part, out->name, t->names[t->n]))
+            return im_fail(c, "%s: %s has no place in the original layout", im_checkpoint_path(k), out->name);
+        if (original)
+            out->name = t->names[t->n];
+        size_t bytes = in->bytes / im_dtype_size((im_dtype)in->dtype) * im_dtype_size((im_dtype)out->dtype);
+        if (bytes > t->largest)
+            t->largest = bytes;
+        t->in[t->n] = in;
+        t->part[t->n++] = part;
+    }
+    return true;
+}
+
+/* Tensors [first, end) to one file. */
+static bool put_all(im_ctx *c, const tensors *t, int first, int end, const im_checkpoint *k, im_st_writer *w, void *buffer)
+{
+    for (int i = first; i < end; i++) {
+        if (im_cancelled(c))
+            return im_fail(c, "stopped");
+        const im_st_entry *in = t->in[i];
+        size_t n = in->bytes / im_dtype_size((im_dtype)in->dtype);
+        cast x = { .src = in->data, .dst = buffer, .from = (im_dtype)in->dtype, .to = (im_dtype)t->out[i].dtype,
+                   .n = (int64_t)n };
+        bool same = x.from == x.to;
+        if (!same)
+            im_parallel(c, (int)((n + CHUNK - 1) / CHUNK), cast_task, &x);
+        bool ok = im_st_put(c, w, i - first, same ? in->data : buffer, n * im_dtype_size(x.to));
+        im_checkpoint_release(k, t->part[i], in);
+        if (!ok)
+            return false;
+    }
+    return im_ok(c);
+}
+
+static bool write_tensors(im_ctx *c, const tensors *t, int first, int end, const im_checkpoint *k, const char *path,
+                          const char *const metadata[], int n_metadata)
+{
+    void *buffer = malloc(t->largest + 1);
+    if (!buffer)
+        return im_fail(c, "%s: out of memory", path);
+    im_st_writer *w = im_st_create(c, path, t->out + first, end - first, metadata, n_metadata);
+    bool ok = w && put_all(c, t, first, end, k, w, buffer);
+    if (ok)
+        ok = im_st_finish(c, w);
+    else
+        im_st_abandon(w);
+    free(buffer);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- layouts */
+
+/* One file of a network in a folder. */
+static bool write_file(im_folder_out *f, const tensors *t, int first, int end, const im_checkpoint *k, const char *name)
+{
+    static const char *const metadata[] = { "format", "pt" };
+    char *path = name ? im_folder_file(f, name) : NULL;
+    bool ok = path && write_tensors(f->c, t, first, end, k, path, metadata, 1);
+    free(path);
+    return ok;
+}
+
+/* Shards, then their index. An old index goes first: a run killed in between leaves no model rather than a mixed one. */
+static bool write_shards(im_folder_out *f, const tensors *t, const im_checkpoint *k, im_part part, const int *ends,
+                         int count)
+{
+    char *index = im_part_index(f->c, part);
+    bool ok = index && im_folder_drop(f, index);
+    free(index);
+    for (int i = 0; ok && i < count; i++) {
+        char *name = im_part_shard(f->c, part, i, count);
+        ok = write_file(f, t, i ? ends[i - 1] : 0, ends[i], k, name);
+        free(name);
+    }
+    return ok && im_part_write_index(f, part, t->out, ends, count);
+}
+
+static bool write_part(im_folder_out *f, im_checkpoint *k, im_part part, int dtype, uint64_t max_file)
+{
+    tensors t = { 0 };
+    int n = im_checkpoint_count(k, part), count = 1, *ends = calloc((size_t)n + 1, sizeof *ends);
+    bool ok = ends ? tensors_new(f->c, &t, n) : im_fail(f->c, "out of memory for the names of %d tensors", n);
+    ok = ok && add_part(f->c, &t, k, part, false, dtype);
+    if (ok && max_file)
+        count = im_part_split(f->c, im_part_file(part), t.out, t.n, max_file, ends);
+    ok = ok && count && (count > 1 ? write_shards(f, &t, k, part, ends, count)
+                                   : write_file(f, &t, 0, t.n, k, im_part_file(part)));
+    tensors_free(&t);
+    free(ends);
+    return ok;
+}
+
+static bool to_folder(im_ctx *c, im_checkpoint *k, const im_model_files *files, const char *out, int dtype,
+                      uint64_t max_file, bool force)
+{
+    im_folder_out f;
+    if (!im_folder_begin(c, &f, out, force))
+        return false;
+    bool ok = true;
+    for (int p = 0; ok && p < IM_PART_COUNT; p++)
+        ok = write_part(&f, k, (im_part)p, dtype, max_file);
+    ok = ok && im_model_files_write(files, &f);
+    return im_folder_end(&f) && ok;
+}
+
+static bool to_single(im_ctx *c, im_checkpoint *k, const im_model_files *files, const char *out, int dtype, bool force)
+{
+    const char *metadata[2 * IM_MODEL_FILES + 2] = { "format", "pt" };
+    int n = im_model_files_pairs(c, files, metadata + 2), count = 0;
+    if (n < 0 || !im_may_write(c, out, force))
+        return false;
+    for (int p = 0; p < IM_PART_COUNT; p++)
+        count += im_checkpoint_count(k, (im_part)p);
+    tensors t;
+    bool ok = tensors_new(c, &t, count);
+    for (int p = 0; ok && p < IM_PART_COUNT; p++)
+        ok = add_part(c, &t, k, (im_part)p, true, dtype);
+    ok = ok && write_tensors(c, &t, 0, t.n, k, out, metadata, n + 1);
+    tensors_free(&t);
+    return ok;
+}
+
+bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force)
+{
+    size_t n = strlen(out), tail = strlen(".safetensors");
+    bool single = n > tail && !strcmp(out + n - tail, ".safetensors");
+    if (dtype >= 0 && dtype != IM_F32 && dtype != IM_F16 && dtype != IM_BF16)
+        return im_fail(c, "weights cannot be written as %s; f32, f16 and bf16 are known",
+                       im_dtype_name((im_dtype)dtype));
+    if (single && max_file)
+        return im_fail(c, "%s: a single file cannot be split; --max-file is for a folder", out);
+    im_checkpoint *k = im_checkpoint_open(c, in);
+    im_model_files files = { 0 };
+    bool ok = k && im_checkpoint_check(k) &&
+              (im_checkpoint_folder(k) ? im_model_files_folder(c, &files, in)
+                                       : im_model_files_metadata(c, &files, im_checkpoint_file(k, IM_PART_UNET), in));
+    ok = ok && (dtype < 0 || im_model_files_as_f32(c, &files));
+    ok = ok && (single ? to_single(c, k, &files, out, dtype, force) : to_folder(c, k, &files, out, dtype, max_file,
+                                                                                      force));
+    im_model_files_free(&files);
+    im_checkpoint_close(k);
+    return ok;
+}

@@ -1,0 +1,353 @@
+/* state_dict.c: reading and writing the parameters of a network (state_dict.h).
+ *
+ * The hash of a checkpoint: SHA-256 over every tensor sorted by name (name, shape, bytes as they stand in the file), then
+ * over the metadata (key, value) but for the hash itself. A file cut short fails as safetensors already; one with a changed
+ * bit fails here. */
+#include "models/checkpoints/state_dict.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/sha256.h"
+
+/* ---------------------------------------------------------------- layouts */
+
+void im_param_to_file(const im_param *q, const float *data, float *out)
+{
+    const int64_t *s = q->t->shape;
+    if (q->kind != IM_PARAM_CONV) {
+        memcpy(out, data, (size_t)im_numel(q->t) * sizeof *out);
+        return;
+    }
+    int64_t taps = s[1] * s[2], cin = s[3];
+    for (int64_t n = 0; n < s[0]; n++)
+        for (int64_t ci = 0; ci < cin; ci++)
+            for (int64_t tap = 0; tap < taps; tap++)
+                *out++ = data[(n * taps + tap) * cin + ci];
+}
+
+void im_param_from_file(const im_param *q, const float *file, float *out)
+{
+    const int64_t *s = q->t->shape;
+    if (q->kind != IM_PARAM_CONV) {
+        memcpy(out, file, (size_t)im_numel(q->t) * sizeof *out);
+        return;
+    }
+    int64_t taps = s[1] * s[2], cin = s[3];
+    for (int64_t n = 0; n < s[0]; n++)
+        for (int64_t ci = 0; ci < cin; ci++)
+            for (int64_t tap = 0; tap < taps; tap++)
+                out[(n * taps + tap) * cin + ci] = *file++;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+enum { LISTED = 6 };
+
+typedef struct list { char text[900]; size_t used; int counted; } list;             /* "3 missing: a, b, c"           */
+
+static void list_add(list *l, const char *name, const char *detail)
+{
+    if (l->counted++ >= LISTED || l->used + 1 >= sizeof l->text)
+        return;
+    int n = snprintf(l->text + l->used, sizeof l->text - l->used, "%s%s%s", l->used ? ", " : "", name, detail);
+    l->used += (size_t)n < sizeof l->text - l->used ? (size_t)n : sizeof l->text - l->used - 1;
+}
+
+static void shape_text(const int64_t *shape, int ndim, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "(");
+    for (int i = 0; i < ndim && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (used < size)
+        snprintf(out + used, size - used, ")");
+}
+
+static bool begins(const char *name, const char *with)
+{
+    return with && !strncmp(name, with, strlen(with));
+}
+
+static bool ends(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && !strcmp(name + n - m, end);
+}
+
+static const im_st_entry *entry_of(const im_safetensors *s, const char *prefix, const char *name)
+{
+    char full[512];
+    snprintf(full, sizeof full, "%s%s", prefix ? prefix : "", name);
+    return im_st_find(s, full);
+}
+
+static bool floats(const im_st_entry *e)
+{
+    return e->dtype == IM_F32 || e->dtype == IM_F16 || e->dtype == IM_BF16;
+}
+
+static void check_param(const im_param *q, const im_st_entry *e, list l[4])
+{
+    int64_t want[IM_MAX_DIMS];
+    int ndim = im_param_file_shape(q, want);
+    if (!e) {
+        list_add(&l[0], q->t->name, "");
+    } else if (e->ndim != ndim || memcmp(want, e->shape, (size_t)ndim * sizeof *want)) {
+        char a[96], b[96], detail[224];
+        shape_text(e->shape, e->ndim, a, sizeof a);
+        shape_text(want, ndim, b, sizeof b);
+        snprintf(detail, sizeof detail, " is %s, wanted %s", a, b);
+        list_add(&l[2], e->name, detail);
+    } else if (!floats(e)) {
+        list_add(&l[3], e->name, e->dtype_name);
+    }
+}
+
+/* Tensors that belong to no parameter and are none of those that a file may carry beside. */
+static void find_unexpected(const im_params *p, const im_safetensors *s, const im_state_rules *r, list *l)
+{
+    for (int i = 0; i < im_st_count(s) && !r->shared; i++) {
+        const char *name = im_st_at(s, i)->name;
+        if (ends(name, ".num_batches_tracked") || begins(name, r->keep) ||
+            (r->ours && (begins(name, "optimizer.") || begins(name, "ema."))))
+            continue;
+        const char *plain = begins(name, r->from) ? name + strlen(r->from) : name;
+        if (!im_params_find(p, name) && !im_params_find(p, plain))
+            list_add(l, name, "");
+    }
+}
+
+static bool report(const im_params *p, const char *path, const list l[4])
+{
+    static const char *const what[] = { "missing", "unexpected", "of another shape", "of a type that cannot be used" };
+    char text[3800];
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < 4; i++)
+        if (l[i].counted && used < sizeof text)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%d %s: %s%s", used ? "; " : "", l[i].counted,
+                                     what[i], l[i].text, l[i].counted > LISTED ? " ..." : "");
+    return !used || im_fail(p->c, "%s: its tensors are not those of the network: %s", path, text);
+}
+
+bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_dtype hold, const im_state_rules *rules)
+{
+    static const im_state_rules none = { 0 };
+    const im_state_rules *r = rules ? rules : &none;
+    if (!s || !im_ok(p->c))
+        return false;
+    list *l = calloc(4, sizeof *l);
+    if (!l)
+        return im_fail(p->c, "%s: out of memory", path);
+    for (int i = 0; i < p->n; i++)
+        if (!begins(p->v[i].t->name, r->keep))
+            check_param(&p->v[i], entry_of(s, r->from, p->v[i].t->name), l);
+    find_unexpected(p, s, r, &l[1]);
+    bool ok = report(p, path, l);
+    free(l);
+    for (int i = 0; ok && i < p->n; i++) {
+        const im_param *q = &p->v[i];
+        if (begins(q->t->name, r->keep))
+            continue;
+        const im_st_entry *e = entry_of(s, r->from, q->t->name);
+        ok = (q->t->storage || im_params_hold(p, q, hold)) &&
+             im_param_load(p->c, q->t, e->data, (im_dtype)e->dtype, q->kind == IM_PARAM_CONV);
+        im_st_release_pages(s, e);
+    }
+    return ok;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+static bool add(im_state *s, const char *prefix, const char *name, size_t length, const char *suffix, const im_param *q,
+                const float *data)
+{
+    if (s->n == s->cap) {
+        int cap = s->cap ? 2 * s->cap : 256;
+        im_state_entry *v = realloc(s->v, (size_t)cap * sizeof *v);
+        if (!v)
+            return im_fail(s->c, "out of memory for the list of a checkpoint");
+        s->v = v;
+        s->cap = cap;
+    }
+    size_t size = strlen(prefix) + length + strlen(suffix) + 1;
+    char *full = malloc(size);
+    if (!full)
+        return im_fail(s->c, "out of memory for the list of a checkpoint");
+    snprintf(full, size, "%s%.*s%s", prefix, (int)length, name, suffix);
+    s->v[s->n++] = (im_state_entry){ .name = full, .param = q, .data = data };
+    return true;
+}
+
+bool im_state_add_one(im_state *s, const char *prefix, const im_param *q, const float *data)
+{
+    return add(s, prefix, q->t->name, strlen(q->t->name), "", q, data);
+}
+
+bool im_state_add(im_state *s, const char *prefix, const im_params *p)
+{
+    for (int i = 0; i < p->n; i++) {
+        const im_param *q = &p->v[i];
+        if (!im_state_add_one(s, prefix, q, im_data(q->t)))
+            return false;
+        if (ends(q->t->name, ".running_var") &&
+            !add(s, prefix, q->t->name, strlen(q->t->name) - strlen("running_var"), "num_batches_tracked", NULL, NULL))
+            return false;
+    }
+    return true;
+}
+
+void im_state_free(im_state *s)
+{
+    for (int i = 0; i < s->n; i++)
+        free(s->v[i].name);
+    free(s->v);
+    *s = (im_state){ .c = s->c };
+}
+
+static size_t value_bytes(const im_state_entry *e)
+{
+    return e->param ? (size_t)im_numel(e->param->t) * sizeof(float) : sizeof(int64_t);
+}
+
+size_t im_state_bytes(const im_state *s)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < s->n; i++)
+        bytes += value_bytes(&s->v[i]);
+    return bytes;
+}
+
+static void describe(const im_state_entry *e, im_st_entry *out)
+{
+    *out = (im_st_entry){ .name = e->name, .dtype = IM_F32 };
+    if (e->param) {
+        int64_t shape[IM_MAX_DIMS];
+        out->ndim = im_param_file_shape(e->param, shape);
+        memcpy(out->shape, shape, (size_t)out->ndim * sizeof *shape);
+    } else {
+        out->dtype = -1;
+        snprintf(out->dtype_name, sizeof out->dtype_name, "I64");
+    }
+}
+
+/* The bytes of an entry as they stand in the file: the array itself where no axis moves. */
+static const void *value(const im_state *s, const im_state_entry *e, float *buffer)
+{
+    if (!e->param)
+        return &s->tracked;
+    if (e->param->kind != IM_PARAM_CONV)
+        return e->data;
+    im_param_to_file(e->param, e->data, buffer);
+    return buffer;
+}
+
+/* ---------------------------------------------------------------- the hash */
+
+static bool hash_tensor(im_ctx *c, im_sha256 *h, const im_st_entry *e, const void *data, size_t bytes)
+{
+    char shape[96];
+    shape_text(e->shape, e->ndim, shape, sizeof shape);
+    return im_sha256_add(c, h, e->name, strlen(e->name) + 1) && im_sha256_add(c, h, shape, strlen(shape) + 1) &&
+           im_sha256_add(c, h, data, bytes);
+}
+
+static bool hash_text(im_ctx *c, im_sha256 *h, const char *key, const char *text)
+{
+    return im_sha256_add(c, h, key, strlen(key) + 1) && im_sha256_add(c, h, text, strlen(text) + 1);
+}
+
+static int by_state_name(const void *a, const void *b)
+{
+    return strcmp((*(const im_state_entry *const *)a)->name, (*(const im_state_entry *const *)b)->name);
+}
+
+static bool hash_state(const im_state *s, float *buffer, const char *const metadata[], int n, char hex[65])
+{
+    im_ctx *c = s->c;
+    const im_state_entry **order = malloc(((size_t)s->n + 1) * sizeof *order);
+    im_sha256 *h = order ? im_sha256_new(c) : NULL;
+    bool ok = h || im_fail(c, "out of memory for the hash of a checkpoint");
+    for (int i = 0; ok && i < s->n; i++)
+        order[i] = &s->v[i];
+    if (ok)
+        qsort(order, (size_t)s->n, sizeof *order, by_state_name);
+    for (int i = 0; ok && i < s->n; i++) {
+        im_st_entry e;
+        describe(order[i], &e);
+        ok = hash_tensor(c, h, &e, value(s, order[i], buffer), value_bytes(order[i]));
+    }
+    for (int i = 0; ok && i < n; i++)
+        ok = hash_text(c, h, metadata[2 * i], metadata[2 * i + 1]);
+    free(order);
+    if (ok)
+        return im_sha256_finish(c, h, hex);
+    if (h)
+        im_sha256_free(h);
+    return false;
+}
+
+static int by_entry_name(const void *a, const void *b)
+{
+    return strcmp((*(const im_st_entry *const *)a)->name, (*(const im_st_entry *const *)b)->name);
+}
+
+bool im_state_verify(im_ctx *c, const im_safetensors *file, const char *const keys[], int n_keys)
+{
+    const char *want = im_st_metadata(file, "sha256");
+    int n = im_st_count(file);
+    const im_st_entry **order = want ? malloc(((size_t)n + 1) * sizeof *order) : NULL;
+    im_sha256 *h = order ? im_sha256_new(c) : NULL;
+    bool ok = h != NULL;
+    char hex[65] = "";
+    for (int i = 0; ok && i < n; i++)
+        order[i] = im_st_at(file, i);
+    if (ok)
+        qsort(order, (size_t)n, sizeof *order, by_entry_name);
+    for (int i = 0; ok && i < n; i++)
+        ok = hash_tensor(c, h, order[i], order[i]->data, order[i]->bytes);
+    for (int i = 0; ok && i < n_keys; i++) {
+        const char *text = im_st_metadata(file, keys[i]);
+        ok = text && hash_text(c, h, keys[i], text);
+    }
+    free(order);
+    if (!ok && h)
+        im_sha256_free(h);
+    return ok && im_sha256_finish(c, h, hex) && !strcmp(hex, want);
+}
+
+bool im_state_write(const im_state *s, const char *path, const char *const metadata[], int n_metadata, bool hash)
+{
+    im_ctx *c = s->c;
+    size_t largest = sizeof(int64_t);
+    im_st_entry *entries = calloc((size_t)s->n + 1, sizeof *entries);
+    for (int i = 0; entries && i < s->n; i++) {
+        describe(&s->v[i], &entries[i]);
+        if (value_bytes(&s->v[i]) > largest)
+            largest = value_bytes(&s->v[i]);
+    }
+    float *buffer = malloc(largest);
+    const char **pairs = calloc(2 * (size_t)n_metadata + 2, sizeof *pairs);
+    char hex[65] = "";
+    bool ok = (entries && buffer && pairs) || im_fail(c, "%s: out of memory", path);
+    ok = ok && im_ok(c) && (!hash || hash_state(s, buffer, metadata, n_metadata, hex));
+    for (int i = 0; ok && i < 2 * n_metadata; i++)
+        pairs[i] = metadata[i];
+    if (ok && hash) {
+        pairs[2 * n_metadata] = "sha256";
+        pairs[2 * n_metadata + 1] = hex;
+    }
+    im_st_writer *w = ok ? im_st_create(c, path, entries, s->n, pairs, n_metadata + hash) : NULL;
+    for (int i = 0; w && im_ok(c) && i < s->n; i++)
+        im_st_put(c, w, i, value(s, &s->v[i], buffer), value_bytes(&s->v[i]));
+    if (w && !im_ok(c)) {
+        im_st_abandon(w);
+        w = NULL;
+    }
+    ok = w && im_st_finish(c, w);
+    free(pairs);
+    free(buffer);
+    free(entries);
+    return ok;
+}

@@ -1,0 +1,157 @@
+/* vae_folder.c: see vae_folder.h. The two halves of a VAE are registries of their own; their file is one. */
+#include "models/checkpoints/vae_folder.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/file.h"
+#include "data/files/json.h"
+#include "data/files/sha256.h"
+#include "models/checkpoints/checkpoint.h"
+#include "models/checkpoints/state_dict.h"
+
+static const char weights[] = "diffusion_pytorch_model.safetensors";
+
+/* The folder that holds config.json: FOLDER or FOLDER/vae, malloc'd. */
+static char *resolve(im_ctx *c, const char *folder)
+{
+    char *inner = im_join(c, folder, "vae"), *file = inner ? im_join(c, inner, "config.json") : NULL;
+    bool there = file && im_is_file(file);
+    free(file);
+    if (there)
+        return inner;
+    free(inner);
+    return im_ok(c) ? im_copy_text(c, folder, strlen(folder)) : NULL;
+}
+
+static bool read_config(im_ctx *c, const char *folder, im_vae_config *out)
+{
+    im_json j = { 0 };
+    char *path = im_join(c, folder, "config.json");
+    bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES) && im_vae_config_read(c, &j, out);
+    im_json_close(&j);
+    free(path);
+    return ok;
+}
+
+bool im_vae_folder_config(im_ctx *c, const char *folder, im_vae_config *out)
+{
+    char *path = resolve(c, folder);
+    bool ok = path && read_config(c, path, out);
+    free(path);
+    return ok;
+}
+
+char *im_vae_folder_text(im_ctx *c, const char *folder)
+{
+    size_t bytes;
+    char *path = resolve(c, folder), *file = path ? im_join(c, path, "config.json") : NULL;
+    char *text = file ? im_read_file(c, file, IM_JSON_CONFIG_BYTES, &bytes) : NULL;
+    free(file);
+    free(path);
+    return text;
+}
+
+/* Both halves as one list; the array is the caller's to free. */
+static im_params whole(im_ctx *c, im_vae *m)
+{
+    im_params *a = im_vae_params(m, IM_VAE_DECODER), *b = im_vae_params(m, IM_VAE_ENCODER);
+    im_params all = { .c = c, .n = a->n + b->n, .train = a->train };
+    all.v = malloc((size_t)all.n * sizeof *all.v);
+    if (!all.v) {
+        im_fail(c, "out of memory for the list of the autoencoder's weights");
+        return (im_params){ .c = c };
+    }
+    memcpy(all.v, a->v, (size_t)a->n * sizeof *all.v);
+    memcpy(all.v + a->n, b->v, (size_t)b->n * sizeof *all.v);
+    return all;
+}
+
+static bool load_whole_model(im_ctx *c, const char *folder, im_vae *m)
+{
+    im_checkpoint *k = im_checkpoint_open(c, folder);
+    bool ok = k && im_checkpoint_load(k, IM_PART_VAE, im_vae_params(m, IM_VAE_DECODER), IM_F32) &&
+              im_checkpoint_load(k, IM_PART_VAE, im_vae_params(m, IM_VAE_ENCODER), IM_F32);
+    im_checkpoint_close(k);
+    return ok;
+}
+
+static bool load_alone(im_ctx *c, const char *folder, im_vae *m)
+{
+    char *path = im_join(c, folder, weights);
+    im_safetensors *s = path ? im_st_open(c, path) : NULL;
+    im_params all = s ? whole(c, m) : (im_params){ .c = c };
+    bool ok = s && all.v && im_state_read(&all, s, path, IM_F32, NULL);
+    free(all.v);
+    im_st_close(s);
+    free(path);
+    return ok;
+}
+
+im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bool train)
+{
+    char *path = resolve(c, folder), *index = im_join(c, folder, "model_index.json");
+    im_vae *m = path && read_config(c, path, cfg) ? im_vae_new(c, cfg) : NULL;
+    if (m) {
+        im_vae_params(m, IM_VAE_DECODER)->train = im_vae_params(m, IM_VAE_ENCODER)->train = train;
+        /* a whole model may spell its names in the ways that checkpoint.h knows */
+        if (!(index && im_is_file(index) ? load_whole_model(c, folder, m) : load_alone(c, path, m))) {
+            im_vae_free(m);
+            m = NULL;
+        }
+    }
+    free(index);
+    free(path);
+    return m;
+}
+
+bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65])
+{
+    im_sha256 *h = im_sha256_new(c);
+    bool ok = h != NULL;
+    for (int half = 0; ok && half < 2; half++) {
+        const im_params *p = im_vae_params(m, (im_vae_half)half);
+        for (int i = 0; ok && i < p->n; i++)
+            ok = im_sha256_add(c, h, im_data(p->v[i].t), (size_t)im_numel(p->v[i].t) * sizeof(float));
+    }
+    if (ok)
+        return im_sha256_finish(c, h, hex);
+    im_sha256_free(h);
+    return false;
+}
+
+static char *with_scaling(im_ctx *c, const char *config, double scaling_factor)
+{
+    json_t *j = json_loads(config, JSON_REJECT_DUPLICATES, NULL);
+    char *text = NULL;
+    if (j && !json_object_set_new(j, "scaling_factor", json_real(scaling_factor)))
+        text = json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(j);
+    if (!text)
+        im_fail(c, "the autoencoder's config.json could not be written: out of memory, or it is no JSON object");
+    return text;
+}
+
+bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor)
+{
+    static const char *const metadata[] = { "format", "pt" };
+    im_state s = { .c = c };
+    char *path = im_make_folder(c, folder) ? im_join(c, folder, weights) : NULL;
+    bool ok = path != NULL;
+    for (int half = 0; ok && half < 2; half++) {
+        const im_params *p = im_vae_params(m, (im_vae_half)half);
+        for (int i = 0; ok && i < p->n; i++)
+            ok = im_state_add_one(&s, "", &p->v[i], im_data(p->v[i].t));
+    }
+    ok = ok && im_state_write(&s, path, metadata, 1, false);
+    im_state_free(&s);
+    free(path);
+    char *text = !ok ? NULL : scaling_factor != 0 ? with_scaling(c, config, scaling_factor)
+                                                  : im_copy_text(c, config, strlen(config));
+    char *file = text ? im_join(c, folder, "config.json") : NULL;
+    ok = file && im_write_file(c, file, text, strlen(text), true);
+    free(file);
+    free(text);
+    return ok;
+}

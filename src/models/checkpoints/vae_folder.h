@@ -1,0 +1,21 @@
+/* vae_folder.h: an autoencoder by itself, as diffusers' AutoencoderKL.from_pretrained and save_pretrained know it:
+ * config.json and diffusion_pytorch_model.safetensors. Used by training. */
+#ifndef IM_VAE_FOLDER_H
+#define IM_VAE_FOLDER_H
+
+#include "models/nets/vae.h"
+
+/* FOLDER/config.json, or FOLDER/vae/config.json. */
+bool im_vae_folder_config(im_ctx *c, const char *folder, im_vae_config *out);
+char *im_vae_folder_text(im_ctx *c, const char *folder);       /* its text, malloc'd                                  */
+
+/* Reads the weights of both halves: as they are used (train false), or to go on training. folder as above. */
+im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bool train);
+
+/* SHA-256 of the weights of both halves, opened to train: is it the autoencoder of then? */
+bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65]);
+
+/* Writes FOLDER/config.json, `config` (the text of one) with scaling_factor put in (0: as it is), and the weights: f32. */
+bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor);
+
+#endif

@@ -1,0 +1,225 @@
+/* sd.c: Stable Diffusion v1.x as one thing: opens a checkpoint, loads its networks when they are first needed, and
+ * answers questions about a run before it begins. The run itself is sd_generate.c.
+ *
+ * Reading order: sd.c, sd_text.c, sd_generate.c, sd_stage.c, then unet.c. */
+#define _GNU_SOURCE
+#include "models/pipelines/sd.h"
+#include "data/files/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char EMBEDDED[] = "imago-small";
+static const char SCHEDULER_FILE[] = "scheduler/scheduler_config.json";
+
+/* ---------------------------------------------------------------- the embedded model */
+
+static bool is_model(im_ctx *c, const char *folder)
+{
+    char *index = im_join(c, folder, "model_index.json");
+    bool found = index && im_is_file(index);
+    free(index);
+    return found;
+}
+
+/* folder, or imago-small in it; malloc'd, NULL when neither is a model. */
+static char *model_in(im_ctx *c, const char *folder)
+{
+    if (is_model(c, folder)) return im_copy_text(c, folder, strlen(folder));
+    char *inner = im_join(c, folder, EMBEDDED);
+    if (inner && is_model(c, inner)) return inner;
+    free(inner);
+    return NULL;
+}
+
+char *im_embedded_model_path(im_ctx *c)
+{
+    const char *given = getenv("IMAGO_WEIGHTS");
+    char program[4096] = "", beside[4200], shared[4200];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    char *slash = n > 0 ? strrchr(program, '/') : NULL;
+    if (slash) *slash = 0;
+    snprintf(beside, sizeof beside, "%s/../weights", program);
+    snprintf(shared, sizeof shared, "%s/../share/imago/weights", program);
+    const char *const places[] = { given ? given : "weights", "weights", beside, shared, IM_WEIGHTS };
+    for (size_t i = 0; i < sizeof places / sizeof places[0] && im_ok(c); i++) {
+        char *found = model_in(c, places[i]);
+        if (found) return found;
+    }
+    im_fail(c, "the embedded model was not found: looked for %s in %s, %s, %s and %s; name a model with -m, or its "
+            "folder in IMAGO_WEIGHTS", EMBEDDED, given ? given : "./weights", beside, shared, IM_WEIGHTS);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold)
+{
+    if (!im_ok(c)) return NULL;
+    if (hold == IM_I32) {
+        im_fail(c, "weights cannot be held as i32; wanted f32, f16 or bf16");
+        return NULL;
+    }
+    char *embedded = path ? NULL : im_embedded_model_path(c);
+    if (!path && !embedded) return NULL;
+    im_sd *sd = calloc(1, sizeof *sd);
+    if (!sd) im_fail(c, "out of memory for a model");
+    if (sd) *sd = (im_sd){ .c = c, .hold = hold, .checkpoint = im_checkpoint_open(c, path ? path : embedded) };
+    free(embedded);
+    if (!sd || !sd->checkpoint) {
+        im_sd_free(sd);
+        return NULL;
+    }
+    sd->config = im_checkpoint_config(sd->checkpoint);
+    const char *place = im_checkpoint_path(sd->checkpoint);
+    if (!im_checkpoint_folder(sd->checkpoint))
+        sd->scheduler_text = im_st_metadata(im_checkpoint_file(sd->checkpoint, IM_PART_UNET), SCHEDULER_FILE);
+    if (im_checkpoint_folder(sd->checkpoint) || sd->scheduler_text)
+        sd->scheduler_path = im_join(c, place, SCHEDULER_FILE);
+    if (!im_ok(c)) {
+        im_sd_free(sd);
+        return NULL;
+    }
+    return sd;
+}
+
+void im_nets_free(im_networks *nets)
+{
+    im_clip_free(nets->clip);
+    im_unet_free(nets->unet);
+    im_vae_free(nets->vae);
+    *nets = (im_networks){ 0 };
+}
+
+void im_sd_free(im_sd *sd)
+{
+    if (!sd) return;
+    im_nets_free(&sd->nets);
+    im_tokenizer_free(sd->tokenizer);
+    im_checkpoint_close(sd->checkpoint);
+    free(sd->scheduler_path);
+    free(sd);
+}
+
+const char *im_sd_hash(im_sd *sd)
+{
+    return sd ? im_checkpoint_fingerprint(sd->checkpoint) : NULL;
+}
+
+void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg)
+{
+    if (!sd) return;
+    sd->progress = fn;
+    sd->progress_arg = arg;
+}
+
+/* ---------------------------------------------------------------- networks */
+
+im_part im_net_part(im_net net)
+{
+    return net == IM_NET_CLIP ? IM_PART_CLIP : net == IM_NET_UNET ? IM_PART_UNET : IM_PART_VAE;
+}
+
+im_params *im_net_params(const im_networks *nets, im_net net)
+{
+    switch (net) {
+    case IM_NET_CLIP: return im_clip_params(nets->clip);
+    case IM_NET_UNET: return im_unet_params(nets->unet);
+    default: return im_vae_params(nets->vae, net == IM_NET_VAE_DECODER ? IM_VAE_DECODER : IM_VAE_ENCODER);
+    }
+}
+
+bool im_net_make(im_ctx *c, const im_model_config *config, im_net net, im_networks *nets)
+{
+    switch (im_net_part(net)) {
+    case IM_PART_CLIP: return nets->clip || (nets->clip = im_clip_new(c, &config->clip));
+    case IM_PART_UNET: return nets->unet || (nets->unet = im_unet_new(c, &config->unet));
+    default: return nets->vae || (nets->vae = im_vae_new(c, &config->vae));
+    }
+}
+
+bool im_sd_need(im_sd *sd, im_net net)
+{
+    if (!im_ok(sd->c)) return false;
+    if (sd->loaded[net]) return true;
+    sd->loaded[net] = im_net_make(sd->c, sd->config, net, &sd->nets)
+        && im_checkpoint_load(sd->checkpoint, im_net_part(net), im_net_params(&sd->nets, net), sd->hold);
+    return sd->loaded[net];
+}
+
+/* ---------------------------------------------------------------- a run before it begins */
+
+im_sd_args im_sd_defaults(const im_sd *sd)
+{
+    im_sd_args a = { .prompt = "", .steps = 50, .guidance = 7.5f, .rng = IM_RNG_CPU, .strength = 0.75f };
+    if (!sd) return a;
+    int factor = im_vae_factor(&sd->config->vae);
+    a.width = sd->config->unet.sample_width * factor;
+    a.height = sd->config->unet.sample_height * factor;
+    return a;
+}
+
+static bool fits(im_sd *sd, const char *what, int pixels, int factor)
+{
+    if (pixels >= factor && pixels % factor == 0) return true;
+    int below = pixels / factor * factor;
+    if (below < factor)
+        return im_fail(sd->c, "%s: found %d pixels, wanted a multiple of %d, such as %d", what, pixels, factor, factor);
+    return im_fail(sd->c, "%s: found %d pixels, wanted a multiple of %d, such as %d or %d", what, pixels, factor, below,
+                   below + factor);
+}
+
+bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out)
+{
+    if (!sd || !im_ok(sd->c)) return false;
+    int factor = im_vae_factor(&sd->config->vae);
+    im_sd_args own = im_sd_defaults(sd);
+    int width = a->width, height = a->height;
+    if (width < 0 || height < 0)
+        return im_fail(sd->c, "size: found %dx%d pixels, wanted positive numbers", width, height);
+    if (!width) width = a->init ? a->init->width : own.width;
+    if (!height) height = a->init ? a->init->height : own.height;
+    if (a->init) {
+        width -= width % factor;
+        height -= height % factor;
+    }
+    if (!fits(sd, "width", width, factor) || !fits(sd, "height", height, factor)) return false;
+    *out = (im_sd_size){ .width = width, .height = height, .w = width / factor, .h = height / factor };
+    return true;
+}
+
+im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a)
+{
+    return im_scheduler_new_for_pipeline(sd->c, a->scheduler, sd->scheduler_path, sd->scheduler_text);
+}
+
+const char *im_sd_scheduler(im_sd *sd, const im_sd_args *a)
+{
+    if (!sd) return NULL;
+    im_scheduler *s = im_sd_new_scheduler(sd, a);
+    const char *name = s ? im_scheduler_name(s) : NULL;        /* of the table: outlives the scheduler                */
+    im_scheduler_free(s);
+    return name;
+}
+
+bool im_sd_latent_shape(im_sd *sd, const im_sd_args *a, int64_t shape[3])
+{
+    im_sd_size size;
+    if (!im_sd_sizes(sd, a, &size)) return false;
+    shape[0] = sd->config->vae.latent_channels;
+    shape[1] = size.h;
+    shape[2] = size.w;
+    return true;
+}
+
+int im_sd_evaluations(im_sd *sd, const im_sd_args *a)
+{
+    if (!sd) return 0;
+    im_scheduler *s = im_sd_new_scheduler(sd, a);
+    bool ok = im_scheduler_plan(s, a->steps, 0) && (!a->init || im_scheduler_begin(s, a->strength));
+    int n = ok ? im_scheduler_evaluations(s) : 0;
+    im_scheduler_free(s);
+    return n;
+}

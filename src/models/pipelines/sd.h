@@ -1,0 +1,88 @@
+/* sd.h: what the files sd*.c and pictures.c share; nobody else includes it but the tests. */
+#ifndef IM_SD_H
+#define IM_SD_H
+
+#include "models/checkpoints/checkpoint.h"
+#include "models/nets/clip.h"
+#include "models/schedulers/scheduler.h"
+#include "models/nets/unet.h"
+#include "models/nets/vae.h"
+
+typedef struct im_networks { im_clip *clip; im_unet *unet; im_vae *vae; } im_networks;
+
+struct im_sd {
+    im_ctx *c;
+    im_checkpoint *checkpoint;
+    const im_model_config *config;
+    im_dtype hold;
+    im_tokenizer *tokenizer;                                   /* NULL until the first text                           */
+    im_networks nets;                                          /* each NULL until it is needed                        */
+    bool loaded[IM_NET_COUNT];
+    char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */
+    const char *scheduler_text;                                /* its content, where a single file carries it         */
+    im_sd_progress progress;
+    void *progress_arg;
+};
+
+/* ---------------------------------------------------------------- sd.c */
+
+/* The folder of the embedded model, malloc'd: $IMAGO_WEIGHTS (the model, or a folder with imago-small in it),
+ * weights/imago-small here, beside the program, or where it was installed. NULL with an error that lists them. */
+char *im_embedded_model_path(im_ctx *c);
+bool im_sd_need(im_sd *sd, im_net net);                        /* loads it if it is not loaded                        */
+im_part im_net_part(im_net net);
+im_params *im_net_params(const im_networks *nets, im_net net);
+bool im_net_make(im_ctx *c, const im_model_config *config, im_net net, im_networks *nets);          /* shapes only    */
+void im_nets_free(im_networks *nets);
+im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a);
+
+/* Picture size and latent size of a run, checked. Given an init picture, sizes are rounded down to what the VAE takes,
+ * as diffusers does; else they must fit. */
+typedef struct im_sd_size { int width, height, w, h; } im_sd_size;
+bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out);
+
+/* ---------------------------------------------------------------- sd_stage.c */
+
+/* One network at one shape, ready to run again and again: recorded as a plan, or op by op. Inputs by network:
+ *   CLIP         ids i32 (B, T)                                                        -> (B, T, C)
+ *   UNET         x (B, h, w, 4), t (B), then keys and values of the text               -> (B, h, w, 4)
+ *   VAE_DECODER  z (B, h, w, 4)                                                        -> (B, H, W, 3)
+ *   VAE_ENCODER  x (B, H, W, 3)                                                        -> (B, h, w, 8)  */
+typedef struct im_stage {
+    im_ctx *c;
+    const im_networks *nets;
+    im_net net;
+    im_tensor **in;
+    int n_in;
+    im_plan *plan;                                             /* NULL: op by op                                      */
+    bool open;
+} im_stage;
+
+/* text: UNet only, (batch, T, C) of the text encoder. False with an error; close it all the same. */
+bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size size, const float *text, bool eager);
+bool im_stage_run(im_stage *s, float *out);                    /* all values of the output, contiguous                */
+void im_stage_close(im_stage *s);
+/* What a stage would need and do, without loading anything. */
+bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_plan_info *out);
+
+/* ---------------------------------------------------------------- sd_text.c */
+
+/* Text encoder states of n texts, (n, T, C), malloc'd; equal texts are encoded once. Warns of text that was cut. */
+float *im_sd_encode_texts(im_sd *sd, const char *const texts[], int n, bool eager);
+size_t im_sd_text_size(const im_sd *sd);                       /* values a text: T * C                                */
+
+/* ---------------------------------------------------------------- sd_report.c */
+
+bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch);
+
+/* ---------------------------------------------------------------- pictures.c */
+
+/* torch's (c, h, w) <-> imago's (h, w, c) */
+void im_to_channels_last(const float *from, int channels, int64_t pixels, float *to);
+void im_to_channels_first(const float *from, int channels, int64_t pixels, float *to);
+/* (height, width, 3) near -1..1 -> 8 bits, as VaeImageProcessor and numpy_to_pil round. */
+im_image *im_picture_of(im_ctx *c, const float *x, int width, int height);
+/* An init picture at width x height, in -1..1, as VaeImageProcessor prepares it; malloc'd (height, width, 3). */
+float *im_picture_values(im_ctx *c, const im_image *i, int width, int height);
+
+#endif

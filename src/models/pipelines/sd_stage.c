@@ -1,0 +1,191 @@
+/* sd_stage.c: one network at one shape, as something that takes values and gives values.
+ *
+ * A stage records its network once (imago.h, plans) and runs the plan, or runs op by op; the bits are the same. Keys
+ * and values of the text depend on the text alone: a UNet stage computes them when it is opened and keeps them.
+ * Used by sd_text.c, sd_generate.c, sd_report.c. */
+#include "models/pipelines/sd.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- what is recorded */
+
+static im_tensor *clip_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    return im_clip_forward(c, ((const im_networks *)arg)->clip, in[0]);
+}
+
+static im_tensor *unet_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    return im_unet_forward(c, ((const im_networks *)arg)->unet, in[0], in[1], in + 2);
+}
+
+static im_tensor *decoder_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    return im_vae_decode(c, ((const im_networks *)arg)->vae, in[0]);
+}
+
+static im_tensor *encoder_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    return im_vae_encode(c, ((const im_networks *)arg)->vae, in[0]);
+}
+
+static const im_plan_fn functions[IM_NET_COUNT] = {
+    [IM_NET_CLIP] = clip_fn, [IM_NET_UNET] = unet_fn, [IM_NET_VAE_DECODER] = decoder_fn,
+    [IM_NET_VAE_ENCODER] = encoder_fn,
+};
+
+/* ---------------------------------------------------------------- inputs */
+
+/* Every input but the UNet's text. */
+static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int batch, im_sd_size size, im_tensor **in)
+{
+    int64_t latent[4] = { batch, size.h, size.w, m->vae.latent_channels };
+    int64_t picture[4] = { batch, size.height, size.width, m->vae.in_channels };
+    switch (net) {
+    case IM_NET_CLIP:
+        in[0] = im_new(c, IM_I32, 2, (int64_t[]){ batch, m->clip.max_position_embeddings });
+        break;
+    case IM_NET_UNET:
+        in[0] = im_new(c, IM_F32, 4, latent);
+        in[1] = im_new(c, IM_F32, 1, (int64_t[]){ batch });
+        break;
+    case IM_NET_VAE_DECODER: in[0] = im_new(c, IM_F32, 4, latent); break;
+    default: in[0] = im_new(c, IM_F32, 4, picture);
+    }
+    return im_ok(c);
+}
+
+static bool make_context(im_stage *s, const im_model_config *m, int batch, const float *text)
+{
+    int64_t shape[3] = { batch, m->clip.max_position_embeddings, m->clip.hidden_size };
+    return im_unet_context(s->c, s->nets->unet, im_from(s->c, IM_F32, 3, shape, text), s->in + 2);
+}
+
+bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size size, const float *text, bool eager)
+{
+    im_ctx *c = sd->c;
+    *s = (im_stage){ .c = c, .nets = &sd->nets, .net = net };
+    if (!im_sd_need(sd, net)) return false;
+    s->n_in = net == IM_NET_UNET ? 2 + im_unet_context_count(sd->nets.unet) : 1;
+    s->in = calloc((size_t)s->n_in, sizeof *s->in);
+    if (!s->in) return im_fail(c, "out of memory for the inputs of a network");
+    im_scope_push(c);
+    s->open = true;
+    if (!make_inputs(c, sd->config, net, batch, size, s->in)) return false;
+    if (net == IM_NET_UNET && !make_context(s, sd->config, batch, text)) return false;
+    if (!eager) s->plan = im_plan_record(c, functions[net], (void *)s->nets, s->in, s->n_in);
+    return im_ok(c);
+}
+
+bool im_stage_run(im_stage *s, float *out)
+{
+    if (!im_ok(s->c)) return false;
+    im_scope_push(s->c);
+    im_tensor *y = s->plan ? im_plan_run(s->c, s->plan) : functions[s->net](s->c, (void *)s->nets, s->in, s->n_in);
+    if (y) memcpy(out, im_data(y), (size_t)im_numel(y) * sizeof *out);
+    im_scope_pop(s->c);
+    return y && im_ok(s->c);
+}
+
+void im_stage_close(im_stage *s)
+{
+    im_plan_free(s->c, s->plan);
+    if (s->open) im_scope_pop(s->c);
+    free(s->in);
+    *s = (im_stage){ .c = s->c };
+}
+
+/* ---------------------------------------------------------------- describing */
+
+/* The UNet from its text on: what a description records, since without weights there are no keys and values. */
+static im_tensor *unet_from_text(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    const im_unet *unet = ((const im_networks *)arg)->unet;
+    im_tensor **kv = calloc((size_t)im_unet_context_count(unet) + 1, sizeof(im_tensor *));
+    if (!kv) {
+        im_fail(c, "out of memory for the inputs of a network");
+        return NULL;
+    }
+    im_tensor *y = im_unet_context(c, unet, in[2], kv) ? im_unet_forward(c, unet, in[0], in[1], kv) : NULL;
+    free(kv);
+    return y;
+}
+
+static im_tensor *context_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    const im_unet *unet = ((const im_networks *)arg)->unet;
+    int n = im_unet_context_count(unet);
+    im_tensor **kv = calloc((size_t)n + 1, sizeof(im_tensor *)), *last = in[0];
+    if (!kv) {
+        im_fail(c, "out of memory for the inputs of a network");
+        return NULL;
+    }
+    if (!im_unet_context(c, unet, in[0], kv)) last = NULL;
+    else if (n) last = kv[n - 1];
+    free(kv);
+    return last;
+}
+
+static bool describe(im_ctx *c, im_plan_fn fn, im_networks *nets, im_tensor *const in[], int n_in, im_plan_info *out)
+{
+    im_plan *p = im_plan_record(c, fn, nets, in, n_in);
+    if (p) *out = im_plan_describe(p);
+    im_plan_free(c, p);
+    return p && im_ok(c);
+}
+
+/* Storage for every parameter that has none, as the loader would make it. It is never touched, so it costs address
+ * space and no memory. */
+static bool pretend_loaded(im_ctx *c, const im_params *p, im_dtype hold)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < p->n; i++) {
+        im_param_kind kind = p->v[i].kind;
+        bool product = kind != IM_PARAM_VECTOR && kind != IM_PARAM_EMBEDDING;
+        ok = im_param_alloc(c, p->v[i].t, kind == IM_PARAM_VECTOR ? IM_F32 : hold, product && im_packs_weights(c),
+                            kind == IM_PARAM_GEGLU ? 2 : 1);
+    }
+    return ok;
+}
+
+bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_plan_info *out)
+{
+    im_ctx *c = sd->c;
+    const im_model_config *m = sd->config;
+    im_networks own = { 0 }, *nets = &sd->nets;
+    if (!im_ok(c)) return false;
+    if (!sd->loaded[net]) {
+        nets = &own;
+        if (!im_net_make(c, m, net, nets) || !pretend_loaded(c, im_net_params(nets, net), sd->hold)) {
+            im_nets_free(&own);
+            return false;
+        }
+    }
+    im_scope_push(c);
+    im_tensor *in[3] = { 0 };
+    int64_t text[3] = { batch, m->clip.max_position_embeddings, m->clip.hidden_size };
+    im_plan_info context = { 0 };
+    bool ok = make_inputs(c, m, net, batch, size, in);
+    if (ok && net == IM_NET_UNET) {
+        in[2] = im_new(c, IM_F32, 3, text);
+        ok = describe(c, unet_from_text, nets, in, 3, out);
+        im_tensor *alone = im_new(c, IM_F32, 3, text);
+        ok = ok && describe(c, context_fn, nets, &alone, 1, &context);
+    } else if (ok) {
+        ok = describe(c, functions[net], nets, in, 1, out);
+    }
+    out->nodes -= context.nodes;                               /* done once a picture, not once an evaluation         */
+    out->flop -= context.flop;
+    out->bytes -= context.bytes;
+    out->sum_bytes -= context.sum_bytes;
+    im_scope_pop(c);
+    im_nets_free(&own);
+    return ok;
+}

@@ -1,0 +1,126 @@
+/* sd_text.c: from prompts to the states that the UNet attends to: tokens (data/text/tokenizer.c), then the text encoder's
+ * last hidden state, (T, C) a text. Used by sd_generate.c and sd_report.c. */
+#define _GNU_SOURCE
+#include "models/pipelines/sd.h"
+#include "models/checkpoints/model_files.h"
+#include "data/files/file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+size_t im_sd_text_size(const im_sd *sd)
+{
+    return (size_t)sd->config->clip.max_position_embeddings * (size_t)sd->config->clip.hidden_size;
+}
+
+/* Writes the tokenizer files of a single file's metadata to out (a folder), or removes them again. */
+static int unpack(im_sd *sd, const char *out, bool write)
+{
+    const im_safetensors *file = im_checkpoint_file(sd->checkpoint, IM_PART_CLIP);
+    int found = 0;
+    for (int i = 0; i < IM_MODEL_FILES; i++) {
+        const char *name = im_model_file_name(i), *text = im_st_metadata(file, name);
+        if (!text || strncmp(name, "tokenizer/", 10)) continue;
+        char *path = im_join(sd->c, out, name + 10);
+        if (path && write) im_write_file(sd->c, path, text, strlen(text), true);
+        else if (path) remove(path);
+        free(path);
+        found++;
+    }
+    return found;
+}
+
+/* A single file that `imago convert` made carries a tokenizer other than CLIP's own in its metadata, as the text of the
+ * files it was. The tokenizer reads files, so they pass through a folder of their own. */
+static im_tokenizer *open_packed(im_sd *sd)
+{
+    const char *tmp = getenv("TMPDIR");
+    char folder[1024];
+    snprintf(folder, sizeof folder, "%.900s/imago-tokenizer-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(folder)) {
+        im_fail(sd->c, "%s: a temporary folder for the tokenizer could not be made: %s; set TMPDIR", folder,
+                strerror(errno));
+        return NULL;
+    }
+    int found = unpack(sd, folder, true);
+    im_tokenizer *t = im_tokenizer_open(sd->c, found ? folder : NULL);
+    unpack(sd, folder, false);
+    rmdir(folder);
+    return t;
+}
+
+static bool need_tokenizer(im_sd *sd)
+{
+    if (sd->tokenizer || !im_ok(sd->c)) return im_ok(sd->c);
+    const char *folder = im_checkpoint_folder(sd->checkpoint);
+    char *path = folder ? im_join(sd->c, folder, "tokenizer") : NULL;
+    if (folder && !path) return false;
+    sd->tokenizer = folder ? im_tokenizer_open(sd->c, path) : open_packed(sd);
+    free(path);
+    if (!sd->tokenizer) return false;
+    int words = im_tokenizer_size(sd->tokenizer), rows = sd->config->clip.vocab_size;
+    return words <= rows || im_fail(sd->c, "%s: its tokenizer has %d tokens, but its text encoder knows %d",
+                                    im_checkpoint_path(sd->checkpoint), words, rows);
+}
+
+static bool tokens_of(im_sd *sd, const char *text, int32_t *ids)
+{
+    int length = sd->config->clip.max_position_embeddings;
+    char *cut = NULL;
+    bool ok = im_tokenize(sd->c, sd->tokenizer, text, length, ids, &cut);
+    if (ok && cut)
+        im_warn(sd->c, "the prompt is longer than the %d tokens that the model reads; left out: \"%s\"", length - 2,
+                cut);
+    free(cut);
+    return ok;
+}
+
+/* which[i]: the place of text i among the different texts; returns their number. */
+static int number_texts(const char *const texts[], int n, int *which)
+{
+    int different = 0;
+    for (int i = 0; i < n; i++) {
+        int same = 0;
+        while (same < i && strcmp(texts[same], texts[i])) same++;
+        which[i] = same < i ? which[same] : different++;
+    }
+    return different;
+}
+
+static bool encode(im_sd *sd, const char *const texts[], const int *which, int n, int different, bool eager, float *out)
+{
+    im_stage s;
+    bool ok = im_stage_open(sd, &s, IM_NET_CLIP, different, (im_sd_size){ 0 }, NULL, eager);
+    int length = sd->config->clip.max_position_embeddings, next = 0;
+    for (int i = 0; ok && i < n; i++)
+        if (which[i] == next)                                  /* the first of its kind                               */
+            ok = tokens_of(sd, texts[i], (int32_t *)im_data(s.in[0]) + (size_t)next++ * (size_t)length);
+    ok = ok && im_stage_run(&s, out);
+    im_stage_close(&s);
+    return ok;
+}
+
+float *im_sd_encode_texts(im_sd *sd, const char *const texts[], int n, bool eager)
+{
+    size_t size = im_sd_text_size(sd);
+    int *which = malloc((size_t)n * sizeof *which);
+    float *all = malloc((size_t)n * size * sizeof *all), *states = NULL;
+    if (!which || !all) {
+        im_fail(sd->c, "out of memory for the states of %d texts", n);
+    } else if (need_tokenizer(sd)) {
+        int different = number_texts(texts, n, which);
+        states = malloc((size_t)different * size * sizeof *states);
+        if (!states) im_fail(sd->c, "out of memory for the states of %d texts", different);
+        if (states && encode(sd, texts, which, n, different, eager, states))
+            for (int i = 0; i < n; i++)
+                memcpy(all + (size_t)i * size, states + (size_t)which[i] * size, size * sizeof *all);
+    }
+    free(which);
+    free(states);
+    if (im_ok(sd->c)) return all;
+    free(all);
+    return NULL;
+}

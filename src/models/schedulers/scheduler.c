@@ -1,0 +1,259 @@
+/* scheduler.c: the ten schedulers by name, and the frame they share: laying out a run, scaling, adding noise, stepping.
+ *
+ * A sample at noise level sigma is kept in one of two scalings: x = alpha x0 + sigma' noise with alpha^2 + sigma'^2 = 1
+ * (pndm, ddim, ddpm, dpm, unipc), or x = x0 + sigma noise (euler, euler_a, heun, lms), which the network sees divided
+ * by sqrt(sigma^2 + 1).
+ *
+ * To add a scheduler: a line in the table below, its step in scheduler_<family>.c, its row in tests/golden. */
+#include "models/schedulers/scheduler_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DDPM_BETAS .beta_start = 1e-4, .beta_end = 0.02
+#define SIGMA_FIELDS (IM_HAS_RULE | IM_HAS_SAMPLE)
+#define SOLVER_FIELDS (SIGMA_FIELDS | IM_HAS_FINAL_SIGMA | IM_HAS_SOLVER | IM_HAS_ZERO_SNR | IM_HAS_THRESHOLD)
+
+const im_scheduler_kind im_scheduler_kinds[] = {
+    { "pndm", "PNDMScheduler", IM_HAS_FINAL_ALPHA | IM_HAS_PRK, .order = 1, .buffers = 7, DDPM_BETAS,
+      .spacing = IM_SPACE_LEADING, .times = im_times_pndm, .step = im_step_pndm },
+    { "ddim", "DDIMScheduler",
+      IM_HAS_CLIP | IM_HAS_FINAL_ALPHA | IM_HAS_ZERO_SNR | IM_HAS_THRESHOLD | IM_HAS_SAMPLE, .order = 1, DDPM_BETAS,
+      .spacing = IM_SPACE_LEADING, .times = im_times_whole, .step = im_step_ddim },
+    { "euler", "EulerDiscreteScheduler",
+      SIGMA_FIELDS | IM_HAS_RANGE | IM_HAS_FINAL_SIGMA | IM_HAS_ZERO_SNR | IM_HAS_EULER, .order = 1, .by_sigma = true,
+      DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_sigma, .step = im_step_euler },
+    { "euler_a", "EulerAncestralDiscreteScheduler", IM_HAS_ZERO_SNR, .order = 1, .buffers = 1, .by_sigma = true,
+      DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_sigma, .step = im_step_euler_a },
+    { "heun", "HeunDiscreteScheduler", SIGMA_FIELDS | IM_HAS_CLIP, .order = 2, .buffers = 2, .by_sigma = true,
+      .beta_start = 0.00085, .beta_end = 0.012, .spacing = IM_SPACE_LINSPACE, .times = im_times_heun,
+      .step = im_step_heun },
+    { "lms", "LMSDiscreteScheduler", SIGMA_FIELDS, .order = 1, .buffers = 4, .by_sigma = true, DDPM_BETAS,
+      .spacing = IM_SPACE_LINSPACE, .times = im_times_sigma, .step = im_step_lms },
+    { "dpmpp_2m", "DPMSolverMultistepScheduler", SOLVER_FIELDS | IM_HAS_LU | IM_HAS_DPM, .order = 1, .buffers = 4,
+      DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_multistep, .step = im_step_dpm },
+    { "dpmpp_2m_karras", "DPMSolverMultistepScheduler", SOLVER_FIELDS | IM_HAS_LU | IM_HAS_DPM, .order = 1,
+      .buffers = 4, .karras = true, DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_multistep,
+      .step = im_step_dpm },
+    { "unipc", "UniPCMultistepScheduler", SOLVER_FIELDS | IM_HAS_RANGE | IM_HAS_UNIPC, .order = 1, .buffers = 5,
+      DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_multistep, .step = im_step_unipc },
+    { "ddpm", "DDPMScheduler",
+      IM_HAS_CLIP | IM_HAS_VARIANCE | IM_HAS_ZERO_SNR | IM_HAS_THRESHOLD | IM_HAS_SAMPLE, .order = 1, .buffers = 1,
+      DDPM_BETAS, .spacing = IM_SPACE_LEADING, .times = im_times_whole, .step = im_step_ddpm },
+};
+const int im_scheduler_kind_count = (int)(sizeof im_scheduler_kinds / sizeof im_scheduler_kinds[0]);
+
+const char *im_scheduler_known(void)
+{
+    return "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm";
+}
+
+static const im_scheduler_kind *find_kind(const char *name)
+{
+    for (int i = 0; i < im_scheduler_kind_count; i++)
+        if (!strcmp(im_scheduler_kinds[i].name, name) || !strcmp(im_scheduler_kinds[i].class_name, name))
+            return &im_scheduler_kinds[i];
+    return NULL;
+}
+
+/* "dpmpp_2m" and "dpmpp_2m_karras" are one class: a short name decides about Karras sigmas, a file decides the name. */
+static void fix_karras(im_scheduler *s, const char *name)
+{
+    if (s->kind->step != im_step_dpm) return;
+    bool karras = s->cfg.sigma_rule == IM_SIGMAS_KARRAS;
+    if (!name || strcmp(name, s->kind->name))
+        s->kind = find_kind(karras ? "dpmpp_2m_karras" : "dpmpp_2m");
+    else if (karras != s->kind->karras)
+        s->cfg.sigma_rule = s->kind->karras ? IM_SIGMAS_KARRAS : IM_SIGMAS_PLAIN;
+}
+
+static im_scheduler *new_scheduler(im_ctx *c, const char *name, im_scheduler_file file)
+{
+    if (!im_ok(c)) return NULL;
+    char class_name[128];
+    if (!name && !im_scheduler_class(c, file, class_name, sizeof class_name)) return NULL;
+    const im_scheduler_kind *kind = find_kind(name ? name : class_name);
+    if (!kind) {
+        if (name)
+            im_fail(c, "scheduler \"%s\" is not known; choose one of %s", name, im_scheduler_known());
+        else
+            im_fail(c, "%s: scheduler class %s is not supported; choose one of %s", file.path, class_name,
+                    im_scheduler_known());
+        return NULL;
+    }
+    im_scheduler *s = calloc(1, sizeof *s);
+    if (!s) {
+        im_fail(c, "scheduler: out of memory");
+        return NULL;
+    }
+    s->c = c;
+    s->kind = kind;
+    bool ok = im_scheduler_read(s, file);
+    if (ok) fix_karras(s, name);
+    if (!ok || !im_scheduler_products(s)) {
+        im_scheduler_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path)
+{
+    return new_scheduler(c, name, (im_scheduler_file){ .path = path });
+}
+
+im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text)
+{
+    return new_scheduler(c, name, (im_scheduler_file){ .path = path, .text = text, .pipeline = true });
+}
+
+void im_scheduler_free(im_scheduler *s)
+{
+    if (!s) return;
+    free(s->cfg.trained_betas);
+    free(s->cfg.disable_corrector);
+    free(s->alphas);
+    free(s->times);
+    free(s->sigmas);
+    free(s->memory);
+    free(s);
+}
+
+const char *im_scheduler_name(const im_scheduler *s)
+{
+    return s->kind->name;
+}
+
+bool im_scheduler_plan(im_scheduler *s, int steps, size_t n)
+{
+    if (!s || !im_ok(s->c)) return false;
+    if (steps < 1 || steps > s->cfg.num_train_timesteps)
+        return im_fail(s->c, "scheduler %s: found %d steps, wanted 1 to %d, the steps that the model was trained with",
+                       s->kind->name, steps, s->cfg.num_train_timesteps);
+    free(s->times);
+    free(s->sigmas);
+    free(s->memory);
+    s->times = s->sigmas = s->memory = NULL;
+    s->steps = steps;
+    s->first = s->done = s->kept = s->last_order = 0;
+    if (!s->kind->times(s, steps)) return false;
+    for (int i = 0; i < s->count; i++)
+        if (!(s->times[i] >= 0 && s->times[i] <= (float)(s->cfg.num_train_timesteps - 1)))
+            return im_fail(s->c, "scheduler %s: evaluation %d of %d steps falls on time %g, wanted 0 to %d; take fewer "
+                           "steps, or look at steps_offset (%d) in scheduler_config.json", s->kind->name, i + 1, steps,
+                           (double)s->times[i], s->cfg.num_train_timesteps - 1, s->cfg.steps_offset);
+    s->n = n;
+    if (n && s->kind->buffers) {
+        s->memory = calloc(n * (size_t)s->kind->buffers, sizeof *s->memory);
+        if (!s->memory)
+            return im_fail(s->c, "scheduler %s: out of memory for %d arrays of %zu values", s->kind->name,
+                           s->kind->buffers, n);
+        for (int i = 0; i < s->kind->buffers; i++) s->buf[i] = s->memory + (size_t)i * n;
+    }
+    return true;
+}
+
+/* strength was typed as a decimal: 0.7 must mean 0.7 and not the f32 below it, or int(10 * 0.7) loses a step. */
+static double as_typed(float x)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.7g", (double)x);
+    return strtod(text, NULL);
+}
+
+bool im_scheduler_begin(im_scheduler *s, float strength)
+{
+    if (!s || !im_ok(s->c)) return false;
+    if (!(strength > 0 && strength <= 1))
+        return im_fail(s->c, "strength: found %g, wanted more than 0 and at most 1", (double)strength);
+    int run = (int)(s->steps * as_typed(strength));
+    if (run < 1)
+        return im_fail(s->c, "strength %g of %d steps leaves no step to run; raise the strength to %g or take more "
+                       "steps", (double)strength, s->steps, 1.0 / s->steps);
+    int first = (s->steps - run) * s->kind->order;
+    if (first >= s->count)
+        return im_fail(s->c, "strength %g of %d steps leaves no evaluation to run; raise it", (double)strength,
+                       s->steps);
+    s->first = first;
+    return true;
+}
+
+int im_scheduler_evaluations(const im_scheduler *s)
+{
+    return s ? s->count - s->first : 0;
+}
+
+int im_scheduler_first(const im_scheduler *s)
+{
+    return s->first;
+}
+
+float im_scheduler_time(const im_scheduler *s, int i)
+{
+    return s->times[s->first + i];
+}
+
+float im_scheduler_start(const im_scheduler *s)
+{
+    if (!s->kind->by_sigma) return 1;
+    float top = 0;
+    for (int i = 0; i <= s->count; i++) top = s->sigmas[i] > top ? s->sigmas[i] : top;
+    return s->cfg.timestep_spacing == IM_SPACE_LEADING ? sqrtf(top * top + 1) : top;
+}
+
+void im_scheduler_scale(const im_scheduler *s, const float *x, float *input)
+{
+    float by = 1;
+    if (s->kind->by_sigma) {
+        float sigma = s->sigmas[im_step_index(s)];
+        by = sqrtf(sigma * sigma + 1);
+    }
+    for (size_t i = 0; i < s->n; i++) input[i] = x[i] / by;
+}
+
+bool im_scheduler_step(im_scheduler *s, const float *model_output, float *x, im_noise noise)
+{
+    if (!s || !im_ok(s->c)) return false;
+    if (s->done >= im_scheduler_evaluations(s))
+        return im_fail(s->c, "scheduler %s: step %d of a run of %d", s->kind->name, s->done + 1,
+                       im_scheduler_evaluations(s));
+    bool ok = s->kind->step(s, model_output, x, noise);
+    s->done++;
+    return ok;
+}
+
+void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *noise, float *out)
+{
+    float keep = 1, add;
+    if (s->kind->by_sigma) {
+        add = s->sigmas[s->first];
+    } else if (s->sigmas) {
+        im_vp v = im_vp_at(s->sigmas[s->first]);
+        keep = v.alpha;
+        add = v.sigma;
+    } else {
+        float a = s->alphas[(int)s->times[s->first]];
+        keep = sqrtf(a);
+        add = sqrtf(1 - a);
+    }
+    for (size_t i = 0; i < s->n; i++) out[i] = keep * x[i] + add * noise[i];
+}
+
+bool im_scheduler_predicts_noise(const im_scheduler *s)
+{
+    return s->cfg.prediction_type == IM_PREDICT_EPSILON;
+}
+
+const float *im_scheduler_alphas(const im_scheduler *s, int *n)
+{
+    *n = s->cfg.num_train_timesteps;
+    return s->alphas;
+}
+
+const float *im_scheduler_sigmas(const im_scheduler *s, int *n)
+{
+    *n = s->sigmas ? s->count + 1 : 0;
+    return s->sigmas;
+}

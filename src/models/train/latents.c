@@ -1,0 +1,111 @@
+/* latents.c: see latents.h. z = mean + exp(clamp(logvar, -30, 20) / 2) noise (Kingma & Welling 2014). */
+#include "models/train/latents.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/stream.h"
+#include "models/train/picture_view.h"
+
+static int64_t moments_size(const im_latents *l)
+{
+    return (int64_t)l->side * l->side * l->channels * 2;
+}
+
+/* Moments of n pictures, each in its view. */
+static bool encode(const im_latents *l, const uint8_t *rgb, const im_view *views, int n, float *out)
+{
+    im_ctx *c = l->c;
+    int64_t pixels = (int64_t)l->size * l->size * 3;
+    im_scope_push(c);
+    im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ n, l->size, l->size, 3 });
+    for (int i = 0; x && i < n; i++)
+        im_view_apply(&views[i], rgb + i * pixels, l->size, (float *)im_data(x) + i * pixels);
+    im_tensor *m = im_vae_encode(c, l->vae, x);                /* (n, side, side, 2 channels)                         */
+    if (m)
+        memcpy(out, im_data(m), (size_t)(n * moments_size(l)) * sizeof *out);
+    im_scope_pop(c);
+    return m != NULL;
+}
+
+static bool stopped(const im_latents *l, const im_train_hooks *hooks, int64_t done)
+{
+    if (!hooks || !hooks->stop || !hooks->stop(hooks->arg))
+        return false;
+    im_fail(l->c, "stopped after the latents of %lld of %lld pictures, before the first step; the same command begins "
+            "again", (long long)done, (long long)l->pictures);
+    return true;
+}
+
+bool im_latents_keep(im_latents *l, im_pictures *p, const im_train_hooks *hooks)
+{
+    im_view *views = calloc((size_t)p->batch, sizeof *views);
+    l->pictures = p->data->count;
+    l->kept = malloc((size_t)(l->views * l->pictures * moments_size(l)) * sizeof *l->kept);
+    l->shown = malloc((size_t)l->pictures * sizeof *l->shown);
+    if (!l->kept || !l->shown || !views) {
+        free(views);
+        return im_fail(l->c, "out of memory for %d views of the latents of %lld pictures; lower --views, or leave out "
+                       "--cache-latents", l->views, (long long)l->pictures);
+    }
+    bool ok = im_pictures_open(p, 0);
+    for (int64_t at = 0, number = 0; ok && at < l->pictures; number++) {
+        const im_batch *b = im_pictures_batch(p, number);
+        ok = b && !stopped(l, hooks, at);
+        if (ok)
+            memcpy(l->shown + at, b->indices, (size_t)b->n * sizeof *l->shown);
+        for (int v = 0; ok && v < l->views; v++) {
+            for (int i = 0; i < b->n; i++)
+                views[i] = im_view_draw(l->seed, (uint64_t)v, (uint64_t)(at + i), l->flip, l->shift);
+            ok = encode(l, b->crops[0].u8, views, b->n, l->kept + (v * l->pictures + at) * moments_size(l));
+        }
+        at += ok ? b->n : 0;
+    }
+    free(views);
+    return ok;
+}
+
+void im_latents_free(im_latents *l)
+{
+    free(l->kept);
+    free(l->shown);
+    l->kept = NULL;
+    l->shown = NULL;
+}
+
+static bool draw_one(const im_latents *l, const float *moments, uint64_t number, float *x0)
+{
+    int64_t n = moments_size(l) / 2;
+    if (!im_normal_fill(l->c, l->seed, number, 0, x0, n))
+        return false;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = i / l->channels * 2 * l->channels + i % l->channels;
+        float logvar = moments[at + l->channels], clamped = logvar < -30 ? -30 : logvar > 20 ? 20 : logvar;
+        x0[i] = (moments[at] + expf(0.5f * clamped) * x0[i]) * l->scaling;
+    }
+    return true;
+}
+
+bool im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *rgb, int n, uint64_t first, float *x0)
+{
+    int64_t size = moments_size(l);
+    im_view *views = calloc((size_t)n, sizeof *views);
+    float *moments = l->kept ? NULL : malloc((size_t)(n * size) * sizeof *moments);
+    bool ok = views && (l->kept || moments);
+    if (!ok)
+        im_fail(l->c, "out of memory for the latents of a batch");
+    for (int i = 0; ok && !l->kept && i < n; i++)
+        views[i] = im_view_draw(l->seed, first + (uint64_t)i + 1, 0, l->flip, l->shift);
+    ok = ok && (l->kept || encode(l, rgb, views, n, moments));
+    for (int i = 0; ok && i < n; i++) {
+        im_stream s;
+        im_stream_open(&s, l->seed, IM_STREAM_CROP + 1, first + (uint64_t)i, 0);
+        int64_t view = l->kept ? (int64_t)im_stream_below(&s, (uint64_t)l->views) : 0;
+        const float *m = l->kept ? l->kept + (view * l->pictures + index[i]) * size : moments + i * size;
+        ok = draw_one(l, m, first + (uint64_t)i, x0 + i * size / 2);
+    }
+    free(moments);
+    free(views);
+    return ok;
+}

@@ -1,0 +1,205 @@
+/* run_folder.c: the files of a run (run_folder.h): lock, log, names of checkpoints. Used by train_loop.c, train_state.c. */
+#include "models/train/run_folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "data/files/file.h"
+
+/* Folders of the run that files are written to; the model has one more level, model/unet. */
+static const struct { const char *name; bool deep; } folders[] = {
+    { IM_RUN_CHECKPOINTS, false }, { "model", true }, { "vae", false }, { "cache", false }, { "samples", false }
+};
+enum { FOLDERS = sizeof folders / sizeof *folders };
+
+/* A link leads to where another run may be writing: the lock is not about that place. */
+static bool is_folder_itself(const char *path)
+{
+    struct stat st;
+    return !lstat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* "log.jsonl.tmp.1234.0": what file.c was writing when the process was killed. The lock says that nobody writes now. */
+static void remove_temps(im_ctx *c, const char *folder, bool deep)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d)); ) {
+        char *path = e->d_name[0] != '.' ? im_join(c, folder, e->d_name) : NULL;
+        if (path && im_is_temp(e->d_name))
+            unlink(path);
+        else if (path && deep && is_folder_itself(path))
+            remove_temps(c, path, false);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+/* Only where a run writes, as its folder may be one that holds other things of the user's too (-o .). */
+static void remove_leftovers(const im_run_folder *r)
+{
+    char *best = im_run_file(r, IM_RUN_BEST_TEMP);
+    if (best)
+        unlink(best);
+    free(best);
+    remove_temps(r->c, r->path, false);
+    for (int i = 0; i < FOLDERS; i++) {
+        char *path = im_run_file(r, folders[i].name);
+        if (path && is_folder_itself(path))
+            remove_temps(r->c, path, folders[i].deep);
+        free(path);
+    }
+}
+
+/* A new run beside the checkpoints of an old one would, resumed, go on from whichever is of the later step. */
+static bool no_old_checkpoints(const im_run_folder *r, const char *folder)
+{
+    int n;
+    int64_t *steps = im_run_begun(r->c, r->path) ? NULL : im_run_checkpoints(r->c, r->path, &n);
+    if (steps)
+        im_fail(r->c, "%s: has checkpoints, the newest of step %lld, but no config.json that says of which run; wanted a "
+                "folder without any for a new run: choose another one, or remove %s", r->path, (long long)steps[0],
+                folder);
+    free(steps);
+    return im_ok(r->c);
+}
+
+bool im_run_open(im_ctx *c, im_run_folder *r, const char *path)
+{
+    *r = (im_run_folder){ .c = c, .lock = -1, .log = -1 };
+    if (!im_ok(c))
+        return false;
+    if (!*path)
+        return im_fail(c, "the name of the run's folder is empty; wanted a folder, which is made where there is none: "
+                       "-o RUN");
+    if (!(r->path = im_copy_text(c, path, strlen(path))))
+        return false;
+    char *folder = im_run_file(r, IM_RUN_CHECKPOINTS);
+    r->log_path = im_run_file(r, "log.jsonl");
+    bool ok = folder && r->log_path && im_make_folder(c, folder);
+    if (ok && (r->lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        ok = im_fail(c, "%s: %s; wanted a folder for the run", path, strerror(errno));
+    if (ok && flock(r->lock, LOCK_EX | LOCK_NB))
+        ok = errno == EWOULDBLOCK ? im_fail(c, "%s: another process is training in this folder; wait for it, or choose "
+                                            "another one", path)
+                                  : true;                      /* a file system without locks: go on without          */
+    ok = ok && no_old_checkpoints(r, folder);
+    if (ok)
+        remove_leftovers(r);
+    free(folder);
+    return ok;
+}
+
+void im_run_close(im_run_folder *r)
+{
+    if (r->log >= 0)
+        close(r->log);
+    if (r->lock >= 0)
+        close(r->lock);
+    free(r->waiting);
+    free(r->log_path);
+    free(r->path);
+    *r = (im_run_folder){ .c = r->c, .lock = -1, .log = -1 };
+}
+
+char *im_run_file(const im_run_folder *r, const char *name)
+{
+    return im_join(r->c, r->path, name);
+}
+
+bool im_run_write(const im_run_folder *r, const char *name, const char *text)
+{
+    char *path = im_run_file(r, name);
+    bool ok = path && im_write_file(r->c, path, text, strlen(text), true);
+    free(path);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- the log */
+
+enum { LOG_MAX = 1 << 30 };
+
+/* Bytes of the whole lines of the first `steps` steps: every line is an object that begins {"step": N, and no sscanf,
+ * which looks for the end of the text at every line. */
+static size_t kept_bytes(const char *text, size_t bytes, int64_t steps)
+{
+    static const char begin[] = "{\"step\":";
+    const size_t n = sizeof begin - 1;
+    size_t kept = 0;
+    while (kept < bytes) {
+        const char *line = text + kept, *end = memchr(line, '\n', bytes - kept);
+        char *after;
+        if (!end || (size_t)(end - line) < n || memcmp(line, begin, n))
+            break;
+        long long step = strtoll(line + n, &after, 10);        /* a newline ends it, or was passed over as a blank    */
+        if (after == line + n || after > end || step > steps)
+            break;
+        kept = (size_t)(end - text) + 1;
+    }
+    return kept;
+}
+
+bool im_run_log_open(im_run_folder *r, int64_t steps)
+{
+    im_ctx *c = r->c;
+    size_t bytes = 0;
+    if (im_is_file(r->log_path)) {
+        char *text = im_read_file(c, r->log_path, LOG_MAX, &bytes);
+        if (!text)
+            return false;
+        size_t kept = kept_bytes(text, bytes, steps);
+        bool ok = kept == bytes || im_write_file(c, r->log_path, text, kept, true);
+        free(text);
+        if (!ok)
+            return false;
+    }
+    r->log = open(r->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    return r->log >= 0 || im_fail(c, "%s: %s; wanted a file to append to", r->log_path, strerror(errno));
+}
+
+/* Writes as much as the disk takes. A line may be cut there; its rest follows with the next try. */
+static bool flush(im_run_folder *r)
+{
+    size_t done = 0;
+    while (done < r->n_waiting) {
+        ssize_t n = write(r->log, r->waiting + done, r->n_waiting - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    memmove(r->waiting, r->waiting + done, r->n_waiting - done);
+    r->n_waiting -= done;
+    return !r->n_waiting;
+}
+
+void im_run_log(im_run_folder *r, const char *line)
+{
+    size_t n = strlen(line), need = r->n_waiting + n + 1;
+    if (need > r->cap_waiting) {
+        char *grown = realloc(r->waiting, 2 * need);
+        if (!grown) {
+            im_fail(r->c, "%s: out of memory for a line", r->log_path);
+            return;
+        }
+        r->waiting = grown;
+        r->cap_waiting = 2 * need;
+    }
+    memcpy(r->waiting + r->n_waiting, line, n);
+    r->waiting[need - 1] = '\n';
+    r->n_waiting = need;
+    if (!flush(r) && !r->warned) {
+        im_warn(r->c, "%s: %s; lines wait in memory until the disk takes them", r->log_path, strerror(errno));
+        r->warned = true;
+    } else if (!r->n_waiting) {
+        r->warned = false;
+    }
+}

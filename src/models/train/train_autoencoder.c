@@ -1,0 +1,335 @@
+/* train_autoencoder.c: trains the autoencoder of a latent diffusion model (Rombach et al. 2022, without its adversary):
+ *
+ *     loss = |y - x| + gradient (|dx y - dx x| + |dy y - dy x|) + kl KL(q(z | x), N(0, 1))        (diffusion_loss.h)
+ *
+ * y the picture decoded from one draw of z. With --train decoder the encoder stays as it was given, and KL falls away: a
+ * diffusion model that was trained on its latents can go on being used. Pictures are looked at whole: the shorter side
+ * becomes `size`, the middle is cut out; then mirrored and moved by a few pixels. Draws are a function of seed and the
+ * number of the picture in the run. Used by `imago train autoencoder`. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/file.h"
+#include "data/sets/loader.h"
+#include "data/files/stream.h"
+#include "models/train/diffusion_loss.h"
+#include "models/train/picture_view.h"
+#include "models/nets/resnet.h"
+#include "models/train/train_config.h"
+#include "models/train/train_loop.h"
+#include "models/train/train_pictures.h"
+#include "models/checkpoints/vae_folder.h"
+
+#define AT(field) offsetof(im_train_autoencoder_args, field)
+static const im_field fields[] = {
+    { "config", IM_FIELD_TEXT, AT(config), false },
+    { "val", IM_FIELD_TEXT, AT(val), false },
+    { "size", IM_FIELD_INT, AT(size), true },
+    { "flip", IM_FIELD_REAL, AT(flip), true },
+    { "shift", IM_FIELD_INT, AT(shift), true },
+    { "gradient-weight", IM_FIELD_REAL, AT(gradient_weight), true },
+    { "kl-weight", IM_FIELD_REAL, AT(kl_weight), true },
+    { "train", IM_FIELD_TEXT, AT(train), true },
+    { NULL, IM_FIELD_TEXT, 0, false }
+};
+static const im_field *const tables[] = { im_train_common_fields, fields };
+
+im_train_autoencoder_args im_train_autoencoder_defaults(void)
+{
+    return (im_train_autoencoder_args){
+        .common = { .epochs = 100, .batch = 16, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "adamw",
+                    .momentum = 0.9f, .decay = -1, .clip = 1, .dtype = "f32", .order = "shuffled", .cache = "none",
+                    .keep = 3 },
+        .train = "all", .flip = 0.5f, .shift = 2, .gradient_weight = 1, .kl_weight = 1e-6f };
+}
+
+im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
+                                             bool (*given)(void *arg, const char *option), void *arg)
+{
+    const im_train_autoencoder_args defaults = im_train_autoencoder_defaults();
+    return im_config_merge(c, run, "autoencoder", tables, 2, a, &defaults, given, arg);
+}
+
+typedef struct training {
+    im_ctx *c;
+    const im_train_autoencoder_args *a;
+    im_vae_config cfg;
+    char *config;                                              /* text of config.json                                 */
+    bool decoder;                                              /* it alone is trained                                 */
+    im_vae *vae;
+    im_dataset *data, *val;
+    im_pictures pictures;
+    double scaling;                                            /* 1 / deviation of the latents; 0: that of config     */
+    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
+    char hash[65], init_hash[65];                              /* of the pictures; decoder: of the weights of --init  */
+} training;
+
+/* ---------------------------------------------------------------- one part of a step */
+
+static int64_t latent_side(const training *t)
+{
+    return t->pictures.size / im_vae_factor(&t->cfg);
+}
+
+/* The number of a picture in the run: what is drawn for it depends on that, not on how pictures are dealt into batches. */
+static uint64_t shown(const training *t, int64_t number, int64_t place)
+{
+    return (uint64_t)(number * t->a->common.batch + place);
+}
+
+/* The batch as the network sees it: x (B, size, size, 3) in -1..1. */
+static im_tensor *views_of(training *t, const im_batch *b, int64_t number)
+{
+    int size = t->pictures.size;
+    im_tensor *x = im_new(t->c, IM_F32, 4, (int64_t[]){ b->n, size, size, 3 });
+    for (int64_t i = 0; x && i < b->n; i++) {
+        int64_t at = i * size * size * 3;
+        im_view v = im_view_draw(t->a->common.seed, shown(t, number, i) + 1, 0, t->a->flip, t->a->shift);
+        im_view_apply(&v, b->crops[0].u8 + at, size, (float *)im_data(x) + at);
+    }
+    return x;
+}
+
+/* Noise of part `number`: one generator a picture. */
+static im_tensor *noise_of(training *t, int64_t n, int64_t number)
+{
+    int64_t side = latent_side(t), each = side * side * t->cfg.latent_channels;
+    im_tensor *z = im_new(t->c, IM_F32, 4, (int64_t[]){ n, side, side, t->cfg.latent_channels });
+    for (int64_t i = 0; z && i < n; i++)
+        im_normal_fill(t->c, t->a->common.seed, shown(t, number, i), 0, (float *)im_data(z) + i * each, each);
+    return z;
+}
+
+static bool run_part(void *arg, int64_t number, im_loop_result *r)
+{
+    training *t = arg;
+    im_ctx *c = t->c;
+    const im_batch *b = im_pictures_batch(&t->pictures, number);
+    im_autoencoder_weights w = { t->a->gradient_weight, t->a->kl_weight };
+    im_autoencoder_loss l;
+    if (!b)
+        return false;
+    im_scope_push(c);
+    im_tensor *x = views_of(t, b, number), *noise = noise_of(t, b->n, number);
+    im_tensor *z = t->decoder ? im_autoencoder_draw(c, t->vae, x, noise) : NULL;         /* before the tape      */
+    if (im_tape_begin(c) && (t->decoder ? im_decoder_loss_of(c, t->vae, x, z, &w, &l, NULL)
+                                        : im_autoencoder_loss_of(c, t->vae, x, noise, &w, &l, NULL))) {
+        *r = (im_loop_result){ .loss = *(const float *)im_data(l.loss), .pictures = b->n };
+        im_backward(c, l.loss);
+    } else {
+        im_tape_end(c);
+    }
+    im_scope_pop(c);
+    return im_ok(c);
+}
+
+/* ---------------------------------------------------------------- measuring */
+
+typedef struct measure { double squares, sum, sum2; int64_t pictures, latents; double psnr; } measure;
+
+/* Pictures [0, n) of a batch as they are, through mean and decoder. */
+static bool measure_batch(training *t, const im_batch *b, measure *m)
+{
+    im_ctx *c = t->c;
+    int64_t side = latent_side(t), channels = t->cfg.latent_channels, pixels = (int64_t)t->pictures.size * t->pictures.size;
+    im_scope_push(c);
+    im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ b->n, t->pictures.size, t->pictures.size, 3 });
+    im_view plain = { 0 };
+    for (int64_t i = 0; x && i < b->n; i++)
+        im_view_apply(&plain, b->crops[0].u8 + i * pixels * 3, t->pictures.size, (float *)im_data(x) + i * pixels * 3);
+    im_tensor *moments = im_vae_encode(c, t->vae, x);
+    im_tensor *mean = moments ? im_contiguous_copy(c, im_slice(c, moments, 3, 0, channels)) : NULL;
+    im_tensor *y = mean ? im_vae_decode(c, t->vae, mean) : NULL;
+    for (int64_t i = 0; y && i < b->n * side * side * channels; i++) {
+        double z = ((const float *)im_data(mean))[i];
+        m->sum += z;
+        m->sum2 += z * z;
+        m->latents++;
+    }
+    for (int64_t i = 0; y && i < b->n; i++) {
+        double squares = 0;
+        for (int64_t k = i * pixels * 3; k < (i + 1) * pixels * 3; k++) {
+            float v = ((const float *)im_data(y))[k];
+            double e = (double)(v < -1 ? -1 : v > 1 ? 1 : v) - ((const float *)im_data(x))[k];
+            squares += e * e;
+        }
+        squares /= (double)(pixels * 3);
+        m->psnr += 10 * log10(4 / (squares > 1e-10 ? squares : 1e-10));       /* peak 2: -1 to 1                      */
+        m->pictures++;
+    }
+    im_scope_pop(c);
+    return im_ok(c);
+}
+
+enum { MEASURED = 512 };                                       /* pictures at most                                    */
+
+static bool measure_set(training *t, const im_dataset *data, measure *m)
+{
+    im_pictures p = { .c = t->c, .data = data, .size = t->pictures.size, .batch = 16, .order = "listed", .cache = "none" };
+    *m = (measure){ 0 };
+    int64_t n = data->count < MEASURED ? data->count : MEASURED;
+    bool ok = im_pictures_open(&p, 0);
+    for (int64_t i = 0; ok && m->pictures < n; i++) {
+        const im_batch *b = im_pictures_batch(&p, i);
+        ok = b && measure_batch(t, b, m);
+    }
+    im_pictures_close(&p);
+    return ok;
+}
+
+/* Mean PSNR over the pictures of the other set, in dB; of the averaged weights, where there are any. */
+static double score(void *arg)
+{
+    training *t = arg;
+    measure m;
+    if (!measure_set(t, t->val, &m))
+        return NAN;
+    char text[100];
+    snprintf(text, sizeof text, "PSNR %.2f dB on %lld held-out pictures", m.psnr / (double)m.pictures,
+             (long long)m.pictures);
+    if (t->hooks && t->hooks->note)
+        t->hooks->note(t->hooks->arg, text);
+    return m.psnr / (double)m.pictures;
+}
+
+static bool measure_scaling(training *t)
+{
+    measure m;
+    if (!measure_set(t, t->data, &m))
+        return false;
+    double mean = m.sum / (double)m.latents, var = m.sum2 / (double)m.latents - mean * mean;
+    t->scaling = var > 1e-12 ? 1 / sqrt(var) : 1;
+    return true;
+}
+
+/* The networks hold their averages where there are any: RUN/vae is what was measured. */
+static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
+{
+    training *t = arg;
+    (void)last;
+    (void)o;
+    im_write_broken(t->pictures.loader, run);
+    if (!t->decoder && !measure_scaling(t))
+        return false;
+    char *folder = im_run_file(run, "vae");
+    bool ok = folder && im_vae_folder_save(t->c, t->vae, folder, t->config, t->scaling);
+    free(folder);
+    return ok;
+}
+
+static bool begin(void *arg, int64_t first)
+{
+    training *t = arg;
+    return im_pictures_open(&t->pictures, first);
+}
+
+/* ---------------------------------------------------------------- the run */
+
+/* The folder's config.json is that of --config: the weights of --init have to fit it. */
+static bool load_init(training *t, const char *from)
+{
+    im_vae_config theirs, *ours = &t->cfg;
+    if (!(t->vae = im_vae_folder_open(t->c, from, &theirs, true)))
+        return false;
+    return (theirs.latent_channels == ours->latent_channels && theirs.levels == ours->levels &&
+            !memcmp(theirs.channels, ours->channels, (size_t)ours->levels * sizeof *ours->channels) &&
+            theirs.layers_per_block == ours->layers_per_block && theirs.norm_num_groups == ours->norm_num_groups &&
+            theirs.use_quant_conv == ours->use_quant_conv && theirs.use_post_quant_conv == ours->use_post_quant_conv &&
+            theirs.mid_block_add_attention == ours->mid_block_add_attention) ||
+           im_fail(t->c, "%s: this autoencoder (%d latent channels, %d levels, %d to %d wide) has not the shape of %s (%d, "
+                   "%d, %d to %d); give it as --config too", from, theirs.latent_channels, theirs.levels,
+                   theirs.channels[0], theirs.channels[theirs.levels - 1], t->a->config, ours->latent_channels,
+                   ours->levels, ours->channels[0], ours->channels[ours->levels - 1]);
+}
+
+/* Encoder and scaling_factor are those of --init, whose hash tells a resumed run that they still are. */
+static bool keep_encoder(training *t, const char *from)
+{
+    free(t->config);
+    t->config = im_vae_folder_text(t->c, from);
+    return t->config && im_vae_folder_hash(t->c, t->vae, t->init_hash);
+}
+
+static bool open_network(training *t)
+{
+    im_ctx *c = t->c;
+    t->decoder = !strcmp(t->a->train, "decoder");
+    if (!t->decoder && strcmp(t->a->train, "all"))
+        return im_fail(c, "--train %s: wanted all or decoder", t->a->train);
+    if (t->decoder && !t->a->common.init)
+        return im_fail(c, "--train decoder keeps the encoder of an autoencoder that is trained already: --init FOLDER");
+    if (!t->a->config)
+        return im_fail(c, "the autoencoder has no shape: --config FOLDER, with the config.json of an AutoencoderKL");
+    if (!im_vae_folder_config(c, t->a->config, &t->cfg) || !(t->config = im_vae_folder_text(c, t->a->config)))
+        return false;
+    if (t->a->common.init)
+        return load_init(t, t->a->common.init) && (!t->decoder || keep_encoder(t, t->a->common.init));
+    if (!(t->vae = im_vae_new(c, &t->cfg)))
+        return false;
+    for (int half = 0; half < 2; half++) {
+        im_params *p = im_vae_params(t->vae, (im_vae_half)half);
+        p->train = true;
+        if (!im_init_params_as(p, t->a->common.seed, IM_INIT_TORCH))
+            return false;
+    }
+    return true;
+}
+
+static bool open_sets(training *t)
+{
+    im_ctx *c = t->c;
+    const im_train_common *a = &t->a->common;
+    int size = t->a->size ? t->a->size : t->cfg.sample_size;
+    if (size % im_vae_factor(&t->cfg))
+        return im_fail(c, "pictures of %d pixels do not fit an autoencoder that shrinks by %d: --size", size,
+                       im_vae_factor(&t->cfg));
+    t->data = im_dataset_open(c, &(im_dataset_args){ .path = a->data, .strict = a->strict });
+    t->val = t->a->val ? im_dataset_open(c, &(im_dataset_args){ .path = t->a->val, .strict = a->strict }) : NULL;
+    if (!t->data || (t->a->val && !t->val) || !im_dataset_hash(c, t->data, false, t->hash))
+        return false;
+    t->pictures = (im_pictures){ .c = c, .data = t->data, .size = size, .batch = a->batch, .seed = a->seed,
+                                 .order = a->order, .cache = a->cache, .out = a->out, .workers = a->workers,
+                                 .strict = a->strict };
+    return im_pictures_check(&t->pictures);
+}
+
+static bool train(training *t, bool begun, const im_train_hooks *hooks)
+{
+    im_ctx *c = t->c;
+    im_run_folder run = { .c = c, .lock = -1, .log = -1 };
+    if (!open_network(t) || !open_sets(t))
+        return false;
+    im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->hash, .pictures = t->data->count,
+                              .vae_sha256 = t->decoder ? t->init_hash : NULL };
+    if (begun && !im_config_same_data(c, t->a->common.out, &extra))
+        return false;
+    char *config = im_config_text(c, tables, 2, t->a, &extra);
+    im_part_params parts[] = { { im_vae_params(t->vae, IM_VAE_DECODER), "" },
+                               { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
+    im_loop_task task = { .arg = t, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
+                          .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part,
+                          .score = t->val ? score : NULL, .score_name = "val_psnr", .saved = saved };
+    bool ok = config && im_run_open(c, &run, t->a->common.out) &&
+              im_train_loop(c, &run, &t->a->common, config, &task, hooks);
+    im_run_close(&run);
+    free(config);
+    return ok;
+}
+
+bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *args, const im_train_hooks *hooks)
+{
+    im_train_autoencoder_args a = *args;
+    bool begun = false;
+    if (!im_train_begin(c, &a.common, 1e-3, &begun))
+        return false;
+    training t = { .c = c, .a = &a, .hooks = hooks };
+    bool ok = train(&t, begun, hooks);
+    im_pictures_close(&t.pictures);
+    im_vae_free(t.vae);
+    im_dataset_free(t.val);
+    im_dataset_free(t.data);
+    free(t.config);
+    return ok;
+}

@@ -1,0 +1,421 @@
+/* train_diffusion.c: trains the text encoder and the noise predictor of a latent diffusion model (Rombach et al. 2022).
+ *
+ *     x0 = latent of a picture,  t uniform in 0 .. 999,  x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise
+ *     loss = mean over the batch of w(t) mean (unet(x_t, t, clip(caption)) - noise)^2             (diffusion_loss.h)
+ *
+ * A share of the captions is replaced by "" for guidance without a classifier (Ho & Salimans 2022), and of the others tags
+ * may be left out (captions.h); pictures of rare or of listed things may come more often (balance.h). All draws are
+ * functions of seed and the number of the picture in the run, so N batches of B are as one of N B. After every checkpoint
+ * RUN/model is a diffusers folder with the averaged weights. Used by `imago train diffusion`. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/file.h"
+#include "data/sets/order.h"
+#include "data/files/stream.h"
+#include "models/train/balance.h"
+#include "models/train/captions.h"
+#include "models/checkpoints/checkpoint.h"
+#include "models/train/diffusion_loss.h"
+#include "models/train/latents.h"
+#include "models/checkpoints/model_files.h"
+#include "models/checkpoints/part_out.h"
+#include "models/nets/resnet.h"
+#include "models/schedulers/scheduler.h"
+#include "models/checkpoints/state_dict.h"
+#include "models/train/train_config.h"
+#include "models/train/train_loop.h"
+#include "models/checkpoints/vae_folder.h"
+
+#define AT(field) offsetof(im_train_diffusion_args, field)
+static const im_field fields[] = {
+    { "config", IM_FIELD_TEXT, AT(config), false },
+    { "vae", IM_FIELD_TEXT, AT(vae), false },
+    { "text", IM_FIELD_TEXT, AT(text), true },
+    { "cache-latents", IM_FIELD_FLAG, AT(cache_latents), true },
+    { "views", IM_FIELD_INT, AT(views), true },
+    { "size", IM_FIELD_INT, AT(size), true },
+    { "flip", IM_FIELD_REAL, AT(flip), true },
+    { "shift", IM_FIELD_INT, AT(shift), true },
+    { "drop", IM_FIELD_REAL, AT(drop), true },
+    { "drop-tags", IM_FIELD_REAL, AT(drop_tags), true },
+    { "drop-first", IM_FIELD_REAL, AT(drop_first), true },
+    { "balance", IM_FIELD_REAL, AT(balance), true },
+    { "favour", IM_FIELD_TEXT, AT(favour), false },            /* compared by its hash                                */
+    { "favour-share", IM_FIELD_REAL, AT(favour_share), true },
+    { "snr-gamma", IM_FIELD_REAL, AT(snr_gamma), true },
+    { "snr-power", IM_FIELD_REAL, AT(snr_power), true },
+    { NULL, IM_FIELD_TEXT, 0, false }
+};
+static const im_field *const tables[] = { im_train_common_fields, fields };
+
+im_train_diffusion_args im_train_diffusion_defaults(void)
+{
+    return (im_train_diffusion_args){
+        .common = { .epochs = 100, .batch = 32, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "adamw",
+                    .momentum = 0.9f, .decay = -1, .clip = 1, .ema = 0.999f, .dtype = "f32", .order = "shuffled",
+                    .cache = "none", .keep = 3 },
+        .text = "train", .views = 8, .flip = 0.5f, .shift = 2, .drop = 0.1f,
+        .drop_first = -1, .favour_share = 0.75f };
+}
+
+im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
+                                           bool (*given)(void *arg, const char *option), void *arg)
+{
+    const im_train_diffusion_args defaults = im_train_diffusion_defaults();
+    return im_config_merge(c, run, "diffusion", tables, 2, a, &defaults, given, arg);
+}
+
+typedef struct training {
+    im_ctx *c;
+    const im_train_diffusion_args *a;
+    im_model_config cfg;
+    im_model_files files;                                      /* configurations, tokenizer, scheduler                */
+    char *vae_text;
+    im_clip *clip;
+    im_unet *unet;
+    im_vae *vae;
+    im_scheduler *scheduler;                                   /* for its betas                                       */
+    im_dataset *data;
+    im_pictures pictures;
+    im_latents latents;
+    im_captions captions;
+    double *sums;                                              /* of the pictures' weights; NULL: each once an epoch  */
+    uint32_t *order; int64_t ordered;                          /* with kept latents: the order of epoch `ordered`     */
+    char hash[65], vae_hash[65], config_hash[65], favour_hash[65];
+    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
+} training;
+
+/* ---------------------------------------------------------------- one part of a step */
+
+/* Which pictures part `number` shows, and their pixels where latents are not kept. Their number, 0 after a failure: a
+ * batch, but where the set is shown as it is listed and ends before one is full. */
+static int choose(training *t, int64_t number, int64_t *index, const uint8_t **rgb)
+{
+    int64_t batches = im_pictures_batches(&t->pictures), epoch = number / batches;
+    int64_t first = number % batches * t->a->common.batch, left = t->data->count - first;
+    if (!t->latents.kept) {
+        const im_batch *b = im_pictures_batch(&t->pictures, number);
+        if (!b)
+            return 0;
+        memcpy(index, b->indices, (size_t)b->n * sizeof *index);
+        *rgb = b->crops[0].u8;
+        return b->n;
+    }
+    if (t->ordered != epoch)
+        im_order_draw(t->order, t->data->count, t->sums, !strcmp(t->a->common.order, "shuffled"), t->a->common.seed,
+                      (uint64_t)epoch);
+    t->ordered = epoch;
+    int n = left < t->a->common.batch ? (int)left : t->a->common.batch;
+    for (int i = 0; i < n; i++)                                /* in the place of one that is broken stands another   */
+        index[i] = t->latents.shown[t->order[first + i]];
+    return n;
+}
+
+typedef struct step { im_diffusion_batch b; float *x, *noise, *times, *weight; int32_t *ids; } step;
+
+static bool make_tensors(training *t, step *s, int n)
+{
+    im_ctx *c = t->c;
+    int64_t latent[4] = { n, t->latents.side, t->latents.side, t->latents.channels };
+    s->b.x = im_new(c, IM_F32, 4, latent);
+    s->b.noise = im_new(c, IM_F32, 4, latent);
+    s->b.t = im_new(c, IM_F32, 1, (int64_t[]){ n });
+    s->b.weight = im_new(c, IM_F32, 1, (int64_t[]){ n });
+    s->b.ids = im_new(c, IM_I32, 2, (int64_t[]){ n, t->cfg.clip.max_position_embeddings });
+    if (!im_ok(c))
+        return false;
+    s->x = im_data(s->b.x);
+    s->noise = im_data(s->b.noise);
+    s->times = im_data(s->b.t);
+    s->weight = im_data(s->b.weight);
+    s->ids = im_data(s->b.ids);
+    return true;
+}
+
+static float drop_first(const im_train_diffusion_args *a)
+{
+    return a->drop_first < 0 ? a->drop_tags : a->drop_first;
+}
+
+/* Times, captions, noise and the noised latents of the whole batch. */
+static bool draw(training *t, step *s, const int64_t *index, const uint8_t *rgb, int n, int64_t number)
+{
+    int tokens = t->cfg.clip.max_position_embeddings, count;
+    const float *abar = im_scheduler_alphas(t->scheduler, &count);
+    int64_t each = im_numel(s->b.x) / n;
+    uint64_t first = (uint64_t)number * (uint64_t)t->a->common.batch;
+    int *times = malloc((size_t)n * sizeof *times);
+    bool ok = times || im_fail(t->c, "out of memory for a batch");
+    for (int i = 0; ok && i < n; i++) {
+        im_stream r;
+        im_stream_open(&r, t->a->common.seed, IM_STREAM_CAPTION, first + (uint64_t)i, 0);
+        times[i] = (int)im_stream_below(&r, (uint64_t)count);
+        bool drop = im_stream_uniform(&r) < (double)t->a->drop;
+        s->times[i] = (float)times[i];
+        s->weight[i] = im_snr_weight(abar[times[i]], t->a->snr_power, t->a->snr_gamma);
+        const int32_t *ids = drop ? t->captions.empty
+                                  : im_captions_draw(&t->captions, index[i], drop_first(t->a), t->a->drop_tags, &r);
+        memcpy(s->ids + (int64_t)i * tokens, ids, (size_t)tokens * sizeof *s->ids);
+        ok = im_normal_fill(t->c, t->a->common.seed, first + (uint64_t)i, 1, s->noise + i * each, each);
+    }
+    ok = ok && im_latents_draw(&t->latents, index, rgb, n, first, s->x);
+    if (ok)
+        im_noise_latents(s->x, s->noise, times, abar, n, each, s->x);
+    free(times);
+    return ok;
+}
+
+static bool run_part(void *arg, int64_t number, im_loop_result *r)
+{
+    training *t = arg;
+    im_ctx *c = t->c;
+    int n = 0;
+    int64_t *index = calloc((size_t)t->a->common.batch, sizeof *index);
+    const uint8_t *rgb = NULL;
+    step s = { 0 };
+    bool trained = !strcmp(t->a->text, "train");
+    im_scope_push(c);
+    if (!index)
+        im_fail(c, "out of memory for a batch");
+    else if ((n = choose(t, number, index, &rgb)) && make_tensors(t, &s, n) && draw(t, &s, index, rgb, n, number)) {
+        if (!trained)
+            s.b.text = im_clip_forward(c, t->clip, s.b.ids);   /* before the tape: no gradient                        */
+        im_tape_begin(c);
+        im_tensor *loss = im_diffusion_loss(c, t->unet, trained ? t->clip : NULL, &s.b);
+        if (loss) {
+            *r = (im_loop_result){ .loss = *(const float *)im_data(loss), .pictures = n };
+            im_backward(c, loss);
+        } else {
+            im_tape_end(c);
+        }
+    }
+    im_scope_pop(c);
+    free(index);
+    return im_ok(c);
+}
+
+static bool begin(void *arg, int64_t first)
+{
+    training *t = arg;
+    return t->latents.kept || im_pictures_open(&t->pictures, first);
+}
+
+/* ---------------------------------------------------------------- the model's folder */
+
+/* o: keeps averages of p as its part `of`; NULL: p as it is. */
+static bool write_part(training *t, im_folder_out *f, im_part part, const im_params *p, const im_optimiser *o, int of)
+{
+    static const char *const metadata[] = { "format", "pt" };
+    im_state s = { .c = t->c };
+    char *path = im_folder_file(f, im_part_file(part));
+    bool ok = path != NULL;
+    for (int i = 0; ok && i < p->n; i++) {
+        const float *mean = o ? im_optimiser_average(o, of, i) : NULL;
+        ok = im_state_add_one(&s, "", &p->v[i], mean ? mean : im_data(p->v[i].t));
+    }
+    ok = ok && im_state_write(&s, path, metadata, 1, false);
+    im_state_free(&s);
+    free(path);
+    return ok;
+}
+
+static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
+{
+    training *t = arg;
+    im_folder_out f;
+    (void)last;
+    im_write_broken(t->pictures.loader, run);
+    bool trained = !strcmp(t->a->text, "train");
+    char *path = im_run_file(run, "model"), *vae = path ? im_join(t->c, path, "vae") : NULL;
+    bool ok = vae && im_folder_begin(t->c, &f, path, true);
+    if (ok) {
+        ok = im_model_files_write(&t->files, &f) && write_part(t, &f, IM_PART_UNET, im_unet_params(t->unet), o, 0) &&
+             write_part(t, &f, IM_PART_CLIP, im_clip_params(t->clip), trained ? o : NULL, 1) &&
+             im_vae_folder_save(t->c, t->vae, vae, t->vae_text, 0);
+        ok &= im_folder_end(&f);
+    }
+    free(vae);
+    free(path);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- what there is to train */
+
+static bool load_or_draw(training *t)
+{
+    im_ctx *c = t->c;
+    const char *init = t->a->common.init;
+    im_params *unet = im_unet_params(t->unet), *clip = im_clip_params(t->clip);
+    unet->train = clip->train = true;
+    if (!init)
+        return im_init_params_as(unet, t->a->common.seed, IM_INIT_ZERO_ENDS) &&
+               im_init_params_as(clip, t->a->common.seed, IM_INIT_TORCH);
+    im_checkpoint *k = im_checkpoint_open(c, init);
+    bool ok = k && im_checkpoint_load(k, IM_PART_UNET, unet, IM_F32) && im_checkpoint_load(k, IM_PART_CLIP, clip, IM_F32);
+    im_checkpoint_close(k);
+    return ok;
+}
+
+/* What the loss is written for: a network that predicts noise; --snr-power needs some picture at every time. */
+static bool check_times(training *t, const char *path)
+{
+    int count;
+    const float *abar = im_scheduler_alphas(t->scheduler, &count);
+    if (!im_scheduler_predicts_noise(t->scheduler))
+        return im_fail(t->c, "%s: its prediction_type is another than epsilon; wanted epsilon: `imago train diffusion` "
+                       "teaches the network to predict noise", path);
+    for (int i = 0; i < count && t->a->snr_power > 0; i++)
+        if (!(abar[i] > 0))
+            return im_fail(t->c, "%s: at time %d nothing of the picture is left, and --snr-power %g would weigh it without "
+                           "bound; wanted --snr-power 0, or betas without rescale_betas_zero_snr", path, i,
+                           (double)t->a->snr_power);
+    return true;
+}
+
+static bool open_networks(training *t)
+{
+    im_ctx *c = t->c;
+    const im_train_diffusion_args *a = t->a;
+    if (!a->config)
+        return im_fail(c, "the model has no shape: --config FOLDER, a diffusers folder (its weights are not read)");
+    if (!a->vae)
+        return im_fail(c, "there is no autoencoder: --vae FOLDER, as `imago train autoencoder` writes it");
+    if (strcmp(a->text, "train") && strcmp(a->text, "frozen"))
+        return im_fail(c, "--text %s: wanted train or frozen", a->text);
+    if (!strcmp(a->text, "frozen") && !a->common.init)
+        return im_fail(c, "a frozen text encoder has to be trained already: --init FOLDER");
+    if (!im_model_config_read(c, a->config, &t->cfg) || !im_model_files_folder(c, &t->files, a->config) ||
+        !im_model_files_as_f32(c, &t->files) ||
+        !(t->vae = im_vae_folder_open(c, a->vae, &t->cfg.vae, true)) || !(t->vae_text = im_vae_folder_text(c, a->vae)) ||
+        !im_model_config_check(c, &t->cfg, a->config))
+        return false;
+    t->clip = im_clip_new(c, &t->cfg.clip);
+    t->unet = im_unet_new(c, &t->cfg.unet);
+    char *path = im_join(c, a->config, "scheduler/scheduler_config.json");
+    t->scheduler = path ? im_scheduler_new(c, "ddpm", path) : NULL;
+    bool ok = t->clip && t->unet && t->scheduler && im_scheduler_plan(t->scheduler, 1, 0) && check_times(t, path) &&
+              load_or_draw(t);
+    free(path);
+    return ok;
+}
+
+static bool read_captions(training *t)
+{
+    im_ctx *c = t->c;
+    int tokens = t->cfg.clip.max_position_embeddings;
+    char *path = im_join(c, t->a->config, "tokenizer");
+    im_tokenizer *k = path ? im_tokenizer_open(c, path) : NULL;
+    bool ok = k && im_captions_read(c, &t->captions, t->data, k, tokens,
+                                   t->a->drop_tags > 0 || drop_first(t->a) > 0);
+    const int32_t *ids = t->captions.ids;
+    for (int64_t i = 0; ok && i < t->captions.rows * tokens; i++)
+        ok = (ids[i] >= 0 && ids[i] < t->cfg.clip.vocab_size) ||
+             im_fail(c, "%s: the tokenizer gives id %d, and the text encoder's vocab_size is %d; wanted a tokenizer and a "
+                     "text encoder that belong together", t->a->config, ids[i], t->cfg.clip.vocab_size);
+    im_balance b = { .power = t->a->balance, .favour = t->a->favour, .favour_share = t->a->favour_share };
+    if (ok && (b.power > 0 || b.favour))
+        ok = (t->sums = im_balance_sums(c, t->data, &b, t->favour_hash)) != NULL;
+    im_tokenizer_free(k);
+    free(path);
+    return ok;
+}
+
+static bool open_set(training *t)
+{
+    im_ctx *c = t->c;
+    const im_train_common *a = &t->a->common;
+    int factor = im_vae_factor(&t->cfg.vae), size = t->a->size ? t->a->size : t->cfg.unet.sample_width * factor;
+    if (size % factor || size < factor)
+        return im_fail(c, "pictures of %d pixels do not fit an autoencoder that shrinks by %d: --size", size, factor);
+    t->data = im_dataset_open(c, &(im_dataset_args){ .path = a->data, .need_captions = true, .strict = a->strict });
+    if (!t->data || !im_dataset_hash(c, t->data, false, t->hash) || !read_captions(t))
+        return false;
+    t->pictures = (im_pictures){ .c = c, .data = t->data, .size = size, .batch = a->batch, .seed = a->seed,
+                                 .order = a->order, .cache = a->cache, .out = a->out, .workers = a->workers,
+                                 .strict = a->strict, .sums = t->sums };
+    t->latents = (im_latents){ .c = c, .vae = t->vae, .channels = t->cfg.vae.latent_channels, .side = size / factor,
+                               .size = size, .scaling = t->cfg.vae.scaling_factor, .flip = t->a->flip,
+                               .shift = t->a->shift, .views = t->a->cache_latents ? t->a->views : 0, .seed = a->seed };
+    if (!im_pictures_check(&t->pictures))
+        return false;
+    if (t->data->count < a->batch)
+        return im_fail(c, "%s: holds %lld pictures and a batch has %d: lower --batch", a->data, (long long)t->data->count,
+                       a->batch);
+    return true;
+}
+
+/* Encodes all pictures before the first step. */
+static bool keep_latents(training *t, const im_run_folder *run)
+{
+    im_pictures all = t->pictures;
+    all.order = "listed";
+    all.sums = NULL;
+    t->ordered = -1;
+    t->order = malloc((size_t)t->data->count * sizeof *t->order);
+    bool ok = (t->order || im_fail(t->c, "out of memory for an order of pictures")) &&
+              im_latents_keep(&t->latents, &all, t->hooks);
+    im_write_broken(all.loader, run);
+    im_pictures_close(&all);
+    return ok;
+}
+
+static bool is_share(im_ctx *c, const char *option, float p)
+{
+    return (p >= 0 && p <= 1) || im_fail(c, "--%s %g: wanted a number from 0 to 1", option, (double)p);
+}
+
+static bool train(training *t, bool begun, const im_train_hooks *hooks)
+{
+    im_ctx *c = t->c;
+    im_run_folder run = { .c = c, .lock = -1, .log = -1 };
+    if (!is_share(c, "drop-tags", t->a->drop_tags) || !is_share(c, "drop-first", drop_first(t->a)) ||
+        !is_share(c, "balance", t->a->balance) || !is_share(c, "favour-share", t->a->favour_share) ||
+        !is_share(c, "snr-power", t->a->snr_power))
+        return false;
+    if ((t->a->balance > 0 || t->a->favour) && !strcmp(t->a->common.order, "listed"))
+        return im_fail(c, "--%s shows some pictures more often and others not in every epoch, --order listed each one "
+                       "as it is listed; wanted only one of them", t->a->favour ? "favour" : "balance");
+    if (!open_networks(t) || !open_set(t) || !im_vae_folder_hash(c, t->vae, t->vae_hash) ||
+        !im_model_files_hash(c, &t->files, t->config_hash))
+        return false;
+    im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .vae_sha256 = t->vae_hash,
+                              .config_sha256 = t->config_hash,
+                              .favour_sha256 = t->a->favour ? t->favour_hash : NULL, .pictures = t->data->count };
+    if (begun && !im_config_same_data(c, t->a->common.out, &extra))
+        return false;
+    char *config = im_config_text(c, tables, 2, t->a, &extra);
+    im_part_params parts[] = { { im_unet_params(t->unet), "unet." }, { im_clip_params(t->clip), "text_encoder." } };
+    im_loop_task task = { .arg = t, .parts = parts, .n_parts = strcmp(t->a->text, "train") ? 1 : 2,
+                          .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part,
+                          .saved = saved };
+    bool ok = config && im_run_open(c, &run, t->a->common.out) && (!t->a->cache_latents || keep_latents(t, &run)) &&
+              im_train_loop(c, &run, &t->a->common, config, &task, hooks);
+    im_run_close(&run);
+    free(config);
+    return ok;
+}
+
+bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *args, const im_train_hooks *hooks)
+{
+    im_train_diffusion_args a = *args;
+    bool begun = false;
+    if (!im_train_begin(c, &a.common, 6e-4, &begun))
+        return false;
+    training t = { .c = c, .a = &a, .hooks = hooks };
+    bool ok = train(&t, begun, hooks);
+    im_pictures_close(&t.pictures);
+    im_latents_free(&t.latents);
+    im_dataset_free(t.data);
+    im_scheduler_free(t.scheduler);
+    im_clip_free(t.clip);
+    im_unet_free(t.unet);
+    im_vae_free(t.vae);
+    im_model_files_free(&t.files);
+    free(t.vae_text);
+    im_captions_free(&t.captions);
+    free(t.sums);
+    free(t.order);
+    return ok;
+}

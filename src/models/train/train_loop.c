@@ -1,0 +1,356 @@
+/* train_loop.c: steps of training (train_loop.h). A step is
+ *
+ *     g = mean over `accumulate` parts of d loss / d w                    the task
+ *     g = g min(1, clip / (|g| + 1e-6))                                   torch's clip_grad_norm_
+ *     w, state = optimiser(w, g, lr(step))                                optimiser.h, schedule.h
+ *
+ * and then a line of the log and, where one is due, a checkpoint. A loss or a gradient that is not finite stops the run
+ * before the weights move: the part is run once more while every operation is looked at, so that the message can name the
+ * first one that gave a NaN or an infinity. Used by train_resnet.c. */
+#include "models/train/train_loop.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "models/train/schedule.h"
+#include "models/train/train_config.h"
+#include "models/train/train_state.h"
+
+static const double COSINE_FLOOR = 1e-6, CLIP_EPS = 1e-6;
+
+typedef struct loop {
+    im_ctx *c;
+    im_run_folder *run;
+    const im_train_common *a;
+    const im_loop_task *t;
+    const im_train_hooks *h;
+    im_schedule schedule;
+    im_optimiser *optimiser;
+    im_train_state state;
+    int64_t steps, saved_step;                                 /* of the run; last one in a checkpoint                */
+    double step_seconds;                                       /* a running mean                                      */
+    char line[480];                                            /* of the log: the last step's, its end still open     */
+} loop;
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---------------------------------------------------------------- settings */
+
+bool im_loop_settle(im_ctx *c, im_train_common *a, double lr)
+{
+    im_schedule_kind schedule;
+    im_optimiser_kind optimiser;
+    if (!im_schedule_parse(c, a->schedule, &schedule) || !im_optimiser_parse(c, a->optimizer, &optimiser))
+        return false;
+    if (strcmp(a->dtype, "f32") && strcmp(a->dtype, "bf16"))
+        return im_fail(c, "training in %s is not possible; wanted f32 or bf16", a->dtype);
+    if (a->batch < 1 || a->accumulate < 1 || (a->epochs < 1 && a->steps < 1) || a->keep < 1)
+        return im_fail(c, "found batch %d, accumulate %d, epochs %d, steps %d, keep %d; wanted at least 1 of each, and "
+                       "epochs or steps", a->batch, a->accumulate, a->epochs, a->steps, a->keep);
+    if (a->lr == 0)
+        a->lr = (float)lr;
+    if (a->decay < 0)
+        a->decay = (float)im_optimiser_defaults(optimiser).decay;
+    return true;
+}
+
+int64_t im_loop_steps(const im_train_common *a, int64_t parts_an_epoch)
+{
+    if (a->steps > 0)
+        return a->steps;
+    int64_t steps = a->epochs * parts_an_epoch / a->accumulate;
+    return steps > 0 ? steps : 1;
+}
+
+static im_optimiser_args optimiser_args(im_ctx *c, const im_train_common *a)
+{
+    im_optimiser_kind kind = IM_SGD;
+    im_optimiser_parse(c, a->optimizer, &kind);
+    im_optimiser_args o = im_optimiser_defaults(kind);
+    o.momentum = im_decimal(a->momentum);
+    o.nesterov = a->nesterov;
+    o.decay = im_decimal(a->decay);
+    o.ema = im_decimal(a->ema);
+    o.ema_rises = true;
+    return o;
+}
+
+static void note(const loop *l, const char *text)
+{
+    if (l->h->note)
+        l->h->note(l->h->arg, text);
+}
+
+/* ---------------------------------------------------------------- what is not finite */
+
+/* "the last good checkpoint is RUN/checkpoints/step-00000100.safetensors" */
+static void last_good(const loop *l, char *out, size_t size)
+{
+    char *path = l->state.last_good >= 0 ? im_run_checkpoint(l->c, l->run->path, l->state.last_good) : NULL;
+    if (path)
+        snprintf(out, size, "the last good checkpoint is %s", path);
+    else
+        snprintf(out, size, "there is no checkpoint yet");
+    free(path);
+}
+
+/* Runs the part again with every value looked at; the context then has the message. */
+static bool not_finite(loop *l, int64_t number, const char *what, const char *name, double value)
+{
+    im_loop_result r;
+    char found[1200] = "", good[600];
+    im_check_finite(l->c, true);
+    if (!l->t->part(l->t->arg, number, &r) || !im_ok(l->c))
+        snprintf(found, sizeof found, "; it begins in %s", im_error(l->c));
+    im_check_finite(l->c, false);
+    im_clear_error(l->c);
+    last_good(l, good, sizeof good);
+    return im_fail(l->c, "step %lld (epoch %lld): %s%s is %g%s; %s; try a lower --lr, --clip, or --dtype f32",
+                   (long long)l->state.step + 1, (long long)(number / l->t->parts_an_epoch) + 1, what, name, value, found,
+                   good);
+}
+
+/* ---------------------------------------------------------------- one step */
+
+/* All parts of a step; *norm: of the mean gradient. */
+static bool run_parts(loop *l, im_loop_result *total, double *norm)
+{
+    int n = l->a->accumulate;
+    const char *bad;
+    *total = (im_loop_result){ 0 };
+    im_optimiser_zero(l->optimiser);
+    for (int k = 0; k < n; k++) {
+        int64_t number = l->state.step * n + k;
+        im_loop_result r = { 0 };
+        if (!l->t->part(l->t->arg, number, &r))
+            return false;
+        if (!isfinite(r.loss))
+            return not_finite(l, number, "the loss", "", r.loss);
+        if (!im_optimiser_norm(l->optimiser, 1.0 / n, norm, &bad))
+            return false;
+        if (bad)
+            return not_finite(l, number, "the gradient of ", bad, *norm);
+        total->loss += r.loss / n;
+        total->pictures += r.pictures;
+        total->correct += r.correct;
+        total->judged += r.judged;
+    }
+    return true;
+}
+
+static void report(loop *l, const im_loop_result *r, double lr, double norm, double seconds)
+{
+    int64_t epochs = (l->steps * l->a->accumulate + l->t->parts_an_epoch - 1) / l->t->parts_an_epoch;
+    int64_t last = l->state.step * l->a->accumulate - 1;       /* number of the last part                             */
+    l->step_seconds = l->step_seconds > 0 ? 0.9 * l->step_seconds + 0.1 * seconds : seconds;
+    im_train_progress p = {
+        .step = l->state.step, .steps = l->steps, .epoch = last / l->t->parts_an_epoch + 1, .epochs = epochs,
+        .loss = r->loss, .lr = lr, .grad_norm = norm, .img_per_s = (double)r->pictures / seconds,
+        .top1 = r->judged ? (double)r->correct / (double)r->judged : NAN,
+        .seconds_left = l->step_seconds * (double)(l->steps - l->state.step),
+    };
+    int n = snprintf(l->line, sizeof l->line, "{\"step\": %lld, \"epoch\": %lld, \"loss\": %.9g, \"lr\": %.9g, "
+                     "\"grad_norm\": %.9g, \"img_per_s\": %.4g", (long long)p.step, (long long)p.epoch, p.loss, p.lr,
+                     p.grad_norm, p.img_per_s);
+    if (r->judged)
+        snprintf(l->line + n, sizeof l->line - (size_t)n, ", \"top1\": %.6g", p.top1);
+    if (l->h->step)
+        l->h->step(l->h->arg, &p);
+}
+
+/* The line of the last step, with the score after it where there is one. */
+static void log_step(loop *l, double scored)
+{
+    size_t n = strlen(l->line);
+    if (isfinite(scored))
+        snprintf(l->line + n, sizeof l->line - n, ", \"%s\": %.6g}", l->t->score_name, scored);
+    else
+        snprintf(l->line + n, sizeof l->line - n, "}");
+    im_run_log(l->run, l->line);
+}
+
+static bool one_step(loop *l)
+{
+    double start = seconds_now(), norm = 0, clip = im_decimal(l->a->clip);
+    bool first_of_run = l->h->tape && l->state.step == 0;
+    im_loop_result r;
+    if (first_of_run)
+        im_on_tape(l->c, l->h->tape, l->h->arg);
+    bool ok = run_parts(l, &r, &norm);
+    im_on_tape(l->c, NULL, NULL);
+    if (!ok)
+        return false;
+    double scale = 1.0 / l->a->accumulate, lr = im_schedule_lr(&l->schedule, l->state.step);
+    if (clip > 0 && clip / (norm + CLIP_EPS) < 1)
+        scale *= clip / (norm + CLIP_EPS);
+    if (!im_optimiser_step(l->optimiser, lr, scale))
+        return false;
+    l->state.step++;
+    l->state.tracked += (int64_t)l->a->accumulate * l->t->norms_a_part;
+    l->state.loss_sum += r.loss;
+    l->state.losses++;
+    report(l, &r, lr, norm, seconds_now() - start);
+    return im_ok(l->c);
+}
+
+/* ---------------------------------------------------------------- checkpoints */
+
+static bool epoch_ended(const loop *l)
+{
+    int64_t parts = l->state.step * l->a->accumulate, before = parts - l->a->accumulate;
+    return parts / l->t->parts_an_epoch > before / l->t->parts_an_epoch;
+}
+
+/* Before and after the task looks at its networks. */
+static void show_averages(loop *l)
+{
+    if (l->t->averaged)
+        im_optimiser_swap(l->optimiser);
+}
+
+static double score(loop *l)
+{
+    show_averages(l);
+    double x = l->t->score(l->t->arg);
+    show_averages(l);
+    return x;
+}
+
+/* What the task writes after a checkpoint. Before the end a full disk costs the files, not the run. */
+static bool write_products(loop *l, bool last)
+{
+    char text[1024];
+    if (!l->t->saved)
+        return true;
+    show_averages(l);
+    bool ok = l->t->saved(l->t->arg, l->run, l->optimiser, last);
+    show_averages(l);
+    if (ok)
+        return true;
+    if (last)
+        return false;
+    snprintf(text, sizeof text, "%s", im_error(l->c));
+    im_clear_error(l->c);
+    im_warn(l->c, "after step %lld: %s", (long long)l->state.step, text);
+    return true;
+}
+
+static bool save(loop *l, double worth, bool last)
+{
+    bool ok = im_train_state_save(&l->state, worth);
+    if (ok)
+        l->saved_step = l->state.step;
+    if (!write_products(l, last))
+        return false;
+    if (l->h->saved && im_ok(l->c))
+        l->h->saved(l->h->arg, l->run->path);
+    return ok && im_ok(l->c);
+}
+
+/* After a step: the checkpoint that is due. A full disk does not end the run. */
+static bool save_when_due(loop *l)
+{
+    bool over = l->state.step == l->steps, epoch = epoch_ended(l) || over, scored = l->t->score && epoch;
+    bool due = l->a->checkpoint_every > 0 ? l->state.step % l->a->checkpoint_every == 0 : epoch;
+    if (!due && !scored && !over) {
+        log_step(l, NAN);
+        return true;
+    }
+    double worth = scored ? score(l) : l->t->score ? NAN : -l->state.loss_sum / (double)l->state.losses;
+    log_step(l, scored ? worth : NAN);
+    l->state.loss_sum = 0;                                     /* also where the disk is full: the next score is to    */
+    l->state.losses = 0;                                       /* be that of a run that had room                      */
+    if (im_ok(l->c))
+        save(l, worth, over);
+    return im_ok(l->c);
+}
+
+static bool stopped(loop *l)
+{
+    char good[600];
+    if (l->saved_step != l->state.step)
+        save(l, NAN, false);
+    last_good(l, good, sizeof good);
+    return im_fail(l->c, "stopped after step %lld of %lld; %s; --resume goes on from there", (long long)l->state.step,
+                   (long long)l->steps, good);
+}
+
+/* ---------------------------------------------------------------- the run */
+
+static bool open_run(loop *l, const char *config)
+{
+    bool found = false, begun = im_run_begun(l->c, l->run->path);
+    char text[200];
+    if (begun && !im_train_state_resume(&l->state, &found))
+        return false;
+    if (found)
+        snprintf(text, sizeof text, "goes on from its checkpoint of step %lld of %lld", (long long)l->state.step,
+                 (long long)l->steps);
+    else if (begun)
+        snprintf(text, sizeof text, "there is no checkpoint to go on from: begins with step 1");
+    if (begun)
+        note(l, text);
+    l->saved_step = found ? l->state.step : -1;
+    if (l->state.step < l->steps && !im_train_state_room(&l->state))
+        return false;
+    return (begun || im_run_write(l->run, "config.json", config)) && im_run_log_open(l->run, l->state.step) &&
+           (!l->t->begin || l->t->begin(l->t->arg, l->state.step * l->a->accumulate));
+}
+
+static bool run_steps(loop *l)
+{
+    if (l->state.step == l->steps && !write_products(l, true)) /* killed between the last checkpoint and these        */
+        return false;
+    while (l->state.step < l->steps) {
+        if (!one_step(l) || !save_when_due(l))
+            return false;
+        if (l->state.step < l->steps && l->h->stop && l->h->stop(l->h->arg))
+            return stopped(l);
+    }
+    if (l->saved_step == l->state.step)
+        return true;
+    char good[600];
+    last_good(l, good, sizeof good);
+    return im_fail(l->c, "the last checkpoint could not be written; %s; make room, then --resume", good);
+}
+
+static bool export(loop *l)
+{
+    if (!l->t->exported)
+        return true;
+    char *path = im_run_file(l->run, "model.safetensors");
+    bool ok = path && im_train_state_export(&l->state, path, 0);
+    free(path);
+    return ok;
+}
+
+bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, const char *config, const im_loop_task *t,
+                   const im_train_hooks *hooks)
+{
+    static const im_train_hooks none = { 0 };
+    double warmup = im_decimal(a->warmup);
+    loop l = { .c = c, .run = run, .a = a, .t = t, .h = hooks ? hooks : &none,
+               .steps = im_loop_steps(a, t->parts_an_epoch) };
+    im_optimiser_args o = optimiser_args(c, a);
+    l.optimiser = im_optimiser_new(c, t->parts, t->n_parts, &o);
+    l.state = (im_train_state){ .c = c, .run = run, .parts = t->parts, .n_parts = t->n_parts, .optimiser = l.optimiser,
+                                .config = config, .keep = a->keep, .best = NAN, .last_good = -1 };
+    l.schedule = (im_schedule){ .peak = im_decimal(a->lr), .floor = COSINE_FLOOR, .steps = l.steps,
+        .parts_an_epoch = t->parts_an_epoch, .accumulate = a->accumulate,
+        .warmup = warmup < 0 ? l.steps / 10
+                             : (int64_t)llround(warmup * (double)t->parts_an_epoch / a->accumulate) };
+    im_schedule_parse(c, a->schedule, &l.schedule.kind);
+    im_set_products(c, strcmp(a->dtype, "bf16") ? IM_F32 : IM_BF16);
+    bool ok = l.optimiser && open_run(&l, config) && run_steps(&l) && export(&l);
+    im_set_products(c, IM_F32);
+    im_optimiser_free(l.optimiser);
+    return ok && im_ok(c);
+}

@@ -1,0 +1,53 @@
+/* train_loop.h: the loop that every training shares. A task brings its networks and one function, forward and backward
+ * of a part of a step; the loop owns the optimiser, the schedule, clipping, the log, checkpoints, resuming, and the search
+ * for what is not finite.
+ *
+ *     im_run_folder run;
+ *     if (im_run_open(c, &run, a->out)) {
+ *         im_loop_task t = { .arg = my, .parts = parts, .n_parts = 1, .part = my_part, .parts_an_epoch = batches };
+ *         im_train_loop(c, &run, &a->common, config_text, &t, hooks);
+ *     }
+ *     im_run_close(&run); */
+#ifndef IM_TRAIN_LOOP_H
+#define IM_TRAIN_LOOP_H
+
+#include "models/train/optimiser.h"
+#include "models/train/run_folder.h"
+
+typedef struct im_loop_result {                                /* of one part                                         */
+    double loss;                                               /* mean over the part                                  */
+    int64_t pictures;                                          /* seen: for the speed                                 */
+    int64_t correct, judged;                                   /* top-1; judged 0: there are no classes               */
+} im_loop_result;
+
+typedef struct im_loop_task {
+    void *arg;
+    const im_part_params *parts; int n_parts;                  /* networks, loaded for training                       */
+    int64_t parts_an_epoch;                                    /* batches                                             */
+    int norms_a_part;                                          /* how often a part runs every batch norm              */
+    bool averaged;                                             /* score and saved find the averages in the networks   */
+    bool exported;                                             /* RUN/model.safetensors at the end: the first part    */
+    /* Called once, when it is known where to begin: the next part is number `first` of the run. May be NULL. */
+    bool (*begin)(void *arg, int64_t first);
+    /* Forward and backward of part number `number` (accumulate of them are a step). Gradients are added to what is there.
+     * The same number twice: once more on the same data, to see what was not finite. A function of number and weights. */
+    bool (*part)(void *arg, int64_t number, im_loop_result *r);
+    /* At the end of an epoch: higher is better, and the best checkpoint is kept. NULL: minus the mean loss is taken.
+     * score_name: its key in the log, "val_top1". */
+    double (*score)(void *arg);
+    const char *score_name;
+    /* After every checkpoint and at the end; last: the run is over; o: its averages. May be NULL. */
+    bool (*saved)(void *arg, const im_run_folder *run, const im_optimiser *o, bool last);
+} im_loop_task;
+
+/* Values that a->lr, a->warmup and a->decay stand for where they are left open (0, < 0): written into *a, so that
+ * config.json has them. Checks schedule, optimizer, dtype and numbers. lr: what the task likes best. */
+bool im_loop_settle(im_ctx *c, im_train_common *a, double lr);
+int64_t im_loop_steps(const im_train_common *a, int64_t parts_an_epoch);            /* of the whole run               */
+
+/* Trains. config: text of config.json, written when the run is new. False with an error when it ended before its last step,
+ * by a signal too; what was last saved is in the message. */
+bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, const char *config, const im_loop_task *t,
+                   const im_train_hooks *hooks);
+
+#endif

@@ -1,0 +1,115 @@
+/* train_pictures.c: see train_pictures.h. */
+#include "models/train/train_pictures.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/file.h"
+#include "data/files/stream.h"
+#include "models/train/train_loop.h"
+
+/* ---------------------------------------------------------------- batches */
+
+static bool listed(const im_pictures *p)
+{
+    return !strcmp(p->order, "listed");
+}
+
+bool im_pictures_check(const im_pictures *p)
+{
+    if (strcmp(p->order, "shuffled") && !listed(p))
+        return im_fail(p->c, "there is no order \"%s\"; wanted shuffled or listed", p->order);
+    if (strcmp(p->cache, "none") && strcmp(p->cache, "ram") && strcmp(p->cache, "disk"))
+        return im_fail(p->c, "there is no cache \"%s\"; wanted none, ram or disk", p->cache);
+    if (im_pictures_batches(p) < 1)
+        return im_fail(p->c, "%s: holds %lld pictures and a batch has %d: no batch is whole; lower --batch", p->data->path,
+                       (long long)p->data->count, p->batch);
+    return true;
+}
+
+int64_t im_pictures_batches(const im_pictures *p)
+{
+    return listed(p) ? (p->data->count + p->batch - 1) / p->batch : p->data->count / p->batch;
+}
+
+im_loader *im_cached_loader(im_ctx *c, im_loader_args a, const char *cache, const char *out)
+{
+    a.cache = !strcmp(cache, "ram") ? IM_CACHE_RAM : !strcmp(cache, "disk") ? IM_CACHE_DISK : IM_CACHE_NONE;
+    char *folder = a.cache == IM_CACHE_DISK ? im_join(c, out, "cache") : NULL;
+    a.cache_folder = folder;
+    im_loader *l = im_loader_open(c, &a);
+    free(folder);
+    return l;
+}
+
+bool im_pictures_open(im_pictures *p, int64_t first)
+{
+    im_recipe r;
+    int64_t batches = im_pictures_batches(p);
+    if (!im_recipe_named(p->c, "none", p->size, &r))
+        return false;
+    r.resize = p->size;
+    im_loader_args a = { .data = p->data, .recipe = &r, .batch = p->batch, .seed = p->seed, .shuffled = !listed(p),
+                         .sums = p->sums, .drop_last = !listed(p), .strict = p->strict, .exact = true, .bytes = true,
+                         .threads = p->workers, .first_epoch = first / batches, .first_step = first % batches };
+    im_loader_close(p->loader);
+    p->loader = im_cached_loader(p->c, a, p->cache, p->out);
+    p->now = NULL;
+    p->at = -1;
+    return p->loader != NULL;
+}
+
+const im_batch *im_pictures_batch(im_pictures *p, int64_t number)
+{
+    if (!p->now || number != p->at) {
+        p->now = im_loader_next(p->c, p->loader);
+        p->at = number;
+    }
+    return p->now;
+}
+
+void im_pictures_close(im_pictures *p)
+{
+    im_loader_close(p->loader);
+    p->loader = NULL;
+}
+
+void im_write_broken(im_loader *l, const im_run_folder *run)
+{
+    char *path = l && im_ok(run->c) ? im_run_file(run, "broken.txt") : NULL;
+    if (path && !im_loader_write_broken(run->c, l, path)) {
+        im_warn(run->c, "%s", im_error(run->c));
+        im_clear_error(run->c);
+    }
+    free(path);
+}
+
+bool im_normal_fill(im_ctx *c, uint64_t seed, uint64_t number, uint64_t item, float *out, int64_t n)
+{
+    im_stream s;
+    im_stream_open(&s, seed, IM_STREAM_NOISE, number, item);
+    uint64_t own = (uint64_t)im_stream_bits(&s) << 32;
+    own |= im_stream_bits(&s);
+    im_rng *r = im_rng_new(c, IM_RNG_CUDA, own);
+    if (r)
+        im_randn(r, out, (size_t)n);
+    im_rng_free(r);
+    return r != NULL;
+}
+
+/* ---------------------------------------------------------------- checks */
+
+bool im_train_begin(im_ctx *c, im_train_common *a, double lr, bool *begun)
+{
+    if (!im_ok(c))
+        return false;
+    if (!a->out)
+        return im_fail(c, "a run needs a folder: -o RUN");
+    if (!a->data)
+        return im_fail(c, "there are no pictures to train on: --data DIR");
+    *begun = im_run_begun(c, a->out);
+    if (*begun && !a->resume)
+        return im_fail(c, "%s: there is a run in this folder already; go on with it (--resume), or choose another folder",
+                       a->out);
+    return im_loop_settle(c, a, lr);
+}

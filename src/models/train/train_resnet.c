@@ -1,0 +1,360 @@
+/* train_resnet.c: trains a ResNet on a set of labelled pictures.
+ *
+ *     loss = mean over all crops of all pictures of cross entropy(head(features(crop)), label of the picture)
+ *
+ * (multi-crop as in DINO, Caron et al. 2021, with labels as in t-ReX, arXiv 2206.15369: one label for all crops of a
+ * picture). With --mixup A two pictures of a batch, i and n - 1 - i, become k of one and 1 - k of the other, and so does
+ * the loss, k uniform in [1 - A/2, 1] for each batch (Zhang et al. 2018, arXiv 1710.09412; A = 1 is their alpha = 1).
+ * lr is 0.1 for a step of 256 pictures and in proportion to them, unless it is given (Goyal et al. 2017).
+ * The last pictures of an epoch that do not fill a batch are left out. Used by `imago train resnet`. */
+#include "models/train/train_resnet.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/file.h"
+#include "data/files/stream.h"
+#include "models/checkpoints/classifier_file.h"
+#include "models/eval/evaluate.h"
+#include "models/checkpoints/state_dict.h"
+#include "models/train/train_config.h"
+#include "models/train/train_pictures.h"
+
+static const double LR_FOR_256 = 0.1;
+
+#define AT(field) offsetof(im_train_resnet_args, field)
+static const im_field fields[] = {
+    { "arch", IM_FIELD_TEXT, AT(arch), true },
+    { "classes", IM_FIELD_TEXT, AT(classes), false },          /* compared by the names themselves                    */
+    { "val", IM_FIELD_TEXT, AT(val), false },
+    { "augment", IM_FIELD_TEXT, AT(augment), true },
+    { "mixup", IM_FIELD_REAL, AT(mixup), true },
+    { "size", IM_FIELD_INT, AT(size), true },
+    { "locals", IM_FIELD_INT, AT(locals), true },
+    { "local-size", IM_FIELD_INT, AT(local_size), true },
+    { "head", IM_FIELD_TEXT, AT(head), true },
+    { "head-layers", IM_FIELD_INT, AT(head_layers), true },
+    { "width", IM_FIELD_INT, AT(width), true },
+    { "small-stem", IM_FIELD_FLAG, AT(small_stem), true },
+    { "new-head", IM_FIELD_FLAG, AT(new_head), false },
+    { NULL, IM_FIELD_TEXT, 0, false }
+};
+static const im_field *const tables[] = { im_train_common_fields, fields };
+
+im_train_resnet_args im_train_resnet_defaults(void)
+{
+    return (im_train_resnet_args){
+        .common = { .epochs = 100, .batch = 256, .accumulate = 1, .warmup = -1, .schedule = "cosine", .optimizer = "sgd",
+                    .momentum = 0.9f, .decay = -1, .dtype = "f32", .order = "shuffled", .cache = "none", .keep = 3 },
+        .arch = "resnet50", .width = 64, .augment = "plain", .size = 224, .locals = -1, .head = "linear",
+        .head_layers = 1 };
+}
+
+im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
+                                        bool (*given)(void *arg, const char *option), void *arg)
+{
+    const im_train_resnet_args defaults = im_train_resnet_defaults();
+    return im_config_merge(c, run, "resnet", tables, 2, a, &defaults, given, arg);
+}
+
+/* ---------------------------------------------------------------- one part of a step */
+
+static int64_t count_right(const im_tensor *logits, const int32_t *labels)
+{
+    int64_t rows = logits->shape[0], classes = logits->shape[1], right = 0;
+    const float *y = im_data(logits);
+    for (int64_t i = 0; i < rows; i++, y += classes) {
+        int64_t best = 0;
+        for (int64_t k = 1; k < classes; k++)
+            if (y[k] > y[best])
+                best = k;
+        right += best == labels[i];
+    }
+    return right;
+}
+
+/* x (count, n, size, size, 3), `keep` of each picture and the rest of its partner; one without a partner stays. */
+static void mix(float *x, const im_crops *crops, int n, float keep)
+{
+    int64_t each = 3 * (int64_t)crops->size * crops->size;
+    for (int64_t k = 0; k < crops->count; k++, x += n * each)
+        for (int i = 0; i < n / 2; i++)
+            for (int64_t p = 0; p < each; p++) {
+                float *a = x + i * each + p, *b = x + (n - 1 - i) * each + p, u = *a, v = *b;
+                *a = fmaf(keep, u - v, v);
+                *b = fmaf(keep, v - u, u);
+            }
+}
+
+/* All crops, kinds one after the other, each (count, n, size, size, 3)  ->  (crops n, width) */
+static im_tensor *features_of(im_ctx *c, const im_classifier *m, const im_batch *b, float keep)
+{
+    im_tensor *all = NULL;
+    for (int k = 0; k < b->kinds; k++) {
+        const im_crops *crops = &b->crops[k];
+        int64_t shape[4] = { (int64_t)crops->count * b->n, crops->size, crops->size, 3 };
+        im_scope_push(c);                                      /* the copy of the pictures goes when the pass is over */
+        im_tensor *x = im_from(c, IM_F32, 4, shape, crops->f32);
+        if (x && keep < 1)
+            mix(im_data(x), crops, b->n, keep);
+        im_tensor *f = im_scope_leave(c, im_classifier_features(c, m, x));
+        all = k ? im_stack(c, all, f) : f;
+    }
+    return all;
+}
+
+/* Of every crop; of the partners where they are mixed. */
+static im_tensor *labels_of(im_ctx *c, const im_batch *b, bool partners)
+{
+    int64_t crops = 0;
+    for (int k = 0; k < b->kinds; k++)
+        crops += b->crops[k].count;
+    im_tensor *t = im_new(c, IM_I32, 1, (int64_t[]){ crops * b->n });
+    for (int64_t k = 0; t && k < crops; k++)
+        for (int i = 0; i < b->n; i++)
+            ((int32_t *)im_data(t))[k * b->n + i] = b->labels[partners ? b->n - 1 - i : i];
+    return t;
+}
+
+im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r)
+{
+    im_tensor *labels = labels_of(c, b, false);
+    im_tensor *logits = im_classifier_logits(c, m, features_of(c, m, b, keep));           /* (crops n, classes)       */
+    im_tensor *loss = im_cross_entropy(c, logits, labels);
+    if (keep < 1) {
+        im_tensor *other = im_cross_entropy(c, logits, labels_of(c, b, true));
+        loss = im_add(c, im_scale(c, loss, keep), im_scale(c, other, 1 - keep));
+    }
+    if (loss)
+        *r = (im_loop_result){ .loss = *(const float *)im_data(loss), .pictures = b->n, .judged = im_numel(labels),
+                               .correct = count_right(logits, im_data(labels)) };
+    return loss;
+}
+
+bool im_classifier_part(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r)
+{
+    im_scope_push(c);
+    im_tensor *loss = im_tape_begin(c) ? im_classifier_loss(c, m, b, keep, r) : NULL;
+    if (loss)
+        im_backward(c, loss);
+    else
+        im_tape_end(c);
+    im_scope_pop(c);
+    return im_ok(c);
+}
+
+/* ---------------------------------------------------------------- the task */
+
+typedef struct training {
+    im_ctx *c;
+    const im_train_resnet_args *a;
+    im_dataset *data, *val;
+    im_recipe recipe;
+    im_classifier *m;
+    im_loader *loader;
+    const im_batch *batch;                                     /* number `at` of the run                              */
+    int64_t at, batches;                                       /* batches: of an epoch                                */
+    char hash[65];
+    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
+} training;
+
+static bool open_loader(void *arg, int64_t first)
+{
+    training *t = arg;
+    const im_train_common *a = &t->a->common;
+    im_loader_args l = { .data = t->data, .recipe = &t->recipe, .batch = a->batch, .seed = a->seed,
+                         .shuffled = !strcmp(a->order, "shuffled"), .drop_last = true, .strict = a->strict,
+                         .exact = !t->recipe.random, .threads = a->workers,
+                         .first_epoch = first / t->batches, .first_step = first % t->batches };
+    im_loader_close(t->loader);
+    t->loader = im_cached_loader(t->c, l, a->cache, a->out);
+    t->batch = NULL;
+    t->at = first;
+    return t->loader != NULL;
+}
+
+static bool run_part(void *arg, int64_t number, im_loop_result *r)
+{
+    training *t = arg;
+    if (!t->batch || number != t->at) {                        /* the same number again: the same batch               */
+        t->batch = im_loader_next(t->c, t->loader);
+        t->at = number;
+    }
+    im_stream s;
+    im_stream_open(&s, t->a->common.seed, IM_STREAM_NOISE, (uint64_t)number, 0);
+    float keep = (float)(1 - 0.5 * (double)t->a->mixup * im_stream_uniform(&s));
+    return t->batch && im_classifier_part(t->c, t->m, t->batch, keep, r);
+}
+
+/* The share of right answers on the other set. */
+static double score(void *arg)
+{
+    training *t = arg;
+    im_eval_result r = { .pictures = 0 };
+    im_classify_args a = { .batch = t->a->common.batch < 64 ? t->a->common.batch : 64, .size = t->a->size,
+                           .workers = t->a->common.workers };
+    bool ok = im_classify_set(t->c, t->m, t->data->n_classes, t->val, &a, &r);
+    double top1 = ok ? r.top1 : NAN;
+    char text[100];
+    snprintf(text, sizeof text, "top-1 %.1f %% on %lld held-out pictures", 100 * top1, (long long)r.pictures);
+    if (ok && t->hooks && t->hooks->note)
+        t->hooks->note(t->hooks->arg, text);
+    im_eval_result_free(&r);
+    return top1;
+}
+
+static bool write_broken(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
+{
+    training *t = arg;
+    (void)o;
+    (void)last;
+    im_write_broken(t->loader, run);
+    return im_ok(t->c);
+}
+
+/* ---------------------------------------------------------------- what there is to train */
+
+static bool check(im_ctx *c, const im_train_resnet_args *a, bool begun)
+{
+    const im_train_common *o = &a->common;
+    if (!o->data)
+        return im_fail(c, "there are no pictures to train on: --data DIR");
+    if (strcmp(o->order, "shuffled") && strcmp(o->order, "listed"))
+        return im_fail(c, "there is no order \"%s\"; wanted shuffled or listed", o->order);
+    if (strcmp(o->cache, "none") && strcmp(o->cache, "ram") && strcmp(o->cache, "disk"))
+        return im_fail(c, "there is no cache \"%s\"; wanted none, ram or disk", o->cache);
+    if (strcmp(a->head, "linear") && strcmp(a->head, "cosine"))
+        return im_fail(c, "there is no head \"%s\"; wanted linear or cosine", a->head);
+    if (!(a->mixup >= 0 && a->mixup <= 1))
+        return im_fail(c, "--mixup is %g; wanted 0 (none) to 1", (double)a->mixup);
+    if (begun && !o->resume)
+        return im_fail(c, "%s: there is a run in this folder already; go on with it (--resume), or choose another folder",
+                       o->out);
+    return true;
+}
+
+static bool make_recipe(im_ctx *c, const im_train_resnet_args *a, im_recipe *r)
+{
+    if (!im_recipe_named(c, a->augment, a->size, r))
+        return false;
+    if (r->kinds < 2 && (a->locals >= 0 || a->local_size > 0))
+        return im_fail(c, "--locals and --local-size belong to --augment dino");
+    if (a->locals >= 0)
+        r->crop[1].count = a->locals;
+    if (a->local_size > 0)
+        r->crop[1].size = a->local_size;
+    if (r->kinds > 1 && !r->crop[1].count)
+        r->kinds = 1;
+    return im_recipe_check(c, r);
+}
+
+static bool open_sets(training *t)
+{
+    im_ctx *c = t->c;
+    const im_train_resnet_args *a = t->a;
+    im_dataset_args d = { .path = a->common.data, .classes = a->classes, .min_classes = 2, .strict = a->common.strict };
+    if (!make_recipe(c, a, &t->recipe) || !(t->data = im_dataset_open(c, &d)))
+        return false;
+    d.path = a->val;
+    if (a->val && (!(t->val = im_dataset_open(c, &d)) ||
+                   !im_same_classes(c, a->common.data, t->data->n_classes, (char **)t->data->classes, t->data->n_classes,
+                                    t->val)))
+        return false;
+    t->batches = t->data->count / a->common.batch;
+    if (!t->batches)
+        return im_fail(c, "%s: holds %lld pictures and a batch has %d: no batch is whole; lower --batch", a->common.data,
+                       (long long)t->data->count, a->common.batch);
+    return im_dataset_hash(c, t->data, false, t->hash);
+}
+
+/* Weights that know the names of their classes begin a run over these classes only, unless the head is new. */
+static bool same_names(training *t, const im_safetensors *s, const char *path)
+{
+    im_classifier_info info = { .path = im_copy_text(t->c, path, strlen(path)) };
+    bool ok = info.path && im_classifier_read_info(t->c, s, &info) &&
+              (!info.n_names || im_same_classes(t->c, path, info.n_names, info.names, info.n_names, t->data));
+    im_classifier_info_free(&info);
+    return ok;
+}
+
+static bool read_init(training *t, const char *path)
+{
+    im_ctx *c = t->c;
+    im_classifier_config theirs;
+    im_safetensors *s = im_st_open(c, path);
+    bool ok = s && im_classifier_infer(c, s, path, &theirs);
+    if (ok && theirs.classes != t->data->n_classes && !t->a->new_head)
+        ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path,
+                     theirs.classes, t->a->common.data, t->data->n_classes);
+    if (ok && theirs.width != t->a->width)
+        ok = im_fail(c, "%s: its first stage has %d channels, and --width is %d; give the width of the file, or another "
+                     "file", path, theirs.width, t->a->width);
+    ok = ok && (t->a->new_head || same_names(t, s, path));
+    im_state_rules rules = { .ours = true };
+    if (ok && t->a->new_head)
+        rules.keep = theirs.head == IM_HEAD_LINEAR ? "fc." : "head.";
+    im_params *p = im_classifier_params(t->m);
+    if (ok && t->a->new_head && strcmp(rules.keep, strcmp(t->a->head, "linear") ? "head." : "fc."))
+        ok = im_fail(c, "%s: has a %s head; --new-head wants one of the kind that is trained", path,
+                     theirs.head == IM_HEAD_LINEAR ? "linear" : "cosine");
+    ok = ok && im_state_read(p, s, path, IM_F32, &rules);
+    im_st_close(s);
+    return ok;
+}
+
+static bool make_network(training *t)
+{
+    const im_train_resnet_args *a = t->a;
+    t->m = im_classifier_new(t->c, &(im_classifier_config){ .arch = a->arch, .classes = t->data->n_classes,
+        .width = a->width, .small_stem = a->small_stem, .head_layers = a->head_layers,
+        .head = strcmp(a->head, "linear") ? IM_HEAD_COSINE : IM_HEAD_LINEAR });
+    if (!t->m)
+        return false;
+    im_params *p = im_classifier_params(t->m);
+    p->train = p->batch_statistics = true;
+    return im_init_params(p, a->common.seed) && (!a->common.init || read_init(t, a->common.init));
+}
+
+static bool train(training *t, const im_train_resnet_args *a, bool begun, const im_train_hooks *hooks)
+{
+    im_ctx *c = t->c;
+    im_run_folder run = { .c = c, .lock = -1, .log = -1 };
+    if (!open_sets(t))
+        return false;
+    im_config_extra extra = { .task = "resnet", .data_sha256 = t->hash, .classes = t->data->classes,
+                              .n_classes = t->data->n_classes, .pictures = t->data->count };
+    if ((begun && !im_config_same_data(c, a->common.out, &extra)) || !make_network(t))
+        return false;
+    char *config = im_config_text(c, tables, 2, a, &extra);
+    im_part_params parts[] = { { .params = im_classifier_params(t->m), .prefix = "" } };
+    im_loop_task task = { .arg = t, .parts = parts, .n_parts = 1, .exported = true, .parts_an_epoch = t->batches,
+                          .norms_a_part = t->recipe.random ? t->recipe.kinds : 1, .begin = open_loader, .part = run_part,
+                          .score = t->val ? score : NULL, .score_name = "val_top1", .saved = write_broken };
+    bool ok = config && im_run_open(c, &run, a->common.out) &&
+              im_train_loop(c, &run, &a->common, config, &task, hooks);
+    im_loader_close(t->loader);
+    im_run_close(&run);
+    free(config);
+    return ok;
+}
+
+bool im_train_resnet(im_ctx *c, const im_train_resnet_args *args, const im_train_hooks *hooks)
+{
+    im_train_resnet_args a = *args;
+    if (!im_ok(c))
+        return false;
+    if (!a.common.out)
+        return im_fail(c, "a run needs a folder: -o RUN");
+    bool begun = im_run_begun(c, a.common.out);
+    double lr = LR_FOR_256 * a.common.batch * a.common.accumulate / 256;
+    if (!check(c, &a, begun) || !im_loop_settle(c, &a.common, lr))
+        return false;
+    training t = { .c = c, .a = &a, .hooks = hooks };
+    bool ok = train(&t, &a, begun, hooks);
+    im_classifier_free(t.m);
+    im_dataset_free(t.val);
+    im_dataset_free(t.data);
+    return ok;
+}
