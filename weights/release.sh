@@ -6,9 +6,8 @@
 #     weights/imago-small/                    RUN_DIFFUSION/model in f16, no file above 16 MiB; with RUN_AUTOENCODER its
 #                                             decoder, which may have learnt on (--train decoder): encoders must be equal
 #     weights/imago-small/classifier/         RUN_RESNET's weights in f16; without RUN_RESNET the one that is there stays
-#     weights/runs/{diffusion,autoencoder,decoder,classifier}/    config.json and log.jsonl of the runs, logs above 200 kB
-#                                             thinned; of a RUN_AUTOENCODER with --train decoder also the run before it,
-#                                             of a RUN_DIFFUSION with --init RUN/model the ones before (diffusion-1-before)
+#     weights/runs/{diffusion,autoencoder,decoder,classifier}/    config.json and log.jsonl of the runs, logs above 60 kB
+#                                             thinned; of a RUN_AUTOENCODER with --train decoder also the run before it
 #
 # Paths in what is written are relative to the repository; one that lies outside is refused. From the environment: IMAGO
 # (build/imago), ROOT (the repository that the runs were made in; this one), TO (weights).
@@ -17,7 +16,7 @@ cd "$(dirname "$0")/.."
 imago=${IMAGO:-build/imago}
 root=$(realpath "${ROOT:-.}")
 to=${TO:-weights}
-file_most=16777216 all_most=41943040 log_most=200000
+file_most=16777216 all_most=41943040 log_most=60000
 
 fail() { echo "release.sh: $*" >&2; exit 1; }
 if [ $# -lt 1 ] || [ $# -gt 3 ]; then fail "usage: weights/release.sh RUN_DIFFUSION [RUN_AUTOENCODER [RUN_RESNET]]"; fi
@@ -104,13 +103,6 @@ fi
 "$imago" convert "$new/model" -o "$new/imago-small" --dtype f16 --max-file $file_most
 rm -rf "$new/model"
 logs "$1" diffusion
-# The runs that it began with (--init RUN/model), the last one first: diffusion-1-before, diffusion-2-before ...
-before=0 run=$1
-while run=$(sed -n 's|^ *"init": "\(.*\)/model",$|\1|p' "$run/config.json") && [ -n "$run" ]; do
-    [ -s "$run/log.jsonl" ] || fail "it goes back to $run/model, and the log of that run is not there"
-    before=$((before + 1))
-    logs "$run" diffusion-$before-before
-done
 if [ $# -gt 1 ] && grep -q '"train": "decoder"' "$2/config.json"; then
     logs "$2" decoder
     before=$(sed -n 's|^ *"init": "\(.*\)/vae",$|\1|p' "$2/config.json")
