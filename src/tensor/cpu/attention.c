@@ -5,6 +5,18 @@
  * are both products of broadcast numbers (K, V as they lie in memory) with vectors (Q^T, P^T), the maximum and the sum
  * over keys run from vector to vector without a shuffle, and no head size is padded to whole vectors.
  *
+ *                    queries: lanes of 3 vectors                     for each task (a head, up to 192 queries):
+ *                  [ q0 .. q15 ][ q16 .. q31 ][ q32 .. q47 ]           Q^T of its queries, scaled, once
+ *   K block        [      S^T: 64 keys x 48 queries        ]           for each block of 64 keys:
+ *   64 keys x d     8 rows x 3 vectors a tile: 24 sums                   copy its rows of K and V together (L1)
+ *                  [      max, exp2, sum: down the columns ]             for each group of 48 queries:
+ *   V block^T      [      O^T: d x 48, kept, rescaled by a ]                S^T, mask, weights, O^T += V^T P^T
+ *
+ * Why these sizes: 64 keys, for at d = 40 K, V (10 KiB each) and S^T (12 KiB) stay in L1, and device.h fixes it, as the
+ * order of the sums depends on it; 8 x 3 vectors are 24 sums beside 3 loads and 1 broadcast, and 8 divides 64 and every
+ * head size of the networks (40, 64, 80, 160, 512); 12 vectors of queries a task, so that the copy of K and V is paid once
+ * for four groups.
+ *
  * The arithmetic, for one query (device.h fixes the order):
  *   q' = q * (scale * log2 e), rounded once an element: weights are powers of 2
  *   s_j = chain of fma over d, ascending, from 0

@@ -7,6 +7,13 @@
  * and 16 channels for the sums over queries, to which the rows of P^T and dS^T are the broadcast numbers:
  *     dV[key][c] += sum_query P^T[key][query] dO[query][c]      dK[key][c] += sum_query dS^T[key][query] Q[query][c]
  *
+ *              queries ->                                       for each block of queries (dQ stays with it)
+ *            +----+----+----+                                     for each block of keys (dK, dV of the head in memory)
+ *   keys     |    | bl |    |   a block: S^T, P^T, dP^T, dS^T       S^T = K Q^T, P^T, dP^T = V dO^T, dS^T
+ *    |       |    | ock|    |   of 64 keys x a group of queries     dQ^T += K^T dS^T    along the column
+ *    v       |    |    |    |   live in L1 and are thrown away      dV, dK += P^T dO, dS^T Q    along the row
+ *            +----+----+----+
+ *
  * Each sum is one chain over ascending keys or queries (train_args.h), so it is all the same for the bits how the work is
  * shared: a task takes a head, its 5 products sharing the scores; where there are too few heads for the threads, tasks take
  * blocks of queries for dq, then blocks of keys for dk and dv, and the scores are computed twice (7 products). */

@@ -1,6 +1,12 @@
 /* batchnorm.c: batch norm with residual and ReLU, and its gradients (Ioffe & Szegedy 2015; ref/batchnorm.c has the
  * formulas).
  *
+ *             channels, BLOCK a task
+ *          +-------+-------+-- -
+ *   rows   | chunk |       |      chunk: down the columns in f32      run: its chunks, in f64       all runs, ascending
+ *    |     | chunk |       |      (the row after next is on its way)
+ *    v     +-run---+-run---+-- -
+ *
  * All of it is bound by memory: forward reads x, then x and res, and writes y; backward reads x and dy (and y, where a
  * residual hides the ReLU's sign) for the sums, and again for dx. Rows go in runs of IM_SUM_RUN chunks of IM_SUM_CHUNK: a
  * task takes one run of BLOCK channels, sums a chunk down its columns in f32 and adds it to the run in f64; the runs are

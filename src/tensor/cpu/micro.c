@@ -1,5 +1,19 @@
 /* micro.c: the innermost loop of every product and convolution: a tile of sums held in registers.
  *
+ *                           b[0]: 16 columns          b[1]: 16 columns
+ *          one step of k:   [ x0 ............ ]       [ x1 ............ ]         two loads
+ *   a row  0   a0 ------->  s0[0]  += a0 x0           s1[0]  += a0 x1             one broadcast, two multiply-adds ...
+ *         lda  a1 ------->  s0[1]  += a1 x0           s1[1]  += a1 x1
+ *       2 lda  a2 ------->  s0[2]  += a2 x0           s1[2]  += a2 x1
+ *         ..                ..                        ..
+ *      13 lda  a13 ------>  s0[13] += a13 x0          s1[13] += a13 x1            ... for each of 14 rows
+ *   next k: a and b move on by one value and by one row of a panel; the 28 sums stay where they are, in registers.
+ *
+ * Why 14 x 32: a multiply-add takes 4 cycles and two begin in each, so 8 chains or more must run side by side; 28 sums, 2
+ * vectors of B and 2 of A fill 32 registers; and the larger a tile, the fewer loads a multiply-add needs ((14 + 2) / 28).
+ * avx2 and neon have 16 and 32 registers of 8 and 4 numbers: 6 x 16 (simd_*.h). Pointers: rows 3i are kept, rows 3i + 1 and
+ * 3i + 2 are reached by an index of one and two lda, so that 5 addresses serve 14 rows and nothing is spilled.
+ *
  * Per step of k: one row of B (one or two vectors), and for each row of the tile one value of A broadcast to all lanes
  * and one or two fused multiply-adds. Each sum is one chain in ascending k; enough rows run side by side to hide the
  * latency. On avx512 14 x 32 needs 16 loads for 28 multiply-adds, of which the processor does two a cycle: it is

@@ -6,6 +6,15 @@
  *            are packed where they are windows; as pairs of bf16 everything is packed
  *   tile     14 x 32 sums in registers against 128 rows (micro_outer.c)
  *
+ *
+ *            a: i ->             b: j ->                  c (i, j)
+ *          +----------+       +--------------+          +--------------+
+ *   rows   | chunk 0  |       |   chunk 0    |          |  area        |   sums of an area: up to 266 x 256 x 4 bytes =
+ *    m     +----------+       +--------------+    =     |  +--+        |   266 KiB, a quarter of L2; a block of 128 rows
+ *    |     | chunk 1  |       |   chunk 1    |          |  |14x32      |   of a and b: 261 KiB beside them
+ *    v     +----------+       +--------------+          +--------------+
+ *   c = (chunk 0's chain) + (chunk 1's chain) + ..., ascending: the order of train_args.h
+ *
  * Where c has areas enough for all threads, a task is an area with all its chunks. Else a task is one chunk of one area;
  * its sums wait in shared memory until a second pass adds the chunks. Either way the same sums in the same order. */
 #include "tensor/cpu/outer.h"

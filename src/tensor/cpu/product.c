@@ -6,6 +6,27 @@
  *   strip    30 or 40 KiB of B
  *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2
  *
+ *
+ *              k: steps of a block                        n: columns of c, in strips of 32
+ *            +----------+----------+                +----+----+----+----+- -
+ *   m: rows  | group    |  block 1 |         B      | s0 | s1 | s2 | s3 |     packed panels: [panel][k][16]
+ *   of a     | of 224   | of k     |                | k  |    |    |    |
+ *   task     | rows, L2 |          |                +----+----+----+----+- -
+ *            +----------+----------+                  |
+ *            | tile: 14 |          |                  v   one strip of one block: 30 or 40 KiB, comes through L2
+ *            +----------+          |                +----+
+ *            |          |          |         c      | 14 | x 32: the tile that micro.c holds in registers
+ *            +----------+----------+                +----+
+ *
+ *   for each group of the task                        its rows of A in L2 (packed, or where they lie)
+ *     for each block of k, and each strip             (strips outside where A stays for all of k, `resident`)
+ *       for each tile of 14 rows                      sums from L2, this block's steps added, back to L2
+ *         (last block) epilogue.c                     bias, chan, activation, res; to c
+ *
+ * Why these sizes: 320 steps, as SD's widths are multiples, and a strip of 40 KiB passes L1 once for 16 tiles; 224 rows x
+ * 320 x 4 bytes = 280 KiB of A beside as much of waiting sums (10 strips) in an L2 of 1 MiB, the rest for B in flight;
+ * 32 columns, as many as a tile has. All were measured against neighbours (bench/LOG.md).
+ *
  * Each tile also asks for a slice of what comes next: the rows of A of the next block, the next strip of B.
  * A sum is one chain over k whatever the blocks, so sizes may depend on the number of threads and bits do not. Weights
  * of 16 bits are converted to f32 strip by strip, or multiplied as they are by bf16 dots (own bits), A rounded to

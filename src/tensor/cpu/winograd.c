@@ -6,6 +6,21 @@
  *   V[point][tile][cin]       inputs, 2.25 times as large as the picture; V costs about as much as 7 columns
  *   M[point][tile][cout]      sums, which wait in L2 for the next channels and are transformed back at the end
  *
+ *
+ *     x, 6x6 around a tile       36 points            36 products                36 points           y, 4x4
+ *     +-----------+                                  cout                                         +-------+
+ *     | . . . . . |   B^T d B    V  (tile, cin)  x  U (cin, cout)  =  M (tile, cout)   A^T m A    | . . . |
+ *     | . tile  . |  --------->  at each point,     at each point,    at each point   -------->   | . y . |
+ *     | . . . . . |   gather     28 tiles x 160     weights_1d        stay in L2       scatter    | . . . |
+ *     +-----------+              channels                                                          +-------+
+ *     tiles are 4 pixels apart, so neighbours share 2 rows or columns of x
+ *
+ * Why these sizes: a task of 28 tiles is two full tiles of 14 rows at every point; 36 points x 28 tiles x 160 channels x
+ * 4 bytes = 0.6 MiB of V and 36 x 28 x 4 strips of 32 = 0.5 MiB of M share an L2 of 1 MiB and a little of L3; U of 8 MiB
+ * is read by all threads from an L3 of 16 to 32 MiB. With few tiles (up to 128: pictures of 16x16 and 8x8) U is the
+ * largest part and is used hardly more often than written, so it is made in pieces that never leave L2. Points lie an
+ * odd number of cache lines apart: at a power of two all 36 would fall into one set of L1.
+ *
  * Many tiles:  all threads make U for as many strips of 32 output channels as stay in L3. A task is some tiles x some
  *              strips: it makes V for a chunk of channels, multiplies all points, goes on with the next chunk.
  * Few tiles:   all threads make V for all of them. A task is some strips: it makes U chunk by chunk, in its own L2.
