@@ -6,9 +6,11 @@
 #include "data/files/json.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_CHANNELS = 1 << 16, MAX_LAYERS = 64 };              /* beyond any real file: a typing error                */
+enum { OLD_SAMPLE_SIZE = 64 };                                 /* of a latent of v1.x                                  */
 
 /* A text field that must have one of two values (b may be NULL); absent counts as a. */
 static bool want_text(im_ctx *c, const im_json *j, const char *key, const char *a, const char *b, const char **out)
@@ -228,6 +230,30 @@ static bool unet_levels(im_ctx *c, const im_json *j, im_unet_config *o)
     return true;
 }
 
+/* Version 0.8 of diffusers and older: the major number is 0, the minor one below 9. */
+static bool is_old(const char *version)
+{
+    char *end;
+    long major = strtol(version, &end, 10), minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
+    return end > version && major == 0 && minor < 9;
+}
+
+/* The converter of diffusers before 0.9 wrote the size of the training configuration, 32, where v1.x has 64. As diffusers'
+ * StableDiffusionPipeline does: one number below 64 in a file of such a version is taken for 64. */
+static bool read_sample_size(im_ctx *c, const im_json *j, int sample[2])
+{
+    const char *version = "";
+    if (!im_json_ints(c, j, "sample_size", IM_MAY, 1, 1 << 16, sample, 2) ||
+        !im_json_string(c, j, "_diffusers_version", IM_MAY, &version))
+        return false;
+    if (!json_is_integer(json_object_get(j->value, "sample_size")) || sample[0] >= OLD_SAMPLE_SIZE || !is_old(version))
+        return true;
+    im_warn(c, "%s: sample_size is %d, as the converter of diffusers %s wrote it; taken for %d, as diffusers does; a width "
+            "and height that are given count as always", j->file, sample[0], version, OLD_SAMPLE_SIZE);
+    sample[0] = sample[1] = OLD_SAMPLE_SIZE;
+    return true;
+}
+
 bool im_unet_config_read(im_ctx *c, const im_json *j, im_unet_config *o)
 {
     int sample[2] = { 64, 64 };
@@ -239,7 +265,7 @@ bool im_unet_config_read(im_ctx *c, const im_json *j, im_unet_config *o)
     if (!unet_kinds(c, j) || !want_text(c, j, "mid_block_type", "UNetMidBlock2DCrossAttn", NULL, NULL) ||
         !im_json_int(c, j, "in_channels", IM_MAY, 1, MAX_CHANNELS, &o->in_channels) ||
         !im_json_int(c, j, "out_channels", IM_MAY, 1, MAX_CHANNELS, &o->out_channels) ||
-        !im_json_ints(c, j, "sample_size", IM_MAY, 1, 1 << 16, sample, 2) ||
+        !read_sample_size(c, j, sample) ||
         !read_groups(c, j, &o->norm_num_groups) ||
         !read_float(c, j, "norm_eps", 0, 1, &o->norm_eps) ||
         !read_float(c, j, "freq_shift", 0, 1e6, &o->freq_shift) ||
@@ -266,6 +292,19 @@ bool im_unet_config_read(im_ctx *c, const im_json *j, im_unet_config *o)
 
 static const char *const vae_absent[] = { "latents_mean", "latents_std" };
 
+/* Newer pipelines of diffusers take latents as (z - shift) * scaling. StableDiffusionPipeline does not look at the field,
+ * so its pictures of such a VAE are one thing and what the VAE was trained for is another: no picture passes for either. */
+static bool want_no_shift(im_ctx *c, const im_json *j)
+{
+    double shift = 0;
+    if (!im_json_float(c, j, "shift_factor", IM_MAY, -1e9, 1e9, &shift))
+        return false;
+    return shift == 0 ||
+           im_fail(c, "%s: shift_factor is %g, but in Stable Diffusion v1.x it is null or 0, and diffusers' "
+                   "StableDiffusionPipeline draws without it; if the UNet was trained without it, set it to null",
+                   j->file, shift);
+}
+
 static bool vae_blocks(im_ctx *c, const im_json *j, const char *key, const char *type, int levels)
 {
     const char *types[IM_MAX_LEVELS];
@@ -288,7 +327,7 @@ bool im_vae_config_read(im_ctx *c, const im_json *j, im_vae_config *o)
                           .use_post_quant_conv = true, .mid_block_add_attention = true, .sample_size = 32 };
     o->levels = read_channels(c, j, (int[]){ 64 }, 1, o->channels);
     if (!o->levels || !want_class(c, j, "AutoencoderKL") ||
-        !want_absent(c, j, vae_absent, sizeof vae_absent / sizeof *vae_absent) ||
+        !want_absent(c, j, vae_absent, sizeof vae_absent / sizeof *vae_absent) || !want_no_shift(c, j) ||
         !want_text(c, j, "act_fn", "silu", "swish", NULL) ||
         !vae_blocks(c, j, "down_block_types", "DownEncoderBlock2D", o->levels) ||
         !vae_blocks(c, j, "up_block_types", "UpDecoderBlock2D", o->levels) ||
@@ -299,7 +338,6 @@ bool im_vae_config_read(im_ctx *c, const im_json *j, im_vae_config *o)
         !read_groups(c, j, &o->norm_num_groups) ||
         !im_json_int(c, j, "sample_size", IM_MAY, 1, 1 << 20, &o->sample_size) ||
         !read_float(c, j, "scaling_factor", 1e-9, 1e9, &o->scaling_factor) ||
-        !read_float(c, j, "shift_factor", -1e9, 1e9, &o->shift_factor) ||
         !im_json_bool(c, j, "use_quant_conv", IM_MAY, &o->use_quant_conv) ||
         !im_json_bool(c, j, "use_post_quant_conv", IM_MAY, &o->use_post_quant_conv) ||
         !im_json_bool(c, j, "mid_block_add_attention", IM_MAY, &o->mid_block_add_attention))

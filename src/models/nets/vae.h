@@ -10,7 +10,7 @@ typedef struct im_vae_config {           /* vae/config.json: AutoencoderKL      
     int channels[IM_MAX_LEVELS];         /* block_out_channels, from the finest                                       */
     int layers_per_block;
     int norm_num_groups;
-    float scaling_factor, shift_factor;  /* 0.18215, 0                                                                */
+    float scaling_factor;                /* 0.18215                                                                   */
     bool use_quant_conv, use_post_quant_conv;
     bool mid_block_add_attention;
     int sample_size;                     /* pixels; 512                                                               */
