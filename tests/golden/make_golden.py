@@ -23,6 +23,7 @@ import golden_rng
 import golden_schedulers
 import golden_tokens
 import golden_trajectories
+import golden_types
 import hashed
 
 # In this order: the parts from networks on read models/.
@@ -33,7 +34,8 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "hashed": hashed.make_hashed, "gradients": golden_gradients.make_gradients,
          "network_gradients": golden_network_gradients.make_network_gradients,
          "optimisers": golden_optimisers.make_optimisers, "lr_schedules": golden_lr_schedules.make_lr_schedules,
-         "trajectories": golden_trajectories.make_trajectories, "measures": golden_measures.make_measures}
+         "trajectories": golden_trajectories.make_trajectories, "measures": golden_measures.make_measures,
+         "types": golden_types.make_types}
 
 
 def main():

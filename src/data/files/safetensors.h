@@ -23,6 +23,17 @@ extern const im_st_type im_st_types[];                         /* in the order o
 /* Bytes of a tensor; false when the product overflows or is no whole number of bytes. */
 bool im_st_bytes(int type, int ndim, const int64_t shape[], uint64_t *bytes);
 
+/* The types that a weight may have in a file: F32, F16, BF16, F64, F8_E4M3, F8_E5M2. im_dtype knows the first three. */
+bool im_st_is_float(const im_st_entry *e);
+int64_t im_st_numel(const im_st_entry *e);                     /* of a file's own entry: it was checked not to overflow */
+/* Values [from, from + n) of a tensor of such a type: F64 is rounded to nearest even, all others are exact. */
+void im_st_read_f32(const im_st_entry *e, int64_t from, int64_t n, float *out);
+void im_st_from_f32(const float *x, int64_t n, im_dtype t, void *out);              /* t: f32, f16 or bf16            */
+/* All of its values, in parallel; by way of f32, as torch goes from one type to another. */
+void im_st_cast(im_ctx *c, const im_st_entry *e, im_dtype to, void *out);
+/* False with an error where weights cannot be written in that type; -1: as they are. */
+bool im_st_writes(im_ctx *c, int dtype);
+
 /* The tensors of s will all be read soon: the system fetches the files ahead. With a cold file cache 512 MB took 0.3 s
  * instead of 0.3 to 3.6 s; with a warm one nothing changes (nor does MADV_SEQUENTIAL or MADV_HUGEPAGE change it). */
 void im_st_read_ahead(const im_safetensors *s);

@@ -1,5 +1,9 @@
-/* safetensors_type.c: the element types of safetensors files. The order is the reference implementation's: it sorts
- * tensors by type, widest first, so that each begins at a multiple of its own size. */
+/* safetensors_type.c: the element types of safetensors files, and values of the floating ones as f32. The order is the
+ * reference implementation's: it sorts tensors by type, widest first, so that each begins at a multiple of its own size.
+ *
+ * The two 8-bit types are those of Micikevicius et al. 2022 (arXiv 2209.05433), as torch has them:
+ *     F8_E5M2   s eeeee mm   the upper half of an f16, infinities included
+ *     F8_E4M3   s eeee mmm   bias 7; no infinities, s 1111 111 is the NaN; up to 448 */
 #include "data/files/safetensors.h"
 
 #include <string.h>
@@ -36,4 +40,82 @@ bool im_st_bytes(int type, int ndim, const int64_t shape[], uint64_t *bytes)
         if (shape[i] < 0 || __builtin_mul_overflow(bits, (uint64_t)shape[i], &bits)) return false;
     *bytes = bits / 8;
     return bits % 8 == 0;
+}
+
+/* ---------------------------------------------------------------- values */
+
+bool im_st_is_float(const im_st_entry *e)
+{
+    return e->dtype == IM_F32 || e->dtype == IM_F16 || e->dtype == IM_BF16 || !strcmp(e->dtype_name, "F64") ||
+           !strcmp(e->dtype_name, "F8_E4M3") || !strcmp(e->dtype_name, "F8_E5M2");
+}
+
+int64_t im_st_numel(const im_st_entry *e)
+{
+    int64_t n = 1;
+    for (int i = 0; i < e->ndim; i++) n *= e->shape[i];
+    return n;
+}
+
+static float from_e4m3(uint8_t b)
+{
+    int exponent = b >> 3 & 15, mantissa = b & 7;
+    if ((b & 0x7f) == 0x7f) return im_f32_from_f16(b & 0x80 ? 0xfe00 : 0x7e00);
+    float x = exponent ? (float)(8 + mantissa) * 0x1p-10f : (float)mantissa * 0x1p-9f;
+    if (exponent) x *= (float)(1 << exponent);                 /* every step is exact                                 */
+    return b & 0x80 ? -x : x;
+}
+
+void im_st_read_f32(const im_st_entry *e, int64_t from, int64_t n, float *out)
+{
+    const void *p = e->data;
+    if (e->dtype == IM_F32) {
+        memcpy(out, (const float *)p + from, (size_t)n * sizeof *out);
+    } else if (e->dtype == IM_F16) {
+        for (int64_t i = 0; i < n; i++) out[i] = im_f32_from_f16(((const uint16_t *)p)[from + i]);
+    } else if (e->dtype == IM_BF16) {
+        for (int64_t i = 0; i < n; i++) out[i] = im_f32_from_bf16(((const uint16_t *)p)[from + i]);
+    } else if (!strcmp(e->dtype_name, "F64")) {                /* rounded to nearest even, beyond f32 to an infinity  */
+        for (int64_t i = 0; i < n; i++) out[i] = (float)((const double *)p)[from + i];
+    } else if (!strcmp(e->dtype_name, "F8_E5M2")) {
+        for (int64_t i = 0; i < n; i++) out[i] = im_f32_from_f16((uint16_t)(((const uint8_t *)p)[from + i] << 8));
+    } else {
+        for (int64_t i = 0; i < n; i++) out[i] = from_e4m3(((const uint8_t *)p)[from + i]);
+    }
+}
+
+void im_st_from_f32(const float *x, int64_t n, im_dtype t, void *out)
+{
+    if (t == IM_F32) memcpy(out, x, (size_t)n * sizeof *x);
+    for (int64_t i = 0; t != IM_F32 && i < n; i++)
+        ((uint16_t *)out)[i] = t == IM_F16 ? im_f16_from_f32(x[i]) : im_bf16_from_f32(x[i]);
+}
+
+bool im_st_writes(im_ctx *c, int dtype)
+{
+    return dtype < 0 || dtype == IM_F32 || dtype == IM_F16 || dtype == IM_BF16 ||
+           im_fail(c, "weights cannot be written as %s; f32, f16 and bf16 are known", im_dtype_name((im_dtype)dtype));
+}
+
+enum { CHUNK = 1 << 16, PIECE = 1 << 10 };                     /* values a task; values at once                       */
+
+typedef struct cast { const im_st_entry *e; im_dtype to; char *out; int64_t n; } cast;
+
+static void cast_task(void *arg, int task, int thread)
+{
+    const cast *x = arg;
+    float part[PIECE];
+    int64_t end = (int64_t)(task + 1) * CHUNK < x->n ? (int64_t)(task + 1) * CHUNK : x->n;
+    (void)thread;
+    for (int64_t i = (int64_t)task * CHUNK, n; i < end; i += n) {
+        n = end - i < PIECE ? end - i : PIECE;
+        im_st_read_f32(x->e, i, n, part);
+        im_st_from_f32(part, n, x->to, x->out + (size_t)i * im_dtype_size(x->to));
+    }
+}
+
+void im_st_cast(im_ctx *c, const im_st_entry *e, im_dtype to, void *out)
+{
+    cast x = { .e = e, .to = to, .out = out, .n = im_st_numel(e) };
+    im_parallel(c, (int)((x.n + CHUNK - 1) / CHUNK), cast_task, &x);
 }

@@ -5,6 +5,7 @@
  * tensor of the files either belongs to one of them, is known to be of no use, or is unexpected. */
 #include "models/checkpoints/checkpoint.h"
 #include "models/checkpoints/checkpoint_names.h"
+#include "models/checkpoints/param_file.h"
 #include "models/nets/clip.h"
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
@@ -251,67 +252,6 @@ const char *im_checkpoint_folder(const im_checkpoint *k) { return k->single ? NU
 
 /* ---------------------------------------------------------------- loading */
 
-enum { NAMES_LISTED = 8 };
-
-typedef struct report {                  /* "3 tensors are missing (a, b, c)", for each kind of trouble               */
-    char text[3000];
-    size_t used;
-    int listed, counted;
-} report;
-
-static void report_add(report *r, const char *name, const char *detail)
-{
-    if (r->counted++ >= NAMES_LISTED || r->used + 1 >= sizeof r->text)
-        return;
-    int n = snprintf(r->text + r->used, sizeof r->text - r->used, "%s%s%s", r->listed++ ? ", " : "", name, detail);
-    r->used += (size_t)n < sizeof r->text - r->used ? (size_t)n : sizeof r->text - r->used - 1;
-}
-
-static void shape_text(const int64_t *shape, int ndim, char *out, size_t size)
-{
-    size_t used = (size_t)snprintf(out, size, "(");
-    for (int i = 0; i < ndim && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "", (long long)shape[i]);
-    if (used < size)
-        snprintf(out + used, size - used, ")");
-}
-
-static int without_ones(const int64_t *shape, int ndim)
-{
-    while (ndim > 1 && shape[ndim - 1] == 1)
-        ndim--;
-    return ndim;
-}
-
-/* Linear layers are stored as (N, K) by some writers and as 1x1 convolutions (N, K, 1, 1) by others. */
-static bool same_shape(const im_param *p, const im_st_entry *e)
-{
-    int64_t want[IM_MAX_DIMS];
-    int ndim = im_param_file_shape(p, want), got = e->ndim;
-    if (p->kind == IM_PARAM_LINEAR || p->kind == IM_PARAM_POINTWISE) {
-        ndim = without_ones(want, ndim);
-        got = without_ones(e->shape, got);
-    }
-    return got == ndim && !memcmp(want, e->shape, (size_t)ndim * sizeof *want);
-}
-
-static void report_shape(report *r, const im_param *p, const im_st_entry *e)
-{
-    int64_t want[IM_MAX_DIMS];
-    char a[96], b[96], detail[256];
-    shape_text(want, im_param_file_shape(p, want), b, sizeof b);
-    shape_text(e->shape, e->ndim, a, sizeof a);
-    snprintf(detail, sizeof detail, " is %s, wanted %s", a, b);
-    report_add(r, e->name, detail);
-}
-
-static void report_type(report *r, const im_st_entry *e)
-{
-    char detail[32];
-    snprintf(detail, sizeof detail, " (%s)", e->dtype_name);
-    report_add(r, e->name, detail);
-}
-
 /* The item of that name. Registries are walked in the same order, so the cursor is nearly always right. */
 static const item *item_of(const part *t, const char *name, int *cursor)
 {
@@ -325,57 +265,25 @@ static const item *item_of(const part *t, const char *name, int *cursor)
     return NULL;
 }
 
-static bool finish_report(im_checkpoint *k, const part *t, const char *source, report r[4])
-{
-    static const char *const what[] = { "missing", "unexpected", "of another shape", "of a type that cannot be used" };
-    char text[3600];
-    size_t used = 0;
-    text[0] = 0;
-    for (int i = 0; i < 4; i++) {
-        if (!r[i].counted || used >= sizeof text)
-            continue;
-        char more[32] = "";
-        if (r[i].counted > r[i].listed)
-            snprintf(more, sizeof more, " and %d more", r[i].counted - r[i].listed);
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%d %s: %.800s%s", used ? "; " : "", r[i].counted,
-                                 what[i], r[i].text, more);
-    }
-    return !used || im_fail(k->c, "%s: its tensors are not those of %s: %s", t->path, source, text);
-}
-
 static bool check_part(im_checkpoint *k, im_part which, const im_params *p)
 {
     const part *t = &k->parts[which];
-    report *r = calloc(4, sizeof *r);
-    if (!r)
+    im_misfits *m = calloc(1, sizeof *m);
+    if (!m)
         return im_fail(k->c, "%s: out of memory", t->path);
     int cursor = 0;
     for (int i = 0; i < p->n; i++) {
         const item *it = item_of(t, p->v[i].t->name, &cursor);
-        if (!it || !it->entry)
-            report_add(&r[0], p->v[i].t->name, "");
-        else if (!same_shape(&p->v[i], it->entry))
-            report_shape(&r[2], &p->v[i], it->entry);
-        else if (it->entry->dtype != IM_F32 && it->entry->dtype != IM_F16 && it->entry->dtype != IM_BF16)
-            report_type(&r[3], it->entry);
+        im_misfits_add(m, &p->v[i], it ? it->entry : NULL, p->v[i].t->name);
     }
     for (int i = 0; i < t->n_unexpected; i++)
-        report_add(&r[1], t->unexpected[i], "");
-    char source[64];
+        im_name_list_add(&m->unexpected, t->unexpected[i], "");
+    char source[64], text[3600];
     snprintf(source, sizeof source, k->single ? "the %s of Stable Diffusion v1.x" : "%s/config.json",
              im_part_name(which));
-    bool ok = finish_report(k, t, source, r);
-    free(r);
-    return ok;
-}
-
-static bool load_param(im_checkpoint *k, const part *t, const im_params *all, const im_param *p, const im_st_entry *e,
-                       im_dtype hold)
-{
-    bool ok = im_params_hold(all, p, hold) &&
-              im_param_load(k->c, p->t, e->data, (im_dtype)e->dtype, p->kind == IM_PARAM_CONV);
-    im_st_release_pages(t->file, e);
-    return ok;
+    im_misfits_text(m, text, sizeof text);
+    free(m);
+    return !*text || im_fail(k->c, "%s: its tensors are not those of %s: %s", t->path, source, text);
 }
 
 bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype hold)
@@ -387,7 +295,8 @@ bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype 
     for (int i = 0; i < p->n; i++) {
         if (im_cancelled(k->c))
             return im_fail(k->c, "stopped");
-        if (!load_param(k, t, p, &p->v[i], item_of(t, p->v[i].t->name, &cursor)->entry, hold))
+        const im_param *q = &p->v[i];
+        if (!im_params_hold(p, q, hold) || !im_param_read(k->c, q, t->file, item_of(t, q->t->name, &cursor)->entry))
             return false;
     }
     return true;
@@ -432,7 +341,10 @@ static void hash_entry(EVP_MD_CTX *md, const item *it)
     const im_st_entry *e = it->entry;
     const char *name = it->param->t->name, *bytes = e->data;
     char shape[96];
-    shape_text(e->shape, without_ones(e->shape, e->ndim), shape, sizeof shape);
+    int ndim = e->ndim;
+    while (ndim > 1 && e->shape[ndim - 1] == 1)
+        ndim--;
+    im_file_shape_text(e->shape, ndim, shape, sizeof shape);
     EVP_DigestUpdate(md, name, strlen(name) + 1);
     EVP_DigestUpdate(md, e->dtype_name, strlen(e->dtype_name) + 1);
     EVP_DigestUpdate(md, shape, strlen(shape) + 1);

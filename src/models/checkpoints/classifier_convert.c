@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "data/files/file.h"
+#include "data/files/safetensors.h"
 #include "models/checkpoints/classifier_file.h"
 
 bool im_is_classifier(im_ctx *c, const char *path)
@@ -55,36 +56,22 @@ static bool collect(im_ctx *c, const im_safetensors *s, int dtype, list *l)
         l->in[l->n] = from ? from : e;
         l->out[l->n] = *l->in[l->n];
         l->out[l->n].name = e->name;
-        if (e->dtype >= 0 && e->ndim > 1 && dtype >= 0)
-            l->out[l->n].dtype = dtype;
+        if (dtype >= 0 && im_st_is_float(l->in[l->n]) && (e->ndim > 1 || e->dtype < 0))
+            l->out[l->n].dtype = e->ndim > 1 ? dtype : IM_F32;
         l->n++;
     }
     return true;
 }
 
-static float load(const im_st_entry *e, int64_t i)
+static bool put(im_ctx *c, im_st_writer *w, int i, const im_st_entry *in, int to)
 {
-    return e->dtype == IM_F32 ? ((const float *)e->data)[i]
-         : e->dtype == IM_F16 ? im_f32_from_f16(((const uint16_t *)e->data)[i])
-                              : im_f32_from_bf16(((const uint16_t *)e->data)[i]);
-}
-
-static bool put(im_ctx *c, im_st_writer *w, int i, const im_st_entry *in, im_dtype to)
-{
-    if (in->dtype < 0 || in->dtype == (int)to)
+    if (to == in->dtype)
         return im_st_put(c, w, i, in->data, in->bytes);
-    int64_t n = (int64_t)(in->bytes / im_dtype_size((im_dtype)in->dtype));
-    size_t bytes = (size_t)n * im_dtype_size(to);
+    size_t bytes = (size_t)im_st_numel(in) * im_dtype_size((im_dtype)to);
     void *v = malloc(bytes + 1);
     if (!v)
         return im_fail(c, "out of memory for %s", in->name);
-    for (int64_t k = 0; k < n; k++) {
-        float x = load(in, k);
-        if (to == IM_F32)
-            ((float *)v)[k] = x;
-        else
-            ((uint16_t *)v)[k] = to == IM_F16 ? im_f16_from_f32(x) : im_bf16_from_f32(x);
-    }
+    im_st_cast(c, in, (im_dtype)to, v);
     bool ok = im_st_put(c, w, i, v, bytes);
     free(v);
     return ok;
@@ -102,7 +89,7 @@ static bool write_list(im_ctx *c, const list *l, const im_safetensors *s, const 
         }
     im_st_writer *w = im_st_create(c, out, l->out, l->n, metadata, n);
     for (int i = 0; w && im_ok(c) && i < l->n; i++)
-        put(c, w, i, l->in[i], (im_dtype)l->out[i].dtype);
+        put(c, w, i, l->in[i], l->out[i].dtype);
     if (w && im_ok(c))
         return im_st_finish(c, w);
     im_st_abandon(w);
@@ -114,8 +101,8 @@ bool im_classifier_convert(im_ctx *c, const char *in, const char *out, int dtype
     static const char tail[] = ".safetensors";
     size_t n = strlen(out), m = sizeof tail - 1;
     im_classifier_config cfg;
-    if (dtype >= 0 && dtype != IM_F32 && dtype != IM_F16 && dtype != IM_BF16)
-        return im_fail(c, "weights cannot be written as %s; f32, f16 and bf16 are known", im_dtype_name((im_dtype)dtype));
+    if (!im_st_writes(c, dtype))
+        return false;
     if (n <= m || strcmp(out + n - m, tail))
         return im_fail(c, "%s: %s is a classifier, which becomes one file; wanted a name that ends in %s", out, in, tail);
     if (!im_may_write(c, out, force))

@@ -6,40 +6,10 @@
 #include "models/checkpoints/model_files.h"
 #include "models/checkpoints/part_out.h"
 #include "data/files/file.h"
+#include "data/files/safetensors.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* ---------------------------------------------------------------- dtype */
-
-enum { CHUNK = 1 << 16 };                                      /* elements a task                                     */
-
-typedef struct cast {
-    const void *src;
-    void *dst;
-    im_dtype from, to;
-    int64_t n;
-} cast;
-
-static float load(const void *p, im_dtype t, int64_t i)
-{
-    return t == IM_F32 ? ((const float *)p)[i] : t == IM_F16 ? im_f32_from_f16(((const uint16_t *)p)[i])
-                                                             : im_f32_from_bf16(((const uint16_t *)p)[i]);
-}
-
-static void cast_task(void *arg, int task, int thread)
-{
-    (void)thread;
-    const cast *x = arg;
-    int64_t from = (int64_t)task * CHUNK, to = from + CHUNK < x->n ? from + CHUNK : x->n;
-    for (int64_t i = from; i < to; i++) {
-        float v = load(x->src, x->from, i);
-        if (x->to == IM_F32)
-            ((float *)x->dst)[i] = v;
-        else
-            ((uint16_t *)x->dst)[i] = x->to == IM_F16 ? im_f16_from_f32(v) : im_bf16_from_f32(v);
-    }
-}
 
 /* ---------------------------------------------------------------- the tensors of one output file */
 
@@ -71,10 +41,15 @@ static bool tensors_new(im_ctx *c, tensors *t, int n)
     return (t->in && t->out && t->part && t->names) || im_fail(c, "out of memory for the names of %d tensors", n);
 }
 
-/* Name and shape: linear layers are matrices; the attention of the original VAE has 1x1 convolutions in their place. */
-static void set_entry(im_part part, const im_param *p, bool original, im_dtype dtype, im_st_entry *e)
+/* Name and shape: linear layers are matrices; the attention of the original VAE has 1x1 convolutions in their place.
+ * dtype -1: that of the file, which may be one that im_dtype does not know. */
+static void set_entry(im_part part, const im_param *p, bool original, int dtype, const im_st_entry *in, im_st_entry *e)
 {
-    im_part_entry(p, dtype, e);
+    im_part_entry(p, (im_dtype)dtype, e);
+    if (dtype < 0) {
+        e->dtype = in->dtype;
+        memcpy(e->dtype_name, in->dtype_name, sizeof e->dtype_name);
+    }
     if (original && part == IM_PART_VAE && p->kind == IM_PARAM_LINEAR) {
         e->ndim = 4;
         e->shape[2] = e->shape[3] = 1;
@@ -88,12 +63,12 @@ static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool
         const im_param *p;
         const im_st_entry *in = im_checkpoint_at(k, part, i, &p);
         im_st_entry *out = &t->out[t->n];
-        set_entry(part, p, original, (im_dtype)(dtype < 0 ? in->dtype : dtype), out);
+        set_entry(part, p, original, dtype, in, out);
         if (original && !im_original_name(im_checkpoint_config(k), part, out->name, t->names[t->n]))
             return im_fail(c, "%s: %s has no place in the original layout", im_checkpoint_path(k), out->name);
         if (original)
             out->name = t->names[t->n];
-        size_t bytes = in->bytes / im_dtype_size((im_dtype)in->dtype) * im_dtype_size((im_dtype)out->dtype);
+        size_t bytes = dtype < 0 ? 0 : (size_t)im_st_numel(in) * im_dtype_size((im_dtype)dtype);
         if (bytes > t->largest)
             t->largest = bytes;
         t->in[t->n] = in;
@@ -109,13 +84,11 @@ static bool put_all(im_ctx *c, const tensors *t, int first, int end, const im_ch
         if (im_cancelled(c))
             return im_fail(c, "stopped");
         const im_st_entry *in = t->in[i];
-        size_t n = in->bytes / im_dtype_size((im_dtype)in->dtype);
-        cast x = { .src = in->data, .dst = buffer, .from = (im_dtype)in->dtype, .to = (im_dtype)t->out[i].dtype,
-                   .n = (int64_t)n };
-        bool same = x.from == x.to;
+        bool same = t->out[i].dtype == in->dtype;              /* -1: kept as it is                                   */
         if (!same)
-            im_parallel(c, (int)((n + CHUNK - 1) / CHUNK), cast_task, &x);
-        bool ok = im_st_put(c, w, i - first, same ? in->data : buffer, n * im_dtype_size(x.to));
+            im_st_cast(c, in, (im_dtype)t->out[i].dtype, buffer);
+        bool ok = im_st_put(c, w, i - first, same ? in->data : buffer,
+                            same ? in->bytes : (size_t)im_st_numel(in) * im_dtype_size((im_dtype)t->out[i].dtype));
         im_checkpoint_release(k, t->part[i], in);
         if (!ok)
             return false;
@@ -215,9 +188,8 @@ bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64
 {
     size_t n = strlen(out), tail = strlen(".safetensors");
     bool single = n > tail && !strcmp(out + n - tail, ".safetensors");
-    if (dtype >= 0 && dtype != IM_F32 && dtype != IM_F16 && dtype != IM_BF16)
-        return im_fail(c, "weights cannot be written as %s; f32, f16 and bf16 are known",
-                       im_dtype_name((im_dtype)dtype));
+    if (!im_st_writes(c, dtype))
+        return false;
     if (single && max_file)
         return im_fail(c, "%s: a single file cannot be split; --max-file is for a folder", out);
     im_checkpoint *k = im_checkpoint_open(c, in);

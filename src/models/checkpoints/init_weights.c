@@ -13,6 +13,7 @@
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
 #include "data/files/file.h"
+#include "data/files/safetensors.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -116,12 +117,10 @@ static void fill_range(const job *j, int64_t from, int64_t to, recipe r)
         fill((float *)j->out + from, from, to - from, j->stream, r);
         return;
     }
-    uint16_t *out = j->out;
     for (int64_t n; from < to; from += n) {
         n = to - from < 1024 ? to - from : 1024;
         fill(part, from, n, j->stream, r);
-        for (int64_t i = 0; i < n; i++)
-            out[from + i] = j->dtype == IM_F16 ? im_f16_from_f32(part[i]) : im_bf16_from_f32(part[i]);
+        im_st_from_f32(part, n, j->dtype, (uint16_t *)j->out + from);
     }
 }
 
@@ -219,8 +218,8 @@ bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dty
 {
     if (!im_ok(c))
         return false;
-    if (dtype != IM_F32 && dtype != IM_F16 && dtype != IM_BF16)
-        return im_fail(c, "weights cannot be written as %s; f32, f16 and bf16 are known", im_dtype_name(dtype));
+    if (!im_st_writes(c, (int)dtype))
+        return false;
     im_model_config m = im_model_config_v1();
     im_model_files files = { 0 };
     bool v1 = !strcmp(like, "sd-v1-4");

@@ -6,6 +6,8 @@
  * There the limit counts tensors only; here it is that of the file, since that is what a limit of files is about. */
 #include "models/checkpoints/part_out.h"
 
+#include "data/files/safetensors.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,17 +32,16 @@ void im_part_entry(const im_param *p, im_dtype dtype, im_st_entry *e)
 
 static uint64_t data_bytes(const im_st_entry *e)
 {
-    uint64_t n = im_dtype_size((im_dtype)e->dtype);
-    for (int i = 0; i < e->ndim; i++)
-        n *= (uint64_t)e->shape[i];
-    return n;
+    int type = e->dtype < 0 ? im_st_type_find(e->dtype_name) : im_st_type_of((im_dtype)e->dtype);
+    uint64_t n = 0;
+    return im_st_bytes(type, e->ndim, e->shape, &n) ? n : UINT64_MAX / 4;
 }
 
-/* At most so many bytes of a file: the data, and in the header "NAME":{"dtype":"BF16","shape":[],"data_offsets":[,]}, of 55
- * characters beside the name and numbers of at most 20 digits with a comma. */
+/* At most so many bytes of a file: the data, and in the header "NAME":{"dtype":"F8_E4M3","shape":[],"data_offsets":[,]},
+ * of 58 characters beside the name and numbers of at most 20 digits with a comma. */
 static uint64_t file_bytes(const im_st_entry *e)
 {
-    return data_bytes(e) + strlen(e->name) + 55 + 21 * ((uint64_t)e->ndim + 2);
+    return data_bytes(e) + strlen(e->name) + 58 + 21 * ((uint64_t)e->ndim + 2);
 }
 
 enum { HEAD = 8 + 64 };                  /* the length, the metadata, spaces up to a multiple of 8                    */

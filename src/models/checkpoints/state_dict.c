@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "data/files/sha256.h"
+#include "models/checkpoints/param_file.h"
 
 /* ---------------------------------------------------------------- layouts */
 
@@ -43,27 +44,6 @@ void im_param_from_file(const im_param *q, const float *file, float *out)
 
 /* ---------------------------------------------------------------- reading */
 
-enum { LISTED = 6 };
-
-typedef struct list { char text[900]; size_t used; int counted; } list;             /* "3 missing: a, b, c"           */
-
-static void list_add(list *l, const char *name, const char *detail)
-{
-    if (l->counted++ >= LISTED || l->used + 1 >= sizeof l->text)
-        return;
-    int n = snprintf(l->text + l->used, sizeof l->text - l->used, "%s%s%s", l->used ? ", " : "", name, detail);
-    l->used += (size_t)n < sizeof l->text - l->used ? (size_t)n : sizeof l->text - l->used - 1;
-}
-
-static void shape_text(const int64_t *shape, int ndim, char *out, size_t size)
-{
-    size_t used = (size_t)snprintf(out, size, "(");
-    for (int i = 0; i < ndim && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "", (long long)shape[i]);
-    if (used < size)
-        snprintf(out + used, size - used, ")");
-}
-
 static bool begins(const char *name, const char *with)
 {
     return with && !strncmp(name, with, strlen(with));
@@ -82,30 +62,8 @@ static const im_st_entry *entry_of(const im_safetensors *s, const char *prefix, 
     return im_st_find(s, full);
 }
 
-static bool floats(const im_st_entry *e)
-{
-    return e->dtype == IM_F32 || e->dtype == IM_F16 || e->dtype == IM_BF16;
-}
-
-static void check_param(const im_param *q, const im_st_entry *e, list l[4])
-{
-    int64_t want[IM_MAX_DIMS];
-    int ndim = im_param_file_shape(q, want);
-    if (!e) {
-        list_add(&l[0], q->t->name, "");
-    } else if (e->ndim != ndim || memcmp(want, e->shape, (size_t)ndim * sizeof *want)) {
-        char a[96], b[96], detail[224];
-        shape_text(e->shape, e->ndim, a, sizeof a);
-        shape_text(want, ndim, b, sizeof b);
-        snprintf(detail, sizeof detail, " is %s, wanted %s", a, b);
-        list_add(&l[2], e->name, detail);
-    } else if (!floats(e)) {
-        list_add(&l[3], e->name, e->dtype_name);
-    }
-}
-
 /* Tensors that belong to no parameter and are none of those that a file may carry beside. */
-static void find_unexpected(const im_params *p, const im_safetensors *s, const im_state_rules *r, list *l)
+static void find_unexpected(const im_params *p, const im_safetensors *s, const im_state_rules *r, im_name_list *l)
 {
     for (int i = 0; i < im_st_count(s) && !r->shared; i++) {
         const char *name = im_st_at(s, i)->name;
@@ -114,21 +72,8 @@ static void find_unexpected(const im_params *p, const im_safetensors *s, const i
             continue;
         const char *plain = begins(name, r->from) ? name + strlen(r->from) : name;
         if (!im_params_find(p, name) && !im_params_find(p, plain))
-            list_add(l, name, "");
+            im_name_list_add(l, name, "");
     }
-}
-
-static bool report(const im_params *p, const char *path, const list l[4])
-{
-    static const char *const what[] = { "missing", "unexpected", "of another shape", "of a type that cannot be used" };
-    char text[3800];
-    size_t used = 0;
-    text[0] = 0;
-    for (int i = 0; i < 4; i++)
-        if (l[i].counted && used < sizeof text)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%d %s: %s%s", used ? "; " : "", l[i].counted,
-                                     what[i], l[i].text, l[i].counted > LISTED ? " ..." : "");
-    return !used || im_fail(p->c, "%s: its tensors are not those of the network: %s", path, text);
 }
 
 bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_dtype hold, const im_state_rules *rules)
@@ -137,23 +82,23 @@ bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_d
     const im_state_rules *r = rules ? rules : &none;
     if (!s || !im_ok(p->c))
         return false;
-    list *l = calloc(4, sizeof *l);
-    if (!l)
+    im_misfits *m = calloc(1, sizeof *m);
+    if (!m)
         return im_fail(p->c, "%s: out of memory", path);
     for (int i = 0; i < p->n; i++)
         if (!begins(p->v[i].t->name, r->keep))
-            check_param(&p->v[i], entry_of(s, r->from, p->v[i].t->name), l);
-    find_unexpected(p, s, r, &l[1]);
-    bool ok = report(p, path, l);
-    free(l);
+            im_misfits_add(m, &p->v[i], entry_of(s, r->from, p->v[i].t->name), p->v[i].t->name);
+    find_unexpected(p, s, r, &m->unexpected);
+    char text[3600];
+    im_misfits_text(m, text, sizeof text);
+    free(m);
+    bool ok = !*text || im_fail(p->c, "%s: its tensors are not those of the network: %s", path, text);
     for (int i = 0; ok && i < p->n; i++) {
         const im_param *q = &p->v[i];
         if (begins(q->t->name, r->keep))
             continue;
-        const im_st_entry *e = entry_of(s, r->from, q->t->name);
         ok = (q->t->storage || im_params_hold(p, q, hold)) &&
-             im_param_load(p->c, q->t, e->data, (im_dtype)e->dtype, q->kind == IM_PARAM_CONV);
-        im_st_release_pages(s, e);
+             im_param_read(p->c, q, s, entry_of(s, r->from, q->t->name));
     }
     return ok;
 }
@@ -248,7 +193,7 @@ static const void *value(const im_state *s, const im_state_entry *e, float *buff
 static bool hash_tensor(im_ctx *c, im_sha256 *h, const im_st_entry *e, const void *data, size_t bytes)
 {
     char shape[96];
-    shape_text(e->shape, e->ndim, shape, sizeof shape);
+    im_file_shape_text(e->shape, e->ndim, shape, sizeof shape);
     return im_sha256_add(c, h, e->name, strlen(e->name) + 1) && im_sha256_add(c, h, shape, strlen(shape) + 1) &&
            im_sha256_add(c, h, data, bytes);
 }
