@@ -55,14 +55,14 @@ $(BUILD)/libimago.a: $(LIB_OBJ)
 	$(SAY) "  ar $@"
 	$(Q)ar rcs $@ $^
 
-# The shared library shows what imago.h declares and nothing else.
+# The shared library shows what imago.h and imago_clones.h declare and nothing else.
 $(BUILD)/libimago.so: $(LIB_OBJ) $(BUILD)/libimago.map
 	$(SAY) "  link $@"
 	$(Q)$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,libimago.so.0 -Wl,--version-script=$(BUILD)/libimago.map -o $@ \
 	          $(LIB_OBJ) $(LIBS)
 
-$(BUILD)/libimago.map: src/imago.h
-	@{ echo '{ global:'; grep -o '\<im_[a-z0-9_]*(' $< | sort -u | tr '(' ';'; echo 'local: *; };'; } > $@
+$(BUILD)/libimago.map: src/imago.h src/imago_clones.h
+	@{ echo '{ global:'; grep -oh '\<im_[a-z0-9_]*(' $^ | sort -u | tr '(' ';'; echo 'local: *; };'; } > $@
 
 $(BUILD)/imago.1: $(BUILD)/imago
 	@$(BUILD)/imago help --man > $@.new && mv $@.new $@
@@ -150,7 +150,7 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
 SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture augment image config checkpoint text utf8 \
-               file names dataset shards loader cache order),\
+               prompts file names dataset shards loader cache order),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -266,7 +266,7 @@ install: all $(BUILD)/libimago.so ## install program, library, header, man page,
 	install -m 644 $(BUILD)/libimago.a $(HERE)/lib/libimago.a
 	install -m 755 $(BUILD)/libimago.so $(HERE)/lib/libimago.so.0
 	ln -sf libimago.so.0 $(HERE)/lib/libimago.so
-	install -m 644 src/imago.h $(HERE)/include/imago.h
+	install -m 644 src/imago.h src/imago_clones.h $(HERE)/include
 	install -m 644 $(BUILD)/imago.1 $(HERE)/share/man/man1/imago.1
 	cp -R weights $(HERE)/share/imago/
 	@{ echo 'prefix=$(PREFIX)'; echo 'Name: imago'; echo 'Description: Stable Diffusion v1.x, written from scratch in C'; \
@@ -276,8 +276,8 @@ install: all $(BUILD)/libimago.so ## install program, library, header, man page,
 	@[ -n "$(DESTDIR)" ] || ldconfig 2>/dev/null || true
 
 uninstall: ## remove what install wrote
-	rm -f $(HERE)/bin/imago $(HERE)/lib/libimago.a $(HERE)/lib/libimago.so $(HERE)/lib/libimago.so.0 $(HERE)/include/imago.h \
-	      $(HERE)/lib/pkgconfig/imago.pc $(HERE)/share/man/man1/imago.1
+	rm -f $(HERE)/bin/imago $(HERE)/lib/libimago.a $(HERE)/lib/libimago.so $(HERE)/lib/libimago.so.0 \
+	      $(HERE)/include/imago.h $(HERE)/include/imago_clones.h $(HERE)/lib/pkgconfig/imago.pc $(HERE)/share/man/man1/imago.1
 	rm -rf $(HERE)/share/imago
 
 LINTED := $(PLAIN) $(wildcard src/cli/*.c)

@@ -20,7 +20,7 @@ may() {
     sources "$1" | sort | xargs -r grep -nHE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' |
         grep -vE "include[[:space:]]*\"($2)\"" | hit "src/${1#src/} includes only $2"
 }
-may src            'none'
+may src            'imago\.h'
 may src/tensor     'imago\.h|tensor/[a-z0-9_]+\.(h|def)'
 may src/tensor/ops 'imago\.h|tensor/[a-z0-9_]+\.h'
 may src/tensor/ref 'imago\.h|tensor/(device|parallel|half|memory|peak)\.h|tensor/ref/[a-z0-9_]+\.h'
@@ -39,10 +39,11 @@ may src/models/nets       'imago\.h|models/nets/[a-z0-9_]+\.h'
 # schedulers read their own configuration, and nothing else of src/data
 may src/models/schedulers 'imago\.h|data/files/(file|json)\.h|models/schedulers/[a-z0-9_]+\.h'
 may src/models/checkpoints 'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints)/[a-z0-9_]+\.h'
-may src/models/pipelines  'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints|pipelines)/[a-z0-9_]+\.h'
-may src/models/eval       'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints|eval)/[a-z0-9_]+\.h'
+clones='imago(_clones)?\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints'
+may src/models/pipelines  "$clones|pipelines)/[a-z0-9_]+\.h"
+may src/models/eval       "$clones|eval)/[a-z0-9_]+\.h"
 may src/models/train      'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/[a-z]+/[a-z0-9_]+\.h'
-may src/cli        'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|cli/[a-z0-9_]+\.h|commit\.h'
+may src/cli        'imago(_clones)?\.h|data/[a-z]+/[a-z0-9_]+\.h|cli/[a-z0-9_]+\.h|commit\.h'
 
 # never RULE PATHS REGEX [EXCEPT]: no line under PATHS has REGEX, but in files that EXCEPT names
 never() {

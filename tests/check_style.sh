@@ -46,15 +46,17 @@ c_files | while read -r f; do
     head -c 2 "$f" | grep -q '/\*' || echo "$f: does not begin with a comment"
 done >>"$found"
 
-# A header needs nothing before it (those of src/tensor/cpu need an instruction set); imago.h is strict C11 and C++17.
+# A header needs nothing before it (those of src/tensor/cpu need an instruction set); the public ones are strict C11 and
+# C++17.
 find src -name '*.h' -not -path 'src/tensor/cpu/*' | sort | while read -r h; do
     $cc -std=gnu11 -fsyntax-only -Wall -Wno-unused -Werror -Isrc -x c "$h" 2>&1 | grep -m 3 error
 done >>"$found"
 strict="-fsyntax-only -Wall -Wextra -Wpedantic -Werror"
 cxx=$(command -v g++ || command -v clang++ || command -v clang || echo c++)
 # shellcheck disable=SC2086 # flags
-{ $cc -std=c11 $strict -x c src/imago.h && $cxx -std=c++17 $strict -x c++ src/imago.h; } 2>&1 |
-    grep -E 'error|not found' >>"$found"
+for h in src/imago.h src/imago_clones.h; do
+    $cc -std=c11 $strict -x c "$h" && $cxx -std=c++17 $strict -x c++ "$h"
+done 2>&1 | grep -E 'error|not found' >>"$found"
 
 # Global symbols begin with im_. What is compiled for one instruction set defines nothing without its suffix: of two
 # functions of one name the linker would take the AVX-512 one, on every machine.

@@ -48,6 +48,7 @@ look() {
     header check check.h
     file libsubunit-dev "/usr/lib/*/libsubunit.so"
     program python3 python3
+    file wordnet-base "/usr/share/wordnet/data.noun"        # classes by wnid
     program clang clang
     file libclang-rt-dev "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"
     # the tests of the neon kernels: a compiler for aarch64 and an emulator to run them (x86 machines only)

@@ -8,7 +8,8 @@
 
 static const verb *const verbs[] = {
     &verb_generate, &verb_info, &verb_init_weights, &verb_convert, &verb_trace, &verb_tokenize, &verb_bench,
-    &verb_bench_train, &verb_data, &verb_train_resnet, &verb_train_autoencoder, &verb_train_diffusion, &verb_eval, NULL
+    &verb_bench_train, &verb_synth, &verb_data, &verb_train_resnet, &verb_train_autoencoder, &verb_train_diffusion,
+    &verb_eval, NULL
 };
 
 /* The verb that argv[at] begins: of two words ("train resnet") where both are there, else of one. */
