@@ -227,7 +227,8 @@ bool im_backward(im_ctx *c, im_tensor *loss);                  /* d loss / d los
 bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy);      /* the same from dy, of y's shape            */
 
 /* Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): fn runs without a tape, keeps only its inputs, and runs
- * again when backward comes by. Without an open tape: just fn. At most IM_MAX_IN inputs. */
+ * again when backward comes by, with the same arg, which must still be there; gradients have the bits that they have
+ * without it. Inputs and result may be views. Without an open tape: just fn. At most IM_MAX_IN inputs. */
 typedef im_tensor *(*im_recompute_fn)(im_ctx *c, void *arg, im_tensor *const in[], int n_in);
 im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *const in[], int n_in);
 

@@ -100,7 +100,7 @@ static int64_t span(const int64_t shape[4], const int64_t stride[4])
 
 static void copy_on_all(im_copy_args c)
 {
-    int64_t ns = span(c.shape, c.ss), nd = span(c.shape, c.ds), size = (int64_t)c.size;
+    int64_t ns = span(c.shape, c.ss), nd = span(c.shape, c.ds), size = (int64_t)im_dtype_size(c.dtype);
     unsigned char *src = guarded((size_t)(ns * size)), *dst = guarded((size_t)(nd * size));
     unsigned char *want = malloc((size_t)(nd * size));
     ck_assert_ptr_nonnull(want);
@@ -115,7 +115,7 @@ static void copy_on_all(im_copy_args c)
             s += at[k] * c.ss[k];
             d += at[k] * c.ds[k];
         }
-        memcpy(want + d * size, src + s * size, c.size);
+        memcpy(want + d * size, src + s * size, (size_t)size);
     }
     c.src = src;
     c.dst = dst;
@@ -134,9 +134,9 @@ static void copy_on_all(im_copy_args c)
 
 START_TEST(copies)
 {
-    static const size_t sizes[] = { 4, 2, 1, 8, 3 };
-    for (int i = 0; i < COUNT(sizes); i++) {
-        size_t z = sizes[i];
+    static const im_dtype types[] = { IM_F32, IM_F16, IM_BF16, IM_I32 };
+    for (int i = 0; i < COUNT(types); i++) {
+        im_dtype z = types[i];
         copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 60, 20, 5, 1 }, z, NULL, NULL, false }); /* all */
         copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 90, 30, 7, 1 }, z, NULL, NULL, false }); /* gaps */
         copy_on_all((im_copy_args){ { 1, 1, 37, 20 }, { 9, 9, 20, 1 }, { 9, 9, 50, 1 }, z, NULL, NULL, false });/* concat */
@@ -145,10 +145,10 @@ START_TEST(copies)
         copy_on_all((im_copy_args){ { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, { 5, 5, 5, 5 }, z, NULL, NULL, false });
         copy_on_all((im_copy_args){ { 3, 1, 1, 1 }, { 2, 1, 1, 1 }, { 4, 1, 1, 1 }, z, NULL, NULL, false });
     }
-    copy_on_all((im_copy_args){ { 1, 1, 1, 300001 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, NULL, NULL, false }); /* cut */
-    copy_on_all((im_copy_args){ { 1, 1, 3, 70001 }, { 1, 1, 70001, 1 }, { 1, 1, 70003, 1 }, 4, NULL, NULL, false });
-    copy_on_all((im_copy_args){ { 1, 1, 2, 100001 }, { 1, 1, 1, 2 }, { 1, 1, 100001, 1 }, 4, NULL, NULL, false });
-    copy_on_all((im_copy_args){ { 1, 1, 4096, 36 }, { 1, 1, 40, 1 }, { 1, 1, 36, 1 }, 4, NULL, NULL, false });
+    copy_on_all((im_copy_args){ { 1, 1, 1, 300001 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, IM_F32, NULL, NULL, false }); /* cut */
+    copy_on_all((im_copy_args){ { 1, 1, 3, 70001 }, { 1, 1, 70001, 1 }, { 1, 1, 70003, 1 }, IM_F32, NULL, NULL, false });
+    copy_on_all((im_copy_args){ { 1, 1, 2, 100001 }, { 1, 1, 1, 2 }, { 1, 1, 100001, 1 }, IM_F32, NULL, NULL, false });
+    copy_on_all((im_copy_args){ { 1, 1, 4096, 36 }, { 1, 1, 40, 1 }, { 1, 1, 36, 1 }, IM_F32, NULL, NULL, false });
 }
 END_TEST
 
@@ -223,7 +223,7 @@ START_TEST(nothing_to_do_is_done)
         im_device *dev = &devices[d];
         float *y = filled(16, canary);
         ck_assert_int_eq(dev->k.map(dev, &(im_map_args){ .kind = IM_MAP_ACT, .a = y, .y = y }), IM_DONE);
-        im_copy_args c = { { 2, 0, 3, 1 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, 4, y, y, false };
+        im_copy_args c = { { 2, 0, 3, 1 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, IM_F32, y, y, false };
         ck_assert_int_eq(dev->k.copy(dev, &c), IM_DONE);
         ck_assert_int_eq(dev->k.embedding(dev, &(im_embedding_args){ .channels = 4, .table = y, .y = y }), IM_DONE);
         ck_assert_int_eq(dev->k.timestep(dev, &(im_timestep_args){ .dim = 8, .t = y, .y = y }), IM_DONE);

@@ -29,6 +29,7 @@ struct im_ctx {
     struct im_plan *plan;                                      /* the plan being recorded                              */
     struct im_tape *tape;                                      /* the innermost open tape                              */
     bool recomputing;                                          /* inside im_recompute's second run: no side effects    */
+    bool met_wanted;                                           /* an op had an input that wants a gradient             */
     bool check_finite;
     im_scope *scope;
     int lost_scopes;                                           /* pushes that failed for want of memory                */

@@ -108,12 +108,12 @@ typedef struct im_cast_args {
     bool add;
 } im_cast_args;
 
-/* dst[i0][i1][i2][i3] = src[...]: copies between strided views of up to 4 axes, elements of `size` bytes; concat is two */
+/* dst[i0][i1][i2][i3] = src[...]: copies between strided views of up to 4 axes, both of one dtype; concat is two     */
 typedef struct im_copy_args {
     int64_t shape[4], ss[4], ds[4];                                       /* axis sizes, source and target strides  */
-    size_t size;
+    im_dtype dtype;
     const void *src; void *dst;
-    bool add;                    /* f32 only: dst += src                                                            */
+    bool add;                    /* f32 or bf16: dst += src                                                         */
 } im_copy_args;
 
 /* y[i][:] = table[ids[i]][:]; the table in f32, f16 or bf16, plain; ids were checked by the op */

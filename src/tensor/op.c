@@ -107,6 +107,20 @@ int im_node_run(im_ctx *c, im_node *n)
     return status;
 }
 
+/* A gradient has the dtype of its tensor: backward must be able to write it in that. */
+static bool grads_fit(im_ctx *c, const im_node *n)
+{
+    for (int i = 0; i < n->op->n_in; i++) {
+        const im_tensor *t = n->in[i];
+        char wanted[80];
+        if (!t || !t->wants_grad || t->dtype == IM_F32 || (t->dtype == IM_BF16 && n->op->bf16_grads >> i & 1u))
+            continue;
+        snprintf(wanted, sizeof wanted, "input %d in f32, since it gets a gradient; im_cast makes it that", i);
+        return im_want(c, n, false, wanted);
+    }
+    return true;
+}
+
 im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_attrs *attrs)
 {
     if (c->failed)
@@ -128,11 +142,13 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
             n.layer = in[i]->name;
         grad |= in[i] && in[i]->wants_grad;
     }
+    c->met_wanted |= grad;
     n.taped = grad && c->mode == IM_TAPE;
     if (attrs)
         n.attrs = *attrs;
     size_t bytes;
-    if (!op->shape(c, &n) || !im_checked_bytes(c, &meta, &bytes))      /* the only place where shapes are checked      */
+    if (!op->shape(c, &n) || !im_checked_bytes(c, &meta, &bytes)       /* the only place where shapes are checked      */
+        || (n.taped && !grads_fit(c, &n)))
         return NULL;
     im_contiguous_strides(&meta);
     n.out = im_tensor_over(c, im_storage_new(c, bytes, c->mode == IM_PLAN), &meta);

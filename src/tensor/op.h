@@ -32,6 +32,8 @@ typedef struct im_op {
     int (*backward)(im_ctx *, im_node *);                      /* from im_dout to im_grad_of; im_no_backward: has none */
     double (*flop)(const im_node *);                           /* multiply-adds count two; NULL: none worth counting   */
     unsigned keeps;                                            /* bit i: backward reads the data of in[i]; IM_KEEP_OUT */
+    unsigned bf16_grads;                                       /* bit i: in[i] in bf16 gets its gradient in bf16; others */
+                                                               /* want gradients in f32 only                           */
     bool inplace_ok;                                           /* out may take in[0]'s memory in a plan                */
 } im_op;
 

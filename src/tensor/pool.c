@@ -9,6 +9,7 @@
 #include "tensor/pool.h"
 #include "tensor/memory.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,9 @@ typedef struct { size_t at, bytes; } range;                    /* free, within i
 typedef struct segment {
     char *base;
     size_t bytes;
-    range *free;                                               /* ascending, no two adjacent                           */
+    range *free;                                               /* ascending, no two adjacent: at most lent + 1         */
     int n, cap;
+    int lent;                                                  /* blocks                                               */
 } segment;
 
 struct im_pool {
@@ -51,10 +53,11 @@ static size_t rounded(size_t bytes)
     return (bytes + unit - 1) / unit * unit;
 }
 
-/* Room for one more free range, so that giving back never fails: a lent range can split a free one in two at most. */
+/* Room for all free ranges that there can be once a block more is lent, so that giving back never fails: between two free
+ * ranges lies at least one lent block, so there is at most one range more than blocks. */
 static bool grow(segment *s)
 {
-    if (s->n + 1 < s->cap)
+    if (s->lent + 2 <= s->cap)
         return true;
     int cap = s->cap ? 2 * s->cap : 64;
     range *v = realloc(s->free, (size_t)cap * sizeof *v);
@@ -101,6 +104,7 @@ static void *take(segment *s, size_t bytes)
         char *block = s->base + r->at;
         r->at += bytes;
         r->bytes -= bytes;
+        s->lent++;
         if (!r->bytes)
             memmove(r, r + 1, (size_t)(--s->n - i) * sizeof *r);
         return block;
@@ -128,6 +132,7 @@ static void give_back(segment *s, size_t at, size_t bytes)
     int i = 0;
     while (i < s->n && s->free[i].at < at)
         i++;
+    s->lent--;
     bool before = i > 0 && s->free[i - 1].at + s->free[i - 1].bytes == at, after = i < s->n && s->free[i].at == at + bytes;
     if (before && after) {
         s->free[i - 1].bytes += bytes + s->free[i].bytes;
@@ -138,6 +143,7 @@ static void give_back(segment *s, size_t at, size_t bytes)
         s->free[i].at = at;
         s->free[i].bytes += bytes;
     } else {
+        assert(s->n < s->cap);                                 /* see grow                                             */
         memmove(&s->free[i + 1], &s->free[i], (size_t)(s->n++ - i) * sizeof *s->free);
         s->free[i] = (range){ at, bytes };
     }

@@ -33,6 +33,14 @@ static bool remove_from(im_scope *s, const im_tensor *t)
     return false;
 }
 
+bool im_scope_holds(const im_ctx *c, const im_tensor *t)
+{
+    for (int i = c->scope->n - 1; i >= 0; i--)
+        if (c->scope->v[i] == t)
+            return true;
+    return false;
+}
+
 void im_scope_take(im_ctx *c, im_tensor *t)
 {
     for (im_scope *s = c->scope; s; s = s->up)

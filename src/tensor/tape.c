@@ -318,33 +318,28 @@ bool im_backward(im_ctx *c, im_tensor *loss)
 
 /* ---------------------------------------------------------------- computing again instead of keeping */
 
-/* Forward again on a tape of its own, from copies of the input headers, then back through it. */
+/* What fn makes. Its gradient is a tensor of its own: what fn hands through (an input, a weight) or cuts out is copied. */
+static im_tensor *call(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *const in[], int n_in)
+{
+    im_tensor *y = fn(c, arg, in, n_in);
+    bool own = y && !y->base && im_contiguous(y) && im_scope_holds(c, y);
+    return own ? y : im_contiguous_copy(c, y);
+}
+
+/* Forward again on a tape of its own, then back through it. The inputs are the tensors themselves, views and all, so every
+ * operation adds to the gradients that it would have added to without im_recompute, in the same order: the same bits. */
 static int recompute_backward(im_ctx *c, im_node *n)
 {
-    im_tensor *in[IM_MAX_IN] = { 0 };
     bool was = c->recomputing;
-    for (int i = 0; i < n->op->n_in; i++) {
-        if (!n->in[i])
-            continue;
-        im_tensor meta = *n->in[i];
-        meta.base = meta.grad = NULL;
-        meta.grad_set = meta.on_tape = 0;
-        n->in[i]->storage->refs++;
-        if (!(in[i] = im_tensor_over(c, n->in[i]->storage, &meta)))
-            return IM_NO_MEMORY;
-    }
     if (!im_tape_begin(c))
         return IM_NO_MEMORY;
     c->recomputing = true;
-    im_tensor *y = n->fn(c, n->arg, in, n->op->n_in);
+    im_tensor *y = call(c, n->fn, n->arg, n->in, n->attrs.i[0]);
     c->recomputing = was;
-    im_backward_from(c, y, im_dout(n));
-    for (int i = 0; i < n->op->n_in && !c->failed; i++) {
-        bool add;
-        im_tensor *g = in[i] && in[i]->grad_set ? im_grad_of(c, n, i, &add) : NULL;
-        if (g)
-            im_accumulate(c, g, in[i]->grad, 1.0f, add);
-    }
+    if (y && !y->wants_grad)                                   /* what fn met wants a gradient, but did not lead here  */
+        im_tape_end(c);
+    else
+        im_backward_from(c, y, im_dout(n));
     return IM_DONE;                                            /* a failure is in the context already                  */
 }
 
@@ -355,24 +350,31 @@ im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *con
 {
     if (c->failed)
         return NULL;
-    if (n_in > IM_MAX_IN) {
-        im_fail(c, "recompute: found %d inputs, wanted at most %d", n_in, IM_MAX_IN);
+    if (n_in < 0 || n_in > IM_MAX_IN || !fn) {
+        im_fail(c, "recompute: found %d inputs%s, wanted 0 to %d and a function", n_in, fn ? "" : " and no function",
+                IM_MAX_IN);
         return NULL;
     }
     if (c->mode != IM_TAPE)
         return fn(c, arg, in, n_in);
-    im_node n = { .op = &op_recompute, .taped = true, .fn = fn, .arg = arg };
+    im_node n = { .op = &op_recompute, .taped = true, .fn = fn, .arg = arg, .attrs.i = { n_in } };
     for (int i = 0; i < n_in; i++)
         n.in[i] = in[i];
+    bool outer = c->met_wanted;
+    c->met_wanted = false;
     c->mode = IM_EAGER;
     im_scope_push(c);
     double start = c->tape_row ? seconds_now() : 0;
-    n.out = im_keep(c, fn(c, arg, in, n_in));
+    n.out = im_keep(c, call(c, fn, arg, in, n_in));
     n.seconds = c->tape_row ? seconds_now() - start : 0;
     im_scope_pop(c);
     c->mode = IM_TAPE;
+    bool wanted = c->met_wanted;
+    c->met_wanted |= outer;
     if (!n.out || c->failed)
         return NULL;
-    n.out->wants_grad = 1;                                     /* parameters inside may want one, whatever the inputs  */
+    if (!wanted)
+        return n.out;
+    n.out->wants_grad = 1;
     return im_tape_push(c, &n) ? n.out : NULL;
 }

@@ -15,13 +15,14 @@ void im_contiguous_strides(im_tensor *t);                      /* fills stride f
 bool im_checked_bytes(im_ctx *c, const im_tensor *meta, size_t *bytes);  /* fails on overflow or non-positive sizes    */
 
 bool im_scope_add(im_ctx *c, im_tensor *t);                    /* to the innermost scope                               */
+bool im_scope_holds(const im_ctx *c, const im_tensor *t);      /* is it of the innermost scope?                        */
 void im_scope_take(im_ctx *c, im_tensor *t);                   /* out of whichever scope holds it: the caller owns it  */
 void im_scope_list_free(im_scope *s);                          /* every tensor of one scope, and its array             */
 
 /* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */
 bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld);
 im_weight im_weight_of(const im_tensor *t);                    /* the (n, k) factor of a product                       */
-/* y = s x, or y += s x where add: contiguous f32 of equal shapes (ops/map.c); bf16 both and s 1. False: c has failed. */
+/* y = s x, or y += s x where add: both contiguous, of one size, in f32; or in bf16 and s 1 (ops/map.c). False: c failed. */
 bool im_accumulate(im_ctx *c, const im_tensor *y, const im_tensor *x, float s, bool add);
 
 #endif

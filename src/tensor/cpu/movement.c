@@ -1,8 +1,10 @@
 /* movement.c: what moves numbers without computing: strided copies (concatenation, contiguous copies of views; added for
  * their gradients), rows of an embedding table and their gradient, and the sinusoidal time embedding (Vaswani et al. 2017,
  * in the form of Ho et al. 2020). */
+#include "tensor/cpu/held.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
+#include "tensor/half.h"
 #include "tensor/parallel.h"
 
 #include <math.h>
@@ -23,13 +25,11 @@ static void copy_elements(char *dst, int64_t ds, const char *src, int64_t ss, in
         memcpy(dst, src, (size_t)n * size);
     else if (size == 4)
         for (int64_t i = 0; i < n; i++) memcpy(dst + 4 * i * ds, src + 4 * i * ss, 4);
-    else if (size == 2)
-        for (int64_t i = 0; i < n; i++) memcpy(dst + 2 * i * ds, src + 2 * i * ss, 2);
     else
-        for (int64_t i = 0; i < n; i++) memcpy(dst + i * ds * (int64_t)size, src + i * ss * (int64_t)size, size);
+        for (int64_t i = 0; i < n; i++) memcpy(dst + 2 * i * ds, src + 2 * i * ss, 2);
 }
 
-/* dst += src */
+/* dst += src, f32 */
 static void add_elements(float *dst, int64_t ds, const float *src, int64_t ss, int64_t n)
 {
     if (ss != 1 || ds != 1)
@@ -41,11 +41,25 @@ static void add_elements(float *dst, int64_t ds, const float *src, int64_t ss, i
         }
 }
 
+/* dst += src, bf16: the sum in f32 */
+static void add_bf16(uint16_t *dst, int64_t ds, const uint16_t *src, int64_t ss, int64_t n)
+{
+    if (ss != 1 || ds != 1)
+        for (int64_t i = 0; i < n; i++)
+            dst[i * ds] = im_bhalf_from_f32(im_bhalf_to_f32(dst[i * ds]) + im_bhalf_to_f32(src[i * ss]));
+    else
+        for (int64_t i = 0; i < n; i += 16) {
+            int part = n - i < 16 ? (int)(n - i) : 16;
+            v16 sum = v_add(held_load(IM_BF16, dst, i, part), held_load(IM_BF16, src, i, part));
+            held_store(IM_BF16, dst, i, sum, part);
+        }
+}
+
 static void copy_task(void *arg, int task, int thread)
 {
     const copy_job *w = arg;
     const im_copy_args *c = &w->c;
-    int64_t size = (int64_t)c->size, u = task * w->per_task, last = u + w->per_task;
+    int64_t size = (int64_t)im_dtype_size(c->dtype), u = task * w->per_task, last = u + w->per_task;
     last = last < w->total ? last : w->total;
     (void)thread;
     for (; u < last; u++) {
@@ -54,10 +68,14 @@ static void copy_task(void *arg, int task, int thread)
         int64_t s = i0 * c->ss[0] + i1 * c->ss[1] + i2 * c->ss[2] + i3 * c->ss[3];
         int64_t d = i0 * c->ds[0] + i1 * c->ds[1] + i2 * c->ds[2] + i3 * c->ds[3];
         left = left < w->piece ? left : w->piece;
-        if (c->add)
-            add_elements((float *)c->dst + d, c->ds[3], (const float *)c->src + s, c->ss[3], left);
+        void *to = (char *)c->dst + d * size;
+        const void *from = (const char *)c->src + s * size;
+        if (!c->add)
+            copy_elements(to, c->ds[3], from, c->ss[3], left, (size_t)size);
+        else if (c->dtype == IM_BF16)
+            add_bf16(to, c->ds[3], from, c->ss[3], left);
         else
-            copy_elements((char *)c->dst + d * size, c->ds[3], (const char *)c->src + s * size, c->ss[3], left, c->size);
+            add_elements(to, c->ds[3], from, c->ss[3], left);
     }
 }
 
@@ -94,8 +112,7 @@ int IM_FN(im_cpu_copy)(im_device *dev, const im_copy_args *args)
     int64_t rows = w.c.shape[0] * w.c.shape[1] * w.c.shape[2], inner = w.c.shape[3];
     if (rows * inner == 0)
         return IM_DONE;
-    int64_t per_task = TASK_BYTES / (int64_t)w.c.size;
-    per_task = per_task < 1 ? 1 : per_task;
+    int64_t per_task = TASK_BYTES / (int64_t)im_dtype_size(w.c.dtype);
     w.piece = inner < per_task ? inner : per_task;
     w.pieces = (inner + w.piece - 1) / w.piece;
     w.total = rows * w.pieces;

@@ -84,11 +84,13 @@ static int batchnorm_res_backward(im_ctx *c, im_node *n)
 
 const im_op im_op_batchnorm = { .name = "batchnorm", .formula = "y = act((x - mean) * rstd * gamma + beta [+ res])",
     .n_in = INPUTS, .optional = 1u << RES, .shape = batchnorm_shape, .forward = batchnorm_forward,
-    .backward = batchnorm_backward, .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP(BETA), .inplace_ok = true };
+    .backward = batchnorm_backward, .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP(BETA), .bf16_grads = 1u << X | 1u << RES,
+    .inplace_ok = true };
 
 const im_op im_op_batchnorm_res = { .name = "batchnorm_res", .formula = "y = relu((x - mean) * rstd * gamma + beta + res)",
     .n_in = INPUTS, .shape = batchnorm_shape, .forward = batchnorm_forward, .backward = batchnorm_res_backward,
-    .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP_OUT, .inplace_ok = true };
+    .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP_OUT, .bf16_grads = 1u << X | 1u << RES,
+    .inplace_ok = true };
 
 im_tensor *im_batchnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, im_tensor *res,
                         im_tensor *running_mean, im_tensor *running_var, const im_batchnorm_attrs *at)

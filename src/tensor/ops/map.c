@@ -39,6 +39,7 @@ bool im_accumulate(im_ctx *c, const im_tensor *y, const im_tensor *x, float s, b
     if (c->failed)
         return false;
     assert(x->dtype == y->dtype && (x->dtype == IM_F32 || s == 1));
+    assert(im_numel(x) == im_numel(y) && im_contiguous(x) && im_contiguous(y));
     if (x->dtype == IM_BF16)
         return !cast(c, x, y, add) || im_fail(c, "accumulate: the kernel failed");
     int status = c->dev.k.accumulate(&c->dev, &(im_accumulate_args){ .n = im_numel(x), .s = s, .x = im_data(x),
@@ -130,7 +131,7 @@ const im_op im_op_scale = { .name = "scale", .formula = "y = s x", .n_in = 1, .s
     .forward = scale_forward, .backward = scale_backward, .inplace_ok = true };
 
 const im_op im_op_cast = { .name = "cast", .formula = "y = x in f32 or bf16", .n_in = 1, .shape = cast_shape,
-    .forward = cast_forward, .backward = cast_backward };
+    .forward = cast_forward, .backward = cast_backward, .bf16_grads = 1u << 0 };
 
 im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act)
 {

@@ -25,7 +25,7 @@ static int concat_forward(im_ctx *c, im_node *n)
     for (int i = 0; i < 2; i++) {
         int64_t part = n->in[i]->shape[n->in[i]->ndim - 1];
         int status = c->dev.k.copy(&c->dev, &(im_copy_args){
-            .shape = { 1, 1, rows, part }, .ss = { 0, 0, part, 1 }, .ds = { 0, 0, total, 1 }, .size = sizeof(float),
+            .shape = { 1, 1, rows, part }, .ss = { 0, 0, part, 1 }, .ds = { 0, 0, total, 1 }, .dtype = IM_F32,
             .src = im_data(n->in[i]), .dst = (float *)im_data(n->out) + at });
         if (status)
             return status;
@@ -43,7 +43,7 @@ static int concat_backward(im_ctx *c, im_node *n)
         bool add;
         im_tensor *d = im_grad_of(c, n, i, &add);
         int status = !d ? IM_DONE : c->dev.k.copy(&c->dev, &(im_copy_args){
-            .shape = { 1, 1, rows, part }, .ss = { 0, 0, total, 1 }, .ds = { 0, 0, part, 1 }, .size = sizeof(float),
+            .shape = { 1, 1, rows, part }, .ss = { 0, 0, total, 1 }, .ds = { 0, 0, part, 1 }, .dtype = IM_F32,
             .src = (const float *)im_data(im_dout(n)) + at, .dst = im_data(d), .add = add });
         if (status)
             return status;
@@ -71,7 +71,7 @@ static int stack_forward(im_ctx *c, im_node *n)
     for (int i = 0; i < 2; i++) {
         int64_t part = im_numel(n->in[i]);
         int status = c->dev.k.copy(&c->dev, &(im_copy_args){
-            .shape = { 1, 1, 1, part }, .ss = { 0, 0, 0, 1 }, .ds = { 0, 0, 0, 1 }, .size = sizeof(float),
+            .shape = { 1, 1, 1, part }, .ss = { 0, 0, 0, 1 }, .ds = { 0, 0, 0, 1 }, .dtype = IM_F32,
             .src = im_data(n->in[i]), .dst = (float *)im_data(n->out) + at });
         if (status)
             return status;
@@ -105,7 +105,7 @@ static bool copy_shape(im_ctx *c, im_node *n)
 /* Equal shapes, each with its own strides. */
 static int copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add)
 {
-    im_copy_args args = { .shape = { 1, 1, 1, 1 }, .size = im_dtype_size((im_dtype)from->dtype), .src = im_data(from),
+    im_copy_args args = { .shape = { 1, 1, 1, 1 }, .dtype = (im_dtype)from->dtype, .src = im_data(from),
                           .dst = im_data(to), .add = add };
     for (int i = 0; i < from->ndim; i++) {
         int axis = 4 - from->ndim + i;
@@ -195,7 +195,7 @@ const im_op im_op_concat = { .name = "concat", .formula = "y = [a b]", .n_in = 2
 const im_op im_op_stack = { .name = "stack", .formula = "y = [a; b]", .n_in = 2, .shape = stack_shape,
     .forward = stack_forward, .backward = stack_backward };
 const im_op im_op_copy = { .name = "copy", .formula = "y = x, contiguous", .n_in = 1, .shape = copy_shape,
-    .forward = copy_forward, .backward = copy_backward };
+    .forward = copy_forward, .backward = copy_backward, .bf16_grads = 1u << 0 };
 const im_op im_op_embedding = { .name = "embedding", .formula = "y = table[ids]", .n_in = 2,
     .shape = embedding_shape, .forward = embedding_forward, .backward = embedding_backward,
     .keeps = IM_KEEP(IDS) };

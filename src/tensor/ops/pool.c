@@ -83,9 +83,9 @@ static int avgpool_backward(im_ctx *c, im_node *n)
 }
 
 const im_op im_op_maxpool = { .name = "maxpool", .formula = "y = max of each window", .n_in = 1, .shape = maxpool_shape,
-    .forward = maxpool_forward, .backward = maxpool_backward };
+    .forward = maxpool_forward, .backward = maxpool_backward, .bf16_grads = 1u << 0 };
 const im_op im_op_avgpool = { .name = "avgpool", .formula = "y = mean over pixels", .n_in = 1, .shape = avgpool_shape,
-    .forward = avgpool_forward, .backward = avgpool_backward };
+    .forward = avgpool_forward, .backward = avgpool_backward, .bf16_grads = 1u << 0 };
 
 im_tensor *im_maxpool(im_ctx *c, im_tensor *x, int kernel, int stride, int pad)
 {
