@@ -361,6 +361,7 @@ typedef struct im_sd_args {
     const float *latents;                                      /* (4, h, w) as torch has it, unscaled; NULL: randn     */
     float *latents_out;                                        /* receives the final (4, h, w) latents when not NULL   */
     bool eager;                                                /* run op by op instead of from a recorded plan         */
+    const char *name;                                          /* what errors call it; NULL: by prompt and seed        */
 } im_sd_args;
 im_sd_args im_sd_defaults(const im_sd *sd);
 /* Before the first evaluation of the UNet (done 0) and after each; false stops. */
@@ -368,8 +369,11 @@ typedef bool (*im_sd_progress)(void *arg, int done, int total);
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);
 
 im_image *im_sd_generate(im_sd *sd, const im_sd_args *a);
-/* n pictures at once; steps, guidance, scheduler, size and strength must agree. out[i] owned by the caller. */
+/* n pictures at once; steps, scheduler, size, strength and guided or not must agree. out[i] owned by the caller. */
 bool im_sd_generate_batch(im_sd *sd, const im_sd_args a[], int n, im_image *out[]);
+/* The two halves of it: all but the decoder, to latents_out of each; the decoder, from such latents. */
+bool im_sd_latents_batch(im_sd *sd, const im_sd_args a[], int n);
+im_image *im_sd_decode(im_sd *sd, const im_sd_args *a, const float *latents);
 /* Number of UNet evaluations of a run (pndm with 50 steps: 51), and bytes that a batch needs beside the weights. */
 int im_sd_evaluations(im_sd *sd, const im_sd_args *a);
 size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch);

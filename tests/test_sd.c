@@ -186,14 +186,17 @@ static im_sd_args args_for(im_sd *sd, int i)                   /* noise in every
     return a;
 }
 
-static void alone_and_together(im_sd *sd, im_sd_args a[3], const char *what)
+/* Alone: with a model that has not seen the texts, whose states it would keep. */
+static void alone_and_together(const char *model, im_sd *sd, im_sd_args a[3], const char *what)
 {
     float latents[3][LATENT_MAX];
     im_image *out[3];
     for (int i = 0; i < 3; i++) a[i].latents_out = latents[i];
     ck_assert_msg(im_sd_generate_batch(sd, a, 3, out), "%s: %s", what, im_error(c));
     for (int i = 0; i < 3; i++) {
-        picture one = draw(sd, a[i]);
+        im_sd *fresh = open_model(model);
+        picture one = draw(fresh, a[i]);
+        im_sd_free(fresh);
         ck_assert_uint_le(one.n, LATENT_MAX);
         same(what, one, (picture){ .image = out[i], .latents = latents[i], .n = one.n });
         drop(one);
@@ -207,12 +210,14 @@ START_TEST(alone_or_in_a_batch)
     im_sd *sd = open_model(models[_i]);
     im_sd_args a[3];
     for (int i = 0; i < 3; i++) a[i] = args_for(sd, i);
-    alone_and_together(sd, a, "text to image");
+    alone_and_together(models[_i], sd, a, "text to image");
     for (int i = 0; i < 3; i++) {
         a[i].guidance = 1;
         a[i].scheduler = "unipc";
     }
-    alone_and_together(sd, a, "without guidance");
+    alone_and_together(models[_i], sd, a, "without guidance");
+    for (int i = 0; i < 3; i++) a[i].guidance = 1.5f + (float)i;
+    alone_and_together(models[_i], sd, a, "each with its own guidance");
     im_image *init = im_png_read(c, "tests/golden/init_83x70.png");
     im_image *other = im_png_read(c, "tests/golden/init_64x64.png");
     for (int i = 0; i < 3; i++) {
@@ -222,9 +227,42 @@ START_TEST(alone_or_in_a_batch)
         a[i].guidance = 4;
         a[i].scheduler = "ddpm";
     }
-    alone_and_together(sd, a, "image to image");
+    alone_and_together(models[_i], sd, a, "image to image");
     im_image_free(init);
     im_image_free(other);
+    im_sd_free(sd);
+    im_ctx_free(c);
+}
+END_TEST
+
+/* The two halves give what the whole gives; what is not finite is called by its name. */
+START_TEST(halves)
+{
+    open_context("cpu", 1);
+    im_sd *sd = open_model(A);
+    im_sd_args a = args_for(sd, 1);
+    float latents[LATENT_MAX];
+    picture whole = draw(sd, a);
+    a.latents_out = latents;
+    ck_assert_msg(im_sd_latents_batch(sd, &a, 1), "%s", im_error(c));
+    im_image *decoded = im_sd_decode(sd, &a, latents);
+    ck_assert_msg(decoded != NULL, "%s", im_error(c));
+    same("in two halves", whole, (picture){ .image = decoded, .latents = latents, .n = whole.n });
+    im_image_free(decoded);
+    drop(whole);
+    latents[3] = NAN;
+    a.name = "set/cat/000007.png";
+    ck_assert_ptr_null(im_sd_decode(sd, &a, latents));
+    ck_assert_msg(strstr(im_error(c), "set/cat/000007.png: the decoder gave values that are not finite"), "%s",
+                  im_error(c));
+    im_clear_error(c);
+    im_sd_args two[] = { args_for(sd, 0), args_for(sd, 1) };
+    two[1].latents = latents;
+    im_image *none[2];
+    ck_assert(!im_sd_generate_batch(sd, two, 2, none));
+    char name[80];
+    snprintf(name, sizeof name, "of \"%s\", seed 11, gave values that are not finite", two[1].prompt);
+    ck_assert_msg(strstr(im_error(c), name), "%s", im_error(c));
     im_sd_free(sd);
     im_ctx_free(c);
 }
@@ -526,7 +564,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        LOOP(pictures_of_diffusers, 3), ONCE(ref_draws_it_too), LOOP(alone_or_in_a_batch, 3),
+        LOOP(pictures_of_diffusers, 3), ONCE(ref_draws_it_too), LOOP(alone_or_in_a_batch, 3), ONCE(halves),
         LOOP(any_number_of_threads, 3), LOOP(op_by_op_or_as_a_plan, 2), ONCE(any_isa), ONCE(own_latents), ONCE(trace),
         ONCE(networks), LOOP(single_file, 3), ONCE(embedded), ONCE(cut_text_is_quoted), LOOP(stopping, 2),
         ONCE(errors),

@@ -97,6 +97,7 @@ void im_sd_free(im_sd *sd)
 {
     if (!sd) return;
     im_nets_free(&sd->nets);
+    im_text_states_free(sd->texts);
     im_tokenizer_free(sd->tokenizer);
     im_checkpoint_close(sd->checkpoint);
     free(sd->scheduler_path);

@@ -20,6 +20,7 @@ struct im_sd {
     bool loaded[IM_NET_COUNT];
     char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */
     const char *scheduler_text;                                /* its content, where a single file carries it         */
+    struct im_text_states *texts;                              /* of prompts seen before (sd_text.c); NULL: none      */
     im_sd_progress progress;
     void *progress_arg;
 };
@@ -67,8 +68,9 @@ bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_pla
 
 /* ---------------------------------------------------------------- sd_text.c */
 
-/* Text encoder states of n texts, (n, T, C), malloc'd; equal texts are encoded once. Warns of text that was cut. */
+/* Text encoder states of n texts, (n, T, C), malloc'd; a text is encoded once. Warns of text that was cut, once. */
 float *im_sd_encode_texts(im_sd *sd, const char *const texts[], int n, bool eager);
+void im_text_states_free(struct im_text_states *k);
 size_t im_sd_text_size(const im_sd *sd);                       /* values a text: T * C                                */
 
 /* ---------------------------------------------------------------- sd_report.c */

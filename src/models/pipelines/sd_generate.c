@@ -42,7 +42,7 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a && b && !strcmp(a, b));
 }
 
-/* Pictures of a batch share everything but prompt, seed, noise and init picture. */
+/* Pictures of a batch share everything but prompt, seed, guidance, noise and init picture; all are guided, or none. */
 static bool check_batch(im_sd *sd, const im_sd_args *a, int n, im_sd_size *size)
 {
     if (n < 1) return im_fail(sd->c, "batch: found %d pictures, wanted at least 1", n);
@@ -52,7 +52,8 @@ static bool check_batch(im_sd *sd, const im_sd_args *a, int n, im_sd_size *size)
         if (!a[i].prompt) return im_fail(sd->c, "picture %d of the batch has no prompt; wanted text, or \"\"", i + 1);
         if (!im_sd_sizes(sd, &a[i], &other)) return false;
         const char *what = other.width != size->width || other.height != size->height ? "size"
-                         : a[i].steps != a[0].steps ? "steps" : a[i].guidance != a[0].guidance ? "guidance"
+                         : a[i].steps != a[0].steps ? "steps"
+                         : (a[i].guidance > 1) != (a[0].guidance > 1) ? "being guided (guidance above 1)"
                          : !same_text(a[i].scheduler, a[0].scheduler) ? "scheduler"
                          : !a[i].init != !a[0].init ? "init picture"
                          : a[i].init && a[i].strength != a[0].strength ? "strength"
@@ -67,7 +68,9 @@ static bool open_run(run *r, im_sd *sd, const im_sd_args *a, int n)
 {
     *r = (run){ .sd = sd, .c = sd->c, .a = a, .n = n };
     if (!check_batch(sd, a, n, &r->size)) return false;
-    if (!isfinite(a[0].guidance)) return im_fail(r->c, "guidance: found %g, wanted a number", (double)a[0].guidance);
+    for (int i = 0; i < n; i++)
+        if (!isfinite(a[i].guidance))
+            return im_fail(r->c, "guidance: found %g, wanted a number", (double)a[i].guidance);
     r->guided = a[0].guidance > 1;
     r->rows = r->guided ? 2 * n : n;
     r->channels = sd->config->vae.latent_channels;
@@ -190,8 +193,8 @@ static bool evaluate(run *r, im_stage *unet, float time)
         t[i] = time;
     }
     if (!im_stage_run(unet, r->noise)) return false;
-    float g = r->a[0].guidance;
     for (int i = 0; i < r->n; i++) {
+        float g = r->a[i].guidance;
         float *u = r->noise + (size_t)i * r->each, *e = r->work + (size_t)i * r->each;
         const float *cond = u + (size_t)r->n * r->each;
         for (size_t k = 0; r->guided && k < r->each; k++) u[k] = u[k] + g * (cond[k] - u[k]);
@@ -200,11 +203,25 @@ static bool evaluate(run *r, im_stage *unet, float time)
     return true;
 }
 
-static bool all_finite(const float *x, size_t n)
+/* x (n): of one picture. Names it where a value is not finite. */
+static bool check_finite(im_ctx *c, const im_sd_args *a, const float *x, size_t n, const char *what)
 {
     bool finite = true;
     for (size_t i = 0; i < n; i++) finite &= isfinite(x[i]) != 0;
-    return finite;
+    if (finite) return true;
+    if (a->name) return im_fail(c, "%s: %s gave values that are not finite; the weights are damaged or not of this kind of "
+                                   "model", a->name, what);
+    return im_fail(c, "%s of \"%.200s\", seed %llu, gave values that are not finite; the weights are damaged or not of "
+                      "this kind of model", what, a->prompt, (unsigned long long)a->seed);
+}
+
+static bool check_noise(const run *r, int evaluation, int total, float time)
+{
+    char what[80];
+    bool ok = true;
+    snprintf(what, sizeof what, "evaluation %d of %d (time %g)", evaluation, total, (double)time);
+    for (int i = 0; ok && i < r->n; i++) ok = check_finite(r->c, &r->a[i], r->work + (size_t)i * r->each, r->each, what);
+    return ok;
 }
 
 static bool report(const run *r, int done, int total)
@@ -221,10 +238,7 @@ static bool denoise(run *r)
     for (int i = 0; ok && i < total; i++) {
         float time = im_scheduler_time(r->scheduler, i);
         im_scheduler_scale(r->scheduler, r->x, r->work);
-        ok = evaluate(r, &unet, time);
-        if (ok && !all_finite(r->work, (size_t)r->n * r->each))
-            ok = im_fail(r->c, "evaluation %d of %d (time %g) gave values that are not finite; the weights are damaged "
-                         "or not of this kind of model", i + 1, total, (double)time);
+        ok = evaluate(r, &unet, time) && check_noise(r, i + 1, total, time);
         ok = ok && im_scheduler_step(r->scheduler, r->work, r->x, (im_noise){ fill_noise, r });
         ok = ok && report(r, i + 1, total);
         if (ok && im_cancelled(r->c)) ok = im_fail(r->c, "stopped");
@@ -233,20 +247,31 @@ static bool denoise(run *r)
     return ok;
 }
 
-/* One picture at a time: the decoder's intermediates are the largest of all. */
-static bool decode(run *r, im_image *out[])
+static bool give_latents(const run *r)
+{
+    for (int i = 0; i < r->n; i++)
+        if (r->a[i].latents_out) memcpy(r->a[i].latents_out, r->x + (size_t)i * r->each, r->each * sizeof *r->x);
+    return true;
+}
+
+/* ---------------------------------------------------------------- the decoder */
+
+/* x: n latents (4, h, w). One picture at a time: the decoder's intermediates are the largest of all. */
+static bool decode(im_sd *sd, const im_sd_args a[], int n, im_sd_size size, const float *x, im_image *out[])
 {
     im_stage s;
-    size_t values = (size_t)r->size.width * (size_t)r->size.height * 3;
-    float *picture = malloc(values * sizeof *picture), scaling = r->sd->config->vae.scaling_factor;
-    bool ok = im_stage_open(r->sd, &s, IM_NET_VAE_DECODER, 1, r->size, NULL, r->a[0].eager);
-    if (ok && !picture) ok = im_fail(r->c, "out of memory for a picture of %dx%d", r->size.width, r->size.height);
-    for (int i = 0; ok && i < r->n; i++) {
-        const float *x = r->x + (size_t)i * r->each;
-        if (r->a[i].latents_out) memcpy(r->a[i].latents_out, x, r->each * sizeof *x);
-        for (size_t k = 0; k < r->each; k++) r->work[k] = x[k] / scaling;
-        im_to_channels_last(r->work, r->channels, r->pixels, im_data(s.in[0]));
-        ok = im_stage_run(&s, picture) && (out[i] = im_picture_of(r->c, picture, r->size.width, r->size.height));
+    int channels = sd->config->vae.latent_channels;
+    int64_t pixels = (int64_t)size.w * size.h;
+    size_t each = (size_t)pixels * (size_t)channels, values = (size_t)size.width * (size_t)size.height * 3;
+    float *picture = malloc((values + each) * sizeof *picture), *z = picture + values;
+    float scaling = sd->config->vae.scaling_factor;
+    bool ok = im_stage_open(sd, &s, IM_NET_VAE_DECODER, 1, size, NULL, a[0].eager);
+    if (ok && !picture) ok = im_fail(sd->c, "out of memory for a picture of %dx%d", size.width, size.height);
+    for (int i = 0; ok && i < n; i++) {
+        for (size_t k = 0; k < each; k++) z[k] = x[(size_t)i * each + k] / scaling;
+        im_to_channels_last(z, channels, pixels, im_data(s.in[0]));
+        ok = im_stage_run(&s, picture) && check_finite(sd->c, &a[i], picture, values, "the decoder")
+          && (out[i] = im_picture_of(sd->c, picture, size.width, size.height));
     }
     im_stage_close(&s);
     free(picture);
@@ -255,12 +280,30 @@ static bool decode(run *r, im_image *out[])
 
 /* ---------------------------------------------------------------- public */
 
+bool im_sd_latents_batch(im_sd *sd, const im_sd_args a[], int n)
+{
+    if (!sd || !im_ok(sd->c)) return false;
+    run r;
+    bool ok = open_run(&r, sd, a, n) && encode_prompts(&r) && first_latents(&r) && denoise(&r) && give_latents(&r);
+    close_run(&r);
+    return ok;
+}
+
+im_image *im_sd_decode(im_sd *sd, const im_sd_args *a, const float *latents)
+{
+    im_image *out = NULL;
+    im_sd_size size;
+    if (sd && im_ok(sd->c) && im_sd_sizes(sd, a, &size)) decode(sd, a, 1, size, latents, &out);
+    return out;
+}
+
 bool im_sd_generate_batch(im_sd *sd, const im_sd_args a[], int n, im_image *out[])
 {
     for (int i = 0; i < n; i++) out[i] = NULL;
     if (!sd || !im_ok(sd->c)) return false;
     run r;
-    bool ok = open_run(&r, sd, a, n) && encode_prompts(&r) && first_latents(&r) && denoise(&r) && decode(&r, out);
+    bool ok = open_run(&r, sd, a, n) && encode_prompts(&r) && first_latents(&r) && denoise(&r) && give_latents(&r) &&
+              decode(sd, a, n, r.size, r.x, out);
     close_run(&r);
     for (int i = 0; !ok && i < n; i++) {
         im_image_free(out[i]);

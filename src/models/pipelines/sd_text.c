@@ -1,5 +1,6 @@
 /* sd_text.c: from prompts to the states that the UNet attends to: tokens (data/text/tokenizer.c), then the text encoder's
- * last hidden state, (T, C) a text. Used by sd_generate.c and sd_report.c. */
+ * last hidden state, (T, C) a text. States are kept, up to a limit: a set of a million pictures has a thousand prompts, and
+ * each is encoded once. Used by sd_generate.c and sd_report.c. */
 #define _GNU_SOURCE
 #include "models/pipelines/sd.h"
 #include "models/checkpoints/model_files.h"
@@ -10,6 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { KEPT_BYTES = 256 << 20 };                               /* of states: 1,135 texts of v1.4                      */
+
+struct im_text_states {
+    size_t n, cap, next;                                       /* kept; room; the one to be replaced when it is full  */
+    struct { char *text; float *states; } *v;                  /* states (T, C)                                       */
+};
 
 size_t im_sd_text_size(const im_sd *sd)
 {
@@ -78,14 +86,58 @@ static bool tokens_of(im_sd *sd, const char *text, int32_t *ids)
     return ok;
 }
 
-/* which[i]: the place of text i among the different texts; returns their number. */
-static int number_texts(const char *const texts[], int n, int *which)
+/* ---------------------------------------------------------------- states that are kept */
+
+void im_text_states_free(struct im_text_states *k)
+{
+    for (size_t i = 0; k && i < k->n; i++) {
+        free(k->v[i].text);
+        free(k->v[i].states);
+    }
+    if (k) free(k->v);
+    free(k);
+}
+
+static const float *kept(const im_sd *sd, const char *text)
+{
+    const struct im_text_states *k = sd->texts;
+    for (size_t i = 0; k && i < k->n; i++)
+        if (!strcmp(k->v[i].text, text)) return k->v[i].states;
+    return NULL;
+}
+
+/* A copy for later; without memory there is none, and nothing is lost. */
+static void keep(im_sd *sd, const char *text, const float *states)
+{
+    size_t bytes = im_sd_text_size(sd) * sizeof *states;
+    struct im_text_states *k = sd->texts;
+    if (!k && !(k = sd->texts = calloc(1, sizeof *k))) return;
+    if (!k->v) k->v = calloc((k->cap = 1 + KEPT_BYTES / bytes), sizeof *k->v);
+    char *name = strdup(text);
+    float *copy = malloc(bytes);
+    if (!k->v || !name || !copy) {
+        free(name);
+        free(copy);
+        return;
+    }
+    memcpy(copy, states, bytes);
+    size_t at = k->n < k->cap ? k->n++ : k->next++ % k->cap;
+    free(k->v[at].text);
+    free(k->v[at].states);
+    k->v[at].text = name;
+    k->v[at].states = copy;
+}
+
+/* ---------------------------------------------------------------- encoding */
+
+/* which[i]: the place of text i among the different texts that are not kept, -1: it is; returns their number. */
+static int number_texts(const im_sd *sd, const char *const texts[], int n, int *which)
 {
     int different = 0;
     for (int i = 0; i < n; i++) {
         int same = 0;
         while (same < i && strcmp(texts[same], texts[i])) same++;
-        which[i] = same < i ? which[same] : different++;
+        which[i] = same < i ? which[same] : kept(sd, texts[i]) ? -1 : different++;
     }
     return different;
 }
@@ -93,6 +145,7 @@ static int number_texts(const char *const texts[], int n, int *which)
 static bool encode(im_sd *sd, const char *const texts[], const int *which, int n, int different, bool eager, float *out)
 {
     im_stage s;
+    if (!different) return true;
     bool ok = im_stage_open(sd, &s, IM_NET_CLIP, different, (im_sd_size){ 0 }, NULL, eager);
     int length = sd->config->clip.max_position_embeddings, next = 0;
     for (int i = 0; ok && i < n; i++)
@@ -103,6 +156,18 @@ static bool encode(im_sd *sd, const char *const texts[], const int *which, int n
     return ok;
 }
 
+/* all (n, T, C): states of the new texts, (different, T, C), and of those that are kept. The new ones are kept last: they
+ * may take the place of others that are needed here. */
+static void gather(im_sd *sd, const char *const texts[], const int *which, int n, const float *states, float *all)
+{
+    size_t size = im_sd_text_size(sd);
+    for (int i = 0; i < n; i++)
+        memcpy(all + (size_t)i * size, which[i] < 0 ? kept(sd, texts[i]) : states + (size_t)which[i] * size,
+               size * sizeof *all);
+    for (int i = 0, next = 0; i < n; i++)
+        if (which[i] == next) keep(sd, texts[i], states + (size_t)next++ * size);
+}
+
 float *im_sd_encode_texts(im_sd *sd, const char *const texts[], int n, bool eager)
 {
     size_t size = im_sd_text_size(sd);
@@ -111,12 +176,10 @@ float *im_sd_encode_texts(im_sd *sd, const char *const texts[], int n, bool eage
     if (!which || !all) {
         im_fail(sd->c, "out of memory for the states of %d texts", n);
     } else if (need_tokenizer(sd)) {
-        int different = number_texts(texts, n, which);
-        states = malloc((size_t)different * size * sizeof *states);
+        int different = number_texts(sd, texts, n, which);
+        states = malloc((size_t)different * size * sizeof *states + 1);
         if (!states) im_fail(sd->c, "out of memory for the states of %d texts", different);
-        if (states && encode(sd, texts, which, n, different, eager, states))
-            for (int i = 0; i < n; i++)
-                memcpy(all + (size_t)i * size, states + (size_t)which[i] * size, size * sizeof *all);
+        if (states && encode(sd, texts, which, n, different, eager, states)) gather(sd, texts, which, n, states, all);
     }
     free(which);
     free(states);
