@@ -327,7 +327,9 @@ typedef struct im_image { int width, height, channels; uint8_t *pixels; } im_ima
 typedef struct im_text { const char *key, *value; } im_text;   /* PNG text chunks                                      */
 im_image *im_image_new(im_ctx *c, int width, int height, int channels);
 void im_image_free(im_image *i);
-im_image *im_png_read(im_ctx *c, const char *path);            /* any PNG, as 8-bit RGB (Pillow's convert("RGB"))      */
+/* JPEG or PNG, told by its content, as 8-bit RGB and turned upright: Pillow's exif_transpose(open(path)).convert("RGB") */
+im_image *im_picture_read(im_ctx *c, const char *path);
+im_image *im_png_read(im_ctx *c, const char *path);            /* the same; anything but a PNG is refused              */
 bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force);
 char *im_png_text(im_ctx *c, const char *path, const char *key);                    /* malloc'd; NULL when absent      */
 

@@ -98,6 +98,33 @@ START_TEST(refuses_unreadable_folders)
 }
 END_TEST
 
+/* Pictures in formats that are not read are broken ones, with the name of the format; not files to be passed over. */
+START_TEST(names_other_formats)
+{
+    put("a/1.jpg", NULL);
+    put("a/2.webp", "RIFF....WEBPVP8 ");
+    put("a/3.HEIC", "....ftypheic....");
+    put("a/4.avif", "....ftypavif....");
+    put("a/5.gif", "GIF89a..........");
+    put("a/6.webp", JPEG);                                     /* told by content, not by name                        */
+    put("b/1.webp", "RIFF....WEBPVP8 ");
+    im_dataset *d = good("", NO_ARGS);
+    ck_assert_int_eq(d->count, 2);
+    expect_sample(d, 1, "a/6.webp", 0, NULL);
+    const char *const what[] = { "is a WebP; convert it to JPEG or PNG", "is a HEIC", "is an AVIF", "is a GIF",
+                                 "is a WebP" };
+    ck_assert_int_eq(d->n_broken, 5);
+    for (int i = 0; i < 5; i++)
+        ck_assert_msg(strstr(d->broken[i].reason, what[i]) != NULL, "%s", d->broken[i].reason);
+    im_dataset_free(d);
+    bad("", ARGS(.min_classes = 2),
+        PARTS("of 1 class folders, the first is b, no picture can be read", "5 files are broken"));
+    unlink(scratch_path(dir, "a/1.jpg"));
+    unlink(scratch_path(dir, "a/6.webp"));
+    bad("", NO_ARGS, PARTS("none of 5 files is a picture", "a/2.webp, is a WebP; convert it to JPEG or PNG"));
+}
+END_TEST
+
 START_TEST(counts_what_is_no_picture)
 {
     put("a/empty.jpg", "");
@@ -111,7 +138,7 @@ START_TEST(counts_what_is_no_picture)
     expect_sample(d, 1, "b/good.jpg", 1, NULL);
     const char *const broken[][2] = {
         { "b/dangling.jpg", "No such file" }, { "a/empty.jpg", "has 0 bytes" },
-        { "a/gif.png", "neither JPEG nor PNG (begins with 47 49 46 38)" }, { "b/short.png", "begins with 89 50 4e)" } };
+        { "a/gif.png", "is a GIF; convert it to JPEG or PNG" }, { "b/short.png", "begins with 89 50 4e)" } };
     ck_assert_int_eq(d->n_broken, 4);
     for (int i = 0; i < 4; i++) {
         ck_assert_str_eq(d->broken[i].name, broken[i][0]);
@@ -253,7 +280,8 @@ int main(void)
 {
     const suite_test tests[] = {
         ONCE(reads_class_folders), ONCE(sorts_numbers), ONCE(takes_a_class_list), ONCE(refuses_folders),
-        ONCE(refuses_unreadable_folders), ONCE(counts_what_is_no_picture), ONCE(warns_of_what_it_leaves),
+        ONCE(refuses_unreadable_folders), ONCE(names_other_formats),
+        ONCE(counts_what_is_no_picture), ONCE(warns_of_what_it_leaves),
         ONCE(reads_one_folder), ONCE(reads_metadata), ONCE(refuses_metadata), ONCE(hashes_a_set),
         ONCE(notices_files_that_shrink)
     };

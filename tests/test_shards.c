@@ -196,15 +196,19 @@ START_TEST(counts_broken_members)
     tar_text(&t, "c.cls", "1");
     tar_text(&t, "d.jpg", JPEG);
     tar_add(&t, "e.jpg", '2', "", 0);
+    tar_text(&t, "g.WebP", "RIFF");
+    tar_text(&t, "d2.webp", "RIFF");                           /* beside a JPEG: no matter                            */
+    tar_text(&t, "d2.jpg", JPEG);
     tar_text(&t, "f/.jpg", JPEG);                              /* begins with a dot                                   */
     tar_zeros(&t, 1024);
     put_tar("x.tar", &t);
     im_dataset *d = good("x.tar", NO_ARGS);
-    ck_assert_int_eq(d->count, 1);
+    ck_assert_int_eq(d->count, 2);
     const char *const broken[][2] = { { "x.tar/c", "has no .jpg" }, { "x.tar/e.jpg", "is a link" },
-                                      { "x.tar/a.jpg", "has 0 bytes" }, { "x.tar/b.png", "neither JPEG nor PNG" } };
-    ck_assert_int_eq(d->n_broken, 4);
-    for (int i = 0; i < 4; i++) {
+                                      { "x.tar/g", "is a .webp; convert it to JPEG or PNG" },
+                                      { "x.tar/a.jpg", "has 0 bytes" }, { "x.tar/b.png", "is a GIF; convert it" } };
+    ck_assert_int_eq(d->n_broken, 5);
+    for (int i = 0; i < 5; i++) {
         ck_assert_str_eq(d->broken[i].name, broken[i][0]);
         ck_assert_msg(strstr(d->broken[i].reason, broken[i][1]) != NULL, "%s", d->broken[i].reason);
     }

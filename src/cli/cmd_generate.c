@@ -32,7 +32,8 @@ static const option options[] = {
     OPTION_INT('c', "count", "N", AT(count), "1", 1, 1000000, "pictures a prompt"),
     OPTION_INT('b', "batch", "B", AT(batch), "1", 1, 4096, "pictures at once; the bits stay the same"),
     OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "whose noise: torch's cpu or cuda generator"),
-    OPTION_TEXT('i', "init", "INIT.png", AT(init), NULL, "begin from this picture"),
+    OPTION_TEXT('i', "init", "PICTURE", AT(init), NULL,
+             "begin from this picture, a PNG or JPEG; one that a camera turned is turned upright"),
     OPTION_REAL(0, "strength", "S", AT(strength), "0.75", 0, 1, "with -i: 0 keeps the picture, 1 forgets it"),
     OPTION_TEXT('o', "out", "OUT", AT(out), ".", "a .png file for one picture; a folder for SEED.png"),
     OPTION_TEXT(0, "from", "PICTURE.png", AT(from), NULL,
@@ -65,7 +66,7 @@ static int check_options(const arguments *a)
     if (o->prompt && o->prompts)
         return usage_error(a->verb, "-p and --prompts exclude each other; put the prompt into the file");
     if (option_given(a, "strength") && !o->init && !o->from)
-        return usage_error(a->verb, "--strength needs a picture to begin from: -i INIT.png");
+        return usage_error(a->verb, "--strength needs a picture to begin from: -i PICTURE");
     if (o->init && o->latents)
         return usage_error(a->verb, "-i and --latents exclude each other: both say what to begin from");
     if (o->any_model && !o->from)
@@ -106,7 +107,7 @@ static bool load_init(run_state *r)
 {
     if (!r->o->init)
         return true;
-    r->init = im_png_read(r->c, r->o->init);
+    r->init = im_picture_read(r->c, r->o->init);
     if (!r->init)
         return false;
     size_t bytes = (size_t)r->init->width * (size_t)r->init->height * (size_t)r->init->channels;
@@ -279,6 +280,6 @@ const verb verb_generate = {
     .examples = "  imago generate -p \"a red bicycle\" -s 42 -o bicycle.png\n"
                 "  imago generate -m FOLDER --prompts prompts.txt --batch 4 -o pictures --sheet sheet.png\n"
                 "  imago generate --prompts prompts.txt --classify RUN -o pictures --sheet sheet.png\n"
-                "  imago generate -m FOLDER -p \"in oil\" -i photo.png --strength 0.6 -o oil.png\n"
+                "  imago generate -m FOLDER -p \"in oil\" -i photo.jpg --strength 0.6 -o oil.png\n"
                 "  imago generate -m FOLDER --from bicycle.png -o again.png",
 };

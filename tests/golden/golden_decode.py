@@ -4,7 +4,9 @@
 
 Every row is a file (hex digits) and the size and SHA-256 of
     ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-or null where Pillow refuses the file. photo.jpg is drawn here: shading, edges, texture and a little noise.
+or null where Pillow refuses the file. Rows of kind "cut" are whole files; "cuts" lists [from, to] numbers of bytes that
+may be missing at their end, "zeros" the same for zeros in the place of the last chunk: Pillow reads them, to the same
+pixels. photo.jpg is drawn here: shading, edges, texture and a little noise.
 """
 
 import hashlib
@@ -144,6 +146,19 @@ def turned_files():
     late = png(odd.convert("P"))
     yield "PNG, EXIF behind the pixels", late[:-12] + chunk(b"eXIf", exif(6)[6:]) + late[-12:]
     yield "PNG with alpha", png(odd.convert("RGBA"))
+    yield "two EXIF blocks", with_segment(plain, segment(0xe1, exif(3)) + segment(0xe1, exif(6)))
+    bare = b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"
+    yield "an EXIF block without it before another", with_segment(plain, segment(0xe1, bare) + segment(0xe1, exif(6)))
+    yield "EXIF without it, XMP", with_segment(plain, segment(0xe1, bare) + segment(0xe1, XAP + XMP))
+    flat = png(odd)
+    yield "PNG, two eXIf", flat[:33] + chunk(b"eXIf", exif(3)[6:]) + chunk(b"eXIf", exif(8)[6:]) + flat[33:]
+    for name, extra in (("APP1", []), ("exif", [bare[6:]]), ("exif", [])):
+        info = PngImagePlugin.PngInfo()
+        info.add_text(f"Raw profile type {name}", f"\n{name}\n{len(block):8}\n{block.hex()}\n")
+        info.add_text(f"Raw profile type {name}", f"\n{name}\n{len(block):8}\n{exif(6).hex()}\n")
+        late = png(odd, pnginfo=info)
+        chunks = b"".join(chunk(b"eXIf", e) for e in extra)
+        yield f"PNG, raw profiles {name}, eXIf {len(extra)}", late[:33] + chunks + late[33:]
 
 
 def damaged_files():
@@ -167,6 +182,52 @@ def damaged_files():
                                 + chunk(b"IEND", b""))
 
 
+def cut_files():
+    """PNG of several kinds, to be cut at every byte."""
+    small = drawn(20, 20)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a cat")
+    yield "RGB with a text", png(small, pnginfo=info)
+    plain = png(small)
+    yield "a text behind the pixels", plain[:-12] + chunk(b"tEXt", b"Comment\0late") + chunk(b"teSt", b"ours") + plain[-12:]
+    at, end = plain.index(b"IDAT") - 4, len(plain) - 12
+    data, pieces = plain[at + 8:end - 4], b""
+    for i in range(0, len(data), 100):
+        pieces += chunk(b"IDAT", data[i:i + 100])
+    yield "many IDAT", plain[:at] + pieces + plain[end:]
+    yield "palette", png(small.quantize(16))
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    for width, height in ((20, 20), (3, 2)):
+        a = np.asarray(drawn(width, height))
+        rows = b"".join(b"\0" + row.tobytes() for x, y, dx, dy in passes for row in a[y::dy, x::dx] if row.size)
+        yield f"interlaced, {width}x{height}", (plain[:8]
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)) + chunk(b"IDAT", zlib.compress(rows))
+            + chunk(b"IEND", b""))
+    yield "16-bit grey", png(Image.fromarray(np.asarray(small)[..., 0].astype(np.uint16) * 3))
+
+
+def ranges(numbers):
+    """[[from, to], ...] of sorted numbers."""
+    out = []
+    for i in numbers:
+        if out and out[-1][1] == i - 1:
+            out[-1][1] = i
+        else:
+            out.append([i, i])
+    return out
+
+
+def still_read(file, tail, most):
+    """How many bytes at the end, up to most, may be replaced by that many of tail."""
+    whole, found = read(file), []
+    for i in range(most + 1):
+        got = read(file[:len(file) - i] + tail * i)
+        assert got is None or got == whole, i
+        if got:
+            found.append(i)
+    return ranges(found)
+
+
 def read(file):
     """Size and digest, or None."""
     try:
@@ -187,6 +248,9 @@ def main():
             row = {"kind": kind, "name": name, "file": file.hex(), "pillow": read(file)}
             assert kind == "damaged" or row["pillow"], name
             rows.append(row)
+    for name, file in cut_files():
+        rows.append({"kind": "cut", "name": name, "file": file.hex(), "pillow": read(file),
+                     "cuts": still_read(file, b"", len(file)), "zeros": still_read(file, b"\0", 12)})
     head = {"about": "Pillow: exif_transpose(open(file)).convert('RGB'); see golden_decode.py", "pillow": PIL.__version__}
     lines = ",\n".join(json.dumps(row) for row in rows)
     with open(os.path.join(HERE, "decode.json"), "w", encoding="ascii") as file:

@@ -2,15 +2,12 @@
  *
  * An EXIF block is a TIFF file (TIFF 6.0, section 2): "II" or "MM" for the order of bytes, 42, the offset of a table; the
  * table is a count and entries of 12 bytes { tag, type, count, value or offset }. Where EXIF has no orientation, an XMP
- * packet may (a text with tiff:Orientation="6" or tiff:Orientation>6). A damaged block turns nothing.
- * PNG keeps EXIF in a chunk eXIf; older ImageMagick as hex digits in a text; XMP is a text "XML:com.adobe.xmp". */
+ * packet may (a text with tiff:Orientation="6" or tiff:Orientation>6). A damaged block turns nothing. */
 #include "data/images/exif.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
-enum { TAG_ORIENTATION = 0x0112, MAX_TEXT = 16 << 20 };
+enum { TAG_ORIENTATION = 0x0112 };
 
 static uint32_t number(const uint8_t *p, int bytes, bool little)
 {
@@ -59,99 +56,6 @@ int im_xmp_orientation(const uint8_t *p, size_t n)
         if (left >= 2 && v[0] == '>' && v[1] >= '0' && v[1] <= '9') return v[1] - '0';
     }
     return -1;
-}
-
-/* ---------------------------------------------------------------- chunks of PNG (ISO/IEC 15948, section 11.3) */
-
-/* Text of a tEXt, zTXt or iTXt chunk whose key is known: after the key's zero byte. *owned is to be freed. */
-static const uint8_t *chunk_text(const uint8_t *p, size_t n, const char *kind, size_t *bytes, uint8_t **owned)
-{
-    bool packed = kind[0] == 'z';
-    if (kind[0] == 'i') {                                      /* packed?, method, language 0, translated key 0       */
-        if (n < 2) return NULL;
-        packed = p[0];
-        p += 1;
-        n -= 1;
-    }
-    if (kind[0] != 't') {
-        if (n < 1 || (packed && p[0])) return NULL;
-        p += 1;
-        n -= 1;
-    }
-    for (int i = 0; kind[0] == 'i' && i < 2; i++) {
-        const uint8_t *end = memchr(p, 0, n);
-        if (!end) return NULL;
-        n -= (size_t)(end + 1 - p);
-        p = end + 1;
-    }
-    *bytes = n;
-    if (!packed) return p;
-    for (size_t room = 4 * n + 4096; room <= MAX_TEXT; room *= 4) {
-        uLongf got = room;
-        uint8_t *to = malloc(room);
-        int rc = to ? uncompress(to, &got, p, n) : Z_MEM_ERROR;
-        if (rc == Z_OK) {
-            *bytes = got;
-            return *owned = to;
-        }
-        free(to);
-        if (rc != Z_BUF_ERROR) return NULL;
-    }
-    return NULL;
-}
-
-/* "\nexif\n      78\n45786966...": hex digits after the third line break. */
-static int raw_profile_orientation(const uint8_t *p, size_t n)
-{
-    for (int i = 0; i < 3; i++) {
-        const uint8_t *line = memchr(p, '\n', n);
-        if (!line) return -1;
-        n -= (size_t)(line + 1 - p);
-        p = line + 1;
-    }
-    uint8_t *bytes = malloc(n / 2 + 1);
-    size_t digits = 0;
-    for (size_t i = 0; bytes && i < n; i++) {
-        int c = p[i] | 32, v = p[i] >= '0' && p[i] <= '9' ? p[i] - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (v < 0) continue;
-        bytes[digits / 2] = (uint8_t)(digits % 2 ? bytes[digits / 2] << 4 | v : v);
-        digits++;
-    }
-    int found = bytes ? im_exif_orientation(bytes, digits / 2) : -1;
-    free(bytes);
-    return found;
-}
-
-/* The orientation in a text chunk of `key`, or -1. */
-static int text_orientation(const uint8_t *p, size_t n, const char *kind, const char *key,
-                            int (*read)(const uint8_t *p, size_t n))
-{
-    size_t k = strlen(key) + 1, bytes;
-    if (n < k || memcmp(p, key, k)) return -1;
-    uint8_t *owned = NULL;
-    const uint8_t *text = chunk_text(p + k, n - k, kind, &bytes, &owned);
-    int found = text ? read(text, bytes) : -1;
-    free(owned);
-    return found;
-}
-
-int im_png_orientation(const uint8_t *p, size_t n)
-{
-    int exif = -1, raw = -1, xmp = -1;
-    for (size_t at = 8; n >= 12 && at <= n - 12; ) {
-        size_t bytes = number(p + at, 4, false);
-        const uint8_t *data = p + at + 8;
-        const char *kind = (const char *)p + at + 4;
-        if (bytes > n - at - 12 || !memcmp(kind, "IEND", 4)) break;
-        bool text = !memcmp(kind + 1, "EXt", 3) || !memcmp(kind + 1, "TXt", 3);
-        if (!memcmp(kind, "eXIf", 4)) exif = im_exif_orientation(data, bytes);
-        if (text && raw < 0)
-            raw = text_orientation(data, bytes, kind, "Raw profile type exif", raw_profile_orientation);
-        if (text && xmp < 0) xmp = text_orientation(data, bytes, kind, "XML:com.adobe.xmp", im_xmp_orientation);
-        at += 12 + bytes;
-    }
-    int found = exif >= 0 ? exif : raw >= 0 ? raw : xmp;
-    return found >= 1 && found <= 8 ? found : IM_UPRIGHT;
 }
 
 /* ---------------------------------------------------------------- turning */

@@ -13,8 +13,6 @@ enum { IM_UPRIGHT = 1 };
 int im_exif_orientation(const uint8_t *p, size_t n);
 /* From an XMP packet: tiff:Orientation, or -1. */
 int im_xmp_orientation(const uint8_t *p, size_t n);
-/* From the chunks of a PNG file: eXIf, else ImageMagick's "Raw profile type exif", else XMP; 1 when there is none. */
-int im_png_orientation(const uint8_t *p, size_t n);
 
 bool im_swaps_sides(int orientation);                          /* 5 .. 8: width and height change places              */
 /* The picture turned upright; frees the one given. */

@@ -88,9 +88,12 @@ static int orientation_of(const work *w)
 {
     static const char exif[] = "Exif\0", xmp[] = "http://ns.adobe.com/xap/1.0/";        /* each with its zero byte    */
     int by_exif = -1, by_xmp = -1;
+    bool has_exif = false;
     for (jpeg_saved_marker_ptr m = w->jpeg.marker_list; m; m = m->next) {
-        if (by_exif < 0 && m->data_length >= sizeof exif && !memcmp(m->data, exif, sizeof exif))
+        if (!has_exif && m->data_length >= sizeof exif && !memcmp(m->data, exif, sizeof exif)) {
             by_exif = im_exif_orientation(m->data, m->data_length);
+            has_exif = true;                                   /* a second block goes on with the first (as Pillow)   */
+        }
         if (m->data_length >= sizeof xmp && !memcmp(m->data, xmp, sizeof xmp))
             by_xmp = im_xmp_orientation(m->data + sizeof xmp, m->data_length - sizeof xmp);
     }

@@ -1,9 +1,11 @@
-/* picture.c: any picture that training takes, told by its first bytes (see picture.h). The decoders are in jpeg.c and
- * png.c, the turn in exif.c. */
+/* picture.c: any picture that is read, told by its first bytes (see picture.h). The decoders are in jpeg.c and png.c, the
+ * turn in exif.c. */
 #include "data/images/picture.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "data/files/file.h"
 #include "data/images/exif.h"
 #include "data/images/jpeg.h"
 #include "data/images/png.h"
@@ -14,18 +16,31 @@ const char *im_picture_kind(const void *bytes, size_t n)
     return n >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8) ? "PNG" : NULL;
 }
 
-/* Says what it is instead. */
-static bool no_picture(im_ctx *c, const uint8_t *p, size_t n, const char *name)
+const char *im_picture_other(const void *bytes, size_t n)
 {
     static const struct { const char *start; size_t n, at; const char *name; } others[] = {
         { "GIF8", 4, 0, "a GIF" }, { "WEBP", 4, 8, "a WebP" }, { "BM", 2, 0, "a BMP" }, { "II*\0", 4, 0, "a TIFF" },
-        { "MM\0*", 4, 0, "a TIFF" }, { "ftypavif", 8, 4, "an AVIF" }, { "ftypheic", 8, 4, "a HEIC" },
-        { "<svg", 4, 0, "an SVG" }, { "<", 1, 0, "a text" },
+        { "MM\0*", 4, 0, "a TIFF" }, { "II+\0", 4, 0, "a TIFF" }, { "MM\0+", 4, 0, "a TIFF" },
+        { "ftypavif", 8, 4, "an AVIF" }, { "ftypavis", 8, 4, "an AVIF" }, { "ftyphei", 7, 4, "a HEIC" },
+        { "ftyphev", 7, 4, "a HEIC" }, { "ftypmif1", 8, 4, "a HEIC or AVIF" }, { "ftypmsf1", 8, 4, "a HEIC or AVIF" },
+        { "ftyp", 4, 4, "a video" }, { "\xff\x0a", 2, 0, "a JPEG XL" }, { "\0\0\0\x0cJXL ", 8, 0, "a JPEG XL" },
+        { "\0\0\0\x0cjP  ", 8, 0, "a JPEG 2000" }, { "8BPS", 4, 0, "a Photoshop file" }, { "qoif", 4, 0, "a QOI" },
+        { "v/1\x01", 4, 0, "an OpenEXR" }, { "\0\0\1\0", 4, 0, "an icon (.ico)" }, { "%PDF", 4, 0, "a PDF" },
+        { "P5", 2, 0, "a PGM" }, { "P6", 2, 0, "a PPM" }, { "<svg", 4, 0, "an SVG" }, { "<", 1, 0, "a text" },
     };
-    if (!n) return im_fail(c, "%s: is empty; wanted a JPEG or PNG", name);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (n >= others[i].at + others[i].n && !memcmp(p + others[i].at, others[i].start, others[i].n))
-            return im_fail(c, "%s: is %s; convert it to JPEG or PNG first", name, others[i].name);
+        if (n >= others[i].at + others[i].n &&
+            !memcmp((const char *)bytes + others[i].at, others[i].start, others[i].n))
+            return others[i].name;
+    return NULL;
+}
+
+/* Says what it is instead. */
+static bool no_picture(im_ctx *c, const uint8_t *p, size_t n, const char *name)
+{
+    const char *other = im_picture_other(p, n);
+    if (!n) return im_fail(c, "%s: is empty; wanted a JPEG or PNG", name);
+    if (other) return im_fail(c, "%s: is %s; convert it to JPEG or PNG first", name, other);
     return im_fail(c, "%s: is no picture; wanted a JPEG or PNG", name);
 }
 
@@ -53,8 +68,7 @@ im_image *im_picture_decode(im_ctx *c, const void *bytes, size_t n, const char *
     } else if (kind[0] == 'J') {
         image = im_jpeg_decode(c, bytes, n, name, limit_of(args), shrink_of(args), &orientation);
     } else {
-        image = im_png_decode(c, bytes, n, name, limit_of(args));
-        if (image) orientation = im_png_orientation(bytes, n);
+        image = im_png_decode(c, bytes, n, name, limit_of(args), &orientation);
     }
     return im_turn(c, image, orientation);
 }
@@ -66,16 +80,53 @@ bool im_picture_size(im_ctx *c, const void *bytes, size_t n, const char *name, c
     const char *kind = im_picture_kind(bytes, n);
     int orientation = IM_UPRIGHT;
     if (!kind) return no_picture(c, bytes, n, name);
-    if (kind[0] == 'J') {
-        if (!im_jpeg_header(c, bytes, n, name, limit_of(args), width, height, &orientation)) return false;
-    } else {
-        if (!im_png_header(c, bytes, n, name, limit_of(args), width, height)) return false;
-        orientation = im_png_orientation(bytes, n);
-    }
+    if (!(kind[0] == 'J' ? im_jpeg_header : im_png_header)(c, bytes, n, name, limit_of(args), width, height, &orientation))
+        return false;
     if (im_swaps_sides(orientation)) {
         int swap = *width;
         *width = *height;
         *height = swap;
     }
     return true;
+}
+
+/* ---------------------------------------------------------------- files */
+
+/* The bytes of a picture's file; kind: NULL, or the one that it has to be. */
+static uint8_t *read_bytes(im_ctx *c, const char *path, const char *kind, size_t *n)
+{
+    uint8_t *bytes = (uint8_t *)im_read_file(c, path, IM_PNG_MAX_BYTES, n);
+    if (!bytes) return NULL;
+    const char *found = im_picture_kind(bytes, *n), *other = im_picture_other(bytes, *n);
+    if (found && kind && strcmp(found, kind))
+        im_fail(c, "%s: is no %s but a %s; convert it to %s first", path, kind, found, kind);
+    else if (!found && kind)
+        im_fail(c, "%s: is no %s but %s; convert it to %s first", path, kind, !*n ? "empty" : other ? other
+                : "some other file", kind);
+    if (im_ok(c)) return bytes;
+    free(bytes);
+    return NULL;
+}
+
+static im_image *read_picture(im_ctx *c, const char *path, const char *kind)
+{
+    size_t n;
+    uint8_t *bytes = read_bytes(c, path, kind, &n);
+    im_image *image = bytes ? im_picture_decode(c, bytes, n, path, &(im_decode_args){ .max_pixels = IM_PNG_MAX_PIXELS })
+                            : NULL;
+    free(bytes);
+    return image;
+}
+
+im_image *im_picture_read(im_ctx *c, const char *path) { return read_picture(c, path, NULL); }
+
+im_image *im_png_read(im_ctx *c, const char *path) { return read_picture(c, path, "PNG"); }
+
+char *im_png_text(im_ctx *c, const char *path, const char *key)
+{
+    size_t n;
+    uint8_t *bytes = read_bytes(c, path, "PNG", &n);
+    char *text = bytes ? im_png_text_in(c, bytes, n, path, key) : NULL;
+    free(bytes);
+    return text;
 }

@@ -1,12 +1,13 @@
-/* picture.h: JPEG and PNG files as training sees them: 8-bit RGB, turned as their EXIF data says.
+/* picture.h: JPEG and PNG files as training and image to image see them: 8-bit RGB, turned as their EXIF data says.
  *
  * The bytes of a file (from a folder, a tar shard, a cache) become what Pillow makes of them with
  *     ImageOps.exif_transpose(Image.open(file)).convert("RGB")
  * value by value: any depth of colour, palettes, grey, alpha dropped, CMYK and YCCK inverted as Adobe writes them.
  * JPEG or PNG is told by the content, never by the name. Every error names the picture; a picture that Pillow refuses
- * (cut short, damaged, empty, something else) is refused; so are a PNG that lacks its last chunk and a JPEG of more than
- * 500 scans, which Pillow takes. A damaged EXIF block turns nothing (Pillow may refuse it).
- * Several threads decode at once, each with its own im_ctx. Used by datasets, caches and `imago data`. */
+ * (cut short, damaged, empty, something else) is refused; so are a PNG with a wrong checksum and a JPEG of more than 500
+ * scans, which Pillow takes. A PNG that lacks its end is read while all its pixels are there. A damaged EXIF block turns
+ * nothing (Pillow may refuse it). 16-bit grey that Pillow would show white gives a warning.
+ * Several threads decode at once, each with its own im_ctx. Used by datasets, caches, `imago data` and im_picture_read. */
 #ifndef IM_PICTURE_H
 #define IM_PICTURE_H
 
@@ -37,5 +38,7 @@ bool im_picture_size(im_ctx *c, const void *bytes, size_t n, const char *name, c
 
 /* Could these bytes be a picture by their first ones? "JPEG", "PNG", or NULL. Needs 8 bytes. */
 const char *im_picture_kind(const void *bytes, size_t n);
+/* What else they are: "a WebP", "an AVIF" ...; NULL: nothing known. Needs 12 bytes. */
+const char *im_picture_other(const void *bytes, size_t n);
 
 #endif

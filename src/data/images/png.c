@@ -2,8 +2,9 @@
  *
  * Reading gives 8-bit RGB as Pillow's Image.open(path).convert("RGB") does, as diffusers begins with that: alpha and
  * transparent colours are dropped, not blended; of 16-bit RGB and of 16-bit grey with alpha the high byte counts;
- * 16-bit grey is clipped at 255; colours beyond the palette are black; gamma and profiles are not applied.
- * Used for init pictures, results, and the texts in them that make a picture again. */
+ * 16-bit grey is clipped at 255, with a warning; colours beyond the palette are black; gamma and profiles are not
+ * applied. A file that lacks its end is read while all its pixels are there.
+ * Reading is used by picture.c, writing by whoever makes pictures. */
 #include "data/images/png.h"
 
 #include <png.h>
@@ -14,6 +15,8 @@
 
 #include "data/files/file.h"
 #include "data/files/utf8.h"
+#include "data/images/exif.h"
+#include "data/images/png_chunks.h"
 #include "imago.h"
 
 /* State of one reading or writing. It lives in the caller of the function that calls setjmp, so that a longjmp leaves
@@ -25,6 +28,8 @@ typedef struct work {
     png_infop info;
     const uint8_t *at; size_t left;                            /* reading: what is still unread of the file           */
     int64_t max_pixels;
+    bool mended;                                               /* the file ended too early                            */
+    uint32_t rows_left;                                        /* still to be unpacked, of all passes                 */
     im_image *image;
     uint8_t *grey16;                                           /* (h, w) of 2 bytes, for 16-bit grey only             */
     uint8_t **rows;
@@ -34,8 +39,10 @@ typedef struct work {
 static void on_error(png_structp png, png_const_charp message)
 {
     work *w = png_get_error_ptr(png);
+    if (w->mended) message = "the file ends too early";
     if (w->out) im_fail(w->c, "%s: cannot write the PNG: %s", w->path, message);
-    else im_fail(w->c, "%s: is a damaged PNG: %s; fetch or export it again", w->path, message);
+    else if (w->rows_left || !w->mended)
+        im_fail(w->c, "%s: is a damaged PNG: %s; fetch or export it again", w->path, message);
     png_longjmp(png, 1);
 }
 
@@ -56,33 +63,6 @@ static void take_bytes(png_structp png, png_bytep to, size_t n)
     memcpy(to, w->at, n);
     w->at += n;
     w->left -= n;
-}
-
-static bool check_signature(im_ctx *c, const char *path, const uint8_t *p, size_t n)
-{
-    static const struct { const char *start; size_t n; const char *name; } others[] = {
-        { "\xff\xd8\xff", 3, "a JPEG" }, { "GIF8", 4, "a GIF" }, { "RIFF", 4, "a WebP" }, { "BM", 2, "a BMP" },
-        { "II*\0", 4, "a TIFF" }, { "MM\0*", 4, "a TIFF" },
-    };
-    if (n >= 8 && !png_sig_cmp(p, 0, 8)) return true;
-    const char *found = n ? "some other file" : "empty";
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (n >= others[i].n && !memcmp(p, others[i].start, others[i].n)) found = others[i].name;
-    return im_fail(c, "%s: is no PNG but %s; convert it to PNG first", path, found);
-}
-
-/* Walks the chunks up to IEND: each must fit in the file. libpng would first ask for all the memory that a length
- * promises. */
-static bool check_chunks(im_ctx *c, const char *path, const uint8_t *p, size_t n)
-{
-    size_t at = 8;
-    while (n - at >= 12) {
-        size_t length = (size_t)p[at] << 24 | (size_t)p[at + 1] << 16 | (size_t)p[at + 2] << 8 | p[at + 3];
-        if (length > n - at - 12) break;
-        if (!memcmp(p + at + 4, "IEND", 4)) return true;
-        at += 12 + length;
-    }
-    return im_fail(c, "%s: is a damaged PNG: the file ends too early; fetch or export it again", path);
 }
 
 /* Asks libpng for 8-bit RGB, or 16-bit grey where the picture is that. */
@@ -113,22 +93,40 @@ static bool make_image(work *w, uint32_t width, uint32_t height, bool grey16)
     if (grey16 && !(w->grey16 = malloc(row * height))) return no_memory(w);
     if (!(w->rows = malloc(height * sizeof *w->rows))) return no_memory(w);
     for (size_t y = 0; y < height; y++) w->rows[y] = (grey16 ? w->grey16 : w->image->pixels) + y * row;
+    bool passes = png_get_interlace_type(w->png, w->info) != PNG_INTERLACE_NONE;
+    w->rows_left = passes ? 0 : height;
+    for (int pass = 0; passes && pass < PNG_INTERLACE_ADAM7_PASSES; pass++)
+        if (PNG_PASS_COLS(width, pass)) w->rows_left += PNG_PASS_ROWS(height, pass);
     return true;
+}
+
+/* libpng unpacked a row. What a mended file lacks behind the last one, a checksum, is no matter. */
+static void count_row(png_structp png, png_row_infop info, png_bytep row)
+{
+    work *w = png_get_user_transform_ptr(png);
+    (void)info;
+    (void)row;
+    if (w->rows_left) w->rows_left--;
 }
 
 static void clip_grey16(const work *w)
 {
-    size_t n = (size_t)w->image->width * (size_t)w->image->height;
+    size_t n = (size_t)w->image->width * (size_t)w->image->height, clipped = 0;
     for (size_t i = 0; i < n; i++) {
         uint8_t v = w->grey16[2 * i] ? 255 : w->grey16[2 * i + 1];
+        clipped += w->grey16[2 * i] != 0;
         memset(w->image->pixels + 3 * i, v, 3);
     }
+    if (clipped)
+        im_warn(w->c, "%s: is grey with 16 bits a value, and %.0f %% of its values are above 255, which is white, as "
+                      "Pillow reads it; divide them by 257 and write 8 bits to see all of it", w->path,
+                100.0 * (double)clipped / (double)n);
 }
 
 /* Everything of the file: pixels into w->image, texts into w->info. */
 static bool decode(work *w)
 {
-    if (setjmp(png_jmpbuf(w->png))) return false;
+    if (setjmp(png_jmpbuf(w->png))) return w->mended && w->image && !w->rows_left && im_ok(w->c);
     png_set_read_fn(w->png, w, take_bytes);
     png_set_user_limits(w->png, 0x7fffffff, 0x7fffffff);
     png_set_chunk_malloc_max(w->png, IM_PNG_MAX_CHUNK);
@@ -140,10 +138,11 @@ static bool decode(work *w)
     if (!make_image(w, png_get_image_width(w->png, w->info), png_get_image_height(w->png, w->info), grey16))
         return false;
     png_set_interlace_handling(w->png);
+    png_set_read_user_transform_fn(w->png, count_row);
+    png_set_user_transform_info(w->png, w, 0, 0);
     png_read_update_info(w->png, w->info);
     png_read_image(w->png, w->rows);
     png_read_end(w->png, w->info);
-    if (grey16) clip_grey16(w);
     return true;
 }
 
@@ -171,15 +170,16 @@ static char *find_text(work *w, const char *key)
 }
 
 /* Reads the bytes; gives the picture when key is NULL, else the text of the key in *value. */
-static im_image *read_png(im_ctx *c, const void *bytes, size_t n, const char *path, int64_t max_pixels, const char *key,
+static im_image *read_png(im_ctx *c, const im_png_file *file, const char *path, int64_t max_pixels, const char *key,
                           char **value)
 {
-    work w = { .c = c, .path = path, .at = bytes, .left = n, .max_pixels = max_pixels };
-    bool ok = check_signature(c, path, w.at, n) && check_chunks(c, path, w.at, n);
+    work w = { .c = c, .path = path, .at = file->p, .left = file->n, .mended = file->copy, .max_pixels = max_pixels };
+    bool ok = im_ok(c);
     if (ok) w.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning);
     if (w.png) w.info = png_create_info_struct(w.png);
     if (ok && !w.info) ok = no_memory(&w);
     ok = ok && decode(&w);
+    if (ok && w.grey16 && !key) clip_grey16(&w);
     if (ok && key) *value = find_text(&w, key);
     png_destroy_read_struct(&w.png, &w.info, NULL);
     free(w.rows);
@@ -189,25 +189,31 @@ static im_image *read_png(im_ctx *c, const void *bytes, size_t n, const char *pa
     return NULL;
 }
 
-static im_image *read_file(im_ctx *c, const char *path, const char *key, char **value)
+im_image *im_png_decode(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *orientation)
 {
-    size_t n;
-    char *file = im_read_file(c, path, IM_PNG_MAX_BYTES, &n);
-    if (!file) return NULL;
-    im_image *image = read_png(c, file, n, path, IM_PNG_MAX_PIXELS, key, value);
-    free(file);
+    im_png_file file;
+    if (!im_ok(c) || !im_png_mend(c, name, bytes, n, &file)) return NULL;
+    im_image *image = read_png(c, &file, name, max_pixels, NULL, NULL);
+    *orientation = image ? im_png_orientation(bytes, n) : IM_UPRIGHT;       /* as im_png_header finds it             */
+    free(file.copy);
     return image;
 }
 
-im_image *im_png_decode(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels)
+char *im_png_text_in(im_ctx *c, const void *bytes, size_t n, const char *name, const char *key)
 {
-    return im_ok(c) ? read_png(c, bytes, n, name, max_pixels, NULL, NULL) : NULL;
+    im_png_file file;
+    char *value = NULL;
+    if (!im_ok(c) || !im_png_mend(c, name, bytes, n, &file)) return NULL;
+    read_png(c, &file, name, IM_PNG_MAX_PIXELS, key, &value);
+    free(file.copy);
+    return value;
 }
 
-bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *width, int *height)
+bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *width, int *height,
+                   int *orientation)
 {
     const uint8_t *p = bytes;
-    if (!im_ok(c) || !check_signature(c, name, p, n)) return false;
+    if (!im_ok(c)) return false;
     if (n < 33 || memcmp(p + 12, "IHDR", 4))
         return im_fail(c, "%s: is a damaged PNG: the file ends too early; fetch or export it again", name);
     uint32_t side[2];
@@ -218,19 +224,8 @@ bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int
         return im_fail(c, "%s: is a damaged PNG: its size is %ux%u; fetch or export it again", name, side[0], side[1]);
     *width = (int)side[0];
     *height = (int)side[1];
+    *orientation = im_png_orientation(p, n);
     return check_pixels(c, name, side[0], side[1], max_pixels);
-}
-
-im_image *im_png_read(im_ctx *c, const char *path)
-{
-    return read_file(c, path, NULL, NULL);
-}
-
-char *im_png_text(im_ctx *c, const char *path, const char *key)
-{
-    char *value = NULL;
-    read_file(c, path, key, &value);
-    return value;
 }
 
 /* ---------------------------------------------------------------- writing */

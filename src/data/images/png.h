@@ -1,5 +1,4 @@
-/* png.h: PNG in memory, and limits of png.c, which reads and writes PNG through libpng; its functions for files are in
- * imago.h. */
+/* png.h: PNG in memory, and limits of png.c, which reads and writes PNG through libpng. Files: imago.h. */
 #ifndef IM_PNG_H
 #define IM_PNG_H
 
@@ -11,9 +10,13 @@ enum {
     IM_PNG_MAX_BYTES = 2000000000                              /* more than any file of so many pixels needs          */
 };
 
-/* RGB as im_png_read gives it, or NULL with an error; more than max_pixels (at most IM_PNG_MAX_PIXELS) are one. */
-im_image *im_png_decode(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels);
+/* All take bytes that begin with PNG's signature. RGB as stored, not turned, and which way up it is (exif.h); NULL with an
+ * error. More than max_pixels (at most IM_PNG_MAX_PIXELS) are one. */
+im_image *im_png_decode(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *orientation);
 /* From the header chunk. */
-bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *width, int *height);
+bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *width, int *height,
+                   int *orientation);
+/* The text of a key, malloc'd; NULL when absent, or with an error. */
+char *im_png_text_in(im_ctx *c, const void *bytes, size_t n, const char *name, const char *key);
 
 #endif

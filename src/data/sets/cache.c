@@ -13,6 +13,7 @@
 #include "data/files/file.h"
 #include "data/images/picture.h"
 #include "data/files/sha256.h"
+#include "data/sets/warnings.h"
 
 enum { HEAD = 4096 };
 static const char magic[] = "imago pictures 1\n";
@@ -80,6 +81,7 @@ typedef struct builder {
     entry *table;
     atomic_uint_least64_t end;
     atomic_int err;                                            /* errno of the first write that failed                */
+    im_warnings warnings;
     im_ctx *c;
 } builder;
 
@@ -114,7 +116,11 @@ static bool build_file(im_ctx *c, builder *b, const char hash[65], const char *p
     b->table = calloc((size_t)n, sizeof *b->table);
     b->workers = calloc((size_t)threads, sizeof *b->workers);
     bool ok = b->table && b->workers;
-    for (int i = 0; i < threads && ok; i++) ok = (b->workers[i] = im_ctx_new("ref", 1)) != NULL;
+    im_warnings_init(&b->warnings);
+    for (int i = 0; i < threads && ok; i++) {
+        ok = (b->workers[i] = im_ctx_new("ref", 1)) != NULL;
+        if (ok) im_warnings_from(&b->warnings, b->workers[i]);
+    }
     if (!ok) im_fail(c, "%s: out of memory; close other programs", path);
     atomic_store(&b->end, HEAD + table);
     if (ok) im_parallel(c, (int)n, store_one, b);
@@ -129,6 +135,8 @@ static bool build_file(im_ctx *c, builder *b, const char hash[65], const char *p
     if (ok && !err) err = im_out_write_at(&b->out, b->table, table, HEAD);
     if (ok && err) ok = im_out_fail(c, &b->out, err);
     for (int i = 0; b->workers && i < threads; i++) im_ctx_free(b->workers[i]);
+    im_warnings_tell(&b->warnings, c, b->d->path);
+    im_warnings_free(&b->warnings);
     free(b->workers);
     free(b->table);
     return im_out_finish(c, &b->out) && ok;

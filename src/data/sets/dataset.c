@@ -14,6 +14,7 @@
 #include "data/sets/dataset_parts.h"
 #include "data/files/file.h"
 #include "data/files/sha256.h"
+#include "data/images/picture.h"
 
 const char *im_set_kind_name(im_set_kind k)
 {
@@ -61,7 +62,7 @@ bool im_gather_broken(im_gather *g, const char *name, const char *fmt, ...)
 
 /* ---------------------------------------------------------------- the first bytes of every file */
 
-enum { HEAD = 8, FEW = 64 };                                   /* bytes looked at; files a task of im_parallel        */
+enum { HEAD = 16, FEW = 64 };                                  /* bytes looked at; files a task of im_parallel        */
 
 typedef struct head {                                          /* what the first look at a sample found               */
     int err;                                                   /* errno of opening or reading it                      */
@@ -97,16 +98,12 @@ static void look(void *arg, int task, int thread)
     }
 }
 
-static bool is_picture(const head *h)
-{
-    return h->n >= 3 &&
-           (!memcmp(h->bytes, "\xFF\xD8\xFF", 3) || (h->n == 8 && !memcmp(h->bytes, "\x89PNG\r\n\x1A\n", 8)));
-}
-
 static bool note_broken(im_gather *g, const im_sample *s, const head *h)
 {
     if (h->err) return im_gather_broken(g, s->name, "cannot be read: %s", strerror(h->err));
     if (!s->bytes) return im_gather_broken(g, s->name, "has 0 bytes");
+    const char *other = im_picture_other(h->bytes, (size_t)h->n);
+    if (other) return im_gather_broken(g, s->name, "is %s; convert it to JPEG or PNG", other);
     char hex[3 * HEAD + 1] = "";
     for (int i = 0; i < h->n && i < 4; i++) snprintf(hex + 3 * i, 4, " %02x", h->bytes[i]);
     return im_gather_broken(g, s->name, "is neither JPEG nor PNG (begins with%s)", hex);
@@ -123,7 +120,7 @@ static bool sort_out(im_gather *g)
     int64_t kept = 0;
     bool ok = true;
     for (int64_t i = 0; i < d->count && ok; i++)
-        if (is_picture(&l.heads[i])) {
+        if (im_picture_kind(l.heads[i].bytes, (size_t)l.heads[i].n)) {
             g->labels[kept] = g->labels[i];
             d->samples[kept++] = d->samples[i];
         } else
@@ -198,6 +195,23 @@ static bool gather(im_gather *g)
 
 /* ---------------------------------------------------------------- what the caller needs */
 
+/* A class folder none of whose pictures can be read is as good as empty. */
+static bool check_folders(im_gather *g)
+{
+    im_dataset *d = g->d;
+    bool *any = d->kind == IM_SET_CLASSES ? calloc((size_t)d->n_classes, sizeof *any) : NULL;
+    int64_t empty = 0, first = -1;
+    if (d->kind != IM_SET_CLASSES) return true;
+    if (!any) return im_fail(g->c, "%s: out of memory for %d classes; close other programs", d->path, d->n_classes);
+    for (int64_t i = 0; i < d->count; i++) any[d->samples[i].label] = true;
+    for (int64_t i = 0; i < d->n_classes; i++)
+        if (!any[i] && !empty++) first = i;
+    free(any);
+    return !empty || im_fail(g->c, "%s: of %lld class folders, the first is %s, no picture can be read; of the whole set "
+                                   "%lld files are broken, the first, %s, %s", d->path, (long long)empty, d->classes[first],
+                             (long long)d->n_broken, d->broken[0].name, d->broken[0].reason);
+}
+
 static bool check_classes(im_gather *g)
 {
     im_dataset *d = g->d;
@@ -211,6 +225,7 @@ static bool check_classes(im_gather *g)
     int64_t without = 0, first = -1;
     for (int64_t i = 0; i < d->count; i++)
         if (d->samples[i].label < 0 && !without++) first = i;
+    if (!without && !check_folders(g)) return false;
     return !without || im_fail(g->c,
                                "%s: %lld of %lld pictures have no class, the first is %s; give each a class, or leave "
                                "it out",

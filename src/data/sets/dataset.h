@@ -6,7 +6,8 @@
  *   metadata        DIR/metadata.jsonl     Hugging Face's imagefolder: {"file_name": ..., "text": ..., "label": ...} a line
  *   tar shards      X.tar, a folder of .tar, or a pattern such as "x-{000..012}.tar" or "x-*.tar"   (WebDataset): entries
  *                   that follow each other under one key are a sample: KEY.jpg|jpeg|png, KEY.cls, KEY.txt, KEY.json
- * Files end in .jpg, .jpeg or .png (any case); names that begin with a dot do not count. Classes are sorted as bytes; when
+ * Files end in .jpg, .jpeg or .png (any case); names that begin with a dot do not count; pictures in other formats (.webp,
+ * .gif, .heic ...) are listed as broken, with what they are. Classes are sorted as bytes; when
  * all are whole numbers, as numbers (ImageNet-V2). Samples are sorted as bytes within a class, or stand as they are listed.
  * A picture is recognised by its first bytes when the set is opened; what is none is listed in `broken` and left out.
  * Used by loader.c, `imago data`, training and evaluation. */

@@ -23,7 +23,15 @@ static bool ends_in(const char *name, const char *tail)
 
 bool im_named_as_picture(const char *name)
 {
-    return ends_in(name, ".jpg") || ends_in(name, ".jpeg") || ends_in(name, ".png");
+    return ends_in(name, ".jpg") || ends_in(name, ".jpeg") || ends_in(name, ".png") || im_named_as_other(name);
+}
+
+bool im_named_as_other(const char *name)
+{
+    static const char *const tails[] = { ".webp", ".gif", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff", ".jxl" };
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (ends_in(name, tails[i])) return true;
+    return false;
 }
 
 bool im_named_as_shard(const char *name)

@@ -81,6 +81,7 @@ static bool start_workers(im_ctx *c, im_loader *l)
     for (int i = 0; i < n; i++) {
         im_worker *w = &l->workers[i];
         *w = (im_worker){ .loader = l, .c = im_ctx_new("ref", 1), .scratch = im_crop_scratch_new() };
+        if (w->c) im_warnings_from(&l->warnings, w->c);
         int err = w->c && w->scratch ? pthread_create(&w->id, NULL, im_loader_work, w) : -1;
         if (!err) {
             l->n_workers++;
@@ -122,6 +123,7 @@ im_loader *im_loader_open(im_ctx *c, const im_loader_args *a)
     l->recipe = *a->recipe;
     l->n_crops = im_recipe_crops(&l->recipe);
     l->depth = a->ahead > 0 ? a->ahead : AHEAD;
+    im_warnings_init(&l->warnings);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     /* The consumer's wait has a time limit, which is on the clock that only goes forward. */
@@ -164,6 +166,7 @@ void im_loader_close(im_loader *l)
     for (int i = 0; l->orders && i <= l->depth; i++) free(l->orders[i].places);
     for (int64_t i = 0; l->reasons && i < l->count; i++) free(l->reasons[i]);
     im_cache_free(l->cache);
+    im_warnings_free(&l->warnings);
     free(l->workers);
     free(l->slots);
     free(l->orders);
@@ -241,6 +244,7 @@ const im_batch *im_loader_next(im_ctx *c, im_loader *l)
     if (!wait_for(c, l, s, serial)) return NULL;
     l->lent = true;
     warn_when_full(c, l);
+    im_warnings_tell(&l->warnings, c, l->a.data->path);
     if (s->error) {
         im_fail(c, "%s", s->error);
         return NULL;

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "data/sets/loader.h"
+#include "data/sets/warnings.h"
 
 typedef struct im_loader_slot {  /* a batch of the ring                                 */
     int64_t serial;                                            /* counts batches from the first; -1: empty            */
@@ -35,6 +36,7 @@ struct im_loader {
     float *f32[IM_RECIPE_KINDS];                               /* the batch that is lent                              */
     im_batch batch;
     bool lent, told_full;
+    im_warnings warnings;                                      /* of the threads                                      */
 
     pthread_mutex_t lock;                                      /* all below                                           */
     pthread_cond_t work, done;                                 /* a slot has become free; a batch is complete         */

@@ -22,6 +22,7 @@ typedef struct run {                                           /* the sample tha
     const char *key;                                           /* NULL: none yet                                      */
     im_sample sample;                                          /* name NULL: no picture yet                           */
     const char *label, *broken;                                /* broken: why its picture cannot be read              */
+    char other[8];                                             /* ".webp": of a member in a format that is not read   */
     uint64_t at;                                               /* of its first member                                 */
 } run;
 
@@ -61,7 +62,8 @@ static bool finish_run(reader *r)
         snprintf(name, n, "%s/%s", r->base, u->key);
         const char *kept = im_texts_add(g->c, g->d->texts, name, n - 1);
         free(name);
-        ok = kept && im_gather_broken(g, kept, "has no .jpg, .jpeg or .png");
+        ok = kept && (*u->other ? im_gather_broken(g, kept, "is a %s; convert it to JPEG or PNG", u->other)
+                                : im_gather_broken(g, kept, "has no .jpg, .jpeg or .png"));
     }
     r->last = u->key;
     r->whole++;
@@ -116,6 +118,12 @@ static bool add_member(reader *r, const char *name, const char *what, uint64_t a
     run *u = &r->run;
     if (!strcmp(what, "jpg") || !strcmp(what, "jpeg") || !strcmp(what, "png"))
         return add_picture(r, name, at, bytes, is_file);
+    char ending[16];
+    snprintf(ending, sizeof ending, "x.%s", what);
+    if (im_named_as_other(ending)) {                           /* a JPEG or PNG beside it may be read                 */
+        snprintf(u->other, sizeof u->other, ".%s", what);
+        return true;
+    }
     bool cls = !strcmp(what, "cls"), txt = !strcmp(what, "txt"), json = !strcmp(what, "json");
     if (!is_file || (!cls && !txt && !json)) {
         r->g->d->ignored++;
