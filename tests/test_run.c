@@ -14,19 +14,12 @@
 #include "scratch.h"
 #include "shapes.h"
 #include "want.h"
+#include "warnings.h"
 
 #include <jansson.h>
 
 static char dir[256];
-static char warnings[8192];
 static char notes[2048];
-
-static void on_warning(void *arg, const char *text)
-{
-    (void)arg;
-    size_t n = strlen(warnings);
-    snprintf(warnings + n, sizeof warnings - n, "%s\n", text);
-}
 
 static void setup(void)
 {

@@ -11,15 +11,8 @@
 #include "models/nets/resnet.h"
 #include "models/train/train_state.h"
 #include "want.h"
+#include "warnings.h"
 
-static char warnings[4096];
-
-static void on_warning(void *arg, const char *text)
-{
-    (void)arg;
-    size_t n = strlen(warnings);
-    snprintf(warnings + n, sizeof warnings - n, "%s\n", text);
-}
 
 static const char *at(const char *name) { return scratch_path(dir, name); }
 

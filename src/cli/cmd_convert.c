@@ -16,7 +16,7 @@ static const option options[] = {
              "of the weights written: f32, f16, bf16; keep: as they are"),
     OPTION_SIZE(0, "max-file", "SIZE", AT(max_file), "0",
              "folder: no file of weights larger than this, 16M say; larger networks in shards with an index; 0: any size"),
-    OPTION_FLAG('f', "force", AT(force), "write over what is there"),
+    OPTION_FLAG('f', "force", AT(force), "replace the file or the model that is there"),
     OPTION_END
 };
 
@@ -44,7 +44,10 @@ const verb verb_convert = {
     .summary = "model folder to single file and back, and between dtypes",
     .about = "Converts a diffusers folder into a single file of the original layout, a single file into a folder, or "
              "either into other dtypes. diffusers loads the result: from_pretrained the folder, from_single_file the "
-             "file. The run or file of a classifier becomes one file of weights, whose vectors stay f32.",
+             "file. The run or file of a classifier becomes one file of weights, whose vectors stay f32.\n\n"
+             "A folder is written whole beside its name and then put in place at once, so OUT may be MODEL itself, with "
+             "--force: until the end the old model stands there, and after a failure too. Your own files in the folder "
+             "are kept; only what belongs to the old model goes.",
     .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n"
                 "  imago convert FOLDER -o SHARDED --dtype f16 --max-file 16M\n"
                 "  imago convert model.safetensors -o FOLDER\n"

@@ -15,7 +15,7 @@ static const option options[] = {
              "sd-v1-4, or a model folder whose config.json files give the shape"),
     OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "of the weights"),
     OPTION_TEXT('o', "out", "FOLDER", AT(out), NULL, "where to write it (required)"),
-    OPTION_FLAG('f', "force", AT(force), "write over a folder that is there"),
+    OPTION_FLAG('f', "force", AT(force), "replace the model that is there; your own files in the folder are kept"),
     OPTION_END
 };
 

@@ -12,8 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What to do about an errno, as the end of a sentence. */
-static const char *hint(int err)
+const char *im_hint(int err)
 {
     switch (err) {
     case ENOSPC: case EDQUOT: return "free some space or choose another disk";
@@ -102,7 +101,7 @@ bool im_make_folder(im_ctx *c, const char *path)
     if (!*path) return im_fail(c, "cannot make a folder of an empty name; name a folder");
     if (err == EEXIST) return im_fail(c, "%s: cannot make the folder: a file of this name is in the way; remove it or "
                                       "choose another name", path);
-    return !err || im_fail(c, "%s: cannot make the folder: %s; %s", path, strerror(err), hint(err));
+    return !err || im_fail(c, "%s: cannot make the folder: %s; %s", path, strerror(err), im_hint(err));
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -116,7 +115,7 @@ static int open_file(im_ctx *c, const char *path, size_t *bytes)
     if (fd < 0 || fstat(fd, &st)) {
         int err = errno;
         if (fd >= 0) close(fd);
-        im_fail(c, "%s: cannot open: %s; %s", path, strerror(err), hint(err));
+        im_fail(c, "%s: cannot open: %s; %s", path, strerror(err), im_hint(err));
         return -1;
     }
     if (!S_ISREG(st.st_mode)) {
@@ -149,7 +148,7 @@ char *im_read_file(im_ctx *c, const char *path, size_t max_bytes, size_t *bytes)
     }
     close(fd);
     if (text && err) {
-        im_fail(c, "%s: cannot read: %s; %s", path, strerror(err), hint(err));
+        im_fail(c, "%s: cannot read: %s; %s", path, strerror(err), im_hint(err));
         free(text);
         return NULL;
     }
@@ -172,7 +171,7 @@ bool im_map_open(im_ctx *c, im_map *m, const char *path)
     void *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     int err = errno;
     close(fd);
-    if (p == MAP_FAILED) return im_fail(c, "%s: cannot map %zu bytes: %s; %s", path, size, strerror(err), hint(err));
+    if (p == MAP_FAILED) return im_fail(c, "%s: cannot map %zu bytes: %s; %s", path, size, strerror(err), im_hint(err));
     *m = (im_map){ .data = p, .bytes = size };
     return true;
 }
@@ -195,7 +194,7 @@ bool im_may_write(im_ctx *c, const char *path, bool force)
         if (!S_ISREG(st.st_mode)) return im_fail(c, "%s: is no regular file; wanted the name of a file to write", path);
         return force || im_fail(c, "%s: exists already and is kept; use --force to replace it, or another name", path);
     }
-    if (errno != ENOENT) return im_fail(c, "%s: cannot write: %s; %s", path, strerror(errno), hint(errno));
+    if (errno != ENOENT) return im_fail(c, "%s: cannot write: %s; %s", path, strerror(errno), im_hint(errno));
     char *folder = im_join_beside(c, path, ".");
     if (!folder) return false;
     bool there = im_is_folder(folder);
@@ -205,7 +204,7 @@ bool im_may_write(im_ctx *c, const char *path, bool force)
 
 bool im_out_fail(im_ctx *c, const im_out *o, int err)
 {
-    im_fail(c, "%s: cannot write: %s; %s (nothing was left behind)", o->path, strerror(err), hint(err));
+    im_fail(c, "%s: cannot write: %s; %s (nothing was left behind)", o->path, strerror(err), im_hint(err));
     errno = err;
     return false;
 }

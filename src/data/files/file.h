@@ -41,6 +41,7 @@ void im_map_close(im_map *m);
 bool im_is_file(const char *path);
 bool im_is_folder(const char *path);
 bool im_make_folder(im_ctx *c, const char *path);              /* with its parents; no error where it exists          */
+const char *im_hint(int err);                                  /* what to do about an errno: ends a sentence          */
 char *im_join(im_ctx *c, const char *folder, const char *name);                     /* "folder/name", malloc'd        */
 char *im_join_beside(im_ctx *c, const char *path, const char *name);                /* name in the folder of path     */
 char *im_copy_text(im_ctx *c, const char *text, size_t bytes); /* malloc'd, ended by a zero byte                      */

@@ -124,13 +124,10 @@ static bool write_file(im_folder_out *f, const tensors *t, int first, int end, c
     return ok;
 }
 
-/* Shards, then their index. An old index goes first: a run killed in between leaves no model rather than a mixed one. */
 static bool write_shards(im_folder_out *f, const tensors *t, const im_checkpoint *k, im_part part, const int *ends,
                          int count)
 {
-    char *index = im_part_index(f->c, part);
-    bool ok = index && im_folder_drop(f, index);
-    free(index);
+    bool ok = true;
     for (int i = 0; ok && i < count; i++) {
         char *name = im_part_shard(f->c, part, i, count);
         ok = write_file(f, t, i ? ends[i - 1] : 0, ends[i], k, name);

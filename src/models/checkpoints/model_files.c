@@ -149,7 +149,7 @@ bool im_model_files_hash(im_ctx *c, const im_model_files *f, char hex[65])
 bool im_model_files_write(const im_model_files *f, im_folder_out *out)
 {
     for (int i = 0; i < IM_MODEL_FILES; i++)
-        if (f->text[i] && !im_folder_write(out, names[i], f->text[i], strlen(f->text[i])))
+        if (!(f->text[i] ? im_folder_write(out, names[i], f->text[i], strlen(f->text[i])) : im_folder_drop(out, names[i])))
             return false;
     return im_ok(out->c);
 }

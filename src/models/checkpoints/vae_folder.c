@@ -2,6 +2,7 @@
 #include "models/checkpoints/vae_folder.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,11 +134,14 @@ static char *with_scaling(im_ctx *c, const char *config, double scaling_factor)
     return text;
 }
 
-bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor)
+bool im_vae_folder_write(im_folder_out *f, im_vae *m, const char *in, const char *config, double scaling_factor)
 {
     static const char *const metadata[] = { "format", "pt" };
+    im_ctx *c = f->c;
     im_state s = { .c = c };
-    char *path = im_make_folder(c, folder) ? im_join(c, folder, weights) : NULL;
+    char name[96];
+    snprintf(name, sizeof name, "%s%s", in, weights);
+    char *path = im_folder_file(f, name);
     bool ok = path != NULL;
     for (int half = 0; ok && half < 2; half++) {
         const im_params *p = im_vae_params(m, (im_vae_half)half);
@@ -149,9 +153,17 @@ bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *co
     free(path);
     char *text = !ok ? NULL : scaling_factor != 0 ? with_scaling(c, config, scaling_factor)
                                                   : im_copy_text(c, config, strlen(config));
-    char *file = text ? im_join(c, folder, "config.json") : NULL;
-    ok = file && im_write_file(c, file, text, strlen(text), true);
-    free(file);
+    snprintf(name, sizeof name, "%sconfig.json", in);
+    ok = text && im_folder_write(f, name, text, strlen(text));
     free(text);
     return ok;
+}
+
+bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor)
+{
+    im_folder_out f;
+    if (!im_folder_begin(c, &f, folder, true))
+        return false;
+    bool ok = im_vae_folder_write(&f, m, "", config, scaling_factor);
+    return im_folder_end(&f) && ok;
 }

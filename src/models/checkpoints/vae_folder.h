@@ -3,6 +3,7 @@
 #ifndef IM_VAE_FOLDER_H
 #define IM_VAE_FOLDER_H
 
+#include "models/checkpoints/folder_out.h"
 #include "models/nets/vae.h"
 
 /* FOLDER/config.json, or FOLDER/vae/config.json. */
@@ -15,7 +16,9 @@ im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bo
 /* SHA-256 of the weights of both halves, opened to train: is it the autoencoder of then? */
 bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65]);
 
-/* Writes FOLDER/config.json, `config` (the text of one) with scaling_factor put in (0: as it is), and the weights: f32. */
+/* Writes config.json, `config` (the text of one) with scaling_factor put in (0: as it is), and the weights: f32. To a
+ * folder that is replaced, or under `in` ("vae/", "") of one that is being written. */
+bool im_vae_folder_write(im_folder_out *f, im_vae *m, const char *in, const char *config, double scaling_factor);
 bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor);
 
 #endif

@@ -12,10 +12,12 @@
 #include <unistd.h>
 
 #include "data/files/file.h"
+#include "models/checkpoints/folder_out.h"
 
-/* Folders of the run that files are written to; the model has one more level, model/unet. */
-static const struct { const char *name; bool deep; } folders[] = {
-    { IM_RUN_CHECKPOINTS, false }, { "model", true }, { "vae", false }, { "cache", false }, { "samples", false }
+/* Folders of the run that files are written to; the model has one more level, model/unet. Whole: folder_out.h writes it. */
+static const struct { const char *name; bool deep, whole; } folders[] = {
+    { IM_RUN_CHECKPOINTS, false, false }, { "model", true, true }, { "vae", false, true }, { "cache", false, false },
+    { "samples", false, false }
 };
 enum { FOLDERS = sizeof folders / sizeof *folders };
 
@@ -54,6 +56,8 @@ static void remove_leftovers(const im_run_folder *r)
         char *path = im_run_file(r, folders[i].name);
         if (path && is_folder_itself(path))
             remove_temps(r->c, path, folders[i].deep);
+        if (path && folders[i].whole)
+            im_folder_clean(r->c, path);
         free(path);
     }
 }

@@ -228,15 +228,14 @@ static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bo
     (void)last;
     im_write_broken(t->pictures.loader, run);
     bool trained = !strcmp(t->a->text, "train");
-    char *path = im_run_file(run, "model"), *vae = path ? im_join(t->c, path, "vae") : NULL;
-    bool ok = vae && im_folder_begin(t->c, &f, path, true);
+    char *path = im_run_file(run, "model");
+    bool ok = path && im_folder_begin(t->c, &f, path, true);
     if (ok) {
         ok = im_model_files_write(&t->files, &f) && write_part(t, &f, IM_PART_UNET, im_unet_params(t->unet), o, 0) &&
              write_part(t, &f, IM_PART_CLIP, im_clip_params(t->clip), trained ? o : NULL, 1) &&
-             im_vae_folder_save(t->c, t->vae, vae, t->vae_text, 0);
+             im_vae_folder_write(&f, t->vae, "vae/", t->vae_text, 0);
         ok &= im_folder_end(&f);
     }
-    free(vae);
     free(path);
     return ok;
 }
