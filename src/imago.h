@@ -42,7 +42,7 @@ void im_ctx_free(im_ctx *c);
 
 bool im_ok(const im_ctx *c);                                   /* no failure yet                                       */
 const char *im_error(const im_ctx *c);                         /* the first failure, "" when there is none             */
-void im_clear_error(im_ctx *c);
+void im_clear_error(im_ctx *c);                                /* but for a device that could not be opened            */
 /* Keeps the first failure. Names the thing, what was found, what was wanted, what to do. Always returns false. */
 bool im_fail(im_ctx *c, const char *fmt, ...)
 #ifdef __GNUC__
@@ -57,8 +57,10 @@ void im_warn(im_ctx *c, const char *fmt, ...)
     ;
 void im_on_warning(im_ctx *c, void (*fn)(void *arg, const char *text), void *arg);
 
-/* im_cancel may be called from a signal handler: the running kernel ends, everything after it fails with "stopped". */
+/* im_cancel may be called from a signal handler or another thread: the running kernel ends, everything after it fails with
+ * "stopped". It holds until im_uncancel; with im_clear_error as well the context works again, and its models with it. */
 void im_cancel(im_ctx *c);
+void im_uncancel(im_ctx *c);
 bool im_cancelled(const im_ctx *c);
 
 const char *im_device_name(const im_ctx *c);                   /* "cpu", "ref"                                         */
@@ -70,7 +72,7 @@ int im_threads(const im_ctx *c);
 enum { IM_MAX_DIMS = 5, IM_MAX_IN = 6 };
 typedef enum { IM_F32, IM_F16, IM_BF16, IM_I32 } im_dtype;
 
-size_t im_dtype_size(im_dtype t);
+size_t im_dtype_size(im_dtype t);                              /* 0, and "none": no such type                         */
 const char *im_dtype_name(im_dtype t);                         /* "f32", "f16", "bf16", "i32"                          */
 bool im_dtype_parse(const char *name, im_dtype *out);
 uint16_t im_f16_from_f32(float x);                             /* round to nearest even, as the hardware does          */

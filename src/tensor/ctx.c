@@ -14,7 +14,7 @@ im_ctx *im_ctx_new(const char *device, int threads)
         return NULL;
     }
     c->scope = root;
-    im_device_open(c, &c->dev, device, threads, &c->stop);
+    c->open = im_device_open(c, &c->dev, device, threads, &c->stop);
     return c;
 }
 

@@ -33,6 +33,7 @@ struct im_ctx {
     bool check_finite;
     im_scope *scope;
     int lost_scopes;                                           /* pushes that failed for want of memory                */
+    bool open;                                                 /* there is a device; else the first error stays for good */
     bool failed;
     char message[4096];
     volatile int stop;                                         /* set by im_cancel, possibly in a signal handler       */

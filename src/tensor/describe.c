@@ -19,7 +19,7 @@ bool im_op_describe(int i, const char **name, const char **formula)
 
 const char *im_device_kernel(const im_ctx *c, im_dtype weights)
 {
-    if (!strcmp(c->dev.name, "ref"))
+    if (!strcmp(im_device_name(c), "ref"))
         return "plain loops, sums in f64";
     if (weights == IM_F32)
         return "f32 multiply-adds";

@@ -11,6 +11,8 @@
 bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, const volatile int *stop)
 {
     int cores = im_cores();
+    if (!name)
+        return im_fail(c, "device: found no name; wanted cpu or ref");
     if (threads < 0 || threads > 1024)
         return im_fail(c, "threads: found %d, wanted 1 to 1024, or 0 for one a core", threads);
     *dev = (im_device){ .threads = threads ? threads : cores, .stop = stop };

@@ -6,20 +6,21 @@
 static const struct { const char *name; size_t size; } types[] = {
     [IM_F32] = { "f32", 4 }, [IM_F16] = { "f16", 2 }, [IM_BF16] = { "bf16", 2 }, [IM_I32] = { "i32", 4 },
 };
+enum { COUNT = sizeof types / sizeof *types };
 
 size_t im_dtype_size(im_dtype t)
 {
-    return types[t].size;
+    return (size_t)t < COUNT ? types[t].size : 0;
 }
 
 const char *im_dtype_name(im_dtype t)
 {
-    return types[t].name;
+    return (size_t)t < COUNT ? types[t].name : "none";
 }
 
 bool im_dtype_parse(const char *name, im_dtype *out)
 {
-    for (int i = 0; i < (int)(sizeof types / sizeof *types); i++)
+    for (int i = 0; name && i < COUNT; i++)
         if (!strcmp(name, types[i].name)) {
             *out = (im_dtype)i;
             return true;

@@ -16,13 +16,15 @@ const char *im_error(const im_ctx *c)
 
 void im_clear_error(im_ctx *c)
 {
+    if (!c || !c->open)                                        /* without a device nothing can be done later, either   */
+        return;
     c->failed = false;
     c->message[0] = '\0';
 }
 
 bool im_fail(im_ctx *c, const char *fmt, ...)
 {
-    if (c->failed)
+    if (!c || c->failed)
         return false;                                          /* the first failure is the cause; later ones follow    */
     c->failed = true;
     va_list ap;
@@ -36,7 +38,7 @@ bool im_fail(im_ctx *c, const char *fmt, ...)
 
 void im_warn(im_ctx *c, const char *fmt, ...)
 {
-    if (!c->warn)
+    if (!c || !c->warn)
         return;
     char text[2048];
     va_list ap;
@@ -57,6 +59,11 @@ void im_on_warning(im_ctx *c, void (*fn)(void *arg, const char *text), void *arg
 void im_cancel(im_ctx *c)
 {
     c->stop = 1;
+}
+
+void im_uncancel(im_ctx *c)
+{
+    c->stop = 0;
 }
 
 bool im_cancelled(const im_ctx *c)

@@ -4,6 +4,7 @@
 #include "tensor/tape.h"
 #include "tensor/tensor.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -121,9 +122,18 @@ static bool grads_fit(im_ctx *c, const im_node *n)
     return true;
 }
 
+/* Kernels count along an axis in int. */
+static bool axes_fit(im_ctx *c, const im_node *n, const im_tensor *t)
+{
+    for (int i = 0; t && i < t->ndim; i++)
+        if (t->shape[i] > INT_MAX)
+            return im_want(c, n, false, "axes of at most 2147483647");
+    return true;
+}
+
 im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_attrs *attrs)
 {
-    if (c->failed)
+    if (!im_ok(c))
         return NULL;
     im_tensor meta = { .halves = 1 };
     im_node n = { .op = op, .out = &meta };
@@ -138,6 +148,8 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
             im_fail(c, "%s: \"%s\" was used before it was loaded", op->name, in[i]->name ? in[i]->name : "a tensor");
             return NULL;
         }
+        if (!axes_fit(c, &n, in[i]))
+            return NULL;
         if (in[i] && in[i]->name && !n.layer)
             n.layer = in[i]->name;
         grad |= in[i] && in[i]->wants_grad;
@@ -147,7 +159,8 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
     if (attrs)
         n.attrs = *attrs;
     size_t bytes;
-    if (!op->shape(c, &n) || !im_checked_bytes(c, &meta, &bytes)       /* the only place where shapes are checked      */
+    if (!op->shape(c, &n) || !axes_fit(c, &n, &meta)                   /* the only place where shapes are checked      */
+        || !im_checked_bytes(c, &meta, &bytes)
         || (n.taped && !grads_fit(c, &n)))
         return NULL;
     im_contiguous_strides(&meta);

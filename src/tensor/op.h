@@ -53,6 +53,7 @@ bool im_like(im_ctx *c, im_node *n, int input);                /* out has the sh
 bool im_want(im_ctx *c, const im_node *n, bool ok, const char *wanted);  /* fails with all shapes of the call          */
 bool im_want_f32(im_ctx *c, const im_node *n, int input);      /* contiguous f32 activations                           */
 bool im_want_held(im_ctx *c, const im_node *n, int input);     /* contiguous f32 or bf16 activations                   */
+bool im_want_act(im_ctx *c, const im_node *n, int act);        /* a value of im_act (ops/map.c)                        */
 int im_node_run(im_ctx *c, im_node *n);                        /* forward, with profile; used by im_run and plans      */
 
 /* Helpers for the backward half (tape.c).

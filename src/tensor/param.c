@@ -3,13 +3,18 @@
 #include "tensor/tensor.h"
 #include "tensor/parallel.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 im_tensor *im_param_new(im_ctx *c, const char *name, im_dtype t, int ndim, const int64_t shape[])
 {
-    if (c->failed)
+    if (!im_ok(c))
         return NULL;
+    if (!name || !shape) {
+        im_fail(c, "parameter %s: found no %s", name ? name : "(without a name)", name ? "shape" : "name");
+        return NULL;
+    }
     im_tensor meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim, .halves = 1 };
     for (int i = 0; i < ndim && i < IM_MAX_DIMS; i++)
         meta.shape[i] = shape[i];
@@ -47,8 +52,14 @@ bool im_packs_weights(const im_ctx *c)
 
 bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves)
 {
-    if (c->failed)
+    if (!t || !im_ok(c))
         return false;
+    int64_t n = t->ndim ? t->shape[0] : 0, k = n ? im_numel(t) / n : 0;
+    if (packed && (n < 1 || n > INT_MAX - IM_PANEL || k > INT_MAX - 1 || halves < 1 || halves > 2 || n % halves
+                   || hold == IM_I32))
+        return im_fail(c, "parameter %s: %lld rows of %lld in %s cannot be packed in %d parts; wanted f32, f16 or bf16, 1 "
+                       "or 2 parts of whole rows", t->name ? t->name : "", (long long)n, (long long)k, im_dtype_name(hold),
+                       halves);
     t->dtype = (uint8_t)hold;
     t->packed = packed;
     t->halves = packed ? (uint8_t)halves : 1;
@@ -56,7 +67,7 @@ bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int hal
     if (!im_checked_bytes(c, t, &bytes))
         return false;
     if (packed)
-        bytes = im_packed_bytes(hold, (int)t->shape[0], (int)(im_numel(t) / t->shape[0]), halves);
+        bytes = im_packed_bytes(hold, (int)n, (int)k, halves);
     im_storage_release(t->storage);
     t->storage = im_storage_new(c, bytes, false);
     return t->storage != NULL;
@@ -116,10 +127,13 @@ static void plain_task(void *arg, int task, int thread)
 
 bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw)
 {
-    if (c->failed)
+    if (!t || !im_ok(c))
         return false;
-    int n = (int)t->shape[0];
-    int64_t k = im_numel(t) / n;
+    int64_t rows = t->ndim ? t->shape[0] : 1, k = im_numel(t) / rows;
+    if (!src || !t->storage || !im_dtype_size(src_dtype) || rows > INT_MAX || k > INT_MAX)
+        return im_fail(c, "parameter %s: wanted data to load, in a dtype that there is, and memory to load them into "
+                       "(im_param_alloc)", t->name ? t->name : "");
+    int n = (int)rows;
     im_pack_args p = { .src = src, .src_dtype = src_dtype, .dtype = (im_dtype)t->dtype, .n = n, .halves = t->halves,
                        .taps = 1, .cin = (int)k, .row_stride = k, .tap_stride = k, .cin_stride = 1, .dst = im_data(t) };
     if (oihw && t->ndim == 4) {                                /* (Cout, Cin, Kh, Kw): taps are innermost there        */

@@ -162,8 +162,15 @@ static bool fill_arena(im_ctx *c, im_plan *p)
 
 im_plan *im_plan_record(im_ctx *c, im_plan_fn fn, void *arg, im_tensor *const in[], int n_in)
 {
-    if (c->failed)
+    if (!im_ok(c))
         return NULL;
+    bool whole = fn && n_in >= 0 && (in || !n_in);
+    for (int i = 0; whole && i < n_in; i++)
+        whole = in[i] != NULL;
+    if (!whole || c->mode == IM_PLAN) {
+        im_fail(c, whole ? "plan: one is being recorded already" : "plan: found no function, or an input that is missing");
+        return NULL;
+    }
     im_plan *p = calloc(1, sizeof *p);
     if (!p) {
         im_fail(c, "out of memory while recording a plan");
@@ -194,7 +201,7 @@ im_plan *im_plan_record(im_ctx *c, im_plan_fn fn, void *arg, im_tensor *const in
 
 im_tensor *im_plan_run(im_ctx *c, im_plan *p)
 {
-    if (!p || c->failed || !fill_arena(c, p))
+    if (!p || !im_ok(c) || !fill_arena(c, p))
         return NULL;
     for (int i = 0; i < p->n_nodes; i++)
         if (im_node_run(c, &p->nodes[i]))
@@ -216,8 +223,10 @@ void im_plan_free(im_ctx *c, im_plan *p)
 
 im_plan_info im_plan_describe(const im_plan *p)
 {
-    im_plan_info d = { .nodes = p->n_nodes, .arena_bytes = p->arena_bytes };
-    for (int i = 0; i < p->n_nodes; i++) {
+    im_plan_info d = { 0 };
+    if (p)
+        d = (im_plan_info){ .nodes = p->n_nodes, .arena_bytes = p->arena_bytes };
+    for (int i = 0; i < d.nodes; i++) {
         const im_node *n = &p->nodes[i];
         d.flop += n->op->flop ? n->op->flop(n) : 0;
         d.bytes += im_node_bytes(n);

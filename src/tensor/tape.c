@@ -25,7 +25,7 @@ struct im_tape {
 
 bool im_want_grad(im_ctx *c, im_tensor *t)
 {
-    if (!t || c->failed)
+    if (!t || !im_ok(c))
         return false;
     if (t->packed || t->dtype != IM_F32 || !im_contiguous(t))
         return im_fail(c, "gradient of %s: found a %s %s tensor, wanted plain contiguous f32; load weights for training "
@@ -66,7 +66,7 @@ void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *
 
 bool im_tape_begin(im_ctx *c)
 {
-    if (c->failed)
+    if (!im_ok(c))
         return false;
     if (c->mode != IM_EAGER)
         return im_fail(c, "tape: one is open already, or a plan is being recorded; call im_backward or im_tape_end first");
@@ -281,12 +281,14 @@ bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy)
     im_tape *t = c->tape;
     if (!t)
         return im_fail(c, "backward: no tape is open; call im_tape_begin before the forward pass");
-    if (!c->failed && y && !y->wants_grad)
+    if (!c->failed && (!y || !dy))
+        im_fail(c, "backward: found no %s", y ? "gradient to begin with" : "result to begin at");
+    if (!c->failed && !y->wants_grad)
         im_fail(c, "backward: nothing that led to this result wants a gradient; call im_want_grad on the parameters");
-    if (!c->failed && y && (y->base || im_numel(y) != im_numel(dy) || !im_contiguous(dy) || dy->dtype != y->dtype))
+    if (!c->failed && (y->base || im_numel(y) != im_numel(dy) || !im_contiguous(dy) || dy->dtype != y->dtype))
         im_fail(c, "backward: found a view, or a gradient of another size or dtype; wanted the result of an operation and "
                    "a contiguous gradient of its shape and dtype");
-    im_tensor *g = c->failed || !y ? NULL : own_grad(c, y);
+    im_tensor *g = c->failed ? NULL : own_grad(c, y);
     c->mode = IM_EAGER;
     if (g) {
         memcpy(im_data(g), im_data(dy), (size_t)im_numel(dy) * im_dtype_size((im_dtype)dy->dtype));
@@ -348,9 +350,9 @@ static const im_op op_recompute = { .name = "recompute", .formula = "y = fn(x)",
 
 im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *const in[], int n_in)
 {
-    if (c->failed)
+    if (!im_ok(c))
         return NULL;
-    if (n_in < 0 || n_in > IM_MAX_IN || !fn) {
+    if (n_in < 0 || n_in > IM_MAX_IN || !fn || (n_in && !in)) {
         im_fail(c, "recompute: found %d inputs%s, wanted 0 to %d and a function", n_in, fn ? "" : " and no function",
                 IM_MAX_IN);
         return NULL;

@@ -74,14 +74,16 @@ void im_contiguous_strides(im_tensor *t)
 
 int64_t im_numel(const im_tensor *t)
 {
-    int64_t n = 1;
-    for (int i = 0; i < t->ndim; i++)
+    int64_t n = t ? 1 : 0;                                     /* no overflow: im_checked_bytes has seen the shape     */
+    for (int i = 0; t && i < t->ndim; i++)
         n *= t->shape[i];
     return n;
 }
 
 bool im_contiguous(const im_tensor *t)
 {
+    if (!t)
+        return false;
     int64_t step = 1;
     for (int i = t->ndim - 1; i >= 0; i--) {
         if (t->shape[i] != 1 && t->stride[i] != step)
@@ -93,7 +95,7 @@ bool im_contiguous(const im_tensor *t)
 
 void *im_data(const im_tensor *t)
 {
-    if (!t->storage || !t->storage->data)
+    if (!t || !t->storage || !t->storage->data)
         return NULL;
     return (char *)t->storage->data + (size_t)t->offset * im_dtype_size((im_dtype)t->dtype);
 }
@@ -101,31 +103,41 @@ void *im_data(const im_tensor *t)
 void im_shape_text(const im_tensor *t, char *out, size_t size)
 {
     size_t at = (size_t)snprintf(out, size, "(");
-    for (int i = 0; i < t->ndim && at < size; i++)
+    for (int i = 0; t && i < t->ndim && at < size; i++)
         at += (size_t)snprintf(out + at, size - at, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
     if (at < size)
         snprintf(out + at, size - at, ")");
 }
 
+bool im_count(int ndim, const int64_t shape[], int64_t *n)
+{
+    *n = 1;
+    for (int i = 0; i < ndim; i++)
+        if (shape[i] < 1 || __builtin_mul_overflow(*n, shape[i], n))
+            return false;
+    return true;
+}
+
 bool im_checked_bytes(im_ctx *c, const im_tensor *meta, size_t *bytes)
 {
-    size_t n = im_dtype_size((im_dtype)meta->dtype);
-    for (int i = 0; i < meta->ndim; i++)
-        if (meta->shape[i] < 1 || __builtin_mul_overflow(n, (size_t)meta->shape[i], &n) || n > PTRDIFF_MAX) {
-            char text[160];
-            im_shape_text(meta, text, sizeof text);
-            return im_fail(c, "tensor of shape %s: found a size below 1 or too many bytes to count", text);
-        }
-    *bytes = n;
+    int64_t n, size = (int64_t)im_dtype_size((im_dtype)meta->dtype);
+    if (!size)
+        return im_fail(c, "tensor: found dtype %d, wanted f32, f16, bf16 or i32", meta->dtype);
+    if (!im_count(meta->ndim, meta->shape, &n) || n > PTRDIFF_MAX / size) {
+        char text[160];
+        im_shape_text(meta, text, sizeof text);
+        return im_fail(c, "tensor of shape %s: found a size below 1 or too many bytes to count", text);
+    }
+    *bytes = (size_t)(n * size);
     return true;
 }
 
 im_tensor *im_new(im_ctx *c, im_dtype t, int ndim, const int64_t shape[])
 {
-    if (c->failed)
+    if (!im_ok(c))
         return NULL;
-    if (ndim < 0 || ndim > IM_MAX_DIMS) {
-        im_fail(c, "tensor: found %d axes, wanted 0 to %d", ndim, IM_MAX_DIMS);
+    if (ndim < 0 || ndim > IM_MAX_DIMS || (ndim && !shape)) {
+        im_fail(c, "tensor: found %d axes%s, wanted 0 to %d", ndim, shape ? "" : " and no sizes", IM_MAX_DIMS);
         return NULL;
     }
     im_tensor meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim, .halves = 1 };
@@ -140,6 +152,8 @@ im_tensor *im_new(im_ctx *c, im_dtype t, int ndim, const int64_t shape[])
 
 im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const void *data)
 {
+    if (im_ok(c) && !data)
+        im_fail(c, "tensor: found no data to copy");
     im_tensor *x = im_new(c, t, ndim, shape);
     if (x)
         memcpy(im_data(x), data, (size_t)im_numel(x) * im_dtype_size(t));
@@ -148,36 +162,46 @@ im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const
 
 static im_tensor *view_of(im_ctx *c, im_tensor *t, im_tensor *meta)
 {
+    if (!t->storage) {
+        im_fail(c, "view: \"%s\" was used before it was loaded", t->name ? t->name : "a tensor");
+        return NULL;
+    }
     meta->base = !t->wants_grad ? NULL : t->base ? t->base : t;
     t->storage->refs++;
     return im_tensor_over(c, t->storage, meta);
 }
 
+/* The size that stands for -1, the one of all sizes that is not above 0; false where these do not make numel. */
+static bool fill_in(im_tensor *meta, int64_t numel)
+{
+    int open = -1;
+    int64_t known;
+    for (int i = 0; i < meta->ndim && open < 0; i++)
+        if (meta->shape[i] == -1)
+            open = i;
+    if (open >= 0)
+        meta->shape[open] = 1;
+    bool counted = im_count(meta->ndim, meta->shape, &known);
+    if (open >= 0)
+        meta->shape[open] = counted && numel % known == 0 ? numel / known : -1;
+    return counted && (open < 0 ? known == numel : numel % known == 0);
+}
+
 im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[])
 {
-    if (!t || c->failed)
+    if (!t || !im_ok(c))
         return NULL;
-    char have[160];
+    char have[160], want[160];
     im_shape_text(t, have, sizeof have);
-    if (ndim < 0 || ndim > IM_MAX_DIMS || !im_contiguous(t) || t->packed) {
+    if (ndim < 0 || ndim > IM_MAX_DIMS || (ndim && !shape) || !im_contiguous(t) || t->packed) {
         im_fail(c, "reshape of %s: wanted a contiguous tensor and at most %d axes", have, IM_MAX_DIMS);
         return NULL;
     }
     im_tensor meta = *t;
-    int64_t known = 1, numel = im_numel(t);
-    int open = -1;
     meta.ndim = (uint8_t)ndim;
-    for (int i = 0; i < ndim; i++) {
+    for (int i = 0; i < ndim; i++)
         meta.shape[i] = shape[i];
-        if (shape[i] == -1 && open < 0)
-            open = i;
-        else
-            known *= shape[i];
-    }
-    if (open >= 0 && known > 0)
-        meta.shape[open] = numel / known;
-    if (im_numel(&meta) != numel) {
-        char want[160];
+    if (!fill_in(&meta, im_numel(t))) {
         im_shape_text(&meta, want, sizeof want);
         im_fail(c, "reshape of %s to %s: the numbers of elements differ", have, want);
         return NULL;
@@ -188,7 +212,7 @@ im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[])
 
 im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to)
 {
-    if (!t || c->failed)
+    if (!t || !im_ok(c))
         return NULL;
     if (t->packed || axis < 0 || axis >= t->ndim || from < 0 || from >= to || to > t->shape[axis]) {
         char have[160];

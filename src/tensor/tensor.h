@@ -12,7 +12,9 @@ void im_storage_release(im_storage *s);                        /* drops one refe
 im_tensor *im_tensor_over(im_ctx *c, im_storage *s, const im_tensor *meta);
 void im_tensor_free(im_tensor *t);                             /* header and its reference; not for scope members      */
 void im_contiguous_strides(im_tensor *t);                      /* fills stride from shape                              */
-bool im_checked_bytes(im_ctx *c, const im_tensor *meta, size_t *bytes);  /* fails on overflow or non-positive sizes    */
+/* The product of the sizes of a shape: the one place where it may overflow. False there, and where a size is below 1. */
+bool im_count(int ndim, const int64_t shape[], int64_t *n);
+bool im_checked_bytes(im_ctx *c, const im_tensor *meta, size_t *bytes);  /* fails where im_count or the bytes do         */
 
 bool im_scope_add(im_ctx *c, im_tensor *t);                    /* to the innermost scope                               */
 bool im_scope_holds(const im_ctx *c, const im_tensor *t);      /* is it of the innermost scope?                        */

@@ -95,6 +95,10 @@ const im_op im_op_batchnorm_res = { .name = "batchnorm_res", .formula = "y = rel
 im_tensor *im_batchnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, im_tensor *res,
                         im_tensor *running_mean, im_tensor *running_var, const im_batchnorm_attrs *at)
 {
+    if (!at) {
+        im_fail(c, "batchnorm: found no eps and momentum (im_batchnorm_attrs)");
+        return NULL;
+    }
     return im_run(c, res && at->relu ? &im_op_batchnorm_res : &im_op_batchnorm,
                   (im_tensor *[]){ x, gamma, beta, res, running_mean, running_var },
                   &(im_attrs){ .i = { at->training, at->relu }, .f = { at->eps, at->momentum } });

@@ -4,10 +4,23 @@
  * Channels-last: x (B, H, W, Cin), w (Cout, Kh, Kw, Cin). Used by every residual block, down- and upsampler. */
 #include "tensor/tensor.h"
 
+#include <limits.h>
 #include <string.h>
 
 enum { X, W, B, CHAN, RES };                                   /* inputs                                               */
 enum { STRIDE, TOP, LEFT, BOTTOM, RIGHT, UP_H, UP_W };         /* attrs.i                                              */
+
+/* Of strides, padding and enlarged sides: kernels count pixels in int, and multiply two such numbers in int64. */
+enum { LARGEST = 1 << 16 };
+
+static bool geometry_fits(const im_tensor *x, const im_tensor *w, const int *at)
+{
+    bool ok = at[STRIDE] >= 1 && !at[UP_H] == !at[UP_W] && im_numel(w) / w->shape[0] <= INT_MAX
+           && x->shape[1] <= INT_MAX - 2 * LARGEST && x->shape[2] <= INT_MAX - 2 * LARGEST;
+    for (int i = STRIDE; i <= UP_W; i++)
+        ok &= at[i] >= 0 && at[i] <= LARGEST;
+    return ok;
+}
 
 static int64_t out_size(int64_t in, int pad0, int pad1, int64_t kernel, int stride)
 {
@@ -25,9 +38,8 @@ static bool conv2d_shape(im_ctx *c, im_node *n)
                     "x in bf16 without bias, chan, res and enlargement")
         || !im_want(c, n, x->ndim == 4 && w->ndim == 4 && w->shape[3] == x->shape[3] && im_contiguous(w)
                     && w->dtype != IM_I32 && w->halves == 1, "x (B, H, W, Cin), w (Cout, Kh, Kw, Cin)")
-        || !im_want(c, n, at[STRIDE] >= 1 && at[TOP] >= 0 && at[LEFT] >= 0 && at[BOTTOM] >= 0 && at[RIGHT] >= 0
-                    && at[UP_H] >= 0 && at[UP_W] >= 0 && !at[UP_H] == !at[UP_W],
-                    "a stride of at least 1, no negative padding, both or no enlarged sizes")
+        || !im_want(c, n, geometry_fits(x, w, at),
+                    "a stride of at least 1, no negative padding, both or no enlarged sizes, none above 65536")
         || !im_want(c, n, !b || (b->dtype == IM_F32 && im_contiguous(b) && im_numel(b) == w->shape[0]),
                     "b (Cout) in f32")
         || !im_want(c, n, !chan || (chan->dtype == IM_F32 && chan->ndim == 2 && chan->shape[0] == x->shape[0]
@@ -124,6 +136,10 @@ const im_op im_op_conv2d = { .name = "conv2d", .formula = "y = conv(x, w) + b + 
 im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *chan, im_tensor *res,
                      const im_conv_attrs *at)
 {
+    if (!at) {
+        im_fail(c, "conv2d: found no stride and padding (im_conv_attrs)");
+        return NULL;
+    }
     im_attrs a = { .i = { [STRIDE] = at->stride, [TOP] = at->pad_top, [LEFT] = at->pad_left, [BOTTOM] = at->pad_bottom,
                           [RIGHT] = at->pad_right, [UP_H] = at->up_h, [UP_W] = at->up_w } };
     return im_run(c, &im_op_conv2d, (im_tensor *[]){ x, w, b, chan, res }, &a);

@@ -33,7 +33,7 @@ static bool product_shape(im_ctx *c, im_node *n, int64_t halves)
 static bool linear_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *res = n->in[RES];
-    return product_shape(c, n, 1)
+    return im_want_act(c, n, n->attrs.i[0]) && product_shape(c, n, 1)
         && im_want(c, n, n->in[X]->dtype == IM_F32 || (!res && n->attrs.i[0] == IM_ACT_NONE),
                    "x in bf16 without activation and res")
         && im_want(c, n, !res || (res->dtype == IM_F32 && im_contiguous(res) && res->ndim == n->out->ndim

@@ -9,6 +9,16 @@ static bool one_input_shape(im_ctx *c, im_node *n)
     return im_want_f32(c, n, 0) && im_like(c, n, 0);
 }
 
+bool im_want_act(im_ctx *c, const im_node *n, int act)
+{
+    return im_want(c, n, act >= IM_ACT_NONE && act <= IM_ACT_RELU, "an activation that there is (im_act)");
+}
+
+static bool activate_shape(im_ctx *c, im_node *n)
+{
+    return im_want_act(c, n, n->attrs.i[0]) && one_input_shape(c, n);
+}
+
 static bool add_shape(im_ctx *c, im_node *n)
 {
     if (!im_want_f32(c, n, 0) || !im_want_f32(c, n, 1))
@@ -123,7 +133,7 @@ static int cast_backward(im_ctx *c, im_node *n)
     return dx ? cast(c, im_dout(n), dx, add) : IM_DONE;
 }
 
-const im_op im_op_activate = { .name = "activate", .formula = "y = act(x)", .n_in = 1, .shape = one_input_shape,
+const im_op im_op_activate = { .name = "activate", .formula = "y = act(x)", .n_in = 1, .shape = activate_shape,
     .forward = activate_forward, .backward = activate_backward, .keeps = IM_KEEP(0), .inplace_ok = true };
 const im_op im_op_add = { .name = "add", .formula = "y = a + b", .n_in = 2, .shape = add_shape,
     .forward = add_forward, .backward = add_backward, .inplace_ok = true };

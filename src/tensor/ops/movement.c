@@ -4,6 +4,7 @@
  * timestep: y = [cos(t f) sin(t f)], f_i = exp(-ln(10000) i / (dim/2 - shift))   (Vaswani et al. 2017, section 3.5) */
 #include "tensor/tensor.h"
 
+#include <limits.h>
 #include <string.h>
 
 static bool concat_shape(im_ctx *c, im_node *n)
@@ -134,8 +135,8 @@ static bool embedding_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *table = n->in[TABLE], *ids = n->in[IDS];
     if (!im_want(c, n, table->ndim == 2 && !table->packed && table->dtype != IM_I32 && im_contiguous(table)
-                 && ids->dtype == IM_I32 && im_contiguous(ids) && ids->ndim < IM_MAX_DIMS,
-                 "a plain table (V, C) and i32 ids"))
+                 && ids->dtype == IM_I32 && im_contiguous(ids) && ids->ndim < IM_MAX_DIMS
+                 && im_numel(ids) <= INT_MAX, "a plain table (V, C) and i32 ids"))
         return false;
     im_like(c, n, IDS);
     n->out->dtype = IM_F32;
@@ -173,8 +174,8 @@ static int embedding_backward(im_ctx *c, im_node *n)
 static bool timestep_shape(im_ctx *c, im_node *n)
 {
     if (!im_want_f32(c, n, 0)
-        || !im_want(c, n, n->in[0]->ndim == 1 && n->attrs.i[0] >= 2 && n->attrs.i[0] / 2 > n->attrs.f[0],
-                    "t (B) and a dimension of at least 2"))
+        || !im_want(c, n, n->in[0]->ndim == 1 && n->attrs.i[0] >= 2 && n->attrs.i[0] <= 1 << 20
+                    && n->attrs.i[0] / 2 > n->attrs.f[0], "t (B) and a dimension of 2 to 1048576, half of it above the shift"))
         return false;
     n->out->ndim = 2;
     n->out->dtype = IM_F32;

@@ -32,6 +32,8 @@ static float *data_of(const im_tensor *t)
 /* The kernel's view of n parameters, malloc'd; NULL with an error. */
 static im_slot *slots_of(im_ctx *c, const im_trained *p, int n, const im_optimise_step *s)
 {
+    if (n < 0 || (n && !p))
+        im_fail(c, "optimise: found %d parameters%s", n, p ? "" : " and no list of them");
     for (int i = 0; i < n; i++)
         if (c->failed || !complete(c, &p[i], s))
             return NULL;
@@ -54,7 +56,11 @@ static bool done(im_ctx *c, int status, const char *what)
 
 bool im_optimise(im_ctx *c, const im_optimise_step *s)
 {
-    if (!c->failed && s->kind == IM_ADAMW && s->step < 1)
+    if (!im_ok(c))
+        return false;
+    if (!s || s->kind < IM_SGD || s->kind > IM_LARS)
+        return im_fail(c, "optimise: found no step, or an optimiser that is not SGD, AdamW or LARS");
+    if (s->kind == IM_ADAMW && s->step < 1)
         im_fail(c, "optimise: step %lld of AdamW, whose first is 1", (long long)s->step);
     im_slot *slots = slots_of(c, s->params, s->count, s);
     if (!slots)
@@ -69,6 +75,10 @@ bool im_optimise(im_ctx *c, const im_optimise_step *s)
 
 bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *bad)
 {
+    if (!im_ok(c))
+        return false;
+    if (!sum || !bad)
+        return im_fail(c, "sumsq: found no place for the sum or for the first bad parameter");
     im_slot *slots = slots_of(c, params, count, NULL);
     *sum = 0;
     *bad = -1;

@@ -9,7 +9,7 @@ static bool maxpool_shape(im_ctx *c, im_node *n)
     const im_tensor *x = n->in[0];
     int kernel = n->attrs.i[KERNEL], stride = n->attrs.i[STRIDE], pad = n->attrs.i[PAD];
     if (!im_want_held(c, n, 0) || !im_want(c, n, x->ndim == 4, "x (B, H, W, C)")
-        || !im_want(c, n, kernel >= 1 && kernel <= 45 && stride >= 1 && pad >= 0 && 2 * pad <= kernel,
+        || !im_want(c, n, kernel >= 1 && kernel <= 45 && stride >= 1 && pad >= 0 && pad <= kernel / 2,
                     "a window of 1 to 45, a stride of at least 1, padding of at most half a window")
         || !im_want(c, n, x->shape[1] + 2 * pad >= kernel && x->shape[2] + 2 * pad >= kernel,
                     "a picture not smaller than the window"))
