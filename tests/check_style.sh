@@ -34,6 +34,9 @@ text_files | grep -v check_style.sh | xargs grep -nE '\<(TODO|FIXME|XXX|HACK)\>'
 text_files | grep -v check_style.sh | xargs grep -nE '(^|[^A-Za-z0-9_.$}])/(root|home|work)/' |
     sed 's/$/    <- a path of one machine/' >>"$found"
 
+# Through void ** nothing but a void * may be read or written (strict aliasing).
+c_files | xargs grep -n '(void \*\*)' | sed 's/$/    <- a pointer of another type behind void **/' >>"$found"
+
 # A function of src fits on a screen; kernels of src/tensor/cpu may be longer. It begins after "{" in column 1.
 c_files | grep '^src/' | grep -v '^src/tensor/cpu/' | xargs awk '
     FNR == 1  { start = 0 }

@@ -30,9 +30,10 @@ static const unsigned char mark = 0xa5;
 
 void *__wrap_im_pages_new(size_t bytes)
 {
-    char *p;
-    if (posix_memalign((void **)&p, 64, bytes + 2 * GUARD))
+    void *block;
+    if (posix_memalign(&block, 64, bytes + 2 * GUARD))
         return NULL;
+    char *p = block;
     memset(p, mark, bytes + 2 * GUARD);
     return memset(p + GUARD, 0xff, bytes);                     /* 0xff..ff is a NaN in f32, f16 and bf16               */
 }

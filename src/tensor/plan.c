@@ -29,25 +29,30 @@ struct im_plan {
     size_t arena_bytes;
 };
 
-static bool grow(im_ctx *c, void *array, int n, int *cap, size_t size)
+/* The array v of n elements, moved where it has no room for one more; NULL: memory is out, and v as it was. */
+static void *grown(im_ctx *c, void *v, int n, int *cap, size_t size)
 {
     if (n < *cap)
-        return true;
+        return v;
     int more = *cap ? 2 * *cap : 64;
-    void *v = realloc(*(void **)array, (size_t)more * size);
-    if (!v)
-        return im_fail(c, "out of memory while recording a plan");
-    *(void **)array = v;
-    *cap = more;
-    return true;
+    void *w = realloc(v, (size_t)more * size);
+    if (w)
+        *cap = more;
+    else
+        im_fail(c, "out of memory while recording a plan");
+    return w;
 }
 
 bool im_plan_push(im_ctx *c, const im_node *n)
 {
     im_plan *p = c->plan;
-    if (!grow(c, &p->nodes, p->n_nodes, &p->cap_nodes, sizeof *p->nodes)
-        || !grow(c, &p->slots, p->n_slots, &p->cap_slots, sizeof *p->slots))
+    im_node *nodes = grown(c, p->nodes, p->n_nodes, &p->cap_nodes, sizeof *nodes);
+    if (nodes)
+        p->nodes = nodes;
+    slot *slots = nodes ? grown(c, p->slots, p->n_slots, &p->cap_slots, sizeof *slots) : NULL;
+    if (!slots)
         return false;
+    p->slots = slots;
     for (int i = 0; i < n->op->n_in; i++)
         if (n->in[i] && n->in[i]->storage->slot >= 0)
             p->slots[n->in[i]->storage->slot].dies = p->n_nodes;

@@ -149,7 +149,7 @@ static void pack(const job *j, float *dst, area a, im_pack_mode mode)
         int unit = j->mode == IM_PACK_PAIRS ? 2 : 1, k0 = b * j->block_steps * unit, k1 = k0 + steps_of(j, b) * unit;
         j->p->pack(j->p, dst, a.row, a.rows, k0, k1 < j->p->k ? k1 : j->p->k, mode);
         for (int i = 0; mode == IM_PACK_PAIRS && k1 > j->p->k && i < a.rows; i++)        /* odd k: completes a pair */
-            ((uint16_t *)(dst + i * IM_PITCH))[j->p->k - k0] = 0;
+            memset(im_at(dst + i * IM_PITCH, IM_BF16, j->p->k - k0), 0, 2);
     }
 }
 

@@ -77,7 +77,7 @@ IM_INLINE void im_pack_copy(float *row, int at, im_dtype held, const void *src, 
         else if (mode == IM_PACK_PAIRS && held == IM_BF16 && left == 16)
             held_copy(IM_BF16, row, at + i, src, i, 16);
         else if (mode == IM_PACK_PAIRS)
-            v_store_dot((uint16_t *)row + at + i, held_load(held, src, i, left));
+            v_store_dot(im_at(row, IM_BF16, at + i), held_load(held, src, i, left));
         else
             v_store(row + at + i, held_load(held, src, i, left));
     }
@@ -87,7 +87,7 @@ IM_INLINE void im_pack_zero(float *row, int at, int n, im_pack_mode mode)
 {
     for (int i = 0; i < n && mode != IM_PACK_FETCH; i += 16) {
         if (mode == IM_PACK_PAIRS)
-            v_store_dot((uint16_t *)row + at + i, v_zero());
+            v_store_dot(im_at(row, IM_BF16, at + i), v_zero());
         else
             v_store(row + at + i, v_zero());
     }

@@ -31,6 +31,10 @@
  *   v_zip_bf16(p, q)                    v_bf16_pairs of 16 bf16 at p and at q, as they are
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *
+ * Loads and stores of vectors are intrinsics or memcpy, which may read and write memory of any type: bf16 that is stored
+ * by v_store_dot is read as pairs by v_load, or by one scalar f32 of micro.c. Scalar code keeps to one type, or to memcpy,
+ * so nothing here needs -fno-strict-aliasing; -Wstrict-aliasing=2 (Makefile) finds what it can.
+ *
  * IM_MR x (16 IM_NV) is the ISA's largest tile of a product: rows by columns, so chosen that the sums, one row of B
  * and one value of A just fill the registers (as in BLIS); IM_TILES lists all its tiles (micro.c). */
 #ifndef IM_SIMD_H
@@ -92,12 +96,15 @@ IM_INLINE v16 v_load_bf16_n(const uint16_t *p, int n)
 }
 IM_INLINE v16 v_zip_bf16(const uint16_t *p, const uint16_t *q)
 {
-    uint16_t pairs[32];
+    uint16_t first[16], second[16];
+    float pairs[16];
+    memcpy(first, p, sizeof first);
+    memcpy(second, q, sizeof second);
     for (int i = 0; i < 16; i++) {
-        pairs[2 * i] = p[i];
-        pairs[2 * i + 1] = q[i];
+        memcpy((char *)&pairs[i], &first[i], 2);
+        memcpy((char *)&pairs[i] + 2, &second[i], 2);
     }
-    return v_load((const float *)(const void *)pairs);
+    return v_load(pairs);
 }
 #endif
 

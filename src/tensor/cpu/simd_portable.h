@@ -76,12 +76,36 @@ IM_INLINE float v_hmax(v16 v)
     return v[0];
 }
 
-IM_INLINE v16 v_load_f16(const uint16_t *p) { v16 v; V_FOR v[i] = im_half_to_f32(p[i]); return v; }
-IM_INLINE v16 v_load_bf16(const uint16_t *p) { v16 v; V_FOR v[i] = im_bhalf_to_f32(p[i]); return v; }
+IM_INLINE v16 v_load_f16(const uint16_t *p)
+{
+    uint16_t h[16];
+    v16 v;
+    memcpy(h, p, sizeof h);
+    V_FOR v[i] = im_half_to_f32(h[i]);
+    return v;
+}
+IM_INLINE v16 v_load_bf16(const uint16_t *p)
+{
+    uint16_t h[16];
+    v16 v;
+    memcpy(h, p, sizeof h);
+    V_FOR v[i] = im_bhalf_to_f32(h[i]);
+    return v;
+}
 IM_INLINE v16 v_bf16_even(v16 v) { return (v16)((m16)v << 16); }
 IM_INLINE v16 v_bf16_odd(v16 v) { return (v16)((m16)v & (int32_t)0xffff0000u); }
-IM_INLINE void v_store_f16(uint16_t *p, v16 v) { V_FOR p[i] = im_half_from_f32(v[i]); }
-IM_INLINE void v_store_bf16(uint16_t *p, v16 v) { V_FOR p[i] = im_bhalf_from_f32(v[i]); }
+IM_INLINE void v_store_f16(uint16_t *p, v16 v)
+{
+    uint16_t h[16];
+    V_FOR h[i] = im_half_from_f32(v[i]);
+    memcpy(p, h, sizeof h);
+}
+IM_INLINE void v_store_bf16(uint16_t *p, v16 v)
+{
+    uint16_t h[16];
+    V_FOR h[i] = im_bhalf_from_f32(v[i]);
+    memcpy(p, h, sizeof h);
+}
 #undef V_FOR
 
 #endif

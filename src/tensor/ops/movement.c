@@ -175,7 +175,8 @@ static bool timestep_shape(im_ctx *c, im_node *n)
 {
     if (!im_want_f32(c, n, 0)
         || !im_want(c, n, n->in[0]->ndim == 1 && n->attrs.i[0] >= 2 && n->attrs.i[0] <= 1 << 20
-                    && n->attrs.i[0] / 2 > n->attrs.f[0], "t (B) and a dimension of 2 to 1048576, half of it above the shift"))
+                    && n->attrs.i[0] / 2 > n->attrs.f[0],
+                    "t (B) and a dimension of 2 to 1048576, half of it above the shift"))
         return false;
     n->out->ndim = 2;
     n->out->dtype = IM_F32;
