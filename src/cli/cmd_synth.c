@@ -1,7 +1,8 @@
-/* cmd_synth.c: `imago synth`: from a list of class names to a set of pictures. */
+/* cmd_synth.c: `imago synth`: from a list of class names to a set of pictures (models/pipelines/synth*.c). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/part.h"
 #include "cli/session.h"
@@ -9,52 +10,145 @@
 #include "imago_clones.h"
 
 typedef struct synth_options {
-    const char *classes, *recipe, *lemmas, *guidance, *format, *layout, *part;
-    int per_class, shard_size;
-    uint64_t seed;
-    bool prompts_only, quiet;
+    common_options common;
+    im_synth_args a;
+    const char *part, *one;
+    int per_class;
+    bool prompts_only, verify, force, quiet;
 } synth_options;
 
 #define AT(field) offsetof(synth_options, field)
 static const option options[] = {
-    OPTION_TEXT(0, "classes", "FILE|LIST", AT(classes), NULL,
+    OPTION_TEXT(0, "classes", "FILE|LIST", AT(a.classes), NULL,
              "a file with a class a line: a wnid, or name | hypernym | definition; or wnids with commas between them; or "
              "imagenet100, imagenet1k"),
-    OPTION_TEXT(0, "recipe", "RECIPE", AT(recipe), "name",
+    OPTION_TEXT(0, "recipe", "RECIPE", AT(a.recipe), "name",
              "what prompts are made of: name, hypernym, definition, background, hypernym-background, multiple, "
              "multiple-different, or captions=FILE[,FILE..]: JSON lines with class and caption, used in turn"),
     OPTION_INT(0, "per-class", "N", AT(per_class), NULL, 1, 1000000, "pictures a class"),
-    OPTION_CHOICE(0, "lemmas", "WHICH", AT(lemmas), "all", "all|first", "words of a wnid that make its name"),
-    OPTION_TEXT('g', "guidance", "G", AT(guidance), "2.0",
+    OPTION_CHOICE(0, "lemmas", "WHICH", AT(a.lemmas), "all", "all|first", "words of a wnid that make its name"),
+    OPTION_TEXT('o', "out", "SET", AT(a.out), NULL, "folder of the set; one that was begun goes on, with its own settings"),
+    OPTION_TEXT('m', "model", "MODEL", AT(a.model), NULL,
+             "a diffusers folder or a single .safetensors file; without it the small embedded model"),
+    OPTION_TEXT('g', "guidance", "G", AT(a.guidance), "2.0",
              "of every picture (2.0); several, in turn (1,2,7.5); or an interval to draw from (1.5:4)"),
-    OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "of the set; every picture has one of its own, made from it"),
-    OPTION_CHOICE(0, "format", "FORMAT", AT(format), "png", "png", "of the pictures"),
-    OPTION_CHOICE(0, "layout", "LAYOUT", AT(layout), "folders", "folders|shards",
+    OPTION_INT(0, "steps", "N", AT(a.steps), "50", 1, 1000, "denoising steps"),
+    OPTION_TEXT(0, "scheduler", "NAME", AT(a.scheduler), NULL, "as imago generate has them; without it the model's own"),
+    OPTION_SEED('s', "seed", "SEED", AT(a.seed), "0", "of the set; every picture has one of its own, made from it"),
+    OPTION_INT(0, "size", "PIXELS", AT(a.size), "0", 0, 1 << 16, "side of what is drawn; 0: the model's own"),
+    OPTION_INT(0, "save-size", "PIXELS", AT(a.save_size), "0", 0, 1 << 16,
+             "side of what is written, resized by Lanczos; 0: as drawn"),
+    OPTION_CHOICE(0, "format", "FORMAT", AT(a.format), "png", "png", "of the pictures"),
+    OPTION_CHOICE(0, "layout", "LAYOUT", AT(a.layout), "folders", "folders|shards",
              "folders: SET/CLASS/INDEX; shards: tar files in WebDataset form"),
-    OPTION_INT(0, "shard-size", "N", AT(shard_size), "1000", 1, 1000000, "pictures a shard"),
+    OPTION_INT(0, "shard-size", "N", AT(a.shard_size), "1000", 1, 1000000, "pictures a shard"),
+    OPTION_INT('b', "batch", "B", AT(a.batch), "8", 1, 4096, "pictures at once; the bits stay the same"),
+    OPTION_TEXT(0, "init-data", "DIR", AT(a.init_data), NULL,
+             "begin from pictures of the same class, in class folders, in turn"),
+    OPTION_REAL(0, "strength", "S", AT(a.strength), "0.75", 0, 1, "with --init-data: 0 keeps the picture, 1 forgets it"),
+    OPTION_INT(0, "dedup", "BITS", AT(a.dedup), "0", 0, 64,
+             "at the end, of pictures of a class whose perceptual hashes (pHash, 64 bits) differ in so many bits or fewer, "
+             "only the first stays; 8, say; 0: all stay"),
     OPTION_TEXT(0, "part", "I/N", AT(part), "auto",
-             "make part I of N only; auto: as the environment says (Slurm, MPI, torchrun); none: everything"),
+             "draw part I of N only; auto: as the environment says (Slurm, MPI, torchrun); none: everything"),
     OPTION_FLAG(0, "prompts-only", AT(prompts_only), "draw nothing: print what would be drawn, a JSON object a picture"),
+    OPTION_FLAG(0, "verify", AT(verify), "draw nothing: check every file of a finished set"),
+    OPTION_TEXT(0, "one", "CLASS:INDEX", AT(one), NULL,
+             "draw this picture again, and put it into the set or say whether its bytes are the same"),
+    OPTION_FLAG('f', "force", AT(force), "with --one: in the place of other bytes"),
     OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
     OPTION_END
 };
 
+/* ---------------------------------------------------------------- what is shown */
+
+enum { WARNINGS = 3 };                                         /* of long prompts, say: the others are counted         */
+static const double PLAIN_EVERY = 10, DRAW_EVERY = 0.2;        /* seconds between lines; between states of the bar     */
+
+typedef struct view {
+    bool quiet, terminal, drawn;
+    double last;
+    int warnings;
+} view;
+
+static void erase(view *v)
+{
+    if (v->drawn)
+        fputs("\r\033[K", stderr);
+    v->drawn = false;
+}
+
+static void on_note(void *arg, const char *text)
+{
+    view *v = arg;
+    erase(v);
+    if (!v->quiet)
+        fprintf(stderr, "%s\n", text);
+}
+
+static void on_warning(void *arg, const char *text)
+{
+    view *v = arg;
+    if (v->warnings++ >= WARNINGS)
+        return;
+    erase(v);
+    fprintf(stderr, "imago: warning: %s\n", text);
+}
+
+/* "pictures 120/600, 3.41 img/s, 2 min 20 s left" */
+static void on_drawn(void *arg, const im_synth_progress *p)
+{
+    view *v = arg;
+    double now = seconds_now();
+    char rate[64] = "", left[32], step[48] = "";
+    if (v->quiet || (!p->last && now - v->last < (v->terminal ? DRAW_EVERY : PLAIN_EVERY)))
+        return;
+    v->last = now;
+    if (p->done)
+        snprintf(rate, sizeof rate, ", %.2f img/s", p->img_per_s);
+    if (p->seconds_left >= 0 && !p->last)
+        snprintf(rate + strlen(rate), sizeof rate - strlen(rate), ", %s left", duration_text(p->seconds_left, left));
+    if (!p->last && p->evaluations)
+        snprintf(step, sizeof step, ", %d at step %d/%d", p->batch, p->evaluation, p->evaluations);
+    fprintf(stderr, "%spictures %lld/%lld%s%s%s", v->terminal ? "\r" : "", (long long)(p->there + p->done),
+            (long long)(p->there + p->wanted), rate, step, v->terminal && !p->last ? "\033[K" : "\n");
+    fflush(stderr);
+    v->drawn = v->terminal && !p->last;
+}
+
+/* ---------------------------------------------------------------- running */
+
 static int check_options(const arguments *a)
 {
     const synth_options *o = a->values;
-    if (!o->classes)
-        return usage_error(a->verb, "--classes FILE is missing");
-    if (!o->per_class)
-        return usage_error(a->verb, "--per-class N is missing");
-    if (!o->prompts_only)
-        return usage_error(a->verb, "--prompts-only is missing: nothing is drawn yet");
+    if (!o->a.out && !o->prompts_only)
+        return usage_error(a->verb, "-o SET is missing: the folder of the set");
+    if ((o->verify != 0) + (o->one != NULL) + (o->prompts_only != 0) > 1)
+        return usage_error(a->verb, "--verify, --one and --prompts-only exclude each other");
+    if (o->force && !o->one)
+        return usage_error(a->verb, "--force goes with --one");
+    if (option_given(a, "strength") && !o->a.init_data)
+        return usage_error(a->verb, "--strength needs pictures to begin from: --init-data DIR");
     return CLI_OK;
 }
 
-static bool print_prompts(im_ctx *c, const im_synth *s, const part *p)
+/* What only a set that was begun can do without. */
+static int check_begun(const arguments *a, const im_synth_settings *begun)
 {
-    int64_t count = im_synth_count(s), end = part_end(p, count);
-    for (int64_t i = part_begin(p, count); i < end && im_ok(c) && !session_interrupted(); i++) {
+    const synth_options *o = a->values;
+    if (begun)
+        return CLI_OK;
+    if (!o->a.classes)
+        return usage_error(a->verb, "--classes FILE is missing");
+    if (!o->a.per_class)
+        return usage_error(a->verb, "--per-class N is missing");
+    return CLI_OK;
+}
+
+static bool print_prompts(im_ctx *c, const im_synth *s, const im_synth_args *a)
+{
+    int64_t count = im_synth_count(s), end = im_synth_part(count, a->part + 1, a->parts);
+    for (int64_t i = im_synth_part(count, a->part, a->parts); i < end && im_ok(c) && !session_interrupted(); i++) {
         char *line = im_synth_line(c, s, i);
         if (line)
             puts(line);
@@ -63,40 +157,89 @@ static bool print_prompts(im_ctx *c, const im_synth *s, const part *p)
     return im_ok(c);
 }
 
+static bool find_part(im_ctx *c, synth_options *o)
+{
+    part p;
+    if (o->one || !part_find(c, o->part, &p))
+        return im_ok(c);
+    if (*p.said_by && !o->quiet)
+        fprintf(stderr, "part %lld/%lld, as %s says\n", (long long)p.i + 1, (long long)p.n, p.said_by);
+    o->a.part = p.i;
+    o->a.parts = p.n;
+    return true;
+}
+
+static bool work(im_ctx *c, synth_options *o, view *v)
+{
+    im_synth_hooks hooks = { .arg = v, .drawn = on_drawn, .note = on_note };
+    if (o->verify)
+        return im_synth_verify(c, o->a.out, &hooks);
+    im_synth *s = find_part(c, o) ? im_synth_open(c, &o->a) : NULL;
+    bool ok = s != NULL;
+    if (ok && o->prompts_only)
+        ok = print_prompts(c, s, &o->a);
+    else if (ok && o->one)
+        ok = im_synth_one(c, s, o->one, o->force, &hooks);
+    else if (ok)
+        ok = im_synth_draw(c, s, &hooks);
+    im_synth_close(s);
+    erase(v);
+    return ok;
+}
+
+static bool given(void *arg, const char *name)
+{
+    return option_given(arg, name);
+}
+
 static int run(const arguments *a)
 {
-    const synth_options *o = a->values;
+    synth_options *o = a->values;
     int rc = check_options(a);
     if (rc)
         return rc;
-    im_ctx *c = session_open_files();
+    im_ctx *c = o->prompts_only || o->verify ? session_open_files() : session_open(&o->common);
     if (!c)
         return CLI_FAILED;
-    im_synth_args args = im_synth_defaults();
-    args.classes = o->classes;
-    args.lemmas = o->lemmas;
-    args.recipe = o->recipe;
-    args.guidance = o->guidance;
-    args.per_class = o->per_class;
-    args.seed = o->seed;
-    args.format = o->format;
-    args.layout = o->layout;
-    args.shard_size = o->shard_size;
-    part p;
-    im_synth *s = part_find(c, o->part, &p) ? im_synth_open(c, &args) : NULL;
-    if (s && *p.said_by && !o->quiet)
-        fprintf(stderr, "part %lld/%lld, as %s says\n", (long long)p.i + 1, (long long)p.n, p.said_by);
-    if (s)
-        print_prompts(c, s, &p);
-    im_synth_close(s);
-    return session_close(c);
+    session_signals_more();
+    view v = { .quiet = o->quiet, .terminal = isatty(STDERR_FILENO) };
+    im_on_warning(c, on_warning, &v);
+    im_synth_args defaults = im_synth_defaults();
+    o->a.hold = session_dtype(&o->common);
+    o->a.per_class = o->per_class;
+    o->a.quality = defaults.quality;
+    o->a.parts = defaults.parts;
+    o->a.keep = defaults.keep;
+    im_synth_settings *begun = o->a.out && !o->verify ? im_synth_recall(c, &o->a, given, (void *)a) : NULL;
+    if (im_ok(c) && !o->verify)
+        rc = check_begun(a, begun);
+    if (im_ok(c) && !rc)
+        work(c, o, &v);
+    im_synth_settings_free(begun);
+    if (v.warnings > WARNINGS)
+        fprintf(stderr, "imago: warning: %d more of this kind\n", v.warnings - WARNINGS);
+    if (session_interrupted() && !im_ok(c) && strstr(im_error(c), "stopped")) {
+        fprintf(stderr, "stopped: what is drawn stays, and the same command goes on\n");
+        im_clear_error(c);
+        rc = CLI_STOPPED;
+    }
+    int closed = session_close(c);
+    return rc ? rc : closed;
 }
 
 const verb verb_synth = {
-    .name = "synth", .options = options, .size = sizeof(synth_options), .run = run,
-    .summary = "what a training set made from a list of classes is drawn from",
-    .about = "Prints what N pictures of every class of a list are drawn from: prompts that a recipe makes of its name, its "
-             "hypernym and its definition (\"Fake it till you make it\", arXiv 2212.08420), seeds and guidance. Classes "
-             "given by wnid are looked up in WordNet (Debian: wordnet-base).",
-    .examples = "  imago synth --classes imagenet100 --recipe hypernym --per-class 1300 --prompts-only",
+    .name = "synth", .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(synth_options), .run = run,
+    .summary = "draw a training set from a list of classes",
+    .about = "Draws N pictures of every class of a list, from prompts that a recipe makes of its name, its hypernym and "
+             "its definition (\"Fake it till you make it\", arXiv 2212.08420). Classes given by wnid are looked up in "
+             "WordNet (Debian: wordnet-base). A picture is a function of class, index, recipe, guidance and seed, and of "
+             "the model: the set has the same bytes whatever the order, the batch, the number of workers and of restarts. "
+             "A run that was killed loses the pictures at work; the same command goes on, and so does `imago synth -o "
+             "SET` alone. Several may draw one set at once (--part); the last one writes metadata.jsonl and ends the "
+             "manifest. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 stop a run in order, with exit code 75.",
+    .examples = "  imago synth --classes imagenet100 --recipe hypernym --per-class 1300 --prompts-only\n"
+                "  imago synth --classes classes.txt --per-class 50 -o SET\n"
+                "  imago synth -m FOLDER --classes imagenet1k --recipe definition --per-class 1300 --part 1/8 -o SET\n"
+                "  imago synth --verify -o SET\n"
+                "  imago synth --one n01440764:12 -o SET",
 };

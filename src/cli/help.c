@@ -62,7 +62,7 @@ void help_program(FILE *f, const verb *const verbs[])
     fprintf(f, "  imago generate -p \"a red bicycle\"         draws a picture with the embedded model\n"
                "  imago generate -m FOLDER -p \"a horse\"     the same with Stable Diffusion v1.4 "
                "(weights/README.md)\n\n"
-               "Exit codes: 0 done, 1 failed, 2 used wrongly.\n");
+               "Exit codes: 0 done, 1 failed, 2 used wrongly, 75 stopped by a signal (synth).\n");
 }
 
 void help_verb(FILE *f, const verb *v)
@@ -143,7 +143,7 @@ void help_man(FILE *f, const verb *const verbs[])
             fputs("\n.fi\n", f);
         }
     }
-    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly.\n"
+    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly, 75 stopped by a signal: the same command goes on (synth).\n"
           ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no more than this instruction set: portable, avx2, avx512, "
           "avx512bf16, neon.\n"
           ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe folder where the embedded model, imago-small, lies.\n", f);

@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };            /* exit codes of the program                            */
+/* Exit codes of the program; stopped: by a signal, and the same command goes on (EX_TEMPFAIL of sysexits.h). */
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_STOPPED = 75 };
 
 typedef enum {
     OPT_FLAG,                                                  /* bool                                                 */

@@ -89,15 +89,3 @@ bool part_find(im_ctx *c, const char *option, part *out)
     *out = (part){ .i = i - 1, .n = n, .said_by = "--part" };
     return true;
 }
-
-int64_t part_begin(const part *p, int64_t count)               /* count i / n without overflow: count = q n + r        */
-{
-    int64_t q = count / p->n, r = count % p->n;
-    return q * p->i + r * p->i / p->n;
-}
-
-int64_t part_end(const part *p, int64_t count)
-{
-    part after = { .i = p->i + 1, .n = p->n };
-    return part_begin(&after, count);
-}

@@ -15,8 +15,5 @@ typedef struct part {
  * and an array whose tasks are started several times (srun, mpirun) has the product of both: (task of the array, process of
  * the task). */
 bool part_find(im_ctx *c, const char *option, part *out);
-/* Part i of n of `count` things: [floor(i count / n), floor((i + 1) count / n)). */
-int64_t part_begin(const part *p, int64_t count);
-int64_t part_end(const part *p, int64_t count);
 
 #endif

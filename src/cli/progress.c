@@ -17,7 +17,7 @@ void progress_start(progress *p, bool quiet, int pictures, int total_evaluations
     p->start = p->last = seconds_now();
 }
 
-static const char *duration_text(double s, char out[32])
+const char *duration_text(double s, char out[32])
 {
     if (s < 100)
         snprintf(out, 32, "%.0f s", s);

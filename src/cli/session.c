@@ -24,6 +24,20 @@ static void warn(void *arg, const char *text)
     fprintf(stderr, "imago: warning: %s\n", text);
 }
 
+static void handle(int sig)
+{
+    /* SA_RESETHAND: a second Ctrl-C ends the program at once. */
+    struct sigaction act = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+    sigemptyset(&act.sa_mask);
+    sigaction(sig, &act, NULL);
+}
+
+void session_signals_more(void)
+{
+    handle(SIGUSR1);
+    handle(SIGUSR2);
+}
+
 static im_ctx *open_device(const char *device, int threads)
 {
     im_ctx *c = im_ctx_new(device, threads);
@@ -37,12 +51,9 @@ static im_ctx *open_device(const char *device, int threads)
     }
     im_on_warning(c, warn, NULL);
     running = c;
-    /* SA_RESETHAND: a second Ctrl-C ends the program at once. */
-    struct sigaction act = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
-    sigemptyset(&act.sa_mask);
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
-    sigaction(SIGHUP, &act, NULL);
+    handle(SIGINT);
+    handle(SIGTERM);
+    handle(SIGHUP);
     signal(SIGXFSZ, SIG_IGN);                                  /* a file past its limit is an error, not the end       */
     return c;
 }

@@ -13,6 +13,8 @@ im_ctx *session_open_files(void);                              /* for verbs that
 int session_close(im_ctx *c);
 /* From now on a signal is only noted, for a loop that asks session_interrupted and ends in order; a second one kills. */
 void session_signals_wait(void);
+/* SIGUSR1 and SIGUSR2, by which schedulers tell that time is up, stop as Ctrl-C does. */
+void session_signals_more(void);
 bool session_interrupted(void);                                /* Ctrl-C or a polite kill arrived                      */
 
 im_dtype session_dtype(const common_options *o);
@@ -20,5 +22,6 @@ double seconds_now(void);                                      /* a clock that o
 const char *commit_name(void);                                 /* version.c: the git commit of this build              */
 /* "1.61 GB", "45.1 MB", "812 B": decimal units */
 const char *bytes_text(double bytes, char out[32]);
+const char *duration_text(double s, char out[32]);             /* progress.c: "52 s", "3 min 20 s", "1.2 h"             */
 
 #endif

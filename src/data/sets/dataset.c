@@ -150,7 +150,7 @@ static bool gather_folder(im_gather *g)
         metadata = metadata || !strcmp(files.names[i], "metadata.jsonl");
     }
     d->folder = d->path;
-    d->kind = metadata ? IM_SET_METADATA : shards ? IM_SET_SHARDS : folders.n ? IM_SET_CLASSES : IM_SET_FLAT;
+    d->kind = shards ? IM_SET_SHARDS : metadata ? IM_SET_METADATA : folders.n ? IM_SET_CLASSES : IM_SET_FLAT;
     bool ok = true;
     if (d->kind == IM_SET_METADATA) ok = im_gather_metadata(g);
     else if (d->kind == IM_SET_CLASSES) {

@@ -1,5 +1,6 @@
 /* dataset_metadata.c: DIR/metadata.jsonl as Hugging Face's imagefolder reads it: an object a line, "file_name" below DIR,
- * "text" the caption, "label" a class by name or number. Other keys are left alone. Captions in shards have the same keys.
+ * "text" the caption, "label" a class by name or number. Sets of `imago synth` have "prompt" and "class" for them. Other
+ * keys are left alone. Captions in shards have the same keys.
  * https://huggingface.co/docs/datasets/image_dataset */
 #include <errno.h>
 #include <jansson.h>
@@ -27,6 +28,14 @@ static bool text_of(im_gather *g, const char *where, const json_t *object, const
     return *out != NULL;
 }
 
+/* What only sets of `imago synth` call so; under these names anything may stand in others. */
+static bool synthetic(im_gather *g, const char *where, const json_t *j, const char **caption, const char **label)
+{
+    const json_t *prompt = json_object_get(j, "prompt"), *class = json_object_get(j, "class");
+    return (*caption || !json_is_string(prompt) || text_of(g, where, j, "prompt", false, caption)) &&
+           (*label || !json_is_string(class) || text_of(g, where, j, "class", false, label));
+}
+
 bool im_caption_json(im_gather *g, const char *where, const char *text, size_t bytes, const char **file_name,
                      const char **caption, const char **label)
 {
@@ -36,7 +45,8 @@ bool im_caption_json(im_gather *g, const char *where, const char *text, size_t b
     bool ok = json_is_object(j) || im_fail(g->c, "%s: is no JSON object; wanted { \"text\": \"...\", ... }", where);
     ok = ok && (!file_name || text_of(g, where, j, "file_name", false, file_name)) &&
          text_of(g, where, j, "text", false, caption) &&
-         (*caption || text_of(g, where, j, "caption", false, caption)) && text_of(g, where, j, "label", true, label);
+         (*caption || text_of(g, where, j, "caption", false, caption)) &&
+         text_of(g, where, j, "label", true, label) && synthetic(g, where, j, caption, label);
     json_decref(j);
     return ok;
 }

@@ -164,7 +164,9 @@ im_prompts *im_prompts_open(im_ctx *c, const char *name, const im_class_list *cl
         if (!strcmp(r->name, name)) p->recipe = r;
     size_t n = strlen(CAPTIONS);
     bool ok = true, of_files = !strncmp(name, CAPTIONS, n) && name[n] == '=';
-    if (of_files) ok = open_captions(c, p, name + n + 1);
+    if (!strcmp(name, CAPTIONS))
+        ok = im_fail(c, "the files of captions are not named; wanted --recipe captions=FILE[,FILE..]");
+    else if (of_files) ok = open_captions(c, p, name + n + 1);
     else if (!p->recipe)
         ok = im_fail(c, "there is no recipe \"%s\"; there is name, hypernym, definition, background, hypernym-background, "
                         "multiple, multiple-different and captions=FILE[,FILE..]", name);

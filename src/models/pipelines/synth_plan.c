@@ -8,8 +8,9 @@
 
 im_synth_args im_synth_defaults(void)
 {
-    return (im_synth_args){ .lemmas = "all", .recipe = "name", .guidance = "2.0", .format = "png",
-                            .layout = "folders", .shard_size = 1000 };
+    return (im_synth_args){ .lemmas = "all", .recipe = "name", .guidance = "2.0", .format = "png", .layout = "folders",
+                            .shard_size = 1000, .parts = 1, .hold = IM_F32, .steps = 50, .batch = 8, .quality = 95,
+                            .strength = 0.75f, .keep = 1 };
 }
 
 im_synth *im_synth_open(im_ctx *c, const im_synth_args *a)
@@ -21,7 +22,9 @@ im_synth *im_synth_open(im_ctx *c, const im_synth_args *a)
         return NULL;
     }
     s->a = *a;
-    bool ok = im_class_list_read(c, a->classes, a->lemmas, &s->classes) &&
+    s->finish_fd = s->claim_fd = -1;
+    bool ok = (a->classes ? im_class_list_read(c, a->classes, a->lemmas, &s->classes)
+                          : im_synth_recall_classes(c, a->out, &s->classes)) &&
               (s->prompts = im_prompts_open(c, a->recipe, &s->classes, a->seed)) &&
               im_guidance_parse(c, a->guidance, &s->guidance);
     s->count = a->per_class * s->classes.n;
@@ -33,6 +36,13 @@ im_synth *im_synth_open(im_ctx *c, const im_synth_args *a)
 void im_synth_close(im_synth *s)
 {
     if (!s) return;
+    im_synth_unclaim(s);
+    im_synth_unlock(s);
+    im_sd_free(s->sd);
+    im_dataset_free(s->inits);
+    free(s->init_first);
+    free(s->init_order);
+    json_decref(s->manifest);
     im_prompts_free(s->prompts);
     im_class_list_free(&s->classes);
     free(s);
@@ -43,18 +53,28 @@ int64_t im_synth_count(const im_synth *s)
     return s ? s->count : 0;
 }
 
-bool im_synth_picture_at(im_ctx *c, const im_synth *s, int64_t n, im_synth_picture *out)
+int64_t im_synth_part(int64_t count, int64_t i, int64_t n)    /* count i / n without overflow: count = q n + r        */
+{
+    return count / n * i + count % n * i / n;
+}
+
+void im_synth_locate(const im_synth *s, int64_t n, im_synth_picture *out)
 {
     int k = (int)(n % s->classes.n);
-    const char *end = !strcmp(s->a.format, "png") ? "png" : "jpg";
+    const char *end = im_synth_ending(s);
     *out = (im_synth_picture){ .number = n, .index = n / s->classes.n, .class = k };
     out->seed = im_prompts_seed(s->prompts, k, out->index);
     out->guidance = im_prompts_guidance(s->prompts, &s->guidance, k, out->index);
-    if (!strcmp(s->a.layout, "shards"))
+    if (im_synth_sharded(s))
         snprintf(out->file, sizeof out->file, "%06lld.tar/%09lld.%s", (long long)(n / s->a.shard_size), (long long)n, end);
     else
         snprintf(out->file, sizeof out->file, "%s/%06lld.%s", s->classes.v[k].folder, (long long)out->index, end);
-    return (out->prompt = im_prompts_text(c, s->prompts, k, out->index)) != NULL;
+}
+
+bool im_synth_picture_at(im_ctx *c, const im_synth *s, int64_t n, im_synth_picture *out)
+{
+    im_synth_locate(s, n, out);
+    return (out->prompt = im_prompts_text(c, s->prompts, out->class, out->index)) != NULL;
 }
 
 void im_synth_picture_free(im_synth_picture *p)

@@ -1,0 +1,96 @@
+/* synth_files.c: where the pictures of a set lie while it is drawn, and which are there. A picture of folders lies where it
+ * stays, SET/CLASS/INDEX.EXT; one of shards lies in SET/.pictures until its shard is full. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/files/file.h"
+#include "models/pipelines/synth.h"
+
+static const char PICTURES[] = ".pictures";
+
+bool im_synth_sharded(const im_synth *s)
+{
+    return !strcmp(s->a.layout, "shards");
+}
+
+const char *im_synth_ending(const im_synth *s)
+{
+    return !strcmp(s->a.format, "jpeg") ? "jpg" : s->a.format;
+}
+
+int64_t im_synth_shards(const im_synth *s)
+{
+    return (s->count + s->a.shard_size - 1) / s->a.shard_size;
+}
+
+char *im_synth_path(im_ctx *c, const im_synth *s, const im_synth_picture *p)
+{
+    char name[320];
+    if (!im_synth_sharded(s)) return im_join(c, s->a.out, p->file);
+    snprintf(name, sizeof name, "%s/%s", PICTURES, strrchr(p->file, '/') + 1);
+    return im_join(c, s->a.out, name);
+}
+
+char *im_synth_shard_path(im_ctx *c, const im_synth *s, int64_t shard)
+{
+    char name[40];
+    snprintf(name, sizeof name, "%06lld.tar", (long long)shard);
+    return im_join(c, s->a.out, name);
+}
+
+bool im_synth_make_folders(im_ctx *c, const im_synth *s)
+{
+    bool ok = im_ok(c);
+    int n = im_synth_sharded(s) ? 1 : s->classes.n;
+    for (int k = 0; ok && k < n; k++) {
+        char *path = im_join(c, s->a.out, im_synth_sharded(s) ? PICTURES : s->classes.v[k].folder);
+        ok = path && im_make_folder(c, path);
+        free(path);
+    }
+    return ok;
+}
+
+bool im_synth_there(im_ctx *c, const im_synth *s, const im_synth_picture *p)
+{
+    char *path = im_synth_path(c, s, p);
+    bool there = path && im_is_file(path);
+    free(path);
+    if (there || !im_synth_sharded(s)) return there;
+    path = im_synth_shard_path(c, s, p->number / s->a.shard_size);
+    there = path && im_is_file(path);
+    free(path);
+    return there;
+}
+
+/* Files of `folder` that a killed process was writing; everything where `all`. */
+static void sweep(im_ctx *c, const char *folder, bool all)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d)); ) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || !(all || im_is_temp(e->d_name))) continue;
+        char *path = im_join(c, folder, e->d_name);
+        if (path) unlink(path);
+        free(path);
+    }
+    if (d) closedir(d);
+}
+
+void im_synth_sweep(im_ctx *c, const im_synth *s)
+{
+    sweep(c, s->a.out, false);
+    for (int k = 0; !im_synth_sharded(s) && k < s->classes.n; k++) {
+        char *path = im_join(c, s->a.out, s->classes.v[k].folder);
+        if (path) sweep(c, path, false);
+        if (path) rmdir(path);                                 /* of a class that lost every picture                  */
+        free(path);
+    }
+    char *pictures = im_join(c, s->a.out, PICTURES);
+    if (pictures) {
+        sweep(c, pictures, true);
+        rmdir(pictures);
+    }
+    free(pictures);
+}
