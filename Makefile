@@ -122,8 +122,8 @@ $(BUILD)/tests/%.o: tests/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  cc $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests -c $< -o $@
-$(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_bf16 $(BUILD)/tests/digest: $(CASES)
-$(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_bf16: TEST_EXTRA := $(CASES) \
+$(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_halves $(BUILD)/tests/digest: $(CASES)
+$(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_halves: TEST_EXTRA := $(CASES) \
                               -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
 $(BUILD)/tests/digest: TEST_EXTRA := $(CASES)
 ART_TESTED := $(patsubst %,$(BUILD)/weights/art/art_%.o,fit family)

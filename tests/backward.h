@@ -1,4 +1,4 @@
-/* backward.h: what test_grad.c and test_bf16.c share: the gradient that backward starts from, and the spoiling of what it
+/* backward.h: what test_grad.c and test_halves.c share: the gradient that backward starts from, and the spoiling of what it
  * may not read. */
 #ifndef IM_TESTS_BACKWARD_H
 #define IM_TESTS_BACKWARD_H

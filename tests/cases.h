@@ -45,6 +45,7 @@ typedef struct {
     bool absolute;
     const char *why;
     unsigned batched;            /* inputs whose first axis is the batch                                              */
+    unsigned acts;               /* inputs that may be held in f16 or bf16: activations (test_halves.c)                */
     int weight;                  /* this input comes plain and packed, in f32, f16 and bf16; -1: none                 */
     int halves;                  /* of that weight when packed; 0: it is never packed                                 */
     unsigned grads;              /* inputs that get gradients (test_grad.c); 0: the op has no gradient                */

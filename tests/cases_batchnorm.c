@@ -52,6 +52,7 @@ const im_case_table im_cases_batchnorm = {
     .why = "sums of one chunk in f32; mean, rstd, scale and shift rounded to f32 (mean 4: 4 eps), three operations on each "
            "element; gradients: the same, and dx is what is left of sums that nearly cancel where rows are few",
     .weight = -1, .grads = 0xf, .grad_c = 4e-6, .cases = batchnorm, .n = COUNT(batchnorm),
+    .acts = 1u << 0 | 1u << 3,
 };
 
 static const im_case batchnorm_res[] = {
@@ -73,6 +74,7 @@ static const im_case batchnorm_res[] = {
 const im_case_table im_cases_batchnorm_res = {
     &im_op_batchnorm_res, call_batchnorm, terms_batchnorm, .c = 4, .why = "as batchnorm",
     .weight = -1, .grads = 0xf, .grad_c = 4e-6, .cases = batchnorm_res, .n = COUNT(batchnorm_res),
+    .acts = 1u << 0 | 1u << 3,
 };
 
 /* ------------------------------------------------ maxpool: x; i = kernel, stride, padding */
@@ -107,6 +109,7 @@ const im_case_table im_cases_maxpool = {
     &im_op_maxpool, call_maxpool, one_term, .c = 0,
     .why = "nothing is computed; gradients: a pixel sums at most kernel^2 values in f32", .batched = 1u << 0, .weight = -1,
     .grads = 1u << 0, .grad_c = 1e-6, .cases = maxpool, .n = COUNT(maxpool),
+    .acts = 1u,
 };
 
 /* ------------------------------------------------ avgpool: x */
@@ -131,4 +134,5 @@ static const im_case avgpool[] = {
 const im_case_table im_cases_avgpool = {
     &im_op_avgpool, call_avgpool, terms_batchnorm, .c = 2, .why = "sums of one chunk in f32; a gradient is one division",
     .batched = 1u << 0, .weight = -1, .grads = 1u << 0, .grad_c = 1e-6, .cases = avgpool, .n = COUNT(avgpool),
+    .acts = 1u,
 };

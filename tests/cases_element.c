@@ -33,6 +33,7 @@ const im_case_table im_cases_activate = {
     .why = "polynomials for exp, erf and tanh within 2 eps, and two more roundings; gelu's tail cancels: absolute at 1. "
            "Gradients: s + x s (1 - s) is a few roundings more",
     .batched = 1u << 0, .weight = -1, .cases = activate, .n = COUNT(activate), .grads = 1u << 0, .grad_c = 5e-7,
+    .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- add: a, b */
@@ -57,6 +58,7 @@ static const im_case add[] = {
 const im_case_table im_cases_add = {
     &im_op_add, call_add, one_term, EXACT, .batched = 1u << 0 | 1u << 1, .weight = -1, .cases = add, .n = COUNT(add),
     .grads = 3u, .grad_c = 2e-7,                               /* db: chunks of up to 32 in f32                       */
+    .acts = 3u,
 };
 
 /* ---------------------------------------------------------------- scale: x; f[0] the factor */
@@ -77,6 +79,7 @@ static const im_case scale[] = {
 const im_case_table im_cases_scale = {
     &im_op_scale, call_scale, one_term, EXACT, .batched = 1u << 0, .weight = -1, .cases = scale,
     .n = COUNT(scale), .grads = 1u << 0, .grad_c = 1e-7,
+    .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- concat: a, b along the last axis */
@@ -99,6 +102,7 @@ static const im_case concat[] = {
 const im_case_table im_cases_concat = {
     &im_op_concat, call_concat, one_term, EXACT, .batched = 3u, .weight = -1, .cases = concat, .n = COUNT(concat),
     .grads = 3u, .grad_c = 1e-7,
+    .acts = 3u,
 };
 
 /* ---------------------------------------------------------------- stack: a, b along the first axis */
@@ -120,9 +124,10 @@ static const im_case stack[] = {
 
 const im_case_table im_cases_stack = {
     &im_op_stack, call_stack, one_term, EXACT, .weight = -1, .cases = stack, .n = COUNT(stack), .grads = 3u, .grad_c = 1e-7,
+    .acts = 3u,
 };
 
-/* ---------------------------------------------------------------- cast: x to f32; test_bf16.c has bf16 */
+/* ---------------------------------------------------------------- cast: x to f32; test_halves.c has bf16 */
 
 static im_tensor *call_cast(im_ctx *c, const im_case *cs, im_tensor *const in[])
 {
@@ -141,6 +146,7 @@ static const im_case cast[] = {
 const im_case_table im_cases_cast = {
     &im_op_cast, call_cast, one_term, EXACT, .batched = 1u, .weight = -1, .cases = cast, .n = COUNT(cast), .grads = 1u,
     .grad_c = 1e-7,
+    .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- copy: x, any view */
@@ -165,6 +171,7 @@ static const im_case copy[] = {
 const im_case_table im_cases_copy = {
     &im_op_copy, call_copy, one_term, EXACT, .batched = 1u << 0, .weight = -1, .cases = copy, .n = COUNT(copy),
     .grads = 1u << 0, .grad_c = 1e-7,
+    .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- embedding: table, ids */

@@ -33,6 +33,7 @@ const im_case_table im_cases_cross_entropy = {
     .why = "exp within 2 eps summed in 16 lanes, log within 2 eps. Gradients: x - max is rounded once (eps of up to 30 "
            "where logits are WIDE), exp, sum and product: 3e-7 at most",
     .weight = -1, .cases = cross_entropy, .n = COUNT(cross_entropy), .grads = 1u << 0, .grad_c = 5e-7,
+    .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- mse, l1: x, t, weight */
@@ -71,10 +72,12 @@ static const im_case distance[] = {
 const im_case_table im_cases_mse = {
     &im_op_mse, call_mse, one_term, .c = 8, .why = DISTANCE_WHY, .weight = -1, .cases = distance, .n = COUNT(distance),
     .grads = 3u, .grad_c = 3e-7,
+    .acts = 3u,
 };
 const im_case_table im_cases_l1 = {
     &im_op_l1, call_l1, one_term, .c = 8, .why = DISTANCE_WHY, .weight = -1, .cases = distance, .n = COUNT(distance),
     .grads = 3u, .grad_c = 3e-7,
+    .acts = 3u,
 };
 
 /* ---------------------------------------------------------------- normalize: x; f[0] eps */
@@ -100,6 +103,7 @@ const im_case_table im_cases_normalize = {
     &im_op_normalize, call_normalize, one_term, .c = 4,
     .why = "the norm rounded once, a division. Gradients: y (y . dy) taken from dy may cancel half of it",
     .batched = 1u << 0, .weight = -1, .cases = normalize, .n = COUNT(normalize), .grads = 1u << 0, .grad_c = 5e-7,
+    .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- gaussian_sample: moments, noise */
@@ -124,6 +128,7 @@ const im_case_table im_cases_gaussian_sample = {
     &im_op_gaussian_sample, call_gaussian_sample, one_term, .c = 4,
     .why = "exp within 2 eps and one multiply-add; the unit is large where some deviations are",
     .batched = 3u, .weight = -1, .cases = gaussian_sample, .n = COUNT(gaussian_sample), .grads = 1u << 0, .grad_c = 3e-7,
+    .acts = 3u,
 };
 
 /* ---------------------------------------------------------------- kl: moments */
@@ -147,4 +152,5 @@ static const im_case kl[] = {
 const im_case_table im_cases_kl = {
     &im_op_kl, call_kl, one_term, .c = 8, .why = "terms of a few roundings, of one sign, summed in f64",
     .weight = -1, .cases = kl, .n = COUNT(kl), .grads = 1u << 0, .grad_c = 3e-7,
+    .acts = 1u,
 };

@@ -41,6 +41,7 @@ const im_case_table im_cases_groupnorm = {
     .why = "sums of one chunk in f32; mean and rstd rounded to f32 (mean 4: 4 eps), three operations on each element; "
            "gradients: the same, and dx is what is left of sums that nearly cancel where a group is small",
     .batched = 1u << 0, .weight = -1, .grads = 0x7, .grad_c = 4e-6, .cases = groupnorm, .n = COUNT(groupnorm),
+    .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- layernorm: x, gamma, beta; f[0] eps */
@@ -78,4 +79,5 @@ const im_case_table im_cases_layernorm = {
     .why = "sums in 16 lanes; mean and rstd rounded to f32 (mean 4: 4 eps), three operations on each element; "
            "gradients: the same, and dx is what is left of sums that nearly cancel where a row is short",
     .batched = 1u << 0, .weight = -1, .grads = 0x7, .grad_c = 4e-6, .cases = layernorm, .n = COUNT(layernorm),
+    .acts = 1u,
 };

@@ -57,6 +57,7 @@ static const im_case linear[] = {
 const im_case_table im_cases_linear = {
     &im_op_linear, call_linear, terms_linear, .c = 2, .why = PRODUCT_WHY GRAD_WHY, .batched = 1u << 0 | 1u << 3,
     .weight = 1, .halves = 1, .grads = 0xf, .grad_c = 3e-6, .cases = linear, .n = COUNT(linear),
+    .acts = 1u << 0 | 1u << 3,
 };
 
 /* ---------------------------------------------------------------- geglu: x, w (2N, K), b (2N) */
@@ -83,6 +84,7 @@ static const im_case geglu[] = {
 const im_case_table im_cases_geglu = {
     &im_op_geglu, call_geglu, terms_linear, .c = 4, .why = PRODUCT_WHY "; twice, for two factors" GRAD_WHY,
     .batched = 1u << 0, .weight = 1, .halves = 2, .grads = 7, .grad_c = 3e-6, .cases = geglu, .n = COUNT(geglu),
+    .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- conv2d: x, w, b, chan, res; i as im_conv_attrs */
@@ -148,6 +150,7 @@ static const im_case conv2d[] = {
 const im_case_table im_cases_conv2d = {
     &im_op_conv2d, call_conv, terms_conv, .c = 2, .why = PRODUCT_WHY GRAD_WHY, .batched = 1u << 0 | 3u << 3,
     .weight = 1, .halves = 1, .grads = 0x1f, .grad_c = 3e-6, .cases = conv2d, .n = COUNT(conv2d),
+    .acts = 1u << 0 | 3u << 3,
 };
 
 /* ---------------------------------------------------------------- attention: q, k, v; i[0] heads, i[1] causal */
@@ -194,4 +197,5 @@ const im_case_table im_cases_attention = {
     .why = "two chains (over d, over keys); an error of the score s is exp'd: scores of deviation 8 cost 8 eps. Gradients: "
            "chains over d and over keys of 4e-7 to 8e-7 rms at d = 80 to 512, 2e-6 where scores are WIDE",
     .batched = 7u, .weight = -1, .cases = attention, .n = COUNT(attention), .grads = 7u, .grad_c = 2e-6,
+    .acts = 7u,
 };

@@ -2,6 +2,7 @@
  * loop in f64 at odd sizes, strided, masked and with extreme scores; nothing read or written outside the arrays; and
  * the promises of device.h: the same bits on all ISAs with fused multiply-add, at any number of threads, in any batch.
  * */
+#include "buffers.h"
 #include "products.h"
 
 typedef struct { int batch, heads, d, tq, tk; bool causal; int gap; } shape;
@@ -19,13 +20,13 @@ static im_attention_args make_call(shape s, float size)
                             .scale = 1 / sqrtf((float)s.d), .ldq = ldq, .bsq = s.tq * ldq + s.gap, .ldk = ldk,
                             .bsk = s.tk * ldk + s.gap, .ldv = ldv, .bsv = s.tk * ldv + s.gap, .ldo = ldo,
                             .bso = s.tq * ldo + s.gap };
-    a.q = random_floats(extent(s.batch, a.bsq, s.tq, ldq, w), size);
-    a.k = random_floats(extent(s.batch, a.bsk, s.tk, ldk, w), size);
-    a.v = random_floats(extent(s.batch, a.bsv, s.tk, ldv, w), 1.7f);
+    a.q.p = random_floats(extent(s.batch, a.bsq, s.tq, ldq, w), size);
+    a.k.p = random_floats(extent(s.batch, a.bsk, s.tk, ldk, w), size);
+    a.v.p = random_floats(extent(s.batch, a.bsv, s.tk, ldv, w), 1.7f);
     int64_t n = extent(s.batch, a.bso, s.tq, ldo, w);
-    a.o = guarded((size_t)n * sizeof(float));
+    a.o.p = guarded((size_t)n * sizeof(float));
     for (int64_t i = 0; i < n; i++)
-        a.o[i] = canary;
+        F32(a.o)[i] = canary;
     return a;
 }
 
@@ -44,7 +45,7 @@ static void plain(const im_attention_args *a, int b, int h, int i, double *o, do
     for (int j = 0; j < keys; j++) {
         s[j] = 0;
         for (int c = 0; c < a->d; c++)
-            s[j] += (double)a->q[b * a->bsq + i * a->ldq + h * a->d + c] * a->k[b * a->bsk + j * a->ldk + h * a->d + c];
+            s[j] += (double)F32(a->q)[b * a->bsq + i * a->ldq + h * a->d + c] * F32(a->k)[b * a->bsk + j * a->ldk + h * a->d + c];
         s[j] *= a->scale;
         m = fmax(m, s[j]);
         *top = fmax(*top, fabs(s[j]));
@@ -55,7 +56,7 @@ static void plain(const im_attention_args *a, int b, int h, int i, double *o, do
         double p = exp(s[j] - m);
         sum += p;
         for (int c = 0; c < a->d; c++)
-            o[c] += p * a->v[b * a->bsv + j * a->ldv + h * a->d + c];
+            o[c] += p * F32(a->v)[b * a->bsv + j * a->ldv + h * a->d + c];
     }
     for (int c = 0; c < a->d; c++)
         o[c] /= sum;
@@ -78,7 +79,7 @@ static void compare(im_device *dev, const im_attention_args *a)
             for (int h = 0; h < a->heads; h++) {
                 plain(a, b, h, i, o, &top);
                 for (int c = 0; c < a->d; c++) {
-                    double found = a->o[b * a->bso + i * a->ldo + h * a->d + c];
+                    double found = F32(a->o)[b * a->bso + i * a->ldo + h * a->d + c];
                     ck_assert_msg(fabs(found - o[c]) <= tolerance_of(a, top),
                                   "%s %dx%dx%d %dx%d%s: o[%d][%d][%d][%d] = %.9g, wanted %.9g, error %g, allowed %g",
                                   dev->isa, a->batch, a->heads, a->d, a->tq, a->tk, a->causal ? " causal" : "", b, i,
@@ -88,7 +89,7 @@ static void compare(im_device *dev, const im_attention_args *a)
     for (int b = 0; b < a->batch; b++)
         for (int i = 0; i < a->tq; i++)
             for (int64_t j = a->heads * a->d; j < a->ldo && (b < a->batch - 1 || i < a->tq - 1); j++)
-                ck_assert_msg(a->o[b * a->bso + i * a->ldo + j] == canary, "%s: written behind row %d", dev->isa, i);
+                ck_assert_msg(F32(a->o)[b * a->bso + i * a->ldo + j] == canary, "%s: written behind row %d", dev->isa, i);
 }
 
 static void on_all(shape s, float size)
@@ -142,7 +143,7 @@ START_TEST(equal_scores_give_the_mean)                         /* keys all the s
 {
     for (int d = 0; d < n_devices; d++) {
         im_attention_args a = make_call((shape){ 1, 1, 24, 19, 128, false, 0 }, 50);
-        float *k = (float *)a.k, *v = (float *)a.v;
+        float *k = F32(a.k), *v = F32(a.v);
         for (int j = 0; j < 128; j++)
             for (int c = 0; c < 24; c++) {
                 k[j * 24 + c] = k[c];
@@ -151,7 +152,7 @@ START_TEST(equal_scores_give_the_mean)                         /* keys all the s
         run(&devices[d], &a);
         for (int i = 0; i < 19; i++)
             for (int c = 0; c < 24; c++)                       /* sums of small integers are exact */
-                ck_assert_msg(a.o[i * 24 + c] == 63.5f + (float)c, "%s: %.9g", devices[d].isa, a.o[i * 24 + c]);
+                ck_assert_msg(F32(a.o)[i * 24 + c] == 63.5f + (float)c, "%s: %.9g", devices[d].isa, F32(a.o)[i * 24 + c]);
         release_all();
     }
 }
@@ -163,7 +164,7 @@ START_TEST(minus_infinity_and_nan)
 {
     for (int d = 0; d < n_devices; d++) {
         im_attention_args a = make_call((shape){ 1, 1, 4, 18, 140, false, 0 }, 1);
-        float *q = (float *)a.q, *k = (float *)a.k, *v = (float *)a.v;
+        float *q = F32(a.q), *k = F32(a.k), *v = F32(a.v);
         for (int i = 0; i < 18; i++)
             for (int c = 0; c < 4; c++)
                 q[i * 4 + c] = c == 0;
@@ -176,13 +177,13 @@ START_TEST(minus_infinity_and_nan)
         run(&devices[d], &a);
         for (int i = 0; i < 18; i++)
             for (int c = 0; c < 4; c++)
-                ck_assert_msg(i == 5 ? isnan(a.o[i * 4 + c]) : a.o[i * 4 + c] == 104.5f, "%s: row %d: %g",
-                              devices[d].isa, i, a.o[i * 4 + c]);
+                ck_assert_msg(i == 5 ? isnan(F32(a.o)[i * 4 + c]) : F32(a.o)[i * 4 + c] == 104.5f, "%s: row %d: %g",
+                              devices[d].isa, i, F32(a.o)[i * 4 + c]);
         k[70 * 4] = k[139 * 4] = -INFINITY;
         run(&devices[d], &a);
         for (int i = 0; i < 18; i++)
-            ck_assert_msg(i == 5 ? isnan(a.o[i * 4]) : a.o[i * 4] == 0, "%s: row %d: %g", devices[d].isa, i,
-                          a.o[i * 4]);
+            ck_assert_msg(i == 5 ? isnan(F32(a.o)[i * 4]) : F32(a.o)[i * 4] == 0, "%s: row %d: %g", devices[d].isa, i,
+                          F32(a.o)[i * 4]);
         release_all();
     }
 }
@@ -207,9 +208,9 @@ static float *result(im_device *dev, im_attention_args a)
     int64_t w = (int64_t)a.heads * a.d;
     a.ldo = w;
     a.bso = w * a.tq;
-    a.o = guarded((size_t)(a.batch * a.bso) * sizeof(float));
+    a.o.p = guarded((size_t)(a.batch * a.bso) * sizeof(float));
     run(dev, &a);
-    return a.o;
+    return F32(a.o);
 }
 
 static const shape several[] = {
@@ -268,15 +269,15 @@ START_TEST(bits_do_not_depend_on_the_other_members)            /* of the batch, 
             for (int b = 0; b < a.batch; b++) {
                 im_attention_args one = a;
                 one.batch = 1;
-                one.q += b * a.bsq;
-                one.k += b * a.bsk;
-                one.v += b * a.bsv;
+                one.q = im_cbuf_at(one.q, b * a.bsq);
+                one.k = im_cbuf_at(one.k, b * a.bsk);
+                one.v = im_cbuf_at(one.v, b * a.bsv);
                 ck_assert(!memcmp(result(&devices[d], one), all + b * a.tq * w, (size_t)(a.tq * w) * sizeof(float)));
                 if (a.causal)
                     continue;
-                one.q += (a.tq / 2) * a.ldq + (a.heads - 1) * a.d;           /* the last head of the later queries */
-                one.k += (a.heads - 1) * a.d;
-                one.v += (a.heads - 1) * a.d;
+                one.q = im_cbuf_at(one.q, (a.tq / 2) * a.ldq + (a.heads - 1) * a.d);           /* the last head of the later queries */
+                one.k = im_cbuf_at(one.k, (a.heads - 1) * a.d);
+                one.v = im_cbuf_at(one.v, (a.heads - 1) * a.d);
                 one.heads = 1;
                 one.tq -= a.tq / 2;
                 const float *part = result(&devices[d], one);
@@ -298,7 +299,7 @@ START_TEST(nothing_to_do_is_done)
         a.tq = 3;
         a.batch = 0;
         run(&devices[d], &a);
-        ck_assert(a.o[0] == canary);
+        ck_assert(F32(a.o)[0] == canary);
         release_all();
     }
 }

@@ -1,6 +1,7 @@
 /* test_conv.c: the convolution of the cpu device on every instruction set that this machine can run, against a direct
  * loop in f64: any kernel size, stride, padding and enlargement, few and many channels; nothing read or written
  * outside the arrays; the same bits on all ISAs with fused multiply-add, at any number of threads, in any batch. */
+#include "buffers.h"
 #include "products.h"
 
 typedef struct {
@@ -47,10 +48,10 @@ static call make_call(const shape *s, im_dtype t, bool packed, bool bias, bool c
     q.a = (im_conv_args){
         .batch = s->batch, .h = s->h, .w = s->w, .cin = s->cin, .cout = s->cout, .kh = s->kh, .kw = s->kw, .oh = oh,
         .ow = ow, .stride = s->stride, .pad_top = s->top, .pad_left = s->left, .up_h = s->up_h ? s->up_h : s->h,
-        .up_w = s->up_w ? s->up_w : s->w, .x = random_floats((int64_t)s->batch * s->h * s->w * s->cin, 1.7f),
+        .up_w = s->up_w ? s->up_w : s->w, .x.p = random_floats((int64_t)s->batch * s->h * s->w * s->cin, 1.7f),
         .wt = make_weight(q.values, s->cout, k, t, 1, packed, 0), .bias = bias ? random_floats(s->cout, 1) : NULL,
-        .chan = chan ? random_floats((s->batch - 1) * (s->cout + 3) + s->cout, 1) : NULL, .ldchan = s->cout + 3,
-        .res = res ? random_floats(q.outputs, 1) : NULL, .y = guarded((size_t)q.outputs * sizeof(float)) };
+        .chan.p = chan ? random_floats((s->batch - 1) * (s->cout + 3) + s->cout, 1) : NULL, .ldchan = s->cout + 3,
+        .res.p = res ? random_floats(q.outputs, 1) : NULL, .y.p = guarded((size_t)q.outputs * sizeof(float)) };
     return q;
 }
 
@@ -70,12 +71,12 @@ static double direct(const call *q, int b, int oy, int ox, int n, bool round_x)
             if (uy < 0 || ux < 0 || uy >= a->up_h || ux >= a->up_w)
                 continue;
             int64_t pixel = ((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w;
-            const float *x = floats(a->x) + pixel * a->cin;
+            const float *x = floats(F32(a->x)) + pixel * a->cin;
             const float *w = q->values + ((int64_t)(n * a->kh + i) * a->kw + j) * a->cin;
             for (int c = 0; c < a->cin; c++)
                 y += (double)(round_x ? rounded(x[c], IM_BF16) : x[c]) * w[c];
         }
-    return y + (a->chan ? a->chan[b * a->ldchan + n] : 0);
+    return y + (a->chan.p ? F32(a->chan)[b * a->ldchan + n] : 0);
 }
 
 static void compare(im_device *dev, const call *q, int number)
@@ -86,7 +87,7 @@ static void compare(im_device *dev, const call *q, int number)
     for (int64_t i = 0; i < q->outputs; i++) {
         int n = (int)(i % a->cout), ox = (int)(i / a->cout % a->ow), oy = (int)(i / a->cout / a->ow % a->oh);
         double y = direct(q, (int)(i / a->cout / a->ow / a->oh), oy, ox, n, a->wt.dtype == IM_BF16 && dev->bf16_dots);
-        double error = fabs(y + (a->res ? floats(a->res)[i] : 0) - floats(a->y)[i]);
+        double error = fabs(y + (F32(a->res) ? floats(F32(a->res))[i] : 0) - floats(F32(a->y))[i]);
         worst = !(error <= worst) ? error : worst;
     }
     ck_assert_msg(worst <= tolerance(a->wt.k), "%s %s%s shape %d: error %g, allowed %g", dev->isa,
@@ -107,9 +108,9 @@ END_TEST
 
 static float *result(im_device *dev, im_conv_args a, int64_t outputs)
 {
-    a.y = guarded((size_t)outputs * sizeof(float));
+    a.y.p = guarded((size_t)outputs * sizeof(float));
     run(dev, &a);
-    return a.y;
+    return F32(a.y);
 }
 
 START_TEST(bits_agree)                                         /* between ISAs, with threads, and alone in the batch */
@@ -131,9 +132,9 @@ START_TEST(bits_agree)                                         /* between ISAs, 
             im_conv_args last = q.a;
             int64_t rest = last.batch - 1, one = q.outputs / last.batch;
             last.batch = 1;
-            last.x = floats(last.x) + rest * last.h * last.w * last.cin;
-            last.chan += rest * last.ldchan;
-            last.res = floats(last.res) + rest * one;
+            last.x = im_cbuf_at(last.x, rest * last.h * last.w * last.cin);
+            last.chan = im_cbuf_at(last.chan, rest * last.ldchan);
+            last.res = im_cbuf_at(last.res, rest * one);
             ck_assert_msg(!memcmp(y + rest * one, result(dev, last, one), (size_t)one * sizeof *y),
                           "%s shape %d: the last picture differs alone", dev->isa, _i);
         }
@@ -148,11 +149,11 @@ START_TEST(a_nan_reaches_its_windows_only)
     for (int d = 0; d < n_devices; d++)
         for (int t = 0; t < 3; t++) {
             call q = make_call(&s, dtypes[t], true, true, false, false);
-            ((float *)(uintptr_t)q.a.x)[(4 * 9 + 6) * 5 + 2] = NAN;
+            ((float *)(uintptr_t)F32(q.a.x))[(4 * 9 + 6) * 5 + 2] = NAN;
             run(&devices[d], &q.a);
             for (int i = 0; i < 81 * 20; i++) {
                 int y = i / 20 / 9, x = i / 20 % 9;
-                ck_assert_int_eq(isnan(floats(q.a.y)[i]) != 0, abs(y - 4) <= 1 && abs(x - 6) <= 1);
+                ck_assert_int_eq(isnan(floats(F32(q.a.y))[i]) != 0, abs(y - 4) <= 1 && abs(x - 6) <= 1);
             }
             release_all();
         }

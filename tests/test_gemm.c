@@ -2,6 +2,7 @@
  * loop in f64 at odd sizes, in every form of weight, with every epilogue; nothing read or written outside the arrays;
  * and the promises of device.h: the same bits on all ISAs with fused multiply-add, at any number of threads, in any
  * batch. */
+#include "buffers.h"
 #include "products.h"
 
 typedef struct { int m, n, k; } shape;
@@ -16,13 +17,13 @@ static call make_call(shape s, im_dtype t, bool packed, im_act act, bool geglu, 
     int64_t lda = s.k + gap, ldc = s.n + gap, ldres = s.n + 2 * gap;
     call q = { .values = random_floats((int64_t)rows * s.k, 1.7f / sqrtf((float)s.k)) };
     q.g = (im_gemm_args){
-        .m = s.m, .n = s.n, .k = s.k, .a = random_floats((s.m - 1) * lda + s.k, 1.7f), .lda = lda,
+        .m = s.m, .n = s.n, .k = s.k, .a.p = random_floats((s.m - 1) * lda + s.k, 1.7f), .lda = lda,
         .b = make_weight(q.values, rows, s.k, t, geglu ? 2 : 1, packed, gap),
-        .bias = bias ? random_floats(rows, 1) : NULL, .res = res ? random_floats((s.m - 1) * ldres + s.n, 1) : NULL,
-        .ldres = ldres, .c = guarded((size_t)((s.m - 1) * ldc + s.n) * sizeof(float)), .ldc = ldc,
+        .bias = bias ? random_floats(rows, 1) : NULL, .res.p = res ? random_floats((s.m - 1) * ldres + s.n, 1) : NULL,
+        .ldres = ldres, .c.p = guarded((size_t)((s.m - 1) * ldc + s.n) * sizeof(float)), .ldc = ldc,
         .act = act, .geglu = geglu };
     for (int64_t i = 0; i < (s.m - 1) * ldc + s.n; i++)
-        floats(q.g.c)[i] = canary;
+        floats(F32(q.g.c))[i] = canary;
     return q;
 }
 
@@ -42,7 +43,7 @@ static double sum(const call *q, int i, int row, bool round_a)
 {
     double y = q->g.bias ? q->g.bias[row] : 0;
     for (int k = 0; k < q->g.k; k++) {
-        float a = floats(q->g.a)[i * q->g.lda + k];
+        float a = floats(F32(q->g.a))[i * q->g.lda + k];
         y += (double)(round_a ? rounded(a, IM_BF16) : a) * q->values[(int64_t)row * q->g.k + k];
     }
     return y;
@@ -63,13 +64,13 @@ static void compare(im_device *dev, const call *q)
         for (int j = 0; j < g->n; j++) {
             double y = sum(q, i, j, round_a);
             y = g->geglu ? y * activated(IM_ACT_GELU, sum(q, i, g->n + j, round_a)) : activated(g->act, y);
-            y += g->res ? floats(g->res)[i * g->ldres + j] : 0;
+            y += F32(g->res) ? floats(F32(g->res))[i * g->ldres + j] : 0;
             /* a product of two sums of size up to 4 carries the error of each times the other */
-            double error = fabs(y - floats(g->c)[i * g->ldc + j]) / (g->geglu ? 4 : 1);
+            double error = fabs(y - floats(F32(g->c))[i * g->ldc + j]) / (g->geglu ? 4 : 1);
             worst = !(error <= worst) ? error : worst;
         }
         for (int64_t j = g->n; j < g->ldc && i < g->m - 1; j++)
-            ck_assert_msg(floats(g->c)[i * g->ldc + j] == canary, "%s: written behind row %d", dev->isa, i);
+            ck_assert_msg(floats(F32(g->c))[i * g->ldc + j] == canary, "%s: written behind row %d", dev->isa, i);
     }
     ck_assert_msg(worst <= tolerance(g->k), "%s %s%s%s act %d %dx%dx%d: error %g, allowed %g", dev->isa,
                   im_dtype_name(g->b.dtype), g->b.packed ? " packed" : "", g->geglu ? " geglu" : "", g->act, (int)g->m,
@@ -131,10 +132,10 @@ END_TEST
 
 static float *result(im_device *dev, im_gemm_args g)
 {
-    g.c = guarded((size_t)(g.m * g.n) * sizeof(float));
+    g.c.p = guarded((size_t)(g.m * g.n) * sizeof(float));
     g.ldc = g.n;
     run(dev, &g);
-    return g.c;
+    return F32(g.c);
 }
 
 static bool fuses(const im_device *dev)
@@ -192,8 +193,8 @@ START_TEST(bits_do_not_depend_on_the_other_rows)
             for (int i = 0; i < COUNT(parts); i++) {
                 im_gemm_args g = q.g;
                 g.m = parts[i][1];
-                g.a = floats(g.a) + parts[i][0] * g.lda;
-                g.res = floats(g.res) + parts[i][0] * g.ldres;
+                g.a = im_cbuf_at(g.a, parts[i][0] * g.lda);
+                g.res = im_cbuf_at(g.res, parts[i][0] * g.ldres);
                 ck_assert_msg(!memcmp(all + parts[i][0] * s.n, result(&devices[d], g),
                                       (size_t)(g.m * s.n) * sizeof *all),
                               "%s: rows %d+%d differ alone", devices[d].isa, parts[i][0], parts[i][1]);
@@ -225,7 +226,7 @@ START_TEST(nan_and_infinity_stay_in_their_rows)
     for (int d = 0; d < n_devices; d++)
         for (int t = 0; t < 3; t++) {
             call q = make_call((shape){ 31, 40, 300 }, dtypes[t], true, IM_ACT_NONE, false, true, false, 0);
-            float *a = (float *)(uintptr_t)q.g.a;
+            float *a = (float *)(uintptr_t)F32(q.g.a);
             a[4 * q.g.lda + 250] = NAN;
             a[16 * q.g.lda] = INFINITY;
             const float *c = result(&devices[d], q.g);
@@ -251,7 +252,7 @@ START_TEST(nothing_to_do_is_done)
         im_gemm_args g = q.g;
         g.m = 0;
         run(&devices[d], &g);
-        ck_assert(floats(q.g.c)[0] == canary);
+        ck_assert(floats(F32(q.g.c))[0] == canary);
         release_all();
     }
 }

@@ -70,11 +70,11 @@ static problem make(shape s, float size)
     }
     p.lse = malloc((size_t)(s.batch * s.heads * s.tq) * sizeof(float));
     im_attention_bwd_args *a = &p.a;
-    a->q = p.v[Q], a->ldq = lq, a->bsq = n[Q];
-    a->k = p.v[K], a->ldk = lk, a->bsk = n[K];
-    a->v = p.v[V], a->ldv = lv, a->bsv = n[V];
-    a->o = p.v[O], a->dout = p.v[DOUT], a->ldo = lo, a->bso = n[O], a->lse = p.lse;
-    a->dq = p.v[DQ], a->dk = p.v[DK], a->dv = p.v[DV];
+    a->q.p = p.v[Q], a->ldq = lq, a->bsq = n[Q];
+    a->k.p = p.v[K], a->ldk = lk, a->bsk = n[K];
+    a->v.p = p.v[V], a->ldv = lv, a->bsv = n[V];
+    a->o.p = p.v[O], a->dout.p = p.v[DOUT], a->ldo = lo, a->bso = n[O], a->lse = p.lse;
+    a->dq.p = p.v[DQ], a->dk.p = p.v[DK], a->dv.p = p.v[DV];
     return p;
 }
 
@@ -91,7 +91,7 @@ static void run(im_ctx *c, problem *p)
     ck_assert_int_eq(c->dev.k.attention(&c->dev, &(im_attention_args){
         .batch = a->batch, .heads = a->heads, .d = a->d, .tq = a->tq, .tk = a->tk, .scale = a->scale, .causal = a->causal,
         .q = a->q, .ldq = a->ldq, .bsq = a->bsq, .k = a->k, .ldk = a->ldk, .bsk = a->bsk, .v = a->v, .ldv = a->ldv,
-        .bsv = a->bsv, .o = p->v[O], .ldo = a->ldo, .bso = a->bso, .lse = p->lse }), IM_DONE);
+        .bsv = a->bsv, .o.p = p->v[O], .ldo = a->ldo, .bso = a->bso, .lse = p->lse }), IM_DONE);
     ck_assert_int_eq(c->dev.k.attention_bwd(&c->dev, a), IM_DONE);
 }
 
@@ -164,9 +164,9 @@ START_TEST(parts_and_sums)
     problem all = make(s, 1), part = make(s, 1), sum = make(s, 1);
     run(c, &all);
     for (int i = DQ; i <= DV; i++) {
-        float **grad[] = { &part.a.dq, &part.a.dk, &part.a.dv };
-        part.a.dq = part.a.dk = part.a.dv = NULL;
-        *grad[i - DQ] = part.v[i];
+        im_buf *grad[] = { &part.a.dq, &part.a.dk, &part.a.dv };
+        part.a.dq.p = part.a.dk.p = part.a.dv.p = NULL;
+        grad[i - DQ]->p = part.v[i];
         run(c, &part);
     }
     want_same(&part, &all, im_device_isa(c), "alone");

@@ -1,6 +1,7 @@
 /* test_grad_norms.c: norms and pools in training: torch's results and gradients (tests/golden/gradients.safetensors) on ref
  * and every instruction set; batch norm's backward at sizes with ReLU that differences do not reach; both ways that group
  * norm's backward takes through memory; running statistics under im_recompute; what a NaN does in a pool; what is kept. */
+#include "buffers.h"
 #include "products.h"
 #include "suite.h"
 #include "tensor/ctx.h"
@@ -140,14 +141,14 @@ static pair make_pair(const shape *s)
 {
     int64_t n = s->rows * s->channels;
     pair p = { .f = { .rows = s->rows, .channels = s->channels, .eps = 1e-5f, .momentum = 0.1f, .training = s->training,
-                      .relu = s->relu, .x = random_floats(n, 2), .gamma = random_floats(s->channels, 2),
-                      .beta = random_floats(s->channels, 1), .res = s->res ? random_floats(n, 1) : NULL,
+                      .relu = s->relu, .x.p = random_floats(n, 2), .gamma = random_floats(s->channels, 2),
+                      .beta = random_floats(s->channels, 1), .res.p = s->res ? random_floats(n, 1) : NULL,
                       .running_mean = random_floats(s->channels, 1), .running_var = random_floats(s->channels, 1) } };
     for (int c = 0; c < s->channels; c++)
         p.f.running_var[c] += 1.5f;
     p.b = (im_batchnorm_bwd_args){ .rows = s->rows, .channels = s->channels, .training = s->training, .relu = s->relu,
-                                   .x = p.f.x, .gamma = p.f.gamma, .beta = p.f.beta, .dy = random_floats(n, 1),
-                                   .dx = random_floats(n, 1), .dres = random_floats(n, 1),
+                                   .x = p.f.x, .gamma = p.f.gamma, .beta = p.f.beta, .dy.p = random_floats(n, 1),
+                                   .dx.p = random_floats(n, 1), .dres.p = random_floats(n, 1),
                                    .dgamma = random_floats(s->channels, 1), .dbeta = random_floats(s->channels, 1),
                                    .add_dx = s->add, .add_dres = s->add, .add_dgamma = s->add, .add_dbeta = s->add };
     return p;
@@ -160,12 +161,12 @@ static pair run_pair(im_device *dev, const pair *p)
     pair q = *p;
     q.f.running_mean = copied(p->f.running_mean, c);
     q.f.running_var = copied(p->f.running_var, c);
-    q.f.y = guarded((size_t)n * sizeof(float));
+    q.f.y.p = guarded((size_t)n * sizeof(float));
     q.b.mean = q.f.mean = guarded((size_t)c * sizeof(float));
     q.b.rstd = q.f.rstd = guarded((size_t)c * sizeof(float));
-    q.b.y = p->f.res && p->f.relu ? q.f.y : NULL;
-    q.b.dx = copied(p->b.dx, n);
-    q.b.dres = copied(p->b.dres, n);
+    q.b.y.p = p->f.res.p && p->f.relu ? q.f.y.p : NULL;
+    q.b.dx.p = copied(F32(p->b.dx), n);
+    q.b.dres.p = copied(F32(p->b.dres), n);
     q.b.dgamma = copied(p->b.dgamma, c);
     q.b.dbeta = copied(p->b.dbeta, c);
     ck_assert_int_eq(dev->k.batchnorm(dev, &q.f), IM_DONE);
@@ -188,11 +189,11 @@ static void want_close(const char *isa, const shape *s, const char *what, const 
 static void compare_pairs(const char *isa, const shape *s, const pair *a, const pair *ref)
 {
     int64_t c = s->channels, n = s->rows * c;
-    want_close(isa, s, "y", a->f.y, ref->f.y, n);
+    want_close(isa, s, "y", F32(a->f.y), F32(ref->f.y), n);
     want_close(isa, s, "running mean", a->f.running_mean, ref->f.running_mean, c);
     want_close(isa, s, "running variance", a->f.running_var, ref->f.running_var, c);
-    want_close(isa, s, "dx", a->b.dx, ref->b.dx, n);
-    want_close(isa, s, "dres", a->b.dres, ref->b.dres, n);
+    want_close(isa, s, "dx", F32(a->b.dx), F32(ref->b.dx), n);
+    want_close(isa, s, "dres", F32(a->b.dres), F32(ref->b.dres), n);
     want_close(isa, s, "dgamma", a->b.dgamma, ref->b.dgamma, c);
     want_close(isa, s, "dbeta", a->b.dbeta, ref->b.dbeta, c);
 }
@@ -200,10 +201,11 @@ static void compare_pairs(const char *isa, const shape *s, const pair *a, const 
 static void same_pairs(const char *what, const pair *a, const pair *b)
 {
     size_t c = (size_t)a->f.channels * sizeof(float), n = (size_t)a->f.rows * c;
-    ck_assert_msg(!memcmp(a->f.y, b->f.y, n) && !memcmp(a->f.running_mean, b->f.running_mean, c)
+    ck_assert_msg(!memcmp(F32(a->f.y), F32(b->f.y), n) && !memcmp(a->f.running_mean, b->f.running_mean, c)
                   && !memcmp(a->f.running_var, b->f.running_var, c) && !memcmp(a->f.mean, b->f.mean, c)
                   && !memcmp(a->f.rstd, b->f.rstd, c), "%s: forward has other bits", what);
-    ck_assert_msg(!memcmp(a->b.dx, b->b.dx, n) && !memcmp(a->b.dres, b->b.dres, n) && !memcmp(a->b.dgamma, b->b.dgamma, c)
+    ck_assert_msg(!memcmp(F32(a->b.dx), F32(b->b.dx), n) && !memcmp(F32(a->b.dres), F32(b->b.dres), n)
+                  && !memcmp(a->b.dgamma, b->b.dgamma, c)
                   && !memcmp(a->b.dbeta, b->b.dbeta, c), "%s: backward has other bits", what);
 }
 
@@ -238,11 +240,11 @@ START_TEST(the_mask_is_found_again)
     shape s = { 700, 150, true, true, false, false };
     for (int d = 0; d < n_devices; d++) {
         pair p = make_pair(&s), found = run_pair(&devices[d], &p), read = found;
-        read.b.y = found.f.y;
-        read.b.dres = guarded((size_t)(s.rows * s.channels) * sizeof(float));
-        read.b.dx = read.b.dgamma = read.b.dbeta = NULL;
+        read.b.y = im_as_read(found.f.y);
+        read.b.dres.p = guarded((size_t)(s.rows * s.channels) * sizeof(float));
+        read.b.dx.p = read.b.dgamma = read.b.dbeta = NULL;
         ck_assert_int_eq(devices[d].k.batchnorm_bwd(&devices[d], &read.b), IM_DONE);
-        ck_assert(!memcmp(read.b.dres, found.b.dres, (size_t)(s.rows * s.channels) * sizeof(float)));
+        ck_assert(!memcmp(F32(read.b.dres), F32(found.b.dres), (size_t)(s.rows * s.channels) * sizeof(float)));
         release_all();
     }
 }
@@ -258,13 +260,13 @@ START_TEST(streams_have_the_same_bits)
     ck_assert((uintptr_t)y % 64 == 0 && (uintptr_t)dx % 64 == 0);
     im_device *dev = &devices[n_devices - 1];
     pair past = run_pair(dev, &p), through = past;
-    through.f.y = y + 1;
-    through.b.y = through.f.y;
-    through.b.dx = dx + 1;
+    through.f.y.p = y + 1;
+    through.b.y = im_as_read(through.f.y);
+    through.b.dx.p = dx + 1;
     ck_assert_int_eq(dev->k.batchnorm(dev, &through.f), IM_DONE);
     ck_assert_int_eq(dev->k.batchnorm_bwd(dev, &through.b), IM_DONE);
-    ck_assert(!memcmp(past.f.y, through.f.y, (size_t)n * sizeof *y));
-    ck_assert(!memcmp(past.b.dx, through.b.dx, (size_t)n * sizeof *y));
+    ck_assert(!memcmp(F32(past.f.y), F32(through.f.y), (size_t)n * sizeof *y));
+    ck_assert(!memcmp(F32(past.b.dx), F32(through.b.dx), (size_t)n * sizeof *y));
     release_all();
 }
 END_TEST
@@ -285,13 +287,13 @@ static im_groupnorm_bwd_args make_group(const group_shape *s)
         rstd[i] += 1;
     return (im_groupnorm_bwd_args){
         .batch = s->batch, .pixels = s->pixels, .channels = s->channels, .groups = s->groups, .silu = true,
-        .x = random_floats(n, 2), .gamma = random_floats(s->channels, 2), .beta = random_floats(s->channels, 1),
-        .mean = random_floats(groups, 0.1f), .rstd = rstd, .dy = random_floats(n, 1) };
+        .x.p = random_floats(n, 2), .gamma = random_floats(s->channels, 2), .beta = random_floats(s->channels, 1),
+        .mean = random_floats(groups, 0.1f), .rstd = rstd, .dy.p = random_floats(n, 1) };
 }
 
 static im_groupnorm_bwd_args run_group(im_device *dev, im_groupnorm_bwd_args a)
 {
-    a.dx = filled(a.batch * a.pixels * a.channels, 0);
+    a.dx.p = filled(a.batch * a.pixels * a.channels, 0);
     a.dgamma = guarded((size_t)a.channels * sizeof(float));
     a.dbeta = guarded((size_t)a.channels * sizeof(float));
     ck_assert_int_eq(dev->k.groupnorm_bwd(dev, &a), IM_DONE);
@@ -310,12 +312,12 @@ START_TEST(group_norm_has_the_same_bits_either_way)
         added.add_dx = true;
         added = run_group(&devices[d], added);
         for (size_t i = 0; i < n / sizeof(float); i++)
-            ck_assert_msg(one.dx[i] == added.dx[i], "%s: dx[%d]", devices[d].isa, (int)i);
+            ck_assert_msg(F32(one.dx)[i] == F32(added.dx)[i], "%s: dx[%d]", devices[d].isa, (int)i);
         for (int threads = 2; threads <= 5; threads += 3) {
             im_device dev;
             open_device(&dev, devices[d].isa, threads);
             im_groupnorm_bwd_args more = run_group(&dev, a);
-            ck_assert_msg(!memcmp(one.dx, more.dx, n) && !memcmp(one.dgamma, more.dgamma, c)
+            ck_assert_msg(!memcmp(F32(one.dx), F32(more.dx), n) && !memcmp(one.dgamma, more.dgamma, c)
                           && !memcmp(one.dbeta, more.dbeta, c), "%s: %d threads", dev.isa, threads);
             im_device_close(&dev);
         }

@@ -1,6 +1,7 @@
 /* test_grad_products.c: gradients of linear, geglu and conv2d as torch gives them (tests/golden/gradients.safetensors), and
  * the kernels behind them at shapes that the cases of test_grad.c do not reach: many chunks, many threads, Winograd
  * everywhere or nowhere, products in bf16; against ref, added to what is there, nothing touched outside the arrays. */
+#include "buffers.h"
 #include "products.h"
 #include "tensor/ctx.h"
 
@@ -131,11 +132,11 @@ static call make_call(const shape *s)
     im_weight wt = make_weight(values, s->cout, k * k * s->cin, IM_F32, 1, false, 0);
     float *x = random_floats(q.nx, 1), *dy = random_floats(q.ny, 1);
     q.f = (im_conv_args){ s->batch, s->h, s->w, s->cin, s->cout, k, k, oh, ow, s->stride, s->top, s->left, up_h, up_w,
-                          .x = x, .wt = wt };
+                          .x.p = x, .wt = wt };
     q.x = (im_conv_dx_args){ s->batch, s->h, s->w, s->cin, s->cout, k, k, oh, ow, s->stride, s->top, s->left, up_h, up_w,
-                             .dy = dy, .wt = wt };
+                             .dy.p = dy, .wt = wt };
     q.w = (im_conv_dw_args){ s->batch, s->h, s->w, s->cin, s->cout, k, k, oh, ow, s->stride, s->top, s->left, up_h, up_w,
-                             .x = x, .dy = dy };
+                             .x.p = x, .dy.p = dy };
     q.old_x = random_floats(q.nx, 1);
     q.old_w = random_floats(q.nw, 1);
     return q;
@@ -151,8 +152,8 @@ static results run(im_device *dev, const call *q, bool add)
     im_conv_dw_args w = q->w;
     memcpy(r.dx, q->old_x, (size_t)q->nx * 4);
     memcpy(r.dw, q->old_w, (size_t)q->nw * 4);
-    f.y = r.y;
-    x.dx = r.dx;
+    f.y.p = r.y;
+    x.dx.p = r.dx;
     w.dw = r.dw;
     x.add = w.add = add;
     ck_assert_int_eq(dev->k.conv(dev, &f), IM_DONE);
@@ -262,24 +263,24 @@ START_TEST(outer_meets_ref)
     const outer_shape *s = &outers[_i];
     im_ctx *c = im_ctx_new("ref", 2);
     int64_t lda = s->ni + s->gap, ldb = s->nj + 2 * s->gap, ldc = s->nj + s->gap, n = (s->ni - 1) * ldc + s->nj;
-    im_outer_args a = { .m = s->m, .ni = s->ni, .nj = s->nj, .a = random_floats((s->m - 1) * lda + s->ni, 1), .lda = lda,
-                        .b = random_floats((s->m - 1) * ldb + s->nj, 1), .ldb = ldb, .ldc = ldc, .add = _i % 2 };
-    im_colsum_args sum = { .batch = 1, .rows = s->m, .n = s->ni, .x = random_floats(s->m * s->ni, 1), .ldy = s->ni,
+    im_outer_args a = { .m = s->m, .ni = s->ni, .nj = s->nj, .a.p = random_floats((s->m - 1) * lda + s->ni, 1), .lda = lda,
+                        .b.p = random_floats((s->m - 1) * ldb + s->nj, 1), .ldb = ldb, .ldc = ldc, .add = _i % 2 };
+    im_colsum_args sum = { .batch = 1, .rows = s->m, .n = s->ni, .x.p = random_floats(s->m * s->ni, 1), .ldy = s->ni,
                            .add = _i % 2 };
     float *old = random_floats(n, 1), *old_sum = random_floats(s->ni, 1), *want = guarded((size_t)n * 4);
     float *want_sum = guarded((size_t)s->ni * 4), *one = NULL;
     a.c = memcpy(want, old, (size_t)n * 4);
-    sum.y = memcpy(want_sum, old_sum, (size_t)s->ni * 4);
+    sum.y.p = memcpy(want_sum, old_sum, (size_t)s->ni * 4);
     ck_assert_int_eq(c->dev.k.outer(&c->dev, &a) + c->dev.k.colsum(&c->dev, &sum), IM_DONE);
     for (int d = 0; d < n_devices; d++)
         for (int threads = 1; threads <= 3; threads++) {
             im_device dev;
             open_device(&dev, devices[d].isa, threads);
             a.c = memcpy(guarded((size_t)n * 4), old, (size_t)n * 4);
-            sum.y = memcpy(guarded((size_t)s->ni * 4), old_sum, (size_t)s->ni * 4);
+            sum.y.p = memcpy(guarded((size_t)s->ni * 4), old_sum, (size_t)s->ni * 4);
             ck_assert_int_eq(dev.k.outer(&dev, &a) + dev.k.colsum(&dev, &sum), IM_DONE);
             close_to(&dev, _i, "outer", a.c, want, n, bound(s->m < 2048 ? s->m : 2048, 0));
-            close_to(&dev, _i, "colsum", sum.y, want_sum, s->ni, bound(32, 0));
+            close_to(&dev, _i, "colsum", F32(sum.y), want_sum, s->ni, bound(32, 0));
             one = threads == 1 ? a.c : one;
             ck_assert_msg(!memcmp(one, a.c, (size_t)n * 4), "%s, outer %d: other bits with %d threads", dev.isa, _i,
                           threads);

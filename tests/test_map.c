@@ -1,6 +1,7 @@
 /* test_map.c: the elementwise kernels of the cpu device and those that move numbers (copy, embedding, timestep) on
  * every instruction set that this machine can run: against plain loops at odd sizes, nothing read or written outside
  * the arrays, the same bits on all ISAs with fused multiply-add and at any number of threads. */
+#include "buffers.h"
 #include "products.h"
 
 /* ---------------------------------------------------------------- map */
@@ -23,34 +24,34 @@ static void map_on_all(im_map_args m)
     const float *first = NULL;
     size_t bytes = (size_t)m.n * sizeof(float);
     for (int d = 0; d < n_devices; d++) {
-        m.y = filled(m.n, canary);
+        m.y.p = filled(m.n, canary);
         ck_assert_int_eq(devices[d].k.map(&devices[d], &m), IM_DONE);
         for (int64_t i = 0; i < m.n; i++) {
-            double a = m.a[i], y = m.kind == IM_MAP_ADD ? (float)(a + m.b[i % m.nb]) : m.kind == IM_MAP_SCALE ?
+            double a = F32(m.a)[i], y = m.kind == IM_MAP_ADD ? (float)(a + F32(m.b)[i % m.nb]) : m.kind == IM_MAP_SCALE ?
                                    (float)(a * m.s) : activated(m.act, a);
             /* sums and products are rounded once, so exact here; activations as test_vmath.c allows, x is below 10 */
             double allowed = m.kind == IM_MAP_ACT && m.act != IM_ACT_NONE && m.act != IM_ACT_RELU ?
                                  0x1p-24 * (8 * fabs(y) + fabs(a)) * (strcmp(devices[d].isa, "portable") ? 1 : 3) : 0;
-            ck_assert_msg(fabs(m.y[i] - y) <= allowed, "%s kind %d act %d n %d nb %d: [%d] f(%.9g) = %.9g, wanted %.9g",
-                          devices[d].isa, m.kind, m.act, (int)m.n, (int)m.nb, (int)i, a, m.y[i], y);
+            ck_assert_msg(fabs(F32(m.y)[i] - y) <= allowed, "%s kind %d act %d n %d nb %d: [%d] f(%.9g) = %.9g, wanted %.9g",
+                          devices[d].isa, m.kind, m.act, (int)m.n, (int)m.nb, (int)i, a, F32(m.y)[i], y);
         }
         im_map_args other = m;
-        other.a = other.y = memcpy(guarded(bytes), m.a, bytes);
+        other.a.p = other.y.p = memcpy(guarded(bytes), F32(m.a), bytes);
         ck_assert_int_eq(devices[d].k.map(&devices[d], &other), IM_DONE);
-        ck_assert_msg(!memcmp(other.y, m.y, bytes), "%s kind %d: in place it differs", devices[d].isa, m.kind);
+        ck_assert_msg(!memcmp(F32(other.y), F32(m.y), bytes), "%s kind %d: in place it differs", devices[d].isa, m.kind);
         if (m.n > 10000) {
             im_device dev;
             open_device(&dev, devices[d].isa, 3);
             other = m;
-            other.y = filled(m.n, canary);
+            other.y.p = filled(m.n, canary);
             ck_assert_int_eq(dev.k.map(&dev, &other), IM_DONE);
-            ck_assert_msg(!memcmp(other.y, m.y, bytes), "%s kind %d: 3 threads differ", dev.isa, m.kind);
+            ck_assert_msg(!memcmp(F32(other.y), F32(m.y), bytes), "%s kind %d: 3 threads differ", dev.isa, m.kind);
             im_device_close(&dev);
         }
         if (strcmp(devices[d].isa, "portable")) {
-            ck_assert_msg(!first || !memcmp(first, m.y, bytes), "kind %d act %d: %s differs", m.kind, m.act,
+            ck_assert_msg(!first || !memcmp(first, F32(m.y), bytes), "kind %d act %d: %s differs", m.kind, m.act,
                           devices[d].isa);
-            first = first ? first : m.y;
+            first = first ? first : F32(m.y);
         }
     }
     release_all();
@@ -60,8 +61,8 @@ START_TEST(activations)
 {
     for (int act = IM_ACT_NONE; act <= IM_ACT_RELU; act++)
         for (int n = 1; n <= 40; n++)
-            map_on_all((im_map_args){ .kind = IM_MAP_ACT, .act = (im_act)act, .n = n, .a = random_floats(n, 9) });
-    map_on_all((im_map_args){ .kind = IM_MAP_ACT, .act = IM_ACT_SILU, .n = 70001, .a = random_floats(70001, 9) });
+            map_on_all((im_map_args){ .kind = IM_MAP_ACT, .act = (im_act)act, .n = n, .a.p = random_floats(n, 9) });
+    map_on_all((im_map_args){ .kind = IM_MAP_ACT, .act = IM_ACT_SILU, .n = 70001, .a.p = random_floats(70001, 9) });
 }
 END_TEST
 
@@ -69,13 +70,13 @@ START_TEST(sums)                                               /* b of any lengt
 {
     for (int nb = 1; nb <= 40; nb++)
         for (int times = 1; times <= 40; times += 13)
-            map_on_all((im_map_args){ .kind = IM_MAP_ADD, .n = nb * times, .nb = nb, .a = random_floats(nb * times, 3),
-                                      .b = random_floats(nb, 3) });
+            map_on_all((im_map_args){ .kind = IM_MAP_ADD, .n = nb * times, .nb = nb, .a.p = random_floats(nb * times, 3),
+                                      .b.p = random_floats(nb, 3) });
     static const int nbs[] = { 1, 7, 15, 16, 320, 1001, 50000, 100000 };
     for (int i = 0; i < COUNT(nbs); i++) {
         int n = nbs[i] * (100000 / nbs[i]);
-        map_on_all((im_map_args){ .kind = IM_MAP_ADD, .n = n, .nb = nbs[i], .a = random_floats(n, 3),
-                                  .b = random_floats(nbs[i], 3) });
+        map_on_all((im_map_args){ .kind = IM_MAP_ADD, .n = n, .nb = nbs[i], .a.p = random_floats(n, 3),
+                                  .b.p = random_floats(nbs[i], 3) });
     }
 }
 END_TEST
@@ -83,8 +84,8 @@ END_TEST
 START_TEST(scales)
 {
     for (int n = 1; n <= 40; n++)
-        map_on_all((im_map_args){ .kind = IM_MAP_SCALE, .s = 0.18215f, .n = n, .a = random_floats(n, 9) });
-    map_on_all((im_map_args){ .kind = IM_MAP_SCALE, .s = -3, .n = 40000, .a = random_floats(40000, 9) });
+        map_on_all((im_map_args){ .kind = IM_MAP_SCALE, .s = 0.18215f, .n = n, .a.p = random_floats(n, 9) });
+    map_on_all((im_map_args){ .kind = IM_MAP_SCALE, .s = -3, .n = 40000, .a.p = random_floats(40000, 9) });
 }
 END_TEST
 
@@ -134,9 +135,9 @@ static void copy_on_all(im_copy_args c)
 
 START_TEST(copies)
 {
-    static const im_dtype types[] = { IM_F32, IM_F16, IM_BF16, IM_I32 };
-    for (int i = 0; i < COUNT(types); i++) {
-        im_dtype z = types[i];
+    static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16, IM_I32 };
+    for (int i = 0; i < COUNT(dtypes); i++) {
+        im_dtype z = dtypes[i];
         copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 60, 20, 5, 1 }, z, NULL, NULL, false }); /* all */
         copy_on_all((im_copy_args){ { 2, 3, 4, 5 }, { 60, 20, 5, 1 }, { 90, 30, 7, 1 }, z, NULL, NULL, false }); /* gaps */
         copy_on_all((im_copy_args){ { 1, 1, 37, 20 }, { 9, 9, 20, 1 }, { 9, 9, 50, 1 }, z, NULL, NULL, false });/* concat */
@@ -222,7 +223,7 @@ START_TEST(nothing_to_do_is_done)
     for (int d = 0; d < n_devices; d++) {
         im_device *dev = &devices[d];
         float *y = filled(16, canary);
-        ck_assert_int_eq(dev->k.map(dev, &(im_map_args){ .kind = IM_MAP_ACT, .a = y, .y = y }), IM_DONE);
+        ck_assert_int_eq(dev->k.map(dev, &(im_map_args){ .kind = IM_MAP_ACT, .a.p = y, .y.p = y }), IM_DONE);
         im_copy_args c = { { 2, 0, 3, 1 }, { 1, 1, 1, 1 }, { 1, 1, 1, 1 }, IM_F32, y, y, false };
         ck_assert_int_eq(dev->k.copy(dev, &c), IM_DONE);
         ck_assert_int_eq(dev->k.embedding(dev, &(im_embedding_args){ .channels = 4, .table = y, .y = y }), IM_DONE);

@@ -2,6 +2,7 @@
  * plain loops in f64 at odd sizes, in place, with a mean far from zero; nothing read or written outside the arrays; and
  * the promises of device.h: the same bits on all ISAs with fused multiply-add, at any number of threads, in any batch.
  * */
+#include "buffers.h"
 #include "products.h"
 
 /* ---------------------------------------------------------------- group norm */
@@ -17,8 +18,8 @@ static im_groupnorm_args make_call(shape s, bool in_place)
     float *x = random_floats(n, 1.7f);
     for (int64_t i = 0; i < n; i++)
         x[i] += s.mean * (1 + (float)(i % s.channels % 3));
-    a.x = x;
-    a.y = in_place ? x : filled(n, canary);
+    a.x.p = x;
+    a.y.p = in_place ? x : filled(n, canary);
     return a;
 }
 
@@ -34,7 +35,7 @@ static void compare(const im_device *dev, const im_groupnorm_args *a)
     int size = a->channels / a->groups;
     for (int b = 0; b < a->batch; b++)
         for (int g = 0; g < a->groups; g++) {
-            const float *x = a->x + b * a->pixels * a->channels + g * size;
+            const float *x = F32(a->x) + b * a->pixels * a->channels + g * size;
             double mean = 0, sq = 0, n = (double)a->pixels * size;
             for (int64_t p = 0; p < a->pixels; p++)
                 for (int c = 0; c < size; c++)
@@ -48,7 +49,7 @@ static void compare(const im_device *dev, const im_groupnorm_args *a)
                     int ch = g * size + c;
                     double scale = rstd * a->gamma[ch], shift = a->beta[ch] - mean * scale;
                     double v = x[p * a->channels + c] * scale + shift, y = a->silu ? v / (1 + exp(-v)) : v;
-                    double found = a->y[(b * a->pixels + p) * a->channels + ch];
+                    double found = F32(a->y)[(b * a->pixels + p) * a->channels + ch];
                     double parts = fabs(x[p * a->channels + c] * scale) + fabs(shift) + fabs(a->beta[ch]);
                     double allowed = 0x1p-24 * (1 + 8 * parts + 4 * fabs(y));
                     ck_assert_msg(fabs(found - y) <= allowed, "%s %dx%dx%d/%d%s: [%d][%d][%d] %.9g, wanted %.9g, "
@@ -65,11 +66,11 @@ static void on_all(shape s)
         run(&devices[d], &a);
         compare(&devices[d], &a);
         size_t bytes = (size_t)(s.batch * s.pixels * s.channels) * sizeof(float);
-        float *x = memcpy(guarded(bytes), a.x, bytes);
+        float *x = memcpy(guarded(bytes), F32(a.x), bytes);
         im_groupnorm_args in_place = a;
-        in_place.x = in_place.y = x;
+        in_place.x.p = in_place.y.p = x;
         run(&devices[d], &in_place);
-        ck_assert_msg(!memcmp(x, a.y, bytes), "%s: in place it differs", devices[d].isa);
+        ck_assert_msg(!memcmp(x, F32(a.y), bytes), "%s: in place it differs", devices[d].isa);
         release_all();
     }
 }
@@ -100,10 +101,10 @@ START_TEST(a_constant_image_gives_beta)                        /* variance exact
 {
     for (int d = 0; d < n_devices; d++) {
         im_groupnorm_args a = make_call((shape){ 2, 100, 24, 3, false, 0 }, false);
-        a.x = filled(2 * 100 * 24, 3);
+        a.x.p = filled(2 * 100 * 24, 3);
         run(&devices[d], &a);
         for (int i = 0; i < 2 * 100 * 24; i++)
-            ck_assert_msg(fabsf(a.y[i] - a.beta[i % 24]) <= 0x1p-23f * 3 * 633, "%s: %g", devices[d].isa, a.y[i]);
+            ck_assert_msg(fabsf(F32(a.y)[i] - a.beta[i % 24]) <= 0x1p-23f * 3 * 633, "%s: %g", devices[d].isa, F32(a.y)[i]);
         release_all();
     }
 }
@@ -113,10 +114,10 @@ START_TEST(a_nan_stays_in_its_group)
 {
     for (int d = 0; d < n_devices; d++) {
         im_groupnorm_args a = make_call((shape){ 2, 70, 40, 4, true, 0 }, false);
-        ((float *)a.x)[33 * 40 + 12] = NAN;
+        (F32(a.x))[33 * 40 + 12] = NAN;
         run(&devices[d], &a);
         for (int i = 0; i < 2 * 70 * 40; i++)
-            ck_assert((isnan(a.y[i]) != 0) == (i < 70 * 40 && i % 40 / 10 == 1));
+            ck_assert((isnan(F32(a.y)[i]) != 0) == (i < 70 * 40 && i % 40 / 10 == 1));
         release_all();
     }
 }
@@ -135,8 +136,8 @@ static im_layernorm_args make_rows(rows_shape s)
     float *x = random_floats(n, 1.7f);
     for (int64_t i = 0; i < n; i++)
         x[i] += s.mean;
-    a.x = x;
-    a.y = filled((s.rows - 1) * a.ldy + s.channels, canary);
+    a.x.p = x;
+    a.y.p = filled((s.rows - 1) * a.ldy + s.channels, canary);
     return a;
 }
 
@@ -150,7 +151,7 @@ static void run_rows(im_device *dev, const im_layernorm_args *a)
 static void compare_rows(const im_device *dev, const im_layernorm_args *a)
 {
     for (int64_t r = 0; r < a->rows; r++) {
-        const float *x = a->x + r * a->ldx;
+        const float *x = F32(a->x) + r * a->ldx;
         double mean = 0, sq = 0, n = a->channels, large = 0;
         for (int c = 0; c < a->channels; c++) {
             mean += x[c] / n;
@@ -160,14 +161,14 @@ static void compare_rows(const im_device *dev, const im_layernorm_args *a)
             sq += (x[c] - mean) * (x[c] - mean);
         double rstd = 1 / sqrt(sq / n + a->eps);
         for (int c = 0; c < a->channels; c++) {
-            double t = (x[c] - mean) * rstd, y = t * a->gamma[c] + a->beta[c], found = a->y[r * a->ldy + c];
+            double t = (x[c] - mean) * rstd, y = t * a->gamma[c] + a->beta[c], found = F32(a->y)[r * a->ldy + c];
             double sums = 6 + sqrt(n / 16);
             double allowed = 0x1p-24 * (2 * sums * fabs(a->gamma[c]) * (large * rstd + fabs(t)) + 2 * fabs(y) + 1);
             ck_assert_msg(fabs(found - y) <= allowed, "%s %dx%d: [%d][%d] %.9g, wanted %.9g, error %g, allowed %g",
                           dev->isa, (int)a->rows, a->channels, (int)r, c, found, y, fabs(found - y), allowed);
         }
         for (int64_t c = a->channels; c < a->ldy && r < a->rows - 1; c++)
-            ck_assert_msg(a->y[r * a->ldy + c] == canary, "%s: written behind row %d", dev->isa, (int)r);
+            ck_assert_msg(F32(a->y)[r * a->ldy + c] == canary, "%s: written behind row %d", dev->isa, (int)r);
     }
 }
 
@@ -178,11 +179,11 @@ static void rows_on_all(rows_shape s)
         run_rows(&devices[d], &a);
         compare_rows(&devices[d], &a);
         im_layernorm_args in_place = a;
-        in_place.y = (float *)a.x;
+        in_place.y.p = F32(a.x);
         in_place.ldy = a.ldx;
         run_rows(&devices[d], &in_place);
         for (int64_t r = 0; r < a.rows; r++)
-            ck_assert(!memcmp(in_place.y + r * a.ldx, a.y + r * a.ldy, (size_t)a.channels * sizeof(float)));
+            ck_assert(!memcmp(F32(in_place.y) + r * a.ldx, F32(a.y) + r * a.ldy, (size_t)a.channels * sizeof(float)));
         release_all();
     }
 }
@@ -202,10 +203,10 @@ START_TEST(a_nan_stays_in_its_row)
 {
     for (int d = 0; d < n_devices; d++) {
         im_layernorm_args a = make_rows((rows_shape){ 7, 37, 0, 0 });
-        ((float *)a.x)[2 * 37 + 36] = NAN;
+        (F32(a.x))[2 * 37 + 36] = NAN;
         run_rows(&devices[d], &a);
         for (int i = 0; i < 7 * 37; i++)
-            ck_assert((isnan(a.y[i]) != 0) == (i / 37 == 2));
+            ck_assert((isnan(F32(a.y)[i]) != 0) == (i / 37 == 2));
         release_all();
     }
 }
@@ -226,17 +227,17 @@ static bool fuses(const im_device *dev)
 
 static float *result(im_device *dev, im_groupnorm_args a)
 {
-    a.y = filled(a.batch * a.pixels * a.channels, canary);
+    a.y.p = filled(a.batch * a.pixels * a.channels, canary);
     run(dev, &a);
-    return a.y;
+    return F32(a.y);
 }
 
 static float *result_rows(im_device *dev, im_layernorm_args a)
 {
     a.ldy = a.channels;
-    a.y = filled(a.rows * a.channels, canary);
+    a.y.p = filled(a.rows * a.channels, canary);
     run_rows(dev, &a);
-    return a.y;
+    return F32(a.y);
 }
 
 /* On the devices of this machine, and on each with 2 and 3 threads: all that fuse must agree. */
@@ -275,7 +276,7 @@ START_TEST(bits_do_not_depend_on_the_other_members)
             int64_t n = a.pixels * a.channels;
             const float *all = result(&devices[d], a);
             one.batch = 1;
-            for (int b = 0; b < a.batch; b++, one.x += n)
+            for (int b = 0; b < a.batch; b++, one.x = im_cbuf_at(one.x, n))
                 ck_assert(!memcmp(result(&devices[d], one), all + b * n, (size_t)n * sizeof(float)));
             release_all();
         }
@@ -283,7 +284,7 @@ START_TEST(bits_do_not_depend_on_the_other_members)
             im_layernorm_args a = make_rows(several_rows[i]), one = a;
             const float *all = result_rows(&devices[d], a);
             one.rows = 1;
-            for (int r = 0; r < a.rows; r++, one.x += a.ldx)
+            for (int r = 0; r < a.rows; r++, one.x = im_cbuf_at(one.x, a.ldx))
                 ck_assert(!memcmp(result_rows(&devices[d], one), all + (int64_t)r * a.channels,
                                   (size_t)a.channels * sizeof(float)));
             release_all();
@@ -301,7 +302,7 @@ START_TEST(nothing_to_do_is_done)
         run(&devices[d], &a);
         l.rows = 0;
         run_rows(&devices[d], &l);
-        ck_assert(a.y[0] == canary && l.y[0] == canary);
+        ck_assert(F32(a.y)[0] == canary && F32(l.y)[0] == canary);
         release_all();
     }
 }

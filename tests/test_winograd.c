@@ -2,6 +2,7 @@
  * would leave to direct sums as well: against sums in f64 on every instruction set; the same bits on all of them with
  * fused multiply-add, with packed and plain weights, at any number of threads, in any batch; nothing touched outside the
  * arrays. */
+#include "buffers.h"
 #include "products.h"
 
 typedef struct { int batch, h, w, cin, cout, top, left, bottom, right, up_h, up_w; } shape;
@@ -36,20 +37,20 @@ static call make_call(const shape *s, im_dtype t, bool packed, bool bias, bool c
     q.a = (im_conv_args){
         .batch = s->batch, .h = s->h, .w = s->w, .cin = s->cin, .cout = s->cout, .kh = 3, .kw = 3, .oh = oh, .ow = ow,
         .stride = 1, .pad_top = s->top, .pad_left = s->left, .up_h = up_h, .up_w = up_w,
-        .x = random_floats((int64_t)s->batch * s->h * s->w * s->cin, 1.7f),
+        .x.p = random_floats((int64_t)s->batch * s->h * s->w * s->cin, 1.7f),
         .wt = make_weight(q.values, s->cout, k, t, 1, packed, packed ? 0 : 3),
         .bias = bias ? random_floats(s->cout, 1) : NULL,
-        .chan = chan ? random_floats((s->batch - 1) * (s->cout + 3) + s->cout, 1) : NULL, .ldchan = s->cout + 3,
-        .res = res ? random_floats(q.outputs, 1) : NULL, .y = guarded((size_t)q.outputs * sizeof(float)) };
+        .chan.p = chan ? random_floats((s->batch - 1) * (s->cout + 3) + s->cout, 1) : NULL, .ldchan = s->cout + 3,
+        .res.p = res ? random_floats(q.outputs, 1) : NULL, .y.p = guarded((size_t)q.outputs * sizeof(float)) };
     return q;
 }
 
 static float *run(im_device *dev, im_conv_args a, int64_t outputs, int winograd)
 {
-    a.y = guarded((size_t)outputs * sizeof(float));
+    a.y.p = guarded((size_t)outputs * sizeof(float));
     dev->winograd = winograd;
     ck_assert_int_eq(dev->k.conv(dev, &a), IM_DONE);
-    return a.y;
+    return F32(a.y);
 }
 
 static double exact(const call *q, int64_t i)
@@ -62,12 +63,12 @@ static double exact(const call *q, int64_t i)
         int uy = oy + tap / 3 - a->pad_top, ux = ox + tap % 3 - a->pad_left;
         if (uy < 0 || ux < 0 || uy >= a->up_h || ux >= a->up_w)
             continue;
-        const float *x = floats(a->x) + (((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w) * a->cin;
+        const float *x = floats(F32(a->x)) + (((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w) * a->cin;
         const float *w = q->values + ((int64_t)n * 9 + tap) * a->cin;
         for (int c = 0; c < a->cin; c++)
             y += (double)x[c] * w[c];
     }
-    return y + (a->chan ? a->chan[b * a->ldchan + n] : 0) + (a->res ? floats(a->res)[i] : 0);
+    return y + (F32(a->chan) ? F32(a->chan)[b * a->ldchan + n] : 0) + (F32(a->res) ? floats(F32(a->res))[i] : 0);
 }
 
 /* With sums of size 1 the error is normal with a deviation of 1.5 sqrt(cin) 2^-24 (bench/LOG.md), more by half in the
@@ -106,9 +107,9 @@ START_TEST(bits_agree)
         plain.wt = make_weight(q.values, q.a.cout, q.a.wt.k, dtypes[t], 1, false, 1);
         int64_t rest = last.batch - 1, one = q.outputs / last.batch;
         last.batch = 1;
-        last.x = floats(last.x) + rest * last.h * last.w * last.cin;
-        last.chan += rest * last.ldchan;
-        last.res = floats(last.res) + rest * one;
+        last.x = im_cbuf_at(last.x, rest * last.h * last.w * last.cin);
+        last.chan = im_cbuf_at(last.chan, rest * last.ldchan);
+        last.res = im_cbuf_at(last.res, rest * one);
         size_t bytes = (size_t)q.outputs * sizeof(float), bytes_one = (size_t)one * sizeof(float);
         const float *first = NULL;
         for (int d = 0; d < n_devices; d++) {
@@ -141,7 +142,7 @@ START_TEST(a_large_batch_has_the_bits_of_its_pictures)
         for (int b = 0; b < s.batch; b++) {
             im_conv_args a = q.a;
             a.batch = 1;
-            a.x = floats(a.x) + b * a.h * a.w * a.cin;
+            a.x = im_cbuf_at(a.x, b * a.h * a.w * a.cin);
             ck_assert(!memcmp(all + b * one, run(&devices[d], a, one, 1), (size_t)one * sizeof(float)));
         }
         release_all();
@@ -175,7 +176,7 @@ START_TEST(a_nan_is_not_lost)                                  /* it may reach a
     for (int d = 0; d < n_devices; d++)
         for (int t = 0; t < 3; t++) {
             call q = make_call(&s, dtypes[t], true, true, false, false);
-            ((float *)(uintptr_t)q.a.x)[(4 * 13 + 6) * 20 + 2] = broken[t];
+            ((float *)(uintptr_t)F32(q.a.x))[(4 * 13 + 6) * 20 + 2] = broken[t];
             const float *y = run(&devices[d], q.a, q.outputs, 2);
             for (int i = 0; i < 13 * 13 * 20; i++) {
                 int oy = i / 20 / 13, ox = i / 20 % 13;
@@ -236,7 +237,7 @@ START_TEST(it_stops)
         devices[0].winograd = 1;
         ck_assert_int_eq(devices[0].k.conv(&devices[0], &q.a), IM_STOPPED);
         for (int64_t k = 0; k < q.outputs; k++)
-            ck_assert(floats(q.a.y)[k] == 0);
+            ck_assert(floats(F32(q.a.y))[k] == 0);
         devices[0].stop = NULL;
         release_all();
     }

@@ -68,32 +68,34 @@ static void run_batchnorm(call *q)
     if (!q->backward)
         q->status |= q->dev->k.batchnorm(q->dev, &(im_batchnorm_args){
             .rows = rows, .channels = s->channels, .eps = 1e-5f, .momentum = 0.1f, .training = true, .relu = s->relu,
-            .x = q->x, .gamma = vector(q, 0), .beta = vector(q, 1), .res = q->res, .running_mean = vector(q, 2),
-            .running_var = vector(q, 3), .mean = vector(q, 4), .rstd = vector(q, 5), .y = q->y });
+            .x.p = q->x, .gamma = vector(q, 0), .beta = vector(q, 1), .res.p = q->res, .running_mean = vector(q, 2),
+            .running_var = vector(q, 3), .mean = vector(q, 4), .rstd = vector(q, 5), .y.p = q->y });
     else
         q->status |= q->dev->k.batchnorm_bwd(q->dev, &(im_batchnorm_bwd_args){
-            .rows = rows, .channels = s->channels, .training = true, .relu = s->relu, .x = q->x, .gamma = vector(q, 0),
-            .beta = vector(q, 1), .mean = vector(q, 4), .rstd = vector(q, 5), .y = s->res ? q->y : NULL, .dy = q->dy,
-            .dx = q->dx, .dres = q->dres, .dgamma = vector(q, 6), .dbeta = vector(q, 7) });
+            .rows = rows, .channels = s->channels, .training = true, .relu = s->relu, .x.p = q->x, .gamma = vector(q, 0),
+            .beta = vector(q, 1), .mean = vector(q, 4), .rstd = vector(q, 5), .y.p = s->res ? q->y : NULL, .dy.p = q->dy,
+            .dx.p = q->dx, .dres.p = q->dres, .dgamma = vector(q, 6), .dbeta = vector(q, 7) });
 }
 
 static void run_pool(call *q)
 {
     const shape *s = q->s;
     int b = s->batch, ch = s->channels, h = s->side, o = h / 2;
-    uint16_t *where = (uint16_t *)(q->y + q->n / 4);
+    uint16_t *won = (uint16_t *)(q->y + q->n / 4);
     if (s->op == AVGPOOL && !q->backward)
-        q->status |= q->dev->k.avgpool(q->dev, &(im_avgpool_args){ b, q->pixels, ch, IM_F32, q->x, q->y });
+        q->status |= q->dev->k.avgpool(q->dev, &(im_avgpool_args){
+            .batch = b, .pixels = q->pixels, .channels = ch, .x.p = q->x, .y.p = q->y });
     else if (s->op == AVGPOOL)
-        q->status |= q->dev->k.avgpool_bwd(q->dev, &(im_avgpool_bwd_args){ b, q->pixels, ch, IM_F32, q->dy, q->dx, false });
+        q->status |= q->dev->k.avgpool_bwd(q->dev, &(im_avgpool_bwd_args){
+            .batch = b, .pixels = q->pixels, .channels = ch, .dy.p = q->dy, .dx.p = q->dx });
     else if (!q->backward)
         q->status |= q->dev->k.maxpool(q->dev, &(im_maxpool_args){
             .batch = b, .h = h, .w = h, .channels = ch, .kernel = 3, .stride = 2, .pad = 1, .oh = o, .ow = o,
-            .x = q->x, .y = q->y, .where = where });
+            .x.p = q->x, .y.p = q->y, .won = won });
     else
         q->status |= q->dev->k.maxpool_bwd(q->dev, &(im_maxpool_bwd_args){
             .batch = b, .h = h, .w = h, .channels = ch, .kernel = 3, .stride = 2, .pad = 1, .oh = o, .ow = o,
-            .dy = q->dy, .where = where, .dx = q->dx });
+            .dy.p = q->dy, .won = won, .dx.p = q->dx });
 }
 
 static void run_rows(call *q)
@@ -102,20 +104,20 @@ static void run_rows(call *q)
     float *mean = vector(q, 8), *rstd = mean + s->batch * q->pixels;
     if (s->op == LAYERNORM && !q->backward)
         q->status |= q->dev->k.layernorm(q->dev, &(im_layernorm_args){
-            .rows = s->batch, .channels = s->channels, .eps = 1e-5f, .x = q->x, .ldx = s->channels, .gamma = vector(q, 0),
-            .beta = vector(q, 1), .y = q->y, .ldy = s->channels, .mean = mean, .rstd = rstd });
+            .rows = s->batch, .channels = s->channels, .eps = 1e-5f, .x.p = q->x, .ldx = s->channels, .gamma = vector(q, 0),
+            .beta = vector(q, 1), .y.p = q->y, .ldy = s->channels, .mean = mean, .rstd = rstd });
     else if (s->op == LAYERNORM)
         q->status |= q->dev->k.layernorm_bwd(q->dev, &(im_layernorm_bwd_args){
-            .rows = s->batch, .channels = s->channels, .x = q->x, .ldx = s->channels, .gamma = vector(q, 0), .mean = mean,
-            .rstd = rstd, .dy = q->dy, .dx = q->dx, .dgamma = vector(q, 6), .dbeta = vector(q, 7) });
+            .rows = s->batch, .channels = s->channels, .x.p = q->x, .ldx = s->channels, .gamma = vector(q, 0), .mean = mean,
+            .rstd = rstd, .dy.p = q->dy, .dx.p = q->dx, .dgamma = vector(q, 6), .dbeta = vector(q, 7) });
     else if (!q->backward)
         q->status |= q->dev->k.groupnorm(q->dev, &(im_groupnorm_args){
             .batch = s->batch, .pixels = q->pixels, .channels = s->channels, .groups = 32, .eps = 1e-5f, .silu = true,
-            .x = q->x, .gamma = vector(q, 0), .beta = vector(q, 1), .y = q->y, .mean = mean, .rstd = rstd });
+            .x.p = q->x, .gamma = vector(q, 0), .beta = vector(q, 1), .y.p = q->y, .mean = mean, .rstd = rstd });
     else
         q->status |= q->dev->k.groupnorm_bwd(q->dev, &(im_groupnorm_bwd_args){
-            .batch = s->batch, .pixels = q->pixels, .channels = s->channels, .groups = 32, .silu = true, .x = q->x,
-            .gamma = vector(q, 0), .beta = vector(q, 1), .mean = mean, .rstd = rstd, .dy = q->dy, .dx = q->dx,
+            .batch = s->batch, .pixels = q->pixels, .channels = s->channels, .groups = 32, .silu = true, .x.p = q->x,
+            .gamma = vector(q, 0), .beta = vector(q, 1), .mean = mean, .rstd = rstd, .dy.p = q->dy, .dx.p = q->dx,
             .dgamma = vector(q, 6), .dbeta = vector(q, 7) });
 }
 

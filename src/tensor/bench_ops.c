@@ -152,8 +152,8 @@ static void make_conv(call *q, im_dtype t)
     q->conv = (im_conv_args){
         .batch = b, .h = d[1], .w = d[2], .cin = d[3], .cout = d[4], .kh = d[5], .kw = d[5], .oh = oh, .ow = ow,
         .stride = d[6], .pad_top = pad, .pad_left = pad, .up_h = uh, .up_w = uw,
-        .x = activations(q, (int64_t)b * d[1] * d[2] * d[3]), .wt = weights(q, d[4], k, 1, t),
-        .bias = activations(q, d[4]), .y = activations(q, out * d[4]) };
+        .x.p = activations(q, (int64_t)b * d[1] * d[2] * d[3]), .wt = weights(q, d[4], k, 1, t),
+        .bias = activations(q, d[4]), .y.p = activations(q, out * d[4]) };
 }
 
 static void make_gemm(call *q, im_dtype t)
@@ -161,9 +161,9 @@ static void make_gemm(call *q, im_dtype t)
     int m = q->s->d[0], k = q->s->d[1], n = q->s->d[2], halves = q->s->op == GEGLU ? 2 : 1;
     q->flop = 2.0 * m * n * k * halves;
     q->gemm = (im_gemm_args){
-        .m = m, .n = n, .k = k, .a = activations(q, (int64_t)m * k), .lda = k,
+        .m = m, .n = n, .k = k, .a.p = activations(q, (int64_t)m * k), .lda = k,
         .b = weights(q, n * halves, k, halves, t), .bias = activations(q, (int64_t)n * halves),
-        .c = activations(q, (int64_t)m * n), .ldc = n, .geglu = halves == 2 };
+        .c.p = activations(q, (int64_t)m * n), .ldc = n, .geglu = halves == 2 };
 }
 
 static void make_norm(call *q)
@@ -173,14 +173,14 @@ static void make_norm(call *q)
         int64_t n = (int64_t)d[0] * d[1] * d[2];
         q->groupnorm = (im_groupnorm_args){
             .batch = d[0], .pixels = d[1], .channels = d[2], .groups = 32, .eps = 1e-5f, .silu = true,
-            .x = activations(q, n), .gamma = activations(q, d[2]), .beta = activations(q, d[2]),
-            .y = activations(q, n) };
+            .x.p = activations(q, n), .gamma = activations(q, d[2]), .beta = activations(q, d[2]),
+            .y.p = activations(q, n) };
         return;
     }
     int64_t n = (int64_t)d[0] * d[1];
     q->layernorm = (im_layernorm_args){
-        .rows = d[0], .channels = d[1], .eps = 1e-5f, .x = activations(q, n), .ldx = d[1],
-        .gamma = activations(q, d[1]), .beta = activations(q, d[1]), .y = activations(q, n), .ldy = d[1] };
+        .rows = d[0], .channels = d[1], .eps = 1e-5f, .x.p = activations(q, n), .ldx = d[1],
+        .gamma = activations(q, d[1]), .beta = activations(q, d[1]), .y.p = activations(q, n), .ldy = d[1] };
 }
 
 static void make_attention(call *q)
@@ -190,8 +190,8 @@ static void make_attention(call *q)
     q->flop = 4.0 * d[0] * d[1] * d[2] * (double)c;
     q->attention = (im_attention_args){
         .batch = d[0], .heads = d[3], .d = d[4], .tq = d[1], .tk = d[2], .scale = 0.125f,
-        .q = activations(q, nq), .ldq = c, .bsq = d[1] * c, .k = activations(q, nk), .ldk = c, .bsk = d[2] * c,
-        .v = activations(q, nk), .ldv = c, .bsv = d[2] * c, .o = activations(q, nq), .ldo = c, .bso = d[1] * c };
+        .q.p = activations(q, nq), .ldq = c, .bsq = d[1] * c, .k.p = activations(q, nk), .ldk = c, .bsk = d[2] * c,
+        .v.p = activations(q, nk), .ldv = c, .bsv = d[2] * c, .o.p = activations(q, nq), .ldo = c, .bso = d[1] * c };
 }
 
 static void make(call *q, im_dtype t)

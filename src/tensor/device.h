@@ -2,9 +2,8 @@
  *
  * A kernel takes the device and a struct of plain pointers, sizes and strides. Strides (ld_) are in elements. It returns
  * IM_DONE or an error of enum im_status; shapes were checked by the op before, a kernel only asserts them.
- * Activations are f32 on cpu and ref, or bf16 where an argument struct has `held` (f32 when nothing is said): they are
- * computed with in f32 and rounded to nearest even when they are stored (where the ISA has bf16 dots, subnormals become
- * zeros then); weights come in f32, f16 or bf16, plain or packed.
+ * Activations and their gradients are im_buf and im_cbuf (buffer.h): f32, f16 or bf16, in any mix. Weights come in f32, f16
+ * or bf16, plain or packed.
  *
  * Order of sums (so that f32 bits agree on avx2, avx512 and neon, whatever the threads, batch and tiling):
  *  - a product or convolution output is one chain acc = fma(a_k, b_k, acc) from acc = 0 in ascending k (convolution:
@@ -35,12 +34,11 @@ enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64 };
 typedef struct im_gemm_args {
     int64_t m;
     int n, k;                    /* n: columns of c                                                                 */
-    im_dtype held;               /* a, res and c                                                                    */
-    const void *a;   int64_t lda;
+    im_cbuf a;   int64_t lda;
     im_weight b;
     const float *bias;           /* (b.n) or NULL                                                                   */
-    const void *res; int64_t ldres;
-    void *c;         int64_t ldc;
+    im_cbuf res; int64_t ldres;  /* p NULL: none                                                                    */
+    im_buf c;    int64_t ldc;
     im_act act;
     bool geglu;
 } im_gemm_args;
@@ -52,21 +50,20 @@ typedef struct im_conv_args {
     int batch, h, w, cin, cout, kh, kw;
     int oh, ow;
     int stride, pad_top, pad_left, up_h, up_w;
-    im_dtype held;               /* x, res and y                                                                    */
-    const void *x;
+    im_cbuf x;
     im_weight wt;                /* n = cout, k = kh*kw*cin                                                         */
     const float *bias;           /* (cout) or NULL                                                                  */
-    const float *chan; int64_t ldchan;                                    /* (B, cout) or NULL                      */
-    const void *res;             /* (B, oh, ow, cout) contiguous, or NULL                                           */
-    void *y;                     /* (B, oh, ow, cout) contiguous                                                    */
+    im_cbuf chan; int64_t ldchan;                                         /* (B, cout), or p NULL                   */
+    im_cbuf res;                 /* (B, oh, ow, cout) contiguous, or p NULL                                         */
+    im_buf y;                    /* (B, oh, ow, cout) contiguous                                                    */
 } im_conv_args;
 
 /* Group norm: y = (x - mean) * rstd * gamma + beta [, silu];  x, y contiguous (batch, pixels, channels), y may be x */
 typedef struct im_groupnorm_args {
     int batch; int64_t pixels; int channels, groups;
     float eps; bool silu;
-    const float *x, *gamma, *beta;
-    float *y;
+    im_cbuf x; im_buf y;
+    const float *gamma, *beta;
     float *mean, *rstd;          /* (batch, groups), for backward; or NULL                                          */
 } im_groupnorm_args;
 
@@ -74,9 +71,9 @@ typedef struct im_groupnorm_args {
 typedef struct im_layernorm_args {
     int64_t rows; int channels;
     float eps;
-    const float *x; int64_t ldx;
+    im_cbuf x; int64_t ldx;
     const float *gamma, *beta;
-    float *y; int64_t ldy;
+    im_buf y; int64_t ldy;
     float *mean, *rstd;          /* (rows), for backward; or NULL                                                   */
 } im_layernorm_args;
 
@@ -85,10 +82,10 @@ typedef struct im_attention_args {
     int batch, heads, d;
     int tq, tk;
     float scale; bool causal;
-    const float *q; int64_t ldq, bsq;                                     /* row stride, batch stride               */
-    const float *k; int64_t ldk, bsk;
-    const float *v; int64_t ldv, bsv;
-    float *o;       int64_t ldo, bso;
+    im_cbuf q; int64_t ldq, bsq;                                          /* row stride, batch stride               */
+    im_cbuf k; int64_t ldk, bsk;
+    im_cbuf v; int64_t ldv, bsv;
+    im_buf o;  int64_t ldo, bso;
     float *lse;                  /* (batch, heads, tq): log2 sum exp of the scaled scores, for backward; or NULL    */
 } im_attention_args;
 
@@ -97,23 +94,16 @@ typedef enum { IM_MAP_ACT, IM_MAP_ADD, IM_MAP_SCALE } im_map_kind;
 typedef struct im_map_args {
     im_map_kind kind; im_act act; float s;
     int64_t n, nb;               /* nb: elements of b, divides n                                                    */
-    const float *a, *b;
-    float *y;
+    im_cbuf a, b;
+    im_buf y;
 } im_map_args;
 
-/* y (+)= x, from f32 or bf16 to either of them */
-typedef struct im_cast_args {
-    int64_t n; im_dtype from, to;
-    const void *x; void *y;
-    bool add;
-} im_cast_args;
-
-/* dst[i0][i1][i2][i3] = src[...]: copies between strided views of up to 4 axes, both of one dtype; concat is two     */
+/* dst[i0][i1][i2][i3] = src[...]: copies between strided views of up to 4 axes, both in `dtype`; concat is two           */
 typedef struct im_copy_args {
     int64_t shape[4], ss[4], ds[4];                                       /* axis sizes, source and target strides  */
     im_dtype dtype;
     const void *src; void *dst;
-    bool add;                    /* f32 or bf16: dst += src                                                         */
+    bool add;                    /* dst += src; not of i32                                                          */
 } im_copy_args;
 
 /* y[i][:] = table[ids[i]][:]; the table in f32, f16 or bf16, plain; ids were checked by the op */
@@ -131,7 +121,7 @@ typedef struct im_timestep_args {
 
 struct im_device;
 #define IM_KERNELS(X) \
-    X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(cast) X(copy) X(embedding) X(timestep) \
+    X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(copy) X(embedding) X(timestep) \
     IM_KERNELS_PRODUCTS(X) IM_KERNELS_NORMS(X) IM_KERNELS_ATTENTION(X) IM_KERNELS_ELEMENTS(X) IM_KERNELS_OPTIMISERS(X)
 
 typedef struct im_kernels {      /* one table per backend; `make check` wants no NULL                               */

@@ -42,13 +42,13 @@ bool im_want_f32(im_ctx *c, const im_node *n, int input)
     return im_want(c, n, false, wanted);
 }
 
-bool im_want_held(im_ctx *c, const im_node *n, int input)
+bool im_want_activation(im_ctx *c, const im_node *n, int input)
 {
     const im_tensor *t = n->in[input];
-    if ((t->dtype == IM_F32 || t->dtype == IM_BF16) && im_contiguous(t) && !t->packed)
+    if (t->dtype != IM_I32 && im_contiguous(t) && !t->packed)
         return true;
     char wanted[64];
-    snprintf(wanted, sizeof wanted, "input %d contiguous in f32 or bf16", input);
+    snprintf(wanted, sizeof wanted, "input %d contiguous in f32, f16 or bf16", input);
     return im_want(c, n, false, wanted);
 }
 
@@ -108,13 +108,13 @@ int im_node_run(im_ctx *c, im_node *n)
     return status;
 }
 
-/* A gradient has the dtype of its tensor: backward must be able to write it in that. */
+/* A gradient has the dtype of its tensor, and kernels write those of parameters in f32. */
 static bool grads_fit(im_ctx *c, const im_node *n)
 {
     for (int i = 0; i < n->op->n_in; i++) {
         const im_tensor *t = n->in[i];
         char wanted[80];
-        if (!t || !t->wants_grad || t->dtype == IM_F32 || (t->dtype == IM_BF16 && n->op->bf16_grads >> i & 1u))
+        if (!t || !t->wants_grad || t->dtype == IM_F32 || !(n->op->f32_grads >> i & 1u))
             continue;
         snprintf(wanted, sizeof wanted, "input %d in f32, since it gets a gradient; im_cast makes it that", i);
         return im_want(c, n, false, wanted);

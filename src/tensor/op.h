@@ -6,7 +6,7 @@
 #ifndef IM_OP_H
 #define IM_OP_H
 
-#include "imago.h"
+#include "tensor/buffer.h"
 
 typedef struct { int i[12]; float f[4]; } im_attrs;            /* stride, pad, heads, eps ...; each op names its own   */
 
@@ -32,8 +32,8 @@ typedef struct im_op {
     int (*backward)(im_ctx *, im_node *);                      /* from im_dout to im_grad_of; im_no_backward: has none */
     double (*flop)(const im_node *);                           /* multiply-adds count two; NULL: none worth counting   */
     unsigned keeps;                                            /* bit i: backward reads the data of in[i]; IM_KEEP_OUT */
-    unsigned bf16_grads;                                       /* bit i: in[i] in bf16 gets its gradient in bf16; others */
-                                                               /* want gradients in f32 only                           */
+    unsigned f32_grads;                                        /* bit i: in[i] is a parameter, whose gradient is f32;  */
+                                                               /* those of activations have the dtype of these         */
     bool inplace_ok;                                           /* out may take in[0]'s memory in a plan                */
 } im_op;
 
@@ -51,8 +51,8 @@ int im_no_backward(im_ctx *c, im_node *n);                     /* fails, naming 
 /* Helpers for the shape half of ops. */
 bool im_like(im_ctx *c, im_node *n, int input);                /* out has the shape and dtype of in[input]             */
 bool im_want(im_ctx *c, const im_node *n, bool ok, const char *wanted);  /* fails with all shapes of the call          */
-bool im_want_f32(im_ctx *c, const im_node *n, int input);      /* contiguous f32 activations                           */
-bool im_want_held(im_ctx *c, const im_node *n, int input);     /* contiguous f32 or bf16 activations                   */
+bool im_want_f32(im_ctx *c, const im_node *n, int input);      /* contiguous and in f32                                */
+bool im_want_activation(im_ctx *c, const im_node *n, int input);       /* contiguous in f32, f16 or bf16               */
 bool im_want_act(im_ctx *c, const im_node *n, int act);        /* a value of im_act (ops/map.c)                        */
 int im_node_run(im_ctx *c, im_node *n);                        /* forward, with profile; used by im_run and plans      */
 
@@ -64,5 +64,8 @@ int im_node_run(im_ctx *c, im_node *n);                        /* forward, with 
 im_tensor *im_save(im_ctx *c, im_node *n, int slot, int ndim, const int64_t shape[]);
 const im_tensor *im_dout(const im_node *n);
 im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add);
+/* Its data, as kernels take it: an activation's, p NULL where none is wanted; a parameter's, which is f32. */
+im_buf im_grad_buf(im_ctx *c, im_node *n, int input, bool *add);
+float *im_grad_f32(im_ctx *c, im_node *n, int input, bool *add);
 
 #endif

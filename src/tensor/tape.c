@@ -186,6 +186,16 @@ im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add)
     return im_tensor_over(c, g->storage, &view);
 }
 
+im_buf im_grad_buf(im_ctx *c, im_node *n, int input, bool *add)
+{
+    return im_write_of(im_grad_of(c, n, input, add));
+}
+
+float *im_grad_f32(im_ctx *c, im_node *n, int input, bool *add)
+{
+    return im_grad_buf(c, n, input, add).p;
+}
+
 /* ---------------------------------------------------------------- walking back */
 
 static double seconds_now(void)

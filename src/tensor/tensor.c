@@ -248,6 +248,16 @@ bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld)
     return true;
 }
 
+im_cbuf im_read_of(const im_tensor *t)
+{
+    return t ? (im_cbuf){ im_data(t), (im_dtype)t->dtype } : (im_cbuf){ NULL, IM_F32 };
+}
+
+im_buf im_write_of(const im_tensor *t)
+{
+    return t ? (im_buf){ im_data(t), (im_dtype)t->dtype } : (im_buf){ NULL, IM_F32 };
+}
+
 im_weight im_weight_of(const im_tensor *t)
 {
     int k = (int)(im_numel(t) / t->shape[0]);

@@ -24,7 +24,10 @@ void im_scope_list_free(im_scope *s);                          /* every tensor o
 /* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */
 bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld);
 im_weight im_weight_of(const im_tensor *t);                    /* the (n, k) factor of a product                       */
-/* y = s x, or y += s x where add: both contiguous, of one size, in f32; or in bf16 and s 1 (ops/map.c). False: c failed. */
+/* The data of a tensor as kernels take it; NULL gives p NULL. */
+im_cbuf im_read_of(const im_tensor *t);
+im_buf im_write_of(const im_tensor *t);
+/* y = s x, or y += s x where add: contiguous, of equal shapes, in any dtypes (ops/map.c). False: c has failed.        */
 bool im_accumulate(im_ctx *c, const im_tensor *y, const im_tensor *x, float s, bool add);
 
 #endif

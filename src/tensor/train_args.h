@@ -1,7 +1,8 @@
 /* train_args.h: the rest of the kernel contract: what only training needs. Included by device.h, whose rules hold.
  *
  * Gradients are `d` + name. `add`: the kernel adds to what is there, else it stores to every element; a NULL output is not
- * wanted. All pointers are f32 and contiguous unless a stride is named; void: f32 or bf16, as `held` says (device.h).
+ * wanted. All is contiguous unless a stride is named. Parameters and their gradients are f32, activations and theirs
+ * im_cbuf and im_buf (buffer.h).
  *
  * Order of sums, so that bits agree on every ISA and with any number of threads:
  *  - outer (gradients of weights): rows in chunks of IM_DW_CHUNK; each chunk is one chain of fused multiply-adds over
@@ -31,9 +32,8 @@ enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_SUM_RUN = 16, IM_MAP_CHUNK = 16
 typedef struct im_outer_args {
     int64_t m;
     int ni, nj;
-    im_dtype held;                                                        /* a and b                                */
-    const void *a; int64_t lda;                                           /* (m, ni): dY                            */
-    const void *b; int64_t ldb;                                           /* (m, nj): X                             */
+    im_cbuf a; int64_t lda;                                               /* (m, ni): dY                            */
+    im_cbuf b; int64_t ldb;                                               /* (m, nj): X                             */
     float *c; int64_t ldc;                                                /* (ni, nj)                               */
     bool add;
 } im_outer_args;
@@ -41,8 +41,8 @@ typedef struct im_outer_args {
 /* y[b][j] (+)= sum_r x[b][r][j]:  gradients of biases (batch 1) and of what is broadcast over pixels */
 typedef struct im_colsum_args {
     int batch; int64_t rows; int n;
-    const float *x;                                                       /* (batch, rows, n)                       */
-    float *y; int64_t ldy;                                                /* (batch, n)                             */
+    im_cbuf x;                                                            /* (batch, rows, n)                       */
+    im_buf y; int64_t ldy;                                                /* (batch, n)                             */
     bool add;
 } im_colsum_args;
 
@@ -51,18 +51,16 @@ typedef struct im_colsum_args {
 typedef struct im_conv_dx_args {
     int batch, h, w, cin, cout, kh, kw, oh, ow;
     int stride, pad_top, pad_left, up_h, up_w;
-    im_dtype held;                                                        /* dy and dx; bf16: nothing is enlarged   */
-    const void *dy;                                                       /* (batch, oh, ow, cout)                  */
+    im_cbuf dy;                                                           /* (batch, oh, ow, cout)                  */
     im_weight wt;
-    void *dx;
+    im_buf dx;
     bool add;
 } im_conv_dx_args;
 
 typedef struct im_conv_dw_args {
     int batch, h, w, cin, cout, kh, kw, oh, ow;
     int stride, pad_top, pad_left, up_h, up_w;
-    im_dtype held;                                                        /* x and dy                               */
-    const void *x, *dy;
+    im_cbuf x, dy;
     float *dw;
     bool add;
 } im_conv_dw_args;
@@ -76,17 +74,19 @@ typedef struct im_conv_dw_args {
 typedef struct im_groupnorm_bwd_args {
     int batch; int64_t pixels; int channels, groups;
     bool silu;
-    const float *x, *gamma, *beta, *mean, *rstd, *dy;
-    float *dx, *dgamma, *dbeta;
+    im_cbuf x, dy; im_buf dx;
+    const float *gamma, *beta, *mean, *rstd;
+    float *dgamma, *dbeta;
     bool add_dx, add_dgamma, add_dbeta;
 } im_groupnorm_bwd_args;
 
 /* mean, rstd: (rows) */
 typedef struct im_layernorm_bwd_args {
     int64_t rows; int channels;
-    const float *x; int64_t ldx;
-    const float *gamma, *mean, *rstd, *dy;
-    float *dx, *dgamma, *dbeta;                                           /* dx has the strides of x                */
+    im_cbuf x; int64_t ldx;
+    im_cbuf dy; im_buf dx;                                                /* dx has the strides of x                */
+    const float *gamma, *mean, *rstd;
+    float *dgamma, *dbeta;
     bool add_dx, add_dgamma, add_dbeta;
 } im_layernorm_bwd_args;
 
@@ -97,12 +97,10 @@ typedef struct im_layernorm_bwd_args {
 typedef struct im_batchnorm_args {
     int64_t rows; int channels;
     float eps, momentum; bool training, relu;
-    im_dtype held;                                                        /* x, res and y                           */
-    const void *x, *res;                                                  /* res (rows, channels) or NULL           */
+    im_cbuf x, res; im_buf y;                                             /* res (rows, channels) or NULL           */
     const float *gamma, *beta;
     float *running_mean, *running_var;                                    /* (channels)                             */
     float *mean, *rstd;                                                   /* (channels), for backward; or NULL      */
-    void *y;
 } im_batchnorm_args;
 
 /* training and relu as in the forward pass. y, its output, tells where ReLU let through; NULL: the sign of
@@ -110,44 +108,37 @@ typedef struct im_batchnorm_args {
 typedef struct im_batchnorm_bwd_args {
     int64_t rows; int channels;
     bool training, relu;
-    im_dtype held;                                                        /* x, y, dy, dx and dres                  */
-    const void *x, *y, *dy;
+    im_cbuf x, y, dy; im_buf dx, dres;
     const float *gamma, *beta, *mean, *rstd;
-    void *dx, *dres;
     float *dgamma, *dbeta;
     bool add_dx, add_dres, add_dgamma, add_dbeta;
 } im_batchnorm_bwd_args;
 
 /* Largest value of each window; padding never wins, nor does an equal value behind the first; a NaN wins, the last of
- * several (all as torch). where: which of the kernel * kernel places of the window won, ky * kernel + kx, as f16 (exact
+ * several (all as torch). won: which of the kernel * kernel places of the window won, ky * kernel + kx, as f16 (exact
  * up to 2048): half the memory of an index, and backward compares it with a vector of one place. 2 pad <= kernel. */
 typedef struct im_maxpool_args {
     int batch, h, w, channels, kernel, stride, pad, oh, ow;
-    im_dtype held;                                                        /* x and y                                */
-    const void *x;
-    void *y; uint16_t *where;                                             /* (batch, oh, ow, channels); NULL: not kept */
+    im_cbuf x; im_buf y;
+    uint16_t *won;                                                        /* (batch, oh, ow, channels); NULL: not kept */
 } im_maxpool_args;
 
 /* dx[iy][ix] (+)= the sum over windows that it won, ascending (oy, ox), in f32                                     */
 typedef struct im_maxpool_bwd_args {
     int batch, h, w, channels, kernel, stride, pad, oh, ow;
-    im_dtype held;                                                        /* dy and dx                              */
-    const void *dy; const uint16_t *where;
-    void *dx;
+    im_cbuf dy; im_buf dx;
+    const uint16_t *won;
     bool add;
 } im_maxpool_bwd_args;
 
-/* y[b][c] = mean over pixels (chunks of IM_SUM_CHUNK, as sums over rows); backward spreads dy / pixels. held: x, dx */
+/* y[b][c] = mean over pixels (chunks of IM_SUM_CHUNK, as sums over rows); backward spreads dy / pixels */
 typedef struct im_avgpool_args {
     int batch; int64_t pixels; int channels;
-    im_dtype held;
-    const void *x; float *y;
+    im_cbuf x; im_buf y;
 } im_avgpool_args;
 typedef struct im_avgpool_bwd_args {
     int batch; int64_t pixels; int channels;
-    im_dtype held;
-    const float *dy;
-    void *dx;
+    im_cbuf dy; im_buf dx;
     bool add;
 } im_avgpool_bwd_args;
 
@@ -166,12 +157,12 @@ typedef struct im_attention_bwd_args {
     int batch, heads, d;
     int tq, tk;
     float scale; bool causal;
-    const float *q; int64_t ldq, bsq;
-    const float *k; int64_t ldk, bsk;
-    const float *v; int64_t ldv, bsv;
-    const float *o, *dout; int64_t ldo, bso;
+    im_cbuf q; int64_t ldq, bsq;
+    im_cbuf k; int64_t ldk, bsk;
+    im_cbuf v; int64_t ldv, bsv;
+    im_cbuf o, dout; int64_t ldo, bso;
     const float *lse;
-    float *dq, *dk, *dv;                                                  /* each may be NULL                       */
+    im_buf dq, dk, dv;                                                    /* each may have p NULL                   */
     bool add_dq, add_dk, add_dv;
 } im_attention_bwd_args;
 
@@ -179,15 +170,15 @@ typedef struct im_attention_bwd_args {
 
 /* ---------------------------------------------------------------- elements, losses */
 
-/* y (+)= s x */
-typedef struct im_accumulate_args { int64_t n; float s; const float *x; float *y; bool add; } im_accumulate_args;
+/* y (+)= s x: gradients; with s = 1 also a cast */
+typedef struct im_accumulate_args { int64_t n; float s; im_cbuf x; im_buf y; bool add; } im_accumulate_args;
 
 /* dx (+)= dy act'(x) */
-typedef struct im_act_bwd_args { im_act act; int64_t n; const float *x, *dy; float *dx; bool add; } im_act_bwd_args;
+typedef struct im_act_bwd_args { im_act act; int64_t n; im_cbuf x, dy; im_buf dx; bool add; } im_act_bwd_args;
 
 /* y = v gelu(g), z = [v g] (rows, 2n); dz from dy (rows, n)                                                        */
-typedef struct im_glu_args { int64_t rows; int n; const float *z; float *y; } im_glu_args;
-typedef struct im_glu_bwd_args { int64_t rows; int n; const float *z, *dy; float *dz; bool add; } im_glu_bwd_args;
+typedef struct im_glu_args { int64_t rows; int n; im_cbuf z; im_buf y; } im_glu_args;
+typedef struct im_glu_bwd_args { int64_t rows; int n; im_cbuf z, dy; im_buf dz; bool add; } im_glu_bwd_args;
 
 /* dtable[ids[i]][:] += dy[i][:], i ascending for each row, in f32 from 0 or from what is there                      */
 typedef struct im_embedding_bwd_args {
@@ -201,13 +192,13 @@ typedef struct im_embedding_bwd_args {
  * which lose less than log sum exp where logits are large. dx = dloss[0] / rows (softmax(x) - onehot(label)) */
 typedef struct im_cross_entropy_args {
     int64_t rows; int classes;
-    const float *x; const int32_t *labels;
+    im_cbuf x; const int32_t *labels;
     float *loss, *stats;                                                  /* stats: NULL where nobody keeps them    */
 } im_cross_entropy_args;
 typedef struct im_cross_entropy_bwd_args {
     int64_t rows; int classes;
-    const float *x; const int32_t *labels; const float *stats, *dloss;
-    float *dx;
+    im_cbuf x; const int32_t *labels; const float *stats, *dloss;
+    im_buf dx;
     bool add;
 } im_cross_entropy_bwd_args;
 
@@ -217,42 +208,43 @@ typedef enum { IM_LOSS_MSE, IM_LOSS_L1 } im_loss_kind;
 typedef struct im_loss_args {
     im_loss_kind kind;
     int batch; int64_t n;
-    const float *x, *t, *weight;                                          /* (batch, n), (batch, n), (batch) or NULL */
+    im_cbuf x, t;                                                         /* (batch, n)                             */
+    const float *weight;                                                  /* (batch) or NULL                        */
     float *loss;
 } im_loss_args;
 typedef struct im_loss_bwd_args {
     im_loss_kind kind;
     int batch; int64_t n;
-    const float *x, *t, *weight, *dloss;
-    float *dx, *dt;
+    im_cbuf x, t; im_buf dx, dt;
+    const float *weight, *dloss;
     bool add_dx, add_dt;
 } im_loss_bwd_args;
 
 /* y = x / max(|x|, eps) of each row (torch's F.normalize); norm (rows): |x|, NULL where nobody keeps it. The squares are
  * summed in f64: 16 lanes and the tree. Backward: dx = (dy - y (y . dy)) / |x|, dy / eps where |x| < eps. */
-typedef struct im_normalize_args { int64_t rows; int n; float eps; const float *x; float *y, *norm; } im_normalize_args;
+typedef struct im_normalize_args { int64_t rows; int n; float eps; im_cbuf x; im_buf y; float *norm; } im_normalize_args;
 typedef struct im_normalize_bwd_args {
     int64_t rows; int n; float eps;
-    const float *y, *norm, *dy;
-    float *dx;
+    im_cbuf y, dy; im_buf dx;
+    const float *norm;
     bool add;
 } im_normalize_bwd_args;
 
 /* Diagonal Gaussian of the VAE: moments (rows, 2n) = [mean logvar], l = clamp(logvar, -30, 20), without a gradient where
  * clamped.  z = mean + exp(l / 2) noise;   kl = sum (mean^2 + exp(l) - 1 - l) / 2 / batch, over all rows
  * (terms in f32; a chunk is the whole rows that IM_MAP_CHUNK terms hold, at least one; column i into lane i % 16) */
-typedef struct im_gaussian_args { int64_t rows; int n; const float *moments, *noise; float *z; } im_gaussian_args;
+typedef struct im_gaussian_args { int64_t rows; int n; im_cbuf moments, noise; im_buf z; } im_gaussian_args;
 typedef struct im_gaussian_bwd_args {
     int64_t rows; int n;
-    const float *moments, *noise, *dz;
-    float *dmoments;
+    im_cbuf moments, noise, dz;
+    im_buf dmoments;
     bool add;
 } im_gaussian_bwd_args;
-typedef struct im_kl_args { int batch; int64_t rows; int n; const float *moments; float *kl; } im_kl_args;
+typedef struct im_kl_args { int batch; int64_t rows; int n; im_cbuf moments; float *kl; } im_kl_args;
 typedef struct im_kl_bwd_args {
     int batch; int64_t rows; int n;
-    const float *moments, *dkl;
-    float *dmoments;
+    im_cbuf moments; im_buf dmoments;
+    const float *dkl;
     bool add;
 } im_kl_bwd_args;
 

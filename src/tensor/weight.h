@@ -2,14 +2,7 @@
 #ifndef IM_WEIGHT_H
 #define IM_WEIGHT_H
 
-#include "imago.h"
-
-/* Element i of activations or their gradients, which are held in f32 or, in training with bf16 products, in bf16: kernels
- * that take both have `held` among their arguments and see void pointers. Sums, statistics and parameters are f32. */
-static inline void *im_at(const void *p, im_dtype held, int64_t i)
-{
-    return (char *)(uintptr_t)p + i * (held == IM_BF16 ? 2 : 4);
-}
+#include "tensor/buffer.h"
 
 /* Packed weights: rows n in panels of IM_PANEL, each panel k-major, missing rows zero; the same on every ISA.
  *   f32, f16:  data[panel][k][16]

@@ -114,7 +114,7 @@ static void softmax_of_group(int nv, float *s, int keys, float *m, float *l, flo
 }
 
 /* o[c][16 nv] / l -> n rows of d numbers */
-static void store_output(int nv, float *out, int64_t ldo, const float *o, const float *l, int n, int d)
+static void store_output(int nv, im_buf out, int64_t ldo, const float *o, const float *l, int n, int d)
 {
     int ld = 16 * nv;
     for (int i0 = 0; i0 < n; i0 += 16) {
@@ -127,11 +127,13 @@ static void store_output(int nv, float *out, int64_t ldo, const float *o, const 
             for (int c = 0; c < cols; c++)
                 v_store(t[c], v_select(none, v_zero(), v_div(v_load(o + (c0 + c) * ld + i0), sum)));
             for (int i = 0; i < rows; i++) {
-                float *to = out + (i0 + i) * ldo + c0;
+                float row[16], *to = out.t == IM_F32 ? (float *)out.p + (i0 + i) * ldo + c0 : row;
                 if (cols == 16)
                     IM_UNROLL for (int c = 0; c < 16; c++) to[c] = t[c][i];
                 else
                     for (int c = 0; c < cols; c++) to[c] = t[c][i];
+                if (to == row)
+                    store_as(out.t, out.p, (i0 + i) * ldo + c0, v_load_part(row, cols), cols);
             }
         }
     }
@@ -169,9 +171,9 @@ static void attend(void *arg, int task, int thread)
     int d = at->d, dp = w->dp, pair = task / w->blocks, b = pair / at->heads, h = pair % at->heads;
     int vec0 = task % w->blocks * w->block, vecs = w->vecs - vec0 < w->block ? w->vecs - vec0 : w->block;
     int query0 = 16 * vec0, queries = at->tq - query0 < 16 * vecs ? at->tq - query0 : 16 * vecs;
-    const float *q = at->q + b * at->bsq + (int64_t)h * d + query0 * at->ldq;
-    const float *k = at->k + b * at->bsk + (int64_t)h * d, *v = at->v + b * at->bsv + (int64_t)h * d;
-    float *o = at->o + b * at->bso + (int64_t)h * d + query0 * at->ldo;
+    int64_t column = (int64_t)h * d, k0 = b * at->bsk + column, v0 = b * at->bsv + column;
+    im_cbuf q = im_cbuf_at(at->q, b * at->bsq + column + query0 * at->ldq);
+    im_buf o = im_buf_at(at->o, b * at->bso + column + query0 * at->ldo);
     int tk = at->causal && query0 + queries < at->tk ? query0 + queries : at->tk;
     state x;
     lay_out(&x, im_scratch(w->dev, thread, lay_out(&x, NULL, w) * sizeof(float)), w);
@@ -184,14 +186,14 @@ static void attend(void *arg, int task, int thread)
     for (int g = 0, nv; g < vecs; g += nv) {
         nv = next_group(vecs - g);
         int n = queries - 16 * g < 16 * nv ? queries - 16 * g : 16 * nv;
-        load_queries(nv, x.q + (ptrdiff_t)d * 16 * g, q + 16 * g * at->ldq, at->ldq, n, d, w->factor);
+        load_queries(nv, x.q + (ptrdiff_t)d * 16 * g, im_cbuf_at(q, 16 * g * at->ldq), at->ldq, n, d, w->factor);
     }
     for (int key0 = 0; key0 < tk; key0 += KEYS) {
         int keys = tk - key0 < KEYS ? tk - key0 : KEYS;
         if (w->dev->stop && *w->dev->stop)
             return;
-        copy_rows(x.k, d, k + key0 * at->ldk, at->ldk, keys, d);
-        copy_rows(x.v, dp, v + key0 * at->ldv, at->ldv, keys, d);
+        copy_rows(x.k, d, at->k, k0 + key0 * at->ldk, at->ldk, keys, d);
+        copy_rows(x.v, dp, at->v, v0 + key0 * at->ldv, at->ldv, keys, d);
         for (int g = 0, nv; g < vecs; g += nv) {
             nv = next_group(vecs - g);
             scores_of_group(nv, x.k, d, x.q + (ptrdiff_t)d * 16 * g, x.s, keys, d);
@@ -206,7 +208,7 @@ static void attend(void *arg, int task, int thread)
     for (int g = 0, nv; g < vecs; g += nv) {
         nv = next_group(vecs - g);
         int n = queries - 16 * g < 16 * nv ? queries - 16 * g : 16 * nv;
-        store_output(nv, o + 16 * g * at->ldo, at->ldo, x.o + (ptrdiff_t)dp * 16 * g, x.l + 16 * g, n, d);
+        store_output(nv, im_buf_at(o, 16 * g * at->ldo), at->ldo, x.o + (ptrdiff_t)dp * 16 * g, x.l + 16 * g, n, d);
     }
 }
 

@@ -3,7 +3,7 @@
 #ifndef IM_CPU_ATTENTION_H
 #define IM_CPU_ATTENTION_H
 
-#include "tensor/cpu/simd.h"
+#include "tensor/cpu/buffer.h"
 #include "tensor/device.h"
 
 #include <math.h>
@@ -87,35 +87,70 @@ static inline void mask_of_group(int nv, float *s, int keys, int key0, int query
             s[j * 16 * nv + i] = -INFINITY;
 }
 
-/* q: n queries of d numbers -> dst[d][16 nv], times factor; missing queries are zeros. */
-static inline void load_queries(int nv, float *dst, const float *q, int64_t ldq, int n, int d, float factor)
+/* d numbers of `rows` queries, f32 -> dst[d][ld], one number of 16 queries side by side, times factor. */
+IM_INLINE void turn_f32(float *dst, int ld, const float *src, int64_t ldq, int rows, int d, v16 factor)
 {
-    int ld = 16 * nv;
-    for (int i0 = 0; i0 < ld; i0 += 16) {
-        int rows = n - i0 < 16 ? n - i0 : 16;
-        const float *src = q + i0 * ldq;
-        for (int c = 0; c < d; c++) {
-            float t[16] = { 0 };
-            if (rows == 16)
-                IM_UNROLL for (int i = 0; i < 16; i++) t[i] = src[i * ldq + c];
-            else
-                for (int i = 0; i < rows; i++) t[i] = src[i * ldq + c];
-            v_store(dst + c * ld + i0, v_mul(v_load(t), v_set1(factor)));
+    for (int c = 0; c < d; c++) {
+        float t[16] = { 0 };
+        if (rows == 16)
+            IM_UNROLL for (int i = 0; i < 16; i++) t[i] = src[i * ldq + c];
+        else
+            for (int i = 0; i < rows; i++) t[i] = src[i * ldq + c];
+        v_store(dst + c * ld, v_mul(v_load(t), factor));
+    }
+}
+
+/* The same from 16 bits: 16 x 16 numbers at a time. */
+IM_INLINE void turn_half(im_dtype t, float *dst, int ld, const void *src, int64_t ldq, int rows, int d, v16 factor)
+{
+    float x[16][16] = { { 0 } }, column[16];
+    for (int c0 = 0; c0 < d; c0 += 16) {
+        int n = d - c0 < 16 ? d - c0 : 16;
+        for (int i = 0; i < rows; i++)
+            v_store(x[i], load_as(t, src, i * ldq + c0, n));
+        for (int c = 0; c < n; c++) {
+            IM_UNROLL for (int i = 0; i < 16; i++) column[i] = x[i][c];
+            v_store(dst + (c0 + c) * ld, v_mul(v_load(column), factor));
         }
     }
 }
 
-/* n rows of d numbers, ld apart -> dst[n rounded up to 4][dp]; columns d..dp-1 are zeros, rows beyond n stay as they
- * are (their scores are not read, their weights not multiplied). */
-static inline void copy_rows(float *dst, int dp, const float *src, int64_t ld, int n, int d)
+/* q: n queries of d numbers -> dst[d][16 nv], times factor; missing queries are zeros. */
+static inline void load_queries(int nv, float *dst, im_cbuf q, int64_t ldq, int n, int d, float factor)
+{
+    int ld = 16 * nv;
+    v16 by = v_set1(factor);
+    for (int i0 = 0; i0 < ld; i0 += 16) {
+        int rows = n - i0 < 16 ? n - i0 : 16;
+        const void *src = im_at(q.p, q.t, i0 * ldq);
+        switch (q.t) {
+        case IM_F16:  turn_half(IM_F16, dst + i0, ld, src, ldq, rows, d, by); break;
+        case IM_BF16: turn_half(IM_BF16, dst + i0, ld, src, ldq, rows, d, by); break;
+        default:      turn_f32(dst + i0, ld, src, ldq, rows, d, by);
+        }
+    }
+}
+
+IM_INLINE void copy_rows_as(im_dtype t, float *dst, int dp, const void *src, int64_t ld, int n, int d)
 {
     for (int i = 0; i < n; i++) {
-        const float *from = src + i * ld;
         float *to = dst + (ptrdiff_t)i * dp;
         int c = 0;
         for (; c + 16 <= d; c += 16)
-            v_store(to + c, v_load(from + c));
-        v_store_n(to + c, v_load_n(from + c, d - c), dp - c);
+            v_store(to + c, load_as(t, src, i * ld + c, 16));
+        v_store_n(to + c, load_as(t, src, i * ld + c, d - c), dp - c);
+    }
+}
+
+/* n rows of d numbers, ld apart, the first at element `at` -> dst[n rounded up to 4][dp]; columns d..dp-1 are zeros, rows
+ * beyond n stay as they are (their scores are not read, their weights not multiplied). */
+static inline void copy_rows(float *dst, int dp, im_cbuf src, int64_t at, int64_t ld, int n, int d)
+{
+    const void *from = im_at(src.p, src.t, at);
+    switch (src.t) {
+    case IM_F16:  copy_rows_as(IM_F16, dst, dp, from, ld, n, d); break;
+    case IM_BF16: copy_rows_as(IM_BF16, dst, dp, from, ld, n, d); break;
+    default:      copy_rows_as(IM_F32, dst, dp, from, ld, n, d);
     }
 }
 

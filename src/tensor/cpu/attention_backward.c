@@ -44,19 +44,16 @@ typedef struct {
     bool want_q, want_kv;                /* of this pass */
 } job;
 
-typedef struct { const float *q, *k, *v, *o, *dout; float *dq, *dk, *dv; const float *lse; } head;
+/* Where the head begins in q (and dq), k, v and o, in elements. */
+typedef struct { int64_t q, k, v, o; const float *lse; } head;
 
 /* Head h of sample b; pair = b * heads + h. */
 static head head_of(const im_attention_bwd_args *at, int pair)
 {
     int b = pair / at->heads;
     int64_t column = (int64_t)(pair % at->heads) * at->d;
-    return (head){ .q = at->q + b * at->bsq + column, .k = at->k + b * at->bsk + column,
-                   .v = at->v + b * at->bsv + column, .o = at->o + b * at->bso + column,
-                   .dout = at->dout + b * at->bso + column,
-                   .dq = at->dq ? at->dq + b * at->bsq + column : NULL,
-                   .dk = at->dk ? at->dk + b * at->bsk + column : NULL,
-                   .dv = at->dv ? at->dv + b * at->bsv + column : NULL, .lse = at->lse + (int64_t)pair * at->tq };
+    return (head){ .q = b * at->bsq + column, .k = b * at->bsk + column, .v = b * at->bsv + column,
+                   .o = b * at->bso + column, .lse = at->lse + (int64_t)pair * at->tq };
 }
 
 /* Sets the pointers of x into base; returns the number of floats. base NULL: only counts them. */
@@ -80,7 +77,7 @@ static size_t lay_out(state *x, float *base, const job *w)
 }
 
 /* n rows of d numbers -> by group of channels [n][16 nv]; missing channels are zeros */
-static void pack_rows(float *dst, const float *src, int64_t ld, int n, int d, int cv)
+static void pack_rows(float *dst, im_cbuf src, int64_t ld, int n, int d, int cv)
 {
     for (int g = 0, nv; g < cv; g += nv) {
         nv = next_group(cv - g);
@@ -88,7 +85,7 @@ static void pack_rows(float *dst, const float *src, int64_t ld, int n, int d, in
         for (int i = 0; i < n; i++)
             for (int j = 0; j < nv; j++) {
                 int c = 16 * (g + j), part = d - c < 16 ? d - c : 16;
-                v_store(to + (ptrdiff_t)(i * nv + j) * 16, v_load_part(src + i * ld + c, part));
+                v_store(to + (ptrdiff_t)(i * nv + j) * 16, load_as(src.t, src.p, i * ld + c, part));
             }
     }
 }
@@ -112,14 +109,14 @@ static void load_block(const job *w, const state *x, const head *h, int query0, 
         nv = next_group(vecs - g);
         int part = n - 16 * g < 16 * nv ? n - 16 * g : 16 * nv, from = query0 + 16 * g;
         float *qt = x->qt + (ptrdiff_t)at->d * 16 * g, *dot = x->dot + (ptrdiff_t)at->d * 16 * g;
-        load_queries(nv, dot, h->dout + from * at->ldo, at->ldo, part, at->d, 1.0f);
-        load_queries(nv, qt, h->o + from * at->ldo, at->ldo, part, at->d, 1.0f);
+        load_queries(nv, dot, im_cbuf_at(at->dout, h->o + from * at->ldo), at->ldo, part, at->d, 1.0f);
+        load_queries(nv, qt, im_cbuf_at(at->o, h->o + from * at->ldo), at->ldo, part, at->d, 1.0f);
         dot_columns(nv, x->along + 16 * g, dot, qt, at->d);
-        load_queries(nv, qt, h->q + from * at->ldq, at->ldq, part, at->d, w->factor);
+        load_queries(nv, qt, im_cbuf_at(at->q, h->q + from * at->ldq), at->ldq, part, at->d, w->factor);
     }
     if (w->want_kv) {
-        pack_rows(x->qr, h->q + query0 * at->ldq, at->ldq, n, at->d, w->cv);
-        pack_rows(x->dor, h->dout + query0 * at->ldo, at->ldo, n, at->d, w->cv);
+        pack_rows(x->qr, im_cbuf_at(at->q, h->q + query0 * at->ldq), at->ldq, n, at->d, w->cv);
+        pack_rows(x->dor, im_cbuf_at(at->dout, h->o + query0 * at->ldo), at->ldo, n, at->d, w->cv);
     }
     for (int i = 0; i < 16 * vecs; i++)
         x->lse[i] = i < n ? h->lse[query0 + i] : 0.0f;
@@ -188,12 +185,6 @@ static void block_pair(const job *w, const state *x, int query0, int queries, in
     }
 }
 
-static void put(float *to, v16 v, int n, v16 scale, bool add)
-{
-    v = v_mul(v, scale);
-    v_store_part(to, add ? v_add(v_load_part(to, n), v) : v, n);
-}
-
 /* dQ^T of a block -> rows */
 static void store_dq(const job *w, const state *x, const head *h, int query0, int n, int vecs)
 {
@@ -208,13 +199,14 @@ static void store_dq(const job *w, const state *x, const head *h, int query0, in
                 float t[16] = { 0 };
                 for (int j = 0; j < part; j++)
                     t[j] = from[(c + j) * 16 * nv + i];
-                put(h->dq + (query0 + 16 * g + i) * at->ldq + c, v_load(t), part, scale, at->add_dq);
+                put_as(at->dq.t, at->dq.p, h->q + (query0 + 16 * g + i) * at->ldq + c, v_mul(v_load(t), scale), part,
+                       at->add_dq);
             }
     }
 }
 
 /* Sums of a block of keys -> rows */
-static void store_keys(const job *w, const float *sums, float *to, int64_t ld, int n, float by, bool add)
+static void store_keys(const job *w, const float *sums, im_buf to, int64_t ld, int n, float by, bool add)
 {
     v16 scale = v_set1(by);
     for (int g = 0, nv; g < w->cv; g += nv) {
@@ -223,7 +215,7 @@ static void store_keys(const job *w, const float *sums, float *to, int64_t ld, i
         for (int i = 0; i < n; i++)
             for (int j = 0; j < nv; j++) {
                 int c = 16 * (g + j), part = w->at->d - c < 16 ? w->at->d - c : 16;
-                put(to + i * ld + c, v_load(from + (i * nv + j) * 16), part, scale, add);
+                put_as(to.t, to.p, i * ld + c, v_mul(v_load(from + (i * nv + j) * 16), scale), part, add);
             }
     }
 }
@@ -250,8 +242,8 @@ static void rectangle(const job *w, int thread, int pair, int q0, int q1, int k0
             int keys = at->tk - kb * KEYS < KEYS ? at->tk - kb * KEYS : KEYS;
             if (w->dev->stop && *w->dev->stop)
                 return;
-            copy_rows(x.k, w->dp, h.k + kb * KEYS * at->ldk, at->ldk, keys, at->d);
-            copy_rows(x.v, w->dp, h.v + kb * KEYS * at->ldv, at->ldv, keys, at->d);
+            copy_rows(x.k, w->dp, at->k, h.k + kb * KEYS * at->ldk, at->ldk, keys, at->d);
+            copy_rows(x.v, w->dp, at->v, h.v + kb * KEYS * at->ldv, at->ldv, keys, at->d);
             block_pair(w, &x, query0, n, vecs, kb * KEYS, keys, x.dk + (kb - k0) * size, x.dv + (kb - k0) * size);
         }
         if (w->want_q)
@@ -259,10 +251,11 @@ static void rectangle(const job *w, int thread, int pair, int q0, int q1, int k0
     }
     for (int kb = k0; w->want_kv && kb < k1; kb++) {
         int keys = at->tk - kb * KEYS < KEYS ? at->tk - kb * KEYS : KEYS;
-        if (h.dk)
-            store_keys(w, x.dk + (kb - k0) * size, h.dk + kb * KEYS * at->ldk, at->ldk, keys, at->scale, at->add_dk);
-        if (h.dv)
-            store_keys(w, x.dv + (kb - k0) * size, h.dv + kb * KEYS * at->ldv, at->ldv, keys, 1.0f, at->add_dv);
+        im_buf dk = im_buf_at(at->dk, h.k + kb * KEYS * at->ldk), dv = im_buf_at(at->dv, h.v + kb * KEYS * at->ldv);
+        if (at->dk.p)
+            store_keys(w, x.dk + (kb - k0) * size, dk, at->ldk, keys, at->scale, at->add_dk);
+        if (at->dv.p)
+            store_keys(w, x.dv + (kb - k0) * size, dv, at->ldv, keys, 1.0f, at->add_dv);
     }
 }
 
@@ -298,7 +291,7 @@ static int pass(job *w, int tasks, void (*fn)(void *arg, int task, int thread))
 int IM_FN(im_cpu_attention_bwd)(im_device *dev, const im_attention_bwd_args *at)
 {
     int pairs = at->batch * at->heads, rounds = (pairs + dev->threads - 1) / dev->threads;
-    bool want_q = at->dq, want_kv = at->dk || at->dv;
+    bool want_q = at->dq.p, want_kv = at->dk.p || at->dv.p;
     job w = { .dev = dev, .at = at, .dp = (at->d + 3) & ~3, .cv = (at->d + 15) / 16, .vecs = (at->tq + 15) / 16,
               .key_blocks = (at->tk + KEYS - 1) / KEYS, .factor = (float)((double)at->scale * 1.4426950408889634),
               .want_q = want_q, .want_kv = want_kv };

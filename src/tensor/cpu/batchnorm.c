@@ -52,31 +52,26 @@ typedef struct {
     bool stream;
 } job;
 
-IM_INLINE int ahead_of(im_dtype held) { return AHEAD / (held == IM_BF16 ? 2 : 4); }
+IM_INLINE int ahead_of(im_dtype t) { return AHEAD / (t == IM_F32 ? 4 : 2); }
 
-/* One run of BLOCK channels. */
-IM_INLINE void statistics_of(im_dtype held, const job *w, int task)
+/* Task: one run of BLOCK channels. */
+static void run_statistics(void *arg, int task, int thread)
 {
+    const job *w = arg;
     const im_batchnorm_args *at = w->at;
     int blocks = blocks_of(at->channels), c0 = task % blocks * BLOCK;
     int n = at->channels - c0 < BLOCK ? at->channels - c0 : BLOCK;
     int64_t run = task / blocks, first = run * RUN, last = first + RUN < at->rows ? first + RUN : at->rows;
     double *mean = w->mean + run * w->cp + c0, *m2 = w->m2 + run * w->cp + c0;
     float chunk_mean[BLOCK], chunk_m2[BLOCK];
+    (void)thread;
     for (int c = 0; c < n; c++)
         mean[c] = m2[c] = 0.0;
     for (int64_t r = first; r < last; r += IM_SUM_CHUNK) {
         int rows = last - r < IM_SUM_CHUNK ? (int)(last - r) : IM_SUM_CHUNK;
-        column_statistics(held, im_at(at->x, held, r * at->channels + c0), at->channels, rows, n, chunk_mean, chunk_m2);
+        column_statistics(im_cbuf_at(at->x, r * at->channels + c0), at->channels, rows, n, chunk_mean, chunk_m2);
         join_chunk(n, mean, m2, (double)(r - first), chunk_mean, chunk_m2, rows);
     }
-}
-
-static void run_statistics(void *arg, int task, int thread)
-{
-    const job *w = arg;
-    (void)thread;
-    w->at->held == IM_BF16 ? statistics_of(IM_BF16, w, task) : statistics_of(IM_F32, w, task);
 }
 
 static void move(float *running, double now, double momentum)
@@ -127,38 +122,41 @@ static void finish(void *arg, int task, int thread)
     }
 }
 
+typedef struct { im_dtype x, res, y; } kinds;                  /* what they are held in                               */
+#define UNIFORM(t) ((kinds){ t, t, t })
+
 /* Pointers and flags in variables of their own: after each store of a vector the compiler would read them again. */
-IM_INLINE void apply_row(im_dtype held, bool has_res, bool relu, bool stream, const job *w, int64_t off)
+IM_INLINE void apply_row(kinds t, bool has_res, bool relu, bool stream, const job *w, int64_t off)
 {
-    const void *x = im_at(w->at->x, held, off), *res = has_res ? im_at(w->at->res, held, off) : NULL;
+    const void *x = im_at(w->at->x.p, t.x, off), *res = has_res ? im_at(w->at->res.p, t.res, off) : NULL;
     const float *scale = w->scale, *shift = w->shift;
-    void *y = im_at(w->at->y, held, off);
+    void *y = im_at(w->at->y.p, t.y, off);
     for (int c = 0, n = w->at->channels; c < n; c += 16) {
         int left = n - c < 16 ? n - c : 16;
         if (!has_res)
-            held_prefetch(held, x, c + ahead_of(held));
-        v16 v = v_fma(held_load(held, x, c, left), v_load(scale + c), v_load(shift + c));
+            prefetch_as(t.x, x, c + ahead_of(t.x));
+        v16 v = v_fma(load_as(t.x, x, c, left), v_load(scale + c), v_load(shift + c));
         if (has_res)
-            v = v_add(v, held_load(held, res, c, left));
-        held_left(held, stream, y, c, relu ? v_relu(v) : v, left);
+            v = v_add(v, load_as(t.res, res, c, left));
+        store_left_as(t.y, stream, y, c, relu ? v_relu(v) : v, left);
     }
 }
 
 /* ROWS rows, from the end. */
-IM_INLINE void apply_rows(im_dtype held, const job *w, int task)
+IM_INLINE void apply_rows(kinds t, const job *w, int task)
 {
     const im_batchnorm_args *at = w->at;
     int64_t r = ((at->rows + ROWS - 1) / ROWS - 1 - task) * ROWS, last = r + ROWS < at->rows ? r + ROWS : at->rows;
     for (; r < last; r++) {
         int64_t off = r * at->channels;
-        if (at->res && w->stream)
-            at->relu ? apply_row(held, true, true, true, w, off) : apply_row(held, true, false, true, w, off);
-        else if (at->res)
-            at->relu ? apply_row(held, true, true, false, w, off) : apply_row(held, true, false, false, w, off);
+        if (at->res.p && w->stream)
+            at->relu ? apply_row(t, true, true, true, w, off) : apply_row(t, true, false, true, w, off);
+        else if (at->res.p)
+            at->relu ? apply_row(t, true, true, false, w, off) : apply_row(t, true, false, false, w, off);
         else if (w->stream)
-            at->relu ? apply_row(held, false, true, true, w, off) : apply_row(held, false, false, true, w, off);
+            at->relu ? apply_row(t, false, true, true, w, off) : apply_row(t, false, false, true, w, off);
         else
-            at->relu ? apply_row(held, false, true, false, w, off) : apply_row(held, false, false, false, w, off);
+            at->relu ? apply_row(t, false, true, false, w, off) : apply_row(t, false, false, false, w, off);
     }
     v_stream_end();
 }
@@ -166,8 +164,14 @@ IM_INLINE void apply_rows(im_dtype held, const job *w, int task)
 static void apply(void *arg, int task, int thread)
 {
     const job *w = arg;
+    const im_batchnorm_args *at = w->at;
     (void)thread;
-    w->at->held == IM_BF16 ? apply_rows(IM_BF16, w, task) : apply_rows(IM_F32, w, task);
+    switch (same3(at->x.t, at->res.p ? at->res.t : at->x.t, at->y.t)) {
+    case IM_F32:  apply_rows(UNIFORM(IM_F32), w, task); break;
+    case IM_F16:  apply_rows(UNIFORM(IM_F16), w, task); break;
+    case IM_BF16: apply_rows(UNIFORM(IM_BF16), w, task); break;
+    default:      apply_rows((kinds){ at->x.t, at->res.t, at->y.t }, w, task);
+    }
 }
 
 int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
@@ -180,7 +184,7 @@ int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
     w.m2 = w.mean + sums;
     w.scale = (float *)(w.m2 + sums);
     w.shift = w.scale + w.cp;
-    w.stream = at->y != at->x && streams(at->held, at->y, at->rows, at->channels);
+    w.stream = at->y.p != at->x.p && streams(at->y, at->rows, at->channels);
     if (at->training)
         im_parallel_for(dev->threads, w.runs * blocks_of(at->channels), run_statistics, &w);
     im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, finish, &w);
@@ -201,63 +205,67 @@ typedef struct {
     bool stream_dx, stream_dres;
 } back;
 
+typedef struct { im_dtype x, y, dy, dx, dres; } back_kinds;
+#define BACK_UNIFORM(t) ((back_kinds){ t, t, t, t, t })
+
 /* dy where the ReLU let through, else 0; a NaN lets through. */
-IM_INLINE v16 masked(im_dtype held, mask kind, v16 x, const void *y, int64_t i, int left, v16 dy, const float *scale,
+IM_INLINE v16 masked(im_dtype ty, mask kind, v16 x, const void *y, int64_t i, int left, v16 dy, const float *scale,
                      const float *shift)
 {
     if (kind == NONE)
         return dy;
-    v16 v = kind == FROM_X ? v_fma(x, v_load(scale), v_load(shift)) : held_load(held, y, i, left);
+    v16 v = kind == FROM_X ? v_fma(x, v_load(scale), v_load(shift)) : load_as(ty, y, i, left);
     return v_select(v_le(v, v_zero()), v_zero(), dy);
 }
 
 /* n rows of 16 nv channels (left < 16: of `left`) from column c at `off`, added to the sums of a run. */
-IM_INLINE void strip_sums(im_dtype held, mask kind, int nv, int left, const back *w, int64_t off, int c, int n,
+IM_INLINE void strip_sums(back_kinds t, mask kind, int nv, int left, const back *w, int64_t off, int c, int n,
                           double *dbeta, double *with_x)
 {
     const im_batchnorm_bwd_args *at = w->at;
-    v16 s[PAIR], t[PAIR];
+    const void *px = at->x.p, *py = at->y.p, *pdy = at->dy.p;
+    v16 s[PAIR], u[PAIR];
     float sums[16];
     int64_t ahead = (int64_t)at->channels * 16;
-    IM_UNROLL for (int j = 0; j < nv; j++) s[j] = t[j] = v_zero();
+    IM_UNROLL for (int j = 0; j < nv; j++) s[j] = u[j] = v_zero();
     for (int r = 0; r < n; r++, off += at->channels)
         IM_UNROLL for (int j = 0; j < nv; j++) {
             int64_t i = off + c + 16 * j;
             int k = c + 16 * j;
             if (kind != FROM_Y) {
-                held_prefetch(held, at->x, i + ahead);
-                held_prefetch(held, at->dy, i + ahead);
+                prefetch_as(t.x, px, i + ahead);
+                prefetch_as(t.dy, pdy, i + ahead);
             }
-            v16 x = held_load(held, at->x, i, left), g = held_load(held, at->dy, i, left);
-            v16 dy = masked(held, kind, x, at->y, i, left, g, w->scale + k, w->shift + k);
+            v16 x = load_as(t.x, px, i, left), g = load_as(t.dy, pdy, i, left);
+            v16 dy = masked(t.y, kind, x, py, i, left, g, w->scale + k, w->shift + k);
             s[j] = v_add(s[j], dy);
-            t[j] = v_fma(dy, v_sub(x, v_load(w->mean + k)), t[j]);
+            u[j] = v_fma(dy, v_sub(x, v_load(w->mean + k)), u[j]);
         }
     IM_UNROLL for (int j = 0; j < nv; j++) {
         v_store(sums, s[j]);
         for (int i = 0; i < left; i++)
             dbeta[16 * j + i] += (double)sums[i];
-        v_store(sums, t[j]);
+        v_store(sums, u[j]);
         for (int i = 0; i < left; i++)
             with_x[16 * j + i] += (double)sums[i];
     }
 }
 
-IM_INLINE void chunk_sums(im_dtype held, mask kind, const back *w, int64_t row, int n, int c0, int last, double *dbeta,
+IM_INLINE void chunk_sums(back_kinds t, mask kind, const back *w, int64_t row, int n, int c0, int last, double *dbeta,
                           double *with_x)
 {
     int64_t off = row * w->at->channels;
     int c = c0;
     for (; c + 16 * PAIR <= last; c += 16 * PAIR)
-        strip_sums(held, kind, PAIR, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+        strip_sums(t, kind, PAIR, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
     for (; c + 16 <= last; c += 16)
-        strip_sums(held, kind, 1, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+        strip_sums(t, kind, 1, 16, w, off, c, n, dbeta + c - c0, with_x + c - c0);
     if (c < last)
-        strip_sums(held, kind, 1, last - c, w, off, c, n, dbeta + c - c0, with_x + c - c0);
+        strip_sums(t, kind, 1, last - c, w, off, c, n, dbeta + c - c0, with_x + c - c0);
 }
 
 /* One run of BLOCK channels. */
-IM_INLINE void sums_of(im_dtype held, const back *w, int task)
+IM_INLINE void sums_of(back_kinds t, const back *w, int task)
 {
     const im_batchnorm_bwd_args *at = w->at;
     int blocks = blocks_of(at->channels), c0 = task % blocks * BLOCK;
@@ -269,19 +277,34 @@ IM_INLINE void sums_of(im_dtype held, const back *w, int task)
     for (; r < end; r += IM_SUM_CHUNK) {
         int n = end - r < IM_SUM_CHUNK ? (int)(end - r) : IM_SUM_CHUNK;
         if (!at->relu)
-            chunk_sums(held, NONE, w, r, n, c0, last, dbeta, with_x);
-        else if (at->y)
-            chunk_sums(held, FROM_Y, w, r, n, c0, last, dbeta, with_x);
+            chunk_sums(t, NONE, w, r, n, c0, last, dbeta, with_x);
+        else if (at->y.p)
+            chunk_sums(t, FROM_Y, w, r, n, c0, last, dbeta, with_x);
         else
-            chunk_sums(held, FROM_X, w, r, n, c0, last, dbeta, with_x);
+            chunk_sums(t, FROM_X, w, r, n, c0, last, dbeta, with_x);
     }
+}
+
+/* The one dtype of all that is there. */
+static int uniform(const im_batchnorm_bwd_args *at)
+{
+    im_dtype t = at->x.t;
+    bool same = at->dy.t == t && (!at->y.p || at->y.t == t) && (!at->dx.p || at->dx.t == t)
+             && (!at->dres.p || at->dres.t == t);
+    return same ? (int)t : IM_MIXED;
 }
 
 static void run_sums(void *arg, int task, int thread)
 {
     const back *w = arg;
+    const im_batchnorm_bwd_args *at = w->at;
     (void)thread;
-    w->at->held == IM_BF16 ? sums_of(IM_BF16, w, task) : sums_of(IM_F32, w, task);
+    switch (uniform(at)) {
+    case IM_F32:  sums_of(BACK_UNIFORM(IM_F32), w, task); break;
+    case IM_F16:  sums_of(BACK_UNIFORM(IM_F16), w, task); break;
+    case IM_BF16: sums_of(BACK_UNIFORM(IM_BF16), w, task); break;
+    default:      sums_of((back_kinds){ at->x.t, at->y.t, at->dy.t, at->dx.t, at->dres.t }, w, task);
+    }
 }
 
 static void put(float *to, double value, bool add)
@@ -314,47 +337,48 @@ static void finish_back(void *arg, int task, int thread)
 }
 
 /* dx is stored before dres is read: x and res may be one tensor. Variables as in apply_row. */
-IM_INLINE void row_dx(im_dtype held, mask kind, const back *w, int64_t off)
+IM_INLINE void row_dx(back_kinds t, mask kind, const back *w, int64_t off)
 {
     const im_batchnorm_bwd_args *at = w->at;
-    const void *x = im_at(at->x, held, off), *y = kind == FROM_Y ? im_at(at->y, held, off) : NULL;
-    const void *dy = im_at(at->dy, held, off);
+    const void *x = im_at(at->x.p, t.x, off), *y = kind == FROM_Y ? im_at(at->y.p, t.y, off) : NULL;
+    const void *dy = im_at(at->dy.p, t.dy, off);
     const float *mean = w->mean, *scale = w->scale, *shift = w->shift, *fa = w->a, *fb = w->b, *fc = w->c;
-    void *dx = at->dx ? im_at(at->dx, held, off) : NULL, *dres = at->dres ? im_at(at->dres, held, off) : NULL;
+    void *dx = at->dx.p ? im_at(at->dx.p, t.dx, off) : NULL;
+    void *dres = at->dres.p ? im_at(at->dres.p, t.dres, off) : NULL;
     bool training = at->training, add_dx = at->add_dx, add_dres = at->add_dres;
     bool stream_dx = w->stream_dx, stream_dres = w->stream_dres;
     for (int c = 0, n = at->channels; c < n; c += 16) {
         int left = n - c < 16 ? n - c : 16;
         if (kind != FROM_Y) {
-            held_prefetch(held, x, c + ahead_of(held));
-            held_prefetch(held, dy, c + ahead_of(held));
+            prefetch_as(t.x, x, c + ahead_of(t.x));
+            prefetch_as(t.dy, dy, c + ahead_of(t.dy));
         }
-        v16 v = held_load(held, x, c, left), g = held_load(held, dy, c, left);
-        g = masked(held, kind, v, y, c, left, g, scale + c, shift + c);
+        v16 v = load_as(t.x, x, c, left), g = load_as(t.dy, dy, c, left);
+        g = masked(t.y, kind, v, y, c, left, g, scale + c, shift + c);
         if (dx) {
             if (training)
                 v = v_fma(v_load(fb + c), v_sub(v, v_load(mean + c)), v_fma(v_load(fa + c), g, v_load(fc + c)));
             else
                 v = v_mul(v_load(fa + c), g);
-            held_left(held, stream_dx, dx, c, add_dx ? v_add(v, held_load(held, dx, c, left)) : v, left);
+            store_left_as(t.dx, stream_dx, dx, c, add_dx ? v_add(v, load_as(t.dx, dx, c, left)) : v, left);
         }
         if (dres)
-            held_left(held, stream_dres, dres, c, add_dres ? v_add(g, held_load(held, dres, c, left)) : g, left);
+            store_left_as(t.dres, stream_dres, dres, c, add_dres ? v_add(g, load_as(t.dres, dres, c, left)) : g, left);
     }
 }
 
 /* ROWS rows, from the end. */
-IM_INLINE void dx_of(im_dtype held, const back *w, int task)
+IM_INLINE void dx_of(back_kinds t, const back *w, int task)
 {
     const im_batchnorm_bwd_args *at = w->at;
     int64_t r = ((at->rows + ROWS - 1) / ROWS - 1 - task) * ROWS, last = r + ROWS < at->rows ? r + ROWS : at->rows;
     for (; r < last; r++) {
         if (!at->relu)
-            row_dx(held, NONE, w, r * at->channels);
-        else if (at->y)
-            row_dx(held, FROM_Y, w, r * at->channels);
+            row_dx(t, NONE, w, r * at->channels);
+        else if (at->y.p)
+            row_dx(t, FROM_Y, w, r * at->channels);
         else
-            row_dx(held, FROM_X, w, r * at->channels);
+            row_dx(t, FROM_X, w, r * at->channels);
     }
     v_stream_end();
 }
@@ -362,8 +386,14 @@ IM_INLINE void dx_of(im_dtype held, const back *w, int task)
 static void rows_dx(void *arg, int task, int thread)
 {
     const back *w = arg;
+    const im_batchnorm_bwd_args *at = w->at;
     (void)thread;
-    w->at->held == IM_BF16 ? dx_of(IM_BF16, w, task) : dx_of(IM_F32, w, task);
+    switch (uniform(at)) {
+    case IM_F32:  dx_of(BACK_UNIFORM(IM_F32), w, task); break;
+    case IM_F16:  dx_of(BACK_UNIFORM(IM_F16), w, task); break;
+    case IM_BF16: dx_of(BACK_UNIFORM(IM_BF16), w, task); break;
+    default:      dx_of((back_kinds){ at->x.t, at->y.t, at->dy.t, at->dx.t, at->dres.t }, w, task);
+    }
 }
 
 int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
@@ -380,15 +410,15 @@ int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
     w.a = w.shift + cp;
     w.b = w.a + cp;
     w.c = w.b + cp;
-    w.stream_dx = at->dx && !at->add_dx && streams(at->held, at->dx, at->rows, at->channels);
-    w.stream_dres = at->dres && !at->add_dres && streams(at->held, at->dres, at->rows, at->channels);
+    w.stream_dx = at->dx.p && !at->add_dx && streams(at->dx, at->rows, at->channels);
+    w.stream_dres = at->dres.p && !at->add_dres && streams(at->dres, at->rows, at->channels);
     for (int c = 0; c < at->channels; c++) {
         w.mean[c] = at->mean[c];
         factors(at->mean[c], at->rstd[c], at->gamma[c], at->beta[c], &w.scale[c], &w.shift[c]);
     }
     im_parallel_for(dev->threads, w.runs * blocks_of(at->channels), run_sums, &w);
     im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, finish_back, &w);
-    if (at->dx || at->dres)
+    if (at->dx.p || at->dres.p)
         im_parallel_for(dev->threads, (int)((at->rows + ROWS - 1) / ROWS), rows_dx, &w);
     return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
 }

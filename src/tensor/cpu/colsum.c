@@ -2,6 +2,7 @@
  *
  * Bound by memory: x is read once, SPAN rows x WIDTH columns a task. Order (train_args.h): chunks of IM_SUM_CHUNK rows are
  * chains in f32, the chunks of a span and then the spans are added in f64, so that long sums lose nothing. */
+#include "tensor/cpu/buffer.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/parallel.h"
 
@@ -19,14 +20,15 @@ static int ceil_div(int64_t a, int64_t b)
 }
 
 /* 16 columns (n of them exist) of one span. */
-static void span_sum(const im_colsum_args *p, const float *x, int64_t rows, int n, double *sum)
+IM_INLINE void span_sum(im_dtype t, const im_colsum_args *p, int64_t at, int64_t rows, int n, double *sum)
 {
+    const void *x = im_at(p->x.p, t, at);
     double total[16] = { 0 };
     for (int64_t r0 = 0; r0 < rows; r0 += IM_SUM_CHUNK) {
         int64_t r1 = rows - r0 < IM_SUM_CHUNK ? rows : r0 + IM_SUM_CHUNK;
         v16 s = v_zero();
         for (int64_t r = r0; r < r1; r++)
-            s = v_add(s, n == 16 ? v_load(x + r * p->n) : v_load_n(x + r * p->n, n));
+            s = v_add(s, load_as(t, x, r * p->n, n));
         float lane[16];
         v_store(lane, s);
         for (int i = 0; i < 16; i++)
@@ -36,16 +38,25 @@ static void span_sum(const im_colsum_args *p, const float *x, int64_t rows, int 
         sum[i] = total[i];
 }
 
-static void span_task(void *arg, int task, int thread)
+IM_INLINE void span_as(im_dtype t, const job *j, int task)
 {
-    const job *j = arg;
     const im_colsum_args *p = j->p;
     int part = task % j->parts, to = (part + 1) * WIDTH < p->n ? (part + 1) * WIDTH : p->n;
     int64_t span = task / j->parts, r0 = span % j->spans * SPAN, rows = p->rows - r0 < SPAN ? p->rows - r0 : SPAN;
-    const float *x = p->x + (span / j->spans * p->rows + r0) * p->n;
-    (void)thread;
+    int64_t at = (span / j->spans * p->rows + r0) * p->n;
     for (int col = part * WIDTH; col < to; col += 16)
-        span_sum(p, x + col, rows, to - col < 16 ? to - col : 16, j->sums + span * p->n + col);
+        span_sum(t, p, at + col, rows, to - col < 16 ? to - col : 16, j->sums + span * p->n + col);
+}
+
+static void span_task(void *arg, int task, int thread)
+{
+    const job *j = arg;
+    (void)thread;
+    switch (j->p->x.t) {
+    case IM_F16:  span_as(IM_F16, j, task); break;
+    case IM_BF16: span_as(IM_BF16, j, task); break;
+    default:      span_as(IM_F32, j, task);
+    }
 }
 
 static void add_task(void *arg, int task, int thread)
@@ -54,13 +65,17 @@ static void add_task(void *arg, int task, int thread)
     const im_colsum_args *p = j->p;
     int part = task % j->parts, b = task / j->parts, to = (part + 1) * WIDTH < p->n ? (part + 1) * WIDTH : p->n;
     (void)thread;
-    for (int col = part * WIDTH; col < to; col++) {
+    for (int col = part * WIDTH; col < to; col += 16) {
         const double *s = j->sums + (int64_t)b * j->spans * p->n + col;
-        double sum = s[0];
-        for (int k = 1; k < j->spans; k++)
-            sum += s[(int64_t)k * p->n];
-        float *y = p->y + b * p->ldy + col;
-        *y = p->add ? *y + (float)sum : (float)sum;
+        int n = to - col < 16 ? to - col : 16;
+        float total[16] = { 0 };
+        for (int i = 0; i < n; i++) {
+            double sum = s[i];
+            for (int k = 1; k < j->spans; k++)
+                sum += s[(int64_t)k * p->n + i];
+            total[i] = (float)sum;
+        }
+        put_as(p->y.t, p->y.p, b * p->ldy + col, v_load(total), n, p->add);
     }
 }
 

@@ -5,7 +5,7 @@
 #ifndef IM_CPU_COLUMNS_H
 #define IM_CPU_COLUMNS_H
 
-#include "tensor/cpu/held.h"
+#include "tensor/cpu/buffer.h"
 
 enum {
     IM_STRIP = IM_NV > 1 ? 8 : 4,        /* vectors of channels whose sums fill at most half the registers */
@@ -26,36 +26,36 @@ IM_INLINE void store_left(bool stream, float *p, v16 v, int left)
         v_store_n(p, v, left);
 }
 
-/* store_left of what is held in f32 or bf16, at p + i. */
-IM_INLINE void held_left(im_dtype held, bool stream, void *p, int64_t i, v16 v, int left)
+/* The same of any dtype, at p + i. */
+IM_INLINE void store_left_as(im_dtype t, bool stream, void *p, int64_t i, v16 v, int left)
 {
     if (stream)
-        held_stream(held, p, i, v);
+        stream_as(t, p, i, v);
     else
-        held_store(held, p, i, v, left);
+        store_as(t, p, i, v, left);
 }
 
 /* Whether rows of `channels` values at p are written past the caches: a line that is only written need not be read first,
  * but what comes next finds nothing in the caches, so only from IM_STREAM bytes on. */
-IM_INLINE bool streams(im_dtype held, const void *p, int64_t rows, int channels)
+IM_INLINE bool streams(im_buf b, int64_t rows, int channels)
 {
-    return rows * channels * (held == IM_BF16 ? 2 : 4) >= IM_STREAM && channels % 16 == 0 && (uintptr_t)p % 64 == 0;
+    return rows * channels * (b.t == IM_F32 ? 4 : 2) >= IM_STREAM && channels % 16 == 0 && (uintptr_t)b.p % 64 == 0;
 }
 
 /* Mean and centred squares of 16 nv channels (tail > 0: of `tail` channels) over n rows. */
-IM_INLINE void strip_statistics(im_dtype held, int nv, int tail, const void *x, int64_t ld, int n, float *mean, float *m2)
+IM_INLINE void strip_statistics(im_dtype t, int nv, int tail, const void *x, int64_t ld, int n, float *mean, float *m2)
 {
     v16 sum[IM_STRIP], sq[IM_STRIP];
     IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = sq[j] = v_zero();
     for (int p = 0; p < n; p++)
         IM_UNROLL for (int j = 0; j < nv; j++) {
-            held_prefetch(held, x, (p + 16) * ld + 16 * j);
-            sum[j] = v_add(sum[j], held_load(held, x, p * ld + 16 * j, tail ? tail : 16));
+            prefetch_as(t, x, (p + 16) * ld + 16 * j);
+            sum[j] = v_add(sum[j], load_as(t, x, p * ld + 16 * j, tail ? tail : 16));
         }
     IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = v_div(sum[j], v_set1((float)n));
     for (int p = 0; p < n; p++)
         IM_UNROLL for (int j = 0; j < nv; j++) {
-            v16 c = v_sub(held_load(held, x, p * ld + 16 * j, tail ? tail : 16), sum[j]);
+            v16 c = v_sub(load_as(t, x, p * ld + 16 * j, tail ? tail : 16), sum[j]);
             sq[j] = v_fma(c, c, sq[j]);
         }
     IM_UNROLL for (int j = 0; j < nv; j++) {
@@ -65,19 +65,29 @@ IM_INLINE void strip_statistics(im_dtype held, int nv, int tail, const void *x, 
 }
 
 /* The same for `channels` channels; mean and m2 have room for whole vectors. */
-IM_INLINE void column_statistics(im_dtype held, const void *x, int64_t ld, int n, int channels, float *mean, float *m2)
+IM_INLINE void column_statistics_as(im_dtype t, const void *x, int64_t ld, int n, int channels, float *mean, float *m2)
 {
     int c = 0;
     for (; c + 16 * IM_STRIP <= channels; c += 16 * IM_STRIP)
-        strip_statistics(held, IM_STRIP, 0, im_at(x, held, c), ld, n, mean + c, m2 + c);
+        strip_statistics(t, IM_STRIP, 0, im_at(x, t, c), ld, n, mean + c, m2 + c);
     for (; c + 64 <= channels; c += 64)
-        strip_statistics(held, 4, 0, im_at(x, held, c), ld, n, mean + c, m2 + c);
+        strip_statistics(t, 4, 0, im_at(x, t, c), ld, n, mean + c, m2 + c);
     for (; c + 32 <= channels; c += 32)
-        strip_statistics(held, 2, 0, im_at(x, held, c), ld, n, mean + c, m2 + c);
+        strip_statistics(t, 2, 0, im_at(x, t, c), ld, n, mean + c, m2 + c);
     for (; c + 16 <= channels; c += 16)
-        strip_statistics(held, 1, 0, im_at(x, held, c), ld, n, mean + c, m2 + c);
+        strip_statistics(t, 1, 0, im_at(x, t, c), ld, n, mean + c, m2 + c);
     if (c < channels)
-        strip_statistics(held, 1, channels - c, im_at(x, held, c), ld, n, mean + c, m2 + c);
+        strip_statistics(t, 1, channels - c, im_at(x, t, c), ld, n, mean + c, m2 + c);
+}
+
+IM_INLINE void column_statistics(im_cbuf x, int64_t ld, int n, int channels, float *mean, float *m2)
+{
+    if (x.t == IM_F32)
+        column_statistics_as(IM_F32, x.p, ld, n, channels, mean, m2);
+    else if (x.t == IM_BF16)
+        column_statistics_as(IM_BF16, x.p, ld, n, channels, mean, m2);
+    else
+        column_statistics_as(IM_F16, x.p, ld, n, channels, mean, m2);
 }
 
 /* Joins mean_b and m2_b of nb rows to mean and m2 of na rows, for n channels. */

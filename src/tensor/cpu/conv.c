@@ -15,19 +15,19 @@
 #include "tensor/cpu/winograd.h"
 
 /* Values from .. from+n-1 of one picture row of `len` values; what lies outside it is zero. */
-IM_INLINE void cut_run(float *dst, int at, im_dtype held, const void *row, int64_t from, int n, int64_t len,
+IM_INLINE void cut_run(float *dst, int at, im_dtype t, const void *row, int64_t from, int n, int64_t len,
                        im_pack_mode mode)
 {
     int before = from < 0 ? (int)(-from < n ? -from : n) : 0;
     int64_t inside = len - (from + before);
     int middle = inside < 0 ? 0 : inside < n - before ? (int)inside : n - before;
     im_pack_zero(dst, at, before, mode);
-    im_pack_copy(dst, at + before, held, im_at(row, held, from + before), middle, mode);
+    im_pack_copy(dst, at + before, t, im_at(row, t, from + before), middle, mode);
     im_pack_zero(dst, at + before + middle, n - before - middle, mode);
 }
 
 /* The same in a picture enlarged by nearest neighbour: pixel by pixel. */
-IM_INLINE void wide_run(const im_conv_args *c, float *dst, int at, im_dtype held, const void *row, int64_t from, int n,
+IM_INLINE void wide_run(const im_conv_args *c, float *dst, int at, im_dtype t, const void *row, int64_t from, int n,
                         im_pack_mode mode)
 {
     for (int done = 0; done < n; ) {
@@ -36,18 +36,18 @@ IM_INLINE void wide_run(const im_conv_args *c, float *dst, int at, im_dtype held
         if (u < 0 || u >= c->up_w)
             im_pack_zero(dst, at + done, len, mode);
         else
-            im_pack_copy(dst, at + done, held, im_at(row, held, u * c->w / c->up_w * c->cin + skip), len, mode);
+            im_pack_copy(dst, at + done, t, im_at(row, t, u * c->w / c->up_w * c->cin + skip), len, mode);
         done += len;
     }
 }
 
-IM_INLINE void pack_windows(const im_conv_args *c, im_dtype held, float *dst, int64_t row, int rows, int k0, int k1,
+IM_INLINE void pack_windows(const im_conv_args *c, im_dtype t, float *dst, int64_t row, int rows, int k0, int k1,
                             im_pack_mode mode)
 {
     int run = c->kw * c->cin, ox = (int)(row % c->ow), oy = (int)(row / c->ow % c->oh);
     int64_t image = row / c->ow / c->oh;
     for (int i = 0; i < rows; i++, dst += IM_PITCH) {
-        const void *x = im_at(c->x, held, image * c->h * c->w * c->cin);
+        const void *x = im_at(c->x.p, t, image * c->h * c->w * c->cin);
         int64_t left = (int64_t)(ox * c->stride - c->pad_left) * c->cin;
         for (int k = k0; k < k1; ) {
             int ky = k / run, skip = k - ky * run, n = run - skip < k1 - k ? run - skip : k1 - k;
@@ -56,9 +56,9 @@ IM_INLINE void pack_windows(const im_conv_args *c, im_dtype held, float *dst, in
             if (uy < 0 || uy >= c->up_h)
                 im_pack_zero(dst, k - k0, n, mode);
             else if (c->up_w == c->w)
-                cut_run(dst, k - k0, held, im_at(x, held, line), left + skip, n, (int64_t)c->w * c->cin, mode);
+                cut_run(dst, k - k0, t, im_at(x, t, line), left + skip, n, (int64_t)c->w * c->cin, mode);
             else
-                wide_run(c, dst, k - k0, held, im_at(x, held, line), left + skip, n, mode);
+                wide_run(c, dst, k - k0, t, im_at(x, t, line), left + skip, n, mode);
             k += n;
         }
         if (++ox == c->ow) {
@@ -71,18 +71,22 @@ IM_INLINE void pack_windows(const im_conv_args *c, im_dtype held, float *dst, in
     }
 }
 
+IM_INLINE void pack_as(const im_conv_args *c, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode)
+{
+    switch (c->x.t) {
+    case IM_F16:  pack_windows(c, IM_F16, dst, row, rows, k0, k1, mode); break;
+    case IM_BF16: pack_windows(c, IM_BF16, dst, row, rows, k0, k1, mode); break;
+    default:      pack_windows(c, IM_F32, dst, row, rows, k0, k1, mode);
+    }
+}
+
 void IM_FN(im_conv_pack)(const im_product *p, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode)
 {
-    bool bf16 = p->held == IM_BF16;
-#define CASE(mode) \
-    bf16 ? pack_windows(p->args, IM_BF16, dst, row, rows, k0, k1, mode) \
-         : pack_windows(p->args, IM_F32, dst, row, rows, k0, k1, mode)
     switch (mode) {
-    case IM_PACK_F32: CASE(IM_PACK_F32); break;
-    case IM_PACK_PAIRS: CASE(IM_PACK_PAIRS); break;
-    case IM_PACK_FETCH: CASE(IM_PACK_FETCH); break;
+    case IM_PACK_F32: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_F32); break;
+    case IM_PACK_PAIRS: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_PAIRS); break;
+    case IM_PACK_FETCH: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_FETCH); break;
     }
-#undef CASE
 }
 
 int IM_FN(im_cpu_conv)(im_device *dev, const im_conv_args *c)
@@ -94,7 +98,6 @@ int IM_FN(im_cpu_conv)(im_device *dev, const im_conv_args *c)
                 !c->pad_left && c->up_h == c->h && c->up_w == c->w;      /* the picture is the matrix */
     return IM_FN(im_product_run)(dev, &(im_product){
         .m = c->batch * pixels, .n = c->cout, .k = c->kh * c->kw * c->cin, .pack = IM_FN(im_conv_pack), .args = c,
-        .held = c->held, .a = rows ? c->x : NULL, .lda = c->cin, .b = c->wt, .bias = c->bias,
-        .chan = c->chan, .ldchan = c->ldchan,
-        .chan_rows = pixels, .res = c->res, .ldres = c->cout, .c = c->y, .ldc = c->cout, .act = IM_ACT_NONE });
+        .a = { rows ? c->x.p : NULL, c->x.t }, .lda = c->cin, .b = c->wt, .bias = c->bias,
+        .chan = c->chan, .ldchan = c->ldchan, .chan_rows = pixels, .res = c->res, .ldres = c->cout, .c = c->y, .ldc = c->cout, .act = IM_ACT_NONE });
 }

@@ -29,7 +29,7 @@ static const void *line(const im_conv_dw_args *d, const span *p, int ky)
 {
     int uy = p->oy * d->stride + ky - d->pad_top;
     int64_t row = p->image * d->h + (int64_t)uy * d->h / d->up_h;
-    return uy < 0 || uy >= d->up_h ? NULL : im_at(d->x, d->held, row * d->w * d->cin);
+    return uy < 0 || uy >= d->up_h ? NULL : im_at(d->x.p, d->x.t, row * d->w * d->cin);
 }
 
 /* What windows are packed as: f32, or bf16 where x is and pairs of it are wanted. from, to: of x and of dst. */
@@ -56,18 +56,18 @@ IM_INLINE void fill_channels(forms f, const im_conv_dw_args *d, const span *p, c
     if (row)
         inside(ux, d->stride, 1, d->up_w, p->n, &lo, &hi);
     for (int i = 0; i < lo; i++)
-        held_store(f.to, dst, i * 16, v_zero(), 16);
+        store_as(f.to, dst, i * 16, v_zero(), 16);
     int64_t step = (int64_t)d->stride * d->cin, at = (int64_t)(ux + lo * d->stride) * d->cin + g->channel;
     for (int i = lo; i < hi; i++, at += step) {
         if (enlarged(d))
             at = (int64_t)(ux + i * d->stride) * d->w / d->up_w * d->cin + g->channel;
         if (f.from == f.to)
-            held_copy(f.to, dst, i * 16, row, at, 16);
+            copy_as(f.to, dst, i * 16, row, at, 16);
         else
-            held_store(f.to, dst, i * 16, held_load(f.from, row, at, 16), 16);
+            store_as(f.to, dst, i * 16, load_as(f.from, row, at, 16), 16);
     }
     for (int i = hi; i < p->n; i++)
-        held_store(f.to, dst, i * 16, v_zero(), 16);
+        store_as(f.to, dst, i * 16, v_zero(), 16);
 }
 
 /* Values `skip` .. skip+len-1 of window row ky, from `to` of the group on: what lies outside the picture stays as it is. */
@@ -80,13 +80,13 @@ IM_INLINE void fill_piece(forms f, const im_conv_dw_args *d, const span *p, cons
     if (!enlarged(d))
         inside(first, step, len, all, p->n, &lo, &hi);
     for (int i = lo; i < hi; i++)                              /* the whole piece lies in the picture */
-        held_store(f.to, dst, i * 16 + to, held_load(f.from, row, first + i * step, len), len);
+        store_as(f.to, dst, i * 16 + to, load_as(f.from, row, first + i * step, len), len);
     for (int i = 0; i < p->n; i++)                             /* value by value at the borders */
         for (int k = 0; (i < lo || i >= hi) && k < len; k++) {
             int64_t u = first + i * step + k;
             int64_t at = u / d->cin * d->w / d->up_w * d->cin + u % d->cin;
             if (u >= 0 && u < all)
-                held_store(f.to, dst, i * 16 + to + k, held_load(f.from, row, at, 1), 1);
+                store_as(f.to, dst, i * 16 + to + k, load_as(f.from, row, at, 1), 1);
         }
 }
 
@@ -94,7 +94,7 @@ IM_INLINE void fill_any(forms f, const im_conv_dw_args *d, const span *p, const 
 {
     int run = d->kw * d->cin, ky = g->ky, skip = g->skip;
     for (int i = 0; i < p->n; i++)
-        held_store(f.to, dst, i * 16, v_zero(), 16);
+        store_as(f.to, dst, i * 16, v_zero(), 16);
     for (int done = 0; done < g->n; ky++, skip = 0) {
         int len = run - skip < g->n - done ? run - skip : g->n - done;
         const void *row = line(d, p, ky);
@@ -115,19 +115,19 @@ static void fetch_windows(const im_conv_dw_args *d, const im_outer_pack *q)
             int ky = j / run, skip = j - ky * run, n = run - skip < q->j1 - j ? run - skip : q->j1 - j;
             const void *row = line(d, &p, ky);
             int64_t to = left + skip + n < all ? left + skip + n : all;
-            for (int64_t i = left + skip < 0 ? 0 : left + skip; row && i < to; i += held_line(d->held))
-                held_prefetch_l2(d->held, row, i);
+            for (int64_t i = left + skip < 0 ? 0 : left + skip; row && i < to; i += line_of(d->x.t))
+                prefetch_l2_as(d->x.t, row, i);
             j += n;
         }
     }
 }
 
 /* Two rows each into pairs: s (rows, 16) f32 or bf16, with room for a row more. */
-IM_INLINE void to_pairs(im_dtype held, void *s, int rows, float *dst)
+IM_INLINE void to_pairs(im_dtype t, void *s, int rows, float *dst)
 {
-    held_store(held, s, rows * 16, v_zero(), 16);
+    store_as(t, s, rows * 16, v_zero(), 16);
     for (int i = 0; i < rows; i += 2, dst += 16)
-        if (held == IM_BF16)
+        if (t == IM_BF16)
             v_store(dst, v_zip_bf16((uint16_t *)s + i * 16, (uint16_t *)s + i * 16 + 16));
         else
             v_store(dst, v_bf16_pairs(v_load((float *)s + i * 16), v_load((float *)s + i * 16 + 16)));
@@ -156,18 +156,16 @@ IM_INLINE void fill_groups(forms f, const im_conv_dw_args *d, const im_outer_pac
 static void pack_windows(const void *args, const im_outer_pack *q, im_outer_mode mode)
 {
     const im_conv_dw_args *d = args;
-    bool bf16 = d->held == IM_BF16;
-    switch (mode) {
-    case IM_OUTER_FETCH:
+    if (mode == IM_OUTER_FETCH)
         fetch_windows(d, q);
-        break;
-    case IM_OUTER_PAIRS:
-        bf16 ? fill_groups((forms){ IM_BF16, IM_BF16 }, d, q, true) : fill_groups((forms){ IM_F32, IM_F32 }, d, q, true);
-        break;
-    case IM_OUTER_F32:
-        bf16 ? fill_groups((forms){ IM_BF16, IM_F32 }, d, q, false) : fill_groups((forms){ IM_F32, IM_F32 }, d, q, false);
-        break;
-    }
+    else if (d->x.t == IM_F32)
+        fill_groups((forms){ IM_F32, IM_F32 }, d, q, mode == IM_OUTER_PAIRS);
+    else if (d->x.t == IM_F16)
+        fill_groups((forms){ IM_F16, IM_F32 }, d, q, mode == IM_OUTER_PAIRS);
+    else if (mode == IM_OUTER_PAIRS)
+        fill_groups((forms){ IM_BF16, IM_BF16 }, d, q, true);
+    else
+        fill_groups((forms){ IM_BF16, IM_F32 }, d, q, false);
 }
 
 int IM_FN(im_cpu_conv_dw)(im_device *dev, const im_conv_dw_args *d)
@@ -181,6 +179,6 @@ int IM_FN(im_cpu_conv_dw)(im_device *dev, const im_conv_dw_args *d)
     bool rows = d->kh * d->kw * d->stride == 1 && d->oh == d->h && d->ow == d->w && d->up_h == d->h && d->up_w == d->w
              && !d->pad_top && !d->pad_left;                   /* 1x1: windows are pixels */
     return IM_FN(im_outer_run)(dev, &(im_outer){
-        .m = m, .ni = d->cout, .nj = k, .held = d->held, .a = { d->dy, d->cout }, .b = { rows ? d->x : NULL, d->cin },
+        .m = m, .ni = d->cout, .nj = k, .a = { d->dy, d->cout }, .b = { { rows ? d->x.p : NULL, d->x.t }, d->cin },
         .pack_b = pack_windows, .args = d, .c = d->dw, .ldc = k, .add = d->add });
 }

@@ -17,7 +17,6 @@
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +41,7 @@ static im_conv_args turned(const im_conv_dx_args *d, const phase *v, const phase
     return (im_conv_args){
         .batch = d->batch, .h = d->oh, .w = d->ow, .cin = d->cout, .cout = d->cin, .kh = v->taps, .kw = u->taps,
         .oh = v->count, .ow = u->count, .stride = 1, .pad_top = v->pad, .pad_left = u->pad, .up_h = d->oh, .up_w = d->ow,
-        .held = d->held, .x = d->dy, .res = d->add ? d->dx : NULL, .y = d->dx };
+        .x = d->dy, .res = { d->add ? d->dx.p : NULL, d->dx.t }, .y = d->dx };
 }
 
 /* The turned weights of a phase in panels, in the scratch that all threads share; tap_at: room for all taps. */
@@ -69,12 +68,12 @@ static int run_phase(im_device *dev, const im_conv_dx_args *d, const phase *v, c
     if (!turn_weights(dev, d, v, u, tap_at, &c.wt))
         return IM_NO_MEMORY;
     int64_t pixel = (int64_t)d->stride * d->cin, line = (int64_t)d->stride * d->w * d->cin;
-    void *dx = im_at(d->dx, d->held, ((int64_t)v->first * d->w + u->first) * d->cin);
+    im_buf dx = im_buf_at(d->dx, ((int64_t)v->first * d->w + u->first) * d->cin);
     bool rows = c.kh == 1 && c.kw == 1 && !c.pad_top && !c.pad_left && c.oh == c.h && c.ow == c.w;   /* dy is the matrix */
     return IM_FN(im_product_run)(dev, &(im_product){
         .m = (int64_t)c.batch * c.oh * c.ow, .n = c.cout, .k = c.wt.k, .pack = IM_FN(im_conv_pack), .args = &c,
-        .held = d->held, .a = rows ? c.x : NULL, .lda = c.cin, .b = c.wt, .res = d->add ? dx : NULL, .ldres = c.cout,
-        .c = dx, .ldc = c.cout, .act = IM_ACT_NONE,
+        .a = { rows ? c.x.p : NULL, c.x.t }, .lda = c.cin, .b = c.wt, .res = { d->add ? dx.p : NULL, dx.t },
+        .ldres = c.cout, .c = dx, .ldc = c.cout, .act = IM_ACT_NONE,
         .grid = d->stride == 1 ? NULL : &(im_grid){ c.ow, c.oh, pixel, line, (int64_t)d->h * d->w * d->cin } });
 }
 
@@ -95,7 +94,7 @@ static int by_phases(im_device *dev, const im_conv_dx_args *d)
     int64_t *tap_at = malloc((size_t)d->kh * (size_t)d->kw * sizeof *tap_at);
     int status = tap_at ? IM_DONE : IM_NO_MEMORY;
     if (d->stride > 1 && (d->kh < d->stride || d->kw < d->stride) && !d->add) {    /* some pixels meet no tap */
-        fill_job f = { d->dx, (int64_t)d->batch * d->h * d->w * d->cin * (int64_t)im_dtype_size(d->held) };
+        fill_job f = { d->dx.p, (int64_t)d->batch * d->h * d->w * d->cin * (int64_t)im_dtype_size(d->dx.t) };
         im_parallel_for(dev->threads, (int)((f.n + FILL - 1) / FILL), zero_task, &f);
     }
     for (int i = 0; !status && i < d->stride * d->stride; i++) {
@@ -138,9 +137,9 @@ static void fold_task(void *arg, int row, int thread)          /* one row of dx 
     const im_conv_dx_args *d = j->d;
     int iy = row % d->h, y0 = first_copy(iy, d->h, d->up_h), y1 = first_copy(iy + 1, d->h, d->up_h);
     const float *du = j->du + (int64_t)(row / d->h) * d->up_h * d->up_w * d->cin;
-    float *dx = (float *)d->dx + (int64_t)row * d->w * d->cin;
+    int64_t at = (int64_t)row * d->w * d->cin;
     (void)thread;
-    for (int ix = 0; ix < d->w; ix++, dx += d->cin) {
+    for (int ix = 0; ix < d->w; ix++, at += d->cin) {
         int x0 = first_copy(ix, d->w, d->up_w), x1 = first_copy(ix + 1, d->w, d->up_w);
         for (int c = 0; c < d->cin; c += 16) {
             int n = d->cin - c < 16 ? d->cin - c : 16;
@@ -148,7 +147,7 @@ static void fold_task(void *arg, int row, int thread)          /* one row of dx 
             for (int uy = y0; uy < y1; uy++)
                 for (int ux = x0; ux < x1; ux++)
                     s = v_add(s, v_load_n(du + ((int64_t)uy * d->up_w + ux) * d->cin + c, n));
-            v_store_n(dx + c, d->add ? v_add(v_load_n(dx + c, n), s) : s, n);
+            put_as(d->dx.t, d->dx.p, at + c, s, n, d->add);
         }
     }
 }
@@ -158,19 +157,18 @@ static int enlarged_dx(im_device *dev, const im_conv_dx_args *d)
     int64_t one = (int64_t)d->up_h * d->up_w * d->cin, fit = ENLARGED_BYTES / (one * (int64_t)sizeof(float));
     int most = fit < 1 ? 1 : fit < d->batch ? (int)fit : d->batch, status = IM_DONE;
     size_t bytes = (size_t)most * (size_t)one * sizeof(float);
-    assert(d->held == IM_F32);
     float *du = im_pages_new(bytes);
     if (!du)
         return IM_NO_MEMORY;
     for (int b = 0; !status && b < d->batch; b += most) {
         im_conv_dx_args some = *d, wide;
         some.batch = d->batch - b < most ? d->batch - b : most;
-        some.dy = im_at(d->dy, IM_F32, (int64_t)b * d->oh * d->ow * d->cout);
-        some.dx = im_at(d->dx, IM_F32, (int64_t)b * d->h * d->w * d->cin);
+        some.dy = im_cbuf_at(d->dy, (int64_t)b * d->oh * d->ow * d->cout);
+        some.dx = im_buf_at(d->dx, (int64_t)b * d->h * d->w * d->cin);
         wide = some;
         wide.h = d->up_h;
         wide.w = d->up_w;
-        wide.dx = du;
+        wide.dx = (im_buf){ du, IM_F32 };
         wide.add = false;
         status = plain_dx(dev, &wide);
         fold_job f = { &some, du };

@@ -23,21 +23,25 @@ static int64_t place_of(const im_product *p, int64_t row)
     return row % g->across * g->pixel + line % g->down * g->line + line / g->down * g->image;
 }
 
-IM_INLINE void columns(const im_product *p, im_dtype held, part q, int64_t row, int rows, im_act act, bool geglu, int n)
+typedef struct { im_dtype chan, res, c; } kinds;               /* what they are held in                               */
+#define UNIFORM(t) ((kinds){ t, t, t })
+
+IM_INLINE void columns(const im_product *p, kinds t, part q, int64_t row, int rows, im_act act, bool geglu, int n)
 {
     v16 bias = p->bias ? load(p->bias + q.col, n) : v_zero();
     v16 bias_gate = geglu && p->bias ? load(p->bias + p->n + q.col, n) : v_zero();
-    int64_t at = p->chan ? row / p->chan_rows : 0, left = p->chan ? (at + 1) * p->chan_rows - row : 0;
+    const void *chan = p->chan.p, *res = p->res.p;
+    int64_t at = chan ? row / p->chan_rows : 0, left = chan ? (at + 1) * p->chan_rows - row : 0;
     for (int i = 0; i < rows; i++) {
         v16 y = v_load(q.sums + i * IM_STRIP);
         if (p->bias)
             y = v_add(y, bias);
-        if (p->chan) {
+        if (chan) {
             if (left-- == 0) {
                 at++;
                 left = p->chan_rows - 1;
             }
-            y = v_add(y, load(p->chan + at * p->ldchan + q.col, n));
+            y = v_add(y, load_as(t.chan, chan, at * p->ldchan + q.col, n));
         }
         if (geglu) {
             v16 g = v_load(q.gate + i * IM_STRIP);
@@ -45,39 +49,59 @@ IM_INLINE void columns(const im_product *p, im_dtype held, part q, int64_t row, 
         } else {
             y = v_activate(act, y);
         }
-        if (p->res)
-            y = v_add(y, held_load(held, p->res, (p->grid ? place_of(p, row + i) : (row + i) * p->ldres) + q.col, n));
-        held_store(held, p->c, place_of(p, row + i) + q.col, y, n);
+        if (res)
+            y = v_add(y, load_as(t.res, res, (p->grid ? place_of(p, row + i) : (row + i) * p->ldres) + q.col, n));
+        store_as(t.c, p->c.p, place_of(p, row + i) + q.col, y, n);
     }
 }
 
-/* A copy for each kind of epilogue, and for whole and cut panels: the loop inside sees constants. */
-static void finish(const im_product *p, part q, int64_t row, int rows)
+/* Whole and cut panels. */
+IM_INLINE void widths(const im_product *p, kinds t, part q, int64_t row, int rows, im_act act, bool geglu)
 {
-#define CASE(act, geglu) \
-    q.n == IM_PANEL ? columns(p, IM_F32, q, row, rows, act, geglu, IM_PANEL) \
-                    : columns(p, IM_F32, q, row, rows, act, geglu, q.n)
-    if (p->held == IM_BF16 && q.n == IM_PANEL && p->act == IM_ACT_NONE && !p->geglu) {
-        columns(p, IM_BF16, q, row, rows, IM_ACT_NONE, false, IM_PANEL);
-        return;
-    }
-    if (p->held == IM_BF16) {
-        columns(p, IM_BF16, q, row, rows, p->act, p->geglu, q.n);
-        return;
-    }
+    if (q.n == IM_PANEL)
+        columns(p, t, q, row, rows, act, geglu, IM_PANEL);
+    else
+        columns(p, t, q, row, rows, act, geglu, q.n);
+}
+
+/* A copy for each kind of epilogue, so that the loop inside sees constants. */
+static void finish_f32(const im_product *p, part q, int64_t row, int rows)
+{
+    const kinds t = UNIFORM(IM_F32);
     if (p->geglu) {
-        CASE(IM_ACT_NONE, true);
+        widths(p, t, q, row, rows, IM_ACT_NONE, true);
         return;
     }
     switch (p->act) {
-    case IM_ACT_NONE: CASE(IM_ACT_NONE, false); break;
-    case IM_ACT_SILU: CASE(IM_ACT_SILU, false); break;
-    case IM_ACT_GELU: CASE(IM_ACT_GELU, false); break;
-    case IM_ACT_GELU_TANH: CASE(IM_ACT_GELU_TANH, false); break;
-    case IM_ACT_QUICK_GELU: CASE(IM_ACT_QUICK_GELU, false); break;
-    case IM_ACT_RELU: CASE(IM_ACT_RELU, false); break;
+    case IM_ACT_NONE: widths(p, t, q, row, rows, IM_ACT_NONE, false); break;
+    case IM_ACT_SILU: widths(p, t, q, row, rows, IM_ACT_SILU, false); break;
+    case IM_ACT_GELU: widths(p, t, q, row, rows, IM_ACT_GELU, false); break;
+    case IM_ACT_GELU_TANH: widths(p, t, q, row, rows, IM_ACT_GELU_TANH, false); break;
+    case IM_ACT_QUICK_GELU: widths(p, t, q, row, rows, IM_ACT_QUICK_GELU, false); break;
+    case IM_ACT_RELU: widths(p, t, q, row, rows, IM_ACT_RELU, false); break;
     }
-#undef CASE
+}
+
+/* In 16 bits copies only for what most layers are: GEGLU, and nothing but sums. */
+IM_INLINE void finish_half(const im_product *p, kinds t, part q, int64_t row, int rows)
+{
+    if (p->geglu)
+        widths(p, t, q, row, rows, IM_ACT_NONE, true);
+    else if (p->act == IM_ACT_NONE)
+        widths(p, t, q, row, rows, IM_ACT_NONE, false);
+    else
+        columns(p, t, q, row, rows, p->act, false, q.n);
+}
+
+static void finish(const im_product *p, part q, int64_t row, int rows)
+{
+    im_dtype c = p->c.t;
+    switch (same3(p->chan.p ? p->chan.t : c, p->res.p ? p->res.t : c, c)) {
+    case IM_F32:  finish_f32(p, q, row, rows); break;
+    case IM_F16:  finish_half(p, UNIFORM(IM_F16), q, row, rows); break;
+    case IM_BF16: finish_half(p, UNIFORM(IM_BF16), q, row, rows); break;
+    default:      columns(p, (kinds){ p->chan.t, p->res.t, c }, q, row, rows, p->act, p->geglu, q.n);
+    }
 }
 
 void IM_FN(im_epilogue)(const im_product *p, int strip, int64_t row, int rows, const float *sums)

@@ -2,6 +2,7 @@
  *   dx = dy act'(x)         y = v gelu(g), z = [v g];  dv = dy gelu(g), dg = dy v gelu'(g)
  * With s the sigmoid, x s(a x) has the slope s + a x s (1 - s), and gelu has Phi(x) + x phi(x). Used by linear layers
  * that keep z for backward (ops/linear.c), and by im_activate (ops/map.c). */
+#include "tensor/cpu/buffer.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
@@ -37,29 +38,29 @@ IM_INLINE v16 slope(im_act act, v16 x)
     return one;
 }
 
-IM_INLINE v16 load(const float *p, int n)
-{
-    return n == 16 ? v_load(p) : v_load_n(p, n);
-}
-
-/* y = v, or y += v where add; the first n of 16. */
-IM_INLINE void put(float *y, v16 v, int n, bool add)
-{
-    if (add)
-        v = v_add(load(y, n), v);
-    if (n == 16)
-        v_store(y, v);
-    else
-        v_store_n(y, v, n);
-}
-
 /* ---------------------------------------------------------------- dx = dy act'(x) */
 
-IM_INLINE void act_loop(im_act act, const im_act_bwd_args *p, int64_t from, int64_t to)
+typedef struct { const im_act_bwd_args *p; int64_t from, to; } span;
+
+IM_INLINE void act_loop(im_act act, im_dtype tx, im_dtype tdy, im_dtype tdx, const span *s)
 {
-    for (int64_t i = from; i < to; i += 16) {
+    const void *x = s->p->x.p, *dy = s->p->dy.p;
+    void *dx = s->p->dx.p;
+    bool add = s->p->add;
+    for (int64_t i = s->from, to = s->to; i < to; i += 16) {
         int n = to - i < 16 ? (int)(to - i) : 16;
-        put(p->dx + i, v_mul(load(p->dy + i, n), slope(act, load(p->x + i, n))), n, p->add);
+        put_as(tdx, dx, i, v_mul(load_as(tdy, dy, i, n), slope(act, load_as(tx, x, i, n))), n, add);
+    }
+}
+
+IM_INLINE void by_dtype(im_act act, const span *s)
+{
+    const im_act_bwd_args *p = s->p;
+    switch (same3(p->x.t, p->dy.t, p->dx.t)) {
+    case IM_F32:  act_loop(act, IM_F32, IM_F32, IM_F32, s); break;
+    case IM_F16:  act_loop(act, IM_F16, IM_F16, IM_F16, s); break;
+    case IM_BF16: act_loop(act, IM_BF16, IM_BF16, IM_BF16, s); break;
+    default:      act_loop(act, p->x.t, p->dy.t, p->dx.t, s);
     }
 }
 
@@ -67,14 +68,15 @@ static void act_task(void *arg, int task, int thread)
 {
     const im_act_bwd_args *p = arg;
     int64_t i = (int64_t)task * CHUNK, to = i + CHUNK < p->n ? i + CHUNK : p->n;
+    span s = { p, i, to };
     (void)thread;
     switch (p->act) {
-    case IM_ACT_SILU: act_loop(IM_ACT_SILU, p, i, to); break;
-    case IM_ACT_GELU: act_loop(IM_ACT_GELU, p, i, to); break;
-    case IM_ACT_GELU_TANH: act_loop(IM_ACT_GELU_TANH, p, i, to); break;
-    case IM_ACT_QUICK_GELU: act_loop(IM_ACT_QUICK_GELU, p, i, to); break;
-    case IM_ACT_RELU: act_loop(IM_ACT_RELU, p, i, to); break;
-    case IM_ACT_NONE: act_loop(IM_ACT_NONE, p, i, to); break;
+    case IM_ACT_SILU: by_dtype(IM_ACT_SILU, &s); break;
+    case IM_ACT_GELU: by_dtype(IM_ACT_GELU, &s); break;
+    case IM_ACT_GELU_TANH: by_dtype(IM_ACT_GELU_TANH, &s); break;
+    case IM_ACT_QUICK_GELU: by_dtype(IM_ACT_QUICK_GELU, &s); break;
+    case IM_ACT_RELU: by_dtype(IM_ACT_RELU, &s); break;
+    case IM_ACT_NONE: by_dtype(IM_ACT_NONE, &s); break;
     }
 }
 
@@ -92,17 +94,30 @@ static int64_t task_rows(int n)
     return n < CHUNK ? CHUNK / n : 1;
 }
 
+IM_INLINE void glu_rows(im_dtype tz, im_dtype ty, const im_glu_args *p, int64_t from, int64_t to)
+{
+    const void *z = p->z.p;
+    void *y = p->y.p;
+    int64_t cols = p->n;
+    for (int64_t r = from; r < to; r++)
+        for (int64_t i = 0; i < cols; i += 16) {
+            int n = cols - i < 16 ? (int)(cols - i) : 16;
+            v16 v = load_as(tz, z, r * 2 * cols + i, n), g = load_as(tz, z, (r * 2 + 1) * cols + i, n);
+            store_as(ty, y, r * cols + i, v_mul(v, v_gelu_erf(g)), n);
+        }
+}
+
 static void glu_task(void *arg, int task, int thread)
 {
     const im_glu_args *p = arg;
     int64_t from = task * task_rows(p->n), to = from + task_rows(p->n) < p->rows ? from + task_rows(p->n) : p->rows;
     (void)thread;
-    for (int64_t r = from; r < to; r++)
-        for (int i = 0; i < p->n; i += 16) {
-            const float *v = p->z + r * 2 * p->n + i, *g = v + p->n;
-            int n = p->n - i < 16 ? p->n - i : 16;
-            put(p->y + r * p->n + i, v_mul(load(v, n), v_gelu_erf(load(g, n))), n, false);
-        }
+    switch (same2(p->z.t, p->y.t)) {
+    case IM_F32:  glu_rows(IM_F32, IM_F32, p, from, to); break;
+    case IM_F16:  glu_rows(IM_F16, IM_F16, p, from, to); break;
+    case IM_BF16: glu_rows(IM_BF16, IM_BF16, p, from, to); break;
+    default:      glu_rows(p->z.t, p->y.t, p, from, to);
+    }
 }
 
 int IM_FN(im_cpu_glu)(im_device *dev, const im_glu_args *p)
@@ -111,20 +126,33 @@ int IM_FN(im_cpu_glu)(im_device *dev, const im_glu_args *p)
     return IM_DONE;
 }
 
+IM_INLINE void glu_bwd_rows(im_dtype tz, im_dtype tdy, im_dtype tdz, const im_glu_bwd_args *p, int64_t from, int64_t to)
+{
+    const void *z = p->z.p, *dy = p->dy.p;
+    void *dz = p->dz.p;
+    int64_t cols = p->n;
+    bool add = p->add;
+    for (int64_t r = from; r < to; r++)
+        for (int64_t i = 0; i < cols; i += 16) {
+            int64_t at = r * 2 * cols + i;
+            int n = cols - i < 16 ? (int)(cols - i) : 16;
+            v16 v = load_as(tz, z, at, n), g = load_as(tz, z, at + cols, n), d = load_as(tdy, dy, r * cols + i, n);
+            put_as(tdz, dz, at, v_mul(d, v_gelu_erf(g)), n, add);
+            put_as(tdz, dz, at + cols, v_mul(v_mul(d, v), gelu_slope(g)), n, add);
+        }
+}
+
 static void glu_bwd_task(void *arg, int task, int thread)
 {
     const im_glu_bwd_args *p = arg;
     int64_t from = task * task_rows(p->n), to = from + task_rows(p->n) < p->rows ? from + task_rows(p->n) : p->rows;
     (void)thread;
-    for (int64_t r = from; r < to; r++)
-        for (int i = 0; i < p->n; i += 16) {
-            const float *z = p->z + r * 2 * p->n + i;
-            float *dz = p->dz + r * 2 * p->n + i;
-            int n = p->n - i < 16 ? p->n - i : 16;
-            v16 v = load(z, n), g = load(z + p->n, n), dy = load(p->dy + r * p->n + i, n);
-            put(dz, v_mul(dy, v_gelu_erf(g)), n, p->add);
-            put(dz + p->n, v_mul(v_mul(dy, v), gelu_slope(g)), n, p->add);
-        }
+    switch (same3(p->z.t, p->dy.t, p->dz.t)) {
+    case IM_F32:  glu_bwd_rows(IM_F32, IM_F32, IM_F32, p, from, to); break;
+    case IM_F16:  glu_bwd_rows(IM_F16, IM_F16, IM_F16, p, from, to); break;
+    case IM_BF16: glu_bwd_rows(IM_BF16, IM_BF16, IM_BF16, p, from, to); break;
+    default:      glu_bwd_rows(p->z.t, p->dy.t, p->dz.t, p, from, to);
+    }
 }
 
 int IM_FN(im_cpu_glu_bwd)(im_device *dev, const im_glu_bwd_args *p)

@@ -34,19 +34,17 @@ IM_INLINE v16 where_inside(v16 logvar, v16 d)
 
 IM_INLINE v16 deviation(v16 logvar) { return v_exp(v_mul(v_set1(0.5f), clamped(logvar))); }
 
-IM_INLINE void put(float *at, bool add, v16 d, int n)
-{
-    v_store_part(at, add ? v_add(v_load_part(at, n), d) : d, n);
-}
+IM_INLINE v16 load(im_cbuf b, int64_t i, int n) { return load_as(b.t, b.p, i, n); }
+IM_INLINE void put(im_buf b, int64_t i, bool add, v16 d, int n) { put_as(b.t, b.p, i, d, n, add); }
 
 static void sample_row(const void *arg, int64_t r)
 {
     const im_gaussian_args *at = arg;
-    const float *mean = at->moments + 2 * r * at->n, *logvar = mean + at->n;
+    int64_t mean = 2 * r * at->n, logvar = mean + at->n;       /* where the row's means and log variances begin        */
     for (int i = 0; i < at->n; i += 16) {
         int n = at->n - i < 16 ? at->n - i : 16;
-        v16 e = v_load_part(at->noise + r * at->n + i, n);
-        v_store_part(at->z + r * at->n + i, v_fma(deviation(v_load_part(logvar + i, n)), e, v_load_part(mean + i, n)), n);
+        v16 e = load(at->noise, r * at->n + i, n), m = load(at->moments, mean + i, n);
+        put(at->z, r * at->n + i, false, v_fma(deviation(load(at->moments, logvar + i, n)), e, m), n);
     }
 }
 
@@ -66,14 +64,13 @@ int IM_FN(im_cpu_gaussian)(im_device *dev, const im_gaussian_args *at)
 static void sample_bwd_row(const void *arg, int64_t r)
 {
     const im_gaussian_bwd_args *at = arg;
-    const float *logvar = at->moments + 2 * r * at->n + at->n;
-    float *dmean = at->dmoments + 2 * r * at->n, *dlogvar = dmean + at->n;
+    int64_t mean = 2 * r * at->n, logvar = mean + at->n;
     for (int i = 0; i < at->n; i += 16) {
         int n = at->n - i < 16 ? at->n - i : 16;
-        v16 dz = v_load_part(at->dz + r * at->n + i, n), e = v_load_part(at->noise + r * at->n + i, n);
-        v16 l = v_load_part(logvar + i, n);
-        put(dmean + i, at->add, dz, n);
-        put(dlogvar + i, at->add, where_inside(l, v_mul(v_mul(dz, e), v_mul(v_set1(0.5f), deviation(l)))), n);
+        v16 dz = load(at->dz, r * at->n + i, n), e = load(at->noise, r * at->n + i, n);
+        v16 l = load(at->moments, logvar + i, n);
+        put(at->dmoments, mean + i, at->add, dz, n);
+        put(at->dmoments, logvar + i, at->add, where_inside(l, v_mul(v_mul(dz, e), v_mul(v_set1(0.5f), deviation(l)))), n);
     }
 }
 
@@ -105,8 +102,8 @@ static void kl_task(void *arg, int task, int thread)
     for (; r < last; r++)
         for (int i = 0; i < at->n; i += 16) {
             int n = at->n - i < 16 ? at->n - i : 16;
-            v16 m = v_load_part(at->moments + 2 * r * at->n + i, n);
-            v16 l = clamped(v_load_part(at->moments + 2 * r * at->n + at->n + i, n));
+            v16 m = load(at->moments, 2 * r * at->n + i, n);
+            v16 l = clamped(load(at->moments, 2 * r * at->n + at->n + i, n));
             lanes_add(&s, v_sub(v_fma(m, m, v_sub(v_exp(l), v_set1(1.0f))), l), n);
         }
     w->sum[task] = lanes_sum(s);
@@ -129,14 +126,13 @@ int IM_FN(im_cpu_kl)(im_device *dev, const im_kl_args *at)
 static void kl_bwd_row(const void *arg, int64_t r)
 {
     const im_kl_bwd_args *at = arg;
-    const float *mean = at->moments + 2 * r * at->n, *logvar = mean + at->n;
-    float *dmean = at->dmoments + 2 * r * at->n, *dlogvar = dmean + at->n;
+    int64_t mean = 2 * r * at->n, logvar = mean + at->n;
     v16 s = v_set1(at->dkl[0] / (float)at->batch), half = v_mul(v_set1(0.5f), s);
     for (int i = 0; i < at->n; i += 16) {
         int n = at->n - i < 16 ? at->n - i : 16;
-        v16 l = v_load_part(logvar + i, n);
-        put(dmean + i, at->add, v_mul(s, v_load_part(mean + i, n)), n);
-        put(dlogvar + i, at->add, where_inside(l, v_mul(half, v_sub(v_exp(clamped(l)), v_set1(1.0f)))), n);
+        v16 l = load(at->moments, logvar + i, n);
+        put(at->dmoments, mean + i, at->add, v_mul(s, load(at->moments, mean + i, n)), n);
+        put(at->dmoments, logvar + i, at->add, where_inside(l, v_mul(half, v_sub(v_exp(clamped(l)), v_set1(1.0f)))), n);
     }
 }
 

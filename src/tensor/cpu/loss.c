@@ -30,6 +30,18 @@ static float lane0(v16 v)
     return t[0];
 }
 
+/* Elements i .. i+15 of n; `missing` in lanes behind the last. */
+IM_INLINE v16 load_or(float missing, im_cbuf x, int i, int n)
+{
+    float t[16];
+    if (n - i >= 16)
+        return load_as(x.t, x.p, i, 16);
+    v_store(t, load_as(x.t, x.p, i, n - i));
+    for (int j = n - i; j < 16; j++)
+        t[j] = missing;
+    return v_load(t);
+}
+
 /* ---------------------------------------------------------------- cross entropy */
 
 typedef struct {
@@ -40,25 +52,16 @@ typedef struct {
 
 static void entropy_row(const im_cross_entropy_args *at, int64_t r, double *loss)
 {
-    const float *x = at->x + r * at->classes;
-    int n = at->classes, i = 0;
+    im_cbuf x = im_cbuf_at(at->x, r * at->classes);
     v16 top = v_set1(-INFINITY), sum = v_zero();
-    for (; i + 16 <= n; i += 16)
-        top = v_max(top, v_load(x + i));
+    for (int i = 0, n = at->classes; i < n; i += 16)
+        top = v_max(top, load_or(-INFINITY, x, i, n));
     float m = v_hmax(top);
-    for (; i < n; i++)
-        m = m > x[i] ? m : x[i];
     v16 base = v_set1(m);
-    for (i = 0; i + 16 <= n; i += 16)
-        sum = v_add(sum, v_exp(v_sub(v_load(x + i), base)));
-    if (i < n) {                         /* missing lanes: -Inf, whose exponential is 0 */
-        float t[16];
-        for (int j = 0; j < 16; j++)
-            t[j] = i + j < n ? x[i + j] : -INFINITY;
-        sum = v_add(sum, v_exp(v_sub(v_load(t), base)));
-    }
-    float total = v_sum(sum);
-    *loss = (double)(lane0(v_log(v_set1(total))) + (m - x[at->labels[r]]));
+    for (int i = 0, n = at->classes; i < n; i += 16)           /* the exponential of a missing lane is 0 */
+        sum = v_add(sum, v_exp(v_sub(load_or(-INFINITY, x, i, n), base)));
+    float total = v_sum(sum), label = lane0(load_as(x.t, x.p, at->labels[r], 1));
+    *loss = (double)(lane0(v_log(v_set1(total))) + (m - label));
     if (at->stats) {
         at->stats[2 * r] = m;
         at->stats[2 * r + 1] = total;
@@ -90,18 +93,18 @@ int IM_FN(im_cpu_cross_entropy)(im_device *dev, const im_cross_entropy_args *at)
 /* dx_k = e_k (s / sum), less s at the label, e_k = exp(x_k - top), s = dloss / R */
 static void entropy_bwd_row(const im_cross_entropy_bwd_args *at, int64_t r, float s)
 {
-    const float *x = at->x + r * at->classes;
-    float *dx = at->dx + r * at->classes, by = s / at->stats[2 * r + 1];
+    im_cbuf x = im_cbuf_at(at->x, r * at->classes);
+    im_buf dx = im_buf_at(at->dx, r * at->classes);
+    float by = s / at->stats[2 * r + 1];
     int label = at->labels[r];
     v16 base = v_set1(at->stats[2 * r]), factor = v_set1(by);
-    float d = lane0(v_exp(v_sub(v_set1(x[label]), base))) * by - s;
-    d = at->add ? dx[label] + d : d;
+    float d = lane0(v_exp(v_sub(load_as(x.t, x.p, label, 1), base))) * by - s;
+    d = at->add ? lane0(load_as(dx.t, dx.p, label, 1)) + d : d;
     for (int i = 0; i < at->classes; i += 16) {
         int n = at->classes - i < 16 ? at->classes - i : 16;
-        v16 g = v_mul(v_exp(v_sub(v_load_part(x + i, n), base)), factor);
-        v_store_part(dx + i, at->add ? v_add(v_load_part(dx + i, n), g) : g, n);
+        put_as(dx.t, dx.p, i, v_mul(v_exp(v_sub(load_as(x.t, x.p, i, n), base)), factor), n, at->add);
     }
-    dx[label] = d;
+    store_as(dx.t, dx.p, label, v_set1(d), 1);
 }
 
 static void entropy_bwd_task(void *arg, int task, int thread)
@@ -128,13 +131,13 @@ typedef struct {
     double *sum;                         /* (batch, chunks) */
 } loss_job;
 
-IM_INLINE double distance(im_loss_kind kind, const float *x, const float *t, int64_t n)
+IM_INLINE double distance(im_loss_kind kind, im_cbuf x, im_cbuf t, int64_t n)
 {
     lanes s = { { 0 } };
     for (int64_t i = 0; i < n; i += 16) {
         int part = n - i < 16 ? (int)(n - i) : 16;
         float d[16];
-        v_store(d, v_sub(v_load_part(x + i, part), v_load_part(t + i, part)));           /* missing lanes: 0 */
+        v_store(d, v_sub(load_as(x.t, x.p, i, part), load_as(t.t, t.p, i, part)));       /* missing lanes: 0 */
         for (int j = 0; j < 16; j++)
             s.v[j] += kind == IM_LOSS_MSE ? (double)d[j] * d[j] : (double)fabsf(d[j]);
     }
@@ -147,11 +150,9 @@ static void loss_task(void *arg, int task, int thread)
     const im_loss_args *at = w->at;
     int64_t from = task % w->chunks * IM_MAP_CHUNK, n = at->n - from < IM_MAP_CHUNK ? at->n - from : IM_MAP_CHUNK;
     int64_t i = task / w->chunks * at->n + from;
+    im_cbuf x = im_cbuf_at(at->x, i), t = im_cbuf_at(at->t, i);
+    w->sum[task] = at->kind == IM_LOSS_MSE ? distance(IM_LOSS_MSE, x, t, n) : distance(IM_LOSS_L1, x, t, n);
     (void)thread;
-    if (at->kind == IM_LOSS_MSE)
-        w->sum[task] = distance(IM_LOSS_MSE, at->x + i, at->t + i, n);
-    else
-        w->sum[task] = distance(IM_LOSS_L1, at->x + i, at->t + i, n);
 }
 
 int IM_FN(im_cpu_loss)(im_device *dev, const im_loss_args *at)
@@ -176,14 +177,14 @@ IM_INLINE void loss_gradient(im_loss_kind kind, const im_loss_bwd_args *at, int6
 {
     for (; i < last; i += 16) {
         int n = last - i < 16 ? (int)(last - i) : 16;
-        v16 d = v_sub(v_load_part(at->x + i, n), v_load_part(at->t + i, n));
+        v16 d = v_sub(load_as(at->x.t, at->x.p, i, n), load_as(at->t.t, at->t.p, i, n));
         if (kind == IM_LOSS_L1)          /* sign: a NaN and a zero stay */
             d = v_select(v_gt(d, v_zero()), v_set1(1.0f), v_select(v_lt(d, v_zero()), v_set1(-1.0f), d));
         v16 g = v_mul(s, d);
-        if (at->dx)
-            v_store_part(at->dx + i, at->add_dx ? v_add(v_load_part(at->dx + i, n), g) : g, n);
-        if (at->dt)
-            v_store_part(at->dt + i, at->add_dt ? v_sub(v_load_part(at->dt + i, n), g) : v_neg(g), n);
+        if (at->dx.p)
+            put_as(at->dx.t, at->dx.p, i, g, n, at->add_dx);
+        if (at->dt.p)
+            put_as(at->dt.t, at->dt.p, i, v_neg(g), n, at->add_dt);
     }
 }
 

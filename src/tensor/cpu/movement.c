@@ -1,10 +1,9 @@
 /* movement.c: what moves numbers without computing: strided copies (concatenation, contiguous copies of views; added for
  * their gradients), rows of an embedding table and their gradient, and the sinusoidal time embedding (Vaswani et al. 2017,
  * in the form of Ho et al. 2020). */
-#include "tensor/cpu/held.h"
+#include "tensor/cpu/buffer.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/vmath.h"
-#include "tensor/half.h"
 #include "tensor/parallel.h"
 
 #include <math.h>
@@ -16,50 +15,44 @@ typedef struct {
     im_copy_args c;                      /* axes merged; shape[3] is the inner axis */
     int64_t piece, pieces;               /* long inner axes are cut: elements of a piece, pieces of a row */
     int64_t total, per_task;             /* pieces */
+    int64_t size;                        /* of an element, in bytes */
 } copy_job;
 
 /* n elements, strides in elements. */
-static void copy_elements(char *dst, int64_t ds, const char *src, int64_t ss, int64_t n, size_t size)
+static void copy_elements(char *dst, int64_t ds, const char *src, int64_t ss, int64_t n, int64_t size)
 {
     if (ss == 1 && ds == 1)
-        memcpy(dst, src, (size_t)n * size);
+        memcpy(dst, src, (size_t)(n * size));
     else if (size == 4)
         for (int64_t i = 0; i < n; i++) memcpy(dst + 4 * i * ds, src + 4 * i * ss, 4);
     else
         for (int64_t i = 0; i < n; i++) memcpy(dst + 2 * i * ds, src + 2 * i * ss, 2);
 }
 
-/* dst += src, f32 */
-static void add_elements(float *dst, int64_t ds, const float *src, int64_t ss, int64_t n)
+/* dst += src. Where they do not lie side by side a vector holds one element: a view of columns is rare. */
+IM_INLINE void add_loop(im_dtype t, void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
 {
-    if (ss != 1 || ds != 1)
-        for (int64_t i = 0; i < n; i++) dst[i * ds] += src[i * ss];
-    else
-        for (int64_t i = 0; i < n; i += 16) {
-            int part = n - i < 16 ? (int)(n - i) : 16;
-            v_store_part(dst + i, v_add(v_load_part(dst + i, part), v_load_part(src + i, part)), part);
-        }
+    int step = ss == 1 && ds == 1 ? 16 : 1;
+    for (int64_t i = 0; i < n; i += step) {
+        int part = n - i < step ? (int)(n - i) : step;
+        put_as(t, dst, i * ds, load_as(t, src, i * ss, part), part, true);
+    }
 }
 
-/* dst += src, bf16: the sum in f32 */
-static void add_bf16(uint16_t *dst, int64_t ds, const uint16_t *src, int64_t ss, int64_t n)
+static void add_elements(im_dtype t, void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
 {
-    if (ss != 1 || ds != 1)
-        for (int64_t i = 0; i < n; i++)
-            dst[i * ds] = im_bhalf_from_f32(im_bhalf_to_f32(dst[i * ds]) + im_bhalf_to_f32(src[i * ss]));
-    else
-        for (int64_t i = 0; i < n; i += 16) {
-            int part = n - i < 16 ? (int)(n - i) : 16;
-            v16 sum = v_add(held_load(IM_BF16, dst, i, part), held_load(IM_BF16, src, i, part));
-            held_store(IM_BF16, dst, i, sum, part);
-        }
+    switch (t) {
+    case IM_F16:  add_loop(IM_F16, dst, ds, src, ss, n); break;
+    case IM_BF16: add_loop(IM_BF16, dst, ds, src, ss, n); break;
+    default:      add_loop(IM_F32, dst, ds, src, ss, n);
+    }
 }
 
 static void copy_task(void *arg, int task, int thread)
 {
     const copy_job *w = arg;
     const im_copy_args *c = &w->c;
-    int64_t size = (int64_t)im_dtype_size(c->dtype), u = task * w->per_task, last = u + w->per_task;
+    int64_t u = task * w->per_task, last = u + w->per_task;
     last = last < w->total ? last : w->total;
     (void)thread;
     for (; u < last; u++) {
@@ -68,14 +61,12 @@ static void copy_task(void *arg, int task, int thread)
         int64_t s = i0 * c->ss[0] + i1 * c->ss[1] + i2 * c->ss[2] + i3 * c->ss[3];
         int64_t d = i0 * c->ds[0] + i1 * c->ds[1] + i2 * c->ds[2] + i3 * c->ds[3];
         left = left < w->piece ? left : w->piece;
-        void *to = (char *)c->dst + d * size;
-        const void *from = (const char *)c->src + s * size;
-        if (!c->add)
-            copy_elements(to, c->ds[3], from, c->ss[3], left, (size_t)size);
-        else if (c->dtype == IM_BF16)
-            add_bf16(to, c->ds[3], from, c->ss[3], left);
+        void *to = im_at(c->dst, c->dtype, d);
+        const void *from = im_at(c->src, c->dtype, s);
+        if (c->add)
+            add_elements(c->dtype, to, c->ds[3], from, c->ss[3], left);
         else
-            add_elements(to, c->ds[3], from, c->ss[3], left);
+            copy_elements(to, c->ds[3], from, c->ss[3], left, w->size);
     }
 }
 
@@ -107,12 +98,12 @@ static void merge_axes(im_copy_args *c)
 
 int IM_FN(im_cpu_copy)(im_device *dev, const im_copy_args *args)
 {
-    copy_job w = { .c = *args };
+    copy_job w = { .c = *args, .size = args->dtype == IM_F32 || args->dtype == IM_I32 ? 4 : 2 };
     merge_axes(&w.c);
     int64_t rows = w.c.shape[0] * w.c.shape[1] * w.c.shape[2], inner = w.c.shape[3];
     if (rows * inner == 0)
         return IM_DONE;
-    int64_t per_task = TASK_BYTES / (int64_t)im_dtype_size(w.c.dtype);
+    int64_t per_task = TASK_BYTES / w.size;
     w.piece = inner < per_task ? inner : per_task;
     w.pieces = (inner + w.piece - 1) / w.piece;
     w.total = rows * w.pieces;
@@ -121,26 +112,15 @@ int IM_FN(im_cpu_copy)(im_device *dev, const im_copy_args *args)
     return IM_DONE;
 }
 
-/* 16 numbers, or the first n, of a row in any dtype. */
-IM_INLINE v16 load_as_f32(im_dtype t, const void *row, int c, int n)
-{
-    uint16_t part[16] = { 0 };
-    if (t == IM_F32)
-        return v_load_n((const float *)row + c, n);
-    memcpy(part, (const uint16_t *)row + c, (size_t)n * sizeof *part);
-    return t == IM_F16 ? v_load_f16(part) : v_load_bf16(part);
-}
-
 static void embedding_task(void *arg, int task, int thread)
 {
     const im_embedding_args *at = arg;
-    size_t row = (size_t)at->channels * (at->dtype == IM_F32 ? 4 : 2);
-    const char *from = (const char *)at->table + (size_t)at->ids[task] * row;
+    const void *from = im_at(at->table, at->dtype, (int64_t)at->ids[task] * at->channels);
     float *to = at->y + (int64_t)task * at->channels;
     (void)thread;
     for (int c = 0; c < at->channels; c += 16) {
         int n = at->channels - c < 16 ? at->channels - c : 16;
-        v_store_n(to + c, load_as_f32(at->dtype, from, c, n), n);
+        v_store_n(to + c, load_as(at->dtype, from, c, n), n);
     }
 }
 
@@ -161,7 +141,7 @@ static void embedding_bwd_task(void *arg, int task, int thread)
     float *d = at->dtable + from;
     (void)thread;
     for (int64_t i = 0; i < at->n; i++)
-        add_elements(d + at->ids[i] * ld, 1, at->dy + i * ld + from, 1, width);
+        add_elements(IM_F32, d + at->ids[i] * ld, 1, at->dy + i * ld + from, 1, width);
 }
 
 /* The table whole, in pieces of TASK_BYTES: by columns it would take thrice as long. */

@@ -3,8 +3,9 @@
  * Windows of such pictures are short runs of kw * cin values; to pack them (conv_dw.c) costs as much as to multiply them.
  * Here they are read where they lie: with A = x and B = dy, dw[n][(ky, r)] = sum_m x[ky][m * stride * cin + r] dy[m][n], so
  * that a tile of micro_outer.c takes kw * cin (or a part of it) values of x a step, broadcast, against 32 output channels.
- * Only the picture's rows are copied once, with zeros at their ends; what is held in bf16 becomes f32 on the
+ * Only the picture's rows are copied once, with zeros at their ends; what is held in 16 bits becomes f32 on the
  * way. Chunks, sums and so bits are those of outer.c. */
+#include "tensor/cpu/buffer.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/narrow.h"
 #include "tensor/cpu/outer.h"
@@ -36,11 +37,11 @@ static job job_of(im_device *dev, const im_conv_dw_args *d)
     return j;
 }
 
-/* The window's rows, and behind them, where dy is held in bf16, a row of a strip of it. */
+/* The window's rows, and behind them, where dy is not held in f32, a row of a strip of it. */
 static size_t line_floats(const job *j)
 {
     const im_conv_dw_args *d = j->d;
-    return (size_t)d->kh * (size_t)j->line + (d->held == IM_BF16 ? (size_t)d->ow * IM_STRIP : 0);
+    return (size_t)d->kh * (size_t)j->line + (d->dy.t != IM_F32 ? (size_t)d->ow * IM_STRIP : 0);
 }
 
 static size_t partial_bytes(const job *j)
@@ -55,15 +56,15 @@ bool IM_FN(im_narrow_takes_dw)(const im_conv_dw_args *d)
 }
 
 /* n values of x from place i on. */
-static void to_f32(im_dtype held, const void *x, int64_t i, int64_t n, float *dst)
+static void to_f32(im_cbuf x, int64_t i, int64_t n, float *dst)
 {
-    if (held == IM_F32) {
-        memcpy(dst, (const float *)x + i, (size_t)n * sizeof *dst);
+    if (x.t == IM_F32) {
+        memcpy(dst, (const float *)x.p + i, (size_t)n * sizeof *dst);
         return;
     }
     for (int64_t k = 0; k < n; k += 16) {
         int left = n - k < 16 ? (int)(n - k) : 16;
-        v_store_part(dst + k, held_load(IM_BF16, x, i + k, left), left);
+        v_store_part(dst + k, load_as(x.t, x.p, i + k, left), left);
     }
 }
 
@@ -77,9 +78,9 @@ static void copy_line(const im_conv_dw_args *d, int64_t image, int uy, int ux, i
     int64_t row = (image * d->h + (lo < hi ? (int64_t)uy * d->h / d->up_h : 0)) * d->w * d->cin;
     memset(dst, 0, (size_t)lo * pixel);
     if (d->up_w == d->w && lo < hi)
-        to_f32(d->held, d->x, row + (int64_t)(ux + lo) * d->cin, (int64_t)(hi - lo) * d->cin, dst + lo * d->cin);
+        to_f32(d->x, row + (int64_t)(ux + lo) * d->cin, (int64_t)(hi - lo) * d->cin, dst + lo * d->cin);
     for (int i = lo; d->up_w != d->w && i < hi; i++)
-        to_f32(d->held, d->x, row + (int64_t)(ux + i) * d->w / d->up_w * d->cin, d->cin, dst + i * d->cin);
+        to_f32(d->x, row + (int64_t)(ux + i) * d->w / d->up_w * d->cin, d->cin, dst + i * d->cin);
     memset(dst + (int64_t)hi * d->cin, 0, (size_t)(n - hi) * pixel);
 }
 
@@ -89,12 +90,12 @@ static void run_span(const job *j, int64_t m, int n, int strip, bool first, floa
     const im_conv_dw_args *d = j->d;
     int oy = (int)(m / d->ow % d->oh), ox = (int)(m % d->ow), pieces = (j->run + IM_MR - 1) / IM_MR;
     int panels = d->cout - strip * IM_STRIP > IM_PANEL ? 2 : 1;
-    const float *dy = (const float *)d->dy + m * d->cout + strip * IM_STRIP;
+    const float *dy = (const float *)d->dy.p + m * d->cout + strip * IM_STRIP;
     im_outer_tile q = { .steps = n, .lda = (int64_t)d->stride * d->cin, .ldb = d->cout };
-    if (d->held == IM_BF16) {
+    if (d->dy.t != IM_F32) {
         float *to = lines + d->kh * j->line;
         for (int i = 0; i < n; i++)
-            to_f32(IM_BF16, d->dy, (m + i) * d->cout + strip * IM_STRIP, panels * IM_PANEL, to + i * IM_STRIP);
+            to_f32(d->dy, (m + i) * d->cout + strip * IM_STRIP, panels * IM_PANEL, to + i * IM_STRIP);
         dy = to;
         q.ldb = IM_STRIP;
     }

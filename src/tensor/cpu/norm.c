@@ -43,7 +43,7 @@ static void chunk_statistics(void *arg, int task, int thread)
         int64_t pixel = (int64_t)chunk * IM_GN_CHUNK, left = at->pixels - pixel;
         int n = left < IM_GN_CHUNK ? (int)left : IM_GN_CHUNK, ch = at->channels;
         int64_t to = ((int64_t)b * w->chunks + chunk) * w->cp;
-        column_statistics(IM_F32, at->x + (b * at->pixels + pixel) * ch, ch, n, ch, w->mean + to, w->m2 + to);
+        column_statistics(im_cbuf_at(at->x, (b * at->pixels + pixel) * ch), ch, n, ch, w->mean + to, w->m2 + to);
     }
 }
 
@@ -96,34 +96,47 @@ static void combine_channels(const job *w, int b)
     }
 }
 
-IM_INLINE void apply_pixel(bool silu, const float *x, float *y, const float *scale, const float *shift, int channels)
+IM_INLINE void apply_pixel(im_dtype tx, im_dtype ty, bool silu, const void *x, void *y, const float *scale,
+                           const float *shift, int channels)
 {
     int c = 0;
     for (; c + 16 <= channels; c += 16) {
-        v16 v = v_fma(v_load(x + c), v_load(scale + c), v_load(shift + c));
-        v_store(y + c, silu ? v_silu(v) : v);
+        v16 v = v_fma(load_as(tx, x, c, 16), v_load(scale + c), v_load(shift + c));
+        store_as(ty, y, c, silu ? v_silu(v) : v, 16);
     }
     if (c < channels) {
-        v16 v = v_fma(v_load_n(x + c, channels - c), v_load(scale + c), v_load(shift + c));
-        v_store_n(y + c, silu ? v_silu(v) : v, channels - c);
+        v16 v = v_fma(load_as(tx, x, c, channels - c), v_load(scale + c), v_load(shift + c));
+        store_as(ty, y, c, silu ? v_silu(v) : v, channels - c);
     }
 }
 
-/* Task: PIXELS pixels of one image, from the end, which the first pass left in the caches. */
-static void apply(void *arg, int task, int thread)
+/* PIXELS pixels of one image, from the end, which the first pass left in the caches. */
+IM_INLINE void apply_pixels(im_dtype tx, im_dtype ty, const job *w, int task)
 {
-    const job *w = arg;
     const im_groupnorm_args *at = w->at;
     int64_t per = (at->pixels + PIXELS - 1) / PIXELS, t = per * at->batch - 1 - task, b = t / per, p = t % per * PIXELS;
     int64_t last = p + PIXELS < at->pixels ? p + PIXELS : at->pixels;
     const float *scale = w->scale + b * w->cp, *shift = w->shift + b * w->cp;
-    (void)thread;
     for (; p < last; p++) {
         int64_t off = (b * at->pixels + p) * at->channels;
+        const void *x = im_at(at->x.p, tx, off);
+        void *y = im_at(at->y.p, ty, off);
         if (at->silu)
-            apply_pixel(true, at->x + off, at->y + off, scale, shift, at->channels);
+            apply_pixel(tx, ty, true, x, y, scale, shift, at->channels);
         else
-            apply_pixel(false, at->x + off, at->y + off, scale, shift, at->channels);
+            apply_pixel(tx, ty, false, x, y, scale, shift, at->channels);
+    }
+}
+
+static void apply(void *arg, int task, int thread)
+{
+    const job *w = arg;
+    (void)thread;
+    switch (same2(w->at->x.t, w->at->y.t)) {
+    case IM_F32:  apply_pixels(IM_F32, IM_F32, w, task); break;
+    case IM_F16:  apply_pixels(IM_F16, IM_F16, w, task); break;
+    case IM_BF16: apply_pixels(IM_BF16, IM_BF16, w, task); break;
+    default:      apply_pixels(w->at->x.t, w->at->y.t, w, task);
     }
 }
 
@@ -157,21 +170,21 @@ int IM_FN(im_cpu_groupnorm)(im_device *dev, const im_groupnorm_args *at)
 static const float ones[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
 /* Rows i < n: mean and centred squares in 16 lanes and the tree; then y = fma((x - mean) rstd, gamma, beta), in f32. */
-IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, int64_t row)
+IM_INLINE void layernorm_rows(im_dtype tx, im_dtype ty, int n, const im_layernorm_args *at, int64_t row)
 {
-    const float *x = at->x + row * at->ldx;
-    float *y = at->y + row * at->ldy;
+    const void *x = im_at(at->x.p, tx, row * at->ldx);
+    void *y = im_at(at->y.p, ty, row * at->ldy);
     int ch = at->channels, whole = ch / 16 * 16;
     v16 acc[ROWS], mean[ROWS], rstd[ROWS], mask = v_load_n(ones, ch - whole);
     IM_UNROLL for (int i = 0; i < n; i++) acc[i] = v_zero();
     for (int c = 0; c < whole; c += 16)
         IM_UNROLL for (int i = 0; i < n; i++) {
-            v_prefetch(x + (n + i) * at->ldx + c);
-            acc[i] = v_add(acc[i], v_load(x + i * at->ldx + c));
+            prefetch_as(tx, x, (n + i) * at->ldx + c);
+            acc[i] = v_add(acc[i], load_as(tx, x, i * at->ldx + c, 16));
         }
     IM_UNROLL for (int i = 0; i < n; i++) {
         if (whole < ch)
-            acc[i] = v_add(acc[i], v_load_n(x + i * at->ldx + whole, ch - whole));
+            acc[i] = v_add(acc[i], load_as(tx, x, i * at->ldx + whole, ch - whole));
         float m = v_sum(acc[i]) / (float)ch;
         mean[i] = v_set1(m);
         if (at->mean)
@@ -180,12 +193,12 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, int64_t row)
     }
     for (int c = 0; c < whole; c += 16)
         IM_UNROLL for (int i = 0; i < n; i++) {
-            v16 d = v_sub(v_load(x + i * at->ldx + c), mean[i]);
+            v16 d = v_sub(load_as(tx, x, i * at->ldx + c, 16), mean[i]);
             acc[i] = v_fma(d, d, acc[i]);
         }
     IM_UNROLL for (int i = 0; i < n; i++) {
         if (whole < ch) {
-            v16 d = v_mul(v_sub(v_load_n(x + i * at->ldx + whole, ch - whole), mean[i]), mask);
+            v16 d = v_mul(v_sub(load_as(tx, x, i * at->ldx + whole, ch - whole), mean[i]), mask);
             acc[i] = v_fma(d, d, acc[i]);
         }
         float r = 1.0f / sqrtf(v_sum(acc[i]) / (float)ch + at->eps);
@@ -197,22 +210,32 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_args *at, int64_t row)
         int left = ch - c < 16 ? ch - c : 16;
         v16 gamma = v_load_n(at->gamma + c, left), beta = v_load_n(at->beta + c, left);
         IM_UNROLL for (int i = 0; i < n; i++) {
-            v16 v = v_mul(v_sub(v_load_n(x + i * at->ldx + c, left), mean[i]), rstd[i]);
-            v_store_n(y + i * at->ldy + c, v_fma(v, gamma, beta), left);
+            v16 v = v_mul(v_sub(load_as(tx, x, i * at->ldx + c, left), mean[i]), rstd[i]);
+            store_as(ty, y, i * at->ldy + c, v_fma(v, gamma, beta), left);
         }
     }
 }
 
-/* Task: 8 * ROWS rows. */
+/* 8 * ROWS rows. */
+IM_INLINE void some_rows(im_dtype tx, im_dtype ty, const im_layernorm_args *at, int task)
+{
+    int64_t r = (int64_t)task * 8 * ROWS, last = r + 8 * ROWS < at->rows ? r + 8 * ROWS : at->rows;
+    for (; r + ROWS <= last; r += ROWS)
+        layernorm_rows(tx, ty, ROWS, at, r);
+    for (; r < last; r++)
+        layernorm_rows(tx, ty, 1, at, r);
+}
+
 static void layernorm_task(void *arg, int task, int thread)
 {
     const im_layernorm_args *at = arg;
-    int64_t r = (int64_t)task * 8 * ROWS, last = r + 8 * ROWS < at->rows ? r + 8 * ROWS : at->rows;
     (void)thread;
-    for (; r + ROWS <= last; r += ROWS)
-        layernorm_rows(ROWS, at, r);
-    for (; r < last; r++)
-        layernorm_rows(1, at, r);
+    switch (same2(at->x.t, at->y.t)) {
+    case IM_F32:  some_rows(IM_F32, IM_F32, at, task); break;
+    case IM_F16:  some_rows(IM_F16, IM_F16, at, task); break;
+    case IM_BF16: some_rows(IM_BF16, IM_BF16, at, task); break;
+    default:      some_rows(at->x.t, at->y.t, at, task);
+    }
 }
 
 int IM_FN(im_cpu_layernorm)(im_device *dev, const im_layernorm_args *args)

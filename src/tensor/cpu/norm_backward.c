@@ -38,6 +38,10 @@ typedef struct {
     float *mean, *scale, *fb, *fc;       /* [batch][cp]: of a channel's group; factors of dx */
 } job;
 
+/* What x, dy and dx are held in: constants where they are the same. */
+typedef struct { im_dtype x, dy, dx; } kinds;
+#define UNIFORM(t) ((kinds){ t, t, t })
+
 /* g = dy silu'(z), silu'(z) = s (1 + z (1 - s)) */
 IM_INLINE v16 through(bool silu, v16 d, v16 dy, const float *scale, const float *beta)
 {
@@ -65,52 +69,74 @@ static void prepare(const job *w, int b)
 typedef enum { PLAIN, TWICE, ONCE } way;
 
 /* n pixels of 16 nv channels (left < 16: of `left` channels) from x and dy. */
-IM_INLINE void strip_sums(way g_is, int nv, int left, const job *w, int64_t off, int64_t image, int c, int n, float *a,
+IM_INLINE void strip_sums(kinds t, way g_is, int nv, int left, const job *w, int64_t off, int64_t image, int c, int n, float *a,
                           float *b)
 {
     const im_groupnorm_bwd_args *at = w->at;
-    const float *mean = w->mean + image, *scale = w->scale + image, *beta = w->beta, *x = at->x, *dy = at->dy;
-    float *dx = at->dx;
-    v16 s[PAIR], t[PAIR];
-    IM_UNROLL for (int j = 0; j < nv; j++) s[j] = t[j] = v_zero();
+    const float *mean = w->mean + image, *scale = w->scale + image, *beta = w->beta;
+    const void *x = at->x.p, *dy = at->dy.p;
+    void *dx = at->dx.p;
+    v16 s[PAIR], u[PAIR];
+    IM_UNROLL for (int j = 0; j < nv; j++) s[j] = u[j] = v_zero();
     for (int p = 0, ch = at->channels; p < n; p++, off += ch)
         IM_UNROLL for (int j = 0; j < nv; j++) {
             int k = c + 16 * j;
-            v16 d = v_sub(load_left(x + off + k, left), v_load(mean + k));
-            v16 g = through(g_is != PLAIN, d, load_left(dy + off + k, left), scale + k, beta + k);
+            v16 d = v_sub(load_as(t.x, x, off + k, left), v_load(mean + k));
+            v16 g = through(g_is != PLAIN, d, load_as(t.dy, dy, off + k, left), scale + k, beta + k);
             if (g_is == ONCE)
-                store_left(false, dx + off + k, g, left);
+                store_as(t.dx, dx, off + k, g, left);
             s[j] = v_add(s[j], g);
-            t[j] = v_fma(g, d, t[j]);
+            u[j] = v_fma(g, d, u[j]);
         }
     IM_UNROLL for (int j = 0; j < nv; j++) {
         v_store(a + c + 16 * j, s[j]);
-        v_store(b + c + 16 * j, t[j]);
+        v_store(b + c + 16 * j, u[j]);
     }
 }
 
-IM_INLINE void chunk_sums(way g_is, const job *w, int b, int chunk)
+IM_INLINE void chunk_sums(kinds t, way g_is, const job *w, int b, int chunk)
 {
     const im_groupnorm_bwd_args *at = w->at;
     int64_t pixel = (int64_t)chunk * IM_GN_CHUNK, left = at->pixels - pixel, image = (int64_t)b * w->cp;
     int n = left < IM_GN_CHUNK ? (int)left : IM_GN_CHUNK, c = 0;
     int64_t off = (b * at->pixels + pixel) * at->channels, to = ((int64_t)b * w->chunks + chunk) * w->cp;
     for (; c + 16 * PAIR <= at->channels; c += 16 * PAIR)
-        strip_sums(g_is, PAIR, 16, w, off, image, c, n, w->a + to, w->b + to);
+        strip_sums(t, g_is, PAIR, 16, w, off, image, c, n, w->a + to, w->b + to);
     for (; c + 16 <= at->channels; c += 16)
-        strip_sums(g_is, 1, 16, w, off, image, c, n, w->a + to, w->b + to);
+        strip_sums(t, g_is, 1, 16, w, off, image, c, n, w->a + to, w->b + to);
     if (c < at->channels)
-        strip_sums(g_is, 1, at->channels - c, w, off, image, c, n, w->a + to, w->b + to);
+        strip_sums(t, g_is, 1, at->channels - c, w, off, image, c, n, w->a + to, w->b + to);
+}
+
+/* dx in 16 bits would round g on the way. */
+static way way_of(const im_groupnorm_bwd_args *at)
+{
+    return !at->silu ? PLAIN : !at->dx.p || at->add_dx || at->dx.t != IM_F32 ? TWICE : ONCE;
+}
+
+IM_INLINE void sums_as(kinds t, const job *w, int b, int chunk)
+{
+    switch (way_of(w->at)) {
+    case PLAIN: chunk_sums(t, PLAIN, w, b, chunk); break;
+    case TWICE: chunk_sums(t, TWICE, w, b, chunk); break;
+    case ONCE:  chunk_sums(t, ONCE, w, b, chunk); break;
+    }
+}
+
+static int uniform(const im_groupnorm_bwd_args *at)
+{
+    return same3(at->x.t, at->dy.t, at->dx.p ? at->dx.t : at->x.t);
 }
 
 static void sums(const job *w, int b, int chunk)
 {
-    if (!w->at->silu)
-        chunk_sums(PLAIN, w, b, chunk);
-    else if (!w->at->dx || w->at->add_dx)
-        chunk_sums(TWICE, w, b, chunk);
-    else
-        chunk_sums(ONCE, w, b, chunk);
+    const im_groupnorm_bwd_args *at = w->at;
+    switch (uniform(at)) {
+    case IM_F32:  sums_as(UNIFORM(IM_F32), w, b, chunk); break;
+    case IM_F16:  sums_as(UNIFORM(IM_F16), w, b, chunk); break;
+    case IM_BF16: sums_as(UNIFORM(IM_BF16), w, b, chunk); break;
+    default:      sums_as((kinds){ at->x.t, at->dy.t, at->dx.t }, w, b, chunk);
+    }
 }
 
 /* The chunks of channels [c0, c0 + n) of image b. */
@@ -150,35 +176,47 @@ static void join_channels(const job *w, int b)
     }
 }
 
-IM_INLINE void chunk_dx(way g_is, const job *w, int b, int chunk)
+IM_INLINE void chunk_dx(kinds t, way g_is, const job *w, int b, int chunk)
 {
     const im_groupnorm_bwd_args *at = w->at;
     int64_t p = (int64_t)chunk * IM_GN_CHUNK, last = p + IM_GN_CHUNK < at->pixels ? p + IM_GN_CHUNK : at->pixels;
     int64_t image = (int64_t)b * w->cp;
     const float *mean = w->mean + image, *scale = w->scale + image, *fb = w->fb + image, *fc = w->fc + image;
-    const float *x = at->x, *dy = g_is == ONCE ? at->dx : at->dy, *beta = w->beta;
-    float *to = at->dx;
+    const void *x = at->x.p, *dy = g_is == ONCE ? at->dx.p : at->dy.p;
+    const float *beta = w->beta;
+    void *to = at->dx.p;
+    im_dtype tdy = g_is == ONCE ? t.dx : t.dy;
     bool add = at->add_dx;
     for (; p < last; p++) {
         int64_t off = (b * at->pixels + p) * at->channels;
         for (int c = 0, n = at->channels; c < n; c += 16) {
             int left = n - c < 16 ? n - c : 16;
-            v16 d = v_sub(load_left(x + off + c, left), v_load(mean + c));
-            v16 g = through(g_is == TWICE, d, load_left(dy + off + c, left), scale + c, beta + c);
+            v16 d = v_sub(load_as(t.x, x, off + c, left), v_load(mean + c));
+            v16 g = through(g_is == TWICE, d, load_as(tdy, dy, off + c, left), scale + c, beta + c);
             v16 v = v_fma(v_load(fb + c), d, v_fma(v_load(scale + c), g, v_load(fc + c)));
-            store_left(false, to + off + c, add ? v_add(load_left(to + off + c, left), v) : v, left);
+            put_as(t.dx, to, off + c, v, left, add);
         }
+    }
+}
+
+IM_INLINE void dx_as(kinds t, const job *w, int b, int chunk)
+{
+    switch (way_of(w->at)) {
+    case PLAIN: chunk_dx(t, PLAIN, w, b, chunk); break;
+    case TWICE: chunk_dx(t, TWICE, w, b, chunk); break;
+    case ONCE:  chunk_dx(t, ONCE, w, b, chunk); break;
     }
 }
 
 static void dx(const job *w, int b, int chunk)
 {
-    if (!w->at->silu)
-        chunk_dx(PLAIN, w, b, chunk);
-    else if (w->at->add_dx)
-        chunk_dx(TWICE, w, b, chunk);
-    else
-        chunk_dx(ONCE, w, b, chunk);
+    const im_groupnorm_bwd_args *at = w->at;
+    switch (uniform(at)) {
+    case IM_F32:  dx_as(UNIFORM(IM_F32), w, b, chunk); break;
+    case IM_F16:  dx_as(UNIFORM(IM_F16), w, b, chunk); break;
+    case IM_BF16: dx_as(UNIFORM(IM_BF16), w, b, chunk); break;
+    default:      dx_as((kinds){ at->x.t, at->dy.t, at->dx.t }, w, b, chunk);
+    }
 }
 
 /* Task: an image. */
@@ -191,7 +229,7 @@ static void image_task(void *arg, int b, int thread)
         sums(w, b, chunk);
     join_chunks(w, b, 0, w->at->channels);
     join_channels(w, b);
-    for (int chunk = w->chunks - 1; w->at->dx && chunk >= 0; chunk--)
+    for (int chunk = w->chunks - 1; w->at->dx.p && chunk >= 0; chunk--)
         dx(w, b, chunk);
 }
 
@@ -233,7 +271,7 @@ static void large(im_device *dev, job *w)
     im_parallel_for(dev->threads, at->batch * ((at->channels + LANES - 1) / LANES), join_task, w);
     for (int b = 0; b < at->batch; b++)
         join_channels(w, b);
-    if (at->dx)
+    if (at->dx.p)
         im_parallel_for(dev->threads, tasks, dx_task, w);
 }
 
@@ -284,10 +322,11 @@ typedef struct {
 
 /* n rows from row r: their sums, and one step of each column's chain. With g = dy gamma and the row's sums,
  *   dx = rstd ((g - s1) - (x - mean) s2),  s1 = sum(g) / C,  s2 = rstd sum(g xhat) / C */
-IM_INLINE void layernorm_rows(int n, const im_layernorm_bwd_args *at, int64_t r, float *dgamma, float *dbeta)
+IM_INLINE void layernorm_rows(kinds t, int n, const im_layernorm_bwd_args *at, int64_t r, float *dgamma, float *dbeta)
 {
     int ch = at->channels;
-    const float *x = at->x + r * at->ldx, *dy = at->dy + r * ch;
+    const void *x = im_at(at->x.p, t.x, r * at->ldx), *dy = im_at(at->dy.p, t.dy, r * ch);
+    void *dx = at->dx.p;
     v16 s1[TOGETHER], s2[TOGETHER], mean[TOGETHER], rstd[TOGETHER];
     IM_UNROLL for (int i = 0; i < n; i++) {
         s1[i] = s2[i] = v_zero();
@@ -298,10 +337,10 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_bwd_args *at, int64_t r,
         int left = ch - c < 16 ? ch - c : 16;
         v16 gamma = load_left(at->gamma + c, left), sum = v_load(dgamma + c), sum_b = v_load(dbeta + c);
         IM_UNROLL for (int i = 0; i < n; i++) {
-            v_prefetch(x + (n + i) * at->ldx + c);
-            v_prefetch(dy + (int64_t)(n + i) * ch + c);
-            v16 d = load_left(dy + (int64_t)i * ch + c, left), g = v_mul(d, gamma);
-            v16 xhat = v_mul(v_sub(load_left(x + i * at->ldx + c, left), mean[i]), rstd[i]);
+            prefetch_as(t.x, x, (n + i) * at->ldx + c);
+            prefetch_as(t.dy, dy, (int64_t)(n + i) * ch + c);
+            v16 d = load_as(t.dy, dy, (int64_t)i * ch + c, left), g = v_mul(d, gamma);
+            v16 xhat = v_mul(v_sub(load_as(t.x, x, i * at->ldx + c, left), mean[i]), rstd[i]);
             s1[i] = v_add(s1[i], g);
             s2[i] = v_fma(g, xhat, s2[i]);
             sum = v_fma(d, xhat, sum);
@@ -310,7 +349,7 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_bwd_args *at, int64_t r,
         v_store(dgamma + c, sum);
         v_store(dbeta + c, sum_b);
     }
-    if (!at->dx)
+    if (!dx)
         return;
     IM_UNROLL for (int i = 0; i < n; i++) {
         s1[i] = v_set1(v_sum(s1[i]) / (float)ch);
@@ -320,28 +359,38 @@ IM_INLINE void layernorm_rows(int n, const im_layernorm_bwd_args *at, int64_t r,
         int left = ch - c < 16 ? ch - c : 16;
         v16 gamma = load_left(at->gamma + c, left);
         IM_UNROLL for (int i = 0; i < n; i++) {
-            float *to = at->dx + (r + i) * at->ldx + c;
-            v16 g = v_mul(load_left(dy + (int64_t)i * ch + c, left), gamma);
-            v16 v = v_fnma(v_sub(load_left(x + i * at->ldx + c, left), mean[i]), s2[i], v_sub(g, s1[i]));
+            v16 g = v_mul(load_as(t.dy, dy, (int64_t)i * ch + c, left), gamma);
+            v16 v = v_fnma(v_sub(load_as(t.x, x, i * at->ldx + c, left), mean[i]), s2[i], v_sub(g, s1[i]));
             v = v_mul(rstd[i], v);
-            store_left(false, to, at->add_dx ? v_add(load_left(to, left), v) : v, left);
+            put_as(t.dx, dx, (r + i) * at->ldx + c, v, left, at->add_dx);
         }
     }
 }
 
-/* Task: a chunk of rows. */
-static void layernorm_chunk(void *arg, int task, int thread)
+/* A chunk of rows. */
+IM_INLINE void chunk_of_rows(kinds t, const rows_job *w, int task)
 {
-    const rows_job *w = arg;
     int64_t r = (int64_t)task * IM_SUM_CHUNK, last = r + IM_SUM_CHUNK < w->at->rows ? r + IM_SUM_CHUNK : w->at->rows;
     float *dgamma = w->dgamma + (int64_t)task * w->cp, *dbeta = w->dbeta + (int64_t)task * w->cp;
-    (void)thread;
     for (int c = 0; c < w->cp; c++)
         dgamma[c] = dbeta[c] = 0.0f;
     for (; r + TOGETHER <= last; r += TOGETHER)
-        layernorm_rows(TOGETHER, w->at, r, dgamma, dbeta);
+        layernorm_rows(t, TOGETHER, w->at, r, dgamma, dbeta);
     for (; r < last; r++)
-        layernorm_rows(1, w->at, r, dgamma, dbeta);
+        layernorm_rows(t, 1, w->at, r, dgamma, dbeta);
+}
+
+static void layernorm_chunk(void *arg, int task, int thread)
+{
+    const rows_job *w = arg;
+    const im_layernorm_bwd_args *at = w->at;
+    (void)thread;
+    switch (same3(at->x.t, at->dy.t, at->dx.p ? at->dx.t : at->x.t)) {
+    case IM_F32:  chunk_of_rows(UNIFORM(IM_F32), w, task); break;
+    case IM_F16:  chunk_of_rows(UNIFORM(IM_F16), w, task); break;
+    case IM_BF16: chunk_of_rows(UNIFORM(IM_BF16), w, task); break;
+    default:      chunk_of_rows((kinds){ at->x.t, at->dy.t, at->dx.t }, w, task);
+    }
 }
 
 /* Task: LANES columns. */

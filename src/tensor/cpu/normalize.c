@@ -19,12 +19,12 @@ static void normalize_task(void *arg, int task, int thread)
     int64_t per = rows_per_task(at->n), r = task * per, last = r + per < at->rows ? r + per : at->rows;
     (void)thread;
     for (; r < last; r++) {
-        const float *x = at->x + r * at->n;
+        im_cbuf x = im_cbuf_at(at->x, r * at->n);
         float norm = (float)sqrt(dot_f64(x, x, at->n));
         v16 divisor = v_set1(norm < at->eps ? at->eps : norm);
         for (int i = 0; i < at->n; i += 16) {
             int n = at->n - i < 16 ? at->n - i : 16;
-            v_store_part(at->y + r * at->n + i, v_div(v_load_part(x + i, n), divisor), n);
+            store_as(at->y.t, at->y.p, r * at->n + i, v_div(load_as(x.t, x.p, i, n), divisor), n);
         }
         if (at->norm)
             at->norm[r] = norm;
@@ -44,15 +44,14 @@ static void normalize_bwd_task(void *arg, int task, int thread)
     int64_t per = rows_per_task(at->n), r = task * per, last = r + per < at->rows ? r + per : at->rows;
     (void)thread;
     for (; r < last; r++) {
-        const float *y = at->y + r * at->n, *dy = at->dy + r * at->n;
-        float *dx = at->dx + r * at->n;
+        im_cbuf y = im_cbuf_at(at->y, r * at->n), dy = im_cbuf_at(at->dy, r * at->n);
         bool clamped = at->norm[r] < at->eps;
         v16 divisor = v_set1(clamped ? at->eps : at->norm[r]);
         v16 along = v_set1(clamped ? 0.0f : (float)dot_f64(y, dy, at->n));
         for (int i = 0; i < at->n; i += 16) {
             int n = at->n - i < 16 ? at->n - i : 16;
-            v16 d = v_div(v_fnma(along, v_load_part(y + i, n), v_load_part(dy + i, n)), divisor);
-            v_store_part(dx + i, at->add ? v_add(v_load_part(dx + i, n), d) : d, n);
+            v16 d = v_div(v_fnma(along, load_as(y.t, y.p, i, n), load_as(dy.t, dy.p, i, n)), divisor);
+            put_as(at->dx.t, at->dx.p, r * at->n + i, d, n, at->add);
         }
     }
 }

@@ -132,15 +132,20 @@ static void step_task(void *arg, int task, int thread)
         }
 }
 
+static double sum_of_squares(const float *x, int64_t n)
+{
+    return dot_f64((im_cbuf){ x, IM_F32 }, (im_cbuf){ x, IM_F32 }, n);
+}
+
 static void sums_task(void *arg, int task, int thread)
 {
     const job *w = arg;
     int slot = slot_of(w, task);
     im_slot s = part_of(w, task, slot);
     (void)thread;
-    w->g[task] = s.g ? dot_f64(s.g, s.g, s.n) : 0;
+    w->g[task] = s.g ? sum_of_squares(s.g, s.n) : 0;
     if (w->at)
-        w->w[task] = s.g && s.adapt ? dot_f64(s.w, s.w, s.n) : 0;
+        w->w[task] = s.g && s.adapt ? sum_of_squares(s.w, s.n) : 0;
 }
 
 /* Memory in scratch, and the first chunk of each slot. */

@@ -75,37 +75,41 @@ static int tile_rows(const area *a, int tile)
 }
 
 /* Packs rows of a matrix of n columns. */
-IM_INLINE void pack_held(im_dtype held, const im_outer_rows *r, int n, const im_outer_pack *q, bool pairs)
+IM_INLINE void pack_as(im_dtype t, const im_outer_rows *r, int n, const im_outer_pack *q, bool pairs)
 {
     int unit = pairs ? 2 : 1;
     for (int s = 0; s < q->rows; s += unit) {
-        const void *x = im_at(r->x, held, (q->m0 + s) * r->ld);
+        const void *x = im_at(r->x.p, t, (q->m0 + s) * r->ld);
         float *dst = q->dst + s / unit * 16;
         for (int j = q->j0; j < q->j1; j += q->width, dst += q->apart) {
             int left = n - j < 16 ? n - j : 16;
-            if (pairs && held == IM_BF16 && left == 16 && s + 1 < q->rows) {
+            if (pairs && t == IM_BF16 && left == 16 && s + 1 < q->rows) {
                 v_store(dst, v_zip_bf16((const uint16_t *)x + j, (const uint16_t *)x + r->ld + j));
                 continue;
             }
-            v16 v = held_load(held, x, j, left);
+            v16 v = load_as(t, x, j, left);
             if (pairs)
-                v = v_bf16_pairs(v, s + 1 < q->rows ? held_load(held, x, r->ld + j, left) : v_zero());
+                v = v_bf16_pairs(v, s + 1 < q->rows ? load_as(t, x, r->ld + j, left) : v_zero());
             v_store(dst, v);
         }
     }
 }
 
-static void pack_rows(im_dtype held, const im_outer_rows *r, int n, const im_outer_pack *q, bool pairs)
+static void pack_rows(const im_outer_rows *r, int n, const im_outer_pack *q, bool pairs)
 {
-    held == IM_BF16 ? pack_held(IM_BF16, r, n, q, pairs) : pack_held(IM_F32, r, n, q, pairs);
+    switch (r->x.t) {
+    case IM_F16:  pack_as(IM_F16, r, n, q, pairs); break;
+    case IM_BF16: pack_as(IM_BF16, r, n, q, pairs); break;
+    default:      pack_as(IM_F32, r, n, q, pairs);
+    }
 }
 
-static void fetch_rows(im_dtype held, const im_outer_rows *r, int64_t m, int rows, int j0, int j1)
+static void fetch_rows(const im_outer_rows *r, int64_t m, int rows, int j0, int j1)
 {
-    int line = held_line(held);
+    int line = line_of(r->x.t);
     for (int s = 0; s < rows; s++)
         for (int j = j0; j < j1; j += line)
-            held_prefetch_l2(held, r->x, (m + s) * r->ld + j);
+            prefetch_l2_as(r->x.t, r->x.p, (m + s) * r->ld + j);
 }
 
 /* Slice t of `tiles` of the rows that come next into L2, so that memory works while the tiles compute. */
@@ -113,9 +117,9 @@ static void fetch(const job *j, const area *a, int64_t m, int rows, int t, int t
 {
     int r0 = rows * t / tiles, r1 = rows * (t + 1) / tiles;
     if (r1 > r0) {
-        fetch_rows(j->p->held, &j->p->a, m + r0, r1 - r0, a->i0, a->i1);
-        if (j->p->b.x)
-            fetch_rows(j->p->held, &j->p->b, m + r0, r1 - r0, a->j0, a->j1);
+        fetch_rows(&j->p->a, m + r0, r1 - r0, a->i0, a->i1);
+        if (j->p->b.x.p)
+            fetch_rows(&j->p->b, m + r0, r1 - r0, a->j0, a->j1);
         else
             j->p->pack_b(j->p->args, &(im_outer_pack){ m + r0, r1 - r0, a->j0, a->j1, IM_PANEL, NULL, 0 }, IM_OUTER_FETCH);
     }
@@ -129,9 +133,9 @@ static strip_b strip_of(const job *j, int64_t m0, int rows, int j0, int j1, floa
     const im_outer *p = j->p;
     im_outer_pack q = { m0, rows, j0, j1, IM_PANEL, room, APART };
     if (j->in_place)
-        return (strip_b){ (const float *)p->b.x + m0 * p->b.ld + j0, p->b.ld, IM_PANEL };
-    if (p->b.x)
-        pack_rows(p->held, &p->b, p->nj, &q, j->pairs);
+        return (strip_b){ (const float *)p->b.x.p + m0 * p->b.ld + j0, p->b.ld, IM_PANEL };
+    if (p->b.x.p)
+        pack_rows(&p->b, p->nj, &q, j->pairs);
     else
         p->pack_b(p->args, &q, j->pairs ? IM_OUTER_PAIRS : IM_OUTER_F32);
     return (strip_b){ room, IM_PANEL, APART };
@@ -145,7 +149,7 @@ static void run_block(const job *j, const area *a, int64_t m0, int rows, bool fi
     int next = left < j->block ? (int)left : j->block, steps = j->pairs ? (rows + 1) / 2 : rows;
     im_outer_tile q = { .steps = steps, .lda = j->a_in_place ? ra->ld : IM_PANEL };
     if (!j->a_in_place)
-        pack_rows(j->p->held, ra, j->p->ni, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, j->pairs);
+        pack_rows(ra, j->p->ni, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, j->pairs);
     for (int strip = 0; strip < a->strips; strip++) {
         int j0 = a->j0 + strip * IM_STRIP, j1 = a->j1 - j0 < IM_STRIP ? a->j1 : j0 + IM_STRIP;
         int panels = j1 - j0 > IM_PANEL ? 2 : 1;
@@ -160,7 +164,7 @@ static void run_block(const job *j, const area *a, int64_t m0, int rows, bool fi
                     fetch(j, a, m0 + rows, next, strip * a->tiles + t, a->strips * a->tiles);
                 q.out = tile_sums(a, sums, t, strip) + part * IM_PANEL;
                 q.in = first ? NULL : q.out;
-                q.a = j->a_in_place ? (const float *)ra->x + m0 * ra->ld + a->i0 + t * a->width : pa + (size_t)t * APART;
+                q.a = j->a_in_place ? (const float *)ra->x.p + m0 * ra->ld + a->i0 + t * a->width : pa + (size_t)t * APART;
                 j->micro->tile[wide - 1][tile_rows(a, t) - 1](&q);
             }
         }
@@ -265,8 +269,8 @@ static void plan(job *j)
     const im_outer *p = j->p;
     int threads = j->dev->threads, wanted = threads > 1 ? 3 * threads : 1;
     j->pairs = j->dev->products == IM_BF16 && j->dev->bf16_dots;
-    j->a_in_place = !j->pairs && p->held == IM_F32;
-    j->in_place = j->a_in_place && p->b.x && p->nj % IM_PANEL == 0;           /* a tile reads whole panels of B */
+    j->a_in_place = !j->pairs && p->a.x.t == IM_F32;
+    j->in_place = !j->pairs && p->b.x.p && p->b.x.t == IM_F32 && p->nj % IM_PANEL == 0;  /* a tile reads whole panels */
     j->micro = IM_FN(im_outer_tiles)(j->pairs);
     j->chunks = p->m > 0 ? ceil_div(p->m, IM_DW_CHUNK) : 1;
     j->strips = ceil_div(p->nj, IM_STRIP);
@@ -309,7 +313,7 @@ int IM_FN(im_outer_run)(im_device *dev, const im_outer *p)
 
 int IM_FN(im_cpu_outer)(im_device *dev, const im_outer_args *p)
 {
-    return IM_FN(im_outer_run)(dev, &(im_outer){ .m = p->m, .ni = p->ni, .nj = p->nj, .held = p->held,
+    return IM_FN(im_outer_run)(dev, &(im_outer){ .m = p->m, .ni = p->ni, .nj = p->nj,
                                                  .a = { p->a, p->lda }, .b = { p->b, p->ldb }, .c = p->c, .ldc = p->ldc,
                                                  .add = p->add });
 }

@@ -17,14 +17,13 @@ typedef struct im_outer_pack { int64_t m0; int rows, j0, j1, width; float *dst; 
 typedef enum { IM_OUTER_F32, IM_OUTER_PAIRS, IM_OUTER_FETCH } im_outer_mode;
 typedef void im_outer_packer(const void *args, const im_outer_pack *q, im_outer_mode mode);
 
-typedef struct im_outer_rows { const void *x; int64_t ld; } im_outer_rows;
+typedef struct im_outer_rows { im_cbuf x; int64_t ld; } im_outer_rows;
 
 typedef struct im_outer {
     int64_t m;
     int ni, nj;
-    im_dtype held;                               /* a and b                                                            */
     im_outer_rows a, b;
-    im_outer_packer *pack_b;                     /* writes B, if b.x is NULL                                            */
+    im_outer_packer *pack_b;                     /* writes B, if b.x.p is NULL                                           */
     const void *args;                            /* the packer's                                                       */
     float *c; int64_t ldc;
     bool add;

@@ -96,9 +96,9 @@ static void plan(job *j)
     j->convert = p->b.dtype != IM_F32 && !pairs;
     j->micro = IM_FN(im_micro_tiles)(pairs);
     j->steps = pairs ? ceil_div(p->k, 2) : p->k;
-    bool bf16 = p->held == IM_BF16, even = p->k % 2 == 0 && p->lda % 2 == 0;
-    j->direct = p->a && (pairs ? bf16 && even : !bf16);        /* pairs of bf16 lie side by side in memory already */
-    j->lda = !j->direct ? IM_PITCH : bf16 ? p->lda / 2 : p->lda;
+    bool even = p->k % 2 == 0 && p->lda % 2 == 0;              /* pairs of bf16 lie side by side in memory already */
+    j->direct = p->a.p && (pairs ? p->a.t == IM_BF16 && even : p->a.t == IM_F32);
+    j->lda = !j->direct ? IM_PITCH : pairs ? p->lda / 2 : p->lda;
     j->blocks = j->steps ? ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
     j->block_steps = ceil_div(ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k */
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
@@ -242,7 +242,7 @@ static void run_group(const job *j, area rows, area next, int strip0, int strip1
         w.turn = j->resident ? i : strip;
         w.turns = j->resident ? j->blocks * count : count;
         w.strip = strip0 + strip;
-        w.a = j->direct ? (const float *)j->p->a + rows.row * j->lda + (int64_t)block * j->block_steps
+        w.a = j->direct ? (const float *)j->p->a.p + rows.row * j->lda + (int64_t)block * j->block_steps
                         : a + (j->resident ? (int64_t)block * j->group_rows * IM_PITCH : 0);
         w.sums = sums + (j->resident ? 0 : (int64_t)strip * j->group_rows * IM_STRIP);
         int n = i + 1;

@@ -8,7 +8,7 @@
 #ifndef IM_PRODUCT_H
 #define IM_PRODUCT_H
 
-#include "tensor/cpu/held.h"
+#include "tensor/cpu/buffer.h"
 #include "tensor/device.h"
 
 /* Steps of k in a packed block, and the distance of packed rows of A. A step is one k (f32) or two (bf16 dots), 4 bytes
@@ -31,14 +31,14 @@ struct im_product {
     int n, k;                                    /* n: columns of c                                                  */
     im_packer *pack;
     const void *args;                            /* the packer's                                                     */
-    im_dtype held;                               /* a, res, c, and what the packer reads: f32 or bf16                */
-    const void *a; int64_t lda;                  /* A where it lies in memory as rows (m, k), to be read in place, or */
-                                                 /* NULL: pack writes it. Read in place: f32 by f32, bf16 by bf16    */
+    im_cbuf a; int64_t lda;                      /* A where it lies in memory as rows (m, k), to be read in place, or */
+                                                 /* p NULL: pack writes it, from what is held in a.t. Read in place: */
+                                                 /* f32 for multiply-adds, bf16 for bf16 dots                        */
     im_weight b;                                 /* packed after im_product_run has seen to it                       */
-    const float *bias, *chan;                    /* each may be NULL                                                 */
-    const void *res;                             /* or NULL                                                          */
+    const float *bias;                           /* or NULL                                                          */
+    im_cbuf chan, res;                           /* each may have p NULL                                             */
     int64_t chan_rows, ldchan, ldres;
-    void *c;
+    im_buf c;
     int64_t ldc;
     const im_grid *grid;                         /* where rows of c and res stand in place of ldc and ldres; or NULL */
     im_act act;
@@ -67,19 +67,19 @@ const im_micros *IM_FN(im_micro_tiles)(bool pairs);
 void IM_FN(im_epilogue)(const im_product *p, int strip, int64_t row, int rows, const float *sums);
 
 /* For packers, which inline them with a constant mode: n values of src to element `at` of a packed row, and n zeros. */
-IM_INLINE void im_pack_copy(float *row, int at, im_dtype held, const void *src, int n, im_pack_mode mode)
+IM_INLINE void im_pack_copy(float *row, int at, im_dtype t, const void *src, int n, im_pack_mode mode)
 {
-    int step = mode == IM_PACK_FETCH ? held_line(held) : 16;
+    int step = mode == IM_PACK_FETCH ? line_of(t) : 16;
     for (int i = 0; i < n; i += step) {
         int left = n - i < 16 ? n - i : 16;
         if (mode == IM_PACK_FETCH)
-            held_prefetch_l2(held, src, i);
-        else if (mode == IM_PACK_PAIRS && held == IM_BF16 && left == 16)
-            held_copy(IM_BF16, row, at + i, src, i, 16);
+            prefetch_l2_as(t, src, i);
+        else if (mode == IM_PACK_PAIRS && t == IM_BF16 && left == 16)
+            copy_as(IM_BF16, row, at + i, src, i, 16);
         else if (mode == IM_PACK_PAIRS)
-            v_store_dot(im_at(row, IM_BF16, at + i), held_load(held, src, i, left));
+            v_store_dot(im_at(row, IM_BF16, at + i), load_as(t, src, i, left));
         else
-            v_store(row + at + i, held_load(held, src, i, left));
+            v_store(row + at + i, load_as(t, src, i, left));
     }
 }
 

@@ -22,12 +22,13 @@
  *                                       (subnormal results too); overflow gives Inf; a NaN in v stays
  *   v_load_f16(p) v_load_bf16(p)        16 halves -> v16, exact
  *   v_store_f16(p, v) v_store_bf16(p, v)  round to nearest even; NaN stays NaN
+ *   v_store_f16_n(p, v, n)              its first n lanes; v_stream_f16(p, v) past the caches, p on 32 bytes
  *   v_bf16_even(v) v_bf16_odd(v)        v holds the bits of 16 pairs of bf16 (load with v_load): their firsts, seconds
  *   v_dot_bf16(acc, a, b)               acc + pairwise products of such pairs: vdpbf16ps where the ISA has it
  *   v_bf16_pairs(a, b)                  16 such pairs, lane by lane: a the firsts, b the seconds
  *   v_store_dot(p, v)                   v_store_bf16 for operands of v_dot_bf16, which may lose subnormals
  *   v_store_dot_n(p, v, n)              its first n lanes; v_stream_dot(p, v) past the caches, p on 32 bytes
- *   v_load_bf16_n(p, n)                 the first n of 16, no byte behind them is touched; missing lanes are 0
+ *   v_load_f16_n(p, n) v_load_bf16_n    the first n of 16, no byte behind them is touched; missing lanes are 0
  *   v_zip_bf16(p, q)                    v_bf16_pairs of 16 bf16 at p and at q, as they are
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *
@@ -88,6 +89,19 @@ IM_INLINE void v_store_part(float *p, v16 v, int n)
 }
 
 #ifndef V_HAS_WORDS
+IM_INLINE v16 v_load_f16_n(const uint16_t *p, int n)
+{
+    uint16_t whole[16] = { 0 };
+    memcpy(whole, p, (size_t)n * sizeof *p);
+    return v_load_f16(whole);
+}
+IM_INLINE void v_store_f16_n(uint16_t *p, v16 v, int n)
+{
+    uint16_t whole[16];
+    v_store_f16(whole, v);
+    memcpy(p, whole, (size_t)n * sizeof *p);
+}
+IM_INLINE void v_stream_f16(uint16_t *p, v16 v) { v_store_f16(p, v); }
 IM_INLINE v16 v_load_bf16_n(const uint16_t *p, int n)
 {
     uint16_t whole[16] = { 0 };

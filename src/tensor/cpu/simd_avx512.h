@@ -72,6 +72,13 @@ IM_INLINE v16 v_load_bf16(const uint16_t *p)
 }
 
 #define V_HAS_WORDS
+IM_INLINE v16 v_load_f16_n(const uint16_t *p, int n)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_first(n), p));
+}
+IM_INLINE __m256i v_f16_bits(v16 v) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+IM_INLINE void v_store_f16_n(uint16_t *p, v16 v, int n) { _mm256_mask_storeu_epi16(p, v_first(n), v_f16_bits(v)); }
+IM_INLINE void v_stream_f16(uint16_t *p, v16 v) { _mm256_stream_si256((__m256i *)p, v_f16_bits(v)); }
 IM_INLINE v16 v_load_bf16_n(const uint16_t *p, int n)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_first(n), p));
@@ -95,7 +102,7 @@ IM_INLINE v16 v_bf16_odd(v16 v) { return _mm512_and_ps(_mm512_castsi512_ps(_mm51
 
 IM_INLINE void v_store_f16(uint16_t *p, v16 v)
 {
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm256_storeu_si256((__m256i *)p, v_f16_bits(v));
 }
 
 IM_INLINE void v_store_bf16(uint16_t *p, v16 v)

@@ -3,7 +3,7 @@
 #ifndef IM_CPU_SUMS_H
 #define IM_CPU_SUMS_H
 
-#include "tensor/cpu/simd.h"
+#include "tensor/cpu/buffer.h"
 
 typedef struct { double v[16]; } lanes;
 
@@ -15,16 +15,18 @@ IM_INLINE double lanes_sum(lanes s)
     return s.v[0];
 }
 
-/* sum of x[i] y[i] */
-IM_INLINE double dot_f64(const float *x, const float *y, int64_t n)
+/* sum of x[i] y[i] over n elements */
+IM_INLINE double dot_f64(im_cbuf x, im_cbuf y, int64_t n)
 {
     lanes s = { { 0 } };
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
+    for (int64_t i = 0; i < n; i += 16) {                      /* missing lanes: 0 */
+        int part = n - i < 16 ? (int)(n - i) : 16;
+        float a[16], b[16];
+        v_store(a, load_as(x.t, x.p, i, part));
+        v_store(b, load_as(y.t, y.p, i, part));
         for (int j = 0; j < 16; j++)
-            s.v[j] += (double)x[i + j] * y[i + j];
-    for (int j = 0; i < n; i++, j++)
-        s.v[j] += (double)x[i] * y[i];
+            s.v[j] += (double)a[j] * b[j];
+    }
     return lanes_sum(s);
 }
 

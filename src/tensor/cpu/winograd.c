@@ -109,7 +109,7 @@ static im_wino_pixels pixels_of(const job *j, int64_t tile, int c0)
         bool outside = ux < 0 || ux >= c->up_w;
         int64_t at = outside ? 0 : (int64_t)ux * c->w / c->up_w * c->cin;
         for (int i = 0; i < IM_WINO_IN; i++)
-            px.at[k][i] = outside || rows[i] < 0 ? zeros : im_at(c->x, c->held, rows[i] + at);
+            px.at[k][i] = outside || rows[i] < 0 ? zeros : im_at(c->x.p, c->x.t, rows[i] + at);
     }
     return px;
 }
@@ -120,7 +120,7 @@ static void gather(const job *j, int64_t tile, int tiles, int c0, int n, float *
     im_wino_pixels px[2] = { pixels_of(j, tile, c0) };
     for (int t = 0; t < tiles; t++) {
         px[(t + 1) % 2] = pixels_of(j, tile + (t + 1 < tiles ? t + 1 : t), c0);
-        IM_FN(im_winograd_input)(j->c->held, &px[t % 2], &px[(t + 1) % 2], n, v + (size_t)t * IM_PITCH, j->v_apart);
+        IM_FN(im_winograd_input)(j->c->x.t, &px[t % 2], &px[(t + 1) % 2], n, v + (size_t)t * IM_PITCH, j->v_apart);
     }
 }
 
@@ -162,6 +162,12 @@ static void multiply(const job *j, const area *a, int steps, bool first, const f
         }
 }
 
+/* From element i on, of what may not be there. */
+static im_cbuf part_of(im_cbuf b, int64_t i)
+{
+    return b.p ? im_cbuf_at(b, i) : b;
+}
+
 static void scatter(const job *j, const area *a, const float *m)
 {
     const im_conv_args *c = j->c;
@@ -172,10 +178,8 @@ static void scatter(const job *j, const area *a, const float *m)
             int n0 = panel * IM_PANEL;
             size_t row = (size_t)(panel / 2 - a->strip0) * (size_t)j->max_tiles + (size_t)t;
             IM_FN(im_winograd_output)(m + row * IM_STRIP + panel % 2 * IM_PANEL, j->m_apart, &(im_wino_output){
-                .held = c->held, .bias = c->bias ? c->bias + n0 : NULL,
-                .chan = c->chan ? c->chan + p.image * c->ldchan + n0 : NULL,
-                .res = c->res ? im_at(c->res, c->held, at + n0) : NULL, .y = im_at(c->y, c->held, at + n0), .ldy = c->cout,
-                .ldrow = (int64_t)c->ow * c->cout,
+                .bias = c->bias ? c->bias + n0 : NULL, .chan = part_of(c->chan, p.image * c->ldchan + n0),
+                .res = part_of(c->res, at + n0), .y = im_buf_at(c->y, at + n0), .ldy = c->cout, .ldrow = (int64_t)c->ow * c->cout,
                 .rows = c->oh - p.oy < IM_WINO_OUT ? c->oh - p.oy : IM_WINO_OUT,
                 .cols = c->ow - p.ox < IM_WINO_OUT ? c->ow - p.ox : IM_WINO_OUT,
                 .n = c->cout - n0 < IM_PANEL ? c->cout - n0 : IM_PANEL });

@@ -92,7 +92,7 @@ static im_wino_pixels pixels_of(const job *j, int64_t tile, int c0)
             int uy = p.oy + i - d->pad_top, ux = p.ox + k - d->pad_left;
             bool in = uy >= 0 && ux >= 0 && uy < d->up_h && ux < d->up_w;
             int64_t row = in ? (int64_t)uy * d->h / d->up_h : 0, col = in ? (int64_t)ux * d->w / d->up_w : 0;
-            px.at[k][i] = in ? im_at(d->x, d->held, ((p.image * d->h + row) * d->w + col) * d->cin + c0) : zeros;
+            px.at[k][i] = in ? im_at(d->x.p, d->x.t, ((p.image * d->h + row) * d->w + col) * d->cin + c0) : zeros;
         }
     return px;
 }
@@ -106,7 +106,7 @@ static im_wino_tile outputs_of(const job *j, int64_t tile, int n0)
         for (int i = 0; i < IM_WINO_OUT; i++) {
             bool in = p.oy + i < d->oh && p.ox + k < d->ow;
             int64_t at = ((p.image * d->oh + p.oy + i) * d->ow + p.ox + k) * d->cout + n0;
-            t.at[k][i] = in ? im_at(d->dy, d->held, at) : zeros;
+            t.at[k][i] = in ? im_at(d->dy.p, d->dy.t, at) : zeros;
         }
     return t;
 }
@@ -130,10 +130,10 @@ static void transform_task(void *arg, int index, int thread)
             float *to = (x ? j->v + chunk * j->v_chunk : j->z + chunk * j->z_chunk) + at + row * IM_PANEL;
             if (x) {
                 im_wino_pixels now = pixels_of(j, j->tile0 + t, c), next = pixels_of(j, j->tile0 + ahead, c);
-                IM_FN(im_winograd_input_panels)(d->held, &now, &next, n, to, j->v_apart, PANEL);
+                IM_FN(im_winograd_input_panels)(d->x.t, &now, &next, n, to, j->v_apart, PANEL);
             } else {
                 im_wino_tile now = outputs_of(j, j->tile0 + t, c), next = outputs_of(j, j->tile0 + ahead, c);
-                IM_FN(im_winograd_dy)(d->held, &now, &next, n, to, j->z_apart, PANEL);
+                IM_FN(im_winograd_dy)(d->dy.t, &now, &next, n, to, j->z_apart, PANEL);
             }
         }
     }

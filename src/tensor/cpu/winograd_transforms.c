@@ -13,7 +13,7 @@
  * Points decide the accuracy. The usual 1 and 2 (or 1 and 1/2) have a relative error of 3.6e-6 at 320 channels and 6.6e-6
  * at 1,280; 5/8 and 3/2 have 1.5e-6 and 3.1e-6, for the same number of operations (bench/LOG.md), beside 0.9e-6 and
  * 2.0e-6 of direct sums. All coefficients but those of G are exact in f32. */
-#include "tensor/cpu/held.h"
+#include "tensor/cpu/buffer.h"
 #include "tensor/cpu/winograd.h"
 
 /* Before a loop that must stay one: unrolled, 36 addresses would not fit the registers. */
@@ -158,7 +158,7 @@ void IM_FN(im_winograd_weights)(const im_weight *w, int cin, int panel, int ci0,
 
 /* ---------------------------------------------------------------- input and output */
 
-IM_INLINE void input_16(im_dtype held, const im_wino_pixels *src, const im_wino_pixels *next, int c, int n, float *v,
+IM_INLINE void input_16(im_dtype dtype, const im_wino_pixels *src, const im_wino_pixels *next, int c, int n, float *v,
                         size_t apart)
 {
     v16 t[IM_WINO_POINTS];
@@ -166,9 +166,9 @@ IM_INLINE void input_16(im_dtype held, const im_wino_pixels *src, const im_wino_
     for (int j = 0; j < 6; j++) {                              /* down the columns, then along the rows */
         v16 d[6];
         for (int i = 0; i < 6; i++)
-            d[i] = held_load(held, src->at[j][i], c, n);
+            d[i] = load_as(dtype, src->at[j][i], c, n);
         for (int i = 0; j >= 2 && i < 6; i++)                  /* columns 0 and 1 are known from this tile */
-            held_prefetch_l2(held, next->at[j][i], c);
+            prefetch_l2_as(dtype, next->at[j][i], c);
         input_1d(d, 1, t + 6 * j, 1);
     }
     ROLLED
@@ -180,21 +180,20 @@ IM_INLINE void input_16(im_dtype held, const im_wino_pixels *src, const im_wino_
     }
 }
 
-IM_INLINE void input_held(im_dtype held, const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v,
+IM_INLINE void input_as(im_dtype dtype, const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v,
                           size_t apart, size_t panel_apart)
 {
     int c = 0;
     for (; c + IM_PANEL <= n; c += IM_PANEL, v += panel_apart)
-        input_16(held, src, next, c, IM_PANEL, v - c, apart);
+        input_16(dtype, src, next, c, IM_PANEL, v - c, apart);
     if (c < n)
-        input_16(held, src, next, c, n - c, v - c, apart);
+        input_16(dtype, src, next, c, n - c, v - c, apart);
 }
 
-void IM_FN(im_winograd_input)(im_dtype held, const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v,
+void IM_FN(im_winograd_input)(im_dtype dtype, const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v,
                               size_t apart)
 {
-    held == IM_BF16 ? input_held(IM_BF16, src, next, n, v, apart, IM_PANEL)
-                    : input_held(IM_F32, src, next, n, v, apart, IM_PANEL);
+    IM_FN(im_winograd_input_panels)(dtype, src, next, n, v, apart, IM_PANEL);
 }
 
 IM_INLINE v16 load(const float *p, int n)
@@ -202,9 +201,12 @@ IM_INLINE v16 load(const float *p, int n)
     return n == IM_PANEL ? v_load(p) : v_load_n(p, n);
 }
 
-IM_INLINE void output_16(im_dtype held, const float *m, size_t apart, const im_wino_output *o, int n)
+typedef struct { im_dtype chan, res, y; } kinds;               /* what they are held in                               */
+#define UNIFORM(t) ((kinds){ t, t, t })
+
+IM_INLINE void output_16(kinds k, const float *m, size_t apart, const im_wino_output *o, int n)
 {
-    v16 t[4 * IM_WINO_IN], bias = o->bias ? load(o->bias, n) : v_zero(), chan = o->chan ? load(o->chan, n) : v_zero();
+    v16 t[4 * IM_WINO_IN], bias = o->bias ? load(o->bias, n) : v_zero(), chan = o->chan.p ? load_as(k.chan, o->chan.p, 0, n) : v_zero();
     ROLLED
     for (int i = 0; i < 6; i++, m += 6 * apart) {              /* along the rows, then down the columns */
         v16 d[6];
@@ -219,30 +221,44 @@ IM_INLINE void output_16(im_dtype held, const float *m, size_t apart, const im_w
         for (int i = 0; i < o->rows; i++) {
             int64_t at = i * o->ldrow + j * o->ldy;
             v16 y = o->bias ? v_add(r[i], bias) : r[i];
-            if (o->chan)
+            if (o->chan.p)
                 y = v_add(y, chan);
-            if (o->res)
-                y = v_add(y, held_load(held, o->res, at, n));
-            held_store(held, o->y, at, y, n);
+            if (o->res.p)
+                y = v_add(y, load_as(k.res, o->res.p, at, n));
+            store_as(k.y, o->y.p, at, y, n);
         }
     }
 }
 
+IM_INLINE void output_as(kinds k, const float *m, size_t apart, const im_wino_output *o)
+{
+    if (o->n == IM_PANEL)
+        output_16(k, m, apart, o, IM_PANEL);
+    else
+        output_16(k, m, apart, o, o->n);
+}
+
 void IM_FN(im_winograd_output)(const float *m, size_t apart, const im_wino_output *o)
 {
-    if (o->held == IM_BF16)
-        o->n == IM_PANEL ? output_16(IM_BF16, m, apart, o, IM_PANEL) : output_16(IM_BF16, m, apart, o, o->n);
-    else
-        o->n == IM_PANEL ? output_16(IM_F32, m, apart, o, IM_PANEL) : output_16(IM_F32, m, apart, o, o->n);
+    im_dtype y = o->y.t;
+    switch (same3(o->chan.p ? o->chan.t : y, o->res.p ? o->res.t : y, y)) {
+    case IM_F32:  output_as(UNIFORM(IM_F32), m, apart, o); break;
+    case IM_F16:  output_as(UNIFORM(IM_F16), m, apart, o); break;
+    case IM_BF16: output_as(UNIFORM(IM_BF16), m, apart, o); break;
+    default:      output_16((kinds){ o->chan.t, o->res.t, y }, m, apart, o, o->n);
+    }
 }
 
 /* ---------------------------------------------------------------- the gradient of the weights */
 
-void IM_FN(im_winograd_input_panels)(im_dtype held, const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v,
+void IM_FN(im_winograd_input_panels)(im_dtype dtype, const im_wino_pixels *src, const im_wino_pixels *next, int n, float *v,
                                      size_t apart, size_t panel_apart)
 {
-    held == IM_BF16 ? input_held(IM_BF16, src, next, n, v, apart, panel_apart)
-                    : input_held(IM_F32, src, next, n, v, apart, panel_apart);
+    switch (dtype) {
+    case IM_F16:  input_as(IM_F16, src, next, n, v, apart, panel_apart); break;
+    case IM_BF16: input_as(IM_BF16, src, next, n, v, apart, panel_apart); break;
+    default:      input_as(IM_F32, src, next, n, v, apart, panel_apart);
+    }
 }
 
 /* A: 10 operations. */
@@ -259,7 +275,7 @@ IM_INLINE void dy_1d(const v16 *d, int ds, v16 *r, int rs)
     r[5 * rs] = d3;
 }
 
-IM_INLINE void dy_16(im_dtype held, const im_wino_tile *src, const im_wino_tile *next, int c, int n, float *z,
+IM_INLINE void dy_16(im_dtype dtype, const im_wino_tile *src, const im_wino_tile *next, int c, int n, float *z,
                      size_t apart)
 {
     v16 t[IM_WINO_OUT * IM_WINO_IN];
@@ -267,9 +283,9 @@ IM_INLINE void dy_16(im_dtype held, const im_wino_tile *src, const im_wino_tile 
     for (int j = 0; j < 4; j++) {                              /* down the columns, then along the rows */
         v16 d[4];
         for (int i = 0; i < 4; i++)
-            d[i] = held_load(held, src->at[j][i], c, n);
+            d[i] = load_as(dtype, src->at[j][i], c, n);
         for (int i = 0; i < 4; i++)
-            held_prefetch_l2(held, next->at[j][i], c);
+            prefetch_l2_as(dtype, next->at[j][i], c);
         dy_1d(d, 1, t + 6 * j, 1);
     }
     ROLLED
@@ -281,21 +297,24 @@ IM_INLINE void dy_16(im_dtype held, const im_wino_tile *src, const im_wino_tile 
     }
 }
 
-IM_INLINE void dy_held(im_dtype held, const im_wino_tile *src, const im_wino_tile *next, int n, float *z, size_t apart,
+IM_INLINE void dy_as(im_dtype dtype, const im_wino_tile *src, const im_wino_tile *next, int n, float *z, size_t apart,
                        size_t panel_apart)
 {
     int c = 0;
     for (; c + IM_PANEL <= n; c += IM_PANEL, z += panel_apart)
-        dy_16(held, src, next, c, IM_PANEL, z, apart);
+        dy_16(dtype, src, next, c, IM_PANEL, z, apart);
     if (c < n)
-        dy_16(held, src, next, c, n - c, z, apart);
+        dy_16(dtype, src, next, c, n - c, z, apart);
 }
 
-void IM_FN(im_winograd_dy)(im_dtype held, const im_wino_tile *src, const im_wino_tile *next, int n, float *z, size_t apart,
+void IM_FN(im_winograd_dy)(im_dtype dtype, const im_wino_tile *src, const im_wino_tile *next, int n, float *z, size_t apart,
                            size_t panel_apart)
 {
-    held == IM_BF16 ? dy_held(IM_BF16, src, next, n, z, apart, panel_apart)
-                    : dy_held(IM_F32, src, next, n, z, apart, panel_apart);
+    switch (dtype) {
+    case IM_F16:  dy_as(IM_F16, src, next, n, z, apart, panel_apart); break;
+    case IM_BF16: dy_as(IM_BF16, src, next, n, z, apart, panel_apart); break;
+    default:      dy_as(IM_F32, src, next, n, z, apart, panel_apart);
+    }
 }
 
 /* G^T: 12 operations, coefficients as in weights_1d. */

@@ -13,8 +13,8 @@ static bool attention_shape(im_ctx *c, im_node *n)
     int heads = n->attrs.i[0];
     bool ok = true;
     for (int i = Q; i <= V; i++)
-        ok &= n->in[i]->dtype == IM_F32 && n->in[i]->ndim == 3 && (n->in[i]->stride[2] == 1 || n->in[i]->shape[2] == 1);
-    return im_want(c, n, ok, "q (B, Tq, C), k and v (B, Tk, C) in f32, C contiguous")
+        ok &= n->in[i]->dtype != IM_I32 && n->in[i]->ndim == 3 && (n->in[i]->stride[2] == 1 || n->in[i]->shape[2] == 1);
+    return im_want(c, n, ok, "q (B, Tq, C), k and v (B, Tk, C) in f32, f16 or bf16, C contiguous")
         && im_want(c, n, q->shape[0] == k->shape[0] && k->shape[0] == v->shape[0] && k->shape[1] == v->shape[1]
                    && q->shape[2] == k->shape[2] && k->shape[2] == v->shape[2], "equal B, Tk and C")
         && im_want(c, n, heads >= 1 && q->shape[2] % heads == 0, "channels that the heads divide")
@@ -31,9 +31,9 @@ static int attention_forward(im_ctx *c, im_node *n)
     return c->dev.k.attention(&c->dev, &(im_attention_args){
         .batch = (int)q->shape[0], .heads = heads, .d = d, .tq = (int)q->shape[1], .tk = (int)k->shape[1],
         .scale = 1.0f / sqrtf((float)d), .causal = n->attrs.i[1],
-        .q = im_data(q), .ldq = q->stride[1], .bsq = q->stride[0], .k = im_data(k), .ldk = k->stride[1],
-        .bsk = k->stride[0], .v = im_data(v), .ldv = v->stride[1], .bsv = v->stride[0],
-        .o = im_data(o), .ldo = o->stride[1], .bso = o->stride[0], .lse = lse ? im_data(lse) : NULL });
+        .q = im_read_of(q), .ldq = q->stride[1], .bsq = q->stride[0], .k = im_read_of(k), .ldk = k->stride[1],
+        .bsk = k->stride[0], .v = im_read_of(v), .ldv = v->stride[1], .bsv = v->stride[0],
+        .o = im_write_of(o), .ldo = o->stride[1], .bso = o->stride[0], .lse = lse ? im_data(lse) : NULL });
 }
 
 static int attention_backward(im_ctx *c, im_node *n)
@@ -47,11 +47,10 @@ static int attention_backward(im_ctx *c, im_node *n)
     return c->dev.k.attention_bwd(&c->dev, &(im_attention_bwd_args){
         .batch = (int)q->shape[0], .heads = heads, .d = d, .tq = (int)q->shape[1], .tk = (int)k->shape[1],
         .scale = 1.0f / sqrtf((float)d), .causal = n->attrs.i[1],
-        .q = im_data(q), .ldq = q->stride[1], .bsq = q->stride[0], .k = im_data(k), .ldk = k->stride[1],
-        .bsk = k->stride[0], .v = im_data(v), .ldv = v->stride[1], .bsv = v->stride[0], .o = im_data(o),
-        .dout = im_data(im_dout(n)), .ldo = o->stride[1], .bso = o->stride[0], .lse = im_data(n->saved[0]),
-        .dq = grad[Q] ? im_data(grad[Q]) : NULL, .dk = grad[K] ? im_data(grad[K]) : NULL,
-        .dv = grad[V] ? im_data(grad[V]) : NULL, .add_dq = add[Q], .add_dk = add[K], .add_dv = add[V] });
+        .q = im_read_of(q), .ldq = q->stride[1], .bsq = q->stride[0], .k = im_read_of(k), .ldk = k->stride[1],
+        .bsk = k->stride[0], .v = im_read_of(v), .ldv = v->stride[1], .bsv = v->stride[0], .o = im_read_of(o),
+        .dout = im_read_of(im_dout(n)), .ldo = o->stride[1], .bso = o->stride[0], .lse = im_data(n->saved[0]),
+        .dq = im_write_of(grad[Q]), .dk = im_write_of(grad[K]), .dv = im_write_of(grad[V]), .add_dq = add[Q], .add_dk = add[K], .add_dv = add[V] });
 }
 
 static double attention_flop(const im_node *n)

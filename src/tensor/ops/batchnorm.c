@@ -19,16 +19,17 @@ static int channels_of(const im_node *n)
 static bool batchnorm_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[X], *res = n->in[RES];
-    if (!im_want_held(c, n, X) || !im_want(c, n, x->ndim >= 2, "x (B, ..., C)") || (res && !im_want_held(c, n, RES)))
+    if (!im_want_activation(c, n, X) || !im_want(c, n, x->ndim >= 2, "x (B, ..., C)")
+        || (res && !im_want_activation(c, n, RES)))
         return false;
-    bool vectors = true, same = !res || (res->ndim == x->ndim && res->dtype == x->dtype);
+    bool vectors = true, same = !res || res->ndim == x->ndim;
     for (int i = GAMMA; i < INPUTS; i++)
         vectors &= i == RES || (n->in[i]->dtype == IM_F32 && im_contiguous(n->in[i])
                                 && im_numel(n->in[i]) == channels_of(n));
     for (int i = 0; same && res && i < x->ndim; i++)
         same = res->shape[i] == x->shape[i];
     return im_want(c, n, vectors, "gamma, beta, running mean and variance (C) in f32")
-        && im_want(c, n, same, "a residual of x's shape and dtype")
+        && im_want(c, n, same, "a residual of x's shape")
         && im_want(c, n, !n->attrs.i[TRAINING] || im_numel(x) > channels_of(n),
                    "more than one value of each channel to train on")
         && im_like(c, n, X);
@@ -44,31 +45,24 @@ static int batchnorm_forward(im_ctx *c, im_node *n)
     return c->dev.k.batchnorm(&c->dev, &(im_batchnorm_args){
         .rows = im_numel(n->in[X]) / channels, .channels = (int)channels, .eps = n->attrs.f[EPS],
         .momentum = n->attrs.f[MOMENTUM], .training = training, .relu = n->attrs.i[RELU],
-        .held = (im_dtype)n->in[X]->dtype, .x = im_data(n->in[X]), .gamma = im_data(n->in[GAMMA]),
-        .beta = im_data(n->in[BETA]), .res = n->in[RES] ? im_data(n->in[RES]) : NULL,
+        .x = im_read_of(n->in[X]), .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]),
+        .res = im_read_of(n->in[RES]),
         .running_mean = moves ? im_data(n->in[RUNNING_MEAN]) : NULL,
         .running_var = moves ? im_data(n->in[RUNNING_VAR]) : NULL, .mean = mean ? im_data(mean) : NULL,
-        .rstd = rstd ? im_data(rstd) : NULL, .y = im_data(n->out) });
+        .rstd = rstd ? im_data(rstd) : NULL, .y = im_write_of(n->out) });
 }
 
-/* Where the gradient of an input goes, NULL where none is wanted. */
-static void *grad_data(im_ctx *c, im_node *n, int input, bool *add)
-{
-    im_tensor *g = im_grad_of(c, n, input, add);
-    return g ? im_data(g) : NULL;
-}
-
-static int backward(im_ctx *c, im_node *n, const void *y)
+static int backward(im_ctx *c, im_node *n, const im_tensor *y)
 {
     im_batchnorm_bwd_args a = {
         .rows = im_numel(n->in[X]) / channels_of(n), .channels = channels_of(n), .training = n->attrs.i[TRAINING],
-        .relu = n->attrs.i[RELU], .held = (im_dtype)n->in[X]->dtype, .x = im_data(n->in[X]),
+        .relu = n->attrs.i[RELU], .x = im_read_of(n->in[X]),
         .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .mean = im_data(n->saved[MEAN]),
-        .rstd = im_data(n->saved[RSTD]), .y = y, .dy = im_data(im_dout(n)) };
-    a.dx = grad_data(c, n, X, &a.add_dx);
-    a.dgamma = grad_data(c, n, GAMMA, &a.add_dgamma);
-    a.dbeta = grad_data(c, n, BETA, &a.add_dbeta);
-    a.dres = grad_data(c, n, RES, &a.add_dres);
+        .rstd = im_data(n->saved[RSTD]), .y = im_read_of(y), .dy = im_read_of(im_dout(n)) };
+    a.dx = im_grad_buf(c, n, X, &a.add_dx);
+    a.dgamma = im_grad_f32(c, n, GAMMA, &a.add_dgamma);
+    a.dbeta = im_grad_f32(c, n, BETA, &a.add_dbeta);
+    a.dres = im_grad_buf(c, n, RES, &a.add_dres);
     return c->failed ? IM_DONE : c->dev.k.batchnorm_bwd(&c->dev, &a);
 }
 
@@ -79,17 +73,17 @@ static int batchnorm_backward(im_ctx *c, im_node *n)
 
 static int batchnorm_res_backward(im_ctx *c, im_node *n)
 {
-    return backward(c, n, im_data(n->out));
+    return backward(c, n, n->out);
 }
 
 const im_op im_op_batchnorm = { .name = "batchnorm", .formula = "y = act((x - mean) * rstd * gamma + beta [+ res])",
     .n_in = INPUTS, .optional = 1u << RES, .shape = batchnorm_shape, .forward = batchnorm_forward,
-    .backward = batchnorm_backward, .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP(BETA), .bf16_grads = 1u << X | 1u << RES,
+    .backward = batchnorm_backward, .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP(BETA), .f32_grads = 1u << GAMMA | 1u << BETA,
     .inplace_ok = true };
 
 const im_op im_op_batchnorm_res = { .name = "batchnorm_res", .formula = "y = relu((x - mean) * rstd * gamma + beta + res)",
     .n_in = INPUTS, .shape = batchnorm_shape, .forward = batchnorm_forward, .backward = batchnorm_res_backward,
-    .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP_OUT, .bf16_grads = 1u << X | 1u << RES,
+    .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP_OUT, .f32_grads = 1u << GAMMA | 1u << BETA,
     .inplace_ok = true };
 
 im_tensor *im_batchnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, im_tensor *res,

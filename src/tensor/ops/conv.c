@@ -33,18 +33,16 @@ static bool conv2d_shape(im_ctx *c, im_node *n)
     const im_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B], *chan = n->in[CHAN], *res = n->in[RES];
     const int *at = n->attrs.i;
     int64_t rows, ld;
-    if (!im_want_held(c, n, X)
-        || !im_want(c, n, x->dtype == IM_F32 || (!b && !chan && !res && !at[UP_H]),
-                    "x in bf16 without bias, chan, res and enlargement")
+    if (!im_want_activation(c, n, X)
         || !im_want(c, n, x->ndim == 4 && w->ndim == 4 && w->shape[3] == x->shape[3] && im_contiguous(w)
                     && w->dtype != IM_I32 && w->halves == 1, "x (B, H, W, Cin), w (Cout, Kh, Kw, Cin)")
         || !im_want(c, n, geometry_fits(x, w, at),
                     "a stride of at least 1, no negative padding, both or no enlarged sizes, none above 65536")
         || !im_want(c, n, !b || (b->dtype == IM_F32 && im_contiguous(b) && im_numel(b) == w->shape[0]),
                     "b (Cout) in f32")
-        || !im_want(c, n, !chan || (chan->dtype == IM_F32 && chan->ndim == 2 && chan->shape[0] == x->shape[0]
+        || !im_want(c, n, !chan || (chan->dtype != IM_I32 && chan->ndim == 2 && chan->shape[0] == x->shape[0]
                                     && chan->shape[1] == w->shape[0] && im_rows(chan, &rows, &ld)),
-                    "chan (B, Cout) in f32"))
+                    "chan (B, Cout) in f32, f16 or bf16"))
         return false;
     im_tensor *y = n->out;
     y->ndim = 4;
@@ -54,9 +52,9 @@ static bool conv2d_shape(im_ctx *c, im_node *n)
     y->shape[2] = out_size(at[UP_W] ? at[UP_W] : x->shape[2], at[LEFT], at[RIGHT], w->shape[2], at[STRIDE]);
     y->shape[3] = w->shape[0];
     return im_want(c, n, y->shape[1] > 0 && y->shape[2] > 0, "a kernel no larger than the padded input")
-        && im_want(c, n, !res || (res->dtype == IM_F32 && im_contiguous(res) && res->ndim == 4
+        && im_want(c, n, !res || (res->dtype != IM_I32 && im_contiguous(res) && res->ndim == 4
                                   && !memcmp(res->shape, y->shape, 4 * sizeof y->shape[0])),
-                   "res of the output's shape (B, Ho, Wo, Cout) in f32");
+                   "res of the output's shape (B, Ho, Wo, Cout) in f32, f16 or bf16");
 }
 
 static int conv2d_forward(im_ctx *c, im_node *n)
@@ -71,9 +69,8 @@ static int conv2d_forward(im_ctx *c, im_node *n)
         .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
         .oh = (int)y->shape[1], .ow = (int)y->shape[2], .stride = at[STRIDE], .pad_top = at[TOP], .pad_left = at[LEFT],
         .up_h = at[UP_H] ? at[UP_H] : (int)x->shape[1], .up_w = at[UP_W] ? at[UP_W] : (int)x->shape[2],
-        .held = (im_dtype)x->dtype, .x = im_data(x), .wt = im_weight_of(w), .bias = n->in[B] ? im_data(n->in[B]) : NULL,
-        .chan = n->in[CHAN] ? im_data(n->in[CHAN]) : NULL, .ldchan = ldchan,
-        .res = n->in[RES] ? im_data(n->in[RES]) : NULL, .y = im_data(y) });
+        .x = im_read_of(x), .wt = im_weight_of(w), .bias = im_read_of(n->in[B]).p, .chan = im_read_of(n->in[CHAN]),
+        .ldchan = ldchan, .res = im_read_of(n->in[RES]), .y = im_write_of(y) });
 }
 
 /* One im_colsum: the gradient of what was added to each of `rows` pixels, `batch` times. */
@@ -87,7 +84,8 @@ static int sum_pixels(im_ctx *c, im_node *n, int input, int batch)
         return IM_DONE;
     im_rows(g, &rows, &ld);
     return c->dev.k.colsum(&c->dev, &(im_colsum_args){ .batch = batch, .rows = im_numel(dy) / cols / batch, .n = (int)cols,
-                                                       .x = im_data(dy), .y = im_data(g), .ldy = ld, .add = add });
+                                                       .x = im_read_of(dy), .y = im_write_of(g), .ldy = ld,
+                                                       .add = add });
 }
 
 static int conv2d_backward(im_ctx *c, im_node *n)
@@ -108,8 +106,8 @@ static int conv2d_backward(im_ctx *c, im_node *n)
             .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .cin = (int)x->shape[3],
             .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
             .oh = (int)dy->shape[1], .ow = (int)dy->shape[2], .stride = at[STRIDE], .pad_top = at[TOP],
-            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .held = (im_dtype)x->dtype, .x = im_data(x),
-            .dy = im_data(dy), .dw = im_data(g), .add = add });
+            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .x = im_read_of(x), .dy = im_read_of(dy),
+            .dw = im_data(g), .add = add });
     g = status ? NULL : im_grad_of(c, n, X, &add);
     if (g && !im_want(c, n, !w->packed, "w that is not packed, as training needs it"))
         return IM_NO_KERNEL;
@@ -118,8 +116,8 @@ static int conv2d_backward(im_ctx *c, im_node *n)
             .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .cin = (int)x->shape[3],
             .cout = (int)w->shape[0], .kh = (int)w->shape[1], .kw = (int)w->shape[2],
             .oh = (int)dy->shape[1], .ow = (int)dy->shape[2], .stride = at[STRIDE], .pad_top = at[TOP],
-            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .held = (im_dtype)x->dtype, .dy = im_data(dy),
-            .wt = im_weight_of(w), .dx = im_data(g), .add = add });
+            .pad_left = at[LEFT], .up_h = up_h, .up_w = up_w, .dy = im_read_of(dy), .wt = im_weight_of(w),
+            .dx = im_write_of(g), .add = add });
     return status;
 }
 
@@ -131,7 +129,8 @@ static double conv2d_flop(const im_node *n)
 
 const im_op im_op_conv2d = { .name = "conv2d", .formula = "y = conv(x, w) + b + chan + res", .n_in = 5,
     .optional = 1u << B | 1u << CHAN | 1u << RES, .shape = conv2d_shape, .forward = conv2d_forward,
-    .backward = conv2d_backward, .flop = conv2d_flop, .keeps = IM_KEEP(X) | IM_KEEP(W), .bf16_grads = 1u << X };
+    .backward = conv2d_backward, .flop = conv2d_flop, .keeps = IM_KEEP(X) | IM_KEEP(W), 
+    .f32_grads = 1u << W | 1u << B };
 
 im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *chan, im_tensor *res,
                      const im_conv_attrs *at)

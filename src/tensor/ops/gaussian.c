@@ -22,14 +22,14 @@ static int64_t rows_of(const im_node *n)
 static bool even_moments(im_ctx *c, const im_node *n)
 {
     const im_tensor *m = n->in[MOMENTS];
-    return im_want_f32(c, n, MOMENTS)
+    return im_want_activation(c, n, MOMENTS)
         && im_want(c, n, m->ndim >= 2 && m->shape[m->ndim - 1] % 2 == 0, "moments (B, ..., 2C)");
 }
 
 static bool sample_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *m = n->in[MOMENTS], *e = n->in[NOISE];
-    return even_moments(c, n) && im_want_f32(c, n, NOISE)
+    return even_moments(c, n) && im_want_activation(c, n, NOISE)
         && im_want(c, n, e->ndim == m->ndim && !memcmp(e->shape, m->shape, (size_t)(m->ndim - 1) * sizeof m->shape[0])
                    && e->shape[e->ndim - 1] == channels_of(n), "moments (B, ..., 2C) and noise (B, ..., C)")
         && im_like(c, n, NOISE);
@@ -38,8 +38,8 @@ static bool sample_shape(im_ctx *c, im_node *n)
 static int sample_forward(im_ctx *c, im_node *n)
 {
     return c->dev.k.gaussian(&c->dev, &(im_gaussian_args){
-        .rows = rows_of(n), .n = channels_of(n), .moments = im_data(n->in[MOMENTS]), .noise = im_data(n->in[NOISE]),
-        .z = im_data(n->out) });
+        .rows = rows_of(n), .n = channels_of(n), .moments = im_read_of(n->in[MOMENTS]), .noise = im_read_of(n->in[NOISE]),
+        .z = im_write_of(n->out) });
 }
 
 static int sample_backward(im_ctx *c, im_node *n)
@@ -51,8 +51,8 @@ static int sample_backward(im_ctx *c, im_node *n)
     }
     im_tensor *d = im_grad_of(c, n, MOMENTS, &add);
     return !d ? IM_DONE : c->dev.k.gaussian_bwd(&c->dev, &(im_gaussian_bwd_args){
-        .rows = rows_of(n), .n = channels_of(n), .moments = im_data(n->in[MOMENTS]), .noise = im_data(n->in[NOISE]),
-        .dz = im_data(im_dout(n)), .dmoments = im_data(d), .add = add });
+        .rows = rows_of(n), .n = channels_of(n), .moments = im_read_of(n->in[MOMENTS]), .noise = im_read_of(n->in[NOISE]),
+        .dz = im_read_of(im_dout(n)), .dmoments = im_write_of(d), .add = add });
 }
 
 static bool kl_shape(im_ctx *c, im_node *n)
@@ -67,7 +67,7 @@ static int kl_forward(im_ctx *c, im_node *n)
 {
     return c->dev.k.kl(&c->dev, &(im_kl_args){
         .batch = (int)n->in[MOMENTS]->shape[0], .rows = rows_of(n), .n = channels_of(n),
-        .moments = im_data(n->in[MOMENTS]), .kl = im_data(n->out) });
+        .moments = im_read_of(n->in[MOMENTS]), .kl = im_data(n->out) });
 }
 
 static int kl_backward(im_ctx *c, im_node *n)
@@ -76,7 +76,7 @@ static int kl_backward(im_ctx *c, im_node *n)
     im_tensor *d = im_grad_of(c, n, MOMENTS, &add);
     return !d ? IM_DONE : c->dev.k.kl_bwd(&c->dev, &(im_kl_bwd_args){
         .batch = (int)n->in[MOMENTS]->shape[0], .rows = rows_of(n), .n = channels_of(n),
-        .moments = im_data(n->in[MOMENTS]), .dkl = im_data(im_dout(n)), .dmoments = im_data(d), .add = add });
+        .moments = im_read_of(n->in[MOMENTS]), .dkl = im_data(im_dout(n)), .dmoments = im_write_of(d), .add = add });
 }
 
 const im_op im_op_gaussian_sample = { .name = "gaussian_sample", .formula = "y = mean + exp(logvar / 2) noise", .n_in = 2,

@@ -14,10 +14,8 @@ static bool product_shape(im_ctx *c, im_node *n, int64_t halves)
 {
     const im_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
     int64_t rows, ld, k = x->ndim ? x->shape[x->ndim - 1] : 0;
-    bool bf16 = x->dtype == IM_BF16;
-    if (!im_want(c, n, (x->dtype == IM_F32 || bf16) && x->ndim >= 1 && im_rows(x, &rows, &ld),
-                 "x (..., K) in f32 or bf16, K contiguous")
-        || !im_want(c, n, !bf16 || (!b && halves == 1), "x in bf16 without bias and gates")
+    if (!im_want(c, n, x->dtype != IM_I32 && x->ndim >= 1 && im_rows(x, &rows, &ld),
+                 "x (..., K) in f32, f16 or bf16, K contiguous")
         || !im_want(c, n, w->ndim >= 2 && im_numel(w) / w->shape[0] == k && im_contiguous(w) && w->dtype != IM_I32,
                     "w (N, K) with the K of x")
         || !im_want(c, n, w->shape[0] % halves == 0 && (!w->packed || w->halves == halves),
@@ -34,11 +32,9 @@ static bool linear_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *res = n->in[RES];
     return im_want_act(c, n, n->attrs.i[0]) && product_shape(c, n, 1)
-        && im_want(c, n, n->in[X]->dtype == IM_F32 || (!res && n->attrs.i[0] == IM_ACT_NONE),
-                   "x in bf16 without activation and res")
-        && im_want(c, n, !res || (res->dtype == IM_F32 && im_contiguous(res) && res->ndim == n->out->ndim
+        && im_want(c, n, !res || (res->dtype != IM_I32 && im_contiguous(res) && res->ndim == n->out->ndim
                                   && !memcmp(res->shape, n->out->shape, sizeof res->shape[0] * res->ndim)),
-                   "res of the output's shape (..., N) in f32");
+                   "res of the output's shape (..., N) in f32, f16 or bf16");
 }
 
 /* c = x w^T + b, then what `act`, `geglu` and `res` say. */
@@ -48,9 +44,9 @@ static int product(im_ctx *c, im_node *n, im_tensor *out, im_act act, bool geglu
     im_rows(n->in[X], &rows, &ld);
     int cols = (int)out->shape[out->ndim - 1];
     return c->dev.k.gemm(&c->dev, &(im_gemm_args){
-        .m = rows, .n = cols, .k = (int)n->in[X]->shape[n->in[X]->ndim - 1], .held = (im_dtype)n->in[X]->dtype,
-        .a = im_data(n->in[X]), .lda = ld, .b = im_weight_of(n->in[W]), .bias = n->in[B] ? im_data(n->in[B]) : NULL,
-        .res = res ? im_data(res) : NULL, .ldres = cols, .c = im_data(out), .ldc = cols, .act = act, .geglu = geglu });
+        .m = rows, .n = cols, .k = (int)n->in[X]->shape[n->in[X]->ndim - 1], 
+        .a = im_read_of(n->in[X]), .lda = ld, .b = im_weight_of(n->in[W]), .bias = im_read_of(n->in[B]).p,
+        .res = im_read_of(res), .ldres = cols, .c = im_write_of(out), .ldc = cols, .act = act, .geglu = geglu });
 }
 
 /* z (..., N or 2N), kept for backward. */
@@ -62,6 +58,21 @@ static im_tensor *keep_z(im_ctx *c, im_node *n)
     return im_save(c, n, 0, n->out->ndim, shape);
 }
 
+/* y = act(z) [+ res]. The sum is rounded once, so where y is in 16 bits act(z) waits in f32. */
+static int act_of_z(im_ctx *c, im_node *n, const im_tensor *z)
+{
+    const im_tensor *y = n->out, *res = n->in[RES], *t = y;
+    if (res && y->dtype != IM_F32 && !(t = im_new(c, IM_F32, y->ndim, y->shape)))
+        return IM_NO_MEMORY;
+    int64_t count = im_numel(y);
+    int status = c->dev.k.map(&c->dev, &(im_map_args){ .kind = IM_MAP_ACT, .act = (im_act)n->attrs.i[0], .n = count,
+                                                       .a = im_read_of(z), .y = im_write_of(t) });
+    if (status || !res)
+        return status;
+    return c->dev.k.map(&c->dev, &(im_map_args){ .kind = IM_MAP_ADD, .n = count, .nb = count, .a = im_read_of(t),
+                                                 .b = im_read_of(res), .y = im_write_of(y) });
+}
+
 static int linear_forward(im_ctx *c, im_node *n)
 {
     im_act act = (im_act)n->attrs.i[0];
@@ -69,16 +80,7 @@ static int linear_forward(im_ctx *c, im_node *n)
         return product(c, n, n->out, act, false, n->in[RES]);
     im_tensor *z = keep_z(c, n);
     int status = z ? product(c, n, z, IM_ACT_NONE, false, NULL) : IM_NO_MEMORY;
-    im_map_args map = { .kind = IM_MAP_ACT, .act = act, .n = im_numel(n->out), .y = im_data(n->out) };
-    if (!status) {
-        map.a = im_data(z);
-        status = c->dev.k.map(&c->dev, &map);
-    }
-    if (!status && n->in[RES]) {
-        im_map_args sum = { .kind = IM_MAP_ADD, .n = map.n, .nb = map.n, .a = map.y, .b = im_data(n->in[RES]), .y = map.y };
-        status = c->dev.k.map(&c->dev, &sum);
-    }
-    return status;
+    return status ? status : act_of_z(c, n, z);
 }
 
 static int geglu_forward(im_ctx *c, im_node *n)
@@ -91,13 +93,13 @@ static int geglu_forward(im_ctx *c, im_node *n)
     int status = z ? product(c, n, z, IM_ACT_NONE, false, NULL) : IM_NO_MEMORY;
     int cols = (int)n->out->shape[n->out->ndim - 1];
     return status ? status : c->dev.k.glu(&c->dev, &(im_glu_args){ .rows = im_numel(n->out) / cols, .n = cols,
-                                                                   .z = im_data(z), .y = im_data(n->out) });
+                                                                   .z = im_read_of(z), .y = im_write_of(n->out) });
 }
 
 /* ---------------------------------------------------------------- backward */
 
-/* The gradients of x, w and b from dz (rows, cols), contiguous, held as x is. */
-static int product_backward(im_ctx *c, im_node *n, const void *dz)
+/* The gradients of x, w and b from dz (rows, cols), contiguous. */
+static int product_backward(im_ctx *c, im_node *n, im_cbuf dz)
 {
     const im_tensor *x = n->in[X], *w = n->in[W];
     int64_t rows, ld, ldg, k = x->shape[x->ndim - 1], cols = w->shape[0];
@@ -114,27 +116,26 @@ static int product_backward(im_ctx *c, im_node *n, const void *dz)
         t.lk = t.ld;
         t.ld = 1;
         status = c->dev.k.gemm(&c->dev, &(im_gemm_args){ .m = rows, .n = (int)k, .k = (int)cols,
-                                                         .held = (im_dtype)x->dtype, .a = dz, .lda = cols, .b = t,
-                                                         .res = add ? im_data(g) : NULL, .ldres = ldg,
-                                                         .c = im_data(g), .ldc = ldg });
+                                                         .a = dz, .lda = cols, .b = t,
+                                                         .res = im_read_of(add ? g : NULL), .ldres = ldg,
+                                                         .c = im_write_of(g), .ldc = ldg });
     }
     g = status ? NULL : im_grad_of(c, n, W, &add);
     if (g)
         status = c->dev.k.outer(&c->dev, &(im_outer_args){ .m = rows, .ni = (int)cols, .nj = (int)k,
-                                                           .held = (im_dtype)x->dtype, .a = dz, .lda = cols,
-                                                           .b = im_data(x), .ldb = ld, .c = im_data(g), .ldc = k,
-                                                           .add = add });
+                                                           .a = dz, .lda = cols, .b = im_read_of(x), .ldb = ld,
+                                                           .c = im_data(g), .ldc = k, .add = add });
     g = status ? NULL : im_grad_of(c, n, B, &add);
     if (g)
         status = c->dev.k.colsum(&c->dev, &(im_colsum_args){ .batch = 1, .rows = rows, .n = (int)cols, .x = dz,
-                                                             .y = im_data(g), .ldy = cols, .add = add });
+                                                             .y = im_write_of(g), .ldy = cols, .add = add });
     return status;
 }
 
 static int linear_backward(im_ctx *c, im_node *n)
 {
     const im_tensor *dy = im_dout(n), *z = n->saved[0];
-    const void *dz = im_data(dy);
+    im_cbuf dz = im_read_of(dy);
     int status = IM_DONE;
     bool add;
     im_tensor *g = im_grad_of(c, n, RES, &add);
@@ -145,8 +146,8 @@ static int linear_backward(im_ctx *c, im_node *n)
         if (!t)
             return IM_NO_MEMORY;
         status = c->dev.k.act_bwd(&c->dev, &(im_act_bwd_args){ .act = (im_act)n->attrs.i[0], .n = im_numel(dy),
-                                                               .x = im_data(z), .dy = im_data(dy), .dx = im_data(t) });
-        dz = im_data(t);
+                                                               .x = im_read_of(z), .dy = im_read_of(dy), .dx = im_write_of(t) });
+        dz = im_read_of(t);
     }
     return status ? status : product_backward(c, n, dz);
 }
@@ -157,8 +158,8 @@ static int geglu_backward(im_ctx *c, im_node *n)
     int cols = (int)dy->shape[dy->ndim - 1];
     im_tensor *dz = im_new(c, IM_F32, z->ndim, z->shape);
     int status = !dz ? IM_NO_MEMORY : c->dev.k.glu_bwd(&c->dev, &(im_glu_bwd_args){
-        .rows = im_numel(dy) / cols, .n = cols, .z = im_data(z), .dy = im_data(dy), .dz = im_data(dz) });
-    return status ? status : product_backward(c, n, im_data(dz));
+        .rows = im_numel(dy) / cols, .n = cols, .z = im_read_of(z), .dy = im_read_of(dy), .dz = im_write_of(dz) });
+    return status ? status : product_backward(c, n, im_read_of(dz));
 }
 
 static bool geglu_shape(im_ctx *c, im_node *n)
@@ -173,11 +174,13 @@ static double product_flop(const im_node *n)
 
 const im_op im_op_linear = { .name = "linear", .formula = "y = act(x w^T + b) + res", .n_in = 4,
     .optional = 1u << B | 1u << RES, .shape = linear_shape, .forward = linear_forward, .backward = linear_backward,
-    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W), .bf16_grads = 1u << X };
+    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W), 
+    .f32_grads = 1u << W | 1u << B };
 
 const im_op im_op_geglu = { .name = "geglu", .formula = "y = v * gelu(g), [v g] = x w^T + b", .n_in = 3,
     .optional = 1u << B, .shape = geglu_shape, .forward = geglu_forward, .backward = geglu_backward,
-    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W) };
+    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W),
+    .f32_grads = 1u << W | 1u << B };
 
 im_tensor *im_linear(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *res, im_act act)
 {

@@ -20,7 +20,7 @@ enum { LOGITS, LABELS };
 static bool cross_entropy_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[LOGITS], *labels = n->in[LABELS];
-    return im_want_f32(c, n, LOGITS)
+    return im_want_activation(c, n, LOGITS)
         && im_want(c, n, x->ndim == 2 && labels->ndim == 1 && labels->shape[0] == x->shape[0] && labels->dtype == IM_I32
                    && im_contiguous(labels), "logits (R, K) and labels (R) in i32")
         && scalar(n);
@@ -41,7 +41,7 @@ static int cross_entropy_forward(im_ctx *c, im_node *n)
     if (n->taped && !stats)
         return IM_NO_MEMORY;
     return c->dev.k.cross_entropy(&c->dev, &(im_cross_entropy_args){
-        .rows = rows, .classes = (int)classes, .x = im_data(x), .labels = labels, .loss = im_data(n->out),
+        .rows = rows, .classes = (int)classes, .x = im_read_of(x), .labels = labels, .loss = im_data(n->out),
         .stats = stats ? im_data(stats) : NULL });
 }
 
@@ -54,8 +54,8 @@ static int cross_entropy_backward(im_ctx *c, im_node *n)
     if (!dx)
         return IM_DONE;
     return c->dev.k.cross_entropy_bwd(&c->dev, &(im_cross_entropy_bwd_args){
-        .rows = x->shape[0], .classes = (int)x->shape[1], .x = im_data(x), .labels = im_data(n->in[LABELS]),
-        .stats = im_data(n->saved[0]), .dloss = im_data(im_dout(n)), .dx = im_data(dx), .add = add });
+        .rows = x->shape[0], .classes = (int)x->shape[1], .x = im_read_of(x), .labels = im_data(n->in[LABELS]),
+        .stats = im_data(n->saved[0]), .dloss = im_data(im_dout(n)), .dx = im_write_of(dx), .add = add });
 }
 
 const im_op im_op_cross_entropy = { .name = "cross_entropy", .formula = "y = mean(log sum exp(x) - x[label])", .n_in = 2,
@@ -74,7 +74,7 @@ enum { X, TARGET, WEIGHT };
 static bool distance_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[X], *t = n->in[TARGET], *w = n->in[WEIGHT];
-    return im_want_f32(c, n, X) && im_want_f32(c, n, TARGET) && (!w || im_want_f32(c, n, WEIGHT))
+    return im_want_activation(c, n, X) && im_want_activation(c, n, TARGET) && (!w || im_want_f32(c, n, WEIGHT))
         && im_want(c, n, x->ndim >= 1 && t->ndim == x->ndim
                    && !memcmp(x->shape, t->shape, (size_t)x->ndim * sizeof x->shape[0])
                    && (!w || (w->ndim == 1 && w->shape[0] == x->shape[0])),
@@ -86,8 +86,8 @@ static int distance_forward(im_ctx *c, im_node *n, im_loss_kind kind)
 {
     const im_tensor *x = n->in[X];
     return c->dev.k.loss(&c->dev, &(im_loss_args){
-        .kind = kind, .batch = (int)x->shape[0], .n = im_numel(x) / x->shape[0], .x = im_data(x),
-        .t = im_data(n->in[TARGET]), .weight = n->in[WEIGHT] ? im_data(n->in[WEIGHT]) : NULL, .loss = im_data(n->out) });
+        .kind = kind, .batch = (int)x->shape[0], .n = im_numel(x) / x->shape[0], .x = im_read_of(x),
+        .t = im_read_of(n->in[TARGET]), .weight = n->in[WEIGHT] ? im_data(n->in[WEIGHT]) : NULL, .loss = im_data(n->out) });
 }
 
 static int distance_backward(im_ctx *c, im_node *n, im_loss_kind kind)
@@ -100,9 +100,9 @@ static int distance_backward(im_ctx *c, im_node *n, im_loss_kind kind)
     }
     im_tensor *dx = im_grad_of(c, n, X, &add_dx), *dt = im_grad_of(c, n, TARGET, &add_dt);
     return c->dev.k.loss_bwd(&c->dev, &(im_loss_bwd_args){
-        .kind = kind, .batch = (int)x->shape[0], .n = im_numel(x) / x->shape[0], .x = im_data(x),
-        .t = im_data(n->in[TARGET]), .weight = w ? im_data(w) : NULL, .dloss = im_data(im_dout(n)),
-        .dx = dx ? im_data(dx) : NULL, .dt = dt ? im_data(dt) : NULL, .add_dx = add_dx, .add_dt = add_dt });
+        .kind = kind, .batch = (int)x->shape[0], .n = im_numel(x) / x->shape[0], .x = im_read_of(x),
+        .t = im_read_of(n->in[TARGET]), .weight = w ? im_data(w) : NULL, .dloss = im_data(im_dout(n)),
+        .dx = im_write_of(dx), .dt = im_write_of(dt), .add_dx = add_dx, .add_dt = add_dt });
 }
 
 static int mse_forward(im_ctx *c, im_node *n)

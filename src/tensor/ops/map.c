@@ -6,7 +6,7 @@
 
 static bool one_input_shape(im_ctx *c, im_node *n)
 {
-    return im_want_f32(c, n, 0) && im_like(c, n, 0);
+    return im_want_activation(c, n, 0) && im_like(c, n, 0);
 }
 
 bool im_want_act(im_ctx *c, const im_node *n, int act)
@@ -21,7 +21,7 @@ static bool activate_shape(im_ctx *c, im_node *n)
 
 static bool add_shape(im_ctx *c, im_node *n)
 {
-    if (!im_want_f32(c, n, 0) || !im_want_f32(c, n, 1))
+    if (!im_want_activation(c, n, 0) || !im_want_activation(c, n, 1))
         return false;
     const im_tensor *a = n->in[0], *b = n->in[1];
     bool ok = b->ndim <= a->ndim;
@@ -33,27 +33,18 @@ static bool add_shape(im_ctx *c, im_node *n)
 static int map_forward(im_ctx *c, im_node *n, im_map_args args)
 {
     args.n = im_numel(n->out);
-    args.a = im_data(n->in[0]);
-    args.y = im_data(n->out);
+    args.a = im_read_of(n->in[0]);
+    args.y = im_write_of(n->out);
     return c->dev.k.map(&c->dev, &args);
-}
-
-static int cast(im_ctx *c, const im_tensor *x, const im_tensor *y, bool add)
-{
-    return c->dev.k.cast(&c->dev, &(im_cast_args){ .n = im_numel(x), .from = (im_dtype)x->dtype, .to = (im_dtype)y->dtype,
-                                                   .x = im_data(x), .y = im_data(y), .add = add });
 }
 
 bool im_accumulate(im_ctx *c, const im_tensor *y, const im_tensor *x, float s, bool add)
 {
     if (c->failed)
         return false;
-    assert(x->dtype == y->dtype && (x->dtype == IM_F32 || s == 1));
     assert(im_numel(x) == im_numel(y) && im_contiguous(x) && im_contiguous(y));
-    if (x->dtype == IM_BF16)
-        return !cast(c, x, y, add) || im_fail(c, "accumulate: the kernel failed");
-    int status = c->dev.k.accumulate(&c->dev, &(im_accumulate_args){ .n = im_numel(x), .s = s, .x = im_data(x),
-                                                                     .y = im_data(y), .add = add });
+    int status = c->dev.k.accumulate(&c->dev, &(im_accumulate_args){ .n = im_numel(x), .s = s, .x = im_read_of(x),
+                                                                     .y = im_write_of(y), .add = add });
     return !status || im_fail(c, "accumulate: the kernel failed");
 }
 
@@ -70,12 +61,12 @@ static int activate_backward(im_ctx *c, im_node *n)
     if (!dx)
         return IM_DONE;
     return c->dev.k.act_bwd(&c->dev, &(im_act_bwd_args){ .act = (im_act)n->attrs.i[0], .n = im_numel(n->out),
-                            .x = im_data(n->in[0]), .dy = im_data(im_dout(n)), .dx = im_data(dx), .add = add });
+                            .x = im_read_of(n->in[0]), .dy = im_read_of(im_dout(n)), .dx = im_write_of(dx), .add = add });
 }
 
 static int add_forward(im_ctx *c, im_node *n)
 {
-    return map_forward(c, n, (im_map_args){ .kind = IM_MAP_ADD, .b = im_data(n->in[1]), .nb = im_numel(n->in[1]) });
+    return map_forward(c, n, (im_map_args){ .kind = IM_MAP_ADD, .b = im_read_of(n->in[1]), .nb = im_numel(n->in[1]) });
 }
 
 /* da = dy, db = dy summed over the axes that b does not have */
@@ -91,8 +82,8 @@ static int add_backward(im_ctx *c, im_node *n)
     if (db && rows == 1)
         im_accumulate(c, db, dy, 1, add);
     else if (db)
-        return c->dev.k.colsum(&c->dev, &(im_colsum_args){ .batch = 1, .rows = rows, .n = (int)nb, .x = im_data(dy),
-                                                           .y = im_data(db), .ldy = nb, .add = add });
+        return c->dev.k.colsum(&c->dev, &(im_colsum_args){ .batch = 1, .rows = rows, .n = (int)nb, .x = im_read_of(dy),
+                                                           .y = im_write_of(db), .ldy = nb, .add = add });
     return IM_DONE;
 }
 
@@ -114,7 +105,7 @@ static int scale_backward(im_ctx *c, im_node *n)
 static bool cast_shape(im_ctx *c, im_node *n)
 {
     im_dtype to = (im_dtype)n->attrs.i[0];
-    if (!im_want_held(c, n, 0) || !im_want(c, n, to == IM_F32 || to == IM_BF16, "f32 or bf16 to cast to"))
+    if (!im_want_activation(c, n, 0) || !im_want(c, n, to != IM_I32, "f32, f16 or bf16 to cast to"))
         return false;
     im_like(c, n, 0);
     n->out->dtype = (uint8_t)to;
@@ -123,14 +114,17 @@ static bool cast_shape(im_ctx *c, im_node *n)
 
 static int cast_forward(im_ctx *c, im_node *n)
 {
-    return cast(c, n->in[0], n->out, false);
+    im_accumulate(c, n->out, n->in[0], 1, false);
+    return IM_DONE;                                            /* a failure is in the context                          */
 }
 
 static int cast_backward(im_ctx *c, im_node *n)
 {
     bool add;
     im_tensor *dx = im_grad_of(c, n, 0, &add);
-    return dx ? cast(c, im_dout(n), dx, add) : IM_DONE;
+    if (dx)
+        im_accumulate(c, dx, im_dout(n), 1, add);
+    return IM_DONE;
 }
 
 const im_op im_op_activate = { .name = "activate", .formula = "y = act(x)", .n_in = 1, .shape = activate_shape,
@@ -140,8 +134,8 @@ const im_op im_op_add = { .name = "add", .formula = "y = a + b", .n_in = 2, .sha
 const im_op im_op_scale = { .name = "scale", .formula = "y = s x", .n_in = 1, .shape = one_input_shape,
     .forward = scale_forward, .backward = scale_backward, .inplace_ok = true };
 
-const im_op im_op_cast = { .name = "cast", .formula = "y = x in f32 or bf16", .n_in = 1, .shape = cast_shape,
-    .forward = cast_forward, .backward = cast_backward, .bf16_grads = 1u << 0 };
+const im_op im_op_cast = { .name = "cast", .formula = "y = x in f32, f16 or bf16", .n_in = 1, .shape = cast_shape,
+    .forward = cast_forward, .backward = cast_backward };
 
 im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act)
 {

@@ -10,10 +10,10 @@
 static bool concat_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *a = n->in[0], *b = n->in[1];
-    if (!im_want_f32(c, n, 0) || !im_want_f32(c, n, 1)
-        || !im_want(c, n, a->ndim >= 1 && a->ndim == b->ndim
+    if (!im_want_activation(c, n, 0) || !im_want_activation(c, n, 1)
+        || !im_want(c, n, a->dtype == b->dtype && a->ndim >= 1 && a->ndim == b->ndim
                     && !memcmp(a->shape, b->shape, (size_t)(a->ndim - 1) * sizeof a->shape[0]),
-                    "equal shapes but for the last axis"))
+                    "one dtype, equal shapes but for the last axis"))
         return false;
     im_like(c, n, 0);
     n->out->shape[a->ndim - 1] += b->shape[b->ndim - 1];
@@ -23,11 +23,12 @@ static bool concat_shape(im_ctx *c, im_node *n)
 static int concat_forward(im_ctx *c, im_node *n)
 {
     int64_t total = n->out->shape[n->out->ndim - 1], rows = im_numel(n->out) / total, at = 0;
+    im_dtype dtype = (im_dtype)n->out->dtype;
     for (int i = 0; i < 2; i++) {
         int64_t part = n->in[i]->shape[n->in[i]->ndim - 1];
         int status = c->dev.k.copy(&c->dev, &(im_copy_args){
-            .shape = { 1, 1, rows, part }, .ss = { 0, 0, part, 1 }, .ds = { 0, 0, total, 1 }, .dtype = IM_F32,
-            .src = im_data(n->in[i]), .dst = (float *)im_data(n->out) + at });
+            .shape = { 1, 1, rows, part }, .ss = { 0, 0, part, 1 }, .ds = { 0, 0, total, 1 }, .dtype = dtype,
+            .src = im_data(n->in[i]), .dst = im_at(im_data(n->out), dtype, at) });
         if (status)
             return status;
         at += part;
@@ -39,13 +40,14 @@ static int concat_forward(im_ctx *c, im_node *n)
 static int concat_backward(im_ctx *c, im_node *n)
 {
     int64_t total = n->out->shape[n->out->ndim - 1], rows = im_numel(n->out) / total, at = 0;
+    im_dtype dtype = (im_dtype)n->out->dtype;
     for (int i = 0; i < 2; i++) {
         int64_t part = n->in[i]->shape[n->in[i]->ndim - 1];
         bool add;
         im_tensor *d = im_grad_of(c, n, i, &add);
         int status = !d ? IM_DONE : c->dev.k.copy(&c->dev, &(im_copy_args){
-            .shape = { 1, 1, rows, part }, .ss = { 0, 0, total, 1 }, .ds = { 0, 0, part, 1 }, .dtype = IM_F32,
-            .src = (const float *)im_data(im_dout(n)) + at, .dst = im_data(d), .add = add });
+            .shape = { 1, 1, rows, part }, .ss = { 0, 0, total, 1 }, .ds = { 0, 0, part, 1 }, .dtype = dtype,
+            .src = im_at(im_data(im_dout(n)), dtype, at), .dst = im_data(d), .add = add });
         if (status)
             return status;
         at += part;
@@ -56,10 +58,10 @@ static int concat_backward(im_ctx *c, im_node *n)
 static bool stack_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *a = n->in[0], *b = n->in[1];
-    if (!im_want_f32(c, n, 0) || !im_want_f32(c, n, 1)
-        || !im_want(c, n, a->ndim >= 1 && a->ndim == b->ndim
+    if (!im_want_activation(c, n, 0) || !im_want_activation(c, n, 1)
+        || !im_want(c, n, a->dtype == b->dtype && a->ndim >= 1 && a->ndim == b->ndim
                     && !memcmp(a->shape + 1, b->shape + 1, (size_t)(a->ndim - 1) * sizeof a->shape[0]),
-                    "equal shapes but for the first axis"))
+                    "one dtype, equal shapes but for the first axis"))
         return false;
     im_like(c, n, 0);
     n->out->shape[0] += b->shape[0];
@@ -69,11 +71,12 @@ static bool stack_shape(im_ctx *c, im_node *n)
 static int stack_forward(im_ctx *c, im_node *n)
 {
     int64_t at = 0;
+    im_dtype dtype = (im_dtype)n->out->dtype;
     for (int i = 0; i < 2; i++) {
         int64_t part = im_numel(n->in[i]);
         int status = c->dev.k.copy(&c->dev, &(im_copy_args){
-            .shape = { 1, 1, 1, part }, .ss = { 0, 0, 0, 1 }, .ds = { 0, 0, 0, 1 }, .dtype = IM_F32,
-            .src = im_data(n->in[i]), .dst = (float *)im_data(n->out) + at });
+            .shape = { 1, 1, 1, part }, .ss = { 0, 0, 0, 1 }, .ds = { 0, 0, 0, 1 }, .dtype = dtype,
+            .src = im_data(n->in[i]), .dst = im_at(im_data(n->out), dtype, at) });
         if (status)
             return status;
         at += part;
@@ -89,7 +92,7 @@ static int stack_backward(im_ctx *c, im_node *n)
         bool add;
         im_tensor *d = im_grad_of(c, n, i, &add);
         int status = !d ? IM_DONE : c->dev.k.accumulate(&c->dev, &(im_accumulate_args){
-            .n = part, .s = 1, .x = (const float *)im_data(im_dout(n)) + at, .y = im_data(d), .add = add });
+            .n = part, .s = 1, .x = im_cbuf_at(im_read_of(im_dout(n)), at), .y = im_write_of(d), .add = add });
         if (status)
             return status;
         at += part;
@@ -197,10 +200,10 @@ const im_op im_op_concat = { .name = "concat", .formula = "y = [a b]", .n_in = 2
 const im_op im_op_stack = { .name = "stack", .formula = "y = [a; b]", .n_in = 2, .shape = stack_shape,
     .forward = stack_forward, .backward = stack_backward };
 const im_op im_op_copy = { .name = "copy", .formula = "y = x, contiguous", .n_in = 1, .shape = copy_shape,
-    .forward = copy_forward, .backward = copy_backward, .bf16_grads = 1u << 0 };
+    .forward = copy_forward, .backward = copy_backward };
 const im_op im_op_embedding = { .name = "embedding", .formula = "y = table[ids]", .n_in = 2,
     .shape = embedding_shape, .forward = embedding_forward, .backward = embedding_backward,
-    .keeps = IM_KEEP(IDS) };
+    .keeps = IM_KEEP(IDS), .f32_grads = 1u << TABLE };
 const im_op im_op_timestep = { .name = "timestep", .formula = "y = [cos(t f) sin(t f)]", .n_in = 1,
     .shape = timestep_shape, .forward = timestep_forward, .backward = im_no_backward };
 

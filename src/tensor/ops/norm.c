@@ -19,7 +19,7 @@ static bool groupnorm_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[X];
     int groups = n->attrs.i[0];
-    return im_want_f32(c, n, X) && im_want(c, n, x->ndim >= 3, "x (B, H, W, C) or (B, T, C)") && want_affine(c, n)
+    return im_want_activation(c, n, X) && im_want(c, n, x->ndim >= 3, "x (B, H, W, C) or (B, T, C)") && want_affine(c, n)
         && im_want(c, n, groups >= 1 && x->shape[x->ndim - 1] % groups == 0, "channels that the groups divide")
         && im_like(c, n, X);
 }
@@ -38,13 +38,6 @@ static bool save_statistics(im_ctx *c, im_node *n, int64_t count, float **mean, 
     return true;
 }
 
-/* Where the gradient of an input goes, NULL where none is wanted. */
-static float *grad_data(im_ctx *c, im_node *n, int input, bool *add)
-{
-    im_tensor *g = im_grad_of(c, n, input, add);
-    return g ? im_data(g) : NULL;
-}
-
 static int groupnorm_forward(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[X];
@@ -54,8 +47,8 @@ static int groupnorm_forward(im_ctx *c, im_node *n)
         return IM_NO_MEMORY;
     return c->dev.k.groupnorm(&c->dev, &(im_groupnorm_args){
         .batch = batch, .pixels = im_numel(x) / batch / channels, .channels = channels, .groups = n->attrs.i[0],
-        .eps = n->attrs.f[0], .silu = n->attrs.i[1], .x = im_data(x), .gamma = im_data(n->in[GAMMA]),
-        .beta = im_data(n->in[BETA]), .y = im_data(n->out), .mean = mean, .rstd = rstd });
+        .eps = n->attrs.f[0], .silu = n->attrs.i[1], .x = im_read_of(x), .gamma = im_data(n->in[GAMMA]),
+        .beta = im_data(n->in[BETA]), .y = im_write_of(n->out), .mean = mean, .rstd = rstd });
 }
 
 static int groupnorm_backward(im_ctx *c, im_node *n)
@@ -64,19 +57,19 @@ static int groupnorm_backward(im_ctx *c, im_node *n)
     int channels = (int)x->shape[x->ndim - 1], batch = (int)x->shape[0];
     im_groupnorm_bwd_args a = {
         .batch = batch, .pixels = im_numel(x) / batch / channels, .channels = channels, .groups = n->attrs.i[0],
-        .silu = n->attrs.i[1], .x = im_data(x), .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]),
-        .mean = im_data(n->saved[MEAN]), .rstd = im_data(n->saved[RSTD]), .dy = im_data(im_dout(n)) };
-    a.dx = grad_data(c, n, X, &a.add_dx);
-    a.dgamma = grad_data(c, n, GAMMA, &a.add_dgamma);
-    a.dbeta = grad_data(c, n, BETA, &a.add_dbeta);
+        .silu = n->attrs.i[1], .x = im_read_of(x), .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]),
+        .mean = im_data(n->saved[MEAN]), .rstd = im_data(n->saved[RSTD]), .dy = im_read_of(im_dout(n)) };
+    a.dx = im_grad_buf(c, n, X, &a.add_dx);
+    a.dgamma = im_grad_f32(c, n, GAMMA, &a.add_dgamma);
+    a.dbeta = im_grad_f32(c, n, BETA, &a.add_dbeta);
     return c->failed ? IM_DONE : c->dev.k.groupnorm_bwd(&c->dev, &a);
 }
 
 static bool layernorm_shape(im_ctx *c, im_node *n)
 {
     int64_t rows, ld;
-    return im_want(c, n, n->in[X]->dtype == IM_F32 && n->in[X]->ndim >= 1 && im_rows(n->in[X], &rows, &ld),
-                   "x (..., C) in f32, C contiguous")
+    return im_want(c, n, n->in[X]->dtype != IM_I32 && n->in[X]->ndim >= 1 && im_rows(n->in[X], &rows, &ld),
+                   "x (..., C) in f32, f16 or bf16, C contiguous")
         && want_affine(c, n) && im_like(c, n, X);
 }
 
@@ -89,8 +82,8 @@ static int layernorm_forward(im_ctx *c, im_node *n)
     if (!save_statistics(c, n, rows, &mean, &rstd))
         return IM_NO_MEMORY;
     return c->dev.k.layernorm(&c->dev, &(im_layernorm_args){
-        .rows = rows, .channels = channels, .eps = n->attrs.f[0], .x = im_data(n->in[X]), .ldx = ld,
-        .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .y = im_data(n->out), .ldy = channels, .mean = mean,
+        .rows = rows, .channels = channels, .eps = n->attrs.f[0], .x = im_read_of(n->in[X]), .ldx = ld,
+        .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .y = im_write_of(n->out), .ldy = channels, .mean = mean,
         .rstd = rstd });
 }
 
@@ -99,22 +92,22 @@ static int layernorm_backward(im_ctx *c, im_node *n)
     int64_t rows, ld;
     im_rows(n->in[X], &rows, &ld);
     im_layernorm_bwd_args a = {
-        .rows = rows, .channels = (int)n->in[X]->shape[n->in[X]->ndim - 1], .x = im_data(n->in[X]), .ldx = ld,
+        .rows = rows, .channels = (int)n->in[X]->shape[n->in[X]->ndim - 1], .x = im_read_of(n->in[X]), .ldx = ld,
         .gamma = im_data(n->in[GAMMA]), .mean = im_data(n->saved[MEAN]), .rstd = im_data(n->saved[RSTD]),
-        .dy = im_data(im_dout(n)) };
-    a.dx = grad_data(c, n, X, &a.add_dx);
-    a.dgamma = grad_data(c, n, GAMMA, &a.add_dgamma);
-    a.dbeta = grad_data(c, n, BETA, &a.add_dbeta);
+        .dy = im_read_of(im_dout(n)) };
+    a.dx = im_grad_buf(c, n, X, &a.add_dx);
+    a.dgamma = im_grad_f32(c, n, GAMMA, &a.add_dgamma);
+    a.dbeta = im_grad_f32(c, n, BETA, &a.add_dbeta);
     return c->failed ? IM_DONE : c->dev.k.layernorm_bwd(&c->dev, &a);
 }
 
 const im_op im_op_groupnorm = { .name = "groupnorm", .formula = "y = (x - mean) * rstd * gamma + beta [, silu]",
     .n_in = 3, .shape = groupnorm_shape, .forward = groupnorm_forward, .backward = groupnorm_backward,
-    .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP(BETA), .inplace_ok = true };
+    .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP(BETA), .f32_grads = 1u << GAMMA | 1u << BETA, .inplace_ok = true };
 
 const im_op im_op_layernorm = { .name = "layernorm", .formula = "y = (x - mean) * rstd * gamma + beta",
     .n_in = 3, .shape = layernorm_shape, .forward = layernorm_forward, .backward = layernorm_backward,
-    .keeps = IM_KEEP(X) | IM_KEEP(GAMMA), .inplace_ok = true };
+    .keeps = IM_KEEP(X) | IM_KEEP(GAMMA), .f32_grads = 1u << GAMMA | 1u << BETA, .inplace_ok = true };
 
 im_tensor *im_groupnorm(im_ctx *c, im_tensor *x, im_tensor *gamma, im_tensor *beta, int groups, float eps, bool silu)
 {

@@ -4,7 +4,7 @@
 
 static bool normalize_shape(im_ctx *c, im_node *n)
 {
-    return im_want_f32(c, n, 0) && im_want(c, n, n->in[0]->ndim >= 1 && n->attrs.f[0] > 0, "x (..., C) and eps > 0")
+    return im_want_activation(c, n, 0) && im_want(c, n, n->in[0]->ndim >= 1 && n->attrs.f[0] > 0, "x (..., C) and eps > 0")
         && im_like(c, n, 0);
 }
 
@@ -16,7 +16,7 @@ static int normalize_forward(im_ctx *c, im_node *n)
     if (n->taped && !norm)
         return IM_NO_MEMORY;
     return c->dev.k.normalize(&c->dev, &(im_normalize_args){
-        .rows = rows, .n = channels, .eps = n->attrs.f[0], .x = im_data(n->in[0]), .y = im_data(n->out),
+        .rows = rows, .n = channels, .eps = n->attrs.f[0], .x = im_read_of(n->in[0]), .y = im_write_of(n->out),
         .norm = norm ? im_data(norm) : NULL });
 }
 
@@ -29,8 +29,8 @@ static int normalize_backward(im_ctx *c, im_node *n)
     if (!dx)
         return IM_DONE;
     return c->dev.k.normalize_bwd(&c->dev, &(im_normalize_bwd_args){
-        .rows = im_numel(n->out) / channels, .n = channels, .eps = n->attrs.f[0], .y = im_data(n->out),
-        .norm = im_data(n->saved[0]), .dy = im_data(im_dout(n)), .dx = im_data(dx), .add = add });
+        .rows = im_numel(n->out) / channels, .n = channels, .eps = n->attrs.f[0], .y = im_read_of(n->out),
+        .norm = im_data(n->saved[0]), .dy = im_read_of(im_dout(n)), .dx = im_write_of(dx), .add = add });
 }
 
 const im_op im_op_normalize = { .name = "normalize", .formula = "y = x / max(|x|, eps)", .n_in = 1,

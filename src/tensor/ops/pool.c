@@ -1,5 +1,5 @@
 /* pool.c: pooling over pixels.   maxpool: y = max of each window (ResNet's stem)   avgpool: y = mean over pixels (its
- * end). x in f32 or bf16; a mean comes in f32. */
+ * end). A mean comes in f32 whatever x is in. */
 #include "tensor/tensor.h"
 
 enum { KERNEL, STRIDE, PAD };                                  /* attrs.i of maxpool                                   */
@@ -8,7 +8,7 @@ static bool maxpool_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[0];
     int kernel = n->attrs.i[KERNEL], stride = n->attrs.i[STRIDE], pad = n->attrs.i[PAD];
-    if (!im_want_held(c, n, 0) || !im_want(c, n, x->ndim == 4, "x (B, H, W, C)")
+    if (!im_want_activation(c, n, 0) || !im_want(c, n, x->ndim == 4, "x (B, H, W, C)")
         || !im_want(c, n, kernel >= 1 && kernel <= 45 && stride >= 1 && pad >= 0 && pad <= kernel / 2,
                     "a window of 1 to 45, a stride of at least 1, padding of at most half a window")
         || !im_want(c, n, x->shape[1] + 2 * pad >= kernel && x->shape[2] + 2 * pad >= kernel,
@@ -23,17 +23,17 @@ static bool maxpool_shape(im_ctx *c, im_node *n)
 static int maxpool_forward(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[0], *y = n->out;
-    im_tensor *where = NULL;
+    im_tensor *won = NULL;
     if (n->taped) {                                            /* halves, two of them in the place of an f32           */
         int64_t pairs = (im_numel(y) + 1) / 2;
-        if (!(where = im_save(c, n, 0, 1, &pairs)))
+        if (!(won = im_save(c, n, 0, 1, &pairs)))
             return IM_NO_MEMORY;
     }
     return c->dev.k.maxpool(&c->dev, &(im_maxpool_args){
         .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .channels = (int)x->shape[3],
         .kernel = n->attrs.i[KERNEL], .stride = n->attrs.i[STRIDE], .pad = n->attrs.i[PAD], .oh = (int)y->shape[1],
-        .ow = (int)y->shape[2], .held = (im_dtype)x->dtype, .x = im_data(x), .y = im_data(y),
-        .where = where ? im_data(where) : NULL });
+        .ow = (int)y->shape[2], .x = im_read_of(x), .y = im_write_of(y),
+        .won = won ? im_data(won) : NULL });
 }
 
 static int maxpool_backward(im_ctx *c, im_node *n)
@@ -46,14 +46,14 @@ static int maxpool_backward(im_ctx *c, im_node *n)
     return c->dev.k.maxpool_bwd(&c->dev, &(im_maxpool_bwd_args){
         .batch = (int)x->shape[0], .h = (int)x->shape[1], .w = (int)x->shape[2], .channels = (int)x->shape[3],
         .kernel = n->attrs.i[KERNEL], .stride = n->attrs.i[STRIDE], .pad = n->attrs.i[PAD], .oh = (int)y->shape[1],
-        .ow = (int)y->shape[2], .held = (im_dtype)dx->dtype, .dy = im_data(im_dout(n)),
-        .where = im_data(n->saved[0]), .dx = im_data(dx), .add = add });
+        .ow = (int)y->shape[2], .dy = im_read_of(im_dout(n)),
+        .won = im_data(n->saved[0]), .dx = im_write_of(dx), .add = add });
 }
 
 static bool avgpool_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[0];
-    if (!im_want_held(c, n, 0) || !im_want(c, n, x->ndim >= 3, "x (B, H, W, C) or (B, T, C)"))
+    if (!im_want_activation(c, n, 0) || !im_want(c, n, x->ndim >= 3, "x (B, H, W, C) or (B, T, C)"))
         return false;
     n->out->ndim = 2;
     n->out->dtype = IM_F32;
@@ -67,7 +67,7 @@ static int avgpool_forward(im_ctx *c, im_node *n)
     int64_t outputs = im_numel(n->out);
     return c->dev.k.avgpool(&c->dev, &(im_avgpool_args){
         .batch = (int)n->out->shape[0], .pixels = im_numel(n->in[0]) / outputs, .channels = (int)n->out->shape[1],
-        .held = (im_dtype)n->in[0]->dtype, .x = im_data(n->in[0]), .y = im_data(n->out) });
+        .x = im_read_of(n->in[0]), .y = im_write_of(n->out) });
 }
 
 static int avgpool_backward(im_ctx *c, im_node *n)
@@ -78,14 +78,14 @@ static int avgpool_backward(im_ctx *c, im_node *n)
         return IM_DONE;
     return c->dev.k.avgpool_bwd(&c->dev, &(im_avgpool_bwd_args){
         .batch = (int)n->out->shape[0], .pixels = im_numel(n->in[0]) / im_numel(n->out),
-        .channels = (int)n->out->shape[1], .held = (im_dtype)dx->dtype, .dy = im_data(im_dout(n)),
-        .dx = im_data(dx), .add = add });
+        .channels = (int)n->out->shape[1], .dy = im_read_of(im_dout(n)),
+        .dx = im_write_of(dx), .add = add });
 }
 
 const im_op im_op_maxpool = { .name = "maxpool", .formula = "y = max of each window", .n_in = 1, .shape = maxpool_shape,
-    .forward = maxpool_forward, .backward = maxpool_backward, .bf16_grads = 1u << 0 };
+    .forward = maxpool_forward, .backward = maxpool_backward };
 const im_op im_op_avgpool = { .name = "avgpool", .formula = "y = mean over pixels", .n_in = 1, .shape = avgpool_shape,
-    .forward = avgpool_forward, .backward = avgpool_backward, .bf16_grads = 1u << 0 };
+    .forward = avgpool_forward, .backward = avgpool_backward };
 
 im_tensor *im_maxpool(im_ctx *c, im_tensor *x, int kernel, int stride, int pad)
 {

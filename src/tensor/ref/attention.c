@@ -17,17 +17,17 @@ static void query(const void *arg, int64_t index, int thread)
     const im_attention_args *p = jb->p;
     int i = (int)(index % p->tq), head = (int)(index / p->tq % p->heads);
     int64_t b = index / p->tq / p->heads, column = (int64_t)head * p->d;
-    const float *q = p->q + b * p->bsq + i * p->ldq + column;  /* (d)                                                 */
-    const float *k = p->k + b * p->bsk + column;               /* (tk, d), rows ldk apart                             */
-    const float *v = p->v + b * p->bsv + column;               /* (tk, d), rows ldv apart                             */
-    float *o = p->o + b * p->bso + i * p->ldo + column;        /* (d)                                                 */
+    im_cbuf q = im_cbuf_at(p->q, b * p->bsq + i * p->ldq + column);    /* (d)                                         */
+    im_cbuf k = im_cbuf_at(p->k, b * p->bsk + column);         /* (tk, d), rows ldk apart                             */
+    im_cbuf v = im_cbuf_at(p->v, b * p->bsv + column);         /* (tk, d), rows ldv apart                             */
+    im_buf o = im_buf_at(p->o, b * p->bso + i * p->ldo + column);      /* (d)                                         */
     double *s = jb->scores + (int64_t)thread * p->tk, top = -INFINITY, sum = 0;
     int keys = p->causal && i + 1 < p->tk ? i + 1 : p->tk;
 
     for (int j = 0; j < keys; j++) {
         double dot = 0;
         for (int c = 0; c < p->d; c++)
-            dot += (double)q[c] * k[j * p->ldk + c];
+            dot += (double)im_ref_at(q, c) * im_ref_at(k, j * p->ldk + c);
         s[j] = dot * p->scale;
         top = fmax(top, s[j]);
     }
@@ -38,8 +38,8 @@ static void query(const void *arg, int64_t index, int thread)
     for (int c = 0; c < p->d; c++) {
         double out = 0;
         for (int j = 0; j < keys; j++)
-            out += s[j] * v[j * p->ldv + c];
-        o[c] = (float)(out / sum);
+            out += s[j] * im_ref_at(v, j * p->ldv + c);
+        im_ref_put(o, c, out / sum, false);
     }
 }
 

@@ -15,20 +15,22 @@ typedef struct {
     double *along;               /* (batch, heads, tq): do_i . o_i                                                    */
 } job;
 
-typedef struct { const float *q, *k, *v, *o, *dout; int64_t column, b; } head;            /* of one sample            */
+typedef struct { im_cbuf q, k, v, o, dout; int64_t column, b; } head;  /* of one sample                              */
 
 static head head_of(const im_attention_bwd_args *p, int64_t pair)
 {
     int64_t b = pair / p->heads, column = pair % p->heads * p->d;
-    return (head){ p->q + b * p->bsq + column, p->k + b * p->bsk + column, p->v + b * p->bsv + column,
-                   p->o + b * p->bso + column, p->dout + b * p->bso + column, column, b };
+    return (head){ im_cbuf_at(p->q, b * p->bsq + column), im_cbuf_at(p->k, b * p->bsk + column),
+                   im_cbuf_at(p->v, b * p->bsv + column), im_cbuf_at(p->o, b * p->bso + column),
+                   im_cbuf_at(p->dout, b * p->bso + column), column, b };
 }
 
-static double dot(const float *x, const float *y, int n)
+/* n elements, of x from i on and of y from j on. */
+static double dot(im_cbuf x, int64_t i, im_cbuf y, int64_t j, int n)
 {
     double sum = 0;
     for (int c = 0; c < n; c++)
-        sum += (double)x[c] * y[c];
+        sum += (double)im_ref_at(x, i + c) * im_ref_at(y, j + c);
     return sum;
 }
 
@@ -39,23 +41,23 @@ static void along_row(const void *arg, int64_t index, int thread)
     head h = head_of(p, index / p->tq);
     int64_t i = index % p->tq;
     (void)thread;
-    w->along[index] = dot(h.dout + i * p->ldo, h.o + i * p->ldo, p->d);
+    w->along[index] = dot(h.dout, i * p->ldo, h.o, i * p->ldo, p->d);
 }
 
 /* p_ij and ds_ij */
 static double weight(const job *w, const head *h, int64_t pair, int64_t i, int64_t j, double *ds)
 {
     const im_attention_bwd_args *p = w->p;
-    double s = p->scale * dot(h->q + i * p->ldq, h->k + j * p->ldk, p->d);
+    double s = p->scale * dot(h->q, i * p->ldq, h->k, j * p->ldk, p->d);
     double x = exp2(s * M_LOG2E - p->lse[pair * p->tq + i]);
-    *ds = x * (dot(h->dout + i * p->ldo, h->v + j * p->ldv, p->d) - w->along[pair * p->tq + i]);
+    *ds = x * (dot(h->dout, i * p->ldo, h->v, j * p->ldv, p->d) - w->along[pair * p->tq + i]);
     return x;
 }
 
-static void put(float *to, const double *sum, int n, double scale, bool add)
+static void put(im_buf to, int64_t at, const double *sum, int n, double scale, bool add)
 {
     for (int c = 0; c < n; c++)
-        to[c] = (float)(add ? to[c] + scale * sum[c] : scale * sum[c]);
+        im_ref_put(to, at + c, scale * sum[c], add);
 }
 
 static void query(const void *arg, int64_t index, int thread)
@@ -71,9 +73,9 @@ static void query(const void *arg, int64_t index, int thread)
         double ds;
         weight(w, &h, pair, i, j, &ds);
         for (int c = 0; c < p->d; c++)
-            sum[c] += ds * h.k[j * p->ldk + c];
+            sum[c] += ds * im_ref_at(h.k, j * p->ldk + c);
     }
-    put(p->dq + h.b * p->bsq + i * p->ldq + h.column, sum, p->d, p->scale, p->add_dq);
+    put(p->dq, h.b * p->bsq + i * p->ldq + h.column, sum, p->d, p->scale, p->add_dq);
 }
 
 static void key(const void *arg, int64_t index, int thread)
@@ -88,14 +90,14 @@ static void key(const void *arg, int64_t index, int thread)
     for (int64_t i = p->causal ? j : 0; i < p->tq; i++) {
         double ds, x = weight(w, &h, pair, i, j, &ds);
         for (int c = 0; c < p->d; c++) {
-            dk[c] += ds * h.q[i * p->ldq + c];
-            dv[c] += x * h.dout[i * p->ldo + c];
+            dk[c] += ds * im_ref_at(h.q, i * p->ldq + c);
+            dv[c] += x * im_ref_at(h.dout, i * p->ldo + c);
         }
     }
-    if (p->dk)
-        put(p->dk + h.b * p->bsk + j * p->ldk + h.column, dk, p->d, p->scale, p->add_dk);
-    if (p->dv)
-        put(p->dv + h.b * p->bsv + j * p->ldv + h.column, dv, p->d, 1, p->add_dv);
+    if (p->dk.p)
+        put(p->dk, h.b * p->bsk + j * p->ldk + h.column, dk, p->d, p->scale, p->add_dk);
+    if (p->dv.p)
+        put(p->dv, h.b * p->bsv + j * p->ldv + h.column, dv, p->d, 1, p->add_dv);
 }
 
 int im_ref_attention_bwd(im_device *dev, const im_attention_bwd_args *p)
@@ -107,9 +109,9 @@ int im_ref_attention_bwd(im_device *dev, const im_attention_bwd_args *p)
         return IM_NO_MEMORY;
     w.along = w.sums + sums;
     int status = im_ref_each(dev, pairs * p->tq, along_row, &w);
-    if (!status && p->dq)
+    if (!status && p->dq.p)
         status = im_ref_each(dev, pairs * p->tq, query, &w);
-    if (!status && (p->dk || p->dv))
+    if (!status && (p->dk.p || p->dv.p))
         status = im_ref_each(dev, pairs * p->tk, key, &w);
     return status;
 }

@@ -14,11 +14,6 @@
 
 #include "tensor/ref/ref.h"
 
-static double value(const im_batchnorm_args *p, const void *data, int64_t i)
-{
-    return im_ref_load(data, p->held, i);
-}
-
 static void move(float *running, double now, double momentum)
 {
     *running = (float)((1 - momentum) * *running + momentum * now);
@@ -32,10 +27,10 @@ static void channel(const void *arg, int64_t c, int thread)
     (void)thread;
     if (p->training) {
         for (int64_t r = 0; r < p->rows; r++)
-            sum += value(p, p->x, r * p->channels + c);
+            sum += im_ref_at(p->x, r * p->channels + c);
         mean = sum / n;
         for (int64_t r = 0; r < p->rows; r++) {
-            double d = value(p, p->x, r * p->channels + c) - mean;
+            double d = im_ref_at(p->x, r * p->channels + c) - mean;
             squares += d * d;
         }
         var = squares / n;
@@ -54,8 +49,9 @@ static void channel(const void *arg, int64_t c, int thread)
     }
     for (int64_t r = 0; r < p->rows; r++) {
         int64_t at = r * p->channels + c;
-        double y = (value(p, p->x, at) - mean32) * rstd * p->gamma[c] + p->beta[c] + (p->res ? value(p, p->res, at) : 0);
-        im_ref_store(p->y, p->held, at, im_ref_activate(p->relu ? IM_ACT_RELU : IM_ACT_NONE, y));
+        double y = ((double)im_ref_at(p->x, at) - mean32) * rstd * p->gamma[c] + p->beta[c];
+        y += p->res.p ? im_ref_at(p->res, at) : 0;
+        im_ref_put(p->y, at, im_ref_activate(p->relu ? IM_ACT_RELU : IM_ACT_NONE, y), false);
     }
 }
 
@@ -67,14 +63,9 @@ int im_ref_batchnorm(im_device *dev, const im_batchnorm_args *p)
 /* dy where the ReLU let through. */
 static double through(const im_batchnorm_bwd_args *p, int64_t at, int64_t c)
 {
-    double y = p->y ? im_ref_load(p->y, p->held, at)
-                    : ((double)im_ref_load(p->x, p->held, at) - p->mean[c]) * p->rstd[c] * p->gamma[c] + p->beta[c];
-    return p->relu && y <= 0 ? 0 : im_ref_load(p->dy, p->held, at);
-}
-
-static void put(float *to, double value, bool add)
-{
-    *to = (float)(add ? *to + value : value);
+    double y = p->y.p ? im_ref_at(p->y, at)
+                      : ((double)im_ref_at(p->x, at) - p->mean[c]) * p->rstd[c] * p->gamma[c] + p->beta[c];
+    return p->relu && y <= 0 ? 0 : im_ref_at(p->dy, at);
 }
 
 static void channel_backward(const void *arg, int64_t c, int thread)
@@ -86,20 +77,20 @@ static void channel_backward(const void *arg, int64_t c, int thread)
         int64_t at = r * p->channels + c;
         double dy = through(p, at, c);
         dbeta += dy;
-        dgamma += dy * ((double)im_ref_load(p->x, p->held, at) - p->mean[c]) * p->rstd[c];
+        dgamma += dy * ((double)im_ref_at(p->x, at) - p->mean[c]) * p->rstd[c];
     }
     if (p->dgamma)
-        put(&p->dgamma[c], dgamma, p->add_dgamma);
+        im_ref_sum(&p->dgamma[c], dgamma, p->add_dgamma);
     if (p->dbeta)
-        put(&p->dbeta[c], dbeta, p->add_dbeta);
+        im_ref_sum(&p->dbeta[c], dbeta, p->add_dbeta);
     for (int64_t r = 0; r < p->rows; r++) {
         int64_t at = r * p->channels + c;
-        double dy = through(p, at, c), xhat = ((double)im_ref_load(p->x, p->held, at) - p->mean[c]) * p->rstd[c];
+        double dy = through(p, at, c), xhat = ((double)im_ref_at(p->x, at) - p->mean[c]) * p->rstd[c];
         double centred = p->training ? dy - dbeta / n - xhat * dgamma / n : dy;
-        if (p->dx)
-            im_ref_put(p->dx, p->held, at, (double)p->gamma[c] * p->rstd[c] * centred, p->add_dx);
-        if (p->dres)
-            im_ref_put(p->dres, p->held, at, dy, p->add_dres);
+        if (p->dx.p)
+            im_ref_put(p->dx, at, (double)p->gamma[c] * p->rstd[c] * centred, p->add_dx);
+        if (p->dres.p)
+            im_ref_put(p->dres, at, dy, p->add_dres);
     }
 }
 

@@ -20,7 +20,7 @@ static int source(int u, int size, int enlarged)
 }
 
 /* One output value before bias: filter (kh, kw, cin) on the window whose first tap is at (uy, ux). */
-static double window(const job *q, const void *x, const float *filter, int uy, int ux)
+static double window(const job *q, im_cbuf x, const float *filter, int uy, int ux)
 {
     const im_conv_args *p = q->p;
     double sum = 0;
@@ -30,10 +30,10 @@ static double window(const job *q, const void *x, const float *filter, int uy, i
             int sx = source(ux + j, p->w, p->up_w);
             if (sx < 0)
                 continue;
-            const void *pixel = im_at(x, p->held, ((int64_t)sy * p->w + sx) * p->cin);
+            im_cbuf pixel = im_cbuf_at(x, ((int64_t)sy * p->w + sx) * p->cin);
             const float *tap = filter + (i * p->kw + j) * p->cin;
             for (int c = 0; c < p->cin; c++) {
-                float value = im_ref_load(pixel, p->held, c);
+                float value = im_ref_at(pixel, c);
                 sum += (double)(q->round ? im_ref_factor(q->round, value) : value) * tap[c];
             }
         }
@@ -52,18 +52,18 @@ static void channel(const void *arg, int64_t index, int thread)
     for (int k = 0; j->round && k < p->wt.k; k++)
         filter[k] = im_ref_factor(j->round, filter[k]);
     for (int b = 0; b < p->batch; b++) {
-        const void *x = im_at(p->x, p->held, (int64_t)b * p->h * p->w * p->cin);
+        im_cbuf x = im_cbuf_at(p->x, (int64_t)b * p->h * p->w * p->cin);
         for (int oy = 0; oy < p->oh; oy++)
             for (int ox = 0; ox < p->ow; ox++) {
                 int64_t at = (((int64_t)b * p->oh + oy) * p->ow + ox) * p->cout + n;
                 double y = window(j, x, filter, oy * p->stride - p->pad_top, ox * p->stride - p->pad_left);
                 if (p->bias)
                     y += p->bias[n];
-                if (p->chan)
-                    y += p->chan[b * p->ldchan + n];
-                if (p->res)
-                    y += im_ref_load(p->res, p->held, at);
-                im_ref_store(p->y, p->held, at, y);
+                if (p->chan.p)
+                    y += im_ref_at(p->chan, b * p->ldchan + n);
+                if (p->res.p)
+                    y += im_ref_at(p->res, at);
+                im_ref_put(p->y, at, y, false);
             }
     }
 }

@@ -39,12 +39,12 @@ static void dx_pixel(const void *arg, int64_t index, int thread)
                     int64_t at = ((b * p->oh + oy) * p->ow + ox) * p->cout;
                     for (int n = 0; n < p->cout; n++)
                         for (int c = 0; c < p->cin; c++)
-                            sum[c] += (double)im_ref_factor(j->dev, im_ref_load(p->dy, p->held, at + n))
+                            sum[c] += (double)im_ref_factor(j->dev, im_ref_at(p->dy, at + n))
                                     * im_ref_factor(j->dev, weight_at(&p->wt, n, (i * p->kw + k) * p->cin + c));
                 }
         }
     for (int c = 0; c < p->cin; c++)
-        im_ref_put(p->dx, p->held, index * p->cin + c, sum[c], p->add);
+        im_ref_put(p->dx, index * p->cin + c, sum[c], p->add);
 }
 
 int im_ref_conv_dx(im_device *dev, const im_conv_dx_args *p)
@@ -67,9 +67,9 @@ static void dw_window(const dw_job *j, int64_t b, int oy, int ox, double dy, dou
             int ix = source(ox * p->stride + k - p->pad_left, p->w, p->up_w);
             if (iy < 0 || ix < 0)
                 continue;
-            const void *x = im_at(p->x, p->held, ((b * p->h + iy) * p->w + ix) * p->cin);
+            im_cbuf x = im_cbuf_at(p->x, ((b * p->h + iy) * p->w + ix) * p->cin);
             for (int c = 0; c < p->cin; c++)
-                sum[(i * p->kw + k) * p->cin + c] += dy * im_ref_factor(j->dev, im_ref_load(x, p->held, c));
+                sum[(i * p->kw + k) * p->cin + c] += dy * im_ref_factor(j->dev, im_ref_at(x, c));
         }
 }
 
@@ -85,13 +85,11 @@ static void dw_filter(const void *arg, int64_t n, int thread)
     for (int64_t b = 0; b < p->batch; b++)
         for (int oy = 0; oy < p->oh; oy++)
             for (int ox = 0; ox < p->ow; ox++) {
-                float dy = im_ref_load(p->dy, p->held, ((b * p->oh + oy) * p->ow + ox) * p->cout + n);
+                float dy = im_ref_at(p->dy, ((b * p->oh + oy) * p->ow + ox) * p->cout + n);
                 dw_window(j, b, oy, ox, im_ref_factor(j->dev, dy), sum);
             }
-    for (int i = 0; i < k; i++) {
-        float *dw = p->dw + n * k + i;
-        *dw = (float)(p->add ? *dw + sum[i] : sum[i]);
-    }
+    for (int i = 0; i < k; i++)
+        im_ref_sum(&p->dw[n * k + i], sum[i], p->add);
 }
 
 int im_ref_conv_dw(im_device *dev, const im_conv_dw_args *p)

@@ -37,9 +37,8 @@ static double slope(im_act act, double x)
 static void element(const void *arg, int64_t i, int thread)
 {
     const im_act_bwd_args *p = arg;
-    double dx = p->dy[i] * slope(p->act, p->x[i]);
     (void)thread;
-    p->dx[i] = (float)(p->add ? p->dx[i] + dx : dx);
+    im_ref_put(p->dx, i, im_ref_at(p->dy, i) * slope(p->act, im_ref_at(p->x, i)), p->add);
 }
 
 int im_ref_act_bwd(im_device *dev, const im_act_bwd_args *p)
@@ -50,10 +49,11 @@ int im_ref_act_bwd(im_device *dev, const im_act_bwd_args *p)
 static void glu_row(const void *arg, int64_t row, int thread)
 {
     const im_glu_args *p = arg;
-    const float *v = p->z + row * 2 * p->n, *g = v + p->n;
+    int64_t v = row * 2 * p->n, g = v + p->n;                  /* where the row's values and gates begin               */
     (void)thread;
     for (int i = 0; i < p->n; i++)
-        p->y[row * p->n + i] = (float)(v[i] * im_ref_activate(IM_ACT_GELU, g[i]));
+        im_ref_put(p->y, row * p->n + i, im_ref_at(p->z, v + i) * im_ref_activate(IM_ACT_GELU, im_ref_at(p->z, g + i)),
+                   false);
 }
 
 int im_ref_glu(im_device *dev, const im_glu_args *p)
@@ -64,13 +64,12 @@ int im_ref_glu(im_device *dev, const im_glu_args *p)
 static void glu_bwd_row(const void *arg, int64_t row, int thread)
 {
     const im_glu_bwd_args *p = arg;
-    const float *v = p->z + row * 2 * p->n, *g = v + p->n, *dy = p->dy + row * p->n;
-    float *dv = p->dz + row * 2 * p->n, *dg = dv + p->n;
+    int64_t at = row * 2 * p->n;
     (void)thread;
     for (int i = 0; i < p->n; i++) {
-        double to_v = dy[i] * im_ref_activate(IM_ACT_GELU, g[i]), to_g = (double)dy[i] * v[i] * slope(IM_ACT_GELU, g[i]);
-        dv[i] = (float)(p->add ? dv[i] + to_v : to_v);
-        dg[i] = (float)(p->add ? dg[i] + to_g : to_g);
+        double v = im_ref_at(p->z, at + i), g = im_ref_at(p->z, at + p->n + i), dy = im_ref_at(p->dy, row * p->n + i);
+        im_ref_put(p->dz, at + i, dy * im_ref_activate(IM_ACT_GELU, g), p->add);
+        im_ref_put(p->dz, at + p->n + i, dy * v * slope(IM_ACT_GELU, g), p->add);
     }
 }
 

@@ -19,18 +19,16 @@ static bool inside(double logvar)
     return !(logvar < -30) && !(logvar > 20);
 }
 
-static void put(float *at, bool add, double d)
-{
-    *at = (float)(add ? *at + d : d);
-}
-
 static void sample_row(const void *arg, int64_t r, int thread)
 {
     const im_gaussian_args *p = arg;
-    const float *mean = p->moments + 2 * r * p->n, *logvar = mean + p->n;
+    int64_t mean = 2 * r * p->n, logvar = mean + p->n;         /* where the row's means and log variances begin        */
     (void)thread;
-    for (int i = 0; i < p->n; i++)
-        p->z[r * p->n + i] = (float)(mean[i] + exp(clamped(logvar[i]) / 2) * p->noise[r * p->n + i]);
+    for (int i = 0; i < p->n; i++) {
+        double deviation = exp(clamped(im_ref_at(p->moments, logvar + i)) / 2);
+        im_ref_put(p->z, r * p->n + i, im_ref_at(p->moments, mean + i) + deviation * im_ref_at(p->noise, r * p->n + i),
+                   false);
+    }
 }
 
 int im_ref_gaussian(im_device *dev, const im_gaussian_args *p)
@@ -41,13 +39,13 @@ int im_ref_gaussian(im_device *dev, const im_gaussian_args *p)
 static void sample_bwd_row(const void *arg, int64_t r, int thread)
 {
     const im_gaussian_bwd_args *p = arg;
-    const float *logvar = p->moments + 2 * r * p->n + p->n;
-    float *dmean = p->dmoments + 2 * r * p->n, *dlogvar = dmean + p->n;
+    int64_t mean = 2 * r * p->n, logvar = mean + p->n;
     (void)thread;
     for (int i = 0; i < p->n; i++) {
-        double dz = p->dz[r * p->n + i], deviation = exp(clamped(logvar[i]) / 2);
-        put(dmean + i, p->add, dz);
-        put(dlogvar + i, p->add, inside(logvar[i]) ? dz * p->noise[r * p->n + i] * deviation / 2 : 0);
+        double dz = im_ref_at(p->dz, r * p->n + i), e = im_ref_at(p->noise, r * p->n + i);
+        double l = im_ref_at(p->moments, logvar + i), deviation = exp(clamped(l) / 2);
+        im_ref_put(p->dmoments, mean + i, dz, p->add);
+        im_ref_put(p->dmoments, logvar + i, inside(l) ? dz * e * deviation / 2 : 0, p->add);
     }
 }
 
@@ -62,7 +60,8 @@ int im_ref_kl(im_device *dev, const im_kl_args *p)
     (void)dev;
     for (int64_t r = 0; r < p->rows; r++)
         for (int i = 0; i < p->n; i++) {
-            double mean = p->moments[2 * r * p->n + i], l = clamped(p->moments[2 * r * p->n + p->n + i]);
+            double mean = im_ref_at(p->moments, 2 * r * p->n + i);
+            double l = clamped(im_ref_at(p->moments, 2 * r * p->n + p->n + i));
             sum += (mean * mean + exp(l) - 1 - l) / 2;
         }
     p->kl[0] = (float)(sum / p->batch);
@@ -72,13 +71,13 @@ int im_ref_kl(im_device *dev, const im_kl_args *p)
 static void kl_bwd_row(const void *arg, int64_t r, int thread)
 {
     const im_kl_bwd_args *p = arg;
-    const float *mean = p->moments + 2 * r * p->n, *logvar = mean + p->n;
-    float *dmean = p->dmoments + 2 * r * p->n, *dlogvar = dmean + p->n;
+    int64_t mean = 2 * r * p->n, logvar = mean + p->n;
     double scale = (double)p->dkl[0] / p->batch;
     (void)thread;
     for (int i = 0; i < p->n; i++) {
-        put(dmean + i, p->add, scale * mean[i]);
-        put(dlogvar + i, p->add, inside(logvar[i]) ? scale * (exp(clamped(logvar[i])) - 1) / 2 : 0);
+        double l = im_ref_at(p->moments, logvar + i);
+        im_ref_put(p->dmoments, mean + i, scale * im_ref_at(p->moments, mean + i), p->add);
+        im_ref_put(p->dmoments, logvar + i, inside(l) ? scale * (exp(clamped(l)) - 1) / 2 : 0, p->add);
     }
 }
 

@@ -13,11 +13,11 @@ typedef struct {
     float *rows;                                               /* (threads, 2, K)                                     */
 } job;
 
-static double dot(const job *j, const void *row, const float *b)
+static double dot(const job *j, im_cbuf row, const float *b)
 {
     double sum = 0;
     for (int i = 0; i < j->p->k; i++) {
-        float a = im_ref_load(row, j->p->held, i);
+        float a = im_ref_at(row, i);
         sum += j->round ? (double)im_ref_factor(j->round, a) * im_ref_factor(j->round, b[i]) : (double)a * b[i];
     }
     return sum;
@@ -34,7 +34,7 @@ static void column(const void *arg, int64_t i, int thread)
     if (p->geglu)
         weight_row(&p->b, p->n + n, gate_row);
     for (int64_t m = 0; m < p->m; m++) {
-        const void *a = im_at(p->a, p->held, m * p->lda);
+        im_cbuf a = im_cbuf_at(p->a, m * p->lda);
         double y = dot(j, a, row) + (p->bias ? p->bias[n] : 0);
         if (p->geglu) {
             double gate = dot(j, a, gate_row) + (p->bias ? p->bias[p->n + n] : 0);
@@ -42,9 +42,9 @@ static void column(const void *arg, int64_t i, int thread)
         } else {
             y = im_ref_activate(p->act, y);
         }
-        if (p->res)
-            y += im_ref_load(p->res, p->held, m * p->ldres + n);
-        im_ref_store(p->c, p->held, m * p->ldc + n, y);
+        if (p->res.p)
+            y += im_ref_at(p->res, m * p->ldres + n);
+        im_ref_put(p->c, m * p->ldc + n, y, false);
     }
 }
 

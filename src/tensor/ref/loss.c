@@ -18,15 +18,15 @@ static void entropy_row(const void *arg, int64_t r, int thread)
 {
     const entropy_job *j = arg;
     const im_cross_entropy_args *p = j->p;
-    const float *x = p->x + r * p->classes;
-    double top = x[0];
+    im_cbuf x = im_cbuf_at(p->x, r * p->classes);
+    double top = im_ref_at(x, 0);
     (void)thread;
     for (int k = 1; k < p->classes; k++)
-        top = fmax(top, x[k]);
-    double sum = exp(x[0] - top);
+        top = fmax(top, im_ref_at(x, k));
+    double sum = exp(im_ref_at(x, 0) - top);
     for (int k = 1; k < p->classes; k++)
-        sum += exp(x[k] - top);
-    j->row[r] = log(sum) + (top - x[p->labels[r]]);
+        sum += exp(im_ref_at(x, k) - top);
+    j->row[r] = log(sum) + (top - im_ref_at(x, p->labels[r]));
     if (p->stats) {
         p->stats[2 * r] = (float)top;
         p->stats[2 * r + 1] = (float)sum;
@@ -49,14 +49,12 @@ int im_ref_cross_entropy(im_device *dev, const im_cross_entropy_args *p)
 static void entropy_bwd_row(const void *arg, int64_t r, int thread)
 {
     const im_cross_entropy_bwd_args *p = arg;
-    const float *x = p->x + r * p->classes;
-    float *dx = p->dx + r * p->classes;
+    im_cbuf x = im_cbuf_at(p->x, r * p->classes);
+    im_buf dx = im_buf_at(p->dx, r * p->classes);
     double scale = (double)p->dloss[0] / (double)p->rows, top = p->stats[2 * r], sum = p->stats[2 * r + 1];
     (void)thread;
-    for (int k = 0; k < p->classes; k++) {
-        double d = scale * (exp(x[k] - top) / sum - (k == p->labels[r]));
-        dx[k] = (float)(p->add ? dx[k] + d : d);
-    }
+    for (int k = 0; k < p->classes; k++)
+        im_ref_put(dx, k, scale * (exp(im_ref_at(x, k) - top) / sum - (k == p->labels[r])), p->add);
 }
 
 int im_ref_cross_entropy_bwd(im_device *dev, const im_cross_entropy_bwd_args *p)
@@ -73,7 +71,7 @@ int im_ref_loss(im_device *dev, const im_loss_args *p)
     for (int b = 0; b < p->batch; b++) {
         double sum = 0;
         for (int64_t i = 0; i < p->n; i++) {
-            double d = (double)p->x[b * p->n + i] - p->t[b * p->n + i];
+            double d = (double)im_ref_at(p->x, b * p->n + i) - im_ref_at(p->t, b * p->n + i);
             sum += p->kind == IM_LOSS_MSE ? d * d : fabs(d);
         }
         loss += (p->weight ? p->weight[b] : 1) * sum / (double)p->n;
@@ -86,12 +84,12 @@ static void loss_element(const void *arg, int64_t i, int thread)
 {
     const im_loss_bwd_args *p = arg;
     double scale = p->dloss[0] * (p->weight ? p->weight[i / p->n] : 1.0) / ((double)p->batch * (double)p->n);
-    double d = (double)p->x[i] - p->t[i], g = scale * (p->kind == IM_LOSS_MSE ? 2 * d : d > 0 ? 1 : d < 0 ? -1 : d);
+    double d = (double)im_ref_at(p->x, i) - im_ref_at(p->t, i), g = scale * (p->kind == IM_LOSS_MSE ? 2 * d : d > 0 ? 1 : d < 0 ? -1 : d);
     (void)thread;
-    if (p->dx)
-        p->dx[i] = (float)(p->add_dx ? p->dx[i] + g : g);
-    if (p->dt)
-        p->dt[i] = (float)(p->add_dt ? p->dt[i] - g : -g);
+    if (p->dx.p)
+        im_ref_put(p->dx, i, g, p->add_dx);
+    if (p->dt.p)
+        im_ref_put(p->dt, i, -g, p->add_dt);
 }
 
 int im_ref_loss_bwd(im_device *dev, const im_loss_bwd_args *p)

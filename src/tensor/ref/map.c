@@ -31,12 +31,12 @@ double im_ref_activate(im_act act, double x)
 static void element(const void *arg, int64_t i, int thread)
 {
     const im_map_args *p = arg;
-    double a = p->a[i];
+    double a = im_ref_at(p->a, i);
     (void)thread;
     switch (p->kind) {
-    case IM_MAP_ACT:   p->y[i] = (float)im_ref_activate(p->act, a); break;
-    case IM_MAP_ADD:   p->y[i] = (float)(a + p->b[i % p->nb]);      break;
-    case IM_MAP_SCALE: p->y[i] = (float)(a * p->s);                 break;
+    case IM_MAP_ACT:   im_ref_put(p->y, i, im_ref_activate(p->act, a), false);    break;
+    case IM_MAP_ADD:   im_ref_put(p->y, i, a + im_ref_at(p->b, i % p->nb), false); break;
+    case IM_MAP_SCALE: im_ref_put(p->y, i, a * p->s, false);                      break;
     }
 }
 
@@ -48,26 +48,13 @@ int im_ref_map(im_device *dev, const im_map_args *p)
 static void accumulate_element(const void *arg, int64_t i, int thread)
 {
     const im_accumulate_args *p = arg;
-    double sx = (double)p->s * p->x[i];
     (void)thread;
-    p->y[i] = (float)(p->add ? p->y[i] + sx : sx);
+    im_ref_put(p->y, i, (double)p->s * im_ref_at(p->x, i), p->add);
 }
 
 int im_ref_accumulate(im_device *dev, const im_accumulate_args *p)
 {
     return im_ref_each(dev, p->n, accumulate_element, p);
-}
-
-static void cast_element(const void *arg, int64_t i, int thread)
-{
-    const im_cast_args *p = arg;
-    (void)thread;
-    im_ref_put(p->y, p->to, i, im_ref_load(p->x, p->from, i), p->add);
-}
-
-int im_ref_cast(im_device *dev, const im_cast_args *p)
-{
-    return im_ref_each(dev, p->n, cast_element, p);
 }
 
 /* Row b: cosines and sines of t_b f_i, f_i = exp(-ln(10000) i / (dim/2 - shift)), i < dim/2 (Ho et al. 2020, after

@@ -15,14 +15,12 @@ static void run(const void *arg, int64_t index, int thread)
     const im_copy_args *p = arg;
     int64_t i2 = index % p->shape[2], i1 = index / p->shape[2] % p->shape[1], i0 = index / p->shape[2] / p->shape[1];
     int64_t s = i0 * p->ss[0] + i1 * p->ss[1] + i2 * p->ss[2], d = i0 * p->ds[0] + i1 * p->ds[1] + i2 * p->ds[2];
-    size_t size = im_dtype_size(p->dtype);
     (void)thread;
-    for (int64_t i3 = 0; i3 < p->shape[3]; i3++, s += p->ss[3], d += p->ds[3]) {
+    for (int64_t i3 = 0; i3 < p->shape[3]; i3++, s += p->ss[3], d += p->ds[3])
         if (p->add)
-            im_ref_put(p->dst, p->dtype, d, im_ref_load(p->src, p->dtype, s), true);
+            im_ref_put((im_buf){ p->dst, p->dtype }, d, im_ref_load(p->src, p->dtype, s), true);
         else
-            memcpy((char *)p->dst + (size_t)d * size, (const char *)p->src + (size_t)s * size, size);
-    }
+            memcpy(im_at(p->dst, p->dtype, d), im_at(p->src, p->dtype, s), im_dtype_size(p->dtype));
 }
 
 int im_ref_copy(im_device *dev, const im_copy_args *p)

@@ -19,11 +19,11 @@ static void group(const void *arg, int64_t i, int thread)
     (void)thread;
     for (int64_t s = 0; s < p->pixels; s++)
         for (int c = first; c < first + width; c++)
-            sum += p->x[base + s * p->channels + c];
+            sum += im_ref_at(p->x, base + s * p->channels + c);
     double mean = sum / count;
     for (int64_t s = 0; s < p->pixels; s++)
         for (int c = first; c < first + width; c++) {
-            double d = p->x[base + s * p->channels + c] - mean;
+            double d = im_ref_at(p->x, base + s * p->channels + c) - mean;
             squares += d * d;
         }
     double rstd = 1 / sqrt(squares / count + p->eps);
@@ -34,8 +34,8 @@ static void group(const void *arg, int64_t i, int thread)
     for (int64_t s = 0; s < p->pixels; s++)
         for (int c = first; c < first + width; c++) {
             int64_t at = base + s * p->channels + c;
-            double y = (p->x[at] - mean) * rstd * p->gamma[c] + p->beta[c];
-            p->y[at] = (float)im_ref_activate(p->silu ? IM_ACT_SILU : IM_ACT_NONE, y);
+            double y = (im_ref_at(p->x, at) - mean) * rstd * p->gamma[c] + p->beta[c];
+            im_ref_put(p->y, at, im_ref_activate(p->silu ? IM_ACT_SILU : IM_ACT_NONE, y), false);
         }
 }
 
@@ -47,22 +47,21 @@ int im_ref_groupnorm(im_device *dev, const im_groupnorm_args *p)
 static void row(const void *arg, int64_t i, int thread)
 {
     const im_layernorm_args *p = arg;
-    const float *x = p->x + i * p->ldx;
-    float *y = p->y + i * p->ldy;
+    im_cbuf x = im_cbuf_at(p->x, i * p->ldx);
     double sum = 0, squares = 0;
     (void)thread;
     for (int c = 0; c < p->channels; c++)
-        sum += x[c];
+        sum += im_ref_at(x, c);
     double mean = sum / p->channels;
     for (int c = 0; c < p->channels; c++)
-        squares += (x[c] - mean) * (x[c] - mean);
+        squares += (im_ref_at(x, c) - mean) * (im_ref_at(x, c) - mean);
     double rstd = 1 / sqrt(squares / p->channels + p->eps);
     if (p->mean) {
         p->mean[i] = (float)mean;
         p->rstd[i] = (float)rstd;
     }
     for (int c = 0; c < p->channels; c++)
-        y[c] = (float)((x[c] - mean) * rstd * p->gamma[c] + p->beta[c]);
+        im_ref_put(p->y, i * p->ldy + c, (im_ref_at(x, c) - mean) * rstd * p->gamma[c] + p->beta[c], false);
 }
 
 int im_ref_layernorm(im_device *dev, const im_layernorm_args *p)

@@ -12,17 +12,12 @@
 
 #include "tensor/ref/ref.h"
 
-static void put(float *to, double value, bool add)
-{
-    *to = (float)(add ? *to + value : value);
-}
-
 /* xhat, and g, of element `at` of channel c in group i = b * groups + group. */
 static double group_g(const im_groupnorm_bwd_args *p, int64_t at, int c, int64_t i, double *xhat)
 {
-    *xhat = ((double)p->x[at] - p->mean[i]) * p->rstd[i];
+    *xhat = ((double)im_ref_at(p->x, at) - p->mean[i]) * p->rstd[i];
     double z = *xhat * p->gamma[c] + p->beta[c], s = 1 / (1 + exp(-z));
-    return p->dy[at] * (p->silu ? s * (1 + z * (1 - s)) : 1);
+    return im_ref_at(p->dy, at) * (p->silu ? s * (1 + z * (1 - s)) : 1);
 }
 
 static void group_dx(const void *arg, int64_t i, int thread)
@@ -42,7 +37,7 @@ static void group_dx(const void *arg, int64_t i, int thread)
         for (int c = first; c < first + width; c++) {
             int64_t at = base + s * p->channels + c;
             double g = group_g(p, at, c, i, &xhat) * p->gamma[c];
-            put(&p->dx[at], p->rstd[i] * (g - sum / n - xhat * with_x / n), p->add_dx);
+            im_ref_put(p->dx, at, p->rstd[i] * (g - sum / n - xhat * with_x / n), p->add_dx);
         }
 }
 
@@ -59,31 +54,31 @@ static void group_affine(const void *arg, int64_t c, int thread)
             dbeta += g;
         }
     if (p->dgamma)
-        put(&p->dgamma[c], dgamma, p->add_dgamma);
+        im_ref_sum(&p->dgamma[c], dgamma, p->add_dgamma);
     if (p->dbeta)
-        put(&p->dbeta[c], dbeta, p->add_dbeta);
+        im_ref_sum(&p->dbeta[c], dbeta, p->add_dbeta);
 }
 
 int im_ref_groupnorm_bwd(im_device *dev, const im_groupnorm_bwd_args *p)
 {
-    int status = p->dx ? im_ref_each(dev, (int64_t)p->batch * p->groups, group_dx, p) : IM_DONE;
+    int status = p->dx.p ? im_ref_each(dev, (int64_t)p->batch * p->groups, group_dx, p) : IM_DONE;
     return status ? status : im_ref_each(dev, p->channels, group_affine, p);
 }
 
 static void row_dx(const void *arg, int64_t r, int thread)
 {
     const im_layernorm_bwd_args *p = arg;
-    const float *x = p->x + r * p->ldx, *dy = p->dy + r * p->channels;
+    im_cbuf x = im_cbuf_at(p->x, r * p->ldx), dy = im_cbuf_at(p->dy, r * p->channels);
     double sum = 0, with_x = 0, mean = p->mean[r], rstd = p->rstd[r];
     (void)thread;
     for (int c = 0; c < p->channels; c++) {
-        double g = (double)dy[c] * p->gamma[c];
+        double g = (double)im_ref_at(dy, c) * p->gamma[c];
         sum += g;
-        with_x += g * (x[c] - mean) * rstd;
+        with_x += g * (im_ref_at(x, c) - mean) * rstd;
     }
     for (int c = 0; c < p->channels; c++) {
-        double g = (double)dy[c] * p->gamma[c], xhat = (x[c] - mean) * rstd;
-        put(&p->dx[r * p->ldx + c], rstd * (g - sum / p->channels - xhat * with_x / p->channels), p->add_dx);
+        double g = (double)im_ref_at(dy, c) * p->gamma[c], xhat = (im_ref_at(x, c) - mean) * rstd;
+        im_ref_put(p->dx, r * p->ldx + c, rstd * (g - sum / p->channels - xhat * with_x / p->channels), p->add_dx);
     }
 }
 
@@ -93,18 +88,18 @@ static void column_affine(const void *arg, int64_t c, int thread)
     double dgamma = 0, dbeta = 0;
     (void)thread;
     for (int64_t r = 0; r < p->rows; r++) {
-        double dy = p->dy[r * p->channels + c];
-        dgamma += dy * ((double)p->x[r * p->ldx + c] - p->mean[r]) * p->rstd[r];
+        double dy = im_ref_at(p->dy, r * p->channels + c);
+        dgamma += dy * ((double)im_ref_at(p->x, r * p->ldx + c) - p->mean[r]) * p->rstd[r];
         dbeta += dy;
     }
     if (p->dgamma)
-        put(&p->dgamma[c], dgamma, p->add_dgamma);
+        im_ref_sum(&p->dgamma[c], dgamma, p->add_dgamma);
     if (p->dbeta)
-        put(&p->dbeta[c], dbeta, p->add_dbeta);
+        im_ref_sum(&p->dbeta[c], dbeta, p->add_dbeta);
 }
 
 int im_ref_layernorm_bwd(im_device *dev, const im_layernorm_bwd_args *p)
 {
-    int status = p->dx ? im_ref_each(dev, p->rows, row_dx, p) : IM_DONE;
+    int status = p->dx.p ? im_ref_each(dev, p->rows, row_dx, p) : IM_DONE;
     return status ? status : im_ref_each(dev, p->channels, column_affine, p);
 }

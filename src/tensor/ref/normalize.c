@@ -10,14 +10,14 @@
 static void row(const void *arg, int64_t r, int thread)
 {
     const im_normalize_args *p = arg;
-    const float *x = p->x + r * p->n;
+    im_cbuf x = im_cbuf_at(p->x, r * p->n);
     double sum = 0;
     (void)thread;
     for (int i = 0; i < p->n; i++)
-        sum += (double)x[i] * x[i];
+        sum += (double)im_ref_at(x, i) * im_ref_at(x, i);
     double norm = sqrt(sum), divisor = norm < p->eps ? p->eps : norm;          /* a NaN stays                         */
     for (int i = 0; i < p->n; i++)
-        p->y[r * p->n + i] = (float)(x[i] / divisor);
+        im_ref_put(p->y, r * p->n + i, im_ref_at(x, i) / divisor, false);
     if (p->norm)
         p->norm[r] = (float)norm;
 }
@@ -30,16 +30,16 @@ int im_ref_normalize(im_device *dev, const im_normalize_args *p)
 static void row_bwd(const void *arg, int64_t r, int thread)
 {
     const im_normalize_bwd_args *p = arg;
-    const float *y = p->y + r * p->n, *dy = p->dy + r * p->n;
-    float *dx = p->dx + r * p->n;
+    im_cbuf y = im_cbuf_at(p->y, r * p->n), dy = im_cbuf_at(p->dy, r * p->n);
     bool clamped = p->norm[r] < p->eps;
     double along = 0;
     (void)thread;
     for (int i = 0; i < p->n; i++)
-        along += (double)y[i] * dy[i];
+        along += (double)im_ref_at(y, i) * im_ref_at(dy, i);
     for (int i = 0; i < p->n; i++) {
-        double d = clamped ? dy[i] / (double)p->eps : (dy[i] - y[i] * along) / p->norm[r];
-        dx[i] = (float)(p->add ? dx[i] + d : d);
+        double d = im_ref_at(dy, i);
+        d = clamped ? d / (double)p->eps : (d - im_ref_at(y, i) * along) / p->norm[r];
+        im_ref_put(p->dx, r * p->n + i, d, p->add);
     }
 }
 

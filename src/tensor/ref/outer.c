@@ -18,14 +18,12 @@ static void outer_row(const void *arg, int64_t i, int thread)
     for (int col = 0; col < p->nj; col++)
         sum[col] = 0;
     for (int64_t m = 0; m < p->m; m++) {
-        double a = im_ref_factor(j->dev, im_ref_load(p->a, p->held, m * p->lda + i));
+        double a = im_ref_factor(j->dev, im_ref_at(p->a, m * p->lda + i));
         for (int col = 0; col < p->nj; col++)
-            sum[col] += a * im_ref_factor(j->dev, im_ref_load(p->b, p->held, m * p->ldb + col));
+            sum[col] += a * im_ref_factor(j->dev, im_ref_at(p->b, m * p->ldb + col));
     }
-    for (int col = 0; col < p->nj; col++) {
-        float *c = p->c + i * p->ldc + col;
-        *c = (float)(p->add ? *c + sum[col] : sum[col]);
-    }
+    for (int col = 0; col < p->nj; col++)
+        im_ref_sum(&p->c[i * p->ldc + col], sum[col], p->add);
 }
 
 int im_ref_outer(im_device *dev, const im_outer_args *p)
@@ -38,12 +36,11 @@ static void column(const void *arg, int64_t index, int thread)
 {
     const im_colsum_args *p = arg;
     int64_t b = index / p->n, col = index % p->n;
-    float *y = p->y + b * p->ldy + col;
-    double sum = p->add ? *y : 0;
+    double sum = 0;
     (void)thread;
     for (int64_t r = 0; r < p->rows; r++)
-        sum += p->x[(b * p->rows + r) * p->n + col];
-    *y = (float)sum;
+        sum += im_ref_at(p->x, (b * p->rows + r) * p->n + col);
+    im_ref_put(p->y, b * p->ldy + col, sum, p->add);
 }
 
 int im_ref_colsum(im_device *dev, const im_colsum_args *p)

@@ -18,20 +18,20 @@ static void window(const void *arg, int64_t i, int thread)
     (void)thread;
     for (int c = 0; c < p->channels; c++) {
         float best = 0;
-        int won = -1;
+        int place = -1;
         for (int k = 0; k < p->kernel * p->kernel; k++) {
             int iy = oy * p->stride + k / p->kernel - p->pad, ix = ox * p->stride + k % p->kernel - p->pad;
             if (iy < 0 || iy >= p->h || ix < 0 || ix >= p->w)
                 continue;
-            float x = im_ref_load(p->x, p->held, ((b * p->h + iy) * p->w + ix) * p->channels + c);
-            if (won < 0 || x > best || isnan(x)) {
+            float x = im_ref_at(p->x, ((b * p->h + iy) * p->w + ix) * p->channels + c);
+            if (place < 0 || x > best || isnan(x)) {
                 best = x;
-                won = k;
+                place = k;
             }
         }
-        im_ref_store(p->y, p->held, i * p->channels + c, best);
-        if (p->where)
-            p->where[i * p->channels + c] = im_f16_from_f32((float)won);
+        im_ref_put(p->y, i * p->channels + c, best, false);
+        if (p->won)
+            p->won[i * p->channels + c] = im_f16_from_f32((float)place);
     }
 }
 
@@ -54,11 +54,11 @@ static void asked_pixel(const void *arg, int64_t i, int thread)
             for (int ox = 0; ox < p->ow && ky >= 0 && ky < p->kernel; ox++) {
                 int kx = ix + p->pad - ox * p->stride;
                 int64_t at = ((b * p->oh + oy) * p->ow + ox) * p->channels + c;
-                if (kx >= 0 && kx < p->kernel && im_f32_from_f16(p->where[at]) == (float)(ky * p->kernel + kx))
-                    sum += im_ref_load(p->dy, p->held, at);
+                if (kx >= 0 && kx < p->kernel && im_f32_from_f16(p->won[at]) == (float)(ky * p->kernel + kx))
+                    sum += im_ref_at(p->dy, at);
             }
         }
-        im_ref_put(p->dx, p->held, i * p->channels + c, sum, p->add);
+        im_ref_put(p->dx, i * p->channels + c, sum, p->add);
     }
 }
 
@@ -75,8 +75,8 @@ static void mean(const void *arg, int64_t i, int thread)
     double sum = 0;
     (void)thread;
     for (int64_t s = 0; s < p->pixels; s++)
-        sum += im_ref_load(p->x, p->held, first + s * p->channels);
-    p->y[i] = (float)(sum / (double)p->pixels);
+        sum += im_ref_at(p->x, first + s * p->channels);
+    im_ref_put(p->y, i, sum / (double)p->pixels, false);
 }
 
 int im_ref_avgpool(im_device *dev, const im_avgpool_args *p)
@@ -88,10 +88,10 @@ static void spread(const void *arg, int64_t i, int thread)
 {
     const im_avgpool_bwd_args *p = arg;
     int64_t first = i / p->channels * p->pixels * p->channels + i % p->channels;
-    double share = p->dy[i] / (double)p->pixels;
+    double share = im_ref_at(p->dy, i) / (double)p->pixels;
     (void)thread;
     for (int64_t s = 0; s < p->pixels; s++)
-        im_ref_put(p->dx, p->held, first + s * p->channels, share, p->add);
+        im_ref_put(p->dx, first + s * p->channels, share, p->add);
 }
 
 int im_ref_avgpool_bwd(im_device *dev, const im_avgpool_bwd_args *p)

@@ -40,19 +40,26 @@ static inline float im_ref_load(const void *data, im_dtype dtype, int64_t i)
     }
 }
 
-/* Element i of activations becomes x, rounded to f32 first and then to what they are held in. */
-static inline void im_ref_store(void *data, im_dtype held, int64_t i, double x)
+static inline float im_ref_at(im_cbuf b, int64_t i)
 {
-    if (held == IM_BF16)
-        ((uint16_t *)data)[i] = im_bf16_from_f32((float)x);
-    else
-        ((float *)data)[i] = (float)x;
+    return im_ref_load(b.p, b.t, i);
 }
 
-/* The same, or x is added to what is there. */
-static inline void im_ref_put(void *data, im_dtype held, int64_t i, double x, bool add)
+/* Element i becomes x, or x more, rounded to f32 first and then to what it is held in. */
+static inline void im_ref_put(im_buf b, int64_t i, double x, bool add)
 {
-    im_ref_store(data, held, i, add ? im_ref_load(data, held, i) + x : x);
+    float v = (float)(add ? im_ref_load(b.p, b.t, i) + x : x);
+    switch (b.t) {
+    case IM_F16:  ((uint16_t *)b.p)[i] = im_f16_from_f32(v);  break;
+    case IM_BF16: ((uint16_t *)b.p)[i] = im_bf16_from_f32(v); break;
+    default:      ((float *)b.p)[i] = v;
+    }
+}
+
+/* A gradient of a parameter: f32. */
+static inline void im_ref_sum(float *to, double x, bool add)
+{
+    *to = (float)(add ? *to + x : x);
 }
 
 /* Row n, column k of a weight, plain or in the packed layout that device.h draws. */
