@@ -326,14 +326,28 @@ bool im_st_finish(im_ctx *c, im_st_writer *w);                 /* fsync, rename,
 void im_st_abandon(im_st_writer *w);
 
 typedef struct im_image { int width, height, channels; uint8_t *pixels; } im_image; /* rows of RGB (3) or grey (1)     */
-typedef struct im_text { const char *key, *value; } im_text;   /* PNG text chunks                                      */
+typedef struct im_text { const char *key, *value; } im_text;   /* what a picture carries beside its pixels             */
 im_image *im_image_new(im_ctx *c, int width, int height, int channels);
 void im_image_free(im_image *i);
 /* JPEG or PNG, told by its content, as 8-bit RGB and turned upright: Pillow's exif_transpose(open(path)).convert("RGB") */
 im_image *im_picture_read(im_ctx *c, const char *path);
 im_image *im_png_read(im_ctx *c, const char *path);            /* the same; anything but a PNG is refused              */
+char *im_picture_text(im_ctx *c, const char *path, const char *key);                /* malloc'd; NULL when absent      */
+char *im_png_text(im_ctx *c, const char *path, const char *key);
+
+/* PNG, or JPEG with colour at full resolution (4:4:4); the same picture gives the same bytes. Texts are PNG's text chunks;
+ * a JPEG has one, EXIF's UserComment: that of the key "parameters", and behind it the others as , key: "text in quotes". */
+typedef enum { IM_PNG, IM_JPEG } im_picture_format;
+enum { IM_JPEG_QUALITY = 95 };
+typedef struct im_picture_how {
+    im_picture_format format;
+    int quality;                                               /* of a JPEG, 1 .. 100; 0: IM_JPEG_QUALITY              */
+    const im_text *texts; int n_texts;
+} im_picture_how;
+/* how NULL: a PNG without texts. */
+bool im_picture_write(im_ctx *c, const char *path, const im_image *i, const im_picture_how *how, bool force);
 bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force);
-char *im_png_text(im_ctx *c, const char *path, const char *key);                    /* malloc'd; NULL when absent      */
+bool im_picture_format_of(const char *path, im_picture_format *out);                /* .png, .jpg, .jpeg; else false   */
 
 typedef struct im_tokenizer im_tokenizer;
 im_tokenizer *im_tokenizer_open(im_ctx *c, const char *folder);/* holds vocab.json, merges.txt; NULL: built-in CLIP    */

@@ -6,6 +6,7 @@
 
 #include "cli/data.h"
 #include "cli/session.h"
+#include "cli/sheet.h"
 #include "cli/verbs.h"
 #include "data/files/file.h"
 #include "data/images/picture.h"
@@ -14,7 +15,7 @@ enum { MOST_LOOKED_AT = 1000, MOST_NAMED = 10 };
 
 #define AT(field) offsetof(data_options, field)
 static const option options[] = {
-    OPTION_TEXT('o', "out", "SHEET.png", AT(sheet), NULL, "draw the pictures as they are fed to a network"),
+    OPTION_TEXT('o', "out", "SHEET.png", AT(sheet), NULL, "draw the pictures as they are fed to a network (.png or .jpg)"),
     OPTION_TEXT(0, "dump", "FILE", AT(dump), NULL,
                 "write them as tensors: crop0 .. (n, size, size, 3) U8, labels I32, indices I64 (.safetensors)"),
     OPTION_TEXT(0, "json", "FILE", AT(json), NULL,
@@ -159,6 +160,8 @@ static int run(const arguments *a)
     if (!c)
         return CLI_FAILED;
     const char *const files[] = { o->sheet, o->dump, o->json };
+    if (o->sheet)
+        sheet_named(c, o->sheet);
     for (int i = 0; i < 3 && im_ok(c); i++)
         if (files[i])
             im_may_write(c, files[i], o->force);

@@ -35,16 +35,20 @@ static const option options[] = {
     OPTION_TEXT('i', "init", "PICTURE", AT(init), NULL,
              "begin from this picture, a PNG or JPEG; one that a camera turned is turned upright"),
     OPTION_REAL(0, "strength", "S", AT(strength), "0.75", 0, 1, "with -i: 0 keeps the picture, 1 forgets it"),
-    OPTION_TEXT('o', "out", "OUT", AT(out), ".", "a .png file for one picture; a folder for SEED.png"),
-    OPTION_TEXT(0, "from", "PICTURE.png", AT(from), NULL,
-             "make this picture again, from what its file says; other options change single settings"),
+    OPTION_TEXT('o', "out", "OUT", AT(out), ".", "a .png or .jpg file for one picture; a folder for SEED.png"),
+    OPTION_CHOICE(0, "format", "FORMAT", AT(format), NULL, "png|jpeg",
+                  "of the pictures; without it as the name of OUT ends, PNG in a folder"),
+    OPTION_INT(0, "quality", "Q", AT(quality), "95", 1, 100,
+               "of JPEGs, colour at full resolution (4:4:4); a sheet named .jpg has it too"),
+    OPTION_TEXT(0, "from", "PICTURE", AT(from), NULL,
+             "make this PNG or JPEG again, from what its file says; other options change single settings"),
     OPTION_FLAG(0, "any-model", AT(any_model), "with --from: use its settings with another model"),
     OPTION_TEXT(0, "latents", "IN.safetensors", AT(latents), NULL,
              "begin from this noise: tensor \"latents\" (N, 4, h, w)"),
     OPTION_TEXT(0, "save-latents", "OUT.safetensors", AT(save_latents), NULL,
              "write the finished latents of all pictures"),
     OPTION_TEXT(0, "sheet", "SHEET.png", AT(sheet), NULL,
-                "also write all pictures as one sheet, enlarged to at least 160 pixels, each with its prompt beneath"),
+                "also write all pictures as one sheet (.png or .jpg), enlarged to at least 160 pixels, each with its prompt beneath"),
     OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
                 "let a classifier of `imago train resnet` name each picture: class and probability on the sheet, in the "
                 "lines and in --json. It sees them as in `imago eval`, at the size it was trained at; where its file "
@@ -62,7 +66,7 @@ static int check_options(const arguments *a)
 {
     const generate_options *o = a->values;
     if (!o->prompt && !o->prompts && !o->from)
-        return usage_error(a->verb, "what to draw is missing: -p TEXT, --prompts FILE or --from PICTURE.png");
+        return usage_error(a->verb, "what to draw is missing: -p TEXT, --prompts FILE or --from PICTURE");
     if (o->prompt && o->prompts)
         return usage_error(a->verb, "-p and --prompts exclude each other; put the prompt into the file");
     if (option_given(a, "strength") && !o->init && !o->from)
@@ -181,7 +185,7 @@ static bool open_model(run_state *r)
     if (!load_init(r))
         return false;
     r->base.scheduler = im_sd_scheduler(r->sd, &r->base);
-    return r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && check_memory(r);
+    return r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && meta_fits(r) && check_memory(r);
 }
 
 static bool prepare_outputs(run_state *r)
@@ -274,8 +278,8 @@ const verb verb_generate = {
     .run = run,
     .summary = "draw pictures from prompts",
     .about = "Draws pictures from text. A seed gives the same picture, bit for bit, alone or as any member of a batch "
-             "and at any number of threads. Each picture is written as soon as it is finished, and its PNG carries "
-             "everything that makes it again (--from). Seeds shared by several prompts give SEED-pN.png, N the number "
+             "and at any number of threads. Each picture is written as soon as it is finished, and its file carries "
+             "everything that makes it again (--from), in the texts of a PNG or the EXIF comment of a JPEG. Seeds shared by several prompts give SEED-pN.png, N the number "
              "of the prompt. Ctrl-C keeps the finished pictures and says how to go on.",
     .examples = "  imago generate -p \"a red bicycle\" -s 42 -o bicycle.png\n"
                 "  imago generate -m FOLDER --prompts prompts.txt --batch 4 -o pictures --sheet sheet.png\n"

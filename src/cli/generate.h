@@ -12,8 +12,8 @@
 typedef struct generate_options {
     common_options common;
     const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *out, *latents, *save_latents, *from, *sheet;
-    const char *classify;
-    int steps, width, height, count, batch;
+    const char *classify, *format;
+    int steps, width, height, count, batch, quality;
     float guidance, strength;
     uint64_t seed;
     bool any_model, profile, json, quiet, force, skip_existing, eager;
@@ -37,6 +37,7 @@ typedef struct source {                                        /* what --from re
     json_t *data;                                              /* the JSON text `imago`; NULL without --from           */
     int latents_index;                                         /* its row in the file of --latents; -1: it says none   */
     im_image *image;
+    int quality;                                               /* of a JPEG                                            */
 } source;
 
 typedef struct run_state {
@@ -47,6 +48,7 @@ typedef struct run_state {
     im_namer *namer;                                           /* of --classify; NULL: none                            */
     im_sd_args base;                                           /* all but prompt, seed and latents                     */
     job_list jobs;
+    im_picture_format format;                                  /* of all pictures                                      */
     source from;
     im_image *init;
     char init_hash[65], latents_hash[65];                      /* hex SHA-256, "" when not used                        */
@@ -73,11 +75,12 @@ bool names_make_folder(run_state *r);
 void names_remove_folder(run_state *r);                        /* when nothing was put in it                           */
 
 /* generate_meta.c */
-bool meta_write(run_state *r, const job *j, const im_image *picture);     /* the PNG with its two texts                */
+bool meta_write(run_state *r, const job *j, const im_image *picture);     /* the file with its two texts               */
+bool meta_fits(run_state *r);                                  /* whether a JPEG can carry what it says of its making  */
 json_t *meta_json(const run_state *r, const job *j);
 bool meta_read(run_state *r);                                  /* --from: fills options that were not given            */
 bool meta_check(run_state *r);                                 /* model, init and latents are those of the picture     */
-void meta_compare(run_state *r, const im_image *made);         /* says whether the same pixels came out                */
+void meta_compare(run_state *r, const im_image *picture);      /* says whether the same pixels came out                */
 
 /* generate_latents.c */
 bool latents_load(run_state *r);

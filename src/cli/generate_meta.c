@@ -1,4 +1,4 @@
-/* generate_meta.c: what a PNG carries about its making, and --from, which reads it and makes the picture again.
+/* generate_meta.c: what a picture carries about its making, and --from, which reads it and makes the picture again.
  * Two texts: `parameters` as the AUTOMATIC1111 web interface writes it, for other programs, and `imago`, a JSON object with
  * everything that decides the bits. No paths are stored. Used by cmd_generate.c and generate_run.c. */
 #include <limits.h>
@@ -9,6 +9,7 @@
 #include "cli/generate.h"
 #include "cli/session.h"
 #include "data/files/json.h"
+#include "data/images/picture.h"
 
 /* Names of samplers in that interface; "" where it has none of its own. */
 static const char *sampler_name(const char *scheduler)
@@ -54,6 +55,8 @@ json_t *meta_json(const run_state *r, const job *j)
                           "scheduler", r->base.scheduler, "steps", o->steps, "guidance", tidy(o->guidance),
                           "dtype", o->common.dtype, "device", im_device_name(r->c), "isa", im_device_isa(r->c),
                           "rng", o->rng, "prompt", j->prompt, "negative", j->negative);
+    if (m && r->format == IM_JPEG)
+        json_object_set_new(m, "quality", json_integer(o->quality));
     if (m && r->init) {
         json_object_set_new(m, "strength", json_real(tidy(o->strength)));
         json_object_set_new(m, "init_sha256", json_string(r->init_hash));
@@ -89,7 +92,8 @@ static char *parameters_text(const run_state *r, const job *j)
     return text;
 }
 
-bool meta_write(run_state *r, const job *j, const im_image *picture)
+/* Writes the picture; where there is none, only looks whether its file can carry its texts. */
+static bool with_texts(run_state *r, const job *j, const im_image *picture)
 {
     json_t *m = meta_json(r, j);
     char *json = m ? json_dumps(m, JSON_COMPACT) : NULL, *parameters = parameters_text(r, j);
@@ -97,12 +101,29 @@ bool meta_write(run_state *r, const job *j, const im_image *picture)
         im_fail(r->c, "%s: its metadata cannot be written: out of memory", j->path);
     } else {
         const im_text texts[] = { { "parameters", parameters }, { "imago", json } };
-        im_png_write(r->c, j->path, picture, texts, 2, r->o->force);
+        const im_picture_how how = { .format = r->format, .quality = r->o->quality, .texts = texts, .n_texts = 2 };
+        if (picture)
+            im_picture_write(r->c, j->path, picture, &how, r->o->force);
+        else
+            im_picture_texts_fit(r->c, j->path, &how);
     }
     free(json);
     free(parameters);
     json_decref(m);
     return im_ok(r->c);
+}
+
+bool meta_write(run_state *r, const job *j, const im_image *picture)
+{
+    return with_texts(r, j, picture);
+}
+
+bool meta_fits(run_state *r)
+{
+    for (int i = 0; r->format == IM_JPEG && i < r->jobs.n; i++)
+        if (!with_texts(r, &r->jobs.v[i], NULL))
+            return false;
+    return true;
 }
 
 /* ---- --from */
@@ -127,7 +148,7 @@ static bool fill_options(run_state *r, const im_json *j)
     generate_options *o = r->o;
     im_ctx *c = r->c;
     double guidance = 7.5, strength = 0.75;
-    int steps = 0, width = 0, height = 0;
+    int steps = 0, width = 0, height = 0, quality = IM_JPEG_QUALITY;
     const char *prompt = NULL, *negative = "", *scheduler = NULL, *dtype = NULL, *device = NULL, *rng = NULL;
     uint64_t seed = 0;
     r->from.latents_index = -1;
@@ -139,6 +160,7 @@ static bool fill_options(run_state *r, const im_json *j)
         && im_json_int(c, j, "height", IM_MUST, 1, 1 << 20, &height)
         && im_json_float(c, j, "guidance", IM_MUST, -1000, 1000, &guidance)
         && im_json_float(c, j, "strength", IM_MAY, 0, 1, &strength)
+        && im_json_int(c, j, "quality", IM_MAY, 1, 100, &quality)
         && im_json_int(c, j, "latents_index", IM_MAY, 0, INT_MAX, &r->from.latents_index)
         && check_word(r, "dtype", dtype) && check_word(r, "rng", rng);
     if (ok && !read_seed(json_object_get(j->value, "seed"), &seed))
@@ -158,6 +180,8 @@ static bool fill_options(run_state *r, const im_json *j)
     if (!option_given(a, "guidance")) o->guidance = (float)guidance;
     if (!option_given(a, "strength")) o->strength = (float)strength;
     if (!option_given(a, "seed")) o->seed = seed;
+    if (!option_given(a, "quality")) o->quality = quality;
+    r->from.quality = quality;
     return true;
 }
 
@@ -165,15 +189,15 @@ bool meta_read(run_state *r)
 {
     if (!r->from.path)
         return true;
-    char *text = im_png_text(r->c, r->from.path, "imago");
+    char *text = im_picture_text(r->c, r->from.path, "imago");
     if (!text)
-        return im_fail(r->c, "%s: carries no text `imago`, so it does not say how it was made; wanted a PNG that "
-                             "imago wrote and no program has saved again", r->from.path);
+        return im_fail(r->c, "%s: carries no text `imago`, so it does not say how it was made; wanted a PNG or JPEG "
+                             "that imago wrote and no program has saved again", r->from.path);
     im_json j = { 0 };
     bool ok = im_json_parse(r->c, &j, r->from.path, text, strlen(text)) && fill_options(r, &j);
     if (ok) {
         r->from.data = json_incref(j.value);
-        ok = (r->from.image = im_png_read(r->c, r->from.path)) != NULL;
+        ok = (r->from.image = im_picture_read(r->c, r->from.path)) != NULL;
     }
     im_json_close(&j);
     free(text);
@@ -222,13 +246,19 @@ bool meta_check(run_state *r)
         && check_input(r, "latents_sha256", "--latents", r->latents != NULL, r->latents_hash);
 }
 
-void meta_compare(run_state *r, const im_image *made)
+/* With what was read from a JPEG, a picture is compared as a JPEG of the same quality shows it. */
+void meta_compare(run_state *r, const im_image *picture)
 {
-    const im_image *then = r->from.image;
+    const im_image *then = r->from.image, *made = picture;
+    bool jpeg = json_object_get(r->from.data, "quality");
+    im_image *shown = jpeg ? im_picture_as_written(r->c, picture, r->from.quality) : NULL;
+    if (jpeg && !(made = shown))
+        return;
     int worst = 0;
     size_t differ = 0, n = (size_t)made->width * (size_t)made->height * (size_t)made->channels;
     if (then->width != made->width || then->height != made->height || then->channels != made->channels) {
         progress_say(&r->bar, "the picture is of another size than %s", r->from.path);
+        im_image_free(shown);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -240,4 +270,5 @@ void meta_compare(run_state *r, const im_image *made)
         progress_say(&r->bar, "%zu of %zu values differ from %s, by %d levels at most", differ, n, r->from.path, worst);
     else
         progress_say(&r->bar, "the same picture as %s, bit for bit", r->from.path);
+    im_image_free(shown);
 }

@@ -1,5 +1,6 @@
 /* generate_names.c: where each picture goes, decided before any work. One picture: OUT is a file, unless it is a folder.
  * Several: OUT is a folder with SEED.png in it; where prompts share a seed, SEED-pN.png with N the number of the prompt.
+ * JPEGs, by --format or by the name of the one file, end in .jpg in a folder.
  * Files that are there are refused, or passed over with --skip-existing; no two files may have one name. Used by
  * cmd_generate.c. */
 #include <errno.h>
@@ -10,18 +11,13 @@
 #include <unistd.h>
 
 #include "cli/generate.h"
+#include "cli/sheet.h"
 #include "data/files/file.h"
 
 static bool exists(const char *path)
 {
     struct stat st;
     return lstat(path, &st) == 0;
-}
-
-static bool ends_in(const char *s, const char *tail)
-{
-    size_t n = strlen(s), m = strlen(tail);
-    return n >= m && !strcmp(s + n - m, tail);
 }
 
 static int by_seed(const void *a, const void *b)
@@ -33,10 +29,11 @@ static int by_seed(const void *a, const void *b)
 static bool set_name(run_state *r, job *j, bool shared)
 {
     char name[64];
+    const char *ending = r->format == IM_JPEG ? "jpg" : "png";
     if (shared)
-        snprintf(name, sizeof name, "%" PRIu64 "-p%d.png", j->seed, j->number);
+        snprintf(name, sizeof name, "%" PRIu64 "-p%d.%s", j->seed, j->number, ending);
     else
-        snprintf(name, sizeof name, "%" PRIu64 ".png", j->seed);
+        snprintf(name, sizeof name, "%" PRIu64 ".%s", j->seed, ending);
     size_t n = strlen(r->o->out), size = n + strlen(name) + 2;
     const char *slash = n && r->o->out[n - 1] != '/' ? "/" : "";
     j->path = malloc(size);
@@ -136,20 +133,36 @@ static bool refuse_existing(run_state *r)
                          "--skip-existing makes the others", l->v[example].path, there - 1, l->n);
 }
 
+/* OUT as it is asked for: is it a folder, and in which format are the pictures? Returns an exit code. */
+static int look_at_out(run_state *r, bool *folder)
+{
+    const char *out = r->o->out;
+    const size_t length = strlen(out);
+    const int n = r->jobs.n;
+    im_picture_format named = IM_PNG;
+    const bool is_folder = im_is_folder(out), by_name = im_picture_format_of(out, &named);
+    *folder = is_folder || (length && out[length - 1] == '/') || n > 1;
+    if (*folder && !is_folder && by_name)
+        return usage_error(r->a->verb, "-o %s names a file, but %d pictures were asked for; name a folder", out, n);
+    if (*folder && exists(out) && !is_folder)
+        return usage_error(r->a->verb, "-o %s is a file, but %d pictures were asked for; name a folder", out, n);
+    if (!*folder && !by_name)
+        return usage_error(r->a->verb, "-o %s: wanted a name ending in .png or .jpg for one picture, or a folder (%s/)",
+                           out, out);
+    r->format = r->o->format ? (strcmp(r->o->format, "jpeg") ? IM_PNG : IM_JPEG) : *folder ? IM_PNG : named;
+    if (!*folder && r->format != named)
+        return usage_error(r->a->verb, "-o %s ends as a %s does, but --format is %s; change one of them", out,
+                           named == IM_PNG ? "PNG" : "JPEG", r->o->format);
+    return CLI_OK;
+}
+
 int names_assign(run_state *r)
 {
     job_list *l = &r->jobs;
-    bool folder = im_is_folder(r->o->out) || ends_in(r->o->out, "/") || l->n > 1;
-    bool ok;
-    if (folder && !im_is_folder(r->o->out) && ends_in(r->o->out, ".png"))
-        return usage_error(r->a->verb, "-o %s names a file, but %d pictures were asked for; name a folder", r->o->out,
-                           l->n);
-    if (folder && exists(r->o->out) && !im_is_folder(r->o->out))
-        return usage_error(r->a->verb, "-o %s is a file, but %d pictures were asked for; name a folder", r->o->out,
-                           l->n);
-    if (!folder && !ends_in(r->o->out, ".png"))
-        return usage_error(r->a->verb, "-o %s: wanted a name ending in .png for one picture, or a folder (%s/)",
-                           r->o->out, r->o->out);
+    bool folder, ok;
+    int rc = look_at_out(r, &folder);
+    if (rc)
+        return rc;
     if (folder)
         ok = name_in_folder(r);
     else
@@ -157,7 +170,7 @@ int names_assign(run_state *r)
     if (ok && refuse_same_names(r) != CLI_OK)
         return CLI_USAGE;
     ok = ok && refuse_existing(r) && (folder || l->v[0].skip || im_may_write(r->c, r->o->out, r->o->force));
-    ok = ok && (!r->o->sheet || im_may_write(r->c, r->o->sheet, r->o->force));
+    ok = ok && (!r->o->sheet || (sheet_named(r->c, r->o->sheet) && im_may_write(r->c, r->o->sheet, r->o->force)));
     ok = ok && (!r->o->save_latents || im_may_write(r->c, r->o->save_latents, r->o->force));
     return ok ? CLI_OK : CLI_FAILED;
 }

@@ -33,7 +33,7 @@ static bool read_skipped(run_state *r)
         job *j = &r->jobs.v[i];
         if (!j->skip || r->pictures[i])
             continue;
-        r->pictures[i] = im_png_read(r->c, j->path);
+        r->pictures[i] = im_picture_read(r->c, j->path);
         if (!r->pictures[i] || !classify_picture(r, j, r->pictures[i]))
             return false;
     }
@@ -76,7 +76,7 @@ static bool make_sheet(run_state *r, bool draw)
         sheet = sheet_draw(r->c, title, cells, n);
     else if (im_ok(r->c))
         sheet_fits(r->c, cells, n);
-    if (sheet && im_png_write(r->c, r->o->sheet, sheet, NULL, 0, r->o->force))
+    if (sheet && sheet_save(r->c, r->o->sheet, sheet, r->o->quality, r->o->force))
         progress_say(&r->bar, "%s  all %d pictures", r->o->sheet, n);
     im_image_free(sheet);
     free(cells);

@@ -288,3 +288,16 @@ im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int
     free_cells(own, n);
     return out;
 }
+
+bool sheet_named(im_ctx *c, const char *path)
+{
+    im_picture_format format;
+    return im_picture_format_of(path, &format)
+        || im_fail(c, "%s: wanted a name for the sheet that ends in .png, .jpg or .jpeg", path);
+}
+
+bool sheet_save(im_ctx *c, const char *path, const im_image *sheet, int quality, bool force)
+{
+    im_picture_how how = { .quality = quality };
+    return sheet_named(c, path) && im_picture_format_of(path, &how.format) && im_picture_write(c, path, sheet, &how, force);
+}

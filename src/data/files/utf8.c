@@ -4,16 +4,24 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-bool im_utf8_check(im_ctx *c, const char *what, const char *text, size_t bytes)
+/* How many bytes at the beginning are UTF-8. */
+static size_t valid_bytes(const char *text, size_t bytes)
 {
     for (size_t i = 0; i < bytes; ) {
         utf8proc_int32_t code;
         utf8proc_ssize_t n = utf8proc_iterate((const uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &code);
-        if (n <= 0)
-            return im_fail(c, "%s: byte %zu (0x%02x) is no UTF-8; write it as UTF-8", what, i, (uint8_t)text[i]);
+        if (n <= 0) return i;
         i += (size_t)n;
     }
-    return true;
+    return bytes;
+}
+
+bool im_is_utf8(const char *text, size_t bytes) { return valid_bytes(text, bytes) == bytes; }
+
+bool im_utf8_check(im_ctx *c, const char *what, const char *text, size_t bytes)
+{
+    size_t i = valid_bytes(text, bytes);
+    return i == bytes || im_fail(c, "%s: byte %zu (0x%02x) is no UTF-8; write it as UTF-8", what, i, (uint8_t)text[i]);
 }
 
 char *im_utf8_from_latin1(im_ctx *c, const char *text, size_t bytes)

@@ -1,9 +1,10 @@
-/* utf8.h: checking and converting UTF-8 (RFC 3629). Used by the tokenizer and by the texts of PNG files. */
+/* utf8.h: checking and converting UTF-8 (RFC 3629). Used by the tokenizer and for the texts of pictures. */
 #ifndef IM_UTF8_H
 #define IM_UTF8_H
 
 #include "imago.h"
 
+bool im_is_utf8(const char *text, size_t bytes);
 /* False with an error that begins with `what` and names the first byte that is no UTF-8. */
 bool im_utf8_check(im_ctx *c, const char *what, const char *text, size_t bytes);
 

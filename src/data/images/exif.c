@@ -1,47 +1,29 @@
-/* exif.c: the orientation that cameras write, read as Pillow's Image.getexif does, and applied.
- *
- * An EXIF block is a TIFF file (TIFF 6.0, section 2): "II" or "MM" for the order of bytes, 42, the offset of a table; the
- * table is a count and entries of 12 bytes { tag, type, count, value or offset }. Where EXIF has no orientation, an XMP
- * packet may (a text with tiff:Orientation="6" or tiff:Orientation>6). A damaged block turns nothing. */
+/* exif.c: the orientation that cameras write, read as Pillow's Image.getexif does, and applied. Where EXIF has none, an
+ * XMP packet may (a text with tiff:Orientation="6" or tiff:Orientation>6). A damaged block turns nothing. */
 #include "data/images/exif.h"
 
 #include <string.h>
 
+#include "data/images/tiff.h"
+
 enum { TAG_ORIENTATION = 0x0112 };
 
-static uint32_t number(const uint8_t *p, int bytes, bool little)
-{
-    uint32_t v = 0;
-    for (int i = 0; i < bytes; i++) v = v << 8 | p[little ? bytes - 1 - i : i];
-    return v;
-}
-
 /* The value of an entry with count 1 in a type of whole numbers; another kind of value turns nothing: 0. */
-static int entry_value(const uint8_t *entry, bool little)
+static int entry_value(const im_tiff *t, const uint8_t *entry)
 {
     enum { SHORT = 3, LONG = 4, SIGNED_SHORT = 8, SIGNED_LONG = 9 };
-    uint32_t type = number(entry + 2, 2, little);
-    if (number(entry + 4, 4, little) != 1) return 0;
-    if (type == SHORT || type == SIGNED_SHORT) return (int)number(entry + 8, 2, little);
-    uint32_t v = type == LONG || type == SIGNED_LONG ? number(entry + 8, 4, little) : 0;
+    uint32_t type = im_tiff_number(t, entry + 2, 2);
+    if (im_tiff_number(t, entry + 4, 4) != 1) return 0;
+    if (type == SHORT || type == SIGNED_SHORT) return (int)im_tiff_number(t, entry + 8, 2);
+    uint32_t v = type == LONG || type == SIGNED_LONG ? im_tiff_number(t, entry + 8, 4) : 0;
     return v <= 8 ? (int)v : 0;
 }
 
 int im_exif_orientation(const uint8_t *p, size_t n)
 {
-    for (int i = 0; i < 2 && n >= 6 && !memcmp(p, "Exif\0", 6); i++) {
-        p += 6;
-        n -= 6;
-    }
-    if (n < 8 || (memcmp(p, "II*", 4) && memcmp(p, "MM\0*", 4))) return -1;
-    bool little = p[0] == 'I';
-    size_t at = number(p + 4, 4, little);
-    if (at > n || n - at < 2) return -1;
-    uint32_t entries = number(p + at, 2, little);
-    int found = -1;
-    for (at += 2; entries-- && n - at >= 12; at += 12)
-        if (number(p + at, 2, little) == TAG_ORIENTATION) found = entry_value(p + at, little);
-    return found;
+    im_tiff t;
+    const uint8_t *entry = im_tiff_open(&t, p, n) ? im_tiff_entry(&t, t.first, TAG_ORIENTATION) : NULL;
+    return entry ? entry_value(&t, entry) : -1;
 }
 
 int im_xmp_orientation(const uint8_t *p, size_t n)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "data/images/exif.h"
+#include "data/images/exif_comment.h"
 
 enum { MAX_SCANS = 500 };                                      /* a small file may ask for weeks of refinement        */
 
@@ -84,20 +85,28 @@ static void begin(work *w, const void *bytes, size_t n)
     w->jpeg.progress = &w->progress;
 }
 
+static bool begins_with(jpeg_saved_marker_ptr m, const char *head, size_t n)
+{
+    return m->data_length >= n && !memcmp(m->data, head, n);
+}
+
+/* The first EXIF block, or NULL; a second one would go on with it (as Pillow has it). */
+static jpeg_saved_marker_ptr exif_of(const work *w)
+{
+    jpeg_saved_marker_ptr m = w->jpeg.marker_list;
+    while (m && !begins_with(m, "Exif\0", 6)) m = m->next;
+    return m;
+}
+
 static int orientation_of(const work *w)
 {
-    static const char exif[] = "Exif\0", xmp[] = "http://ns.adobe.com/xap/1.0/";        /* each with its zero byte    */
-    int by_exif = -1, by_xmp = -1;
-    bool has_exif = false;
-    for (jpeg_saved_marker_ptr m = w->jpeg.marker_list; m; m = m->next) {
-        if (!has_exif && m->data_length >= sizeof exif && !memcmp(m->data, exif, sizeof exif)) {
-            by_exif = im_exif_orientation(m->data, m->data_length);
-            has_exif = true;                                   /* a second block goes on with the first (as Pillow)   */
-        }
-        if (m->data_length >= sizeof xmp && !memcmp(m->data, xmp, sizeof xmp))
-            by_xmp = im_xmp_orientation(m->data + sizeof xmp, m->data_length - sizeof xmp);
-    }
-    int found = by_exif >= 0 ? by_exif : by_xmp;
+    static const char xmp[] = "http://ns.adobe.com/xap/1.0/";  /* with its zero byte                                  */
+    jpeg_saved_marker_ptr exif = exif_of(w);
+    int found = exif ? im_exif_orientation(exif->data, exif->data_length) : -1;
+    bool by_exif = found >= 0;
+    for (jpeg_saved_marker_ptr m = w->jpeg.marker_list; m && !by_exif; m = m->next)
+        if (begins_with(m, xmp, sizeof xmp))
+            found = im_xmp_orientation(m->data + sizeof xmp, m->data_length - sizeof xmp);
     return found >= 1 && found <= 8 ? found : IM_UPRIGHT;
 }
 
@@ -200,4 +209,14 @@ bool im_jpeg_header(im_ctx *c, const void *bytes, size_t n, const char *name, in
     }
     jpeg_destroy_decompress(&w.jpeg);
     return ok;
+}
+
+char *im_jpeg_comment(im_ctx *c, const void *bytes, size_t n, const char *name)
+{
+    work w = { .c = c, .name = name };
+    bool ok = im_ok(c) && header(&w, bytes, n, INT64_MAX);
+    jpeg_saved_marker_ptr exif = ok ? exif_of(&w) : NULL;
+    char *comment = exif ? im_exif_comment(c, exif->data, exif->data_length) : NULL;
+    jpeg_destroy_decompress(&w.jpeg);
+    return comment;
 }

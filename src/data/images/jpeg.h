@@ -1,4 +1,4 @@
-/* jpeg.h: JPEG in memory (jpeg.c). Used by picture.c. */
+/* jpeg.h: JPEG in memory (jpeg.c, jpeg_write.c). Used by picture.c and picture_write.c. */
 #ifndef IM_JPEG_H
 #define IM_JPEG_H
 
@@ -11,5 +11,12 @@ im_image *im_jpeg_decode(im_ctx *c, const void *bytes, size_t n, const char *nam
 /* From the header: sides as stored, and the orientation (exif.h). */
 bool im_jpeg_header(im_ctx *c, const void *bytes, size_t n, const char *name, int64_t max_pixels, int *width, int *height,
                     int *orientation);
+/* The comment of its EXIF block (exif_comment.h), malloc'd; NULL when it has none, or with an error. */
+char *im_jpeg_comment(im_ctx *c, const void *bytes, size_t n, const char *name);
+
+/* A JPEG file, malloc'd, or NULL with an error. quality 1 .. 100 as libjpeg counts it; exif: an EXIF block for it, or
+ * NULL. The same picture gives the same bytes. */
+uint8_t *im_jpeg_encode(im_ctx *c, const im_image *i, const char *name, int quality, const uint8_t *exif,
+                        size_t exif_bytes, size_t *bytes);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "data/files/file.h"
 #include "data/images/exif.h"
+#include "data/images/exif_comment.h"
 #include "data/images/jpeg.h"
 #include "data/images/png.h"
 
@@ -122,11 +123,26 @@ im_image *im_picture_read(im_ctx *c, const char *path) { return read_picture(c, 
 
 im_image *im_png_read(im_ctx *c, const char *path) { return read_picture(c, path, "PNG"); }
 
-char *im_png_text(im_ctx *c, const char *path, const char *key)
+static char *text_of_jpeg(im_ctx *c, const uint8_t *bytes, size_t n, const char *path, const char *key)
+{
+    char *comment = im_jpeg_comment(c, bytes, n, path), *text = comment ? im_comment_text(c, comment, key) : NULL;
+    free(comment);
+    return text;
+}
+
+static char *read_text(im_ctx *c, const char *path, const char *kind, const char *key)
 {
     size_t n;
-    uint8_t *bytes = read_bytes(c, path, "PNG", &n);
-    char *text = bytes ? im_png_text_in(c, bytes, n, path, key) : NULL;
+    uint8_t *bytes = read_bytes(c, path, kind, &n);
+    const char *found = bytes ? im_picture_kind(bytes, n) : NULL;
+    char *text = NULL;
+    if (found && found[0] == 'J') text = text_of_jpeg(c, bytes, n, path, key);
+    else if (found) text = im_png_text_in(c, bytes, n, path, key);
+    else if (bytes) no_picture(c, bytes, n, path);
     free(bytes);
     return text;
 }
+
+char *im_picture_text(im_ctx *c, const char *path, const char *key) { return read_text(c, path, NULL, key); }
+
+char *im_png_text(im_ctx *c, const char *path, const char *key) { return read_text(c, path, "PNG", key); }

@@ -36,6 +36,11 @@ im_image *im_picture_decode(im_ctx *c, const void *bytes, size_t n, const char *
 bool im_picture_size(im_ctx *c, const void *bytes, size_t n, const char *name, const im_decode_args *args, int *width,
                      int *height);
 
+/* Whether a picture can carry its texts, before it is made: those of a JPEG have 64 kB for all. path: for the error. */
+bool im_picture_texts_fit(im_ctx *c, const char *path, const im_picture_how *how);
+/* What a JPEG of the picture shows, with as much lost as there: to compare with what was read from one. */
+im_image *im_picture_as_written(im_ctx *c, const im_image *i, int quality);
+
 /* Could these bytes be a picture by their first ones? "JPEG", "PNG", or NULL. Needs 8 bytes. */
 const char *im_picture_kind(const void *bytes, size_t n);
 /* What else they are: "a WebP", "an AVIF" ...; NULL: nothing known. Needs 12 bytes. */
