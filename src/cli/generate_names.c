@@ -153,6 +153,11 @@ static int look_at_out(run_state *r, bool *folder)
     if (!*folder && r->format != named)
         return usage_error(r->a->verb, "-o %s ends as a %s does, but --format is %s; change one of them", out,
                            named == IM_PNG ? "PNG" : "JPEG", r->o->format);
+    im_picture_format sheet = IM_PNG;
+    if (option_given(r->a, "quality") && r->format == IM_PNG
+        && (!r->o->sheet || !im_picture_format_of(r->o->sheet, &sheet) || sheet == IM_PNG))
+        return usage_error(r->a->verb, "--quality is of JPEGs, and this run writes PNGs; add --format jpeg, or leave it "
+                                       "out");
     return CLI_OK;
 }
 
