@@ -331,12 +331,10 @@ im_image *im_image_new(im_ctx *c, int width, int height, int channels);
 void im_image_free(im_image *i);
 /* JPEG or PNG, told by its content, as 8-bit RGB and turned upright: Pillow's exif_transpose(open(path)).convert("RGB") */
 im_image *im_picture_read(im_ctx *c, const char *path);
-im_image *im_png_read(im_ctx *c, const char *path);            /* the same; anything but a PNG is refused              */
 char *im_picture_text(im_ctx *c, const char *path, const char *key);                /* malloc'd; NULL when absent      */
-char *im_png_text(im_ctx *c, const char *path, const char *key);
-
 /* PNG, or JPEG with colour at full resolution (4:4:4); the same picture gives the same bytes. Texts are PNG's text chunks;
- * a JPEG has one, EXIF's UserComment: that of the key "parameters", and behind it the others as , key: "text in quotes". */
+ * a JPEG has one, EXIF's UserComment: that of the key "parameters", and behind it the others as , key: "text in quotes".
+ * how NULL: a PNG without texts. */
 typedef enum { IM_PNG, IM_JPEG } im_picture_format;
 enum { IM_JPEG_QUALITY = 95 };
 typedef struct im_picture_how {
@@ -344,7 +342,6 @@ typedef struct im_picture_how {
     int quality;                                               /* of a JPEG, 1 .. 100; 0: IM_JPEG_QUALITY              */
     const im_text *texts; int n_texts;
 } im_picture_how;
-/* how NULL: a PNG without texts. */
 bool im_picture_write(im_ctx *c, const char *path, const im_image *i, const im_picture_how *how, bool force);
 bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force);
 bool im_picture_format_of(const char *path, im_picture_format *out);                /* .png, .jpg, .jpeg; else false   */

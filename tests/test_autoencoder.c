@@ -173,7 +173,7 @@ static measured measure(const char *run, const char *folder)
             snprintf(path, sizeof path, "%s/%s/%04d.png", folder, shape_names[shape], i);
             if (!im_is_file(path))
                 continue;
-            im_image *p = im_png_read(c, path);
+            im_image *p = im_picture_read(c, path);
             im_scope_push(c);
             im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ 1, SIZE, SIZE, 3 });
             for (int k = 0; k < SIZE * SIZE * 3; k++)

@@ -32,7 +32,7 @@ static void compare_latents(im_ctx *c, const float *got)
 /* Within 1 level on 99.9 % of the values, 2 at most. */
 static void compare_pictures(im_ctx *c, const im_image *got)
 {
-    im_image *golden = im_png_read(c, "tests/golden/full_size.png");
+    im_image *golden = im_picture_read(c, "tests/golden/full_size.png");
     ck_assert_msg(golden != NULL, "%s", im_error(c));
     int beyond = 0, worst = 0;
     for (int i = 0; i < PIXELS; i++) {

@@ -122,7 +122,7 @@ static void draw_row(im_sd *sd, json_t *row, im_safetensors *golden)
     if (text_of(row, "init")) {
         char path[96];
         snprintf(path, sizeof path, "%s%s", GOLDEN, text_of(row, "init"));
-        a.init = init = im_png_read(c, path);
+        a.init = init = im_picture_read(c, path);
         a.strength = (float)number_of(row, "strength");
         a.width = a.height = 0;
     }
@@ -218,8 +218,8 @@ START_TEST(alone_or_in_a_batch)
     alone_and_together(models[_i], sd, a, "without guidance");
     for (int i = 0; i < 3; i++) a[i].guidance = 1.5f + (float)i;
     alone_and_together(models[_i], sd, a, "each with its own guidance");
-    im_image *init = im_png_read(c, "tests/golden/init_83x70.png");
-    im_image *other = im_png_read(c, "tests/golden/init_64x64.png");
+    im_image *init = im_picture_read(c, "tests/golden/init_83x70.png");
+    im_image *other = im_picture_read(c, "tests/golden/init_64x64.png");
     for (int i = 0; i < 3; i++) {
         a[i].init = i == 1 ? other : init;
         a[i].width = a[i].height = 48;

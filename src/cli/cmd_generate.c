@@ -48,7 +48,8 @@ static const option options[] = {
     OPTION_TEXT(0, "save-latents", "OUT.safetensors", AT(save_latents), NULL,
              "write the finished latents of all pictures"),
     OPTION_TEXT(0, "sheet", "SHEET.png", AT(sheet), NULL,
-                "also write all pictures as one sheet (.png or .jpg), enlarged to at least 160 pixels, each with its prompt beneath"),
+                "also write all pictures as one sheet (.png or .jpg), enlarged to at least 160 pixels, each with its "
+                "prompt beneath"),
     OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
                 "let a classifier of `imago train resnet` name each picture: class and probability on the sheet, in the "
                 "lines and in --json. It sees them as in `imago eval`, at the size it was trained at; where its file "
@@ -279,7 +280,8 @@ const verb verb_generate = {
     .summary = "draw pictures from prompts",
     .about = "Draws pictures from text. A seed gives the same picture, bit for bit, alone or as any member of a batch "
              "and at any number of threads. Each picture is written as soon as it is finished, and its file carries "
-             "everything that makes it again (--from), in the texts of a PNG or the EXIF comment of a JPEG. Seeds shared by several prompts give SEED-pN.png, N the number "
+             "everything that makes it again (--from), in the texts of a PNG or the EXIF comment of a JPEG. Seeds shared "
+             "by several prompts give SEED-pN.png, N the number "
              "of the prompt. Ctrl-C keeps the finished pictures and says how to go on.",
     .examples = "  imago generate -p \"a red bicycle\" -s 42 -o bicycle.png\n"
                 "  imago generate -m FOLDER --prompts prompts.txt --batch 4 -o pictures --sheet sheet.png\n"

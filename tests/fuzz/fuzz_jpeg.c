@@ -4,6 +4,7 @@
 #define _GNU_SOURCE                                            /* memfd_create, in fuzz.h */
 #include "data/images/exif.h"
 #include "data/images/picture.h"
+#include "data/images/png_chunks.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,5 +1,5 @@
-/* fuzz_png.c: any bytes as a PNG file: a picture of RGB or an error; the same for its texts. Checksums are not known to
- * the fuzzer, so they are put right before the file is read (ISO/IEC 15948, annex D gives the CRC). */
+/* fuzz_png.c: any bytes as a picture's file: a picture of RGB or an error; the same for its texts. Checksums are not
+ * known to the fuzzer, so they are put right before the file is read (ISO/IEC 15948, annex D gives the CRC). */
 #define _GNU_SOURCE                                            /* memfd_create */
 #include "fuzz.h"
 
@@ -39,12 +39,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     const char *path = memory_file(copy, size, &fd);
     im_ctx *c = im_ctx_new("ref", 1);
-    im_image *i = im_png_read(c, path);
+    im_image *i = im_picture_read(c, path);
     check_error(c, i != NULL);
     if (i) must(i->channels == 3 && i->width > 0 && i->height > 0);
     im_image_free(i);
     im_clear_error(c);
-    char *text = im_png_text(c, path, "parameters");
+    char *text = im_picture_text(c, path, "parameters");
     if (text) must(im_ok(c) && strlen(text) < 100000000);
     free(text);
     im_ctx_free(c);

@@ -122,7 +122,7 @@ static int size_of_first(im_ctx *c, const report_options *o, const char *picture
     char name[40];
     snprintf(name, sizeof name, "%d.png", o->first_seed);
     char *path = im_join(c, pictures, name);
-    im_image *i = path ? im_png_read(c, path) : NULL;
+    im_image *i = path ? im_picture_read(c, path) : NULL;
     int size = i ? i->width < i->height ? i->width : i->height : 0;
     im_image_free(i);
     free(path);

@@ -93,56 +93,30 @@ bool im_picture_size(im_ctx *c, const void *bytes, size_t n, const char *name, c
 
 /* ---------------------------------------------------------------- files */
 
-/* The bytes of a picture's file; kind: NULL, or the one that it has to be. */
-static uint8_t *read_bytes(im_ctx *c, const char *path, const char *kind, size_t *n)
-{
-    uint8_t *bytes = (uint8_t *)im_read_file(c, path, IM_PNG_MAX_BYTES, n);
-    if (!bytes) return NULL;
-    const char *found = im_picture_kind(bytes, *n), *other = im_picture_other(bytes, *n);
-    if (found && kind && strcmp(found, kind))
-        im_fail(c, "%s: is no %s but a %s; convert it to %s first", path, kind, found, kind);
-    else if (!found && kind)
-        im_fail(c, "%s: is no %s but %s; convert it to %s first", path, kind, !*n ? "empty" : other ? other
-                : "some other file", kind);
-    if (im_ok(c)) return bytes;
-    free(bytes);
-    return NULL;
-}
-
-static im_image *read_picture(im_ctx *c, const char *path, const char *kind)
+im_image *im_picture_read(im_ctx *c, const char *path)
 {
     size_t n;
-    uint8_t *bytes = read_bytes(c, path, kind, &n);
+    char *bytes = im_read_file(c, path, IM_PNG_MAX_BYTES, &n);
     im_image *image = bytes ? im_picture_decode(c, bytes, n, path, &(im_decode_args){ .max_pixels = IM_PNG_MAX_PIXELS })
                             : NULL;
     free(bytes);
     return image;
 }
 
-im_image *im_picture_read(im_ctx *c, const char *path) { return read_picture(c, path, NULL); }
-
-im_image *im_png_read(im_ctx *c, const char *path) { return read_picture(c, path, "PNG"); }
-
-static char *text_of_jpeg(im_ctx *c, const uint8_t *bytes, size_t n, const char *path, const char *key)
+static char *text_of_jpeg(im_ctx *c, const void *bytes, size_t n, const char *path, const char *key)
 {
     char *comment = im_jpeg_comment(c, bytes, n, path), *text = comment ? im_comment_text(c, comment, key) : NULL;
     free(comment);
     return text;
 }
 
-static char *read_text(im_ctx *c, const char *path, const char *kind, const char *key)
+char *im_picture_text(im_ctx *c, const char *path, const char *key)
 {
     size_t n;
-    uint8_t *bytes = read_bytes(c, path, kind, &n);
-    const char *found = bytes ? im_picture_kind(bytes, n) : NULL;
-    char *text = NULL;
-    if (found && found[0] == 'J') text = text_of_jpeg(c, bytes, n, path, key);
-    else if (found) text = im_png_text_in(c, bytes, n, path, key);
-    else if (bytes) no_picture(c, bytes, n, path);
+    char *bytes = im_read_file(c, path, IM_PNG_MAX_BYTES, &n), *text = NULL;
+    const char *kind = bytes ? im_picture_kind(bytes, n) : NULL;
+    if (bytes && !kind) no_picture(c, (const uint8_t *)bytes, n, path);
+    else if (bytes) text = (kind[0] == 'J' ? text_of_jpeg : im_png_text_in)(c, bytes, n, path, key);
     free(bytes);
     return text;
 }
-
-char *im_picture_text(im_ctx *c, const char *path, const char *key) { return read_text(c, path, NULL, key); }
-
-char *im_png_text(im_ctx *c, const char *path, const char *key) { return read_text(c, path, "PNG", key); }

@@ -36,12 +36,15 @@ typedef struct work {
     im_out *out;                                               /* writing                                             */
 } work;
 
+/* All pixels of a file that ended too early are there. */
+static bool whole_at_last(const work *w) { return w->mended && w->rows && !w->rows_left; }
+
 static void on_error(png_structp png, png_const_charp message)
 {
     work *w = png_get_error_ptr(png);
     if (w->mended) message = "the file ends too early";
     if (w->out) im_fail(w->c, "%s: cannot write the PNG: %s", w->path, message);
-    else if (w->rows_left || !w->mended)
+    else if (!whole_at_last(w))
         im_fail(w->c, "%s: is a damaged PNG: %s; fetch or export it again", w->path, message);
     png_longjmp(png, 1);
 }
@@ -126,7 +129,7 @@ static void clip_grey16(const work *w)
 /* Everything of the file: pixels into w->image, texts into w->info. */
 static bool decode(work *w)
 {
-    if (setjmp(png_jmpbuf(w->png))) return w->mended && w->image && !w->rows_left && im_ok(w->c);
+    if (setjmp(png_jmpbuf(w->png))) return whole_at_last(w) && im_ok(w->c);
     png_set_read_fn(w->png, w, take_bytes);
     png_set_user_limits(w->png, 0x7fffffff, 0x7fffffff);
     png_set_chunk_malloc_max(w->png, IM_PNG_MAX_CHUNK);
