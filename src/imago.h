@@ -336,15 +336,13 @@ char *im_picture_text(im_ctx *c, const char *path, const char *key);            
  * a JPEG has one, EXIF's UserComment: that of the key "parameters", and behind it the others as , key: "text in quotes".
  * how NULL: a PNG without texts. */
 typedef enum { IM_PNG, IM_JPEG } im_picture_format;
-enum { IM_JPEG_QUALITY = 95 };
 typedef struct im_picture_how {
     im_picture_format format;
-    int quality;                                               /* of a JPEG, 1 .. 100; 0: IM_JPEG_QUALITY              */
+    int quality;                                               /* of a JPEG, 1 .. 100; 0: 95                           */
     const im_text *texts; int n_texts;
 } im_picture_how;
 bool im_picture_write(im_ctx *c, const char *path, const im_image *i, const im_picture_how *how, bool force);
 bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force);
-bool im_picture_format_of(const char *path, im_picture_format *out);                /* .png, .jpg, .jpeg; else false   */
 
 typedef struct im_tokenizer im_tokenizer;
 im_tokenizer *im_tokenizer_open(im_ctx *c, const char *folder);/* holds vocab.json, merges.txt; NULL: built-in CLIP    */

@@ -13,6 +13,7 @@
 #include "cli/generate.h"
 #include "cli/sheet.h"
 #include "data/files/file.h"
+#include "data/images/picture.h"
 
 static bool exists(const char *path)
 {

@@ -10,6 +10,7 @@
 
 #include "data/files/file.h"
 #include "data/files/utf8.h"
+#include "data/images/picture.h"
 
 enum { SMALLEST = 160, GAP = 16, LINE = 17, MOST_LINES = 3, TITLE = 40, FONT = 13, TITLE_FONT = 16 };
 

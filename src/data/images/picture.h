@@ -36,6 +36,9 @@ im_image *im_picture_decode(im_ctx *c, const void *bytes, size_t n, const char *
 bool im_picture_size(im_ctx *c, const void *bytes, size_t n, const char *name, const im_decode_args *args, int *width,
                      int *height);
 
+enum { IM_JPEG_QUALITY = 95 };                                 /* where an im_picture_how says none                   */
+/* By how the name ends: .png, .jpg, .jpeg, in letters of any size; else false. */
+bool im_picture_format_of(const char *path, im_picture_format *out);
 /* Whether a picture can carry its texts, before it is made: those of a JPEG have 64 kB for all. path: for the error. */
 bool im_picture_texts_fit(im_ctx *c, const char *path, const im_picture_how *how);
 /* What a JPEG of the picture shows, with as much lost as there: to compare with what was read from one. */
