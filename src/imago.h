@@ -355,11 +355,21 @@ void im_tokenizer_free(im_tokenizer *t);
 
 /* ---------------------------------------------------------------- Stable Diffusion v1.x (models/pipelines/sd.c) */
 
+/* How models are read from now on. strict: a tensor that no network asks for is an error; otherwise they are left out with
+ * one warning that counts them. variant: "fp16", "non_ema" ...: which of a diffusers folder's files; NULL: the plain ones,
+ * or the only variant there is. */
+bool im_weights_rules(im_ctx *c, bool strict, const char *variant);
+bool im_weights_strict(const im_ctx *c);
+const char *im_weights_variant(const im_ctx *c);               /* NULL: none was chosen                                */
+
 typedef struct im_sd im_sd;
 /* A diffusers folder, or a single .safetensors file in the original layout. Weights are held in `hold`. Networks are
- * loaded when first used. path NULL: the embedded model. */
+ * loaded when first used; that each finds its tensors is checked at once. path NULL: the embedded model. */
 im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold);
 void im_sd_free(im_sd *sd);
+/* To be looked at only: networks may be missing (im_sd_has), tensors too; im_sd_whole says so, as an error. */
+im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold);
+bool im_sd_whole(im_sd *sd);
 const char *im_sd_hash(im_sd *sd);                             /* 64 hex digits: SHA-256 over names, shapes, samples   */
 
 typedef struct im_sd_args {
@@ -404,6 +414,8 @@ typedef struct im_net_info {
     double flop;                                               /* of one evaluation, one sample, at the given size     */
     int ops; size_t arena_bytes;
 } im_net_info;
+bool im_sd_has(const im_sd *sd, im_net net);                   /* all of its tensors are there and fit                 */
+const char *im_sd_file(const im_sd *sd, im_net net);           /* the file of its weights, or their index              */
 bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *out);
 /* Runs one network `rounds` times on random input and fills seconds[rounds]; batch 2 is a guided step. */
 bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds);

@@ -8,6 +8,7 @@
 #include "models/checkpoints/classifier_file.h"
 #include "models/train/train_resnet.h"
 #include "scratch.h"
+#include "want.h"
 
 #define LOGITS 1e-5                                            /* as in test_resnet.c                                 */
 
@@ -150,6 +151,92 @@ START_TEST(averages_of_checkpoints)
 }
 END_TEST
 
+/* Writes the tensors of a file again under other names; also (may be NULL): one more of that name. */
+static void wrap(const char *from, const char *to, const char *head, int every, const char *also)
+{
+    im_safetensors *s = im_st_open(c, from);
+    no_error();
+    int n = im_st_count(s);
+    im_st_entry *e = calloc((size_t)n + 1, sizeof *e);
+    char (*names)[200] = calloc((size_t)n + 1, sizeof *names);
+    for (int i = 0; i < n; i++) {
+        e[i] = *im_st_at(s, i);
+        snprintf(names[i], sizeof names[i], "%s%s", i % every ? "" : head, e[i].name);
+        e[i].name = names[i];
+    }
+    e[n] = e[0];
+    e[n].name = also;
+    int total = n + (also != NULL);
+    const char *metadata[] = { "config", im_st_metadata(s, "config") };
+    im_st_writer *w = im_st_create(c, to, e, total, metadata, 1);
+    for (int i = 0; i < total; i++)
+        im_st_put(c, w, i, e[i].data, e[i].bytes);
+    ck_assert_msg(im_st_finish(c, w), "%s", im_error(c));
+    im_st_close(s);
+    free(names);
+    free(e);
+}
+
+static char heard[400];
+static int warnings;
+static void hear(void *arg, const char *text)
+{
+    (void)arg;
+    snprintf(heard, sizeof heard, "%s", text);
+    warnings++;
+}
+
+/* torch.compile and DataParallel put words before the names; tensors of nobody are left out, or refused. */
+START_TEST(wrapped_names_and_extra_tensors)
+{
+    static const struct { const char *head; int every; } heads[] = {
+        { "module.", 1 }, { "_orig_mod.", 1 }, { "_orig_mod.module.", 1 }, { "module._orig_mod.module.", 1 },
+        { "module.", 2 },
+    };
+    golden = im_st_open(c, GOLDEN);
+    im_classifier *m = narrow(true, true);
+    const char *path = write_model("model.safetensors", m), *file = scratch_path(dir, "w.safetensors"),
+               *out = scratch_path(dir, "out.safetensors");
+    wrap(path, file, heads[_i].head, heads[_i].every, "teacher.weight");
+    im_on_warning(c, hear, NULL);
+    im_classifier_info info;
+    im_classifier *again = im_classifier_open(c, file, &info);
+    ck_assert_msg(again != NULL, "%s", im_error(c));
+    ck_assert_msg(off_by(again, "narrow") < LOGITS, "other logits");
+    ck_assert_int_eq(warnings, 1);
+    ck_assert_msg(strstr(heard, "1 tensor that no network asks for is left out: teacher.weight"), "%s", heard);
+    im_classifier_info_free(&info);
+    im_classifier_free(again);
+    ck_assert(im_is_classifier(c, file));
+    ck_assert_msg(im_classifier_convert(c, file, out, -1, false), "%s", im_error(c));
+    im_safetensors *a = im_st_open(c, path), *b = im_st_open(c, out);
+    ck_assert_int_eq(im_st_count(a), im_st_count(b));
+    for (int i = 0; i < im_st_count(a); i++)
+        ck_assert_msg(im_st_find(b, im_st_at(a, i)->name) != NULL, "%s", im_st_at(a, i)->name);
+    im_st_close(a);
+    im_st_close(b);
+    im_weights_rules(c, true, NULL);
+    ck_assert_ptr_null(im_classifier_open(c, file, &info));
+    WANT_ERROR("1 tensor that no network asks for: teacher.weight; --strict refuses them");
+    im_classifier_info_free(&info);
+    im_classifier_free(m);
+    im_st_close(golden);
+}
+END_TEST
+
+START_TEST(names_that_meet)
+{
+    im_classifier *m = narrow(true, true);
+    const char *path = write_model("model.safetensors", m), *file = scratch_path(dir, "w.safetensors");
+    wrap(path, file, "module.", 1, "conv1.weight");
+    im_classifier_info info;
+    ck_assert_ptr_null(im_classifier_open(c, file, &info));
+    WANT_ERROR("w.safetensors", "tensor conv1.weight is there twice");
+    im_classifier_info_free(&info);
+    im_classifier_free(m);
+}
+END_TEST
+
 /* Mixing by hand and by the loss: k of a picture and of its loss, 1 - k of those of its partner; the middle one of five has
  * none. The network is run, not trained, so that a picture's logits do not depend on the others. */
 START_TEST(mixed_pictures)
@@ -239,7 +326,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = { LOOP(other_widths_are_torchvisions, 2), ONCE(half_precision),
-                                 ONCE(averages_of_checkpoints), ONCE(mixed_pictures),
+                                 ONCE(averages_of_checkpoints), LOOP(wrapped_names_and_extra_tensors, 5),
+                                 ONCE(names_that_meet), ONCE(mixed_pictures),
                                  ONCE(widths_are_checked) };
     return suite_run("classifier_file", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

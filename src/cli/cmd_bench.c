@@ -107,7 +107,7 @@ static int run(const arguments *a)
 
 const verb verb_bench = {
     .name = "bench", .operands = "peak|ops|clip|unet|vae|generate", .min_operands = 1, .max_operands = 1,
-    .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(bench_options), .run = run,
+    .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(bench_options), .run = run,
     .summary = "measure this machine and the engine on it",
     .about = "Measures the arithmetic peak and the memory bandwidth of this machine, the operations at the shapes of "
              "Stable Diffusion, its networks, or whole pictures. Every row shows the share of the measured peak. Without "

@@ -28,6 +28,7 @@ static int run(const arguments *a)
     im_ctx *c = session_open_files();
     if (!c)
         return CLI_FAILED;
+    im_weights_rules(c, o->common.strict, o->common.variant);
     im_dtype t;
     const char *in = a->operands[0];
     int dtype = im_dtype_parse(o->dtype, &t) ? (int)t : -1;
@@ -39,7 +40,8 @@ static int run(const arguments *a)
 }
 
 const verb verb_convert = {
-    .name = "convert", .operands = "MODEL|FILE|RUN", .min_operands = 1, .max_operands = 1, .options = options,
+    .name = "convert", .operands = "MODEL|FILE|RUN", .min_operands = 1, .max_operands = 1, .common = OPT_MODEL,
+    .options = options,
     .size = sizeof(convert_options), .run = run,
     .summary = "model folder to single file and back, and between dtypes",
     .about = "Converts a diffusers folder into a single file of the original layout, a single file into a folder, or "

@@ -27,7 +27,7 @@ static const option options[] = {
     OPTION_INT(0, "size", "PIXELS", AT(a.size), "0", 0, 4096, "side of the crop; 0: as in training, or 224"),
     OPTION_TEXT('o', "out", "FOLDER", AT(out), NULL,
              "for confusion.csv and confusion.png; without it the run's folder, or the folder of FILE"),
-    OPTION_FLAG(0, "strict", AT(a.strict), "a broken picture is an error"),
+    OPTION_FLAG(0, "strict", AT(a.strict), "a broken picture is an error, and so is a tensor that no network asks for"),
     OPTION_FLAG(0, "json", AT(json), "print one JSON object"),
     OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
     OPTION_END
@@ -187,9 +187,10 @@ static bool write_results(im_ctx *c, const eval_options *o, const im_eval_result
 
 static int run(const arguments *a)
 {
-    const eval_options *o = a->values;
+    eval_options *o = a->values;
     if (!o->a.model || !o->a.data)
         return usage_error(a->verb, "%s is missing", o->a.model ? "--data DIR" : "-m RUN|FILE");
+    o->common.strict = o->a.strict;
     im_ctx *c = session_open(&o->common);
     if (!c)
         return CLI_FAILED;

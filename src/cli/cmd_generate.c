@@ -275,7 +275,7 @@ static int run(const arguments *a)
 }
 
 const verb verb_generate = {
-    .name = "generate", .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(generate_options),
+    .name = "generate", .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(generate_options),
     .run = run,
     .summary = "draw pictures from prompts",
     .about = "Draws pictures from text. A seed gives the same picture, bit for bit, alone or as any member of a batch "

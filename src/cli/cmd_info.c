@@ -37,24 +37,6 @@ static void list_ops(json_t *root)
     json_decref(list);
 }
 
-/* The tensors of a folder lie in a file a network, or in several with an index beside them. */
-static bool folder_tensors(im_ctx *c, const char *folder, json_t *files)
-{
-    static const char *const parts[] = {
-        "text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors",
-        "vae/diffusion_pytorch_model.safetensors"
-    };
-    char path[4096];
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, parts[i]);
-        if (!im_is_file(path))
-            snprintf(path, sizeof path, "%s/%s.index.json", folder, parts[i]);
-        if (im_is_file(path) && !info_tensors(c, path, files))
-            return false;
-    }
-    return true;
-}
-
 static json_t *net_json(const im_net_info *n)
 {
     return json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:I}", "name", n->name, "parameters", (json_int_t)n->parameters,
@@ -62,61 +44,68 @@ static json_t *net_json(const im_net_info *n)
                      "arena_bytes", (json_int_t)n->arena_bytes);
 }
 
-static bool list_networks(im_ctx *c, const char *model, const info_options *o, json_t *root)
+/* What each network costs; those that the model has not, or not whole, are named in "missing". */
+static bool list_networks(im_ctx *c, im_sd *sd, const info_options *o, json_t *root)
 {
-    im_sd *sd = im_sd_open(c, model, session_dtype(&o->common));
-    if (!sd)
-        return false;
     im_sd_args a = im_sd_defaults(sd);
     int width = o->width ? o->width : a.width, height = o->height ? o->height : a.height;
-    json_t *list = json_array();
+    json_t *list = json_array(), *missing = json_array();
     char bytes[32], arena[32];
     if (!root)
         printf("%-13s %13s %8s %9s %12s %5s %9s   (weights in %s, one sample of %dx%d)\n", "network", "parameters",
-               "tensors",
-               "bytes", "GFLOP", "ops", "arena", o->common.dtype, width, height);
+               "tensors", "bytes", "GFLOP", "ops", "arena", o->common.dtype, width, height);
     for (int i = 0; i < IM_NET_COUNT; i++) {
         im_net_info n;
         if (!im_sd_net_info(sd, (im_net)i, width, height, &n))
             break;
-        if (root)
+        if (!im_sd_has(sd, (im_net)i))
+            json_array_append_new(missing, json_string(n.name));
+        else if (root)
             json_array_append_new(list, net_json(&n));
         else
             printf("%-13s %13lld %8lld %9s %12.3f %5d %9s\n", n.name, (long long)n.parameters, (long long)n.tensors,
                    bytes_text((double)n.bytes, bytes), n.flop * 1e-9, n.ops, bytes_text((double)n.arena_bytes, arena));
+        if (!root && !im_sd_has(sd, (im_net)i))
+            printf("%-13s missing or incomplete\n", n.name);
     }
     if (root && im_ok(c)) {
         json_object_set(root, "networks", list);
+        if (json_array_size(missing))
+            json_object_set(root, "missing", missing);
         json_object_set_new(root, "width", json_integer(width));
         json_object_set_new(root, "height", json_integer(height));
         json_object_set_new(root, "dtype", json_string(o->common.dtype));
     }
+    json_decref(missing);
     json_decref(list);
-    im_sd_free(sd);
     return im_ok(c);
 }
 
 static bool is_single_file_model(im_ctx *c, const char *path)
 {
-    static const char unet[] = "model.diffusion_model.";
+    static const char *const heads[] = { "model.diffusion_model.", "first_stage_model.", "cond_stage_model." };
     im_safetensors *f = im_st_open(c, path);
     bool found = false;
-    for (int i = 0; f && !found && i < im_st_count(f); i++)
-        found = !strncmp(im_st_at(f, i)->name, unet, sizeof unet - 1);
+    for (int i = 0; f && !found && i < 3 * im_st_count(f); i++)
+        found = !strncmp(im_st_at(f, i / 3)->name, heads[i % 3], strlen(heads[i % 3]));
     im_st_close(f);
     return found;
 }
 
 static bool describe(im_ctx *c, const char *path, const info_options *o, json_t *root)
 {
+    static const im_net files_of[] = { IM_NET_CLIP, IM_NET_UNET, IM_NET_VAE_DECODER };
     json_t *files = root ? json_array() : NULL;
-    bool folder = im_is_folder(path);
-    bool ok = folder ? folder_tensors(c, path, files) : info_tensors(c, path, files);
-    if (ok && (folder || is_single_file_model(c, path)))
-        ok = list_networks(c, path, o, root);
+    bool folder = im_is_folder(path), ok = folder || info_tensors(c, path, files);
+    im_sd *sd = ok && (folder || is_single_file_model(c, path)) ? im_sd_look(c, path, session_dtype(&o->common)) : NULL;
+    for (size_t i = 0; sd && folder && i < sizeof files_of / sizeof *files_of; i++)
+        info_tensors(c, im_sd_file(sd, files_of[i]), files);
+    if (sd && list_networks(c, sd, o, root))
+        im_sd_whole(sd);
+    im_sd_free(sd);
     if (root)
         json_object_set_new(root, "files", files);
-    return ok && im_ok(c);
+    return ok;
 }
 
 static void describe_device(im_ctx *c, json_t *root)
@@ -156,7 +145,7 @@ static int run(const arguments *a)
     if (o->ops)
         list_ops(root);
     bool ok = !a->n_operands || describe(c, a->operands[0], o, root);
-    if (root && ok) {
+    if (root && ok && (im_ok(c) || json_object_get(root, "networks"))) {      /* what is there is told in any case     */
         json_dumpf(root, stdout, JSON_INDENT(1));
         putchar('\n');
     }
@@ -165,11 +154,12 @@ static int run(const arguments *a)
 }
 
 const verb verb_info = {
-    .name = "info", .operands = "[MODEL|FILE]", .max_operands = 1, .common = OPT_DEVICE | OPT_DTYPE, .options = options,
-    .size = sizeof(info_options), .run = run,
+    .name = "info", .operands = "[MODEL|FILE]", .max_operands = 1, .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE,
+    .options = options, .size = sizeof(info_options), .run = run,
     .summary = "what is in a model or a file, and what this machine runs",
     .about = "Lists the tensors of a model or a safetensors file with their types and shapes, and for each network "
              "its parameters, bytes, arithmetic and planned memory. With --device it prints the instruction set "
-             "chosen and the kernel that serves each type of weight; with --ops the operations of the engine.",
+             "chosen and the kernel that serves each type of weight; with --ops the operations of the engine. A model that "
+             "lacks a network or tensors is described all the same; what is missing is the error at the end.",
     .examples = "  imago info FOLDER\n  imago info unet/diffusion_pytorch_model.safetensors\n  imago info --device cpu",
 };

@@ -163,7 +163,8 @@ static int run(const arguments *a)
 }
 
 const verb verb_trace = {
-    .name = "trace", .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(trace_options), .run = run,
+    .name = "trace", .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options,
+    .size = sizeof(trace_options), .run = run,
     .summary = "write the intermediate tensors of one evaluation",
     .about = "Runs the text encoder and one guided evaluation of the UNet and writes every named intermediate tensor "
              "to a safetensors file, to be compared with another program's. Names are the paths of the blocks in "

@@ -48,6 +48,7 @@ static int run(const arguments *a)
     resnet_options *o = a->values;
     if (!o->a.common.out)
         return usage_error(a->verb, "-o RUN is missing: the folder of the run");
+    o->common.strict = o->a.common.strict;
     im_ctx *c = session_open(&o->common);
     if (!c)
         return CLI_FAILED;

@@ -81,7 +81,7 @@ static const option diffusion_table[] = {
 /* What both verbs do around their training. `common`: of the arguments. */
 typedef struct task {
     const arguments *a;
-    const common_options *device;
+    common_options *device;
     im_train_common *common;
     const char **config;
     bool quiet, trace_tape;
@@ -95,6 +95,7 @@ static int run_task(task *t)
 {
     if (!t->common->out)
         return usage_error(t->a->verb, "-o RUN is missing: the folder of the run");
+    t->device->strict = t->common->strict;
     im_ctx *c = session_open(t->device);
     if (!c)
         return CLI_FAILED;
@@ -162,7 +163,8 @@ static int run_diffusion(const arguments *a)
 }
 
 const verb verb_train_autoencoder = {
-    .name = "train autoencoder", .common = OPT_DEVICE, .options = autoencoder_table, .size = sizeof(autoencoder_options),
+    .name = "train autoencoder", .common = OPT_DEVICE | OPT_VARIANT, .options = autoencoder_table,
+    .size = sizeof(autoencoder_options),
     .run = run_autoencoder, .summary = "train the autoencoder of a latent diffusion model",
     .about = "Trains an AutoencoderKL on pictures: L1 distance of pixels and of their differences, and a little divergence "
              "from a normal distribution. RUN receives config.json, log.jsonl, curves, checkpoints, and after every "
@@ -174,7 +176,8 @@ const verb verb_train_autoencoder = {
 };
 
 const verb verb_train_diffusion = {
-    .name = "train diffusion", .common = OPT_DEVICE, .options = diffusion_table, .size = sizeof(diffusion_options),
+    .name = "train diffusion", .common = OPT_DEVICE | OPT_VARIANT, .options = diffusion_table,
+    .size = sizeof(diffusion_options),
     .run = run_diffusion, .summary = "train text encoder and UNet of a latent diffusion model",
     .about = "Trains the noise predictor, and with --text train the text encoder, of a Stable Diffusion of any width on "
              "pictures with captions (metadata.jsonl, or .txt beside the pictures of tar shards). RUN receives "

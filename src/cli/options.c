@@ -26,9 +26,24 @@ static const option dtype_options[] = {
     OPTION_END
 };
 
+static const option variant_options[] = {
+    OPTION_TEXT(0, "variant", "NAME", AT(variant), NULL,
+             "which weights of a model folder: fp16, bf16, non_ema ... as in model.NAME.safetensors; without it the plain "
+             "ones, or the only variant there is"),
+    OPTION_END
+};
+
+static const option strict_options[] = {
+    OPTION_FLAG(0, "strict", AT(strict),
+                "a tensor that no network asks for is an error; else it is left out with a warning"),
+    OPTION_END
+};
+
 const option *option_at(const verb *v, int i)
 {
-    const option *tables[] = { v->options, v->common & OPT_DTYPE ? dtype_options : NULL,
+    const option *tables[] = { v->options, v->common & OPT_VARIANT ? variant_options : NULL,
+                               v->common & OPT_STRICT ? strict_options : NULL,
+                               v->common & OPT_DTYPE ? dtype_options : NULL,
                                v->common & OPT_DEVICE ? device_options : NULL };
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (const option *o = tables[t]; o && o->name; o++)

@@ -62,7 +62,12 @@ im_ctx *session_open(const common_options *o)
 {
     if (o->isa)
         setenv("IMAGO_ISA", o->isa, 1);
-    return open_device(o->device ? o->device : "cpu", o->threads);
+    im_ctx *c = open_device(o->device ? o->device : "cpu", o->threads);
+    if (c && !im_weights_rules(c, o->strict, o->variant)) {
+        session_close(c);
+        return NULL;
+    }
+    return c;
 }
 
 im_ctx *session_open_files(void)

@@ -52,7 +52,8 @@
              "newest checkpoints that stay, beside the best one"), \
     OPTION_INT(0, "checkpoint-every", "N", TRAIN_AT(type, member, checkpoint_every), "0", 0, 2147483647, \
              "steps between checkpoints; 0: one an epoch"), \
-    OPTION_FLAG(0, "strict", TRAIN_AT(type, member, strict), "a broken picture is an error, not a line of broken.txt")
+    OPTION_FLAG(0, "strict", TRAIN_AT(type, member, strict), "a broken picture is an error, not a line of broken.txt; "\
+                "so is a tensor of --init that no network asks for")
 
 /* Sheets of samples (train_samples.c): `file` holds a prompt a line; NULL with an error when it cannot be read. */
 typedef struct train_samples train_samples;

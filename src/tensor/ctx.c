@@ -3,6 +3,7 @@
 #include "tensor/tensor.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 im_ctx *im_ctx_new(const char *device, int threads)
 {
@@ -53,6 +54,20 @@ void im_parallel(im_ctx *c, int tasks, void (*fn)(void *arg, int task, int threa
 {
     im_parallel_for(c->dev.threads, tasks, fn, arg);
 }
+
+bool im_weights_rules(im_ctx *c, bool strict, const char *variant)
+{
+    size_t n = variant ? strlen(variant) : 0;
+    if (n >= sizeof c->variant || (variant && (!n || strchr(variant, '/'))))
+        return im_fail(c, "--variant \"%.80s\": wanted the middle of a file's name, such as fp16 of model.fp16.safetensors",
+                       variant);
+    c->strict_weights = strict;
+    memcpy(c->variant, n ? variant : "", n + 1);
+    return im_ok(c);
+}
+
+bool im_weights_strict(const im_ctx *c) { return c->strict_weights; }
+const char *im_weights_variant(const im_ctx *c) { return *c->variant ? c->variant : NULL; }
 
 void im_on_profile(im_ctx *c, void (*fn)(void *arg, const im_profile_row *row), void *arg)
 {

@@ -36,6 +36,8 @@ struct im_ctx {
     bool open;                                                 /* there is a device; else the first error stays for good */
     bool failed;
     char message[4096];
+    bool strict_weights;                                       /* im_weights_rules                                     */
+    char variant[64];                                          /* "": none was chosen                                  */
     volatile int stop;                                         /* set by im_cancel, possibly in a signal handler       */
     void (*warn)(void *, const char *);                  void *warn_arg;
     void (*profile)(void *, const im_profile_row *);     void *profile_arg;

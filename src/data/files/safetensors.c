@@ -95,22 +95,36 @@ static bool read_entry(im_ctx *c, const char *path, const char *name, const json
 
 /* ---------------------------------------------------------------- one file */
 
+bool im_st_pickle_name(const char *path)
+{
+    static const char *const tails[] = { ".ckpt", ".bin", ".pt", ".pth", ".pkl" };
+    size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+        size_t k = strlen(tails[i]);
+        if (n > k && !strcmp(path + n - k, tails[i])) return true;
+    }
+    return false;
+}
+
+bool im_st_refuse_pickle(im_ctx *c, const char *path)
+{
+    bool there = im_is_file(path);
+    return im_fail(c, "%s: %s, which can run any program when it is read%s; convert it with: python3 -c \"import torch, "
+                   "safetensors.torch as s; d = torch.load('%s', map_location='cpu', weights_only=True); s.save_file({k: "
+                   "v.clone().contiguous() for k, v in d.get('state_dict', d).items() if torch.is_tensor(v)}, "
+                   "'model.safetensors')\"", path,
+                   there ? "is a PyTorch pickle" : "there is no such file, and its name is that of a PyTorch pickle",
+                   there ? "" : " and is refused", path);
+}
+
 /* One line for files that are something else. True when it may be a safetensors file. */
 static bool check_kind(im_ctx *c, const shard *s)
 {
     const uint8_t *p = s->map.data;
-    size_t n = s->map.bytes, length = strlen(s->path);
-    static const char *const pickles[] = { ".ckpt", ".bin", ".pt", ".pth", ".pkl" };
+    size_t n = s->map.bytes;
     bool pickle = n >= 4 && (!memcmp(p, "PK\3\4", 4) || (p[0] == 0x80 && p[1] >= 2 && p[1] <= 5 && p[2] > ' '));
-    for (size_t i = 0; i < sizeof pickles / sizeof *pickles && (n < 9 || p[8] != '{'); i++) {
-        size_t k = strlen(pickles[i]);
-        pickle |= length > k && !strcmp(s->path + length - k, pickles[i]);
-    }
-    if (pickle)
-        return im_fail(c, "%s: is a PyTorch pickle, which can run any program when it is read; convert it with: "
-                       "python3 -c \"import torch, safetensors.torch as s; d = torch.load('%s', map_location='cpu', "
-                       "weights_only=True); s.save_file({k: v.clone().contiguous() for k, v in d.get('state_dict', "
-                       "d).items() if torch.is_tensor(v)}, 'model.safetensors')\"", s->path, s->path);
+    pickle |= (n < 9 || p[8] != '{') && im_st_pickle_name(s->path);
+    if (pickle) return im_st_refuse_pickle(c, s->path);
     if (n >= 40 && !memcmp(p, "version https://git-lfs.github.com/spec/", 40))
         return im_fail(c, "%s: is a Git LFS pointer, not the file itself; fetch it with: git lfs pull", s->path);
     if (n < 8)
@@ -257,6 +271,7 @@ static bool add_shard(im_ctx *c, im_safetensors *f, const char *path, const char
     *s = (shard){ .path = im_copy_text(c, path, strlen(path)) };
     if (label) s->label = im_copy_text(c, label, strlen(label));
     size_t data = 0;
+    if (im_ok(c) && im_st_pickle_name(path) && !im_is_file(path)) return im_st_refuse_pickle(c, path);
     if (!im_ok(c) || !im_map_open(c, &s->map, path) || !read_header(c, s, &data) || !check_metadata(c, s)) return false;
     size_t n = json_object_size(s->header) + 1;
     if (n > INT32_MAX / 2 - (size_t)f->n) return im_fail(c, "%s: has %zu tensors, which is too many", path, n);
@@ -331,6 +346,48 @@ static bool open_index(im_ctx *c, im_safetensors *f, const char *path)
         if (!json_object_get(map, f->entries[i].name))
             return im_fail(c, "%s: tensor %s is not named by %s; the shards do not belong together, fetch them again",
                            f->shards[f->shard_of[i]].path, f->entries[i].name, path);
+    return true;
+}
+
+/* ---------------------------------------------------------------- names */
+
+/* Where a name goes on behind "_orig_mod." or "module.", or NULL. */
+static const char *unwrapped(const char *name)
+{
+    static const char *const words[] = { "_orig_mod.", "module." };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strncmp(name, words[i], strlen(words[i]))) return name + strlen(words[i]);
+    return NULL;
+}
+
+static bool all_wrapped(const im_safetensors *s)
+{
+    for (int i = 0; i < s->n; i++)
+        if (!unwrapped(s->entries[i].name)) return false;
+    return s->n > 0;
+}
+
+bool im_st_unwrap(im_ctx *c, im_safetensors *s, bool whole)
+{
+    bool changed = false;
+    if (!s || !im_ok(c)) return false;
+    if (whole) {
+        for (; all_wrapped(s); changed = true)
+            for (int i = 0; i < s->n; i++) s->entries[i].name = unwrapped(s->entries[i].name);
+    } else {
+        for (int i = 0; i < s->n; i++)
+            for (const char *p; (p = unwrapped(s->entries[i].name)); changed = true) s->entries[i].name = p;
+    }
+    if (!changed) return true;
+    im_names_free(&s->names);
+    if (!im_names_init(c, &s->names, (size_t)s->n)) return false;
+    for (int i = 0; i < s->n; i++) {
+        const char *name = s->entries[i].name;
+        if (im_names_find(&s->names, name, strlen(name)) >= 0)
+            return im_fail(c, "%s: tensor %s is there twice, with and without \"_orig_mod.\" or \"module.\" before its "
+                           "name; wanted it once", s->shards[s->shard_of[i]].path, name);
+        if (!im_names_add(c, &s->names, name, strlen(name), i)) return false;
+    }
     return true;
 }
 

@@ -34,6 +34,13 @@ void im_st_cast(im_ctx *c, const im_st_entry *e, im_dtype to, void *out);
 /* False with an error where weights cannot be written in that type; -1: as they are. */
 bool im_st_writes(im_ctx *c, int dtype);
 
+bool im_st_pickle_name(const char *path);                      /* .ckpt, .bin, .pt, .pth, .pkl                        */
+bool im_st_refuse_pickle(im_ctx *c, const char *path);         /* says what to do instead, whether it is there or not */
+
+/* Takes "_orig_mod." and "module." from the front of names, in any number and order: torch.compile and DataParallel put
+ * them there. whole: only where every tensor has one. An error where two tensors would have one name. */
+bool im_st_unwrap(im_ctx *c, im_safetensors *s, bool whole);
+
 /* The tensors of s will all be read soon: the system fetches the files ahead. With a cold file cache 512 MB took 0.3 s
  * instead of 0.3 to 3.6 s; with a warm one nothing changes (nor does MADV_SEQUENTIAL or MADV_HUGEPAGE change it). */
 void im_st_read_ahead(const im_safetensors *s);

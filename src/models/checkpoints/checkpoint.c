@@ -2,14 +2,17 @@
  * for, and loads them (checkpoint.h).
  *
  * A checkpoint holds one network of each kind as a blueprint: parameters with names and shapes but no storage. Every
- * tensor of the files either belongs to one of them, is known to be of no use, or is unexpected. */
+ * tensor of the files either belongs to one of them or is extra: EMA copies, schedules, a vision tower. */
 #include "models/checkpoints/checkpoint.h"
+#include "models/checkpoints/checkpoint_kind.h"
 #include "models/checkpoints/checkpoint_names.h"
 #include "models/checkpoints/param_file.h"
+#include "models/checkpoints/weight_files.h"
 #include "models/nets/clip.h"
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
 #include "data/files/file.h"
+#include "data/files/safetensors.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -26,8 +29,7 @@ typedef struct part {
     char *path;
     item *items;
     int n, found;
-    const char **unexpected;
-    int n_unexpected;
+    bool *claimed;                       /* of the file's tensors: those of a network; a single file has one list     */
 } part;
 
 struct im_checkpoint {
@@ -39,7 +41,7 @@ struct im_checkpoint {
     im_unet *unet;
     im_vae *vae;
     part parts[IM_PART_COUNT];
-    bool *claimed;                       /* single file: tensors that a part has taken                                */
+    bool warned;                         /* of extra tensors                                                          */
     char fingerprint[65];
 };
 
@@ -65,56 +67,30 @@ static const im_st_entry *find_entry(const im_checkpoint *k, im_part p, const ch
     return e;
 }
 
-static void match_params(im_checkpoint *k, im_part which, const im_params *p, bool *claimed)
+static void match_params(im_checkpoint *k, im_part which, const im_params *p)
 {
     part *t = &k->parts[which];
     for (int i = 0; i < p->n; i++) {
         const im_st_entry *e = find_entry(k, which, p->v[i].t->name);
         t->items[t->n++] = (item){ .param = &p->v[i], .entry = e };
         if (e) {
-            claimed[e - im_st_at(t->file, 0)] = true;
+            t->claimed[e - im_st_at(t->file, 0)] = true;
             t->found++;
         }
-    }
-}
-
-/* Whose fault an unexpected tensor of a single file is. */
-static im_part part_of(const char *original)
-{
-    if (!strncmp(original, "cond_stage_model.", 17))
-        return IM_PART_CLIP;
-    return strncmp(original, "first_stage_model.", 18) ? IM_PART_UNET : IM_PART_VAE;
-}
-
-static void list_unexpected(im_checkpoint *k, im_part p, const bool *claimed)
-{
-    part *t = &k->parts[p];
-    for (int i = 0; i < im_st_count(t->file); i++) {
-        const char *name = im_st_at(t->file, i)->name;
-        if (!claimed[i] && !im_ignored_name(p, name, k->single) && (!k->single || part_of(name) == p))
-            t->unexpected[t->n_unexpected++] = name;
     }
 }
 
 static bool match_part(im_checkpoint *k, im_part p, const im_params *a, const im_params *b)
 {
     part *t = &k->parts[p];
-    size_t tensors = (size_t)im_st_count(t->file) + 1;
     t->items = calloc((size_t)a->n + (size_t)(b ? b->n : 0), sizeof *t->items);
-    t->unexpected = calloc(tensors, sizeof *t->unexpected);
-    bool *claimed = k->single && k->claimed ? k->claimed : calloc(tensors, sizeof *claimed);
-    bool ok = t->items && t->unexpected && claimed;
-    if (ok) {
-        match_params(k, p, a, claimed);
-        if (b)
-            match_params(k, p, b, claimed);
-        list_unexpected(k, p, claimed);
-    } else {
-        im_fail(k->c, "%s: out of memory for the list of its tensors", t->path);
-    }
-    if (claimed != k->claimed)
-        free(claimed);
-    return ok;
+    t->claimed = k->single && p ? k->parts[0].claimed : calloc((size_t)im_st_count(t->file) + 1, sizeof *t->claimed);
+    if (!t->items || !t->claimed)
+        return im_fail(k->c, "%s: out of memory for the list of its tensors", t->path);
+    match_params(k, p, a);
+    if (b)
+        match_params(k, p, b);
+    return true;
 }
 
 static bool match_all(im_checkpoint *k)
@@ -129,76 +105,107 @@ static bool match_all(im_checkpoint *k)
 
 /* ---------------------------------------------------------------- files */
 
-/* Opens folder/part/NAME, the first that is there; a pickle is opened last, for the line that refuses it. */
-static bool open_part(im_checkpoint *k, im_part p)
+static bool open_file(im_checkpoint *k, part *t, const char *path)
 {
-    static const char *const endings[] = { ".safetensors", ".safetensors.index.json", ".fp16.safetensors",
-                                           ".safetensors.index.fp16.json", ".bin", ".bin.index.json" };
-    const char *stem = p == IM_PART_CLIP ? "model" : "diffusion_pytorch_model";
-    part *t = &k->parts[p];
-    char name[96];
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        bool pickle = i > 3;
-        snprintf(name, sizeof name, "%s/%s%s%s", im_part_name(p), pickle && p == IM_PART_CLIP ? "pytorch_" : "", stem,
-                 endings[i]);
-        t->path = im_join(k->c, k->path, name);
-        if (!t->path)
-            return false;
-        if (im_is_file(t->path)) {
-            if (i == 5)
-                return im_fail(k->c, "%s: the weights beside it are PyTorch pickles, which can run any program when "
-                               "they are read; save the model with diffusers' save_pretrained(..., "
-                               "safe_serialization=True) and use that", t->path);
-            t->file = im_st_open(k->c, t->path);
-            return t->file != NULL;
-        }
-        free(t->path);
-        t->path = NULL;
+    t->path = im_copy_text(k->c, path, strlen(path));
+    t->file = t->path ? im_st_open(k->c, path) : NULL;
+    return t->file && im_st_unwrap(k->c, t->file, true);
+}
+
+/* A list of parts, "text_encoder, unet", that grows. */
+static void add_name(char *list, size_t size, const char *name)
+{
+    size_t used = strlen(list);
+    snprintf(list + used, size - used, "%s%s", used ? ", " : "", name);
+}
+
+/* What was chosen where it is not what was asked for, or where nothing was: one line. */
+static void note_choice(im_checkpoint *k, const char *const chosen[IM_PART_COUNT])
+{
+    const char *wanted = im_weights_variant(k->c);
+    char plain[100] = "", variants[400] = "", one[IM_VARIANT_BYTES + 40];
+    for (int p = 0; p < IM_PART_COUNT; p++) {
+        if (!chosen[p])
+            add_name(plain, sizeof plain, im_part_name((im_part)p));
+        snprintf(one, sizeof one, "%s of %s", chosen[p] ? chosen[p] : "", im_part_name((im_part)p));
+        if (chosen[p])
+            add_name(variants, sizeof variants, one);
     }
-    return im_fail(k->c, "%s: %s has no %s.safetensors (nor .fp16.safetensors, nor %s.safetensors.index.json)",
-                   k->path, im_part_name(p), stem, stem);
+    if (wanted && *plain)
+        im_warn(k->c, "%s: has no variant %s of %s; the plain files are read there", k->path, wanted, plain);
+    else if (!wanted && *variants)
+        im_warn(k->c, "%s: has no plain file of weights where only a variant is; it is read: %s", k->path, variants);
+}
+
+/* --variant NAME must name a variant of at least one network. */
+static bool check_variant(im_checkpoint *k, const im_weight_files f[IM_PART_COUNT])
+{
+    const char *wanted = im_weights_variant(k->c);
+    char found[1200] = "";
+    for (int p = 0; wanted && p < IM_PART_COUNT; p++) {
+        char names[IM_VARIANTS * IM_VARIANT_BYTES], one[400];
+        if (im_weight_files_has(&f[p], wanted))
+            return true;
+        im_weight_files_names(&f[p], names, sizeof names);
+        snprintf(one, sizeof one, "%.300s of %s", names, im_part_name((im_part)p));
+        if (*names)
+            add_name(found, sizeof found, one);
+    }
+    return !wanted || im_fail(k->c, "%s: has no variant %s of its weights; found: %s; leave --variant out for the plain "
+                              "files", k->path, wanted, *found ? found : "none");
 }
 
 static bool open_folder(im_checkpoint *k)
 {
-    if (!im_model_config_read(k->c, k->path, &k->config))
-        return false;
-    for (int p = 0; p < IM_PART_COUNT; p++)
-        if (!open_part(k, (im_part)p))
-            return false;
-    return match_all(k);
+    im_ctx *c = k->c;
+    im_weight_files f[IM_PART_COUNT] = { 0 };
+    const char *chosen[IM_PART_COUNT] = { NULL };
+    char *folder[IM_PART_COUNT] = { NULL };
+    bool ok = im_model_config_read(c, k->path, &k->config);
+    for (int p = 0; ok && p < IM_PART_COUNT; p++) {
+        folder[p] = im_join(c, k->path, im_part_name((im_part)p));
+        ok = folder[p] && im_weight_files_list(c, &f[p], folder[p], (im_part)p);
+    }
+    ok = ok && check_variant(k, f);
+    for (int p = 0; ok && p < IM_PART_COUNT; p++) {
+        const char *path = im_weight_files_choose(c, &f[p], folder[p], (im_part)p, &chosen[p]);
+        ok = path && open_file(k, &k->parts[p], path);
+    }
+    if (ok)
+        note_choice(k, chosen);
+    for (int p = 0; p < IM_PART_COUNT; p++) {
+        im_weight_files_free(&f[p]);
+        free(folder[p]);
+    }
+    return ok && match_all(k);
 }
 
 /* A single file must at least look like Stable Diffusion in the original layout. */
 static bool check_single(im_checkpoint *k, const im_safetensors *s)
 {
-    bool unet = false;
     for (int i = 0; i < im_st_count(s); i++)
-        unet |= !strncmp(im_st_at(s, i)->name, "model.diffusion_model.", 22);
+        if (im_original_part(im_st_at(s, i)->name) >= 0)
+            return true;
     const char *kind = im_other_kind(s);
-    if (kind)
-        return im_fail(k->c, "%s: this is %s; imago wants a Stable Diffusion v1.x checkpoint", k->path, kind);
-    if (!unet)
-        return im_fail(k->c, "%s: has no tensor named model.diffusion_model.* (its first is %s), so it is no Stable "
-                       "Diffusion v1.x checkpoint in the original layout", k->path,
-                       im_st_count(s) ? im_st_at(s, 0)->name : "none");
-    return true;
+    return im_fail(k->c, kind ? "%s: this is %s; imago wants a Stable Diffusion v1.x checkpoint"
+                              : "%s: has no tensor named model.diffusion_model.* (its first is %s), so it is no Stable "
+                                "Diffusion v1.x checkpoint in the original layout", k->path,
+                   kind ? kind : im_st_count(s) ? im_st_at(s, 0)->name : "none");
 }
 
 static bool open_single(im_checkpoint *k)
 {
     k->single = true;
-    im_safetensors *s = im_st_open(k->c, k->path);
-    for (int p = 0; s && p < IM_PART_COUNT; p++) {
+    if (im_weights_variant(k->c))
+        return im_fail(k->c, "%s: is a single file, which has no variants; leave --variant out", k->path);
+    if (!open_file(k, &k->parts[0], k->path))
+        return false;
+    im_safetensors *s = k->parts[0].file;
+    for (int p = 1; p < IM_PART_COUNT; p++) {
         k->parts[p].file = s;
         k->parts[p].path = im_copy_text(k->c, k->path, strlen(k->path));
     }
-    if (!s || !im_ok(k->c) || !check_single(k, s) || !im_model_config_metadata(k->c, s, k->path, &k->config))
-        return false;
-    k->claimed = calloc((size_t)im_st_count(s) + 1, sizeof *k->claimed);
-    if (!k->claimed)
-        return im_fail(k->c, "%s: out of memory for the list of its tensors", k->path);
-    return match_all(k);
+    return im_ok(k->c) && check_single(k, s) && im_model_config_metadata(k->c, s, k->path, &k->config) && match_all(k);
 }
 
 im_checkpoint *im_checkpoint_open(im_ctx *c, const char *path)
@@ -217,6 +224,8 @@ im_checkpoint *im_checkpoint_open(im_ctx *c, const char *path)
         ok = open_folder(k);
     else if (ok && im_is_file(path))
         ok = open_single(k);
+    else if (ok && im_st_pickle_name(path))
+        ok = im_st_refuse_pickle(c, path);
     else if (ok)
         ok = im_fail(c, "%s: there is no such file or folder; a diffusers folder or a .safetensors file was expected",
                      path);
@@ -232,16 +241,16 @@ void im_checkpoint_close(im_checkpoint *k)
         return;
     for (int p = 0; p < IM_PART_COUNT; p++) {
         part *t = &k->parts[p];
-        if (!k->single || p == 0)
+        if (!k->single || p == 0) {
             im_st_close(t->file);
+            free(t->claimed);
+        }
         free(t->path);
         free(t->items);
-        free(t->unexpected);
     }
     im_clip_free(k->clip);
     im_unet_free(k->unet);
     im_vae_free(k->vae);
-    free(k->claimed);
     free(k->path);
     free(k);
 }
@@ -249,6 +258,7 @@ void im_checkpoint_close(im_checkpoint *k)
 const im_model_config *im_checkpoint_config(const im_checkpoint *k) { return &k->config; }
 const char *im_checkpoint_path(const im_checkpoint *k) { return k->path; }
 const char *im_checkpoint_folder(const im_checkpoint *k) { return k->single ? NULL : k->path; }
+const char *im_checkpoint_weights(const im_checkpoint *k, im_part p) { return k->parts[p].path; }
 
 /* ---------------------------------------------------------------- loading */
 
@@ -265,30 +275,159 @@ static const item *item_of(const part *t, const char *name, int *cursor)
     return NULL;
 }
 
-static bool check_part(im_checkpoint *k, im_part which, const im_params *p)
+/* ---------------------------------------------------------------- what does not fit */
+
+static const im_params *blueprint(const im_checkpoint *k, unsigned network)
 {
-    const part *t = &k->parts[which];
-    im_misfits *m = calloc(1, sizeof *m);
-    if (!m)
-        return im_fail(k->c, "%s: out of memory", t->path);
+    switch (network) {
+    case IM_NEED_CLIP:    return im_clip_params(k->clip);
+    case IM_NEED_UNET:    return im_unet_params(k->unet);
+    case IM_NEED_DECODER: return im_vae_params(k->vae, IM_VAE_DECODER);
+    default:              return im_vae_params(k->vae, IM_VAE_ENCODER);
+    }
+}
+
+static im_part part_of(unsigned network)
+{
+    return network == IM_NEED_CLIP ? IM_PART_CLIP : network == IM_NEED_UNET ? IM_PART_UNET : IM_PART_VAE;
+}
+
+/* Extra tensors of a part, or of the whole of a single file (p -1). */
+static void list_extra(const im_checkpoint *k, int p, im_name_list *l)
+{
+    const part *t = &k->parts[p < 0 ? 0 : p];
+    for (int i = 0; i < im_st_count(t->file); i++) {
+        const char *name = im_st_at(t->file, i)->name;
+        if (!t->claimed[i] && (!k->single || p < 0 || im_original_part(name) == p))
+            im_name_list_add(l, name, "");
+    }
+}
+
+static void add_misfits(im_misfits *m, const part *t, const im_params *p)
+{
     int cursor = 0;
     for (int i = 0; i < p->n; i++) {
         const item *it = item_of(t, p->v[i].t->name, &cursor);
         im_misfits_add(m, &p->v[i], it ? it->entry : NULL, p->v[i].t->name);
     }
-    for (int i = 0; i < t->n_unexpected; i++)
-        im_name_list_add(&m->unexpected, t->unexpected[i], "");
-    char source[64], text[3600];
-    snprintf(source, sizeof source, k->single ? "the %s of Stable Diffusion v1.x" : "%s/config.json",
-             im_part_name(which));
-    im_misfits_text(m, text, sizeof text);
+}
+
+bool im_checkpoint_has(const im_checkpoint *k, unsigned network)
+{
+    im_misfits *m = calloc(1, sizeof *m);
+    if (m)
+        add_misfits(m, &k->parts[part_of(network)], blueprint(k, network));
+    bool whole = m && !im_misfits_any(m);
     free(m);
-    return !*text || im_fail(k->c, "%s: its tensors are not those of %s: %s", t->path, source, text);
+    return whole;
+}
+
+/* One sentence on a part of which something is missing or misshapen; false when all is well. */
+static bool describe_part(const im_checkpoint *k, im_part p, im_misfits *m, char *out, size_t size)
+{
+    char source[64], text[3600];
+    if (!im_misfits_any(m))
+        return false;
+    list_extra(k, (int)p, &m->unexpected);
+    snprintf(source, sizeof source, k->single ? "the %s of Stable Diffusion v1.x" : "%s/config.json", im_part_name(p));
+    im_misfits_text(m, text, sizeof text);
+    snprintf(out, size, "%s: its tensors are not those of %s: %s", k->parts[p].path, source, text);
+    return true;
+}
+
+/* "no vae (first_stage_model.*)": networks of a single file of which no tensor is there; false: none. */
+static bool describe_absent(const im_checkpoint *k, unsigned networks, char *out, size_t size)
+{
+    static const char *const heads[] = { "cond_stage_model.transformer.*", "model.diffusion_model.*",
+                                         "first_stage_model.*" };
+    size_t used = 0;
+    *out = 0;
+    for (int p = 0; k->single && p < IM_PART_COUNT; p++) {
+        bool needed = false;
+        for (unsigned n = 1; n <= IM_NEED_ENCODER; n *= 2)
+            needed |= (networks & n) && part_of(n) == (im_part)p;
+        if (needed && !k->parts[p].found && used < size)
+            used += (size_t)snprintf(out + used, size - used, "%sno %s (no tensor named %s)", used ? " and " : "",
+                                     im_part_name((im_part)p), heads[p]);
+    }
+    return used;
+}
+
+/* Fails with everything that is missing or misshapen in the networks. */
+static bool check_networks(im_checkpoint *k, unsigned networks)
+{
+    im_misfits *m = calloc(IM_PART_COUNT, sizeof *m);
+    char absent[400], text[8000] = "";
+    bool bad = false;
+    if (!m)
+        return im_fail(k->c, "%s: out of memory", k->path);
+    for (unsigned n = 1; n <= IM_NEED_ENCODER; n *= 2)
+        if (networks & n)
+            add_misfits(&m[part_of(n)], &k->parts[part_of(n)], blueprint(k, n));
+    for (int p = 0; p < IM_PART_COUNT; p++) {
+        size_t used = strlen(text), gap = used ? 2 : 0;
+        if (used + gap < sizeof text && describe_part(k, (im_part)p, &m[p], text + used + gap, sizeof text - used - gap)) {
+            memcpy(text + used, "; ", gap);
+            bad = true;
+        }
+    }
+    free(m);
+    if (!bad)
+        return true;
+    const char *kind = k->single ? im_other_kind(k->parts[0].file) : im_other_unet(k->parts[IM_PART_UNET].file);
+    if (kind && (k->single || (networks & IM_NEED_UNET)))
+        return im_fail(k->c, "%s: this is %s; imago wants a Stable Diffusion v1.x checkpoint", k->path, kind);
+    if (describe_absent(k, networks, absent, sizeof absent))
+        return im_fail(k->c, "%s: holds %s; imago wants text encoder, UNet and VAE in one file: take one that has all "
+                       "three, or a diffusers folder", k->path, absent);
+    return im_fail(k->c, "%s", text);
+}
+
+/* Tensors that no network asks for: a warning, or under strict rules an error. */
+static bool check_extra(im_checkpoint *k, unsigned networks)
+{
+    im_name_list l = { .most = 4 };
+    bool seen[IM_PART_COUNT] = { false };
+    for (unsigned n = 1; n <= IM_NEED_ENCODER; n *= 2) {
+        im_part p = part_of(n);
+        if ((networks & n) && !seen[p] && (!k->single || !l.counted))
+            list_extra(k, k->single ? -1 : (int)p, &l);
+        seen[p] |= (networks & n) != 0;
+    }
+    for (int p = 0; p < IM_PART_COUNT; p++)
+        for (int i = 0; seen[p] && i < im_st_count(k->parts[p].file); i++)
+            if (!k->parts[p].claimed[i] && im_scales_others(im_st_at(k->parts[p].file, i)->name))
+                return im_fail(k->c, "%s: %s is a scale of 8-bit weights, which imago does not apply; use a file with "
+                               "plain weights (F16, BF16, or F8 without scales)", k->parts[p].path,
+                               im_st_at(k->parts[p].file, i)->name);
+    bool again = k->warned;
+    k->warned = true;
+    return (again && !im_weights_strict(k->c)) || im_extra_report(k->c, k->path, &l, false);
+}
+
+bool im_checkpoint_need(im_checkpoint *k, unsigned networks)
+{
+    return k && im_ok(k->c) && check_networks(k, networks) && check_extra(k, networks);
+}
+
+bool im_checkpoint_check(im_checkpoint *k) { return im_checkpoint_need(k, IM_NEED_ALL); }
+
+/* The networks that p is the parameters of. */
+static bool check_params(im_checkpoint *k, im_part which, const im_params *p)
+{
+    im_misfits *m = calloc(1, sizeof *m);
+    char text[4000];
+    if (!m)
+        return im_fail(k->c, "%s: out of memory", k->path);
+    add_misfits(m, &k->parts[which], p);
+    bool bad = describe_part(k, which, m, text, sizeof text);
+    free(m);
+    return !bad || im_fail(k->c, "%s", text);
 }
 
 bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype hold)
 {
-    if (!k || !im_ok(k->c) || !check_part(k, which, p))
+    if (!k || !im_ok(k->c) || !check_params(k, which, p))
         return false;
     const part *t = &k->parts[which];
     int cursor = 0;
@@ -300,14 +439,6 @@ bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype 
             return false;
     }
     return true;
-}
-
-bool im_checkpoint_check(im_checkpoint *k)
-{
-    return k && im_ok(k->c) && check_part(k, IM_PART_CLIP, im_clip_params(k->clip)) &&
-           check_part(k, IM_PART_UNET, im_unet_params(k->unet)) &&
-           check_part(k, IM_PART_VAE, im_vae_params(k->vae, IM_VAE_DECODER)) &&
-           check_part(k, IM_PART_VAE, im_vae_params(k->vae, IM_VAE_ENCODER));
 }
 
 /* ---------------------------------------------------------------- walking and naming */

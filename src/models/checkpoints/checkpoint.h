@@ -1,9 +1,9 @@
 /* checkpoint.h: opens a checkpoint, whichever way it is laid out, and loads networks from it.
  *
- *  - a diffusers folder: unet/diffusion_pytorch_model.safetensors (or .fp16.safetensors, or shards with their
- *    .safetensors.index.json), the same in vae/, text_encoder/model.safetensors;
+ *  - a diffusers folder: unet/diffusion_pytorch_model.safetensors (a variant of it, or shards with their index:
+ *    weight_files.h), the same in vae/, text_encoder/model.safetensors;
  *  - a single .safetensors file in the original layout (model.diffusion_model.*, first_stage_model.*,
- *    cond_stage_model.transformer.*), whose names names.c translates.
+ *    cond_stage_model.transformer.*), whose names checkpoint_names.c translates.
  * Used by sd.c, init_weights.c, convert.c and the tests. */
 #ifndef IM_CHECKPOINT_H
 #define IM_CHECKPOINT_H
@@ -24,11 +24,17 @@ const char *im_checkpoint_path(const im_checkpoint *k);        /* as given to im
 const char *im_checkpoint_folder(const im_checkpoint *k);      /* the diffusers folder; NULL for a single file        */
 
 /* Loads every parameter of p from the part's files into storage held in `hold` (vectors in f32), in parallel. Reports
- * all missing, unexpected and misshapen tensors at once and then loads nothing. p may be a half of the part (VAE). */
+ * all missing and misshapen tensors at once and then loads nothing. p may be a half of the part (VAE). */
 bool im_checkpoint_load(im_checkpoint *k, im_part part, im_params *p, im_dtype hold);
 
-/* The same check without loading: does every network of the configuration find its tensors, and nothing is left? */
-bool im_checkpoint_check(im_checkpoint *k);
+/* The same check without loading: does each of these networks find its tensors? What does not fit is told of all at once.
+ * Tensors that no network of the checkpoint asks for are left out with one warning that counts them; under
+ * im_weights_rules' strict they are an error. */
+enum { IM_NEED_CLIP = 1, IM_NEED_UNET = 2, IM_NEED_DECODER = 4, IM_NEED_ENCODER = 8, IM_NEED_ALL = 15 };
+bool im_checkpoint_need(im_checkpoint *k, unsigned networks);
+bool im_checkpoint_check(im_checkpoint *k);                    /* all four                                            */
+bool im_checkpoint_has(const im_checkpoint *k, unsigned network);                   /* the one network, whole         */
+const char *im_checkpoint_weights(const im_checkpoint *k, im_part part);            /* path of its file or index      */
 
 /* Walks the tensors of a part that belong to its network: param has the diffusers name and the shape as the networks
  * hold it, and is valid while k is open; the entry has the file's own name and shape. */

@@ -194,44 +194,14 @@ bool im_alias_name(im_part part, const char *name, bool original, int i, char ou
     return exchange(out, head, vae_old_attention, COUNT(vae_old_attention), at);
 }
 
-bool im_ignored_name(im_part part, const char *name, bool original)
+int im_original_part(const char *name)
 {
-    static const char *const heads[] = {                       /* of single files                                     */
-        "model_ema.", "first_stage_model.loss.", "cond_stage_model.logit_scale", "cond_stage_model.text_projection",
-        "cond_stage_model.transformer.text_projection.", "cond_stage_model.transformer.logit_scale", "alphas_cumprod",
-        "betas", "log_one_minus_alphas_cumprod", "sqrt_", "posterior_", "lvlb_weights", "logvar", "scale_factor",
+    static const struct { const char *head; im_part part; } heads[] = {
+        { "cond_stage_model.", IM_PART_CLIP }, { "model.diffusion_model.", IM_PART_UNET },
+        { "first_stage_model.", IM_PART_VAE },
     };
-    size_t n = strlen(name), tail = strlen("position_ids");
-    if (n >= tail && !strcmp(name + n - tail, "position_ids"))
-        return true;
-    if (!original)
-        return part == IM_PART_CLIP && (!strcmp(name, "text_projection.weight") || !strcmp(name, "logit_scale"));
     for (int i = 0; i < COUNT(heads); i++)
-        if (after(name, heads[i]))
-            return true;
-    return false;
-}
-
-const char *im_other_kind(const im_safetensors *s)
-{
-    static const struct { const char *part, *kind; } kinds[] = {
-        { "conditioner.embedders.", "Stable Diffusion XL" },
-        { "cond_stage_model.model.", "Stable Diffusion 2 in the original layout; its diffusers folder can be read" },
-        { "joint_blocks.", "Stable Diffusion 3" },
-        { "double_blocks.", "Flux" },
-        { "control_model.", "a ControlNet" },
-        { "lora_", "a LoRA, not a whole model" },
-        { "down_blocks.0.resnets.0.", "a single network in diffusers' names; give the folder that holds all of them" },
-        { "text_model.encoder.layers.", "a single text encoder; give the folder that holds all networks" },
-        { "encoder.layers.0.self_attn.", "a single text encoder; give the folder that holds all networks" },
-        { "encoder.down_blocks.0.", "a single VAE; give the folder that holds all networks" },
-        { "layer1.0.conv1.", "a ResNet" },
-    };
-    for (int i = 0; i < im_st_count(s); i++) {
-        const char *name = im_st_at(s, i)->name, *inner = after(name, "model.diffusion_model.");
-        for (int k = 0; k < COUNT(kinds); k++)
-            if (after(name, kinds[k].part) || (inner && after(inner, kinds[k].part)))
-                return kinds[k].kind;
-    }
-    return NULL;
+        if (after(name, heads[i].head))
+            return (int)heads[i].part;
+    return -1;
 }

@@ -14,10 +14,7 @@ bool im_original_name(const im_model_config *m, im_part part, const char *name, 
  * a text encoder without "text_model.", a VAE with query, key, value, proj_attn. */
 bool im_alias_name(im_part part, const char *name, bool original, int i, char out[IM_NAME_BYTES]);
 
-/* Tensors that checkpoints carry and inference has no use for: position_ids, EMA copies, losses, schedules. */
-bool im_ignored_name(im_part part, const char *name, bool original);
-
-/* "Stable Diffusion XL", "a ResNet" ...: what a single file that is no v1.x checkpoint seems to be, or NULL. */
-const char *im_other_kind(const im_safetensors *s);
+/* The network of a single file that a name belongs to by its beginning, or -1. */
+int im_original_part(const char *name);
 
 #endif

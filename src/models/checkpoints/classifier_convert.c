@@ -10,6 +10,7 @@
 #include "data/files/file.h"
 #include "data/files/safetensors.h"
 #include "models/checkpoints/classifier_file.h"
+#include "models/checkpoints/state_dict.h"
 
 bool im_is_classifier(im_ctx *c, const char *path)
 {
@@ -23,7 +24,7 @@ bool im_is_classifier(im_ctx *c, const char *path)
     free(run);
     if (is || !im_is_file(path))
         return is;
-    im_safetensors *s = im_st_open(c, path);
+    im_safetensors *s = im_classifier_file(c, path);
     is = s && im_st_find(s, "conv1.weight") && im_st_find(s, "layer1.0.conv1.weight");
     im_st_close(s);
     im_clear_error(c);                                         /* what is wrong with it, its reader says              */
@@ -33,10 +34,8 @@ bool im_is_classifier(im_ctx *c, const char *path)
 /* Pairs of what is written: in[i] becomes out[i]. */
 typedef struct list { const im_st_entry **in; im_st_entry *out; int n; } list;
 
-static bool begins(const char *name, const char *with) { return !strncmp(name, with, strlen(with)); }
-
 /* Weights under their own names; of averages where there are any. Counts of batches are neither: they go along. */
-static bool collect(im_ctx *c, const im_safetensors *s, int dtype, list *l)
+static bool collect(im_ctx *c, const im_safetensors *s, const im_params *p, int dtype, list *l)
 {
     size_t n = (size_t)im_st_count(s) + 1;
     l->in = calloc(n, sizeof *l->in);
@@ -46,7 +45,7 @@ static bool collect(im_ctx *c, const im_safetensors *s, int dtype, list *l)
     for (int i = 0; i < im_st_count(s); i++) {
         const im_st_entry *e = im_st_at(s, i);
         char average[512];
-        if (begins(e->name, "optimizer.") || begins(e->name, "ema."))
+        if (!im_state_knows(p, e->name))
             continue;
         size_t length = strlen(e->name);
         memcpy(average, "ema.", 4);
@@ -110,7 +109,10 @@ bool im_classifier_convert(im_ctx *c, const char *in, const char *out, int dtype
     char *path = NULL;
     list l = { .n = 0 };
     im_safetensors *s = im_classifier_weights(c, in, &path);
-    bool ok = s && im_classifier_infer(c, s, path, &cfg) && collect(c, s, dtype, &l) && write_list(c, &l, s, out);
+    im_classifier *net = s && im_classifier_infer(c, s, path, &cfg) ? im_classifier_new(c, &cfg) : NULL;
+    bool ok = net && im_state_check(im_classifier_params(net), s, path, &(im_state_rules){ .ours = true }) &&
+              collect(c, s, im_classifier_params(net), dtype, &l) && write_list(c, &l, s, out);
+    im_classifier_free(net);
     im_st_close(s);
     free(l.in);
     free(l.out);

@@ -9,6 +9,7 @@
 
 #include "data/files/file.h"
 #include "data/files/json.h"
+#include "data/files/safetensors.h"
 #include "models/checkpoints/run_files.h"
 #include "models/checkpoints/state_dict.h"
 
@@ -105,16 +106,25 @@ static im_safetensors *newest_good(im_ctx *c, const char *run, char **path)
     return s;
 }
 
+im_safetensors *im_classifier_file(im_ctx *c, const char *path)
+{
+    im_safetensors *s = im_st_open(c, path);
+    if (!s || im_st_unwrap(c, s, false))
+        return s;
+    im_st_close(s);
+    return NULL;
+}
+
 im_safetensors *im_classifier_weights(im_ctx *c, const char *path, char **found)
 {
     if (!im_is_folder(path)) {
         *found = im_copy_text(c, path, strlen(path));
-        return *found ? im_st_open(c, path) : NULL;
+        return *found ? im_classifier_file(c, path) : NULL;
     }
     char *model = im_join(c, path, "model.safetensors");
     if (model && im_is_file(model)) {
         *found = model;
-        return im_st_open(c, model);
+        return im_classifier_file(c, model);
     }
     free(model);
     return im_ok(c) ? newest_good(c, path, found) : NULL;

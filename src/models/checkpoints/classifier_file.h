@@ -19,6 +19,8 @@ typedef struct im_classifier_info {
  * have neither. */
 bool im_classifier_read_info(im_ctx *c, const im_safetensors *s, im_classifier_info *info);
 
+/* A file of weights, opened, its names without "_orig_mod." and "module.". */
+im_safetensors *im_classifier_file(im_ctx *c, const char *path);
 /* The file of weights of RUN (its model.safetensors, or else its newest good checkpoint) or FILE; *found: its path. */
 im_safetensors *im_classifier_weights(im_ctx *c, const char *path, char **found);
 

@@ -1,5 +1,6 @@
 /* config_model.c: the configuration of a whole checkpoint: model_index.json, the three networks together, and the
  * values of Stable Diffusion v1.4 for files that carry none. Used by checkpoint.c and init_weights.c. */
+#include "models/checkpoints/checkpoint_kind.h"
 #include "models/checkpoints/config.h"
 #include "data/files/file.h"
 #include "data/files/json.h"
@@ -51,9 +52,10 @@ static bool check_index(im_ctx *c, const im_json *j)
         return false;
     for (size_t i = 0; i < sizeof pipelines / sizeof *pipelines; i++)
         known |= !strcmp(class, pipelines[i]);
+    const char *kind = im_kind_of_pipeline(class);
     if (!known)
-        return im_fail(c, "%s: the pipeline is a \"%s\", but imago runs Stable Diffusion v1.x, a \"%s\"", j->file,
-                       class, pipelines[0]);
+        return im_fail(c, "%s: the pipeline is a \"%s\"%s%s, but imago runs Stable Diffusion v1.x, a \"%s\"", j->file,
+                       class, kind ? ": " : "", kind ? kind : "", pipelines[0]);
     return check_part(c, j, "text_encoder", "CLIPTextModel") && check_part(c, j, "unet", "UNet2DConditionModel") &&
            check_part(c, j, "vae", "AutoencoderKL");
 }
@@ -67,9 +69,10 @@ bool im_model_config_check(im_ctx *c, const im_model_config *m, const char *wher
     if (m->unet.out_channels != latent)
         return im_fail(c, "%s: the UNet's out_channels is %d, but the VAE's latent_channels is %d; they belong to "
                        "different models", where, m->unet.out_channels, latent);
+    const char *kind = latent == 4 ? im_kind_of_channels(m->unet.in_channels) : NULL;
     if (m->unet.in_channels != latent)
-        return im_fail(c, "%s: the UNet's in_channels is %d, but the VAE's latent_channels is %d; inpainting and "
-                       "other models with further inputs are not supported", where, m->unet.in_channels, latent);
+        return im_fail(c, "%s: the UNet's in_channels is %d, but the VAE's latent_channels is %d: %s, which imago does not "
+                       "run", where, m->unet.in_channels, latent, kind ? kind : "a model with further inputs");
     return im_ok(c);
 }
 

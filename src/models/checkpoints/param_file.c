@@ -70,6 +70,20 @@ void im_name_list_text(const im_name_list *l, char *out, size_t size)
     snprintf(out, size, "%.800s%s", l->text, more);
 }
 
+bool im_extra_report(im_ctx *c, const char *path, const im_name_list *extra, bool strict)
+{
+    char names[900];
+    const char *s = extra->counted == 1 ? "" : "s", *are = extra->counted == 1 ? "is" : "are";
+    if (!extra->counted)
+        return true;
+    im_name_list_text(extra, names, sizeof names);
+    if (strict || im_weights_strict(c))
+        return im_fail(c, "%s: %d tensor%s that no network asks for: %s%s", path, extra->counted, s, names,
+                       strict ? "" : "; --strict refuses them");
+    im_warn(c, "%s: %d tensor%s that no network asks for %s left out: %s", path, extra->counted, s, are, names);
+    return true;
+}
+
 void im_misfits_add(im_misfits *m, const im_param *p, const im_st_entry *e, const char *name)
 {
     char detail[256];

@@ -20,6 +20,9 @@ typedef struct im_name_list { char text[1200]; size_t used; int most, listed, co
 void im_name_list_add(im_name_list *l, const char *name, const char *detail);       /* most 0: at most 8 are told     */
 void im_name_list_text(const im_name_list *l, char *out, size_t size);
 
+/* Tensors that no network asks for: a warning, an error where strict or im_weights_rules says so. True for none. */
+bool im_extra_report(im_ctx *c, const char *path, const im_name_list *extra, bool strict);
+
 /* What does not fit, by kind of trouble. Zeroed at first. */
 typedef struct im_misfits { im_name_list missing, unexpected, shape, type; } im_misfits;
 /* e NULL: missing. name: of the tensor that is wanted. */

@@ -55,50 +55,85 @@ static bool ends(const char *name, const char *end)
     return n >= m && !strcmp(name + n - m, end);
 }
 
-static const im_st_entry *entry_of(const im_safetensors *s, const char *prefix, const char *name)
+static const im_st_entry *entry_of(const im_safetensors *s, const im_state_rules *r, const char *name)
 {
-    char full[512];
-    snprintf(full, sizeof full, "%s%s", prefix ? prefix : "", name);
-    return im_st_find(s, full);
+    char full[512], other[512];
+    snprintf(full, sizeof full, "%s%s", r->from ? r->from : "", name);
+    const im_st_entry *e = im_st_find(s, full);
+    for (int i = 0; !e && r->spelling && r->spelling(full, i, other, sizeof other); i++)
+        e = im_st_find(s, other);
+    return e;
+}
+
+/* "NORM.num_batches_tracked" of a batch norm of the network? */
+static bool is_tracked(const im_params *p, const char *name)
+{
+    char var[512];
+    size_t n = strlen(name), m = strlen("num_batches_tracked");
+    if (!ends(name, ".num_batches_tracked") || n >= sizeof var)
+        return false;
+    snprintf(var, sizeof var, "%.*srunning_var", (int)(n - m), name);
+    return im_params_find(p, var) != NULL;
 }
 
 /* Tensors that belong to no parameter and are none of those that a file may carry beside. */
-static void find_unexpected(const im_params *p, const im_safetensors *s, const im_state_rules *r, im_name_list *l)
+static bool find_extra(const im_params *p, const im_safetensors *s, const im_state_rules *r, im_name_list *l)
 {
-    for (int i = 0; i < im_st_count(s) && !r->shared; i++) {
-        const char *name = im_st_at(s, i)->name;
-        if (ends(name, ".num_batches_tracked") || begins(name, r->keep) ||
-            (r->ours && (begins(name, "optimizer.") || begins(name, "ema."))))
-            continue;
-        const char *plain = begins(name, r->from) ? name + strlen(r->from) : name;
-        if (!im_params_find(p, name) && !im_params_find(p, plain))
+    bool *claimed = calloc((size_t)im_st_count(s) + 1, sizeof *claimed);
+    if (!claimed)
+        return im_fail(p->c, "out of memory for the list of %d tensors", im_st_count(s));
+    for (int i = 0; i < p->n; i++) {
+        const char *name = p->v[i].t->name;
+        const im_st_entry *e = entry_of(s, r, name), *own = im_st_find(s, name);
+        if (e)
+            claimed[e - im_st_at(s, 0)] = true;
+        if (own)                                               /* read from "ema.NAME", it stands there as NAME, too  */
+            claimed[own - im_st_at(s, 0)] = true;
+    }
+    for (int i = 0; i < im_st_count(s); i++) {
+        const char *name = im_st_at(s, i)->name, *plain = begins(name, r->from) ? name + strlen(r->from) : name;
+        if (!claimed[i] && !is_tracked(p, plain) && !begins(name, r->keep) &&
+            !(r->ours && (begins(name, "optimizer.") || begins(name, "ema."))))
             im_name_list_add(l, name, "");
     }
+    free(claimed);
+    return true;
+}
+
+bool im_state_knows(const im_params *p, const char *name)
+{
+    return im_params_find(p, name) || is_tracked(p, name);
+}
+
+bool im_state_check(const im_params *p, const im_safetensors *s, const char *path, const im_state_rules *r)
+{
+    im_misfits *m = calloc(1, sizeof *m);
+    char text[3600];
+    if (!m)
+        return im_fail(p->c, "%s: out of memory", path);
+    for (int i = 0; i < p->n; i++)
+        if (!begins(p->v[i].t->name, r->keep))
+            im_misfits_add(m, &p->v[i], entry_of(s, r, p->v[i].t->name), p->v[i].t->name);
+    bool ok = r->shared || find_extra(p, s, r, &m->unexpected);
+    if (ok && im_misfits_any(m)) {
+        im_misfits_text(m, text, sizeof text);
+        ok = im_fail(p->c, "%s: its tensors are not those of the network: %s", path, text);
+    }
+    ok = ok && im_extra_report(p->c, path, &m->unexpected, r->exact);
+    free(m);
+    return ok;
 }
 
 bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_dtype hold, const im_state_rules *rules)
 {
     static const im_state_rules none = { 0 };
     const im_state_rules *r = rules ? rules : &none;
-    if (!s || !im_ok(p->c))
-        return false;
-    im_misfits *m = calloc(1, sizeof *m);
-    if (!m)
-        return im_fail(p->c, "%s: out of memory", path);
-    for (int i = 0; i < p->n; i++)
-        if (!begins(p->v[i].t->name, r->keep))
-            im_misfits_add(m, &p->v[i], entry_of(s, r->from, p->v[i].t->name), p->v[i].t->name);
-    find_unexpected(p, s, r, &m->unexpected);
-    char text[3600];
-    im_misfits_text(m, text, sizeof text);
-    free(m);
-    bool ok = !*text || im_fail(p->c, "%s: its tensors are not those of the network: %s", path, text);
+    bool ok = s && im_ok(p->c) && im_state_check(p, s, path, r);
     for (int i = 0; ok && i < p->n; i++) {
         const im_param *q = &p->v[i];
         if (begins(q->t->name, r->keep))
             continue;
-        ok = (q->t->storage || im_params_hold(p, q, hold)) &&
-             im_param_read(p->c, q, s, entry_of(s, r->from, q->t->name));
+        ok = (q->t->storage || im_params_hold(p, q, hold)) && im_param_read(p->c, q, s, entry_of(s, r, q->t->name));
     }
     return ok;
 }

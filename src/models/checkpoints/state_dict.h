@@ -1,7 +1,8 @@
 /* state_dict.h: the parameters of one network as a state dict in a safetensors file: torchvision's, timm's, ours.
  *
  * Names are those of the registry, convolutions stand as (Cout, Cin, Kh, Kw). torch's num_batches_tracked (how often a
- * batch norm has seen a batch) is no parameter here: it is passed over when read, and written, one count for all.
+ * batch norm has seen a batch) is no parameter here: that of a norm of the network is passed over when read, and written,
+ * one count for all.
  * Used by training, evaluation and the tests. */
 #ifndef IM_STATE_DICT_H
 #define IM_STATE_DICT_H
@@ -12,12 +13,19 @@ typedef struct im_state_rules {
     const char *keep;                    /* parameters whose names begin so keep what they hold; NULL: none           */
     bool ours;                           /* the file is a checkpoint of training: "optimizer.*", "ema.*" are known    */
     bool shared;                         /* it holds other networks beside this one: their names are not unexpected   */
+    bool exact;                          /* tensors that no network asks for are an error                             */
     const char *from;                    /* "ema.": take NAME from "ema.NAME"; NULL: from NAME                        */
+    /* The i-th other spelling of a name, or false where there is none; NULL: no other spellings. */
+    bool (*spelling)(const char *name, int i, char *out, size_t size);
 } im_state_rules;
 
-/* Fills every parameter from s, reporting all missing, unexpected and misshapen tensors at once; then nothing is loaded.
- * path: for errors. */
+/* Fills every parameter from s, reporting all missing and misshapen tensors at once; then nothing is loaded. Tensors that
+ * no network asks for are left out with a warning (im_weights_rules). path: for errors. */
 bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_dtype hold, const im_state_rules *rules);
+
+/* The check alone; and whether the network has a use for a tensor of that name, num_batches_tracked included. */
+bool im_state_check(const im_params *p, const im_safetensors *s, const char *path, const im_state_rules *rules);
+bool im_state_knows(const im_params *p, const char *name);
 
 /* The state dict as entries and values of a file. Writing: for each i, im_state_value(s, i, buffer), then im_st_put. */
 typedef struct im_state_entry {

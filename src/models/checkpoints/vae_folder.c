@@ -8,15 +8,19 @@
 
 #include "data/files/file.h"
 #include "data/files/json.h"
+#include "data/files/safetensors.h"
 #include "data/files/sha256.h"
-#include "models/checkpoints/checkpoint.h"
+#include "models/checkpoints/checkpoint_names.h"
 #include "models/checkpoints/state_dict.h"
-
-static const char weights[] = "diffusion_pytorch_model.safetensors";
+#include "models/checkpoints/weight_files.h"
 
 /* The folder that holds config.json: FOLDER or FOLDER/vae, malloc'd. */
 static char *resolve(im_ctx *c, const char *folder)
 {
+    if (im_st_pickle_name(folder) && !im_is_folder(folder)) {
+        im_st_refuse_pickle(c, folder);
+        return NULL;
+    }
     char *inner = im_join(c, folder, "vae"), *file = inner ? im_join(c, inner, "config.json") : NULL;
     bool there = file && im_is_file(file);
     free(file);
@@ -72,21 +76,32 @@ static im_params whole(im_ctx *c, im_vae *m)
 static bool load_whole_model(im_ctx *c, const char *folder, im_vae *m)
 {
     im_checkpoint *k = im_checkpoint_open(c, folder);
-    bool ok = k && im_checkpoint_load(k, IM_PART_VAE, im_vae_params(m, IM_VAE_DECODER), IM_F32) &&
+    bool ok = im_checkpoint_need(k, IM_NEED_DECODER | IM_NEED_ENCODER) &&
+              im_checkpoint_load(k, IM_PART_VAE, im_vae_params(m, IM_VAE_DECODER), IM_F32) &&
               im_checkpoint_load(k, IM_PART_VAE, im_vae_params(m, IM_VAE_ENCODER), IM_F32);
     im_checkpoint_close(k);
     return ok;
 }
 
+static bool older_spelling(const char *name, int i, char *out, size_t size)
+{
+    char other[IM_NAME_BYTES];
+    return im_alias_name(IM_PART_VAE, name, false, i, other) && (size_t)snprintf(out, size, "%s", other) < size;
+}
+
 static bool load_alone(im_ctx *c, const char *folder, im_vae *m)
 {
-    char *path = im_join(c, folder, weights);
+    static const im_state_rules rules = { .spelling = older_spelling };
+    const char *variant = NULL, *path = NULL;
+    im_weight_files f;
+    if (im_weight_files_list(c, &f, folder, IM_PART_VAE))
+        path = im_weight_files_choose(c, &f, folder, IM_PART_VAE, &variant);
     im_safetensors *s = path ? im_st_open(c, path) : NULL;
-    im_params all = s ? whole(c, m) : (im_params){ .c = c };
-    bool ok = s && all.v && im_state_read(&all, s, path, IM_F32, NULL);
+    im_params all = s && im_st_unwrap(c, s, true) ? whole(c, m) : (im_params){ .c = c };
+    bool ok = s && all.v && im_state_read(&all, s, path, IM_F32, &rules);
     free(all.v);
     im_st_close(s);
-    free(path);
+    im_weight_files_free(&f);
     return ok;
 }
 
@@ -140,7 +155,7 @@ bool im_vae_folder_write(im_folder_out *f, im_vae *m, const char *in, const char
     im_ctx *c = f->c;
     im_state s = { .c = c };
     char name[96];
-    snprintf(name, sizeof name, "%s%s", in, weights);
+    snprintf(name, sizeof name, "%sdiffusion_pytorch_model.safetensors", in);
     char *path = im_folder_file(f, name);
     bool ok = path != NULL;
     for (int half = 0; ok && half < 2; half++) {

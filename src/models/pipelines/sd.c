@@ -55,7 +55,7 @@ char *im_embedded_model_path(im_ctx *c)
 
 /* ---------------------------------------------------------------- opening */
 
-im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold)
+im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold)
 {
     if (!im_ok(c)) return NULL;
     if (hold == IM_I32) {
@@ -84,6 +84,25 @@ im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold)
     }
     return sd;
 }
+
+/* The encoder is needed by image to image only, and asked for there. */
+im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold)
+{
+    im_sd *sd = im_sd_look(c, path, hold);
+    if (!sd || im_checkpoint_need(sd->checkpoint, IM_NEED_CLIP | IM_NEED_UNET | IM_NEED_DECODER)) return sd;
+    im_sd_free(sd);
+    return NULL;
+}
+
+bool im_sd_whole(im_sd *sd) { return sd && im_checkpoint_check(sd->checkpoint); }
+
+bool im_sd_has(const im_sd *sd, im_net net)
+{
+    static const unsigned network[IM_NET_COUNT] = { IM_NEED_CLIP, IM_NEED_UNET, IM_NEED_DECODER, IM_NEED_ENCODER };
+    return sd && im_checkpoint_has(sd->checkpoint, network[net]);
+}
+
+const char *im_sd_file(const im_sd *sd, im_net net) { return im_checkpoint_weights(sd->checkpoint, im_net_part(net)); }
 
 void im_nets_free(im_networks *nets)
 {

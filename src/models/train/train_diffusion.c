@@ -252,7 +252,8 @@ static bool load_or_draw(training *t)
         return im_init_params_as(unet, t->a->common.seed, IM_INIT_ZERO_ENDS) &&
                im_init_params_as(clip, t->a->common.seed, IM_INIT_TORCH);
     im_checkpoint *k = im_checkpoint_open(c, init);
-    bool ok = k && im_checkpoint_load(k, IM_PART_UNET, unet, IM_F32) && im_checkpoint_load(k, IM_PART_CLIP, clip, IM_F32);
+    bool ok = im_checkpoint_need(k, IM_NEED_UNET | IM_NEED_CLIP) && im_checkpoint_load(k, IM_PART_UNET, unet, IM_F32) &&
+              im_checkpoint_load(k, IM_PART_CLIP, clip, IM_F32);
     im_checkpoint_close(k);
     return ok;
 }

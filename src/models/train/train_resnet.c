@@ -283,7 +283,7 @@ static bool read_init(training *t, const char *path)
 {
     im_ctx *c = t->c;
     im_classifier_config theirs;
-    im_safetensors *s = im_st_open(c, path);
+    im_safetensors *s = im_classifier_file(c, path);
     bool ok = s && im_classifier_infer(c, s, path, &theirs);
     if (ok && theirs.classes != t->data->n_classes && !t->a->new_head)
         ok = im_fail(c, "%s: has %d classes, and %s has %d; --new-head takes only the encoder from it", path,

@@ -187,7 +187,7 @@ static bool load_file(im_train_state *s, const im_safetensors *file, const char 
 {
     bool ok = read_counters(s, file, path);
     for (int i = 0; ok && i < s->n_parts; i++) {
-        im_state_rules rules = { .ours = true, .shared = s->n_parts > 1,
+        im_state_rules rules = { .ours = true, .exact = true, .shared = s->n_parts > 1,
                                  .from = *s->parts[i].prefix ? s->parts[i].prefix : NULL };
         ok = im_state_read(s->parts[i].params, file, path, IM_F32, &rules);
     }
