@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "context.h"
@@ -270,9 +271,56 @@ START_TEST(writing)
     char *text = im_read_file(c, path, 100, &n);
     ck_assert_str_eq(text, "three");
     free(text);
-    expect_part(im_write_file(c, scratch_path(dir, "no/such"), "x", 1, true),
-                "its folder does not exist; make it first");
     ck_assert_int_eq(scratch_count(dir), 1);
+}
+END_TEST
+
+/* Folders that are missing are made with the file, not when it is only asked whether it may be written, and go again where
+ * it cannot be. */
+START_TEST(folders_are_made)
+{
+    const char *path = scratch_path(dir, "a/b/c");
+    ck_assert(im_may_write(c, path, false));
+    ck_assert_int_eq(scratch_count(dir), 0);
+    im_out o;
+    ck_assert(im_out_open(c, &o, path, false));
+    im_out_abandon(&o);
+    ck_assert_int_eq(scratch_count(dir), 0);
+    ck_assert(im_make_folder(c, scratch_path(dir, "a")));
+    ck_assert(im_out_open(c, &o, path, false));
+    im_out_abandon(&o);
+    ck_assert_int_eq(scratch_count(scratch_path(dir, "a")), 0);
+    ck_assert(im_write_file(c, path, "one", 3, false) && im_write_file(c, scratch_path(dir, "x//y"), "two", 3, false));
+    ck_assert(im_is_file(path) && im_is_file(scratch_path(dir, "x/y")));
+    expect_part(im_may_write(c, scratch_path(dir, "a/b/c/d/e"), false), "a/b/c/d/e: cannot write: Not a directory");
+    scratch_write(dir, "link", "", 0);
+    ck_assert(!unlink(scratch_path(dir, "link")) && !symlink("nowhere", scratch_path(dir, "link")));
+    expect_part(im_may_write(c, scratch_path(dir, "link/file"), false), "link/file: cannot ");
+}
+END_TEST
+
+/* As somebody who may not write there: known before the work, with the folder that is in the way. */
+START_TEST(folders_that_cannot_be_written_in)
+{
+    char path[400], new[400];
+    snprintf(path, sizeof path, "%s", scratch_path(dir, "closed/there"));
+    snprintf(new, sizeof new, "%s", scratch_path(dir, "closed/new/file"));
+    ck_assert(im_write_file(c, path, "x", 1, false));
+    ck_assert(!chmod(scratch_path(dir, "closed"), 0555) && !chmod(dir, 0755));
+    fflush(stdout);
+    pid_t child = fork();
+    if (!child) {
+        if (!geteuid() && (setgid(65534) || setuid(65534))) _exit(2);
+        bool there = im_may_write(c, path, true);
+        bool says = strstr(im_error(c), "closed: Permission denied");
+        im_clear_error(c);
+        bool made = im_may_write(c, new, false);
+        _exit(there || made || !says || !strstr(im_error(c), "closed: Permission denied"));
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status) && !WEXITSTATUS(status));
+    ck_assert_int_eq(chmod(scratch_path(dir, "closed"), 0755), 0);
 }
 END_TEST
 
@@ -374,7 +422,8 @@ int main(void)
 {
     const suite_test tests[] = {
         ONCE(values), ONCE(optional_values), ONCE(wrong_values), ONCE(long_text_is_cut_visibly), ONCE(bad_json),
-        ONCE(paths), ONCE(folders), ONCE(reading), ONCE(writing), ONCE(writing_is_atomic), ONCE(names_of_outputs),
+        ONCE(paths), ONCE(folders), ONCE(reading), ONCE(writing), ONCE(folders_are_made),
+        ONCE(folders_that_cannot_be_written_in), ONCE(writing_is_atomic), ONCE(names_of_outputs),
         ONCE(full_disk), ONCE(names_table),
     };
     return suite_run("json", setup, teardown, 30, tests, SUITE_COUNT(tests));

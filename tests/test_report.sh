@@ -63,6 +63,12 @@ check "the second half alone"
 holds 'abs(generated_to_training["near_copies"] - 4 / 12) < 1e-5 and generated_to_training["median_features"] > 0'
 check "copies of training pictures are found ($(value generated_to_training near_copies))"
 
+# ---- findings outlive a file that cannot be written
+mv "$dir/report/report.json" "$dir/kept.json" && mkdir "$dir/report/report.json" && ! judge -q &&
+    grep -q '^circle ' "$dir/out" && grep -q 'report.json: is a folder' "$dir/err"
+check "the table is printed where report.json cannot be written"
+rmdir "$dir/report/report.json"
+
 # ---- training pictures that are all one: a ratio to 0
 cp -r "$dir/data" "$dir/flat" && for k in "$dir"/flat/train/*/; do
     for f in "$k"*.png; do [ "$f" = "${k}0000.png" ] || cp "${k}0000.png" "$f"; done

@@ -63,8 +63,10 @@ void bench_emit(bench_output *out, const bench_row *r)
         out->header = true;
     }
     fflush(stdout);
-    if (out->csv)
-        fprintf(out->csv, "%s,\"%s\",%s,%d,%s,\"%s\",%s,%.4f,%.4f,%.2f,%.2f,%.1f\n", commit_name(), cpu,
-                im_device_isa(out->c), im_threads(out->c), r->bench, r->shape, r->dtype, r->ms, r->ms_min,
-                r->gflops, r->gbs, r->percent);
+    if (!out->csv)
+        return;
+    fprintf(out->csv, "%s,\"%s\",%s,%d,%s,\"%s\",%s,%.4f,%.4f,%.2f,%.2f,%.1f\n", commit_name(), cpu,
+            im_device_isa(out->c), im_threads(out->c), r->bench, r->shape, r->dtype, r->ms, r->ms_min, r->gflops, r->gbs,
+            r->percent);
+    fflush(out->csv);                                          /* a row that was shown is not lost by a kill           */
 }

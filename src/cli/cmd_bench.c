@@ -5,6 +5,7 @@
 #include "cli/bench.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
+#include "data/files/file.h"
 
 static const char CSV_HEADER[] = "commit,cpu,isa,threads,bench,shape,dtype,ms,ms_min,gflops,gbs,percent_of_peak\n";
 
@@ -28,8 +29,11 @@ static const option options[] = {
 static bool open_csv(bench_output *out, const char *path)
 {
     char line[sizeof CSV_HEADER + 8] = "";
+    size_t made;
     if (!path)
         return true;
+    if (!im_make_above(out->c, path, &made))
+        return false;
     out->csv = fopen(path, "a+");
     if (!out->csv)
         return im_fail(out->c, "%s: %s; wanted a file that rows can be appended to", path, strerror(errno));
@@ -46,7 +50,8 @@ static bool open_csv(bench_output *out, const char *path)
 
 static bool close_csv(bench_output *out, const char *path)
 {
-    if (out->csv && fclose(out->csv))
+    bool lost = out->csv && ferror(out->csv);
+    if (out->csv && (fclose(out->csv) || lost))
         return im_fail(out->c, "%s: %s; is the disk full?", path, strerror(errno));
     return true;
 }

@@ -139,14 +139,17 @@ static bool show(im_ctx *c, const data_options *o, const im_dataset *d, const im
         v.broken = im_loader_broken(c, l, &v.n_broken);
     if (v.broken)
         print_broken(v.broken, v.n_broken);
-    bool ok = v.broken && (!o->sheet || data_write_sheet(&v)) && (!o->dump || data_write_dump(&v)) &&
-              (!o->json || data_write_json(&v));
-    const char *const files[] = { o->sheet, o->dump, o->json };
-    for (int i = 0; i < 3 && ok; i++)
-        if (files[i])
-            printf("%s  %d pictures\n", files[i], v.b->n);
+    const struct { const char *file; bool (*write)(const data_view *v); } files[] = {
+        { o->sheet, data_write_sheet }, { o->dump, data_write_dump }, { o->json, data_write_json }
+    };
+    for (int i = 0; i < 3 && v.broken; i++) {                  /* each, whether the others can be written or not       */
+        char *error = error_put_aside(c);
+        if (files[i].file && files[i].write(&v))
+            printf("%s  %d pictures\n", files[i].file, v.b->n);
+        error_put_back(c, error);
+    }
     im_loader_close(l);
-    return ok;
+    return im_ok(c);
 }
 
 static int run(const arguments *a)

@@ -141,7 +141,7 @@ static void print_json(const im_eval_result *r, const char *csv, const char *png
     json_decref(root);
 }
 
-static void print_table(const im_eval_result *r, const char *csv, const char *png)
+static void print_table(const im_eval_result *r)
 {
     printf("%-32s %9s %8s %8s\n", "class", "pictures", "top-1", "top-5");
     for (int i = 0; i < r->classes; i++) {
@@ -152,8 +152,8 @@ static void print_table(const im_eval_result *r, const char *csv, const char *pn
         else
             printf("%-32s %9d %8s %8s\n", r->names[i], 0, "-", "-");
     }
-    printf("%-32s %9lld %7.2f%% %7.2f%%   loss %.4f, %lld broken\n%s\n%s\n", "all", (long long)r->pictures, 100 * r->top1,
-           100 * r->top5, r->loss, (long long)r->broken, csv, png);
+    printf("%-32s %9lld %7.2f%% %7.2f%%   loss %.4f, %lld broken\n", "all", (long long)r->pictures, 100 * r->top1,
+           100 * r->top5, r->loss, (long long)r->broken);
 }
 
 static void on_progress(void *arg, int64_t done, int64_t total)
@@ -164,25 +164,44 @@ static void on_progress(void *arg, int64_t done, int64_t total)
         fputs("\r\033[K", stderr);
 }
 
-static bool write_results(im_ctx *c, const eval_options *o, const im_eval_result *r)
+/* Where confusion.csv and confusion.png go. */
+static bool find_files(im_ctx *c, const eval_options *o, char *files[2])
 {
-    char *csv = NULL, *png = NULL;
-    bool folder = im_is_folder(o->a.model);
-    if (o->out && !im_make_folder(c, o->out))
-        return false;
-    const char *base = o->out ? o->out : o->a.model;
-    csv = o->out || folder ? im_join(c, base, "confusion.csv") : im_join_beside(c, base, "confusion.csv");
-    png = o->out || folder ? im_join(c, base, "confusion.png") : im_join_beside(c, base, "confusion.png");
+    static const char *const names[] = { "confusion.csv", "confusion.png" };
+    for (int i = 0; i < 2; i++)
+        files[i] = o->out || im_is_folder(o->a.model) ? im_join(c, o->out ? o->out : o->a.model, names[i])
+                                                      : im_join_beside(c, o->a.model, names[i]);
+    return im_ok(c);
+}
+
+/* Before the work, which goes on all the same: the figures are printed in any case. */
+static void warn_of_files(im_ctx *c, char *const files[2])
+{
+    if (im_may_write(c, files[0], true) && im_may_write(c, files[1], true))
+        return;
+    char *error = error_put_aside(c);
+    im_warn(c, "%s; the figures will be printed all the same; -o FOLDER names another place", error ? error : "");
+    free(error);
+}
+
+/* The figures first: an evaluation may have taken hours, and a file may be refused. */
+static bool show_results(im_ctx *c, const eval_options *o, const im_eval_result *r, char *const files[2])
+{
+    if (o->json)
+        print_json(r, files[0], files[1]);
+    else
+        print_table(r);
+    fflush(stdout);
     int side = label_of(r->classes) + 2 * MARGIN + r->classes * cell_of(r->classes);
-    bool ok = csv && png && write_csv(c, r, csv) &&
-              plot_write(c, png, side < 320 ? 320 : side, side, draw_confusion, (void *)r);
-    if (ok && o->json)
-        print_json(r, csv, png);
-    else if (ok)
-        print_table(r, csv, png);
-    free(csv);
-    free(png);
-    return ok;
+    for (int i = 0; i < 2; i++) {
+        char *error = error_put_aside(c);
+        bool ok = i ? plot_write(c, files[i], side < 320 ? 320 : side, side, draw_confusion, (void *)r)
+                    : write_csv(c, r, files[i]);
+        if (ok && !o->json)
+            printf("%s\n", files[i]);
+        error_put_back(c, error);
+    }
+    return im_ok(c);
 }
 
 static int run(const arguments *a)
@@ -194,11 +213,16 @@ static int run(const arguments *a)
     im_ctx *c = session_open(&o->common);
     if (!c)
         return CLI_FAILED;
-    im_eval_result r;
+    im_eval_result r = { 0 };
+    char *files[2] = { NULL, NULL };
     bool show = !o->quiet && isatty(STDERR_FILENO);
+    if (find_files(c, o, files))
+        warn_of_files(c, files);
     if (im_eval_classifier(c, &o->a, &r, show ? on_progress : NULL, NULL))
-        write_results(c, o, &r);
+        show_results(c, o, &r, files);
     im_eval_result_free(&r);
+    free(files[0]);
+    free(files[1]);
     return session_close(c);
 }
 

@@ -35,7 +35,8 @@ static const option options[] = {
     OPTION_TEXT('i', "init", "PICTURE", AT(init), NULL,
              "begin from this picture, a PNG or JPEG; one that a camera turned is turned upright"),
     OPTION_REAL(0, "strength", "S", AT(strength), "0.75", 0, 1, "with -i: 0 keeps the picture, 1 forgets it"),
-    OPTION_TEXT('o', "out", "OUT", AT(out), ".", "a .png or .jpg file for one picture; a folder for SEED.png"),
+    OPTION_TEXT('o', "out", "OUT", AT(out), ".",
+             "a .png or .jpg file for one picture; a folder for SEED.png; folders that are missing are made"),
     OPTION_CHOICE(0, "format", "FORMAT", AT(format), NULL, "png|jpeg",
                   "of the pictures; without it as the name of OUT ends, PNG in a folder"),
     OPTION_INT(0, "quality", "Q", AT(quality), "95", 1, 100,
@@ -196,7 +197,7 @@ static bool prepare_outputs(run_state *r)
         return im_fail(r->c, "out of memory for the latents of %d pictures", r->jobs.n);
     if (r->o->sheet && !(r->pictures = calloc(n, sizeof *r->pictures)))
         return im_fail(r->c, "out of memory for the pictures of the sheet");
-    return (!r->o->sheet || sheet_check(r)) && names_make_folder(r);
+    return !r->o->sheet || sheet_check(r);
 }
 
 /* All the work after the checks; true when every picture is there. */
@@ -212,8 +213,6 @@ static bool work(run_state *r)
     }
     bool ok = run_jobs(r);
     profile_stop(r->c, r->profile);
-    if (r->finished == 0)
-        names_remove_folder(r);
     if (r->profile && r->finished)
         profile_print(r->profile, stderr, peak.fma_gflops, peak.read_gbs);
     if (r->profile && r->finished && r->o->json) {
@@ -223,8 +222,13 @@ static bool work(run_state *r)
         json_decref(p);
     }
     run_report(r, seconds_now() - start);
-    ok = ok && (!r->o->sheet || sheet_write(r));
-    return ok && latents_save(r);
+    if (!ok)
+        return false;
+    latents_save(r);                                           /* each, whether the other can be written or not        */
+    char *error = error_put_aside(r->c);
+    if (r->o->sheet)
+        sheet_write(r);
+    return error_put_back(r->c, error);
 }
 
 static void close_run(run_state *r)

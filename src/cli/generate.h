@@ -58,7 +58,6 @@ typedef struct run_state {
     int n_latents, first_latents;                              /* and which of them the first picture begins from      */
     float *saved;                                              /* for --save-latents: (jobs, C, h, w)                  */
     im_image **pictures;                                       /* by job; kept for --sheet only                        */
-    bool made_folder;                                          /* the output folder did not exist before               */
     int finished;
     progress bar;
     profile *profile;
@@ -71,8 +70,6 @@ void jobs_free(job_list *l);
 
 /* generate_names.c */
 int names_assign(run_state *r);                                /* paths, before any work; returns an exit code         */
-bool names_make_folder(run_state *r);
-void names_remove_folder(run_state *r);                        /* when nothing was put in it                           */
 
 /* generate_meta.c */
 bool meta_write(run_state *r, const job *j, const im_image *picture);     /* the file with its two texts               */

@@ -3,12 +3,10 @@
  * JPEGs, by --format or by the name of the one file, end in .jpg in a folder.
  * Files that are there are refused, or passed over with --skip-existing; no two files may have one name. Used by
  * cmd_generate.c. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli/generate.h"
 #include "cli/sheet.h"
@@ -77,14 +75,23 @@ static const char *last_part(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Where a file of this name is written, links followed; malloc'd. NULL where its folder is not there. */
+/* Where a file of this name is written, links followed, in folders that may be made yet; malloc'd. */
 static char *true_path(im_ctx *c, const char *path)
 {
-    char *there = realpath(path, NULL);
-    if (there)
+    char *there = realpath(*path ? path : ".", NULL);
+    size_t n = strlen(path);
+    while (!there && n && path[n - 1] == '/')
+        n--;
+    if (there || !n)
         return there;
-    char *folder = im_join_beside(c, path, "."), *whole = folder ? realpath(folder, NULL) : NULL;
-    there = whole ? im_join(c, whole, last_part(path)) : NULL;
+    char *name = im_copy_text(c, path, n), *folder = name ? im_copy_text(c, name, (size_t)(last_part(name) - name)) : NULL;
+    char *whole = folder ? true_path(c, folder) : NULL, *slash = whole ? strrchr(whole, '/') : NULL;
+    const char *last = name ? last_part(name) : "";
+    bool up = !strcmp(last, ".."), here = up || !strcmp(last, ".");
+    if (slash && up)
+        slash[slash == whole] = 0;                             /* "/a": "/"                                           */
+    there = !whole ? NULL : here ? im_copy_text(c, whole, strlen(whole)) : im_join(c, whole, last);
+    free(name);
     free(folder);
     free(whole);
     return there;
@@ -162,6 +169,15 @@ static int look_at_out(run_state *r, bool *folder)
     return CLI_OK;
 }
 
+/* All of them go to one folder: what is true of the first one that is made is true of all. */
+static bool may_write_pictures(run_state *r)
+{
+    int i = 0;
+    while (i < r->jobs.n && r->jobs.v[i].skip)
+        i++;
+    return i == r->jobs.n || im_may_write(r->c, r->jobs.v[i].path, r->o->force);
+}
+
 int names_assign(run_state *r)
 {
     job_list *l = &r->jobs;
@@ -175,36 +191,8 @@ int names_assign(run_state *r)
         ok = (l->v[0].path = im_copy_text(r->c, r->o->out, strlen(r->o->out))) != NULL;
     if (ok && refuse_same_names(r) != CLI_OK)
         return CLI_USAGE;
-    ok = ok && refuse_existing(r) && (folder || l->v[0].skip || im_may_write(r->c, r->o->out, r->o->force));
+    ok = ok && refuse_existing(r) && may_write_pictures(r);
     ok = ok && (!r->o->sheet || (sheet_named(r->c, r->o->sheet) && im_may_write(r->c, r->o->sheet, r->o->force)));
     ok = ok && (!r->o->save_latents || im_may_write(r->c, r->o->save_latents, r->o->force));
     return ok ? CLI_OK : CLI_FAILED;
-}
-
-/* The folder that the pictures go to, as text; NULL for the current one, or out of memory. */
-static char *folder_of(const run_state *r)
-{
-    const char *first = r->jobs.v[0].path, *slash = strrchr(first, '/');
-    return slash && slash != first ? im_copy_text(r->c, first, (size_t)(slash - first)) : NULL;
-}
-
-bool names_make_folder(run_state *r)
-{
-    char *path = folder_of(r);
-    if (path) {
-        r->made_folder = !im_is_folder(path);
-        im_make_folder(r->c, path);
-        if (im_ok(r->c) && access(path, W_OK))
-            im_fail(r->c, "%s: the folder cannot be written to: %s", path, strerror(errno));
-    }
-    free(path);
-    return im_ok(r->c);
-}
-
-void names_remove_folder(run_state *r)
-{
-    char *path = r->made_folder ? folder_of(r) : NULL;
-    if (path)
-        rmdir(path);                                           /* stays when anything is in it                         */
-    free(path);
 }

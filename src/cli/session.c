@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 /* A signal handler can reach nothing but globals: the context to stop, and that a signal came. */
@@ -102,6 +103,24 @@ im_dtype session_dtype(const common_options *o)
     im_dtype t = IM_F32;
     im_dtype_parse(o->dtype, &t);                              /* checked: by the option table, or where it was read   */
     return t;
+}
+
+char *error_put_aside(im_ctx *c)
+{
+    char *error = im_ok(c) ? NULL : strdup(im_error(c));
+    if (error)
+        im_clear_error(c);
+    return error;
+}
+
+bool error_put_back(im_ctx *c, char *error)
+{
+    if (error) {
+        im_clear_error(c);
+        im_fail(c, "%s", error);
+    }
+    free(error);
+    return im_ok(c);
 }
 
 double seconds_now(void)

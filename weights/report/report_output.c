@@ -103,7 +103,6 @@ static void print_table(const report_options *o, const findings *f)
            f->drawn.features, f->drawn.pixels, f->held.features, f->held.pixels);
     printf("near copies (within %.3f and %.1f of one training picture): generated %.2f%%, held-out %.2f%%\n",
            f->limit_features, f->limit_pixels, 100 * f->drawn.share, 100 * f->held.share);
-    printf("%s/report.json, %s/nearest.png\n", o->out, o->out);
 }
 
 /* ---------------------------------------------------------------- the picture */
@@ -154,8 +153,10 @@ static bool draw_nearest(im_ctx *c, const report_options *o, const side *train, 
 
 bool report_output(im_ctx *c, const report_options *o, const side *train, const side *made, const findings *f)
 {
+    print_table(o, f);                                         /* first: an hour's findings outlive a full disk       */
+    fflush(stdout);
     bool ok = write_json(c, o, train, f) && draw_nearest(c, o, train, made, f);
     if (ok)
-        print_table(o, f);
+        printf("%s/report.json, %s/nearest.png\n", o->out, o->out);
     return ok;
 }

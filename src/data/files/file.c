@@ -184,6 +184,61 @@ void im_map_close(im_map *m)
 
 /* ---------------------------------------------------------------- writing */
 
+/* Bytes of a path up to the end of the folder that it stands in: 0 for the present one. */
+static size_t folder_bytes(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    while (slash > path && slash[-1] == '/') slash--;
+    return slash ? slash == path ? 1 : (size_t)(slash - path) : 0;
+}
+
+/* Is the folder of `path`, or the first one above it that is there, one to write in? */
+static bool may_make_in_folder_of(im_ctx *c, const char *path)
+{
+    struct stat st;
+    char *folder = im_copy_text(c, path, strlen(path));
+    if (!folder) return false;
+    do folder[folder_bytes(folder)] = 0;
+    while (*folder && lstat(folder, &st) && errno == ENOENT);
+    const char *up = *folder ? folder : ".";
+    bool ok = false;
+    if (stat(up, &st)) im_fail(c, "%s: cannot write: %s: %s; %s", path, up, strerror(errno), im_hint(errno));
+    else if (!S_ISDIR(st.st_mode)) im_fail(c, "%s: cannot write: %s is no folder; choose another place", path, up);
+    else if (access(up, W_OK | X_OK))
+        im_fail(c, "%s: cannot write: its folder %s: %s; %s", path, up, strerror(errno), im_hint(errno));
+    else ok = true;
+    free(folder);
+    return ok;
+}
+
+bool im_make_above(im_ctx *c, const char *path, size_t *made)
+{
+    size_t n = folder_bytes(path);
+    char *folder = n && im_ok(c) ? im_copy_text(c, path, n) : NULL;
+    *made = 0;
+    for (size_t i = 1; folder && !*made && i <= n; i++) {
+        char end = folder[i];
+        if (end && end != '/') continue;
+        folder[i] = 0;
+        if (access(folder, F_OK)) *made = i;
+        folder[i] = end;
+    }
+    bool ok = im_ok(c) && (!*made || im_make_folder(c, folder));
+    if (!ok) im_remove_above(path, *made);
+    free(folder);
+    return ok;
+}
+
+void im_remove_above(const char *path, size_t made)
+{
+    char *folder = made ? strdup(path) : NULL;
+    for (size_t n; folder && (n = folder_bytes(folder)) >= made; ) {
+        folder[n] = 0;
+        if (rmdir(folder) && errno != ENOENT) break;           /* something is in it                                  */
+    }
+    free(folder);
+}
+
 bool im_may_write(im_ctx *c, const char *path, bool force)
 {
     struct stat st;
@@ -192,14 +247,14 @@ bool im_may_write(im_ctx *c, const char *path, bool force)
     if (!stat(path, &st)) {
         if (S_ISDIR(st.st_mode)) return im_fail(c, "%s: is a folder; wanted the name of a file to write", path);
         if (!S_ISREG(st.st_mode)) return im_fail(c, "%s: is no regular file; wanted the name of a file to write", path);
-        return force || im_fail(c, "%s: exists already and is kept; use --force to replace it, or another name", path);
+        if (!force) return im_fail(c, "%s: exists already and is kept; use --force to replace it, or another name", path);
+        char *real = realpath(path, NULL);                     /* where a link leads, as im_out_open writes there     */
+        bool may = may_make_in_folder_of(c, real ? real : path);
+        free(real);
+        return may;
     }
     if (errno != ENOENT) return im_fail(c, "%s: cannot write: %s; %s", path, strerror(errno), im_hint(errno));
-    char *folder = im_join_beside(c, path, ".");
-    if (!folder) return false;
-    bool there = im_is_folder(folder);
-    free(folder);
-    return there || im_fail(c, "%s: cannot write: its folder does not exist; make it first", path);
+    return may_make_in_folder_of(c, path);
 }
 
 bool im_out_fail(im_ctx *c, const im_out *o, int err)
@@ -232,7 +287,7 @@ bool im_is_temp(const char *name)
 bool im_out_open(im_ctx *c, im_out *o, const char *path, bool force)
 {
     *o = (im_out){ .fd = -1, .force = force };
-    if (!im_may_write(c, path, force)) return false;
+    if (!im_may_write(c, path, force) || !im_make_above(c, path, &o->made)) return false;
     struct stat st;                                            /* a link keeps pointing at what it pointed at         */
     o->path = !lstat(path, &st) && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
     if (!o->path) o->path = im_copy_text(c, path, strlen(path));
@@ -245,6 +300,7 @@ bool im_out_open(im_ctx *c, im_out *o, const char *path, bool force)
         o->temp = NULL;
     }
     if (o->path && im_ok(c)) im_out_fail(c, o, errno);
+    im_remove_above(path, o->made);
     free(o->path);
     free(o->temp);
     *o = (im_out){ .fd = -1 };
@@ -333,6 +389,7 @@ void im_out_abandon(im_out *o)
     int err = errno;
     if (o->fd >= 0) close(o->fd);
     if (o->temp) unlink(o->temp);
+    if (o->temp) im_remove_above(o->path, o->made);
     free(o->temp);
     free(o->path);
     *o = (im_out){ .fd = -1 };

@@ -1,8 +1,9 @@
 /* file.h: files as imago reads and writes them.
  *
  * Output is written beside its name (NAME.tmp.PID.N), synced and renamed, so that a reader sees the old file, the new
- * one, or none, and never half of one. Every error names the file, the system's reason and what to do; of a write that
- * failed errno keeps the reason, for a caller who can make room.
+ * one, or none, and never half of one. Folders that are missing are made, and removed again where the file cannot be
+ * written. Every error names the file, the system's reason and what to do; of a write that failed errno keeps the reason,
+ * for a caller who can make room.
  * Used by everything in data/ and models/ that touches a disk. */
 #ifndef IM_FILE_H
 #define IM_FILE_H
@@ -14,6 +15,7 @@ typedef struct im_out {
     int fd;
     char *path, *temp;                                         /* final name; name while it is written                */
     bool force;                                                /* may replace an existing file                        */
+    size_t made;                                               /* of im_make_above                                    */
 } im_out;
 
 bool im_out_open(im_ctx *c, im_out *o, const char *path, bool force);
@@ -25,8 +27,8 @@ bool im_out_finish(im_ctx *c, im_out *o);                      /* fsync, rename;
 void im_out_abandon(im_out *o);                                /* leaves nothing, but for errno                       */
 bool im_is_temp(const char *name);                             /* NAME.tmp.PID.N, as of a process that was killed?    */
 
-/* May `path` be written? False with an error for a missing folder, a folder, or an existing file without force. Ask
- * before long work; im_out_open asks again. */
+/* May `path` be written? False with an error for a folder that cannot be written in, a folder of this name, or an existing
+ * file without force. Ask before long work; im_out_open asks again. */
 bool im_may_write(im_ctx *c, const char *path, bool force);
 bool im_write_file(im_ctx *c, const char *path, const void *data, size_t bytes, bool force);
 
@@ -42,6 +44,10 @@ bool im_is_file(const char *path);
 bool im_is_folder(const char *path);
 bool im_make_folder(im_ctx *c, const char *path);              /* with its parents; no error where it exists          */
 const char *im_hint(int err);                                  /* what to do about an errno: ends a sentence          */
+/* Makes what is missing of the folders that path stands in. *made: bytes of path up to the end of the first one, 0: none;
+ * im_remove_above removes those again that are empty. */
+bool im_make_above(im_ctx *c, const char *path, size_t *made);
+void im_remove_above(const char *path, size_t made);
 char *im_join(im_ctx *c, const char *folder, const char *name);                     /* "folder/name", malloc'd        */
 char *im_join_beside(im_ctx *c, const char *path, const char *name);                /* name in the folder of path     */
 char *im_copy_text(im_ctx *c, const char *text, size_t bytes); /* malloc'd, ended by a zero byte                      */

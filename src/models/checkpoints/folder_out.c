@@ -173,25 +173,6 @@ static bool may_replace(im_folder_out *f, bool force)
     return im_ok(c) && im_tree_check(c, f->path);
 }
 
-/* The folders above it, of which im_folder_end removes those that were missing. */
-static bool make_above(im_folder_out *f)
-{
-    size_t n = base_at(f->path);
-    char *above = n > 1 ? im_copy_text(f->c, f->path, n - 1) : NULL;
-    for (size_t i = 1; above && !f->made_up && i < n; i++) {
-        char end = above[i];
-        if (end && end != '/')
-            continue;
-        above[i] = 0;
-        if (access(above, F_OK))
-            f->made_up = i;
-        above[i] = end;
-    }
-    bool ok = n <= 1 || (above && im_make_folder(f->c, above));
-    free(above);
-    return ok;
-}
-
 /* Where it is built. The lock says that this process is alive; another may have cleared the folder away before it stood. */
 static bool make_build(im_folder_out *f)
 {
@@ -232,7 +213,8 @@ bool im_folder_begin(im_ctx *c, im_folder_out *f, const char *path, bool force)
     free(in);
     struct stat st;
     bool blocked = !f->there && (!*path || !lstat(f->path, &st));      /* no name, or a file: the error says which    */
-    bool ok = im_ok(c) && (f->there ? may_replace(f, force) : blocked ? im_make_folder(c, f->path) : make_above(f));
+    bool ok = im_ok(c) && (f->there ? may_replace(f, force)
+                           : blocked ? im_make_folder(c, f->path) : im_make_above(c, f->path, &f->made));
     return (ok && make_build(f)) || im_folder_end(f);
 }
 
@@ -461,17 +443,6 @@ static void reword(const im_folder_out *f)
         im_fail(c, "%s%s", text, nothing);
 }
 
-static void remove_above(const im_folder_out *f)
-{
-    char *path = im_copy_text(f->c, f->path, strlen(f->path));
-    for (size_t n; path && f->made_up && (n = base_at(path)) > f->made_up; ) {
-        path[n - 1] = 0;
-        if (rmdir(path))
-            break;
-    }
-    free(path);
-}
-
 bool im_folder_end(im_folder_out *f)
 {
     bool lost = false, begun = f->build != NULL;
@@ -481,7 +452,7 @@ bool im_folder_end(im_folder_out *f)
     if (!ok && begun && !lost && !im_tree_remove(f->build))
         im_warn(f->c, "%s: could not be removed whole; remove it yourself", f->build);
     if (!ok)
-        remove_above(f);
+        im_remove_above(f->path, f->made);
     if (!ok && begun && !lost)
         reword(f);
     if (f->lock >= 0)

@@ -19,7 +19,7 @@ typedef struct im_folder_out {
     char *path, *build;                  /* the folder, links resolved; where it is built                             */
     bool there, fill;                    /* it exists; it is filled, not replaced                                     */
     int lock;                            /* on `build`: its process is alive                                          */
-    size_t made_up;                      /* path[0 .. made_up) is the first folder above it that had to be made; 0    */
+    size_t made;                         /* of im_make_above                                                          */
     char **names; int n, cap;            /* what was written or dropped, "unet/config.json"                           */
     char *others; int n_others;          /* weights of another form that were carried over: the first, how many       */
 } im_folder_out;
