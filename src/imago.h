@@ -66,6 +66,8 @@ bool im_cancelled(const im_ctx *c);
 const char *im_device_name(const im_ctx *c);                   /* "cpu", "ref"                                         */
 const char *im_device_isa(const im_ctx *c);                    /* "avx512", "ref" ...                                  */
 int im_threads(const im_ctx *c);
+/* Bytes that this process may still take: of the machine, and of every control group (v1, v2) around it. -1: not known. */
+int64_t im_memory_available(void);
 
 /* ---------------------------------------------------------------- tensors (tensor/tensor.c, tensor/scope.c) */
 
@@ -400,6 +402,8 @@ im_image *im_sd_decode(im_sd *sd, const im_sd_args *a, const float *latents);
 /* Number of UNet evaluations of a run (pndm with 50 steps: 51), and bytes that a batch needs beside the weights. */
 int im_sd_evaluations(im_sd *sd, const im_sd_args *a);
 size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch);
+/* Is there memory for it, and for the networks that are not loaded yet? im_sd_generate_batch asks, too. */
+bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch);
 /* The scheduler that a run uses ("pndm"), and the shape (C, h, w) of its latents; NULL or false with an error. */
 const char *im_sd_scheduler(im_sd *sd, const im_sd_args *a);
 bool im_sd_latent_shape(im_sd *sd, const im_sd_args *a, int64_t shape[3]);

@@ -520,12 +520,17 @@ START_TEST(errors)
     a = good, a.width = -8;
     fails(sd, a, "-8x64");
     a = good, a.width = a.height = 1 << 16;
-    fails(sd, a, "make fewer at once or smaller ones, or hold weights in f16");
+    fails(sd, a, "ask for a smaller size");
     im_sd *half = im_sd_open(c, A, IM_F16);
     ck_assert(!im_sd_generate(half, &a));
     ck_assert_msg(strstr(im_error(c), "MiB of memory are free") && !strstr(im_error(c), "f16"), "%s", im_error(c));
     im_clear_error(c);
     im_sd_free(half);
+    a = good, a.width = a.height = 256;                        /* one fits, many do not: that is what is said         */
+    ck_assert(im_sd_check_memory(sd, &a, 1) && !im_sd_check_memory(sd, &a, 100000));
+    ck_assert_msg(strstr(im_error(c), "free; make fewer at once (--batch)") && !strstr(im_error(c), "f16"), "%s",
+                  im_error(c));
+    im_clear_error(c);
     a = good, a.scheduler = "fast";
     fails(sd, a, "choose one of pndm");
     a = good, a.steps = 0;

@@ -128,32 +128,6 @@ static bool load_init(run_state *r)
     return true;
 }
 
-/* A size that does not fit into memory is refused here and not in the middle of the work. */
-static bool check_memory(run_state *r)
-{
-    double free_bytes = memory_available(), weights = 0, batch = r->o->batch < r->jobs.n ? r->o->batch : r->jobs.n;
-    double needed = (double)im_sd_bytes_needed(r->sd, &r->base, (int)batch);
-    char a[32], b[32], d[32];
-    for (int net = 0; net < IM_NET_COUNT; net++) {
-        im_net_info info;
-        if (net == IM_NET_VAE_ENCODER && !r->init)
-            continue;
-        if (!im_sd_net_info(r->sd, (im_net)net, r->base.width, r->base.height, &info))
-            return false;
-        weights += (double)info.bytes;
-    }
-    if (!im_ok(r->c))
-        return false;
-    if (free_bytes > 0 && needed + weights > free_bytes)
-        return im_fail(r->c, "%.0f picture%s of %dx%d at once need%s about %s and the weights %s, but %s of memory is "
-                             "free; ask for a smaller "
-                             "size%s", batch, batch > 1 ? "s" : "", r->base.width, r->base.height,
-                       batch > 1 ? "" : "s", bytes_text(needed, a), bytes_text(weights, b), bytes_text(free_bytes, d),
-                       batch > 1 ? " or a smaller --batch" : session_dtype(&r->o->common) != IM_F32 ? ""
-                                 : " or hold the weights in 16 bits: --dtype f16");
-    return true;
-}
-
 /* With an init picture the model may round the size down; the picture's texts say what it really is. */
 static bool set_size(run_state *r)
 {
@@ -187,7 +161,9 @@ static bool open_model(run_state *r)
     if (!load_init(r))
         return false;
     r->base.scheduler = im_sd_scheduler(r->sd, &r->base);
-    return r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && meta_fits(r) && check_memory(r);
+    int at_once = o->batch < r->jobs.n ? o->batch : r->jobs.n;
+    return r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && meta_fits(r) &&
+           im_sd_check_memory(r->sd, &r->base, at_once);
 }
 
 static bool prepare_outputs(run_state *r)

@@ -97,7 +97,4 @@ void run_report(run_state *r, double seconds);                 /* the last lines
 /* generate_stopped.c */
 void say_how_to_go_on(const run_state *r);                     /* on stderr, after Ctrl-C                              */
 
-/* memory.c: 0 when the system does not say */
-double memory_available(void);
-
 #endif

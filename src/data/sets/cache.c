@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "data/files/file.h"
 #include "data/images/picture.h"
@@ -37,15 +36,8 @@ struct im_cache {
 
 static uint64_t half_of_memory(void)
 {
-    /* MemAvailable is what may be had without swapping; sysconf knows free pages only, without the file cache. */
-    FILE *f = fopen("/proc/meminfo", "r");
-    char line[200];
-    unsigned long long kb = 0;
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1) break;
-    if (f) fclose(f);
-    if (!kb) kb = (unsigned long long)sysconf(_SC_AVPHYS_PAGES) * (unsigned long long)sysconf(_SC_PAGESIZE) / 1024;
-    return (uint64_t)kb * 1024 / 2;
+    int64_t available = im_memory_available();
+    return available < 0 ? UINT64_MAX : (uint64_t)available / 2;
 }
 
 static uint64_t bytes_of(const im_image *i)

@@ -73,10 +73,6 @@ float *im_sd_encode_texts(im_sd *sd, const char *const texts[], int n, bool eage
 void im_text_states_free(struct im_text_states *k);
 size_t im_sd_text_size(const im_sd *sd);                       /* values a text: T * C                                */
 
-/* ---------------------------------------------------------------- sd_report.c */
-
-bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch);
-
 /* ---------------------------------------------------------------- pictures.c */
 
 /* torch's (c, h, w) <-> imago's (h, w, c) */

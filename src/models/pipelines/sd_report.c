@@ -38,18 +38,6 @@ size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch)
          + KERNEL_SCRATCH;
 }
 
-/* What the system can still give, or 0 when it does not say. */
-static double available_bytes(void)
-{
-    char line[256];
-    double kb = 0;
-    FILE *f = fopen("/proc/meminfo", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %lf kB", &kb) == 1) break;
-    if (f) fclose(f);
-    return 1024 * kb;
-}
-
 static double unloaded_bytes(im_sd *sd, bool encoder)
 {
     double bytes = 0;
@@ -60,17 +48,33 @@ static double unloaded_bytes(im_sd *sd, bool encoder)
     return bytes;
 }
 
+/* What would help: whichever of weights and pictures can be made to fit. */
+static void say_what_helps(im_sd *sd, const im_sd_args *a, int batch, double weights, double available, char *out, size_t n)
+{
+    double needed = (double)im_sd_bytes_needed(sd, a, batch), one = (double)im_sd_bytes_needed(sd, a, 1);
+    bool fewer = batch > 1 && one + weights <= available, half = sd->hold == IM_F32 && needed + weights / 2 <= available;
+    if (fewer || half)
+        snprintf(out, n, "%s%s%s", fewer ? "make fewer at once (--batch)" : "", fewer && half ? ", or " : "",
+                 half ? "hold the weights in 16 bits (--dtype f16)" : "");
+    else if (weights > available)
+        snprintf(out, n, "the weights alone do not fit: %s", sd->hold == IM_F32 && weights / 2 < available
+                 ? "hold them in 16 bits (--dtype f16)" : "close other programs, or take a machine with more memory");
+    else
+        snprintf(out, n, "ask for a smaller size%s", batch > 1 ? ", and for fewer at once (--batch)" : "");
+}
+
 bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch)
 {
     im_sd_size size;
-    double free_bytes = available_bytes();
+    double available = (double)im_memory_available();
     double needed = (double)im_sd_bytes_needed(sd, a, batch), weights = unloaded_bytes(sd, a->init != NULL);
     if (!im_ok(sd->c) || !im_sd_sizes(sd, a, &size)) return false;
-    if (free_bytes == 0 || needed + weights <= free_bytes) return true;
+    if (available < 0 || needed + weights <= available) return true;
+    char help[200];
+    say_what_helps(sd, a, batch, weights, available, help, sizeof help);
     return im_fail(sd->c, "%d picture%s of %dx%d at once need%s about %.0f MiB and the weights still to be loaded %.0f "
-                   "MiB, but %.0f MiB of memory are free; make fewer at once or smaller ones%s",
-                   batch, batch > 1 ? "s" : "", size.width, size.height, batch > 1 ? "" : "s", needed / MIB,
-                   weights / MIB, free_bytes / MIB, sd->hold == IM_F32 ? ", or hold weights in f16" : "");
+                   "MiB, but %.0f MiB of memory are free; %s", batch, batch > 1 ? "s" : "", size.width, size.height,
+                   batch > 1 ? "" : "s", needed / MIB, weights / MIB, available / MIB, help);
 }
 
 /* ---------------------------------------------------------------- cost */
