@@ -259,16 +259,26 @@ model-train: ## train the embedded model into build/model-train; STEPS=200: the 
 	@STEPS="$(if $(findstring file,$(origin STEPS)),,$(STEPS))" RUNS="$(RUNS)" MODEL_DATA="$(MODEL_DATA)" \
 	    IMAGO="$(BUILD)/imago" weights/train.sh
 
+# What is installed: FILE:PLACE below PREFIX. `uninstall` removes the places, and folders of ours that are empty then.
+INSTALLED = $(BUILD)/imago:bin/imago $(BUILD)/libimago.a:lib/libimago.a $(BUILD)/libimago.so:lib/libimago.so.0 \
+            src/imago.h:include/imago.h src/imago_clones.h:include/imago_clones.h \
+            $(BUILD)/imago.1:share/man/man1/imago.1 \
+            $(foreach f,$(SMALL_FILES),$(SMALL)/$(f):share/imago/weights/imago-small/$(f))
+# Of the embedded model what the program reads, and no other file that may lie there.
+SMALL_KINDS = model_index.json scheduler/scheduler_config.json $(addprefix tokenizer/,vocab.json merges.txt tokenizer.json \
+              tokenizer_config.json special_tokens_map.json added_tokens.json) $(foreach f,text_encoder unet vae \
+              classifier,$(addprefix $(f)/,config.json *.safetensors *.safetensors.index.json))
+SMALL_FILES = $(patsubst $(SMALL)/%,%,$(wildcard $(addprefix $(SMALL)/,$(SMALL_KINDS))))
 HERE = $(DESTDIR)$(PREFIX)
-install: all $(BUILD)/libimago.so ## install program, library, header, man page, weights: PREFIX= DESTDIR=
-	install -d $(HERE)/bin $(HERE)/lib/pkgconfig $(HERE)/include $(HERE)/share/man/man1 $(HERE)/share/imago
-	install -m 755 $(BUILD)/imago $(HERE)/bin/imago
-	install -m 644 $(BUILD)/libimago.a $(HERE)/lib/libimago.a
-	install -m 755 $(BUILD)/libimago.so $(HERE)/lib/libimago.so.0
-	ln -sf libimago.so.0 $(HERE)/lib/libimago.so
-	install -m 644 src/imago.h src/imago_clones.h $(HERE)/include
-	install -m 644 $(BUILD)/imago.1 $(HERE)/share/man/man1/imago.1
-	cp -R weights $(HERE)/share/imago/
+install: all $(BUILD)/libimago.so ## install program, library, header, man page, embedded model: PREFIX= DESTDIR=
+	@cd $(HERE)/share/imago/weights/imago-small 2>/dev/null && rm -f $(SMALL_KINDS) || true
+	@for f in $(INSTALLED); do \
+	    place=$(HERE)/$${f#*:}; echo "  install $$place"; \
+	    case $$place in */bin/* | *.so.*) mode=755 ;; *) mode=644 ;; esac; \
+	    install -D -m $$mode "$${f%%:*}" "$$place" || exit 1; \
+	done
+	@ln -sf libimago.so.0 $(HERE)/lib/libimago.so
+	@mkdir -p $(HERE)/lib/pkgconfig
 	@{ echo 'prefix=$(PREFIX)'; echo 'Name: imago'; echo 'Description: Stable Diffusion v1.x, written from scratch in C'; \
 	   sed -n 's/^#define IM_VERSION "\(.*\)"/Version: \1/p' src/imago.h; echo 'Cflags: -I$${prefix}/include'; \
 	   echo 'Libs: -L$${prefix}/lib -limago'; echo 'Libs.private: $(LIBS) $(OMP)'; } > $(HERE)/lib/pkgconfig/imago.pc
@@ -276,9 +286,10 @@ install: all $(BUILD)/libimago.so ## install program, library, header, man page,
 	@[ -n "$(DESTDIR)" ] || ldconfig 2>/dev/null || true
 
 uninstall: ## remove what install wrote
-	rm -f $(HERE)/bin/imago $(HERE)/lib/libimago.a $(HERE)/lib/libimago.so $(HERE)/lib/libimago.so.0 \
-	      $(HERE)/include/imago.h $(HERE)/include/imago_clones.h $(HERE)/lib/pkgconfig/imago.pc $(HERE)/share/man/man1/imago.1
-	rm -rf $(HERE)/share/imago
+	@for f in $(INSTALLED) :lib/libimago.so :lib/pkgconfig/imago.pc; do rm -f "$(HERE)/$${f#*:}"; done
+	@cd $(HERE)/share/imago/weights/imago-small 2>/dev/null && rm -f $(SMALL_KINDS) && \
+	    rmdir scheduler tokenizer text_encoder unet vae classifier 2>/dev/null; \
+	    cd $(HERE)/share && rmdir -p imago/weights/imago-small 2>/dev/null || true
 
 LINTED := $(PLAIN) $(wildcard src/cli/*.c)
 # A quiet set: what finds mistakes and not tastes. Switched off beside the tastes: integer-division and widening casts (ours
