@@ -306,8 +306,23 @@ START_TEST(an_unknown_device_is_an_error)
     im_ctx_free(d);
     setenv("IMAGO_ISA", "sse9", 1);
     d = im_ctx_new("cpu", 1);
-    ck_assert(strstr(im_error(d), "sse9"));
+    ck_assert(strstr(im_error(d), "sse9") && strstr(im_error(d), "IMAGO_ISA"));
     im_ctx_free(d);
+    unsetenv("IMAGO_ISA");
+    static const char *const winograd[] = { "3", "00", "yes", "-1", " 1" }, *const right[] = { "", "0", "1", "2" };
+    for (int i = 0; i < 5; i++) {
+        setenv("IMAGO_WINOGRAD", winograd[i], 1);
+        d = im_ctx_new("cpu", 1);
+        ck_assert_msg(strstr(im_error(d), "IMAGO_WINOGRAD is \""), "%s: %s", winograd[i], im_error(d));
+        im_ctx_free(d);
+    }
+    for (int i = 0; i < 4; i++) {
+        setenv("IMAGO_WINOGRAD", right[i], 1);
+        d = im_ctx_new("cpu", 1);
+        ck_assert_msg(im_ok(d), "%s", im_error(d));
+        im_ctx_free(d);
+    }
+    unsetenv("IMAGO_WINOGRAD");
 }
 END_TEST
 

@@ -146,5 +146,8 @@ void help_man(FILE *f, const verb *const verbs[])
     fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly, 75 stopped by a signal: the same command goes on (synth).\n"
           ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no more than this instruction set: portable, avx2, avx512, "
           "avx512bf16, neon.\n"
-          ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe folder where the embedded model, imago-small, lies.\n", f);
+          ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe embedded model: its folder, or one that holds imago-small. No other place is "
+          "looked at then.\n"
+          ".TP\n\\fBIMAGO_WINOGRAD\\fR\n0: convolutions without Winograd's transform; 1: with it where it pays, as "
+          "without this variable.\n", f);
 }

@@ -8,6 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* IMAGO_WINOGRAD (device.h); empty is as if it were not there, as for every variable of ours. */
+static bool read_winograd(im_ctx *c, im_device *dev)
+{
+    const char *text = getenv("IMAGO_WINOGRAD");
+    bool given = text && *text;
+    dev->winograd = given ? *text - '0' : 1;
+    return !given || (*text >= '0' && *text <= '2' && !text[1]) ||
+           im_fail(c, "IMAGO_WINOGRAD is \"%s\"; wanted 0 (never), 1 (where it pays) or 2 (in every 3x3 convolution)",
+                   text);
+}
+
 bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, const volatile int *stop)
 {
     int cores = im_cores();
@@ -29,8 +40,10 @@ bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, co
     if (!strcmp(name, "cpu")) {
         dev->name = "cpu";
         dev->isa = im_cpu_kernels(dev);
-        return dev->isa || im_fail(c, "instruction set \"%s\" (--isa or IMAGO_ISA) is not in this build, which has %s; "
-                                   "choose one of these", getenv("IMAGO_ISA"), im_cpu_isas());
+        if (!dev->isa)
+            return im_fail(c, "instruction set \"%s\" (--isa or IMAGO_ISA) is not in this build, which has %s; choose one "
+                           "of these", getenv("IMAGO_ISA"), im_cpu_isas());
+        return read_winograd(c, dev);
     }
     if (!strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':'))
         return im_cuda_open(c, dev, name);

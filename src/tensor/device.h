@@ -135,8 +135,8 @@ typedef struct im_device {       /* "ref", "cpu", later "cuda:0"                
     im_kernels k;
     int threads;
     int bf16_dots;               /* 1: bf16 weights are multiplied by vdpbf16ps (chosen from CPUID and a table)     */
-    int winograd;                /* cpu: 1: where it pays; IMAGO_WINOGRAD=0 in the environment when the device is   */
-                                 /* opened: never; 2: in every 3x3 convolution of stride 1 (for tests)              */
+    int winograd;                /* cpu: 0: never; 1: where it pays; 2: in every 3x3 convolution of stride 1 (for   */
+                                 /* tests): IMAGO_WINOGRAD of the environment when the device is opened             */
     const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */
     im_dtype products;           /* plain f32 weights are multiplied in this: IM_F32 or IM_BF16 (im_set_products)   */
     struct im_pool *pool;        /* training: blocks given back and asked for again; else NULL                      */

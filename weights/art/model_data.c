@@ -163,6 +163,8 @@ int main(int argc, char **argv)
     }
     im_ctx *c = im_ctx_new("ref", 1);
     char *tables = getenv("ART_TABLES");
+    if (tables && !im_is_folder(tables))
+        im_fail(c, "ART_TABLES is \"%s\"; wanted the folder of the tables, such as weights/art", tables);
     art_words *w = art_words_open(c, tables ? tables : "weights/art", wordnet);
     art_list l = { 0 };
     if (w && art_clipart(c, &l, w, clipart, size) && art_emoji(c, &l, w, font, emoji, size)) {

@@ -31,7 +31,7 @@ im_wordnet *im_wordnet_open(im_ctx *c)
         im_fail(c, "out of memory for WordNet; close other programs");
         return NULL;
     }
-    w->path = given ? given : PLACE;
+    w->path = given && *given ? given : PLACE;
     if (!im_is_file(w->path))
         im_fail(c, "%s: is not there, and classes given by wnid are looked up in it; install the Debian package "
                    "wordnet-base (apt-get install wordnet-base), or name WordNet 3.0's data.noun in IMAGO_WORDNET",

@@ -38,18 +38,25 @@ char *im_embedded_model_path(im_ctx *c)
 {
     const char *given = getenv("IMAGO_WEIGHTS");
     char program[4096] = "", beside[4200], shared[4200];
+    if (given && *given) {                                     /* there or nowhere: another model is another picture  */
+        char *found = model_in(c, given);
+        if (!found)
+            im_fail(c, "IMAGO_WEIGHTS is \"%s\", %s; wanted the folder of a model, with a model_index.json, or one that "
+                    "holds %s", given, im_is_folder(given) ? "in which there is no model" : "which is no folder", EMBEDDED);
+        return found;
+    }
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     char *slash = n > 0 ? strrchr(program, '/') : NULL;
     if (slash) *slash = 0;
     snprintf(beside, sizeof beside, "%s/../weights", program);
     snprintf(shared, sizeof shared, "%s/../share/imago/weights", program);
-    const char *const places[] = { given ? given : "weights", "weights", beside, shared, IM_WEIGHTS };
+    const char *const places[] = { "weights", beside, shared, IM_WEIGHTS };
     for (size_t i = 0; i < sizeof places / sizeof places[0] && im_ok(c); i++) {
         char *found = model_in(c, places[i]);
         if (found) return found;
     }
-    im_fail(c, "the embedded model was not found: looked for %s in %s, %s, %s and %s; name a model with -m, or its "
-            "folder in IMAGO_WEIGHTS", EMBEDDED, given ? given : "./weights", beside, shared, IM_WEIGHTS);
+    im_fail(c, "the embedded model was not found: looked for %s in ./weights, %s, %s and %s; name a model with -m, or its "
+            "folder in IMAGO_WEIGHTS", EMBEDDED, beside, shared, IM_WEIGHTS);
     return NULL;
 }
 

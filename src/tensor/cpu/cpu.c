@@ -130,7 +130,5 @@ const char *im_cpu_kernels(im_device *dev)
     }
     rungs[best].init(&dev->k);
     dev->bf16_dots = dots;
-    const char *winograd = getenv("IMAGO_WINOGRAD");
-    dev->winograd = !winograd || !*winograd ? 1 : *winograd == '0' ? 0 : *winograd == '2' ? 2 : 1;
     return rungs[best].name;
 }
