@@ -373,6 +373,9 @@ void im_sd_free(im_sd *sd);
 im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold);
 bool im_sd_whole(im_sd *sd);
 const char *im_sd_hash(im_sd *sd);                             /* 64 hex digits: SHA-256 over names, shapes, samples   */
+/* Of a single file: SHA-256 of its bytes, as other programs name a model. Computed once and kept in the user's cache
+ * ($XDG_CACHE_HOME/imago or ~/.cache/imago). NULL for a folder, and after an error. */
+const char *im_sd_file_hash(im_sd *sd);
 
 typedef struct im_sd_args {
     const char *prompt, *negative;                             /* UTF-8; negative NULL: ""                             */

@@ -7,6 +7,8 @@ passed=0 failed=0 skipped=0
 dir=$(mktemp -d) || exit 2
 trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
 unset IMAGO_ISA
+XDG_CACHE_HOME=$dir/.cache              # the user's own stays as it is
+export XDG_CACHE_HOME
 
 check() {       # check NAME: the test is the exit code just before
     if [ $? -eq 0 ]; then

@@ -162,7 +162,8 @@ static bool open_model(run_state *r)
         return false;
     r->base.scheduler = im_sd_scheduler(r->sd, &r->base);
     int at_once = o->batch < r->jobs.n ? o->batch : r->jobs.n;
-    return r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && meta_fits(r) &&
+    im_sd_file_hash(r->sd);                                    /* now: where it fails, nothing was drawn yet            */
+    return im_ok(r->c) && r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && meta_fits(r) &&
            im_sd_check_memory(r->sd, &r->base, at_once);
 }
 

@@ -68,23 +68,39 @@ json_t *meta_json(const run_state *r, const job *j)
     return m;
 }
 
-/* The one-paragraph text; malloc'd. */
+/* A value as that interface writes it: as JSON where a comma, a colon or a line break would end it; and where it begins
+ * with a quotation mark, which would be taken for the beginning of such. malloc'd */
+static char *quoted(const char *value)
+{
+    json_t *v = strpbrk(value, ",:\n\r") || *value == '"' ? json_string(value) : NULL;
+    char *text = v ? json_dumps(v, JSON_ENCODE_ANY) : strdup(value);
+    json_decref(v);
+    return text;
+}
+
+/* The one-paragraph text; malloc'd. Its hash is that of a single file; that interface opens no folders, and has none. */
 static char *parameters_text(const run_state *r, const job *j)
 {
-    char *text = NULL, strength[48] = "";
+    char *text = NULL, strength[48] = "", *model = quoted(r->model_name);
+    const char *hash = im_sd_file_hash(r->sd);
     size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f)
+    FILE *f = model ? open_memstream(&text, &size) : NULL;
+    if (!f) {
+        free(model);
         return NULL;
+    }
     if (r->init)
         snprintf(strength, sizeof strength, "Denoising strength: %.9g, ", tidy(r->o->strength));
     fprintf(f, "%s\n", j->prompt);
     if (j->negative[0])
         fprintf(f, "Negative prompt: %s\n", j->negative);
-    fprintf(f, "Steps: %d, Sampler: %s, CFG scale: %.9g, Seed: %llu, Size: %dx%d, Model hash: %.10s, Model: %s, "
-               "%sVersion: imago %s",
-            r->o->steps, sampler_name(r->base.scheduler), tidy(r->o->guidance), (unsigned long long)j->seed,
-            r->base.width, r->base.height, im_sd_hash(r->sd), r->model_name, strength, IM_VERSION);
+    fprintf(f, "Steps: %d, Sampler: %s, CFG scale: %.9g, Seed: %llu, Size: %dx%d, ", r->o->steps,
+            sampler_name(r->base.scheduler), tidy(r->o->guidance), (unsigned long long)j->seed, r->base.width,
+            r->base.height);
+    if (hash)
+        fprintf(f, "Model hash: %.10s, ", hash);
+    fprintf(f, "Model: %s, %sVersion: imago %s", model, strength, IM_VERSION);
+    free(model);
     if (fclose(f)) {
         free(text);
         return NULL;

@@ -148,6 +148,7 @@ void help_man(FILE *f, const verb *const verbs[])
           "avx512bf16, neon.\n"
           ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe embedded model: its folder, or one that holds imago-small. No other place is "
           "looked at then.\n"
+          ".TP\n\\fBXDG_CACHE_HOME\\fR\nimago/ in it, or in ~/.cache, keeps the hashes of models that are single files.\n"
           ".TP\n\\fBIMAGO_WINOGRAD\\fR\n0: convolutions without Winograd's transform; 1: with it where it pays, as "
           "without this variable.\n", f);
 }

@@ -43,9 +43,15 @@ bool im_sha256_of(im_ctx *c, const void *data, size_t bytes, char hex[65])
 
 bool im_sha256_file(im_ctx *c, const char *path, char hex[65])
 {
+    enum { PIECE = 64 << 20 };
     im_map m;
     if (!im_map_open(c, &m, path)) return false;
-    bool ok = im_sha256_of(c, m.data, m.bytes, hex);
+    im_sha256 *s = im_sha256_new(c);
+    bool ok = s != NULL;
+    for (size_t at = 0; ok && at < m.bytes; at += PIECE) {
+        ok = !im_cancelled(c) || im_fail(c, "stopped");
+        ok = ok && im_sha256_add(c, s, m.data + at, m.bytes - at < PIECE ? m.bytes - at : PIECE);
+    }
     im_map_close(&m);
-    return ok;
+    return ok ? im_sha256_finish(c, s, hex) : (im_sha256_free(s), false);
 }

@@ -11,6 +11,7 @@ bool im_sha256_finish(im_ctx *c, im_sha256 *s, char hex[65]);  /* 64 lower-case 
 void im_sha256_free(im_sha256 *s);                             /* only where finish was not called                    */
 
 bool im_sha256_of(im_ctx *c, const void *data, size_t bytes, char hex[65]);
-bool im_sha256_file(im_ctx *c, const char *path, char hex[65]);
+bool im_sha256_file(im_ctx *c, const char *path, char hex[65]);                     /* im_cancel ends it              */
+bool im_sha256_file_once(im_ctx *c, const char *path, char hex[65]);                /* kept in the user's cache       */
 
 #endif

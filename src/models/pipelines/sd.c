@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "models/pipelines/sd.h"
 #include "data/files/file.h"
+#include "data/files/sha256.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,13 @@ void im_sd_free(im_sd *sd)
 const char *im_sd_hash(im_sd *sd)
 {
     return sd ? im_checkpoint_fingerprint(sd->checkpoint) : NULL;
+}
+
+const char *im_sd_file_hash(im_sd *sd)
+{
+    if (!sd || im_checkpoint_folder(sd->checkpoint)) return NULL;
+    if (!*sd->file_hash && !im_sha256_file_once(sd->c, im_checkpoint_path(sd->checkpoint), sd->file_hash)) return NULL;
+    return sd->file_hash;
 }
 
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg)

@@ -15,6 +15,7 @@ struct im_sd {
     im_checkpoint *checkpoint;
     const im_model_config *config;
     im_dtype hold;
+    char file_hash[65];                                        /* "": not asked for yet                               */
     im_tokenizer *tokenizer;                                   /* NULL until the first text                           */
     im_networks nets;                                          /* each NULL until it is needed                        */
     bool loaded[IM_NET_COUNT];
