@@ -484,6 +484,25 @@ START_TEST(leftovers)
 }
 END_TEST
 
+/* The same of a single file. */
+START_TEST(leftover_files)
+{
+    static const char *const stay[] = { "m.safetensors.tmp.1.2.3", "n.safetensors.tmp.999999999.0",
+                                        "m.safetensors.tmp.999999999.7" };
+    for (size_t i = 0; i < 3; i++)
+        scratch_write(dir, stay[i], "x", 1);
+    scratch_write(dir, "m.safetensors.tmp.999999999.0", "x", 1);
+    ck_assert(im_make_folder(c, at("m.safetensors.tmp.5.5")));
+    int alive = open(at(stay[2]), O_RDONLY);
+    ck_assert(alive >= 0 && !flock(alive, LOCK_EX));
+    ck_assert_msg(im_sd_convert(c, MODEL_A, at("m.safetensors"), -1, 0, false), "%s", im_error(c));
+    ck_assert(!im_is_file(at("m.safetensors.tmp.999999999.0")) && im_is_folder(at("m.safetensors.tmp.5.5")));
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_msg(im_is_file(at(stay[i])), "%s", stay[i]);
+    close(alive);
+}
+END_TEST
+
 int main(void)
 {
     if (!access("/dev/shm", W_OK))                             /* every file is synced, which a disk takes long for   */
@@ -491,7 +510,7 @@ int main(void)
     const suite_test tests[] = {
         ONCE(killed_at_any_instant), ONCE(killed_where_names_cannot_be_exchanged), ONCE(a_folder_aside_is_put_back),
         ONCE(failures_leave_the_old_one), ONCE(write_protected), ONCE(stopped), ONCE(what_stays_and_what_goes),
-        ONCE(in_the_way), ONCE(links), ONCE(the_present_folder), ONCE(leftovers)
+        ONCE(in_the_way), ONCE(links), ONCE(the_present_folder), ONCE(leftovers), ONCE(leftover_files)
     };
     return suite_run("folders", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -1,6 +1,7 @@
 /* file.c: see file.h. POSIX calls; renameat2 where the kernel has it, so that "do not overwrite" has no race. */
 #define _GNU_SOURCE                                            /* renameat2, fallocate */
 #include "data/files/file.h"
+#include "data/files/beside.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -264,26 +265,6 @@ bool im_out_fail(im_ctx *c, const im_out *o, int err)
     return false;
 }
 
-/* The name while writing. The last part is cut to 200 bytes, as NAME_MAX is 255 and the suffix needs some. */
-static char *temp_name(im_ctx *c, const char *path, int attempt)
-{
-    const char *slash = strrchr(path, '/');
-    size_t folder = slash ? (size_t)(slash - path) + 1 : 0, size = strlen(path) + 64;
-    char *temp = malloc(size);
-    if (!temp) no_memory(c, path);
-    else snprintf(temp, size, "%.*s%.200s.tmp.%ld.%d", (int)folder, path, path + folder, (long)getpid(), attempt);
-    return temp;
-}
-
-bool im_is_temp(const char *name)
-{
-    const char *last = NULL;
-    int end = 0;
-    for (const char *p = name; (p = strstr(p, ".tmp.")); p++) last = p;
-    if (last) sscanf(last, ".tmp.%*[0-9].%*[0-9]%n", &end);    /* end stays 0 where a number is missing               */
-    return last && last > name && end && !last[end];
-}
-
 bool im_out_open(im_ctx *c, im_out *o, const char *path, bool force)
 {
     *o = (im_out){ .fd = -1, .force = force };
@@ -292,10 +273,12 @@ bool im_out_open(im_ctx *c, im_out *o, const char *path, bool force)
     o->path = !lstat(path, &st) && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
     if (!o->path) o->path = im_copy_text(c, path, strlen(path));
     for (int attempt = 0; o->path && attempt < 1000; attempt++) {
-        if (!(o->temp = temp_name(c, o->path, attempt))) break;
+        if (!(o->temp = im_beside(c, o->path, "tmp", attempt))) break;
         o->fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (o->fd >= 0) return true;
-        if (errno != EEXIST) break;
+        if (o->fd >= 0 && im_lock_new(o->fd)) return true;
+        if (o->fd < 0 && errno != EEXIST) break;
+        if (o->fd >= 0) close(o->fd);                          /* taken for a leftover before it was locked           */
+        o->fd = -1;
         free(o->temp);
         o->temp = NULL;
     }

@@ -25,7 +25,6 @@ int im_out_write_at(const im_out *o, const void *data, size_t bytes, uint64_t at
 bool im_out_fail(im_ctx *c, const im_out *o, int err);         /* im_fail in the words used for every failed write    */
 bool im_out_finish(im_ctx *c, im_out *o);                      /* fsync, rename; abandons when c has failed           */
 void im_out_abandon(im_out *o);                                /* leaves nothing, but for errno                       */
-bool im_is_temp(const char *name);                             /* NAME.tmp.PID.N, as of a process that was killed?    */
 
 /* May `path` be written? False with an error for a folder that cannot be written in, a folder of this name, or an existing
  * file without force. Ask before long work; im_out_open asks again. */

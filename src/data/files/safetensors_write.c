@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/files/beside.h"
 #include "data/files/file.h"
 
 typedef struct slot { char *name; int type, i; uint64_t at, bytes; bool done; } slot;   /* i: the caller's number     */
@@ -106,6 +107,7 @@ im_st_writer *im_st_create(im_ctx *c, const char *path, const im_st_entry *entri
                            int n_metadata)
 {
     if (!im_ok(c)) return NULL;
+    im_clean_beside(c, path);                                  /* gigabytes, perhaps                                  */
     im_st_writer *w = calloc(1, sizeof *w);
     slot *slots = calloc((size_t)n + 1, sizeof *slots);
     if (!w || !slots || !im_out_open(c, &w->out, path, true)) {

@@ -1,53 +1,24 @@
 /* folder_out.c: see folder_out.h. Trees of files are data/files/tree.c's business; here is what belongs to a model. */
 #define _GNU_SOURCE
 #include "models/checkpoints/folder_out.h"
+#include "data/files/beside.h"
 #include "data/files/file.h"
 #include "data/files/tree.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* ---------------------------------------------------------------- names */
 
-enum { BASE = 200 };                     /* of a name's bytes stand in the names beside it: NAME_MAX is 255           */
-
 /* Where the last part of a path begins. */
 static size_t base_at(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    return slash ? (size_t)(slash - path) + 1 : 0;
-}
-
-/* "PATH.tmp.PID.N"; kind: "tmp" */
-static char *beside(im_ctx *c, const char *path, const char *kind, int n)
-{
-    size_t size = strlen(path) + 64;
-    char *name = malloc(size);
-    if (name)
-        snprintf(name, size, "%.*s%.*s.%s.%ld.%d", (int)base_at(path), path, BASE, path + base_at(path), kind,
-                 (long)getpid(), n);
-    else
-        im_fail(c, "%s: out of memory", path);
-    return name;
-}
-
-/* Is name "BASE.tmp.PID.N", or with "old" in the place of "tmp"? *pid: whose it is. */
-static bool is_beside(const char *name, const char *base, const char *kind, long *pid)
-{
-    size_t n = strnlen(base, BASE), k = strlen(kind);
-    int end = 0;
-    if (strncmp(name, base, n) || name[n] != '.' || strncmp(name + n + 1, kind, k))
-        return false;
-    name += n + 1 + k;
-    return sscanf(name, ".%ld.%*[0-9]%n", pid, &end) == 1 && end && !name[end] && *pid > 0;
+    return (size_t)(im_last_name(path) - path);
 }
 
 /* Without slashes at the end, and where it is a link or one of "." and "..", what it stands for. */
@@ -72,29 +43,18 @@ static char *resolve(im_ctx *c, const char *path)
 
 /* ---------------------------------------------------------------- what killed processes left */
 
-/* Locks a folder that another process may be building or clearing away: -1 where one is. */
-static int lock_folder(const char *path, long pid)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || !flock(fd, LOCK_EX | LOCK_NB))
-        return fd;
-    bool locked = errno == EWOULDBLOCK;                        /* else: a disk without locks; is the process gone?    */
-    if (!locked && (pid == getpid() || (kill((pid_t)pid, 0) && errno == ESRCH)))
-        return fd;
-    close(fd);
-    return -1;
-}
-
 static void clean_one(im_ctx *c, const char *path, const char *left, bool aside, long pid)
 {
     struct stat st;
-    int lock = lock_folder(left, pid);
+    bool folder = !lstat(left, &st) && S_ISDIR(st.st_mode);
+    int lock = folder ? im_lock_beside(left, pid) : -1;
     if (lock < 0)
         return;
-    if (aside && lstat(path, &st) && strlen(path + base_at(path)) <= BASE) {
+    bool cut = strncmp(left, path, strlen(path));              /* a long name, and perhaps another's                  */
+    if (aside && !cut && lstat(path, &st)) {
         if (!rename(left, path))
             im_warn(c, "%s: put back; a process that was killed while replacing it had left it as %s", path, left);
-    } else if (!im_tree_remove(left)) {
+    } else if (!(aside && cut) && !im_tree_remove(left)) {
         im_warn(c, "%s: was left by a process that was killed, and cannot be removed whole; remove it yourself", left);
     }
     close(lock);
@@ -106,9 +66,9 @@ void im_folder_clean(im_ctx *c, const char *path)
     DIR *d = folder ? opendir(folder) : NULL;
     long pid;
     for (const struct dirent *e; d && (e = readdir(d)); ) {
-        bool aside = is_beside(e->d_name, path + base_at(path), "old", &pid);
-        char *left = aside || is_beside(e->d_name, path + base_at(path), "tmp", &pid) ? im_join_beside(c, path, e->d_name)
-                                                                                      : NULL;
+        bool aside = im_is_beside(e->d_name, path + base_at(path), "old", &pid);
+        bool tmp = im_is_beside(e->d_name, path + base_at(path), "tmp", &pid);
+        char *left = aside || tmp ? im_join_beside(c, path, e->d_name) : NULL;
         if (left)
             clean_one(c, path, left, aside, pid);
         free(left);
@@ -181,10 +141,10 @@ static bool make_build(im_folder_out *f)
     for (int n = 0; n < 1000 && err == EEXIST && im_ok(f->c); n++) {
         struct stat st;
         free(f->build);
-        if (!(f->build = beside(f->c, in ? in : f->path, "tmp", n)))
+        if (!(f->build = im_beside(f->c, in ? in : f->path, "tmp", n)))
             break;
         err = mkdir(f->build, 0777) ? errno : 0;
-        f->lock = err ? -1 : lock_folder(f->build, getpid());
+        f->lock = err ? -1 : im_lock_beside(f->build, getpid());
         if (!err && (f->lock < 0 || fstat(f->lock, &st) || !st.st_nlink)) {
             if (f->lock >= 0)
                 close(f->lock);
@@ -379,7 +339,7 @@ static bool replace(im_folder_out *f, bool *lost)
     for (char *p = kind; p && (p = strstr(p + 1, ".tmp.")); )
         kind = p;
     memcpy(kind, ".old.", 5);
-    int old = lock_folder(f->path, getpid());
+    int old = im_lock_beside(f->path, getpid());
     int err = im_swap_folders(f->build, f->path, aside, lost);
     im_sync_parent(f->path);
     if (*lost)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "data/files/beside.h"
 #include "data/files/file.h"
 #include "models/checkpoints/folder_out.h"
 
