@@ -493,6 +493,10 @@ bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_ho
  * that was given and decides about the result differs. Options are named as `imago train` names them. The texts live until
  * im_train_config_free. NULL without an error: there is no such run yet. */
 typedef struct im_train_config im_train_config;
+struct im_field;                                               /* an option's type and range (data/files/fields.h)    */
+const struct im_field *const *im_train_resnet_fields(void);    /* tables up to NULL, for im_train_resnet_args          */
+const struct im_field *const *im_train_autoencoder_fields(void);
+const struct im_field *const *im_train_diffusion_fields(void);
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
                                         bool (*given)(void *arg, const char *option), void *arg);
 void im_train_config_free(im_train_config *f);
@@ -539,9 +543,10 @@ im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_
 
 typedef struct im_eval_args {
     const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */
-    int batch, size;                                           /* 0: 32; 0: as it was trained, or 224                  */
+    int batch, size;                                           /* size 0: as it was trained, or 224                    */
     bool strict;
 } im_eval_args;
+im_eval_args im_eval_defaults(void);
 
 typedef struct im_eval_result {
     int64_t pictures, broken;
@@ -604,6 +609,7 @@ typedef struct im_bench_train_args {
     const char *folder;                                        /* of JPEGs in class folders; for memory and jpeg       */
     int batch, size, rounds;
 } im_bench_train_args;
+im_bench_train_args im_bench_train_defaults(void);
 
 typedef struct im_bench_train_row {
     double img_per_s, forward_ms, backward_ms, optimiser_ms;

@@ -422,8 +422,8 @@ START_TEST(config_goes_round)
     b.arch = "resnet34";
     ck_assert_ptr_null(im_train_resnet_config(c, run, &b, given, (void *)some));
     WANT_ERROR("--lr is 0.1 there and 0.2 here", "--arch is resnet18 there and resnet34 here");
-    ck_assert_ptr_null(im_config_merge(c, run, "diffusion", (const im_field *const[]){ im_train_common_fields }, 1, &b, &b,
-                                       given, (void *)none));
+    const im_field *const tables[] = { im_train_common_fields, NULL };
+    ck_assert_ptr_null(im_config_merge(c, run, "diffusion", tables, &b, &a, given, (void *)none));
     WANT_ERROR("imago train resnet", "imago train diffusion");
 }
 END_TEST
@@ -476,6 +476,7 @@ START_TEST(shares_out_of_range)
         im_train_diffusion_args a = im_train_diffusion_defaults();
         a.common.out = at_path(dir, "none");
         a.common.data = dir;
+        a.config = dir;
         a.drop_tags = bad[i];
         ck_assert(!im_train_diffusion(c, &a, NULL));
         WANT_ERROR("--drop-tags", "from 0 to 1");

@@ -61,6 +61,7 @@ void plot_text(cairo_t *g, double x, double y, double size, const char *text)
     choose(g, size);
     cairo_move_to(g, x, y);
     cairo_show_text(g, text);
+    cairo_new_path(g);                                         /* else the next line would begin where the text ends   */
 }
 
 double plot_text_width(cairo_t *g, double size, const char *text)

@@ -71,6 +71,12 @@ static bool wrong(im_ctx *c, const im_json *j, const char *key, const json_t *fo
     return im_fail(c, "%s: \"%s\" is %s; wanted %s", j->file, key, text, wanted);
 }
 
+bool im_json_wrong(im_ctx *c, const im_json *j, const char *key, const char *wanted)
+{
+    const json_t *v = json_object_get(j->value, key);
+    return v ? wrong(c, j, key, v, wanted) : im_fail(c, "%s: \"%s\" is missing; wanted %s", j->file, key, wanted);
+}
+
 bool im_json_has(const im_json *j, const char *key)
 {
     const json_t *v = json_object_get(j->value, key);
@@ -82,8 +88,9 @@ static json_t *look_up(im_ctx *c, const im_json *j, const char *key, im_need nee
 {
     *ok = false;
     if (!im_ok(c)) return NULL;
-    if (im_json_has(j, key)) return json_object_get(j->value, key);
-    *ok = need == IM_MAY || im_fail(c, "%s: \"%s\" is %s; add it", j->file, key,
+    if (im_json_has(j, key) || (need == IM_IF_THERE && json_object_get(j->value, key)))
+        return json_object_get(j->value, key);
+    *ok = need != IM_MUST || im_fail(c, "%s: \"%s\" is %s; add it", j->file, key,
                                     json_object_get(j->value, key) ? "null" : "missing");
     return NULL;
 }
@@ -143,6 +150,24 @@ static bool take_one(im_ctx *c, const im_json *j, const char *key, im_need need,
 bool im_json_int(im_ctx *c, const im_json *j, const char *key, im_need need, int min, int max, int *out)
 {
     return take_one(c, j, key, need, take_int, (double[]){ min, max }, out);
+}
+
+/* Exact above 2^53, where doubles are not; but for a file with a number above 2^63, all of whose numbers are reals. */
+bool im_json_long(im_ctx *c, const im_json *j, const char *key, im_need need, int64_t min, int64_t max, int64_t *out)
+{
+    bool ok;
+    char wanted[80];
+    json_t *v = look_up(c, j, key, need, &ok);
+    if (!v) return ok;
+    double real = json_real_value(v);
+    bool whole = json_is_integer(v) || (json_is_real(v) && fabs(real) < 0x1p53 && real == floor(real));
+    json_int_t x = json_is_integer(v) ? json_integer_value(v) : whole ? (json_int_t)real : 0;
+    if (whole && x >= min && x <= max) {
+        *out = x;
+        return true;
+    }
+    snprintf(wanted, sizeof wanted, "a whole number from %lld to %lld", (long long)min, (long long)max);
+    return wrong(c, j, key, v, wanted);
 }
 
 bool im_json_float(im_ctx *c, const im_json *j, const char *key, im_need need, double min, double max, double *out)

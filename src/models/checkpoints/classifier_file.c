@@ -2,7 +2,7 @@
  * train_resnet.c. */
 #include "models/checkpoints/classifier_file.h"
 
-#include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,18 +66,18 @@ bool im_classifier_read_info(im_ctx *c, const im_safetensors *s, im_classifier_i
     if (!text)
         return true;
     bool ok = im_json_parse(c, &j, info->path, text, strlen(text)) &&
-              im_json_int(c, &j, "size", IM_MAY, 1, 1 << 16, &info->size);
-    json_t *list = ok ? json_object_get(j.value, "class-names") : NULL;
-    int n = (int)json_array_size(list);
-    if (ok && n) {
+              im_json_int(c, &j, "size", IM_IF_THERE, 1, 1 << 16, &info->size);
+    int n = ok ? im_json_length(c, &j, "class-names", IM_IF_THERE, 0, INT_MAX) : -1;
+    const char **names = n > 0 ? calloc((size_t)n, sizeof *names) : NULL;
+    ok = n >= 0;
+    if (n > 0) {
         info->names = calloc((size_t)n, sizeof *info->names);
-        ok = info->names || im_fail(c, "%s: out of memory", info->path);
+        ok = (names && info->names) || im_fail(c, "%s: out of memory for %d names of classes", info->path, n);
+        ok = ok && im_json_strings(c, &j, "class-names", IM_MUST, names, n);
     }
-    for (int i = 0; ok && i < n; i++) {
-        const char *name = json_string_value(json_array_get(list, (size_t)i));
-        ok = name ? (info->names[info->n_names++] = im_copy_text(c, name, strlen(name))) != NULL
-                  : im_fail(c, "%s: a name of a class is no text", info->path);
-    }
+    for (int i = 0; ok && i < n; i++)
+        ok = (info->names[info->n_names++] = im_copy_text(c, names[i], strlen(names[i]))) != NULL;
+    free(names);
     im_json_close(&j);
     return ok;
 }

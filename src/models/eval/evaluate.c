@@ -146,6 +146,11 @@ static bool copy_names(im_ctx *c, const im_dataset *d, im_eval_result *out)
     return ok;
 }
 
+im_eval_args im_eval_defaults(void)
+{
+    return (im_eval_args){ .batch = 32 };
+}
+
 bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                         void (*progress)(void *arg, int64_t done, int64_t total), void *arg)
 {
@@ -156,8 +161,9 @@ bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                                                                .strict = a->strict }) : NULL;
     bool ok = d && im_same_classes(c, info.path, info.config.classes, info.names, info.n_names, d) && copy_names(c, d, out);
     if (ok) {
-        im_classify_args args = { .batch = a->batch > 0 ? a->batch : 32, .strict = a->strict, .progress = progress,
-                                  .size = a->size > 0 ? a->size : info.size > 0 ? info.size : 224, .arg = arg };
+        im_classify_args args = { .batch = a->batch > 0 ? a->batch : im_eval_defaults().batch, .strict = a->strict,
+                                  .progress = progress, .arg = arg,
+                                  .size = a->size > 0 ? a->size : info.size > 0 ? info.size : 224 };
         ok = im_classify_set(c, m, info.config.classes, d, &args, out);
         out->weights = info.path;
         info.path = NULL;

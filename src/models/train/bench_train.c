@@ -226,6 +226,11 @@ static bool time_network(bench *b, im_bench_train_row *out)
     return ok;
 }
 
+im_bench_train_args im_bench_train_defaults(void)
+{
+    return (im_bench_train_args){ .arch = "resnet50", .dtype = "f32", .batch = 32, .size = 224, .rounds = 3 };
+}
+
 bool im_bench_train(im_ctx *c, const im_bench_train_args *a, im_bench_train_row *out)
 {
     bench b = { .c = c, .a = a };

@@ -24,17 +24,19 @@
 
 #define AT(field) offsetof(im_train_autoencoder_args, field)
 static const im_field fields[] = {
-    { "config", IM_FIELD_TEXT, AT(config), false },
-    { "val", IM_FIELD_TEXT, AT(val), false },
-    { "size", IM_FIELD_INT, AT(size), true },
-    { "flip", IM_FIELD_REAL, AT(flip), true },
-    { "shift", IM_FIELD_INT, AT(shift), true },
-    { "gradient-weight", IM_FIELD_REAL, AT(gradient_weight), true },
-    { "kl-weight", IM_FIELD_REAL, AT(kl_weight), true },
-    { "train", IM_FIELD_TEXT, AT(train), true },
-    { NULL, IM_FIELD_TEXT, 0, false }
+    IM_TEXT_FIELD("config", AT(config), IM_PATH | IM_MUST_BE),
+    IM_TEXT_FIELD("val", AT(val), IM_PATH),
+    IM_INT_FIELD("size", AT(size), IM_DECIDES, { 0, 4096 }),
+    IM_REAL_FIELD("flip", AT(flip), IM_DECIDES, { 0, 1 }),
+    IM_INT_FIELD("shift", AT(shift), IM_DECIDES, { 0, 512 }),
+    IM_REAL_FIELD("gradient-weight", AT(gradient_weight), IM_DECIDES, { 0, 1e6 }),
+    IM_REAL_FIELD("kl-weight", AT(kl_weight), IM_DECIDES, { 0, 1e6 }),
+    IM_WORD_FIELD("train", AT(train), IM_DECIDES, "all|decoder"),
+    IM_NO_FIELD
 };
-static const im_field *const tables[] = { im_train_common_fields, fields };
+static const im_field *const tables[] = { im_train_common_fields, fields, NULL };
+
+const im_field *const *im_train_autoencoder_fields(void) { return tables; }
 
 im_train_autoencoder_args im_train_autoencoder_defaults(void)
 {
@@ -48,13 +50,13 @@ im_train_autoencoder_args im_train_autoencoder_defaults(void)
 im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
                                              bool (*given)(void *arg, const char *option), void *arg)
 {
-    const im_train_autoencoder_args defaults = im_train_autoencoder_defaults();
-    return im_config_merge(c, run, "autoencoder", tables, 2, a, &defaults, given, arg);
+    im_train_autoencoder_args theirs = im_train_autoencoder_defaults();
+    return im_config_merge(c, run, "autoencoder", tables, a, &theirs, given, arg);
 }
 
 typedef struct training {
     im_ctx *c;
-    const im_train_autoencoder_args *a;
+    im_train_autoencoder_args *a;
     im_vae_config cfg;
     char *config;                                              /* text of config.json                                 */
     bool decoder;                                              /* it alone is trained                                 */
@@ -303,13 +305,12 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
         return false;
     im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->hash, .pictures = t->data->count,
                               .vae_sha256 = t->decoder ? t->init_hash : NULL };
-    if (begun && !im_config_same_data(c, t->a->common.out, &extra))
-        return false;
-    char *config = im_config_text(c, tables, 2, t->a, &extra);
+    int64_t parts_an_epoch = im_pictures_batches(&t->pictures);
+    char *config = im_train_config_text(c, tables, &t->a->common, &extra, begun, parts_an_epoch);
     im_part_params parts[] = { { im_vae_params(t->vae, IM_VAE_DECODER), "" },
                                { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
-                          .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part,
+                          .parts_an_epoch = parts_an_epoch, .fields = tables, .begin = begin, .part = run_part,
                           .score = t->val ? score : NULL, .score_name = "val_psnr", .saved = saved };
     bool ok = config && im_run_open(c, &run, t->a->common.out) &&
               im_train_loop(c, &run, &t->a->common, config, &task, hooks);
@@ -322,7 +323,7 @@ bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *args, cons
 {
     im_train_autoencoder_args a = *args;
     bool begun = false;
-    if (!im_train_begin(c, &a.common, 1e-3, &begun))
+    if (!im_train_begin(c, tables, &a.common, 1e-3, &begun))
         return false;
     training t = { .c = c, .a = &a, .hooks = hooks };
     bool ok = train(&t, begun, hooks);

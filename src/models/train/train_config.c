@@ -1,124 +1,94 @@
 /* train_config.c: config.json of a run (train_config.h). Keys are the names of options, so that a reader of the file knows
- * what to type. Used by train_loop.c, train_resnet.c. */
+ * what to type. Used by train_loop.c, train_state.c and by the trainings. */
 #include "models/train/train_config.h"
 
 #include <jansson.h>
+#include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/files/file.h"
-#include "data/files/json.h"
+#include "data/files/utf8.h"
 
 struct im_train_config { im_json json; };
 
 #define AT(field) offsetof(im_train_common, field)
 const im_field im_train_common_fields[] = {
-    { "data", IM_FIELD_TEXT, AT(data), false },                /* compared by its hash                                */
-    { "init", IM_FIELD_TEXT, AT(init), false },                /* the first checkpoint has what came of it            */
-    { "epochs", IM_FIELD_INT, AT(epochs), true },
-    { "steps", IM_FIELD_INT, AT(steps), true },
-    { "batch", IM_FIELD_INT, AT(batch), true },
-    { "accumulate", IM_FIELD_INT, AT(accumulate), true },
-    { "lr", IM_FIELD_REAL, AT(lr), true },
-    { "warmup", IM_FIELD_REAL, AT(warmup), true },
-    { "schedule", IM_FIELD_TEXT, AT(schedule), true },
-    { "optimizer", IM_FIELD_TEXT, AT(optimizer), true },
-    { "momentum", IM_FIELD_REAL, AT(momentum), true },
-    { "nesterov", IM_FIELD_FLAG, AT(nesterov), true },
-    { "decay", IM_FIELD_REAL, AT(decay), true },
-    { "clip", IM_FIELD_REAL, AT(clip), true },
-    { "ema", IM_FIELD_REAL, AT(ema), true },
-    { "seed", IM_FIELD_SEED, AT(seed), true },
-    { "dtype", IM_FIELD_TEXT, AT(dtype), true },
-    { "order", IM_FIELD_TEXT, AT(order), true },
-    { "cache", IM_FIELD_TEXT, AT(cache), true },               /* pictures of a cache are not shrunk while decoding   */
-    { "workers", IM_FIELD_INT, AT(workers), false },
-    { "keep", IM_FIELD_INT, AT(keep), false },
-    { "checkpoint-every", IM_FIELD_INT, AT(checkpoint_every), false },
-    { "strict", IM_FIELD_FLAG, AT(strict), false },
-    { NULL, IM_FIELD_TEXT, 0, false }
+    IM_TEXT_FIELD("data", AT(data), IM_PATH | IM_MUST_BE),     /* compared by its hash                                */
+    IM_TEXT_FIELD("init", AT(init), IM_PATH),                  /* the first checkpoint has what came of it            */
+    IM_INT_FIELD("epochs", AT(epochs), IM_DECIDES, { 1, 1000000 }),
+    IM_INT_FIELD("steps", AT(steps), IM_DECIDES, { 0, INT_MAX }),
+    IM_INT_FIELD("batch", AT(batch), IM_DECIDES, { 1, 65536 }),
+    IM_INT_FIELD("accumulate", AT(accumulate), IM_DECIDES, { 1, 65536 }),
+    IM_REAL_FIELD("lr", AT(lr), IM_DECIDES, { 1e-12, 1e30, .has_unset = true, .unset = 0 }),
+    IM_REAL_FIELD("warmup", AT(warmup), IM_DECIDES, { 0, 1e6, .has_unset = true, .unset = -1 }),
+    IM_WORD_FIELD("schedule", AT(schedule), IM_DECIDES, "cosine|step|constant"),
+    IM_WORD_FIELD("optimizer", AT(optimizer), IM_DECIDES, "sgd|adamw|lars"),
+    IM_REAL_FIELD("momentum", AT(momentum), IM_DECIDES, { 0, 1 }),
+    IM_FLAG_FIELD("nesterov", AT(nesterov), IM_DECIDES),
+    IM_REAL_FIELD("decay", AT(decay), IM_DECIDES, { 0, 1000, .has_unset = true, .unset = -1 }),
+    IM_REAL_FIELD("clip", AT(clip), IM_DECIDES, { 0, 1e9 }),
+    IM_REAL_FIELD("ema", AT(ema), IM_DECIDES, { 0, 1, .below = true }),     /* 1 would keep the first weights for ever */
+    IM_SEED_FIELD("seed", AT(seed), IM_DECIDES),
+    IM_WORD_FIELD("dtype", AT(dtype), IM_DECIDES, "f32|bf16"),
+    IM_WORD_FIELD("order", AT(order), IM_DECIDES, "shuffled|listed"),
+    IM_WORD_FIELD("cache", AT(cache), IM_DECIDES, "none|ram|disk"),         /* its pictures are not shrunk on decoding */
+    IM_INT_FIELD("workers", AT(workers), 0, { 0, 256 }),
+    IM_INT_FIELD("keep", AT(keep), 0, { 1, 1000000 }),
+    IM_INT_FIELD("checkpoint-every", AT(checkpoint_every), 0, { 0, INT_MAX }),
+    IM_FLAG_FIELD("strict", AT(strict), 0),
+    IM_NO_FIELD
 };
-
-double im_decimal(float x)
-{
-    char text[32];
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)x);
-        if (strtof(text, NULL) == x)
-            break;
-    }
-    return strtod(text, NULL);
-}
 
 /* ---------------------------------------------------------------- writing */
 
-static bool is_path(const char *name)
-{
-    static const char *const paths[] = { "data", "init", "val", "classes", "config", "vae", "favour" };
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (!strcmp(name, paths[i]))
-            return true;
-    return false;
-}
+/* The keys of what the options do not say. Those of files and pictures decide as options do. */
+static const char *const extra_keys[] = { "task", "data-sha256", "vae-sha256", "config-sha256", "favour-sha256", "pictures",
+                                          "class-names" };
 
-static json_t *text_value(const char *name, const char *text)
+static json_t *names_json(im_ctx *c, const char *const names[], int n)
 {
-    char *whole = text && is_path(name) ? realpath(text, NULL) : NULL;   /* patterns of shards are no path: as given  */
-    json_t *v = text ? json_string(whole ? whole : text) : json_null();
-    free(whole);
-    return v;
-}
-
-static json_t *value_of(const im_field *f, const void *args)
-{
-    const void *at = (const char *)args + f->at;
-    switch (f->kind) {
-    case IM_FIELD_INT:  return json_integer(*(const int *)at);
-    case IM_FIELD_REAL: return json_real(im_decimal(*(const float *)at));
-    case IM_FIELD_FLAG: return json_boolean(*(const bool *)at);
-    case IM_FIELD_SEED: return json_sprintf("%llu", (unsigned long long)*(const uint64_t *)at);  /* 64 bits: no number */
-    default:            return text_value(f->name, *(const char *const *)at);
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) {
+        char what[200];
+        snprintf(what, sizeof what, "the name of class %d, \"%.120s\"", i, names[i]);
+        if (!im_utf8_check(c, what, names[i], strlen(names[i])))
+            break;
+        json_array_append_new(list, json_string(names[i]));
     }
+    return list;
 }
 
 static void add_extra(im_ctx *c, json_t *root, const im_config_extra *e)
 {
-    json_object_set_new(root, "imago", json_string(IM_VERSION));
-    json_object_set_new(root, "task", json_string(e->task));
-    json_object_set_new(root, "device", json_string(im_device_name(c)));
-    json_object_set_new(root, "isa", json_string(im_device_isa(c)));
-    if (e->data_sha256)
-        json_object_set_new(root, "data-sha256", json_string(e->data_sha256));
-    if (e->vae_sha256)
-        json_object_set_new(root, "vae-sha256", json_string(e->vae_sha256));
-    if (e->config_sha256)
-        json_object_set_new(root, "config-sha256", json_string(e->config_sha256));
-    if (e->favour_sha256)
-        json_object_set_new(root, "favour-sha256", json_string(e->favour_sha256));
+    const char *const texts[][2] = { { "imago", IM_VERSION }, { "task", e->task }, { "device", im_device_name(c) },
+                                     { "isa", im_device_isa(c) }, { "data-sha256", e->data_sha256 },
+                                     { "vae-sha256", e->vae_sha256 }, { "config-sha256", e->config_sha256 },
+                                     { "favour-sha256", e->favour_sha256 } };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (texts[i][1])
+            json_object_set_new(root, texts[i][0], json_string(texts[i][1]));
     json_object_set_new(root, "pictures", json_integer(e->pictures));
-    if (!e->n_classes)
-        return;
-    json_t *list = json_array();
-    for (int i = 0; i < e->n_classes; i++)
-        json_array_append_new(list, json_string(e->classes[i]));
-    json_object_set_new(root, "class-names", list);
+    if (e->n_classes)
+        json_object_set_new(root, "class-names", names_json(c, e->classes, e->n_classes));
 }
 
-char *im_config_text(im_ctx *c, const im_field *const tables[], int n, const void *args, const im_config_extra *extra)
+char *im_config_text(im_ctx *c, const im_field *const tables[], const void *args, const im_config_extra *extra)
 {
     json_t *root = json_object();
     add_extra(c, root, extra);
-    for (int t = 0; t < n; t++)
-        for (const im_field *f = tables[t]; f->name; f++)
-            json_object_set_new(root, f->name, value_of(f, args));
-    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
+    for (; *tables && im_ok(c); tables++)
+        for (const im_field *f = *tables; f->name && im_ok(c); f++)
+            json_object_set_new(root, f->name, im_field_json(c, f, args));
+    char *text = im_ok(c) ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(root);
     size_t size = text ? strlen(text) + 2 : 0;
     char *out = text ? malloc(size) : NULL;
     if (out)
         snprintf(out, size, "%s\n", text);
-    else
+    else if (im_ok(c))
         im_fail(c, "out of memory for config.json");
     free(text);
     return out;
@@ -139,61 +109,100 @@ static void words(const json_t *v, char *out, size_t size)
         snprintf(out, size, "%s", json_is_true(v) ? "yes" : json_is_false(v) ? "no" : "none");
 }
 
-/* Puts the value of the file into its field; false where its type is another. */
-static bool take(const im_field *f, const json_t *v, void *args)
+typedef struct list { char text[2000]; size_t used; } list;     /* "a, b, c", cut where it is too long                 */
+
+static void list_add(list *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void list_add(list *l, const char *fmt, ...)
 {
-    void *at = (char *)args + f->at;
-    bool ok = true;
-    if (!v)
-        return true;                                           /* a file of an older version: the default stays       */
-    switch (f->kind) {
-    case IM_FIELD_INT:  if ((ok = json_is_integer(v))) *(int *)at = (int)json_integer_value(v); break;
-    case IM_FIELD_REAL: if ((ok = json_is_number(v))) *(float *)at = (float)json_number_value(v); break;
-    case IM_FIELD_FLAG: if ((ok = json_is_boolean(v))) *(bool *)at = json_is_true(v); break;
-    case IM_FIELD_SEED: if ((ok = json_is_string(v))) *(uint64_t *)at = strtoull(json_string_value(v), NULL, 10); break;
-    default:
-        ok = json_is_string(v) || json_is_null(v);
-        *(const char **)at = json_string_value(v);
-    }
-    return ok;
+    va_list ap;
+    if (l->used + 2 >= sizeof l->text)
+        return;
+    if (l->used)
+        l->used += (size_t)snprintf(l->text + l->used, sizeof l->text - l->used, ", ");
+    va_start(ap, fmt);
+    int n = vsnprintf(l->text + l->used, sizeof l->text - l->used, fmt, ap);
+    va_end(ap);
+    l->used = l->used + (size_t)n < sizeof l->text ? l->used + (size_t)n : sizeof l->text - 1;
 }
 
-typedef struct differences { char text[2000]; size_t used; } differences;
-
-static void note(differences *d, const char *name, const json_t *theirs, const json_t *ours)
+/* option: "--" before the name of one. */
+static void add_difference(list *l, const char *option, const char *name, const json_t *theirs, const json_t *ours)
 {
     char a[200], b[200];
     words(theirs, a, sizeof a);
     words(ours, b, sizeof b);
-    if (d->used >= sizeof d->text)
-        return;
-    int n = snprintf(d->text + d->used, sizeof d->text - d->used, "%s--%s is %s there and %s here", d->used ? ", " : "",
-                     name, a, b);
-    d->used += (size_t)n;
+    list_add(l, "%s%s is %s there and %s here", option, name, a, b);
 }
 
-/* A file of an older version, without the field, meant what is meant today where nothing is said. */
-static bool merge_field(im_ctx *c, const im_field *f, const im_train_config *file, void *args, const void *defaults,
-                        bool is_given, differences *d)
+/* Numbers as the floats that they become. */
+static bool same_value(const json_t *a, const json_t *b)
 {
-    json_t *theirs = json_object_get(file->json.value, f->name);
-    if (!is_given)
-        return take(f, theirs, args) || im_fail(c, "%s: \"%s\" is of another type than the option", file->json.file,
-                                                f->name);
-    json_t *ours = value_of(f, args);
-    theirs = theirs ? json_incref(theirs) : value_of(f, defaults);
-    bool same = f->kind == IM_FIELD_REAL && json_is_number(theirs)
-                ? (float)json_number_value(theirs) == (float)json_number_value(ours) : json_equal(theirs, ours);
-    if (f->decides && !same)
-        note(d, f->name, theirs, ours);
-    json_decref(theirs);
-    json_decref(ours);
+    if (json_is_number(a) && json_is_number(b))
+        return (float)json_number_value(a) == (float)json_number_value(b);
+    return json_equal(a, b);
+}
+
+static const char *const length_keys[] = { "steps", "epochs" };
+
+static bool is_length(const char *name)
+{
+    return !strcmp(name, length_keys[0]) || !strcmp(name, length_keys[1]);
+}
+
+typedef struct merge {
+    const im_json *file;
+    void *args, *theirs;                                       /* of the caller; of the run                           */
+    bool steps_may, epochs_may;                                /* be another number                                   */
+    list other, missing;                                       /* what was given and is other; what the file lacks     */
+} merge;
+
+/* An option that was given is compared, one that was not is taken over. */
+static bool merge_field(im_ctx *c, merge *m, const im_field *f, bool is_given)
+{
+    static const size_t sizes[] = { [IM_FIELD_TEXT] = sizeof(char *), [IM_FIELD_INT] = sizeof(int),
+                                    [IM_FIELD_REAL] = sizeof(float), [IM_FIELD_FLAG] = sizeof(bool),
+                                    [IM_FIELD_SEED] = sizeof(uint64_t) };
+    if (!is_given) {
+        memcpy((char *)m->args + f->at, (char *)m->theirs + f->at, sizes[f->kind]);
+        if (f->flags & IM_DECIDES && !json_object_get(m->file->value, f->name))
+            list_add(&m->missing, "--%s", f->name);
+        return true;
+    }
+    bool may = (m->steps_may && !strcmp(f->name, "steps")) || (m->epochs_may && !strcmp(f->name, "epochs"));
+    json_t *a = im_field_json(c, f, m->theirs), *b = im_field_json(c, f, m->args);
+    if (a && b && f->flags & IM_DECIDES && !same_value(a, b) && !may)
+        add_difference(&m->other, "--", f->name, a, b);
+    json_decref(a);
+    json_decref(b);
+    return im_ok(c);
+}
+
+static bool read_fields(im_ctx *c, const im_json *j, const im_field *const tables[], void *args)
+{
+    for (; *tables; tables++)
+        for (const im_field *f = *tables; f->name; f++)
+            if (!im_field_read(c, j, f, args))
+                return false;
     return true;
 }
 
-im_train_config *im_config_merge(im_ctx *c, const char *run, const char *task, const im_field *const tables[], int n,
-                                 void *args, const void *defaults, bool (*given)(void *arg, const char *option),
-                                 void *arg)
+static bool refuse(im_ctx *c, const char *run, const merge *m)
+{
+    const im_train_common *theirs = m->theirs;
+    bool length = strstr(m->other.text, "--steps is") || strstr(m->other.text, "--epochs is");
+    const char *why = " (its learning rate falls along a cosine to the last step, so that every rate depends on the number "
+                      "of steps: to train the result further, begin a new run with --init)";
+    return im_fail(c, "%s: this is another run: %s; leave these options out to go on with it, or choose another folder%s",
+                   run, m->other.text, length && !im_config_may_grow(theirs) ? why : "");
+}
+
+bool im_config_may_grow(const im_train_common *a)
+{
+    return strcmp(a->schedule, "cosine") != 0;
+}
+
+im_train_config *im_config_merge(im_ctx *c, const char *run, const char *task, const im_field *const tables[], void *args,
+                                 void *theirs, bool (*given)(void *arg, const char *option), void *arg)
 {
     char *path = *run ? im_join(c, run, "config.json") : NULL;
     if (!path || !im_is_file(path)) {
@@ -201,19 +210,25 @@ im_train_config *im_config_merge(im_ctx *c, const char *run, const char *task, c
         return NULL;
     }
     im_train_config *f = calloc(1, sizeof *f);
-    differences d = { .used = 0 };
-    const char *theirs = "";
+    const char *their_task = "";
     bool ok = f || im_fail(c, "%s: out of memory", path);
     ok = ok && im_json_load(c, &f->json, path, IM_JSON_CONFIG_BYTES) &&
-         im_json_string(c, &f->json, "task", IM_MUST, &theirs);
-    if (ok && strcmp(theirs, task))
-        ok = im_fail(c, "%s: is a run of `imago train %s`, not of `imago train %s`", path, theirs, task);
-    for (int t = 0; ok && t < n; t++)
-        for (const im_field *q = tables[t]; ok && q->name; q++)
-            ok = merge_field(c, q, f, args, defaults, given(arg, q->name), &d);
-    if (ok && d.used)
-        ok = im_fail(c, "%s: this is another run: %s; leave these options out to go on with it, or choose another folder",
-                     run, d.text);
+         im_json_string(c, &f->json, "task", IM_MUST, &their_task);
+    if (ok && strcmp(their_task, task))
+        ok = im_fail(c, "%s: is a run of `imago train %s`, not of `imago train %s`", path, their_task, task);
+    ok = ok && read_fields(c, &f->json, tables, theirs);
+    merge m = { .file = f ? &f->json : NULL, .args = args, .theirs = theirs };
+    const im_train_common *mine = args, *run_has = theirs;
+    m.steps_may = ok && im_config_may_grow(run_has);
+    m.epochs_may = m.steps_may && !(given(arg, "steps") ? mine : run_has)->steps;   /* with steps, epochs do not count */
+    for (; ok && *tables; tables++)
+        for (const im_field *q = *tables; ok && q->name; q++)
+            ok = merge_field(c, &m, q, given(arg, q->name));
+    if (ok && m.other.used)
+        ok = refuse(c, run, &m);
+    if (ok && m.missing.used)
+        im_warn(c, "%s: does not say %s: the run is older than that, or the file was changed; what is missing is taken as "
+                "it is today when nothing is said", path, m.missing.text);
     free(path);
     if (ok)
         return f;
@@ -228,16 +243,37 @@ void im_train_config_free(im_train_config *f)
     free(f);
 }
 
+/* ---------------------------------------------------------------- is it the same run? */
+
 /* must: a run without the hash is another run too; else it may be older than the hash. */
 static bool same_hash(im_ctx *c, const im_json *j, const char *key, const char *ours, bool must, const char *run,
                       const char *what)
 {
     const char *theirs = NULL;
-    if (!im_json_string(c, j, key, IM_MAY, &theirs))
+    if (!im_json_string(c, j, key, IM_IF_THERE, &theirs))
         return false;
     if (!ours || (theirs ? !strcmp(theirs, ours) : !must))
         return true;
     return im_fail(c, "%s: this is another run: %s; give what was given then, or choose another folder", run, what);
+}
+
+static bool same_classes(im_ctx *c, const im_json *j, const char *run, const im_config_extra *extra)
+{
+    int n = im_json_length(c, j, "class-names", extra->n_classes ? IM_MUST : IM_MAY, 0, INT_MAX);
+    if (n < 0)
+        return false;
+    if (n != extra->n_classes)
+        return im_fail(c, "%s: this is another run: it has %d classes, the pictures given have %d", run, n,
+                       extra->n_classes);
+    const char **theirs = calloc((size_t)n + 1, sizeof *theirs);
+    bool ok = theirs || im_fail(c, "%s: out of memory for %d classes", run, n);
+    ok = ok && (!n || im_json_strings(c, j, "class-names", IM_MUST, theirs, n));
+    for (int i = 0; ok && i < n; i++)
+        if (strcmp(theirs[i], extra->classes[i]))
+            ok = im_fail(c, "%s: this is another run: its class %d is \"%s\", that of the pictures given is \"%s\"", run, i,
+                         theirs[i], extra->classes[i]);
+    free(theirs);
+    return ok;
 }
 
 bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extra)
@@ -245,28 +281,73 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
     char *path = im_join(c, run, "config.json");
     im_json j = { 0 };
     const char *hash = NULL;
-    bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES);
-    json_t *list = ok ? json_object_get(j.value, "class-names") : NULL;
-    if (ok && (int)json_array_size(list) != extra->n_classes)
-        ok = im_fail(c, "%s: this is another run: it has %d classes, the pictures given have %d", run,
-                     (int)json_array_size(list), extra->n_classes);
-    for (int i = 0; ok && i < extra->n_classes; i++) {
-        const char *theirs = json_string_value(json_array_get(list, (size_t)i));
-        if (!theirs || strcmp(theirs, extra->classes[i]))
-            ok = im_fail(c, "%s: this is another run: its class %d is \"%s\", that of the pictures given is \"%s\"", run, i,
-                         theirs ? theirs : "", extra->classes[i]);
-    }
-    if (ok && im_json_string(c, &j, "data-sha256", IM_MAY, &hash) && hash && extra->data_sha256 &&
-        strcmp(hash, extra->data_sha256))
+    int64_t pictures = 0;
+    bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES) && same_classes(c, &j, run, extra) &&
+              im_json_string(c, &j, "data-sha256", IM_MUST, &hash) &&
+              im_json_long(c, &j, "pictures", IM_MUST, 0, INT64_MAX, &pictures);
+    if (ok && extra->data_sha256 && strcmp(hash, extra->data_sha256))
         ok = im_fail(c, "%s: this is another run: it saw %lld pictures, and those given now (%lld) have other names, sizes "
-                     "or labels; give the set of then, or choose another folder", run,
-                     (long long)json_integer_value(json_object_get(j.value, "pictures")), (long long)extra->pictures);
+                     "or labels; give the set of then, or choose another folder", run, (long long)pictures,
+                     (long long)extra->pictures);
     ok = ok && same_hash(c, &j, "vae-sha256", extra->vae_sha256, false, run,
                          "its autoencoder had other weights than the one given now") &&
          same_hash(c, &j, "config-sha256", extra->config_sha256, false, run,
                    "the configurations, tokenizer or scheduler of --config were others than now") &&
          same_hash(c, &j, "favour-sha256", extra->favour_sha256, true, run,
                    "the things that it shows more often are others than those of --favour now");
+    im_json_close(&j);
+    free(path);
+    return ok;
+}
+
+static void compare_key(const im_json *ours, const im_json *theirs, const char *option, const char *key, list *l)
+{
+    const json_t *a = json_object_get(theirs->value, key), *b = json_object_get(ours->value, key);
+    if (a && b && !same_value(a, b))
+        add_difference(l, option, key, a, b);
+}
+
+/* A run that was given more steps keeps the warm-up that it had: a number then stands where -1 was. */
+static bool may_differ(const im_json *ours, const im_json *theirs, const char *key)
+{
+    bool longer = false;
+    if (!strcmp(key, "warmup") && json_number_value(json_object_get(theirs->value, key)) < 0)
+        for (int i = 0; i < 2; i++)
+            longer |= !same_value(json_object_get(ours->value, length_keys[i]),
+                                  json_object_get(theirs->value, length_keys[i]));
+    return longer || is_length(key);
+}
+
+bool im_config_same_run(im_ctx *c, const im_field *const tables[], const char *ours, const char *theirs, const char *path)
+{
+    im_json a = { 0 }, b = { 0 };
+    list l = { .used = 0 };
+    const char *schedule = "";
+    bool ok = im_json_parse(c, &a, "config.json", ours, strlen(ours)) &&
+              im_json_parse(c, &b, path, theirs, strlen(theirs)) && im_json_string(c, &a, "schedule", IM_MUST, &schedule);
+    bool may_grow = ok && im_config_may_grow(&(im_train_common){ .schedule = schedule });
+    for (; ok && *tables; tables++)
+        for (const im_field *f = *tables; f->name; f++)
+            if (f->flags & IM_DECIDES && !(may_grow && may_differ(&a, &b, f->name)))
+                compare_key(&a, &b, "--", f->name, &l);
+    for (size_t i = 0; ok && i < sizeof extra_keys / sizeof *extra_keys; i++)
+        compare_key(&a, &b, "", extra_keys[i], &l);
+    if (ok && l.used)
+        ok = im_fail(c, "%s: was not trained as this run is told to go on: %s; was config.json changed? Put back what was "
+                     "there, or choose another folder for a new run", path, l.text);
+    im_json_close(&a);
+    im_json_close(&b);
+    return ok;
+}
+
+bool im_config_length(im_ctx *c, const char *run, im_train_common *out)
+{
+    char *path = im_join(c, run, "config.json");
+    im_json j = { 0 };
+    bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES);
+    for (const im_field *f = im_train_common_fields; ok && f->name; f++)
+        if (is_length(f->name) || !strcmp(f->name, "warmup"))
+            ok = im_field_read(c, &j, f, out);
     im_json_close(&j);
     free(path);
     return ok;

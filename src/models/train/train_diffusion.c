@@ -30,25 +30,27 @@
 
 #define AT(field) offsetof(im_train_diffusion_args, field)
 static const im_field fields[] = {
-    { "config", IM_FIELD_TEXT, AT(config), false },
-    { "vae", IM_FIELD_TEXT, AT(vae), false },
-    { "text", IM_FIELD_TEXT, AT(text), true },
-    { "cache-latents", IM_FIELD_FLAG, AT(cache_latents), true },
-    { "views", IM_FIELD_INT, AT(views), true },
-    { "size", IM_FIELD_INT, AT(size), true },
-    { "flip", IM_FIELD_REAL, AT(flip), true },
-    { "shift", IM_FIELD_INT, AT(shift), true },
-    { "drop", IM_FIELD_REAL, AT(drop), true },
-    { "drop-tags", IM_FIELD_REAL, AT(drop_tags), true },
-    { "drop-first", IM_FIELD_REAL, AT(drop_first), true },
-    { "balance", IM_FIELD_REAL, AT(balance), true },
-    { "favour", IM_FIELD_TEXT, AT(favour), false },            /* compared by its hash                                */
-    { "favour-share", IM_FIELD_REAL, AT(favour_share), true },
-    { "snr-gamma", IM_FIELD_REAL, AT(snr_gamma), true },
-    { "snr-power", IM_FIELD_REAL, AT(snr_power), true },
-    { NULL, IM_FIELD_TEXT, 0, false }
+    IM_TEXT_FIELD("config", AT(config), IM_PATH | IM_MUST_BE),
+    IM_TEXT_FIELD("vae", AT(vae), IM_PATH),
+    IM_WORD_FIELD("text", AT(text), IM_DECIDES, "train|frozen"),
+    IM_FLAG_FIELD("cache-latents", AT(cache_latents), IM_DECIDES),
+    IM_INT_FIELD("views", AT(views), IM_DECIDES, { 1, 1024 }),
+    IM_INT_FIELD("size", AT(size), IM_DECIDES, { 0, 4096 }),
+    IM_REAL_FIELD("flip", AT(flip), IM_DECIDES, { 0, 1 }),
+    IM_INT_FIELD("shift", AT(shift), IM_DECIDES, { 0, 512 }),
+    IM_REAL_FIELD("drop", AT(drop), IM_DECIDES, { 0, 1 }),
+    IM_REAL_FIELD("drop-tags", AT(drop_tags), IM_DECIDES, { 0, 1 }),
+    IM_REAL_FIELD("drop-first", AT(drop_first), IM_DECIDES, { 0, 1, .has_unset = true, .unset = -1 }),
+    IM_REAL_FIELD("balance", AT(balance), IM_DECIDES, { 0, 1 }),
+    IM_TEXT_FIELD("favour", AT(favour), IM_PATH),              /* compared by its hash                                */
+    IM_REAL_FIELD("favour-share", AT(favour_share), IM_DECIDES, { 0, 1 }),
+    IM_REAL_FIELD("snr-gamma", AT(snr_gamma), IM_DECIDES, { 0, 1e6 }),
+    IM_REAL_FIELD("snr-power", AT(snr_power), IM_DECIDES, { 0, 1 }),
+    IM_NO_FIELD
 };
-static const im_field *const tables[] = { im_train_common_fields, fields };
+static const im_field *const tables[] = { im_train_common_fields, fields, NULL };
+
+const im_field *const *im_train_diffusion_fields(void) { return tables; }
 
 im_train_diffusion_args im_train_diffusion_defaults(void)
 {
@@ -63,13 +65,13 @@ im_train_diffusion_args im_train_diffusion_defaults(void)
 im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
                                            bool (*given)(void *arg, const char *option), void *arg)
 {
-    const im_train_diffusion_args defaults = im_train_diffusion_defaults();
-    return im_config_merge(c, run, "diffusion", tables, 2, a, &defaults, given, arg);
+    im_train_diffusion_args theirs = im_train_diffusion_defaults();
+    return im_config_merge(c, run, "diffusion", tables, a, &theirs, given, arg);
 }
 
 typedef struct training {
     im_ctx *c;
-    const im_train_diffusion_args *a;
+    im_train_diffusion_args *a;
     im_model_config cfg;
     im_model_files files;                                      /* configurations, tokenizer, scheduler                */
     char *vae_text;
@@ -361,19 +363,10 @@ static bool keep_latents(training *t, const im_run_folder *run)
     return ok;
 }
 
-static bool is_share(im_ctx *c, const char *option, float p)
-{
-    return (p >= 0 && p <= 1) || im_fail(c, "--%s %g: wanted a number from 0 to 1", option, (double)p);
-}
-
 static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
-    if (!is_share(c, "drop-tags", t->a->drop_tags) || !is_share(c, "drop-first", drop_first(t->a)) ||
-        !is_share(c, "balance", t->a->balance) || !is_share(c, "favour-share", t->a->favour_share) ||
-        !is_share(c, "snr-power", t->a->snr_power))
-        return false;
     if ((t->a->balance > 0 || t->a->favour) && !strcmp(t->a->common.order, "listed"))
         return im_fail(c, "--%s shows some pictures more often and others not in every epoch, --order listed each one "
                        "as it is listed; wanted only one of them", t->a->favour ? "favour" : "balance");
@@ -383,12 +376,11 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .vae_sha256 = t->vae_hash,
                               .config_sha256 = t->config_hash,
                               .favour_sha256 = t->a->favour ? t->favour_hash : NULL, .pictures = t->data->count };
-    if (begun && !im_config_same_data(c, t->a->common.out, &extra))
-        return false;
-    char *config = im_config_text(c, tables, 2, t->a, &extra);
+    int64_t parts_an_epoch = im_pictures_batches(&t->pictures);
+    char *config = im_train_config_text(c, tables, &t->a->common, &extra, begun, parts_an_epoch);
     im_part_params parts[] = { { im_unet_params(t->unet), "unet." }, { im_clip_params(t->clip), "text_encoder." } };
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = strcmp(t->a->text, "train") ? 1 : 2,
-                          .parts_an_epoch = im_pictures_batches(&t->pictures), .begin = begin, .part = run_part,
+                          .parts_an_epoch = parts_an_epoch, .fields = tables, .begin = begin, .part = run_part,
                           .saved = saved };
     bool ok = config && im_run_open(c, &run, t->a->common.out) && (!t->a->cache_latents || keep_latents(t, &run)) &&
               im_train_loop(c, &run, &t->a->common, config, &task, hooks);
@@ -401,7 +393,7 @@ bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *args, const im
 {
     im_train_diffusion_args a = *args;
     bool begun = false;
-    if (!im_train_begin(c, &a.common, 6e-4, &begun))
+    if (!im_train_begin(c, tables, &a.common, 6e-4, &begun))
         return false;
     training t = { .c = c, .a = &a, .hooks = hooks };
     bool ok = train(&t, begun, hooks);

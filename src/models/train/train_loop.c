@@ -46,15 +46,9 @@ static double seconds_now(void)
 
 bool im_loop_settle(im_ctx *c, im_train_common *a, double lr)
 {
-    im_schedule_kind schedule;
     im_optimiser_kind optimiser;
-    if (!im_schedule_parse(c, a->schedule, &schedule) || !im_optimiser_parse(c, a->optimizer, &optimiser))
+    if (!im_optimiser_parse(c, a->optimizer, &optimiser))
         return false;
-    if (strcmp(a->dtype, "f32") && strcmp(a->dtype, "bf16"))
-        return im_fail(c, "training in %s is not possible; wanted f32 or bf16", a->dtype);
-    if (a->batch < 1 || a->accumulate < 1 || (a->epochs < 1 && a->steps < 1) || a->keep < 1)
-        return im_fail(c, "found batch %d, accumulate %d, epochs %d, steps %d, keep %d; wanted at least 1 of each, and "
-                       "epochs or steps", a->batch, a->accumulate, a->epochs, a->steps, a->keep);
     if (a->lr == 0)
         a->lr = (float)lr;
     if (a->decay < 0)
@@ -285,6 +279,16 @@ static bool stopped(loop *l)
 
 /* ---------------------------------------------------------------- the run */
 
+/* config.json, where it is not what it was or is not there yet. */
+static bool write_config(loop *l, const char *config, bool begun)
+{
+    im_train_common was = *l->a;
+    if (begun && !im_config_length(l->c, l->run->path, &was))
+        return false;
+    bool same = begun && was.steps == l->a->steps && was.epochs == l->a->epochs && was.warmup == l->a->warmup;
+    return same || im_run_write(l->run, "config.json", config);
+}
+
 static bool open_run(loop *l, const char *config)
 {
     bool found = false, begun = im_run_begun(l->c, l->run->path);
@@ -298,10 +302,13 @@ static bool open_run(loop *l, const char *config)
         snprintf(text, sizeof text, "there is no checkpoint to go on from: begins with step 1");
     if (begun)
         note(l, text);
+    if (l->state.step > l->steps)
+        return im_fail(l->c, "%s: its checkpoint of step %lld is past the %lld steps asked for; wanted more steps, or "
+                       "another folder", l->run->path, (long long)l->state.step, (long long)l->steps);
     l->saved_step = found ? l->state.step : -1;
     if (l->state.step < l->steps && !im_train_state_room(&l->state))
         return false;
-    return (begun || im_run_write(l->run, "config.json", config)) && im_run_log_open(l->run, l->state.step) &&
+    return write_config(l, config, begun) && im_run_log_open(l->run, l->state.step) &&
            (!l->t->begin || l->t->begin(l->t->arg, l->state.step * l->a->accumulate));
 }
 
@@ -342,10 +349,10 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
     im_optimiser_args o = optimiser_args(c, a);
     l.optimiser = im_optimiser_new(c, t->parts, t->n_parts, &o);
     l.state = (im_train_state){ .c = c, .run = run, .parts = t->parts, .n_parts = t->n_parts, .optimiser = l.optimiser,
-                                .config = config, .keep = a->keep, .best = NAN, .last_good = -1 };
+                                .config = config, .fields = t->fields, .keep = a->keep, .best = NAN, .last_good = -1 };
     l.schedule = (im_schedule){ .peak = im_decimal(a->lr), .floor = COSINE_FLOOR, .steps = l.steps,
         .parts_an_epoch = t->parts_an_epoch, .accumulate = a->accumulate,
-        .warmup = warmup < 0 ? l.steps / 10
+        .warmup = warmup < 0 ? l.steps / IM_WARMUP_SHARE
                              : (int64_t)llround(warmup * (double)t->parts_an_epoch / a->accumulate) };
     im_schedule_parse(c, a->schedule, &l.schedule.kind);
     im_set_products(c, strcmp(a->dtype, "bf16") ? IM_F32 : IM_BF16);

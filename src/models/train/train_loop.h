@@ -11,8 +11,11 @@
 #ifndef IM_TRAIN_LOOP_H
 #define IM_TRAIN_LOOP_H
 
+#include "data/files/fields.h"
 #include "models/train/optimiser.h"
 #include "models/train/run_folder.h"
+
+enum { IM_WARMUP_SHARE = 10 };                                 /* of the steps, where --warmup is not given           */
 
 typedef struct im_loop_result {                                /* of one part                                         */
     double loss;                                               /* mean over the part                                  */
@@ -24,6 +27,7 @@ typedef struct im_loop_task {
     void *arg;
     const im_part_params *parts; int n_parts;                  /* networks, loaded for training                       */
     int64_t parts_an_epoch;                                    /* batches                                             */
+    const im_field *const *fields;                             /* options of the run, in tables up to NULL            */
     int norms_a_part;                                          /* how often a part runs every batch norm              */
     bool averaged;                                             /* score and saved find the averages in the networks   */
     bool exported;                                             /* RUN/model.safetensors at the end: the first part    */
@@ -40,13 +44,13 @@ typedef struct im_loop_task {
     bool (*saved)(void *arg, const im_run_folder *run, const im_optimiser *o, bool last);
 } im_loop_task;
 
-/* Values that a->lr, a->warmup and a->decay stand for where they are left open (0, < 0): written into *a, so that
- * config.json has them. Checks schedule, optimizer, dtype and numbers. lr: what the task likes best. */
+/* Values that a->lr and a->decay stand for where they are left open (0, < 0): written into *a, so that config.json has
+ * them. lr: what the task likes best. */
 bool im_loop_settle(im_ctx *c, im_train_common *a, double lr);
 int64_t im_loop_steps(const im_train_common *a, int64_t parts_an_epoch);            /* of the whole run               */
 
-/* Trains. config: text of config.json, written when the run is new. False with an error when it ended before its last step,
- * by a signal too; what was last saved is in the message. */
+/* Trains. config: text of config.json, written when the run is new or gets another number of steps. False with an error
+ * when it ended before its last step, by a signal too; what was last saved is in the message. */
 bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, const char *config, const im_loop_task *t,
                    const im_train_hooks *hooks);
 

@@ -6,6 +6,7 @@
 
 #include "data/files/file.h"
 #include "data/files/stream.h"
+#include "models/train/train_config.h"
 #include "models/train/train_loop.h"
 
 /* ---------------------------------------------------------------- batches */
@@ -17,10 +18,6 @@ static bool listed(const im_pictures *p)
 
 bool im_pictures_check(const im_pictures *p)
 {
-    if (strcmp(p->order, "shuffled") && !listed(p))
-        return im_fail(p->c, "there is no order \"%s\"; wanted shuffled or listed", p->order);
-    if (strcmp(p->cache, "none") && strcmp(p->cache, "ram") && strcmp(p->cache, "disk"))
-        return im_fail(p->c, "there is no cache \"%s\"; wanted none, ram or disk", p->cache);
     if (im_pictures_batches(p) < 1)
         return im_fail(p->c, "%s: holds %lld pictures and a batch has %d: no batch is whole; lower --batch", p->data->path,
                        (long long)p->data->count, p->batch);
@@ -99,7 +96,7 @@ bool im_normal_fill(im_ctx *c, uint64_t seed, uint64_t number, uint64_t item, fl
 
 /* ---------------------------------------------------------------- checks */
 
-bool im_train_begin(im_ctx *c, im_train_common *a, double lr, bool *begun)
+bool im_train_begin(im_ctx *c, const im_field *const tables[], im_train_common *a, double lr, bool *begun)
 {
     if (!im_ok(c))
         return false;
@@ -107,9 +104,37 @@ bool im_train_begin(im_ctx *c, im_train_common *a, double lr, bool *begun)
         return im_fail(c, "a run needs a folder: -o RUN");
     if (!a->data)
         return im_fail(c, "there are no pictures to train on: --data DIR");
+    if (!im_fields_check(c, tables, a))
+        return false;
     *begun = im_run_begun(c, a->out);
     if (*begun && !a->resume)
         return im_fail(c, "%s: there is a run in this folder already; go on with it (--resume), or choose another folder",
                        a->out);
     return im_loop_settle(c, a, lr);
+}
+
+/* Another number of steps than config.json has. The warm-up of a run that goes on is what it was: a tenth of the steps
+ * that were meant then. */
+static bool other_length(im_ctx *c, im_train_common *a, int64_t parts_an_epoch)
+{
+    im_train_common was = *a;
+    if (!im_config_length(c, a->out, &was))
+        return false;
+    int64_t before = im_loop_steps(&was, parts_an_epoch), now = im_loop_steps(a, parts_an_epoch);
+    if (before == now)
+        return true;
+    if (!im_config_may_grow(a))
+        return im_fail(c, "%s: this is another run: it has %lld steps, and %lld are asked for; with a cosine every rate "
+                       "depends on the number of steps", a->out, (long long)before, (long long)now);
+    if (a->warmup < 0)
+        a->warmup = (float)((double)(before / IM_WARMUP_SHARE) * a->accumulate / (double)parts_an_epoch);
+    return true;
+}
+
+char *im_train_config_text(im_ctx *c, const im_field *const tables[], im_train_common *a, const im_config_extra *extra,
+                           bool begun, int64_t parts_an_epoch)
+{
+    if (begun && (!im_config_same_data(c, a->out, extra) || !other_length(c, a, parts_an_epoch)))
+        return NULL;
+    return im_config_text(c, tables, a, extra);
 }

@@ -6,6 +6,7 @@
 #include "data/sets/loader.h"
 #include "models/nets/nn.h"
 #include "models/train/run_folder.h"
+#include "models/train/train_config.h"
 
 typedef struct im_pictures {             /* batches of squares, 8 bits: the shorter side resized, the middle cut out  */
     im_ctx *c;
@@ -23,7 +24,7 @@ typedef struct im_pictures {             /* batches of squares, 8 bits: the shor
 /* Opens a loader whose cache is named: "none", "ram", or "disk", which lies in the run's folder `out`. */
 im_loader *im_cached_loader(im_ctx *c, im_loader_args a, const char *cache, const char *out);
 
-bool im_pictures_check(const im_pictures *p);                  /* is at least one batch whole? are the words known?   */
+bool im_pictures_check(const im_pictures *p);                  /* is at least one batch whole?                        */
 int64_t im_pictures_batches(const im_pictures *p);             /* of an epoch; "listed" sets keep the last, cut one   */
 bool im_pictures_open(im_pictures *p, int64_t first);          /* the next batch is number `first`; again: from there */
 /* Batch `number`: the one last given, or the next. NULL with an error. pixels in crops[0].u8 (n, size, size, 3). */
@@ -35,7 +36,12 @@ void im_write_broken(im_loader *l, const im_run_folder *run);
 /* n normal numbers of picture `item` of part `number`: a generator of their own (Philox, as torch's on CUDA). */
 bool im_normal_fill(im_ctx *c, uint64_t seed, uint64_t number, uint64_t item, float *out, int64_t n);
 
-/* Common checks before anything is opened; settles a (train_loop.h). *begun: there is a run in a->out. */
-bool im_train_begin(im_ctx *c, im_train_common *a, double lr, bool *begun);
+/* Checks before anything is opened: the fields of tables in the struct that a begins; settles a (train_loop.h). *begun:
+ * there is a run in a->out. */
+bool im_train_begin(im_ctx *c, const im_field *const tables[], im_train_common *a, double lr, bool *begun);
+/* When the pictures are known: the text of config.json (malloc'd). begun: the run must be that of the folder; it may get
+ * another number of steps where no rate depends on it, and keeps its warm-up. */
+char *im_train_config_text(im_ctx *c, const im_field *const tables[], im_train_common *a, const im_config_extra *extra,
+                           bool begun, int64_t parts_an_epoch);
 
 #endif

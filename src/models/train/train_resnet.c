@@ -26,22 +26,24 @@ static const double LR_FOR_256 = 0.1;
 
 #define AT(field) offsetof(im_train_resnet_args, field)
 static const im_field fields[] = {
-    { "arch", IM_FIELD_TEXT, AT(arch), true },
-    { "classes", IM_FIELD_TEXT, AT(classes), false },          /* compared by the names themselves                    */
-    { "val", IM_FIELD_TEXT, AT(val), false },
-    { "augment", IM_FIELD_TEXT, AT(augment), true },
-    { "mixup", IM_FIELD_REAL, AT(mixup), true },
-    { "size", IM_FIELD_INT, AT(size), true },
-    { "locals", IM_FIELD_INT, AT(locals), true },
-    { "local-size", IM_FIELD_INT, AT(local_size), true },
-    { "head", IM_FIELD_TEXT, AT(head), true },
-    { "head-layers", IM_FIELD_INT, AT(head_layers), true },
-    { "width", IM_FIELD_INT, AT(width), true },
-    { "small-stem", IM_FIELD_FLAG, AT(small_stem), true },
-    { "new-head", IM_FIELD_FLAG, AT(new_head), false },
-    { NULL, IM_FIELD_TEXT, 0, false }
+    IM_WORD_FIELD("arch", AT(arch), IM_DECIDES, "resnet18|resnet34|resnet50|resnet101"),
+    IM_TEXT_FIELD("classes", AT(classes), IM_PATH),            /* compared by the names themselves                    */
+    IM_TEXT_FIELD("val", AT(val), IM_PATH),
+    IM_WORD_FIELD("augment", AT(augment), IM_DECIDES, "none|plain|drawing|dino"),
+    IM_REAL_FIELD("mixup", AT(mixup), IM_DECIDES, { 0, 1 }),
+    IM_INT_FIELD("size", AT(size), IM_DECIDES, { 1, 4096 }),
+    IM_INT_FIELD("locals", AT(locals), IM_DECIDES, { 0, IM_RECIPE_MAX_CROPS - 1, .has_unset = true, .unset = -1 }),
+    IM_INT_FIELD("local-size", AT(local_size), IM_DECIDES, { 0, 4096 }),
+    IM_WORD_FIELD("head", AT(head), IM_DECIDES, "linear|cosine"),
+    IM_INT_FIELD("head-layers", AT(head_layers), IM_DECIDES, { 0, 8 }),
+    IM_INT_FIELD("width", AT(width), IM_DECIDES, { 1, 1024 }),
+    IM_FLAG_FIELD("small-stem", AT(small_stem), IM_DECIDES),
+    IM_FLAG_FIELD("new-head", AT(new_head), 0),
+    IM_NO_FIELD
 };
-static const im_field *const tables[] = { im_train_common_fields, fields };
+static const im_field *const tables[] = { im_train_common_fields, fields, NULL };
+
+const im_field *const *im_train_resnet_fields(void) { return tables; }
 
 im_train_resnet_args im_train_resnet_defaults(void)
 {
@@ -55,8 +57,8 @@ im_train_resnet_args im_train_resnet_defaults(void)
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
                                         bool (*given)(void *arg, const char *option), void *arg)
 {
-    const im_train_resnet_args defaults = im_train_resnet_defaults();
-    return im_config_merge(c, run, "resnet", tables, 2, a, &defaults, given, arg);
+    im_train_resnet_args theirs = im_train_resnet_defaults();
+    return im_config_merge(c, run, "resnet", tables, a, &theirs, given, arg);
 }
 
 /* ---------------------------------------------------------------- one part of a step */
@@ -149,7 +151,7 @@ bool im_classifier_part(im_ctx *c, const im_classifier *m, const im_batch *b, fl
 
 typedef struct training {
     im_ctx *c;
-    const im_train_resnet_args *a;
+    im_train_resnet_args *a;
     im_dataset *data, *val;
     im_recipe recipe;
     im_classifier *m;
@@ -215,25 +217,6 @@ static bool write_broken(void *arg, const im_run_folder *run, const im_optimiser
 }
 
 /* ---------------------------------------------------------------- what there is to train */
-
-static bool check(im_ctx *c, const im_train_resnet_args *a, bool begun)
-{
-    const im_train_common *o = &a->common;
-    if (!o->data)
-        return im_fail(c, "there are no pictures to train on: --data DIR");
-    if (strcmp(o->order, "shuffled") && strcmp(o->order, "listed"))
-        return im_fail(c, "there is no order \"%s\"; wanted shuffled or listed", o->order);
-    if (strcmp(o->cache, "none") && strcmp(o->cache, "ram") && strcmp(o->cache, "disk"))
-        return im_fail(c, "there is no cache \"%s\"; wanted none, ram or disk", o->cache);
-    if (strcmp(a->head, "linear") && strcmp(a->head, "cosine"))
-        return im_fail(c, "there is no head \"%s\"; wanted linear or cosine", a->head);
-    if (!(a->mixup >= 0 && a->mixup <= 1))
-        return im_fail(c, "--mixup is %g; wanted 0 (none) to 1", (double)a->mixup);
-    if (begun && !o->resume)
-        return im_fail(c, "%s: there is a run in this folder already; go on with it (--resume), or choose another folder",
-                       o->out);
-    return true;
-}
 
 static bool make_recipe(im_ctx *c, const im_train_resnet_args *a, im_recipe *r)
 {
@@ -317,23 +300,23 @@ static bool make_network(training *t)
     return im_init_params(p, a->common.seed) && (!a->common.init || read_init(t, a->common.init));
 }
 
-static bool train(training *t, const im_train_resnet_args *a, bool begun, const im_train_hooks *hooks)
+static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
+    im_train_common *a = &t->a->common;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
     if (!open_sets(t))
         return false;
     im_config_extra extra = { .task = "resnet", .data_sha256 = t->hash, .classes = t->data->classes,
                               .n_classes = t->data->n_classes, .pictures = t->data->count };
-    if ((begun && !im_config_same_data(c, a->common.out, &extra)) || !make_network(t))
-        return false;
-    char *config = im_config_text(c, tables, 2, a, &extra);
-    im_part_params parts[] = { { .params = im_classifier_params(t->m), .prefix = "" } };
+    char *config = im_train_config_text(c, tables, a, &extra, begun, t->batches);
+    bool ok = config && make_network(t);
+    im_part_params parts[] = { { .params = ok ? im_classifier_params(t->m) : NULL, .prefix = "" } };
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = 1, .exported = true, .parts_an_epoch = t->batches,
-                          .norms_a_part = t->recipe.random ? t->recipe.kinds : 1, .begin = open_loader, .part = run_part,
-                          .score = t->val ? score : NULL, .score_name = "val_top1", .saved = write_broken };
-    bool ok = config && im_run_open(c, &run, a->common.out) &&
-              im_train_loop(c, &run, &a->common, config, &task, hooks);
+                          .norms_a_part = t->recipe.random ? t->recipe.kinds : 1, .fields = tables, .begin = open_loader,
+                          .part = run_part, .score = t->val ? score : NULL, .score_name = "val_top1",
+                          .saved = write_broken };
+    ok = ok && im_run_open(c, &run, a->out) && im_train_loop(c, &run, a, config, &task, hooks);
     im_loader_close(t->loader);
     im_run_close(&run);
     free(config);
@@ -343,16 +326,11 @@ static bool train(training *t, const im_train_resnet_args *a, bool begun, const 
 bool im_train_resnet(im_ctx *c, const im_train_resnet_args *args, const im_train_hooks *hooks)
 {
     im_train_resnet_args a = *args;
-    if (!im_ok(c))
-        return false;
-    if (!a.common.out)
-        return im_fail(c, "a run needs a folder: -o RUN");
-    bool begun = im_run_begun(c, a.common.out);
-    double lr = LR_FOR_256 * a.common.batch * a.common.accumulate / 256;
-    if (!check(c, &a, begun) || !im_loop_settle(c, &a.common, lr))
+    bool begun = false;
+    if (!im_train_begin(c, tables, &a.common, LR_FOR_256 * a.common.batch * a.common.accumulate / 256, &begun))
         return false;
     training t = { .c = c, .a = &a, .hooks = hooks };
-    bool ok = train(&t, &a, begun, hooks);
+    bool ok = train(&t, begun, hooks);
     im_classifier_free(t.m);
     im_dataset_free(t.val);
     im_dataset_free(t.data);

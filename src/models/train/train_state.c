@@ -5,7 +5,7 @@
 #include "models/train/train_state.h"
 
 #include <errno.h>
-#include <jansson.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +14,7 @@
 
 #include "data/files/file.h"
 #include "data/files/json.h"
+#include "models/train/train_config.h"
 
 static bool collect(const im_train_state *s, im_state *out)
 {
@@ -166,26 +167,30 @@ bool im_train_state_export(const im_train_state *s, const char *path, int part)
 
 /* ---------------------------------------------------------------- reading */
 
+/* The hash is right: what does not fit was written so, by somebody else. */
 static bool read_counters(im_train_state *s, const im_safetensors *file, const char *path)
 {
+    im_ctx *c = s->c;
     const char *text = im_st_metadata(file, "state");
-    json_t *v = text ? json_loads(text, 0, NULL) : NULL;
-    json_t *step = json_object_get(v, "step"), *best = json_object_get(v, "best");
-    bool ok = json_is_integer(step) || im_fail(s->c, "%s: its metadata has no step", path);
-    if (ok) {
-        s->step = json_integer_value(step);
-        s->tracked = json_integer_value(json_object_get(v, "tracked"));
-        s->best = json_is_number(best) ? json_number_value(best) : NAN;
-        s->loss_sum = json_number_value(json_object_get(v, "loss_sum"));
-        s->losses = json_integer_value(json_object_get(v, "losses"));
-    }
-    json_decref(v);
+    im_json j = { 0 };
+    double best = NAN;
+    bool ok = text ? im_json_parse(c, &j, path, text, strlen(text))
+                   : im_fail(c, "%s: its metadata has no \"state\"; wanted a checkpoint of a run", path);
+    ok = ok && im_json_long(c, &j, "step", IM_MUST, 0, INT64_MAX, &s->step) &&
+         im_json_long(c, &j, "tracked", IM_MUST, 0, INT64_MAX, &s->tracked) &&
+         im_json_long(c, &j, "losses", IM_MUST, 0, INT64_MAX, &s->losses) &&
+         im_json_float(c, &j, "loss_sum", IM_MUST, -DBL_MAX, DBL_MAX, &s->loss_sum) &&
+         im_json_float(c, &j, "best", IM_MAY, -DBL_MAX, DBL_MAX, &best);
+    s->best = best;
+    im_json_close(&j);
     return ok;
 }
 
 static bool load_file(im_train_state *s, const im_safetensors *file, const char *path)
 {
-    bool ok = read_counters(s, file, path);
+    const char *config = im_st_metadata(file, "config");
+    bool ok = read_counters(s, file, path) && (!config || !s->fields ||
+                                               im_config_same_run(s->c, s->fields, s->config, config, path));
     for (int i = 0; ok && i < s->n_parts; i++) {
         im_state_rules rules = { .ours = true, .exact = true, .shared = s->n_parts > 1,
                                  .from = *s->parts[i].prefix ? s->parts[i].prefix : NULL };

@@ -7,6 +7,7 @@
 #ifndef IM_TRAIN_STATE_H
 #define IM_TRAIN_STATE_H
 
+#include "data/files/fields.h"
 #include "models/train/optimiser.h"
 #include "models/train/run_folder.h"
 
@@ -16,6 +17,7 @@ typedef struct im_train_state {
     const im_part_params *parts; int n_parts;
     im_optimiser *optimiser;
     const char *config;                                        /* text of config.json                                 */
+    const im_field *const *fields;                             /* what of it decides (train_config.h)                 */
     int keep;                                                  /* newest checkpoints that stay; the best one stays too */
     /* what a checkpoint saves beside tensors */
     int64_t step;                                              /* taken                                               */
@@ -34,7 +36,8 @@ bool im_train_state_room(im_train_state *s);
  * where that does not help, it is a warning, false is returned, the last good one stays, and c has not failed. */
 bool im_train_state_save(im_train_state *s, double score);
 
-/* Loads the newest good checkpoint; damaged ones are skipped with a warning. *found false: there is none. */
+/* Loads the newest good checkpoint; damaged ones are skipped with a warning. *found false: there is none. One that was
+ * trained with another configuration is an error. */
 bool im_train_state_resume(im_train_state *s, bool *found);
 
 /* Weights alone, averaged ones where there are, with the run's config: what evaluation and other programs read. */
