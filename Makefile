@@ -126,6 +126,9 @@ $(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_halves $(BU
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_grad $(BUILD)/tests/test_halves: TEST_EXTRA := $(CASES) \
                               -Wl,--wrap=im_pages_new -Wl,--wrap=im_pages_free
 $(BUILD)/tests/digest: TEST_EXTRA := $(CASES)
+CLI_TESTED := $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
+$(BUILD)/tests/test_options: $(CLI_TESTED)
+$(BUILD)/tests/test_options: TEST_EXTRA := $(CLI_TESTED) $(CLI_LIBS)
 ART_TESTED := $(patsubst %,$(BUILD)/weights/art/art_%.o,fit family)
 $(BUILD)/tests/test_art: $(ART_TESTED)
 $(BUILD)/tests/test_art: TEST_EXTRA := $(ART_TESTED)
@@ -150,7 +153,7 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
 SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture picture_write augment image config \
-               checkpoint text utf8 prompts file names dataset shards loader cache order),\
+               checkpoint text utf8 prompts file names dataset shards loader cache order run_config),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined

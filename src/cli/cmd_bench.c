@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/bench.h"
+#include "cli/names.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "data/files/file.h"

@@ -23,8 +23,8 @@ static const option options[] = {
              "the folder of a run (its model.safetensors, or its newest good checkpoint), or a safetensors file"),
     OPTION_TEXT(0, "data", "DIR|SHARDS", AT(a.data), NULL, "the pictures, in class folders or tar shards"),
     OPTION_TEXT(0, "classes", "FILE", AT(a.classes), NULL, "a class a line: its number is its line"),
-    OPTION_INT('b', "batch", "B", AT(a.batch), "32", 1, 65536, "pictures at once; no result depends on it"),
-    OPTION_INT(0, "size", "PIXELS", AT(a.size), "0", 0, 4096, "side of the crop; 0: as in training, or 224"),
+    OPTION_INT('b', "batch", "B", AT(a.batch), NULL, 1, 65536, "pictures at once; no result depends on it"),
+    OPTION_INT(0, "size", "PIXELS", AT(a.size), NULL, 0, 4096, "side of the crop; 0: as in training, or 224"),
     OPTION_TEXT('o', "out", "FOLDER", AT(out), NULL,
              "for confusion.csv and confusion.png; without it the run's folder, or the folder of FILE"),
     OPTION_FLAG(0, "strict", AT(a.strict), "a broken picture is an error, and so is a tensor that no network asks for"),
@@ -204,6 +204,11 @@ static bool show_results(im_ctx *c, const eval_options *o, const im_eval_result 
     return im_ok(c);
 }
 
+static void defaults(void *values)
+{
+    ((eval_options *)values)->a = im_eval_defaults();
+}
+
 static int run(const arguments *a)
 {
     eval_options *o = a->values;
@@ -228,6 +233,7 @@ static int run(const arguments *a)
 
 const verb verb_eval = {
     .name = "eval", .common = OPT_DEVICE, .options = options, .size = sizeof(eval_options), .run = run,
+    .defaults = defaults,
     .summary = "how often a classifier is right",
     .about = "Top-1 and top-5 of a ResNet on labelled pictures, class by class, with the confusion matrix as confusion.csv "
              "and confusion.png. Pictures are resized (shorter side size * 8 / 7, bilinear as Pillow), cut in the centre "

@@ -15,12 +15,12 @@
 static const option options[] = {
     OPTION_TEXT('m', "model", "MODEL", AT(model), NULL,
              "a diffusers folder or a single .safetensors file; without it the small embedded model"),
-    OPTION_TEXT('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw"),
+    OPTION_PHRASE('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw"),
     OPTION_TEXT(0, "prompts", "FILE", AT(prompts), NULL,
              "a prompt a line, or a JSON object a line with prompt, negative, seed; - reads standard input"),
-    OPTION_TEXT('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
-    OPTION_INT(0, "steps", "N", AT(steps), "50", 1, 1000, "denoising steps"),
-    OPTION_REAL('g', "guidance", "G", AT(guidance), "7.5", -1000, 1000,
+    OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
+    OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 1000, "denoising steps"),
+    OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000,
              "how closely to follow the prompt; 1 or less: a single pass a step"),
     OPTION_SEED('s', "seed", "SEED", AT(seed), NULL,
              "of the first picture; the others count up. Without it: a random one"),
@@ -34,7 +34,7 @@ static const option options[] = {
     OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "whose noise: torch's cpu or cuda generator"),
     OPTION_TEXT('i', "init", "PICTURE", AT(init), NULL,
              "begin from this picture, a PNG or JPEG; one that a camera turned is turned upright"),
-    OPTION_REAL(0, "strength", "S", AT(strength), "0.75", 0, 1, "with -i: 0 keeps the picture, 1 forgets it"),
+    OPTION_REAL(0, "strength", "S", AT(strength), NULL, 0, 1, "with -i: 0 keeps the picture, 1 forgets it"),
     OPTION_TEXT('o', "out", "OUT", AT(out), ".",
              "a .png or .jpg file for one picture; a folder for SEED.png; folders that are missing are made"),
     OPTION_CHOICE(0, "format", "FORMAT", AT(format), NULL, "png|jpeg",
@@ -224,6 +224,15 @@ static void close_run(run_state *r)
     im_sd_free(r->sd);
 }
 
+static void defaults(void *values)
+{
+    generate_options *o = values;
+    im_sd_args d = im_sd_defaults(NULL);
+    o->steps = d.steps;
+    o->guidance = d.guidance;
+    o->strength = d.strength;
+}
+
 static int run(const arguments *a)
 {
     generate_options *o = a->values;
@@ -257,7 +266,7 @@ static int run(const arguments *a)
 
 const verb verb_generate = {
     .name = "generate", .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(generate_options),
-    .run = run,
+    .run = run, .defaults = defaults,
     .summary = "draw pictures from prompts",
     .about = "Draws pictures from text. A seed gives the same picture, bit for bit, alone or as any member of a batch "
              "and at any number of threads. Each picture is written as soon as it is finished, and its file carries "

@@ -19,11 +19,11 @@ typedef struct trace_options {
 #define AT(field) offsetof(trace_options, field)
 static const option options[] = {
     OPTION_TEXT('m', "model", "MODEL", AT(model), NULL, "as for generate"),
-    OPTION_TEXT('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw (required)"),
-    OPTION_TEXT('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
+    OPTION_PHRASE('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw (required)"),
+    OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
     OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "of the noise"),
-    OPTION_INT(0, "steps", "N", AT(steps), "50", 1, 1000, "the first of so many denoising steps is traced"),
-    OPTION_REAL('g', "guidance", "G", AT(guidance), "7.5", -1000, 1000, "1 or less: a single pass"),
+    OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 1000, "the first of so many denoising steps is traced"),
+    OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000, "1 or less: a single pass"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL, "as for generate"),
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "0: the model's own size"),
     OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
@@ -122,6 +122,14 @@ static bool write_trace(const trace *t, const char *path)
     return false;
 }
 
+static void defaults(void *values)
+{
+    trace_options *o = values;
+    im_sd_args d = im_sd_defaults(NULL);
+    o->steps = d.steps;
+    o->guidance = d.guidance;
+}
+
 static int run(const arguments *a)
 {
     const trace_options *o = a->values;
@@ -164,7 +172,7 @@ static int run(const arguments *a)
 
 const verb verb_trace = {
     .name = "trace", .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options,
-    .size = sizeof(trace_options), .run = run,
+    .size = sizeof(trace_options), .run = run, .defaults = defaults,
     .summary = "write the intermediate tensors of one evaluation",
     .about = "Runs the text encoder and one guided evaluation of the UNet and writes every named intermediate tensor "
              "to a safetensors file, to be compared with another program's. Names are the paths of the blocks in "

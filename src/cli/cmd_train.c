@@ -14,34 +14,37 @@ typedef struct resnet_options {
 
 #define AT(field) offsetof(resnet_options, field)
 static const option options[] = {
-    TRAIN_OPTIONS(resnet_options, a.common, "256", "100", "sgd", "0", "0"),
-    OPTION_CHOICE('a', "arch", "NAME", AT(a.arch), "resnet50", "resnet18|resnet34|resnet50|resnet101",
-             "resnet18, resnet34, resnet50, resnet101: as torchvision has them"),
-    OPTION_INT(0, "width", "W", AT(a.width), "64", 1, 1024,
-             "channels of the first stage; the other stages have 2 W, 4 W, 8 W (times 4 in resnet50 and resnet101)"),
-    OPTION_FLAG(0, "small-stem", AT(a.small_stem),
-             "for pictures of 32 to 64 pixels: begins with a 3x3 convolution of stride 1, without a pool"),
-    OPTION_TEXT(0, "classes", "FILE", AT(a.classes), NULL,
-             "a class a line: its number is its line; the others are left out"),
-    OPTION_TEXT(0, "val", "DIR|SHARDS", AT(a.val), NULL,
-             "another set, evaluated after every epoch: its top-1 chooses the best checkpoint"),
-    OPTION_CHOICE(0, "augment", "NAME", AT(a.augment), "plain", "none|plain|drawing|dino",
-             "none (resize, centre crop), plain (random crop, flip), drawing (larger crops, flip, light and "
-             "saturation), dino (multi-crop with colours and blur)"),
-    OPTION_REAL(0, "mixup", "A", AT(a.mixup), "0", 0, 1,
-             "mix two pictures of a batch and their classes, up to A / 2 of the other one; 0: not"),
-    OPTION_INT(0, "size", "PIXELS", AT(a.size), "224", 1, 4096, "side of the crop"),
-    OPTION_INT(0, "locals", "N", AT(a.locals), "-1", -1, 63, "dino: local crops a picture; -1: 8"),
-    OPTION_INT(0, "local-size", "PIXELS", AT(a.local_size), "0", 0, 4096, "dino: their side; 0: size * 3 / 7"),
-    OPTION_CHOICE(0, "head", "NAME", AT(a.head), "linear", "linear|cosine",
-             "linear, or cosine: a projector and cosines with a vector a class, by 0.1"),
-    OPTION_INT(0, "head-layers", "N", AT(a.head_layers), "1", 0, 8, "hidden layers of the cosine head"),
-    OPTION_FLAG(0, "new-head", AT(a.new_head), "with --init: takes the encoder from the file, and a new head"),
+    TRAIN_OPTIONS(resnet_options, "0.1 for 256 pictures per step, and in proportion for others"),
+    OPTION_FIELD('a', "arch", "NAME", "network, as torchvision defines it"),
+    OPTION_FIELD(0, "width", "W",
+                 "channels of the first stage; the others have 2W, 4W and 8W (four times that in resnet50 and resnet101)"),
+    OPTION_FIELD(0, "small-stem", NULL,
+                 "for pictures of 32 to 64 pixels: begin with a 3x3 convolution of stride 1 and no pooling"),
+    OPTION_FIELD(0, "classes", "FILE",
+                 "names of classes, one per line, in the order of their numbers; pictures of other classes are left out"),
+    OPTION_FIELD(0, "val", "DIR|SHARDS",
+                 "held-out pictures, evaluated after every epoch: the best checkpoint is the one of highest top-1"),
+    OPTION_FIELD(0, "augment", "NAME",
+                 "none: resize and crop the centre; plain: random crop and flip; drawing: larger crops, flip, some change "
+                 "of light and saturation; dino: several crops per picture, with colours and blur"),
+    OPTION_FIELD(0, "mixup", "A", "blend pairs of pictures and their labels, up to A/2 of the second; 0: do not"),
+    OPTION_FIELD(0, "size", "PIXELS", "side of the crop"),
+    OPTION_FIELD(0, "locals", "N", "dino: number of small crops per picture; -1: 8"),
+    OPTION_FIELD(0, "local-size", "PIXELS", "dino: side of the small crops; 0: 3/7 of --size"),
+    OPTION_FIELD(0, "head", "NAME",
+                 "last layer: linear, or cosine, a projector whose cosines with one vector per class are divided by 0.1"),
+    OPTION_FIELD(0, "head-layers", "N", "cosine: number of hidden layers of the projector"),
+    OPTION_FIELD(0, "new-head", NULL, "with --init: take the file's weights but for the last layer, which starts anew"),
     OPTION_FLAG(0, "trace-tape", AT(trace_tape),
-             "print the tape of the first step: every operation, its output, bytes kept, times"),
-    OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
+                "print the tape of the first step: every operation with its output, the bytes it keeps and its time"),
+    OPTION_FLAG('q', "quiet", AT(quiet), "show no progress"),
     OPTION_END
 };
+
+static void defaults(void *values)
+{
+    ((resnet_options *)values)->a = im_train_resnet_defaults();
+}
 
 static int run(const arguments *a)
 {
@@ -74,6 +77,7 @@ static int run(const arguments *a)
 
 const verb verb_train_resnet = {
     .name = "train resnet", .common = OPT_DEVICE, .options = options, .size = sizeof(resnet_options), .run = run,
+    .defaults = defaults, .fields = im_train_resnet_fields, .fields_at = offsetof(resnet_options, a),
     .summary = "train a ResNet to name pictures",
     .about = "Trains a ResNet of torchvision's shape on labelled pictures. RUN receives config.json, log.jsonl "
              "(an object a step), curves.svg and .png, checkpoints, and at the end model.safetensors, which torchvision "

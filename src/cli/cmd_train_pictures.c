@@ -19,64 +19,74 @@ typedef struct diffusion_options {
     bool quiet, trace_tape;
 } diffusion_options;
 
-#define VIEWS(type) \
-    OPTION_INT(0, "size", "PIXELS", offsetof(type, a.size), "0", 0, 4096, \
-             "side of the pictures: the shorter side is made that long, the middle cut out; 0: as the config says"), \
-    OPTION_REAL(0, "flip", "P", offsetof(type, a.flip), "0.5", 0, 1, "mirror pictures with this probability"), \
-    OPTION_INT(0, "shift", "PIXELS", offsetof(type, a.shift), "2", 0, 512, "move pictures by up to so many pixels")
+#define VIEWS \
+    OPTION_FIELD(0, "size", "PIXELS", \
+                 "side of the pictures: the shorter side is resized to it, the middle is cut out; 0: as the config says"), \
+    OPTION_FIELD(0, "flip", "P", "probability of mirroring a picture"), \
+    OPTION_FIELD(0, "shift", "PIXELS", "move pictures at random by up to so many pixels")
 #define SHOWN(type) \
     OPTION_FLAG(0, "trace-tape", offsetof(type, trace_tape), \
-             "print the tape of the first step: every operation, its output, bytes kept, times"), \
-    OPTION_FLAG('q', "quiet", offsetof(type, quiet), "no progress")
+                "print the tape of the first step: every operation with its output, the bytes it keeps and its time"), \
+    OPTION_FLAG('q', "quiet", offsetof(type, quiet), "show no progress")
 
-#define AT(field) offsetof(autoencoder_options, field)
 static const option autoencoder_table[] = {
-    TRAIN_OPTIONS(autoencoder_options, a.common, "16", "100", "adamw", "1", "0"),
-    OPTION_TEXT(0, "config", "FOLDER", AT(a.config), NULL,
-             "shape of the network: FOLDER/config.json or FOLDER/vae/config.json of an AutoencoderKL"),
-    OPTION_TEXT(0, "val", "DIR", AT(a.val), NULL, "other pictures: PSNR after every epoch chooses the best checkpoint"),
-    OPTION_REAL(0, "gradient-weight", "W", AT(a.gradient_weight), "1", 0, 1e6,
-             "of the L1 distance of differences of pixels"),
-    OPTION_CHOICE(0, "train", "WHAT", AT(a.train), "all", "all|decoder",
-             "decoder: leave the encoder and scaling_factor of --init as they are, so that latents stay the same"),
-    OPTION_REAL(0, "kl-weight", "W", AT(a.kl_weight), "1e-6", 0, 1e6, "of the divergence from a normal distribution"),
-    VIEWS(autoencoder_options),
+    TRAIN_OPTIONS(autoencoder_options, "1e-3"),
+    OPTION_FIELD(0, "config", "FOLDER",
+                 "shape of the network: config.json of an AutoencoderKL, in FOLDER or FOLDER/vae (required for a new run)"),
+    OPTION_FIELD(0, "val", "DIR",
+                 "held-out pictures, evaluated after every epoch: the best checkpoint is the one of highest PSNR"),
+    OPTION_FIELD(0, "gradient-weight", "W",
+                 "weight in the loss of the L1 distance between differences of neighbouring pixels"),
+    OPTION_FIELD(0, "train", "WHAT",
+                 "decoder: leave the encoder and scaling_factor of --init as they are, so that latents stay the same"),
+    OPTION_FIELD(0, "kl-weight", "W", "weight in the loss of the divergence from a normal distribution"),
+    VIEWS,
     SHOWN(autoencoder_options),
     OPTION_END
 };
-#undef AT
+
 #define AT(field) offsetof(diffusion_options, field)
 static const option diffusion_table[] = {
-    TRAIN_OPTIONS(diffusion_options, a.common, "32", "100", "adamw", "1", "0.999"),
-    OPTION_TEXT(0, "config", "FOLDER", AT(a.config), NULL,
-             "shape of the model, its tokenizer and scheduler: a diffusers folder, whose weights are not read"),
-    OPTION_TEXT(0, "vae", "FOLDER", AT(a.vae), NULL, "the autoencoder: RUN/vae of `imago train autoencoder`, or a model"),
-    OPTION_CHOICE(0, "text", "WHAT", AT(a.text), "train", "train|frozen", "train the text encoder too, or leave it"),
-    OPTION_FLAG(0, "cache-latents", AT(a.cache_latents), "encode every picture once, before the first step"),
-    OPTION_INT(0, "views", "N", AT(a.views), "8", 1, 1024, "with --cache-latents: mirrored and moved copies of a picture"),
-    OPTION_REAL(0, "drop", "P", AT(a.drop), "0.1", 0, 1, "share of captions left out, for guidance"),
-    OPTION_REAL(0, "drop-tags", "P", AT(a.drop_tags), "0", 0, 1,
-             "leave out each tag of a caption, what commas part, with this probability; never all"),
-    OPTION_REAL(0, "drop-first", "P", AT(a.drop_first), "-1", -1, 1,
-             "the same for the first tag, what is shown; -1: as --drop-tags"),
-    OPTION_REAL(0, "balance", "P", AT(a.balance), "0", 0, 1,
-             "show a picture whose first tag n pictures have n^-P times as often, say 0.5; 0: each once an epoch"),
-    OPTION_TEXT(0, "favour", "FILE", AT(a.favour), NULL,
-             "a thing a line: pictures whose first tag is one, or ends in one, are shown more often than others; they "
-             "count as one thing for --balance"),
-    OPTION_REAL(0, "favour-share", "S", AT(a.favour_share), "0.75", 0, 1, "what share of all that is shown they are"),
-    OPTION_REAL(0, "snr-gamma", "G", AT(a.snr_gamma), "0", 0, 1e6, "min-SNR weighting, 5 say; 0: every time counts alike"),
-    OPTION_REAL(0, "snr-power", "P", AT(a.snr_power), "0", 0, 1,
-             "late times, where outlines are decided, count snr^-P where snr < 1, say 0.5; 0: no more than others"),
-    VIEWS(diffusion_options),
+    TRAIN_OPTIONS(diffusion_options, "6e-4"),
+    OPTION_FIELD(0, "config", "FOLDER",
+                 "a diffusers folder that gives the shape of the model, its tokenizer and its scheduler; its weights are "
+                 "not read (required for a new run)"),
+    OPTION_FIELD(0, "vae", "FOLDER", "the autoencoder: RUN/vae of `imago train autoencoder`, or a model"),
+    OPTION_FIELD(0, "text", "WHAT", "train the text encoder as well, or leave it frozen"),
+    OPTION_FIELD(0, "cache-latents", NULL, "encode every picture once, before the first step"),
+    OPTION_FIELD(0, "views", "N", "with --cache-latents: mirrored and moved copies kept of each picture"),
+    OPTION_FIELD(0, "drop", "P", "share of captions replaced by the empty one, which guidance needs"),
+    OPTION_FIELD(0, "drop-tags", "P",
+                 "probability of dropping each tag of a caption (tags are separated by commas); one always stays"),
+    OPTION_FIELD(0, "drop-first", "P", "the same for the first tag, which names what is shown; -1: as --drop-tags"),
+    OPTION_FIELD(0, "balance", "P",
+                 "show a picture whose first tag n pictures share n^-P times as often, such as 0.5; 0: once per epoch"),
+    OPTION_FIELD(0, "favour", "FILE",
+                 "a list of things, one per line: pictures whose first tag is one of them, or ends in one, are shown more "
+                 "often; for --balance, all pictures of a thing count as sharing one tag"),
+    OPTION_FIELD(0, "favour-share", "S", "share of the pictures shown that --favour's things make up"),
+    OPTION_FIELD(0, "snr-gamma", "G", "min-SNR weighting of the loss, such as 5; 0: all times count alike"),
+    OPTION_FIELD(0, "snr-power", "P",
+                 "weight late times, where outlines are decided, by snr^-P where snr < 1, such as 0.5; 0: do not"),
+    VIEWS,
     OPTION_TEXT(0, "samples", "FILE", AT(samples), NULL,
-             "a prompt a line: after every checkpoint they are drawn, seed 1, as RUN/samples/step-N.png; to be given "
-             "again with --resume"),
+                "prompts, one per line: drawn with seed 1 after every checkpoint, as RUN/samples/step-N.png; to be given "
+                "again with --resume"),
     OPTION_REAL(0, "sample-guidance", "G", AT(sample_guidance), "4", 0, 100, "guidance of the samples"),
     SHOWN(diffusion_options),
     OPTION_END
 };
 #undef AT
+
+static void autoencoder_defaults(void *values)
+{
+    ((autoencoder_options *)values)->a = im_train_autoencoder_defaults();
+}
+
+static void diffusion_defaults(void *values)
+{
+    ((diffusion_options *)values)->a = im_train_diffusion_defaults();
+}
 
 /* What both verbs do around their training. `common`: of the arguments. */
 typedef struct task {
@@ -165,7 +175,8 @@ static int run_diffusion(const arguments *a)
 const verb verb_train_autoencoder = {
     .name = "train autoencoder", .common = OPT_DEVICE | OPT_VARIANT, .options = autoencoder_table,
     .size = sizeof(autoencoder_options),
-    .run = run_autoencoder, .summary = "train the autoencoder of a latent diffusion model",
+    .run = run_autoencoder, .defaults = autoencoder_defaults, .fields = im_train_autoencoder_fields,
+    .fields_at = offsetof(autoencoder_options, a), .summary = "train the autoencoder of a latent diffusion model",
     .about = "Trains an AutoencoderKL on pictures: L1 distance of pixels and of their differences, and a little divergence "
              "from a normal distribution. RUN receives config.json, log.jsonl, curves, checkpoints, and after every "
              "checkpoint RUN/vae, which diffusers loads (AutoencoderKL.from_pretrained), with the scaling_factor that "
@@ -178,7 +189,8 @@ const verb verb_train_autoencoder = {
 const verb verb_train_diffusion = {
     .name = "train diffusion", .common = OPT_DEVICE | OPT_VARIANT, .options = diffusion_table,
     .size = sizeof(diffusion_options),
-    .run = run_diffusion, .summary = "train text encoder and UNet of a latent diffusion model",
+    .run = run_diffusion, .defaults = diffusion_defaults, .fields = im_train_diffusion_fields,
+    .fields_at = offsetof(diffusion_options, a), .summary = "train text encoder and UNet of a latent diffusion model",
     .about = "Trains the noise predictor, and with --text train the text encoder, of a Stable Diffusion of any width on "
              "pictures with captions (metadata.jsonl, or .txt beside the pictures of tar shards). RUN receives "
              "config.json, log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with "

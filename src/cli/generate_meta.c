@@ -152,10 +152,10 @@ static const char *text_of(const run_state *r, const char *key)
 /* A word of the picture that the command line leaves alone must be one that its option takes. */
 static bool check_word(run_state *r, const char *key, const char *word)
 {
-    const option *o = option_find(r->a->verb, key);
-    return option_given(r->a, key) || option_allows(o, word)
+    option o;
+    return option_given(r->a, key) || (option_find(r->a->verb, key, &o) && option_allows(&o, word))
         || im_fail(r->c, "%s: \"%s\" is \"%s\", wanted one of %s; the text `imago` of this picture was changed: say "
-                         "with --%s which it is", r->from.path, key, word, o->choices, key);
+                         "with --%s which it is", r->from.path, key, word, o.choices, key);
 }
 
 /* Copies texts and numbers of the picture into the options that the command line left alone. */

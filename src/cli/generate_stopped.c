@@ -23,22 +23,14 @@ static void print_word(const char *w)
     fputc('\'', stderr);
 }
 
-static const option *option_of_letter(const verb *v, char letter)
-{
-    const option *o;
-    for (int i = 0; (o = option_at(v, i)) && o->letter != letter; )
-        i++;
-    return o;
-}
-
 /* A word of short options, -qf or -fs42, perhaps without the letter of --force. Returns whether the next word is a value
  * of it. */
 static bool print_letters(const verb *v, const char *word, bool with_force)
 {
-    const option *o;
+    option o;
     const char *p = word + 1, *cut = NULL;
-    for (; *p && (o = option_of_letter(v, *p)) && o->kind == OPT_FLAG; p++)
-        if (!with_force && !strcmp(o->name, "force"))
+    for (; *p && option_typed(v, (char[]){ '-', *p, '\0' }, &o) && o.kind == OPT_FLAG; p++)
+        if (!with_force && !strcmp(o.name, "force"))
             cut = p;
     char *rest = strdup(word);
     if (rest && cut)
@@ -58,9 +50,10 @@ static void print_command(const arguments *a, bool with_force)
         const char *word = a->argv[i];
         bool value = false;                                    /* the next word is a value of this one                 */
         if (!strncmp(word, "--", 2)) {
-            const option *o = option_find(a->verb, word + 2);  /* NULL for --name=value                                */
-            value = o && o->kind != OPT_FLAG;
-            if (with_force || strcmp(word, "--force"))
+            option o;
+            bool known = option_typed(a->verb, word, &o);
+            value = known && o.kind != OPT_FLAG && !strchr(word, '=');
+            if (with_force || !known || strcmp(o.name, "force"))
                 print_word(word);
         } else if (word[0] == '-' && word[1]) {
             value = print_letters(a->verb, word, with_force);

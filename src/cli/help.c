@@ -32,9 +32,28 @@ static void wrap(FILE *f, const char *text, int indent, int column)
     fputc('\n', f);
 }
 
-static void option_line(FILE *f, const option *o)
+/* "[1..1000, default 50]": what may be typed and what holds when nothing is; "" where there is nothing to say. */
+static void limits_text(const verb *v, const option *o, char *out, size_t size)
 {
-    char head[80];
+    const im_range *r = &o->range;
+    char text[256] = "", value[128];
+    int n = 0;
+    if (o->choices)
+        n = snprintf(text, sizeof text, "%s", o->choices);
+    else if ((o->kind == OPT_INT || o->kind == OPT_REAL) && r->max >= IM_RANGE_LARGE)
+        n = snprintf(text, sizeof text, "%.10g or more", r->min);
+    else if (o->kind == OPT_INT || o->kind == OPT_REAL)
+        n = snprintf(text, sizeof text, "%.10g%s%.10g", r->min, r->below ? " to below " : "..", r->max);
+    if (n && !o->choices && r->has_unset)
+        n += snprintf(text + n, sizeof text - (size_t)n, ", or %.10g", r->unset);
+    if (*option_default(v, o, value, sizeof value))
+        snprintf(text + n, sizeof text - (size_t)n, "%sdefault %s", n ? ", " : "", value);
+    snprintf(out, size, *text ? " [%s]" : "%s", text);
+}
+
+static void option_line(FILE *f, const verb *v, const option *o)
+{
+    char head[80], text[1024], limits[300];
     int n = o->letter ? snprintf(head, sizeof head, "  -%c, --%s", o->letter, o->name)
                       : snprintf(head, sizeof head, "      --%s", o->name);
     if (o->value)
@@ -44,11 +63,8 @@ static void option_line(FILE *f, const option *o)
         fprintf(f, "\n%*s", TEXT_COLUMN, "");
     else
         fprintf(f, "%*s", TEXT_COLUMN - n, "");
-    char text[512];
-    if (o->fallback && o->kind != OPT_FLAG)
-        snprintf(text, sizeof text, "%s [%s]", o->help, o->fallback);
-    else
-        snprintf(text, sizeof text, "%s", o->help);
+    limits_text(v, o, limits, sizeof limits);
+    snprintf(text, sizeof text, "%s%s", o->help, limits);
     wrap(f, text, TEXT_COLUMN, TEXT_COLUMN);
 }
 
@@ -67,12 +83,12 @@ void help_program(FILE *f, const verb *const verbs[])
 
 void help_verb(FILE *f, const verb *v)
 {
-    const option *o;
+    option o;
     fprintf(f, "usage: imago %s [OPTION...]%s%s\n\n", v->name, v->operands ? " " : "", v->operands ? v->operands : "");
     wrap(f, v->about, 0, 0);
     fputc('\n', f);
-    for (int i = 0; (o = option_at(v, i)); i++)
-        option_line(f, o);
+    for (int i = 0; option_at(v, i, &o); i++)
+        option_line(f, v, &o);
     if (v->examples)
         fprintf(f, "\n%s\n", v->examples);
 }
@@ -94,8 +110,9 @@ static void roff(FILE *f, const char *text)
     }
 }
 
-static void roff_option(FILE *f, const option *o)
+static void roff_option(FILE *f, const verb *v, const option *o)
 {
+    char limits[300];
     fputs(".TP\n", f);
     if (o->letter)
         fprintf(f, "\\fB\\-%c\\fR, ", o->letter);
@@ -106,11 +123,8 @@ static void roff_option(FILE *f, const option *o)
         fprintf(f, " \\fI%s\\fR", o->value);
     fputc('\n', f);
     roff(f, o->help);
-    if (o->fallback && o->kind != OPT_FLAG) {
-        fputs(" [", f);
-        roff(f, o->fallback);
-        fputc(']', f);
-    }
+    limits_text(v, o, limits, sizeof limits);
+    roff(f, limits);
     fputc('\n', f);
 }
 
@@ -129,14 +143,14 @@ void help_man(FILE *f, const verb *const verbs[])
     fputs(".SH DESCRIPTION\n", f);
     for (int i = 0; verbs[i]; i++) {
         const verb *v = verbs[i];
-        const option *o;
+        option o;
         fputs(".SS imago ", f);
         roff(f, v->name);
         fputc('\n', f);
         roff(f, v->about);
         fputc('\n', f);
-        for (int k = 0; (o = option_at(v, k)); k++)
-            roff_option(f, o);
+        for (int k = 0; option_at(v, k, &o); k++)
+            roff_option(f, v, &o);
         if (v->examples) {
             fputs(".PP\n.nf\n", f);
             roff(f, v->examples);

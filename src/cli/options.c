@@ -1,12 +1,15 @@
 /* options.c: parses the options of a verb by its table: -s 42, -s42, --seed 42, --seed=42, flags together (-qf), `--`
- * before operands. Unknown, missing, repeated and ill-typed ones end in one line and exit code 2. Used by main.c. */
+ * before operands; _ for - in names, and the names of neighbours (names.c). Unknown, missing, repeated and ill-typed ones
+ * end in one line and exit code 2. Used by main.c. */
 #include "cli/options.h"
 
-#include <errno.h>
-#include <math.h>
+#include <assert.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "cli/names.h"
+#include "cli/values.h"
 
 #define AT(field) offsetof(common_options, field)
 
@@ -39,7 +42,26 @@ static const option strict_options[] = {
     OPTION_END
 };
 
-const option *option_at(const verb *v, int i)
+/* ---------------------------------------------------------------- the table */
+
+/* The kind, place and range of a row come from the library's field of the same name. */
+static void resolve(const verb *v, option *o)
+{
+    static const opt_kind kinds[] = { [IM_FIELD_TEXT] = OPT_TEXT, [IM_FIELD_INT] = OPT_INT, [IM_FIELD_REAL] = OPT_REAL,
+                                      [IM_FIELD_FLAG] = OPT_FLAG, [IM_FIELD_SEED] = OPT_SEED };
+    for (const im_field *const *t = v->fields(); *t; t++)
+        for (const im_field *f = *t; f->name; f++)
+            if (!strcmp(f->name, o->name)) {
+                o->kind = f->words ? OPT_CHOICE : kinds[f->kind];
+                o->offset = v->fields_at + f->at;
+                o->range = f->range;
+                o->choices = f->words;
+                return;
+            }
+    assert(!"an option names a field that there is not");
+}
+
+bool option_at(const verb *v, int i, option *out)
 {
     const option *tables[] = { v->options, v->common & OPT_VARIANT ? variant_options : NULL,
                                v->common & OPT_STRICT ? strict_options : NULL,
@@ -47,9 +69,13 @@ const option *option_at(const verb *v, int i)
                                v->common & OPT_DEVICE ? device_options : NULL };
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (const option *o = tables[t]; o && o->name; o++)
-            if (i-- == 0)
-                return o;
-    return NULL;
+            if (i-- == 0) {
+                *out = *o;
+                if (o->kind == OPT_FIELD)
+                    resolve(v, out);
+                return true;
+            }
+    return false;
 }
 
 int verb_words(const verb *v)
@@ -57,23 +83,51 @@ int verb_words(const verb *v)
     return strchr(v->name, ' ') ? 2 : 1;
 }
 
-const option *option_find(const verb *v, const char *name)
+static int find_name(const verb *v, const char *name, option *out)
 {
-    const option *o;
-    for (int i = 0; (o = option_at(v, i)); i++)
-        if (!strcmp(o->name, name))
-            return o;
-    return NULL;
+    for (int i = 0; option_at(v, i, out); i++)
+        if (!strcmp(out->name, name))
+            return i;
+    return -1;
+}
+
+bool option_find(const verb *v, const char *name, option *out)
+{
+    return find_name(v, name, out) >= 0;
 }
 
 bool option_given(const arguments *a, const char *name)
 {
-    const option *o;
-    for (int i = 0; (o = option_at(a->verb, i)); i++)
-        if (!strcmp(o->name, name))
-            return a->given[i];
-    return false;
+    option o;
+    int i = find_name(a->verb, name, &o);
+    return i >= 0 && a->given[i];
 }
+
+/* The verb's struct where nothing is given; malloc'd. */
+static void *default_values(const verb *v)
+{
+    option o;
+    void *values = calloc(1, v->size);
+    if (values && v->defaults)
+        v->defaults(values);
+    for (int i = 0; values && option_at(v, i, &o); i++)
+        if (o.fallback)
+            value_set(&o, o.fallback, values);
+    return values;
+}
+
+const char *option_default(const verb *v, const option *o, char *out, size_t size)
+{
+    bool said = o->fallback || (v->defaults && (o->kind != OPT_SEED || v->fields));       /* a seed may be drawn     */
+    void *values = said ? default_values(v) : NULL;
+    snprintf(out, size, "%s", "");
+    if (values)
+        value_text(o, values, out, size);
+    free(values);
+    return out;
+}
+
+/* ---------------------------------------------------------------- what is typed */
 
 int usage_error(const verb *v, const char *fmt, ...)
 {
@@ -86,223 +140,87 @@ int usage_error(const verb *v, const char *fmt, ...)
     return CLI_USAGE;
 }
 
-/* Levenshtein distance of two short words, one row at a time. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    enum { LONGEST = 63 };
-    size_t n = strlen(b), row[LONGEST + 1];
-    if (n > LONGEST || strlen(a) > LONGEST)
-        return LONGEST;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
-const char *nearest_word(const char *typed, const char *const words[], int n)
-{
-    const char *best = NULL;
-    size_t least = 4, length = strlen(typed);                  /* more than three slips is another word                */
-    for (int i = 0; i < n; i++) {
-        size_t d = edit_distance(typed, words[i]);
-        bool prefix = length >= 2 && !strncmp(typed, words[i], length);
-        if (prefix)
-            d = 0;
-        if (d < least && (prefix || d < length)) {
-            least = d;
-            best = words[i];
-        }
-    }
-    return best;
-}
-
-static int unknown_option(const verb *v, const char *arg, size_t length)
-{
-    const char *names[64];
-    char typed[64];
-    const option *o;
-    int n = 0;
-    snprintf(typed, sizeof typed, "%.*s", (int)(length < 60 ? length : 60), arg + strspn(arg, "-"));
-    if (strchr(typed, '='))
-        *strchr(typed, '=') = '\0';
-    for (int i = 0; n < 64 && (o = option_at(v, i)); i++)
-        names[n++] = o->name;
-    const char *near = nearest_word(typed, names, n);
-    if (near)
-        return usage_error(v, "there is no option %.*s; did you mean --%s?", (int)length, arg, near);
-    return usage_error(v, "there is no option %.*s", (int)length, arg);
-}
-
-static bool choice_has(const char *choices, const char *word)
-{
-    size_t n = strlen(word);
-    for (const char *c = choices; ; c = strchr(c, '|') + 1) {
-        if (strcspn(c, "|") == n && !strncmp(c, word, n))
-            return true;
-        if (!strchr(c, '|'))
-            return false;
-    }
-}
-
-bool option_allows(const option *o, const char *word)
-{
-    return choice_has(o->choices, word)
-        || (!strcmp(o->name, "device") && !strncmp(word, "cuda:", 5));              /* the second card ...          */
-}
-
-/* "16M": bytes. */
-static bool read_size(const char *text, uint64_t *out)
-{
-    static const char units[] = "KMG";
-    char *end = NULL;
-    errno = 0;
-    unsigned long long n = strtoull(text, &end, 10);
-    const char *unit = *end ? strchr(units, *end) : NULL;
-    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-    if (errno || text[0] < '0' || text[0] > '9' || (*end && (!unit || end[1])) || n > UINT64_MAX >> shift)
-        return false;
-    *out = (uint64_t)n << shift;
-    return true;
-}
-
-static bool read_number(const option *o, const char *text, void *field)
-{
-    char *end = NULL;
-    errno = 0;
-    if (o->kind == OPT_SEED) {
-        unsigned long long s = strtoull(text, &end, 10);
-        if (end == text || *end || errno || text[0] < '0' || text[0] > '9')
-            return false;
-        *(uint64_t *)field = s;
-    } else if (o->kind == OPT_SIZE) {
-        return read_size(text, field);
-    } else if (o->kind == OPT_INT) {
-        long i = strtol(text, &end, 10);
-        if (end == text || *end || errno || (double)i < o->min || (double)i > o->max)
-            return false;
-        *(int *)field = (int)i;
-    } else {
-        double x = strtod(text, &end);
-        if (end == text || *end || !isfinite(x) || x < o->min || x > o->max)
-            return false;
-        *(float *)field = (float)x;
-    }
-    return true;
-}
-
-/* Writes the value into its field; false when the text is not of the option's kind. */
-static bool set_value(const option *o, const char *text, void *values)
-{
-    void *field = (char *)values + o->offset;
-    switch (o->kind) {
-    case OPT_FLAG:
-        *(bool *)field = true;
-        return true;
-    case OPT_TEXT:
-        *(const char **)field = text;
-        return true;
-    case OPT_CHOICE:
-        *(const char **)field = text;
-        return option_allows(o, text);
-    default:
-        return read_number(o, text, field);
-    }
-}
-
-static int bad_value(const verb *v, const option *o, const char *text)
-{
-    const char *wanted = o->kind == OPT_REAL ? "a number" : "a whole number";
-    if (o->kind == OPT_CHOICE)
-        return usage_error(v, "--%s is \"%s\", wanted one of %s", o->name, text, o->choices);
-    if (o->kind == OPT_SEED)
-        return usage_error(v, "--%s is \"%s\", wanted a whole number from 0 to 18446744073709551615", o->name, text);
-    if (o->kind == OPT_SIZE)
-        return usage_error(v, "--%s is \"%s\", wanted a number of bytes, or one followed by K, M or G", o->name, text);
-    return usage_error(v, "--%s is \"%s\", wanted %s from %.10g to %.10g", o->name, text, wanted, o->min, o->max);
-}
-
 /* One option with its value, wherever that came from. Returns CLI_OK or CLI_USAGE. */
-static int take(const verb *v, int index, const char *text, arguments *out)
+static int take(const verb *v, int index, const option *o, const char *text, arguments *out)
 {
-    const option *o = option_at(v, index);
     bool *given = (bool *)out->given;
     if (given[index])
         return usage_error(v, "--%s is given twice", o->name);
     given[index] = true;
     if (!text && o->kind != OPT_FLAG)
         return usage_error(v, "--%s needs a value: --%s %s", o->name, o->name, o->value);
-    if (!set_value(o, text, out->values))
-        return bad_value(v, o, text);
-    return CLI_OK;
+    if (o->kind != OPT_FLAG && o->kind != OPT_PHRASE && !*text)
+        return usage_error(v, "--%s is empty: --%s %s", o->name, o->name, o->value);
+    return value_set(o, text, out->values) ? CLI_OK : value_refused(v, o, text);
 }
 
-static int find_long(const verb *v, const char *name, size_t length)
+/* The option that was typed as `name` (up to `length`), by its own name or a neighbour's; -1: none. */
+static int find_long(const verb *v, const char *name, size_t length, option *out)
 {
-    const option *o;
-    for (int i = 0; (o = option_at(v, i)); i++)
-        if (strlen(o->name) == length && !strncmp(o->name, name, length))
-            return i;
-    return -1;
+    char text[64];
+    if (length >= sizeof text)
+        return -1;
+    memcpy(text, name, length);
+    text[length] = '\0';
+    for (char *p = text; *p; p++)
+        if (*p == '_')
+            *p = '-';
+    int i = find_name(v, text, out);
+    const char *other = i < 0 ? name_alias(v, text) : NULL;
+    return other ? find_name(v, other, out) : i;
 }
 
-static int find_letter(const verb *v, char letter)
+static int find_letter(const verb *v, char letter, option *out)
 {
-    const option *o;
-    for (int i = 0; (o = option_at(v, i)); i++)
-        if (o->letter && o->letter == letter)
+    for (int i = 0; option_at(v, i, out); i++)
+        if (out->letter && out->letter == letter)
             return i;
-    return -1;
+    const char *other = name_of_letter(v, letter);
+    return other ? find_name(v, other, out) : -1;
+}
+
+bool option_typed(const verb *v, const char *word, option *out)
+{
+    if (!strncmp(word, "--", 2))
+        return find_long(v, word + 2, strcspn(word + 2, "="), out) >= 0;
+    return word[0] == '-' && word[1] && find_letter(v, word[1], out) >= 0;
 }
 
 /* The next argument as the value of an option; NULL when there is none, or when it is itself one of the long options. */
 static const char *next_value(const verb *v, int argc, char **argv, int *i)
 {
-    if (*i + 1 >= argc)
+    option other;
+    if (*i + 1 >= argc || (!strncmp(argv[*i + 1], "--", 2) && option_typed(v, argv[*i + 1], &other)))
         return NULL;
-    const char *next = argv[*i + 1];
-    if (!strncmp(next, "--", 2) && find_long(v, next + 2, strcspn(next + 2, "=")) >= 0)
-        return NULL;
-    ++*i;
-    return next;
+    return argv[++*i];
 }
 
 static int parse_long(const verb *v, int argc, char **argv, int *i, arguments *out)
 {
     const char *name = argv[*i] + 2, *equals = strchr(name, '=');
     size_t length = equals ? (size_t)(equals - name) : strlen(name);
-    int index = find_long(v, name, length);
+    option o;
+    int index = find_long(v, name, length, &o);
     if (index < 0)
-        return unknown_option(v, argv[*i], length + 2);
-    if (option_at(v, index)->kind == OPT_FLAG) {
+        return name_unknown(v, argv[*i]);
+    if (o.kind == OPT_FLAG) {
         if (equals)
-            return usage_error(v, "--%.*s takes no value", (int)length, name);
-        return take(v, index, NULL, out);
+            return usage_error(v, "--%s takes no value", o.name);
+        return take(v, index, &o, NULL, out);
     }
-    return take(v, index, equals ? equals + 1 : next_value(v, argc, argv, i), out);
+    return take(v, index, &o, equals ? equals + 1 : next_value(v, argc, argv, i), out);
 }
 
 static int parse_letters(const verb *v, int argc, char **argv, int *i, arguments *out)
 {
     for (const char *p = argv[*i] + 1; *p; p++) {
-        int index = find_letter(v, *p);
+        option o;
+        int index = find_letter(v, *p, &o);
         if (index < 0)
-            return strlen(argv[*i]) > 2 ? unknown_option(v, argv[*i], strlen(argv[*i]))
-                                        : usage_error(v, "there is no option %s", argv[*i]);
-        if (option_at(v, index)->kind != OPT_FLAG)
-            return take(v, index, p[1] ? p + 1 : next_value(v, argc, argv, i), out);
-        int rc = take(v, index, NULL, out);
+            return name_unknown(v, argv[*i]);
+        if (o.kind != OPT_FLAG)
+            return take(v, index, &o, p[1] ? p + 1 : next_value(v, argc, argv, i), out);
+        int rc = take(v, index, &o, NULL, out);
         if (rc)
             return rc;
     }
@@ -321,12 +239,12 @@ static int check_operands(const verb *v, const arguments *a)
 
 bool options_parse(const verb *v, int argc, char **argv, arguments *out)
 {
-    const option *o;
+    option o;
     int n = 0, rc = CLI_OK;
-    while (option_at(v, n))
+    while (option_at(v, n, &o))
         n++;
     *out = (arguments){ .verb = v, .argc = argc, .argv = argv };
-    out->values = calloc(1, v->size);
+    out->values = default_values(v);
     out->given = calloc((size_t)n + 1, sizeof(bool));
     out->operands = calloc((size_t)argc + 1, sizeof *out->operands);
     if (!out->values || !out->given || !out->operands) {
@@ -334,9 +252,6 @@ bool options_parse(const verb *v, int argc, char **argv, arguments *out)
         options_free(out);
         return false;
     }
-    for (int i = 0; (o = option_at(v, i)); i++)
-        if (o->fallback)
-            set_value(o, o->fallback, out->values);
     for (int i = verb_words(v) + 1; i < argc && rc == CLI_OK; i++) {
         const char *arg = argv[i];
         if (!strcmp(arg, "--")) {

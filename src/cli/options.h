@@ -8,18 +8,22 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "data/files/fields.h"
+
 /* Exit codes of the program; stopped: by a signal, and the same command goes on (EX_TEMPFAIL of sysexits.h). */
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_STOPPED = 75 };
 
 typedef enum {
     OPT_FLAG,                                                  /* bool                                                 */
-    OPT_TEXT,                                                  /* const char *                                         */
-    OPT_INT,                                                   /* int, within [min, max]                               */
+    OPT_TEXT,                                                  /* const char *, not empty                              */
+    OPT_PHRASE,                                                /* const char *, perhaps empty                          */
+    OPT_INT,                                                   /* int, within the range                                */
     OPT_SEED,                                                  /* uint64_t                                             */
     OPT_SIZE,                                                  /* uint64_t; K, M, G behind it: times 1024, 1024^2, ^3  */
-    OPT_REAL,                                                  /* float, within [min, max]                             */
-    OPT_CHOICE                                                 /* const char *, one of the words of `choices`          */
-} opt_kind;
+    OPT_REAL,                                                  /* float, within the range                              */
+    OPT_CHOICE,                                                /* const char *, one of the words of `choices`          */
+    OPT_FIELD                                                  /* in tables only: kind, place and range are those of   */
+} opt_kind;                                                    /* the verb's field of this name                        */
 
 typedef struct option {
     char letter;                                               /* 0: long form only                                    */
@@ -27,22 +31,25 @@ typedef struct option {
     opt_kind kind;
     const char *value;                                         /* its name in the help: "FILE"; NULL for flags         */
     size_t offset;                                             /* of its field in the verb's struct                    */
-    const char *fallback;                                      /* used, and shown, when not given; NULL: zero          */
-    const char *help;
-    double min, max;
+    const char *fallback;                                      /* used when not given; NULL: what the verb's `defaults` */
+    const char *help;                                          /* puts there, else zero                                */
+    im_range range;                                            /* INT, REAL                                            */
     const char *choices;                                       /* "f32|f16|bf16"                                       */
 } option;
 
-/* Rows of a table: letter (0: none), name, [name of the value,] offset, [fallback, limits or choices,] help. */
+/* Rows of a table: letter (0: none), name, [name of the value,] offset, [fallback, limits or choices,] help. The help adds
+ * limits, choices and default itself. */
 #define OPTION_FLAG(l, n, at, h)                 { .letter = l, .name = n, .kind = OPT_FLAG, .offset = at, .help = h }
 #define OPTION_VALUED(l, n, k, v, at, f, h, ...) \
     { .letter = l, .name = n, .kind = k, .value = v, .offset = at, .fallback = f, .help = h, __VA_ARGS__ }
-#define OPTION_TEXT(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_TEXT, v, at, f, h, .min = 0)
-#define OPTION_SEED(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SEED, v, at, f, h, .min = 0)
-#define OPTION_SIZE(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SIZE, v, at, f, h, .min = 0)
-#define OPTION_INT(l, n, v, at, f, lo, hi, h)    OPTION_VALUED(l, n, OPT_INT, v, at, f, h, .min = lo, .max = hi)
-#define OPTION_REAL(l, n, v, at, f, lo, hi, h)   OPTION_VALUED(l, n, OPT_REAL, v, at, f, h, .min = lo, .max = hi)
+#define OPTION_TEXT(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_TEXT, v, at, f, h, .choices = NULL)
+#define OPTION_PHRASE(l, n, v, at, f, h)         OPTION_VALUED(l, n, OPT_PHRASE, v, at, f, h, .choices = NULL)
+#define OPTION_SEED(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SEED, v, at, f, h, .choices = NULL)
+#define OPTION_SIZE(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SIZE, v, at, f, h, .choices = NULL)
+#define OPTION_INT(l, n, v, at, f, lo, hi, h)    OPTION_VALUED(l, n, OPT_INT, v, at, f, h, .range = { lo, hi })
+#define OPTION_REAL(l, n, v, at, f, lo, hi, h)   OPTION_VALUED(l, n, OPT_REAL, v, at, f, h, .range = { lo, hi })
 #define OPTION_CHOICE(l, n, v, at, f, words, h)  OPTION_VALUED(l, n, OPT_CHOICE, v, at, f, h, .choices = words)
+#define OPTION_FIELD(l, n, v, h)                 { .letter = l, .name = n, .kind = OPT_FIELD, .value = v, .help = h }
 #define OPTION_END                               { .name = NULL }
 
 typedef struct common_options {                                /* the first member of the struct of a verb             */
@@ -62,6 +69,9 @@ typedef struct verb {
     unsigned common;
     const option *options;
     size_t size;                                               /* of its struct                                        */
+    void (*defaults)(void *values);                            /* the library's own, before options; or NULL           */
+    const im_field *const *(*fields)(void);                    /* of OPT_FIELD: tables up to NULL, ...                 */
+    size_t fields_at;                                          /* and where their struct lies in the verb's            */
     int (*run)(const arguments *a);                            /* returns an exit code                                 */
 } verb;
 
@@ -79,17 +89,17 @@ int verb_words(const verb *v);                                 /* "train resnet"
 bool options_parse(const verb *v, int argc, char **argv, arguments *out);
 void options_free(arguments *a);
 bool option_given(const arguments *a, const char *name);       /* on the command line, not by default                  */
-const option *option_find(const verb *v, const char *name);
+/* The verb's own table, then the common options that it takes: number i, or the one of this name. False: there is none. */
+bool option_at(const verb *v, int i, option *out);
+bool option_find(const verb *v, const char *name, option *out);
+/* The option that a word on the command line begins: --steps, --steps=3, -s, -s3, or a neighbour's name for it. */
+bool option_typed(const verb *v, const char *word, option *out);
 bool option_allows(const option *o, const char *word);         /* of an OPT_CHOICE                                     */
-
-/* Walks the verb's own table, then the common options that it takes. */
-const option *option_at(const verb *v, int i);                 /* NULL past the end                                    */
+/* What the option is when it is not given, as it would be typed: "7.5"; "" where there is nothing to say. */
+const char *option_default(const verb *v, const option *o, char *out, size_t size);
 
 /* Prints "imago VERB: ..." and where the help is; returns CLI_USAGE. */
 int usage_error(const verb *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* The word of `words` nearest to `typed`, NULL when none is near: for "did you mean". */
-const char *nearest_word(const char *typed, const char *const words[], int n);
 
 /* help.c */
 void help_program(FILE *f, const verb *const verbs[]);

@@ -5,55 +5,50 @@
 #include "cli/options.h"
 #include "imago.h"
 
-/* Rows for im_train_common as the member `common` of the arguments that lie at `member` of the verb's struct `type`. */
-#define TRAIN_AT(type, member, field) (offsetof(type, member) + offsetof(im_train_common, field))
-#define TRAIN_OPTIONS(type, member, batch_text, epochs_text, optimiser_text, clip_text, ema_text) \
-    OPTION_TEXT(0, "data", "DIR|SHARDS", TRAIN_AT(type, member, data), NULL, \
-             "the pictures: class folders, tar shards, or a folder with metadata.jsonl (imago help data)"), \
-    OPTION_TEXT('o', "out", "RUN", TRAIN_AT(type, member, out), NULL, "the folder of the run"), \
-    OPTION_FLAG(0, "resume", TRAIN_AT(type, member, resume), \
-             "go on with the run in RUN from its last good checkpoint; options not given are those of the run"), \
-    OPTION_TEXT(0, "init", "WHAT", TRAIN_AT(type, member, init), NULL, \
-             "weights to begin with: a safetensors file of a ResNet, the folder of an autoencoder or model; without it " \
-             "random ones"), \
-    OPTION_INT('e', "epochs", "N", TRAIN_AT(type, member, epochs), epochs_text, 1, 1000000, "times through the set"), \
-    OPTION_INT(0, "steps", "N", TRAIN_AT(type, member, steps), "0", 0, 2147483647, \
-             "end after N steps, whatever the epochs"), \
-    OPTION_INT('b', "batch", "B", TRAIN_AT(type, member, batch), batch_text, 1, 65536, \
-             "pictures at once; what does not fill the last batch of an epoch is left out"), \
-    OPTION_INT(0, "accumulate", "N", TRAIN_AT(type, member, accumulate), "1", 1, 65536, \
-             "add the gradients of N batches up to a step: as a batch of N * B, in the memory of B"), \
-    OPTION_REAL(0, "lr", "RATE", TRAIN_AT(type, member, lr), NULL, 1e-12, 1e6, \
-             "learning rate after the warm-up; without it the verb's own choice (see above)"), \
-    OPTION_REAL(0, "warmup", "EPOCHS", TRAIN_AT(type, member, warmup), "-1", -1, 1e6, \
-             "epochs in which the rate rises in a line, step by step; -1: a tenth of the run"), \
-    OPTION_CHOICE(0, "schedule", "NAME", TRAIN_AT(type, member, schedule), "cosine", "cosine|step|constant", \
-             "after it: cosine to 1e-6, step (a tenth after every 30 epochs), or constant"), \
-    OPTION_CHOICE(0, "optimizer", "NAME", TRAIN_AT(type, member, optimizer), optimiser_text, "sgd|adamw|lars", \
-             "sgd, adamw or lars"), \
-    OPTION_REAL(0, "momentum", "M", TRAIN_AT(type, member, momentum), "0.9", 0, 1, "of sgd and lars"), \
-    OPTION_FLAG(0, "nesterov", TRAIN_AT(type, member, nesterov), "sgd: look ahead along the momentum"), \
-    OPTION_REAL(0, "decay", "D", TRAIN_AT(type, member, decay), "-1", -1, 1000, \
-             "weight decay, of tensors with more than one dimension; -1: 1e-4, adamw 1e-2"), \
-    OPTION_REAL(0, "clip", "NORM", TRAIN_AT(type, member, clip), clip_text, 0, 1e9, \
-             "scale gradients down to this global norm; 0: leave them"), \
-    OPTION_REAL(0, "ema", "D", TRAIN_AT(type, member, ema), ema_text, 0, 1, \
-             "keep a moving average of the weights, 0.9999 say, which is what the finished model then holds; 0: none"), \
-    OPTION_SEED('s', "seed", "SEED", TRAIN_AT(type, member, seed), "0", \
-             "of initial weights, order and augmentation"), \
-    OPTION_CHOICE(0, "dtype", "TYPE", TRAIN_AT(type, member, dtype), "f32", "f32|bf16", \
-             "bf16: factors of products are rounded to bf16; weights, sums and statistics stay f32"), \
-    OPTION_CHOICE(0, "order", "NAME", TRAIN_AT(type, member, order), "shuffled", "shuffled|listed", \
-             "of the pictures in an epoch"), \
-    OPTION_CHOICE(0, "cache", "WHERE", TRAIN_AT(type, member, cache), "none", "none|ram|disk", \
-             "keep decoded pictures in memory, or in RUN/cache"), \
-    OPTION_INT(0, "workers", "N", TRAIN_AT(type, member, workers), "0", 0, 256, "decoding threads; 0: one a core"), \
-    OPTION_INT(0, "keep", "N", TRAIN_AT(type, member, keep), "3", 1, 1000000, \
-             "newest checkpoints that stay, beside the best one"), \
-    OPTION_INT(0, "checkpoint-every", "N", TRAIN_AT(type, member, checkpoint_every), "0", 0, 2147483647, \
-             "steps between checkpoints; 0: one an epoch"), \
-    OPTION_FLAG(0, "strict", TRAIN_AT(type, member, strict), "a broken picture is an error, not a line of broken.txt; "\
-                "so is a tensor of --init that no network asks for")
+/* Rows for im_train_common as the member `common` of the arguments `a` in the verb's struct `type`. Their defaults, limits
+ * and words are the library's (im_train_*_defaults, im_train_*_fields). `lr`: what the rate is where it is not given. */
+#define TRAIN_AT(type, field) (offsetof(type, a.common) + offsetof(im_train_common, field))
+#define TRAIN_OPTIONS(type, lr) \
+    OPTION_FIELD(0, "data", "DIR|SHARDS", \
+                 "pictures to train on: class folders, tar shards, or a folder with metadata.jsonl (imago help data)"), \
+    OPTION_TEXT('o', "out", "RUN", TRAIN_AT(type, out), NULL, "folder of the run (required)"), \
+    OPTION_FLAG(0, "resume", TRAIN_AT(type, resume), \
+                "continue the run in RUN from its last good checkpoint; options that are not given stay as they were"), \
+    OPTION_FIELD(0, "init", "WHAT", \
+                 "initial weights: a safetensors file of a ResNet, or the folder of an autoencoder or a model; random " \
+                 "without it"), \
+    OPTION_FIELD('e', "epochs", "N", "passes over the pictures"), \
+    OPTION_FIELD(0, "steps", "N", "stop after N steps, whatever --epochs says; 0: as --epochs says"), \
+    OPTION_FIELD('b', "batch", "B", \
+                 "pictures per batch; an incomplete last batch of an epoch is dropped"), \
+    OPTION_FIELD(0, "accumulate", "N", \
+                 "batches per step, whose gradients are averaged: the batch of a step is N * B, in the memory of B"), \
+    OPTION_FIELD(0, "lr", "RATE", "learning rate after the warm-up; 0: " lr), \
+    OPTION_FIELD(0, "warmup", "EPOCHS", \
+                 "epochs over which the learning rate rises linearly from 0; -1: a tenth of the run"), \
+    OPTION_FIELD(0, "schedule", "NAME", \
+                 "learning rate after the warm-up: cosine falls to 1e-6 at the last step, step falls to a tenth every 30 " \
+                 "epochs, constant stays"), \
+    OPTION_FIELD(0, "optimizer", "NAME", "how gradients change the weights"), \
+    OPTION_FIELD(0, "momentum", "M", "momentum of sgd and lars"), \
+    OPTION_FIELD(0, "nesterov", NULL, "sgd: Nesterov momentum"), \
+    OPTION_FIELD(0, "decay", "D", \
+                 "weight decay, applied to tensors of two or more dimensions; -1: 1e-4, or 1e-2 with adamw"), \
+    OPTION_FIELD(0, "clip", "NORM", "scale the gradient down to this norm over all tensors; 0: never"), \
+    OPTION_FIELD(0, "ema", "D", \
+                 "decay of a moving average of the weights, such as 0.9999, which becomes the finished model; 0: no " \
+                 "average"), \
+    OPTION_FIELD('s', "seed", "SEED", "seed of the initial weights, the order and the augmentation"), \
+    OPTION_FIELD(0, "dtype", "TYPE", \
+                 "type in which products are computed; weights, sums and statistics are always f32"), \
+    OPTION_FIELD(0, "order", "NAME", "order of the pictures in an epoch"), \
+    OPTION_FIELD(0, "cache", "WHERE", "keep decoded pictures: in memory (ram) or in RUN/cache (disk)"), \
+    OPTION_FIELD(0, "workers", "N", "decoding threads; 0: one per core"), \
+    OPTION_FIELD(0, "keep", "N", "number of checkpoints to keep, besides the best one"), \
+    OPTION_FIELD(0, "checkpoint-every", "N", "steps between checkpoints; 0: one per epoch"), \
+    OPTION_FIELD(0, "strict", NULL, \
+                 "stop at a broken picture instead of listing it in RUN/broken.txt, and at a tensor of --init that no " \
+                 "network asks for")
 
 /* Sheets of samples (train_samples.c): `file` holds a prompt a line; NULL with an error when it cannot be read. */
 typedef struct train_samples train_samples;
