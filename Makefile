@@ -44,7 +44,10 @@ SAY     := $(if $(V),@:,@echo)
 JOBS    := $(shell nproc 2>/dev/null || echo 2)
 SUB      = $(MAKE) --no-print-directory -j$(JOBS)
 
-all: $(BUILD)/imago $(BUILD)/imago.1 ## build the program, the library and the man page (default)
+# What the shells complete, as the program prints it: the names are those that bash, zsh and fish look for.
+COMPLETIONS := $(addprefix $(BUILD)/completions/,imago _imago imago.fish)
+
+all: $(BUILD)/imago $(BUILD)/imago.1 $(COMPLETIONS) ## build the program, the library and the man page (default)
 
 $(BUILD)/imago: $(CLI_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"
@@ -66,6 +69,10 @@ $(BUILD)/libimago.map: src/imago.h src/imago_clones.h
 
 $(BUILD)/imago.1: $(BUILD)/imago
 	@$(BUILD)/imago help --man > $@.new && mv $@.new $@
+
+shell_of = $(if $(filter %.fish,$(1)),fish,$(if $(filter _%,$(notdir $(1))),zsh,bash))
+$(COMPLETIONS): $(BUILD)/imago
+	@mkdir -p $(@D) && $(BUILD)/imago help --completion $(call shell_of,$@) > $@.new && mv $@.new $@
 
 # Every object waits for this file: without the headers of the libraries, `make` ends with the one line of need.sh.
 $(BUILD)/needs: tests/need.sh
@@ -266,6 +273,9 @@ model-train: ## train the embedded model into build/model-train; STEPS=200: the 
 INSTALLED = $(BUILD)/imago:bin/imago $(BUILD)/libimago.a:lib/libimago.a $(BUILD)/libimago.so:lib/libimago.so.0 \
             src/imago.h:include/imago.h src/imago_clones.h:include/imago_clones.h \
             $(BUILD)/imago.1:share/man/man1/imago.1 \
+            $(BUILD)/completions/imago:share/bash-completion/completions/imago \
+            $(BUILD)/completions/_imago:share/zsh/site-functions/_imago \
+            $(BUILD)/completions/imago.fish:share/fish/vendor_completions.d/imago.fish \
             $(foreach f,$(SMALL_FILES),$(SMALL)/$(f):share/imago/weights/imago-small/$(f))
 # Of the embedded model what the program reads, and no other file that may lie there.
 SMALL_KINDS = model_index.json scheduler/scheduler_config.json $(addprefix tokenizer/,vocab.json merges.txt tokenizer.json \

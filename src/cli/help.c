@@ -73,8 +73,8 @@ void help_program(FILE *f, const verb *const verbs[])
     fprintf(f, "imago %s: pictures from text with Stable Diffusion v1.x, and training, written from scratch in C\n\n"
                "usage: imago VERB [OPTION...]\n\n", IM_VERSION);
     for (int i = 0; verbs[i]; i++)
-        fprintf(f, "  %-14s %s\n", verbs[i]->name, verbs[i]->summary);
-    fprintf(f, "  %-14s %s\n\n", "help VERB", "the options of a verb");
+        fprintf(f, "  %-18s %s\n", verbs[i]->name, verbs[i]->summary);
+    fprintf(f, "  %-18s %s\n\n", "help VERB", "the options of a verb");
     fprintf(f, "  imago generate -p \"a red bicycle\"         draws a picture with the embedded model\n"
                "  imago generate -m FOLDER -p \"a horse\"     the same with Stable Diffusion v1.4 "
                "(weights/README.md)\n\n"

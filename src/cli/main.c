@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/completion.h"
 #include "cli/options.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
@@ -15,6 +16,11 @@ static int help(int argc, char **argv)
     if (!strcmp(argv[2], "--man")) {
         help_man(stdout, all_verbs);
         return CLI_OK;
+    }
+    if (!strcmp(argv[2], "--completion")) {
+        if (argc == 4 && completion_print(stdout, argv[3]))
+            return CLI_OK;
+        return usage_error(NULL, "help --completion prints for bash, zsh or fish: imago help --completion bash");
     }
     const verb *v = verb_find(argc, argv, 2);
     if (!v)
