@@ -541,30 +541,12 @@ im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_trai
 im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
                                            bool (*given)(void *arg, const char *option), void *arg);
 
-typedef struct im_eval_args {
-    const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */
-    int batch, size;                                           /* size 0: as it was trained, or 224                    */
-    bool strict;
-} im_eval_args;
-im_eval_args im_eval_defaults(void);
-
-typedef struct im_eval_result {
-    int64_t pictures, broken;
-    int classes; char **names;
-    double top1, top5, loss;                                   /* shares of pictures; mean cross entropy               */
-    int64_t *confusion;                                        /* (classes, classes): [true][predicted]                */
-    int64_t *top5_hits;                                        /* by true class                                        */
-    char *weights;                                             /* the file that was read                               */
-} im_eval_result;
 /* A run of `imago train resnet`, or a file of a ResNet's weights? To one file of weights; dtype as im_sd_convert's; vectors
  * stay f32 (models/checkpoints/classifier_convert.c). */
 bool im_is_classifier(im_ctx *c, const char *path);
 bool im_classifier_convert(im_ctx *c, const char *in, const char *out, int dtype, bool force);
-bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
-                        void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
-void im_eval_result_free(im_eval_result *r);
 
-/* What is on a picture: the most likely class of a classifier, and its softmax. path: as im_eval_args.model, of a file that
+/* What is on a picture: the most likely class of a classifier, and its softmax. path: a run, or a file of weights that
  * tells the names of its classes; size: side of the crop where it does not tell at which it was trained. */
 typedef struct im_namer im_namer;
 typedef struct im_guess { int label; const char *name; double probability; } im_guess;  /* name: owned by the namer   */

@@ -85,6 +85,37 @@ typedef struct im_synth_settings im_synth_settings;
 im_synth_settings *im_synth_recall(im_ctx *c, im_synth_args *a, bool (*given)(void *arg, const char *option), void *arg);
 void im_synth_settings_free(im_synth_settings *settings);
 
+/* ---------------------------------------------------------------- evaluation (models/eval/evaluate.c, sets.c) */
+
+typedef struct im_eval_args {
+    const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */
+    const char *set;                                           /* NULL: "folder"; "imagenet", "imagenet-v2",           */
+                                                               /* "imagenet-sketch", "imagenet-a", -r, -o (eval/sets.h)*/
+    const char *val;                                           /* imagenet-o: val of ImageNet, which holds what is no  */
+                                                               /* anomaly                                              */
+    const char *save_features;                                 /* NULL, or a safetensors file to write: features (n,   */
+                                                               /* width), labels (n); metadata names, classes          */
+    int batch, size;                                           /* size 0: as it was trained, or 224                    */
+    bool strict;
+} im_eval_args;
+im_eval_args im_eval_defaults(void);
+
+typedef struct im_eval_result {
+    int64_t pictures, broken, left_out;                        /* left_out: of classes that the classifier has not     */
+    int classes; char **names;
+    int in_common;                                             /* classes of the set that it has                       */
+    double top1, top5, loss;                                   /* shares of pictures; mean cross entropy; imagenet-o:  */
+                                                               /* of the pictures of val                               */
+    double aupr;                                               /* imagenet-o: area under precision and recall of -max  */
+                                                               /* softmax, its pictures against those of val; else NAN */
+    int64_t *confusion;                                        /* (classes, classes): [true][predicted]                */
+    int64_t *top5_hits;                                        /* by true class                                        */
+    char *weights;                                             /* the file that was read                               */
+} im_eval_result;
+bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
+                        void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
+void im_eval_result_free(im_eval_result *r);
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@
 #include <check.h>
 #include <string.h>
 
+#include "imago_clones.h"
 #include "scratch.h"
 #include "shapes.h"
 #include "suite.h"

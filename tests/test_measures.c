@@ -176,7 +176,7 @@ START_TEST(features_of_a_set)
     ck_assert(m && im_init_params(im_classifier_params(m), 3));
     im_dataset *d = im_dataset_open(c, &(im_dataset_args){ .path = data, .min_classes = 2 });
     im_features a, b;
-    im_features_args args = { .batch = 5, .size = SHAPE_SIZE };
+    im_run_args args = { .batch = 5, .size = SHAPE_SIZE };
     ck_assert_msg(im_features_of(c, m, SHAPES, d, &args, &a), "%s", im_error(c));
     args.batch = 12;
     ck_assert_msg(im_features_of(c, m, SHAPES, d, &args, &b), "%s", im_error(c));
@@ -185,7 +185,8 @@ START_TEST(features_of_a_set)
     ck_assert_mem_eq(a.logits, b.logits, (size_t)a.n * SHAPES * sizeof(float));
     ck_assert(memcmp(a.features, a.features + 64, 64 * sizeof(float)));
     im_eval_result r = { .pictures = 0 };
-    ck_assert(im_classify_set(c, m, SHAPES, d, &(im_classify_args){ .batch = 4, .size = SHAPE_SIZE }, &r));
+    ck_assert(im_classify_set(c, m, &(im_judged){ .classes = SHAPES }, d, &(im_run_args){ .batch = 4, .size = SHAPE_SIZE },
+                              NULL, NULL, &r));
     int64_t confusion[SHAPES * SHAPES] = { 0 };
     for (int64_t i = 0; i < a.n; i++)
         confusion[d->samples[i].label * SHAPES + a.named[i]]++;

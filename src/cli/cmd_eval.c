@@ -1,5 +1,6 @@
 /* cmd_eval.c: `imago eval`: how often a classifier is right, class by class, and what it takes for what. */
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "data/files/file.h"
+#include "imago_clones.h"
 
 typedef struct eval_options {
     common_options common;
@@ -23,6 +25,14 @@ static const option options[] = {
              "the folder of a run (its model.safetensors, or its newest good checkpoint), or a safetensors file"),
     OPTION_TEXT(0, "data", "DIR|SHARDS", AT(a.data), NULL, "the pictures, in class folders or tar shards"),
     OPTION_TEXT(0, "classes", "FILE", AT(a.classes), NULL, "a class a line: its number is its line"),
+    OPTION_CHOICE(0, "set", "SET", AT(a.set), NULL,
+             "folder|imagenet|imagenet-v2|imagenet-sketch|imagenet-a|imagenet-r|imagenet-o",
+             "what DIR is: folder (class folders with the classifier's own classes), imagenet, imagenet-v2 (folders 0 to "
+             "999), imagenet-sketch, imagenet-a, imagenet-r (200 classes: only theirs count), imagenet-o (anomalies: AUPR "
+             "beside --val)"),
+    OPTION_TEXT(0, "val", "DIR", AT(a.val), NULL, "with --set imagenet-o: ImageNet's val, of which its 200 classes count"),
+    OPTION_TEXT(0, "save-features", "FILE", AT(a.save_features), NULL,
+             "write a safetensors file: features (n, width), labels (n); metadata names, classes"),
     OPTION_INT('b', "batch", "B", AT(a.batch), NULL, 1, 65536, "pictures at once; no result depends on it"),
     OPTION_INT(0, "size", "PIXELS", AT(a.size), NULL, 0, 4096, "side of the crop; 0: as in training, or 224"),
     OPTION_TEXT('o', "out", "FOLDER", AT(out), NULL,
@@ -123,11 +133,14 @@ static bool write_csv(im_ctx *c, const im_eval_result *r, const char *path)
 
 /* ---------------------------------------------------------------- output */
 
-static void print_json(const im_eval_result *r, const char *csv, const char *png)
+static void print_json(const eval_options *o, const im_eval_result *r, const char *csv, const char *png)
 {
-    json_t *root = json_pack("{s:s, s:I, s:I, s:i, s:f, s:f, s:f, s:s, s:s}", "model", r->weights, "pictures",
-                             (json_int_t)r->pictures, "broken", (json_int_t)r->broken, "classes", r->classes, "top1",
+    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:s, s:s}", "model", r->weights, "set",
+                             o->a.set, "pictures", (json_int_t)r->pictures, "broken", (json_int_t)r->broken, "left_out",
+                             (json_int_t)r->left_out, "classes", r->classes, "classes_in_common", r->in_common, "top1",
                              r->top1, "top5", r->top5, "loss", r->loss, "confusion_csv", csv, "confusion_png", png);
+    if (!isnan(r->aupr))
+        json_object_set_new(root, "aupr", json_real(r->aupr));
     json_t *list = json_array();
     for (int i = 0; i < r->classes; i++) {
         int64_t all = row_sum(r, i), right = r->confusion[(int64_t)i * r->classes + i];
@@ -154,6 +167,10 @@ static void print_table(const im_eval_result *r)
     }
     printf("%-32s %9lld %7.2f%% %7.2f%%   loss %.4f, %lld broken\n", "all", (long long)r->pictures, 100 * r->top1,
            100 * r->top5, r->loss, (long long)r->broken);
+    if (r->left_out)
+        printf("%lld pictures of classes that the classifier has not were left out\n", (long long)r->left_out);
+    if (!isnan(r->aupr))
+        printf("AUPR %.2f%%: -max softmax of the pictures of ImageNet-O beside those of val\n", 100 * r->aupr);
 }
 
 static void on_progress(void *arg, int64_t done, int64_t total)
@@ -188,7 +205,7 @@ static void warn_of_files(im_ctx *c, char *const files[2])
 static bool show_results(im_ctx *c, const eval_options *o, const im_eval_result *r, char *const files[2])
 {
     if (o->json)
-        print_json(r, files[0], files[1]);
+        print_json(o, r, files[0], files[1]);
     else
         print_table(r);
     fflush(stdout);
@@ -214,10 +231,16 @@ static int run(const arguments *a)
     eval_options *o = a->values;
     if (!o->a.model || !o->a.data)
         return usage_error(a->verb, "%s is missing", o->a.model ? "--data DIR" : "-m RUN|FILE");
+    bool odd = !strcmp(o->a.set, "imagenet-o");
+    if (odd != (o->a.val != NULL))
+        return usage_error(a->verb, odd ? "--set imagenet-o is judged beside ordinary pictures: --val DIR is missing"
+                                        : "--val goes with --set imagenet-o");
     o->common.strict = o->a.strict;
     im_ctx *c = session_open(&o->common);
     if (!c)
         return CLI_FAILED;
+    if (o->a.save_features && !im_may_write(c, o->a.save_features, true))
+        return session_close(c);
     im_eval_result r = { 0 };
     char *files[2] = { NULL, NULL };
     bool show = !o->quiet && isatty(STDERR_FILENO);
@@ -237,7 +260,9 @@ const verb verb_eval = {
     .summary = "how often a classifier is right",
     .about = "Top-1 and top-5 of a ResNet on labelled pictures, class by class, with the confusion matrix as confusion.csv "
              "and confusion.png. Pictures are resized (shorter side size * 8 / 7, bilinear as Pillow), cut in the centre "
-             "and normalised. The classes must be those that the network was trained on.",
+             "and normalised. The classes must be those that the network was trained on; with --set, of a set that "
+             "tests classifiers of ImageNet, those that both have count.",
     .examples = "  imago eval -m RUN --data DIR\n"
-                "  imago eval -m resnet50.safetensors --data VAL --classes names.txt --json",
+                "  imago eval -m resnet50.safetensors --data VAL --classes names.txt --json\n"
+                "  imago eval -m resnet50.safetensors --data imagenet-a --set imagenet-a",
 };

@@ -104,7 +104,7 @@ static bool open_side(im_ctx *c, const char *path, const char *classes, side *s)
 static bool look(im_ctx *c, const report_options *o, im_classifier *m, const im_classifier_info *info, int pixels, side *s)
 {
     report_say(o, "looking at %lld pictures of %s", (long long)s->data->count, s->data->path);
-    im_features_args a = { .batch = BATCH, .size = info->size > 0 ? info->size : 224 };
+    im_run_args a = { .batch = BATCH, .size = info->size > 0 ? info->size : 224 };
     s->size = pixels;
     if (!im_features_of(c, m, info->config.classes, s->data, &a, &s->seen) || !read_pixels(c, s))
         return false;

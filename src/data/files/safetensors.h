@@ -40,6 +40,9 @@ bool im_st_refuse_pickle(im_ctx *c, const char *path);         /* says what to d
 /* Takes "_orig_mod." and "module." from the front of names, in any number and order: torch.compile and DataParallel put
  * them there. whole: only where every tensor has one. An error where two tensors would have one name. */
 bool im_st_unwrap(im_ctx *c, im_safetensors *s, bool whole);
+/* Some bytes of entry i of a file being written, from byte `at` of it on. Whoever writes parts writes all of them: what was
+ * not written is zeros. */
+bool im_st_put_part(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes, uint64_t at);
 
 /* The tensors of s will all be read soon: the system fetches the files ahead. With a cold file cache 512 MB took 0.3 s
  * instead of 0.3 to 3.6 s; with a warm one nothing changes (nor does MADV_SEQUENTIAL or MADV_HUGEPAGE change it). */

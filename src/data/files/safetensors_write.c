@@ -134,7 +134,8 @@ im_st_writer *im_st_create(im_ctx *c, const char *path, const im_st_entry *entri
     return NULL;
 }
 
-bool im_st_put(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes)
+/* Of entry i, bytes from `at` on; all: they must be the whole of it. */
+static bool put(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes, uint64_t at, bool all)
 {
     if (!w) return false;
     pthread_mutex_lock(&w->lock);
@@ -142,16 +143,27 @@ bool im_st_put(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes
     pthread_mutex_unlock(&w->lock);
     if (!ok) return false;
     slot *s = i >= 0 && i < w->n ? &w->slots[i] : NULL;
-    int err = s && bytes == s->bytes ? im_out_write_at(&w->out, data, bytes, s->at) : EINVAL;
+    bool fits = s && bytes <= s->bytes && at <= s->bytes - bytes && (!all || bytes == s->bytes);
+    int err = fits ? im_out_write_at(&w->out, data, bytes, s->at + at) : EINVAL;
     if (!err) return s->done = true;
     pthread_mutex_lock(&w->lock);
     w->failed = true;
     if (!s) im_fail(c, "%s: there is no tensor %d; wanted 0 to %d", w->out.path, i, w->n - 1);
-    else if (bytes != s->bytes) im_fail(c, "%s: tensor %s: was given %zu bytes; wanted %llu", w->out.path, s->name,
+    else if (!fits) im_fail(c, "%s: tensor %s: was given %zu bytes; wanted %llu", w->out.path, s->name,
                                         bytes, (unsigned long long)s->bytes);
     else im_out_fail(c, &w->out, err);
     pthread_mutex_unlock(&w->lock);
     return false;
+}
+
+bool im_st_put(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes)
+{
+    return put(c, w, i, data, bytes, 0, true);
+}
+
+bool im_st_put_part(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes, uint64_t at)
+{
+    return put(c, w, i, data, bytes, at, false);
 }
 
 static void free_writer(im_st_writer *w)

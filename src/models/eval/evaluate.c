@@ -1,8 +1,7 @@
-/* evaluate.c: top-1, top-5, mean cross entropy and the confusion matrix of a classifier (evaluate.h).
+/* evaluate.c: top-1, top-5, mean cross entropy and the confusion matrix of a classifier; anomalies (evaluate.h).
  *
- * The network is recorded as a plan for one size of batch; the last batch is filled up with pictures of zeros, whose
- * results are not read: a picture's logits do not depend on the others. A picture is right at k when fewer than k logits
- * are larger than that of its class, or as large and of a lower class: the order of torch.topk on sorted values.
+ * A picture is right at k when fewer than k logits are larger than that of its class, or as large and of a lower class: the
+ * order of torch.topk on sorted values. Where only some classes count, the others' logits are not looked at.
  * Used by `imago eval` and, after every epoch, by train_resnet.c. */
 #include "models/eval/evaluate.h"
 
@@ -10,76 +9,61 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/sets/loader.h"
+#include "data/text/carried_lists.h"
 #include "models/checkpoints/classifier_file.h"
+#include "models/eval/features.h"
+#include "models/eval/measures.h"
+#include "models/eval/sets.h"
 
 enum { TOP = 5 };
 
 typedef struct judge {
+    im_ctx *c;
     const im_dataset *data;
-    int classes;
+    const im_judged *which;
     double loss;
     int64_t right, right5;
     im_eval_result *out;
+    im_seen_fn also; void *also_arg;
 } judge;
 
-static im_tensor *logits_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+static bool counts(const im_judged *w, int k)
 {
-    (void)n_in;
-    return im_classifier_logits(c, arg, im_classifier_features(c, arg, in[0]));
+    return !w->allowed || w->allowed[k];
 }
 
-/* False: the logits are no numbers. */
-static bool judge_one(judge *j, const float *y, int label)
+/* The class of the largest logit, and log sum exp of all less that. */
+static int best_of(const im_judged *w, const float *y, double *rest)
 {
-    int best = 0, ahead = 0;
-    double largest = y[0], sum = 0;
-    for (int k = 1; k < j->classes; k++)
-        if (y[k] > y[best]) {
-            best = k;
-            largest = y[k];
-        }
-    for (int k = 0; k < j->classes; k++) {
-        ahead += k < label ? y[k] >= y[label] : y[k] > y[label];
-        sum += k == best ? 0 : exp((double)y[k] - largest);
-    }
-    if (!isfinite(sum) || !isfinite(largest) || !isfinite(y[label]))
-        return false;                                          /* no logit is larger than NaN: it would count as right */
-    j->loss += largest + log1p(sum) - (double)y[label];
+    int best = -1;
+    double sum = 0;
+    for (int k = 0; k < w->classes; k++)
+        if (counts(w, k) && (best < 0 || y[k] > y[best])) best = k;
+    for (int k = 0; k < w->classes; k++)
+        if (counts(w, k) && k != best) sum += exp((double)y[k] - (double)y[best]);
+    *rest = log1p(sum);
+    return best;
+}
+
+static bool judge_one(void *arg, const im_seen *s)
+{
+    judge *j = arg;
+    const float *y = s->logits;
+    int ahead = 0, label = s->label;
+    double rest;
+    int best = best_of(j->which, y, &rest);
+    for (int k = 0; k < j->which->classes; k++)
+        if (counts(j->which, k)) ahead += k < label ? y[k] >= y[label] : y[k] > y[label];
+    if (!isfinite(rest) || !isfinite(y[best]) || !isfinite(y[label]))            /* no logit is larger than NaN */
+        return im_fail(j->c, "%s: picture %lld gives a logit that is not finite; the network's weights are damaged, or a "
+                             "training has gone astray", j->data->path, (long long)s->index);
+    j->loss += (double)y[best] + rest - (double)y[label];
     j->right += ahead == 0;
     j->right5 += ahead < TOP;
-    j->out->confusion[(int64_t)label * j->classes + best]++;
+    j->out->confusion[(int64_t)label * j->which->classes + best]++;
     j->out->top5_hits[label] += ahead < TOP;
     j->out->pictures++;
-    return true;
-}
-
-/* Places whose own picture is broken show another one, which is counted where it belongs. */
-static bool judge_batch(im_ctx *c, judge *j, const im_batch *b, const float *logits)
-{
-    for (int i = 0; i < b->n; i++)
-        if (b->indices[i] == b->meant[i] && !judge_one(j, logits + (int64_t)i * j->classes, b->labels[i]))
-            return im_fail(c, "%s: picture %lld gives a logit that is not finite; the network's weights are damaged, or a "
-                           "training has gone astray", j->data->path, (long long)b->indices[i]);
-    return true;
-}
-
-static bool run_batches(im_ctx *c, im_loader *l, im_plan *plan, im_tensor *x, judge *j, const im_classify_args *a)
-{
-    size_t picture = 3 * (size_t)a->size * (size_t)a->size;
-    int64_t done = 0;
-    for (const im_batch *b; (b = im_loader_next(c, l)); ) {
-        im_batch_fill(b, a->batch, picture, im_data(x));
-        im_scope_push(c);
-        im_tensor *y = im_plan_run(c, plan);                   /* (batch, classes)                                    */
-        if (y)
-            judge_batch(c, j, b, im_data(y));
-        im_scope_pop(c);
-        done += b->n;
-        if (a->progress)
-            a->progress(a->arg, done, j->data->count);
-    }
-    return im_ok(c);
+    return !j->also || j->also(j->also_arg, s);
 }
 
 static bool make_result(im_ctx *c, im_eval_result *out, int classes)
@@ -90,34 +74,14 @@ static bool make_result(im_ctx *c, im_eval_result *out, int classes)
     return (out->confusion && out->top5_hits) || im_fail(c, "out of memory for a confusion matrix of %d classes", classes);
 }
 
-bool im_classify_set(im_ctx *c, im_classifier *m, int classes, const im_dataset *d, const im_classify_args *a,
-                     im_eval_result *out)
+bool im_classify_set(im_ctx *c, im_classifier *m, const im_judged *w, const im_dataset *d, const im_run_args *a,
+                     im_seen_fn also, void *also_arg, im_eval_result *out)
 {
-    im_recipe r;
-    if (!im_recipe_named(c, "none", a->size, &r) || !make_result(c, out, classes))
-        return false;
-    im_loader *l = im_loader_open(c, &(im_loader_args){ .data = d, .recipe = &r, .batch = a->batch, .strict = a->strict,
-                                                        .exact = true, .threads = a->workers, .epochs = 1 });
-    im_params *p = im_classifier_params(m);
-    bool was = p->batch_statistics;
-    judge j = { .data = d, .classes = classes, .out = out };
-    p->batch_statistics = false;
-    im_scope_push(c);
-    im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ a->batch, a->size, a->size, 3 });
-    im_plan *plan = l && x ? im_plan_record(c, logits_fn, m, &x, 1) : NULL;
-    bool ok = plan && run_batches(c, l, plan, x, &j, a);
-    im_plan_free(c, plan);
-    im_scope_pop(c);
-    p->batch_statistics = was;
-    int64_t n_broken = 0;
-    if (ok)
-        im_loader_broken(c, l, &n_broken);
-    im_loader_close(l);
-    if (ok && !out->pictures)
-        ok = im_fail(c, "%s: not one of its %lld pictures could be read", d->path, (long long)d->count);
-    if (!ok)
-        return false;
-    out->broken = n_broken;
+    if (!im_ok(c) || !make_result(c, out, w->classes)) return false;
+    judge j = { .c = c, .data = d, .which = w, .out = out, .also = also, .also_arg = also_arg };
+    if (!im_run_set(c, m, w->classes, d, a, judge_one, &j, &out->broken)) return false;
+    if (!out->pictures)
+        return im_fail(c, "%s: not one of its %lld pictures could be read", d->path, (long long)d->count);
     out->top1 = (double)j.right / (double)out->pictures;
     out->top5 = (double)j.right5 / (double)out->pictures;
     out->loss = j.loss / (double)out->pictures;
@@ -136,43 +100,127 @@ bool im_same_classes(im_ctx *c, const char *model, int classes, char *const name
     return true;
 }
 
-static bool copy_names(im_ctx *c, const im_dataset *d, im_eval_result *out)
+/* ---------------------------------------------------------------- anomalies: ImageNet-O
+ * Hendrycks et al. 2021, "Natural adversarial examples": a picture is the more of an anomaly the smaller its largest
+ * softmax among the classes of the set. */
+
+typedef struct anomalies {
+    const im_judged *which;
+    double *score; uint8_t *is;                                /* (room): -max softmax; of imagenet-o                 */
+    int64_t n;
+    bool now;
+    im_features_out *keep;                                     /* of imagenet-o's pictures; NULL: not kept            */
+} anomalies;
+
+static bool score_one(void *arg, const im_seen *s)
 {
-    out->names = calloc((size_t)d->n_classes + 1, sizeof *out->names);
-    out->classes = out->names ? d->n_classes : 0;
-    bool ok = out->names || im_fail(c, "out of memory for the names of classes");
-    for (int i = 0; ok && i < d->n_classes; i++)
-        ok = (out->names[i] = strdup(d->classes[i])) || im_fail(c, "out of memory for the names of classes");
+    anomalies *x = arg;
+    double rest;
+    best_of(x->which, s->logits, &rest);
+    x->score[x->n] = -exp(-rest);
+    x->is[x->n++] = x->now;
+    return !x->now || !x->keep || im_features_add(x->keep, s);
+}
+
+/* Pictures of classes that do not count leave the set. */
+static void keep_allowed(im_dataset *d, const uint8_t *allowed)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < d->count; i++)
+        if (allowed[d->samples[i].label]) d->samples[kept++] = d->samples[i];
+    d->count = kept;
+}
+
+static bool judge_anomalies(im_ctx *c, const im_eval_args *a, im_classifier *m, const im_classifier_info *info,
+                            const im_dataset *odd, const im_judged *w, const im_run_args *run, im_features_out *keep,
+                            im_eval_result *out)
+{
+    im_fit fit = { 0 };
+    if (!a->val)
+        return im_fail(c, "%s: ImageNet-O is judged beside ordinary pictures; name ImageNet's val with --val DIR",
+                       odd->path);
+    im_dataset *val = im_dataset_open(c, &(im_dataset_args){ .path = a->val, .min_classes = 1, .strict = a->strict });
+    bool ok = val && im_fit_set(c, "imagenet", val, info, &fit);
+    if (ok) keep_allowed(val, w->allowed);
+    if (ok && !val->count)
+        ok = im_fail(c, "%s: holds no picture of the classes of ImageNet-O that %s has", a->val, info->path);
+    size_t room = ok ? (size_t)(val->count + odd->count) : 0;
+    anomalies x = { .which = w, .score = calloc(room + 1, sizeof *x.score), .is = calloc(room + 1, 1), .now = true,
+                    .keep = keep };
+    if (ok && (!x.score || !x.is)) ok = im_fail(c, "out of memory for the scores of %zu pictures", room);
+    ok = ok && im_run_set(c, m, w->classes, odd, run, score_one, &x, &out->broken);
+    int64_t n = x.n, broken = out->broken;
+    x.now = false;
+    ok = ok && im_classify_set(c, m, w, val, run, score_one, &x, out);
+    if (ok) {
+        out->aupr = im_average_precision(x.score, x.is, x.n);
+        out->pictures += n;
+        out->broken += broken;
+    }
+    free(x.score);
+    free(x.is);
+    im_fit_free(&fit);
+    im_dataset_free(val);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- a file, a set */
+
+/* Of the classifier's classes: its own names, those of ImageNet, or those of the set. */
+static bool copy_names(im_ctx *c, const im_classifier_info *info, const im_dataset *d, bool imagenet, im_eval_result *out)
+{
+    int n = info->config.classes;
+    char (*wnid)[IM_WNID_BYTES] = calloc(IM_IMAGENET_CLASSES, sizeof *wnid);
+    out->names = calloc((size_t)n + 1, sizeof *out->names);
+    out->classes = out->names ? n : 0;
+    bool ok = (out->names && wnid) || im_fail(c, "out of memory for the names of classes");
+    if (ok) im_imagenet_wnids(IM_IMAGENET_1K, wnid, NULL);
+    for (int i = 0; ok && i < n; i++)
+        ok = (out->names[i] = strdup(info->n_names ? info->names[i] : imagenet ? wnid[i] : d->classes[i])) ||
+             im_fail(c, "out of memory for the names of classes");
+    free(wnid);
     return ok;
 }
 
 im_eval_args im_eval_defaults(void)
 {
-    return (im_eval_args){ .batch = 32 };
+    return (im_eval_args){ .set = "folder", .batch = 32 };
 }
 
 bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                         void (*progress)(void *arg, int64_t done, int64_t total), void *arg)
 {
     im_classifier_info info;
-    *out = (im_eval_result){ .pictures = 0 };
+    im_fit fit = { 0 };
+    bool imagenet = a->set && strcmp(a->set, "folder"), odd = a->set && !strcmp(a->set, "imagenet-o");
+    *out = (im_eval_result){ .aupr = NAN };
     im_classifier *m = im_classifier_open(c, a->model, &info);
-    im_dataset *d = m ? im_dataset_open(c, &(im_dataset_args){ .path = a->data, .classes = a->classes, .min_classes = 2,
-                                                               .strict = a->strict }) : NULL;
-    bool ok = d && im_same_classes(c, info.path, info.config.classes, info.names, info.n_names, d) && copy_names(c, d, out);
+    im_dataset *d = m ? im_dataset_open(c, &(im_dataset_args){ .path = a->data, .classes = a->classes,
+                                                               .min_classes = imagenet ? 1 : 2, .strict = a->strict })
+                      : NULL;
+    bool ok = d && im_fit_set(c, a->set, d, &info, &fit) && copy_names(c, &info, d, imagenet, out);
     if (ok) {
-        im_classify_args args = { .batch = a->batch > 0 ? a->batch : im_eval_defaults().batch, .strict = a->strict,
-                                  .progress = progress, .arg = arg,
-                                  .size = a->size > 0 ? a->size : info.size > 0 ? info.size : 224 };
-        ok = im_classify_set(c, m, info.config.classes, d, &args, out);
+        im_run_args run = { .batch = a->batch > 0 ? a->batch : im_eval_defaults().batch, .strict = a->strict,
+                            .progress = progress, .arg = arg,
+                            .size = a->size > 0 ? a->size : info.size > 0 ? info.size : 224 };
+        im_judged which = { .classes = info.config.classes, .allowed = fit.allowed };
+        im_features_out *keep = a->save_features ? im_features_create(c, a->save_features, d, im_classifier_width(m), 0,
+                                                                      (const char *const *)out->names, out->classes)
+                                                 : NULL;
+        ok = im_ok(c) && (odd ? judge_anomalies(c, a, m, &info, d, &which, &run, keep, out)
+                              : im_classify_set(c, m, &which, d, &run, keep ? im_features_add : NULL, keep, out));
+        if (keep && ok) ok = im_features_finish(c, keep);
+        else im_features_abandon(keep);
+        out->in_common = fit.in_common;
+        out->left_out = fit.left_out;
         out->weights = info.path;
         info.path = NULL;
     }
+    im_fit_free(&fit);
     im_dataset_free(d);
     im_classifier_free(m);
     im_classifier_info_free(&info);
-    if (!ok)
-        im_eval_result_free(out);
+    if (!ok) im_eval_result_free(out);
     return ok;
 }
 

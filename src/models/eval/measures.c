@@ -62,6 +62,33 @@ double im_quantile(double *values, int64_t n, double q)
     return values[i] + (at - (double)i) * (values[next] - values[i]);
 }
 
+typedef struct ranked { double score; uint8_t is; } ranked;
+
+static int descending(const void *a, const void *b)
+{
+    double x = ((const ranked *)a)->score, y = ((const ranked *)b)->score;
+    return (x < y) - (x > y);
+}
+
+double im_average_precision(const double *score, const uint8_t *is, int64_t n)
+{
+    ranked *v = malloc(((size_t)n + 1) * sizeof *v);
+    double area = 0, all = 0, found = 0;
+    for (int64_t i = 0; v && i < n; i++) {
+        v[i] = (ranked){ score[i], is[i] };
+        all += is[i] != 0;
+    }
+    if (v) qsort(v, (size_t)n, sizeof *v, descending);
+    for (int64_t i = 0, j; v && i < n; i = j) {
+        double more = v[i].is != 0;
+        for (j = i + 1; j < n && v[j].score == v[i].score; j++) more += v[j].is != 0;
+        found += more;
+        area += more / all * (found / (double)j);
+    }
+    free(v);
+    return v && all > 0 ? area : NAN;
+}
+
 /* ---------------------------------------------------------------- nearest pictures */
 
 /* Sum of squared differences, exact: size^2 * 3 * 255^2 is below 2^63 for any picture. */

@@ -20,6 +20,10 @@ void im_symmetric_eigen(double *m, int d, double *values, double *vectors);
 /* 10 log10(255^2 / mean of squared differences), in dB; 100 for equal pictures and what is as near. */
 double im_psnr(const uint8_t *a, const uint8_t *b, int64_t n);
 
+/* Area under precision and recall, summed by steps of recall, as scikit-learn's average_precision_score: the pictures with
+ * `is` are to have the higher scores; equal scores count as one step. NAN without any of them. */
+double im_average_precision(const double *score, const uint8_t *is, int64_t n);
+
 /* The q-quantile with linear interpolation, as numpy.quantile; values are sorted in place; NAN without any. */
 double im_quantile(double *values, int64_t n, double q);
 

@@ -195,9 +195,9 @@ static double score(void *arg)
 {
     training *t = arg;
     im_eval_result r = { .pictures = 0 };
-    im_classify_args a = { .batch = t->a->common.batch < 64 ? t->a->common.batch : 64, .size = t->a->size,
-                           .workers = t->a->common.workers };
-    bool ok = im_classify_set(t->c, t->m, t->data->n_classes, t->val, &a, &r);
+    im_run_args a = { .batch = t->a->common.batch < 64 ? t->a->common.batch : 64, .size = t->a->size,
+                      .workers = t->a->common.workers };
+    bool ok = im_classify_set(t->c, t->m, &(im_judged){ .classes = t->data->n_classes }, t->val, &a, NULL, NULL, &r);
     double top1 = ok ? r.top1 : NAN;
     char text[100];
     snprintf(text, sizeof text, "top-1 %.1f %% on %lld held-out pictures", 100 * top1, (long long)r.pictures);
