@@ -30,6 +30,11 @@ extern "C" {
 #endif
 
 #define IM_VERSION "0.1.0"
+#ifdef __GNUC__
+#define IM_PRINTF(at, first) __attribute__((format(printf, at, first)))
+#else
+#define IM_PRINTF(at, first)
+#endif
 
 /* ---------------------------------------------------------------- context and errors (tensor/error.c, tensor/ctx.c) */
 
@@ -44,17 +49,9 @@ bool im_ok(const im_ctx *c);                                   /* no failure yet
 const char *im_error(const im_ctx *c);                         /* the first failure, "" when there is none             */
 void im_clear_error(im_ctx *c);                                /* but for a device that could not be opened            */
 /* Keeps the first failure. Names the thing, what was found, what was wanted, what to do. Always returns false. */
-bool im_fail(im_ctx *c, const char *fmt, ...)
-#ifdef __GNUC__
-    __attribute__((format(printf, 2, 3)))
-#endif
-    ;
+bool im_fail(im_ctx *c, const char *fmt, ...) IM_PRINTF(2, 3);
 /* Something the user should hear that is no failure; goes to the function set by im_on_warning (default: nowhere). */
-void im_warn(im_ctx *c, const char *fmt, ...)
-#ifdef __GNUC__
-    __attribute__((format(printf, 2, 3)))
-#endif
-    ;
+void im_warn(im_ctx *c, const char *fmt, ...) IM_PRINTF(2, 3);
 void im_on_warning(im_ctx *c, void (*fn)(void *arg, const char *text), void *arg);
 
 /* im_cancel may be called from a signal handler or another thread: the running kernel ends, everything after it fails with
@@ -126,6 +123,7 @@ void im_parallel(im_ctx *c, int tasks, void (*fn)(void *arg, int task, int threa
 void im_scope_push(im_ctx *c);
 void im_scope_pop(im_ctx *c);                                  /* releases every tensor made since the push ...        */
 im_tensor *im_keep(im_ctx *c, im_tensor *t);                   /* ... but those handed to the scope around it          */
+im_tensor *im_own(im_ctx *c, im_tensor *t);                    /* out of every scope: the caller's, until im_param_free */
 
 /* ---------------------------------------------------------------- operations (tensor/ops/) */
 
@@ -240,8 +238,9 @@ im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *con
 void im_set_products(im_ctx *c, im_dtype t);
 im_dtype im_products(const im_ctx *c);
 
-/* Looks at every output and gradient while it runs (slow): the first that is not finite fails, naming op and layer. */
-void im_check_finite(im_ctx *c, bool on);
+/* A result was not finite: runs again() with every output and gradient looked at, and writes to out which layer gave the
+ * first; *weights: its own are not finite. False, and "", when all is finite now. Leaves no failure but "stopped". */
+bool im_find_not_finite(im_ctx *c, bool (*again)(void *arg), void *arg, char *out, size_t size, bool *weights);
 
 typedef struct im_tape_row {                                   /* one node as backward leaves it                       */
     int index;
@@ -395,13 +394,29 @@ im_sd_args im_sd_defaults(const im_sd *sd);
 /* Before the first evaluation of the UNet (done 0) and after each; false stops. */
 typedef bool (*im_sd_progress)(void *arg, int done, int total);
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);
-
 im_image *im_sd_generate(im_sd *sd, const im_sd_args *a);
-/* n pictures at once; steps, scheduler, size, strength and guided or not must agree. out[i] owned by the caller. */
+/* n pictures at once; those of one size share every evaluation. out[i] is owned by the caller. False: something failed; the
+ * pictures that came out all the same are in out[], the others are NULL. */
 bool im_sd_generate_batch(im_sd *sd, const im_sd_args a[], int n, im_image *out[]);
 /* The two halves of it: all but the decoder, to latents_out of each; the decoder, from such latents. */
 bool im_sd_latents_batch(im_sd *sd, const im_sd_args a[], int n);
 im_image *im_sd_decode(im_sd *sd, const im_sd_args *a, const float *latents);
+/* A generation in steps: a run is one picture on its way (sd_run.c). Any number may be open on a model and be stepped
+ * together: each has the bits of a picture made alone. Values that are not finite end a run, not the context. */
+typedef struct im_sd_run im_sd_run;
+typedef enum { IM_SD_RUNNING, IM_SD_FINISHED, IM_SD_CANCELLED, IM_SD_FAILED } im_sd_state;
+im_sd_run *im_sd_run_open(im_sd *sd, const im_sd_args *a);     /* checks and copies all of it; computes nothing        */
+/* An evaluation for each run under way, those of one size in one batch; NULLs and runs that have ended are passed over.
+ * True: something moved. False: nothing is left to do, or the context has failed. */
+bool im_sd_run_step(im_sd_run *const runs[], int n);
+bool im_sd_run_begin(im_sd_run *const runs[], int n);          /* texts, first latents; else the first step does it    */
+im_sd_state im_sd_run_state(const im_sd_run *r);
+const char *im_sd_run_error(const im_sd_run *r);               /* why it failed; "": it did not                        */
+int im_sd_run_done(const im_sd_run *r), im_sd_run_total(const im_sd_run *r);        /* evaluations                     */
+void im_sd_run_cancel(im_sd_run *r);                           /* before its next step; from any thread                */
+bool im_sd_run_latents(const im_sd_run *r, float *out);        /* (4, h, w), as they are now                           */
+im_image *im_sd_run_image(im_sd_run *r);                       /* of a finished run, decoded; NULL: it failed          */
+void im_sd_run_close(im_sd_run *r);                            /* finished or not; before im_sd_free                   */
 /* Number of UNet evaluations of a run (pndm with 50 steps: 51), and bytes that a batch needs beside the weights. */
 int im_sd_evaluations(im_sd *sd, const im_sd_args *a);
 size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch);
@@ -413,7 +428,6 @@ bool im_sd_latent_shape(im_sd *sd, const im_sd_args *a, int64_t shape[3]);
 
 /* One guided evaluation with named intermediates (im_on_trace) as `imago trace` writes them. */
 bool im_sd_trace(im_sd *sd, const im_sd_args *a);
-
 typedef enum { IM_NET_CLIP, IM_NET_UNET, IM_NET_VAE_DECODER, IM_NET_VAE_ENCODER, IM_NET_COUNT } im_net;
 typedef struct im_net_info {
     const char *name;                                          /* "text_encoder", "unet", "vae_decoder", "vae_encoder" */
@@ -426,7 +440,6 @@ const char *im_sd_file(const im_sd *sd, im_net net);           /* the file of it
 bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *out);
 /* Runs one network `rounds` times on random input and fills seconds[rounds]; batch 2 is a guided step. */
 bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds);
-
 bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);
 /* dtype: im_dtype, or -1: as they are. max_file: a folder's weights in several files of at most so many bytes, as diffusers
  * splits them; 0: a file a network. */

@@ -28,6 +28,7 @@ typedef struct job {                                           /* one picture   
     double seconds;                                            /* its share of its batch                               */
     im_guess guess;                                            /* of --classify; name NULL: none                       */
     char *guess_text;                                          /* "apple 93 %"; NULL: none                             */
+    char *error;                                               /* why it did not come out; NULL: nothing is wrong      */
 } job;
 
 typedef struct job_list { job *v; int n, cap; } job_list;
@@ -58,7 +59,7 @@ typedef struct run_state {
     int n_latents, first_latents;                              /* and which of them the first picture begins from      */
     float *saved;                                              /* for --save-latents: (jobs, C, h, w)                  */
     im_image **pictures;                                       /* by job; kept for --sheet only                        */
-    int finished;
+    int finished, failed;
     progress bar;
     profile *profile;
 } run_state;

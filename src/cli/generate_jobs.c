@@ -15,6 +15,7 @@ void jobs_free(job_list *l)
         free(l->v[i].negative);
         free(l->v[i].path);
         free(l->v[i].guess_text);
+        free(l->v[i].error);
     }
     free(l->v);
     *l = (job_list){ 0 };

@@ -6,14 +6,6 @@
 #include "cli/generate.h"
 #include "cli/session.h"
 
-static bool on_step(void *arg, int done, int total)
-{
-    run_state *r = arg;
-    (void)total;
-    progress_step(&r->bar, done);
-    return !session_interrupted();
-}
-
 static size_t latent_size(const run_state *r)
 {
     return (size_t)(r->latent_shape[0] * r->latent_shape[1] * r->latent_shape[2]);
@@ -28,8 +20,6 @@ static im_sd_args args_of(run_state *r, int index)
     a.seed = j->seed;
     if (r->latents)
         a.latents = r->latents + latent_size(r) * (size_t)latents_row(r, index);
-    if (r->saved)
-        a.latents_out = r->saved + latent_size(r) * (size_t)index;
     return a;
 }
 
@@ -39,6 +29,8 @@ static void print_json(run_state *r, const job *j, int members)
     if (!m)
         return;
     json_object_set_new(m, "path", json_string(j->path));
+    if (j->error)
+        json_object_set_new(m, "error", json_string(j->error));
     json_object_set_new(m, "seconds", json_real(j->seconds));
     json_object_set_new(m, "batch", json_integer(members));
     if (j->guess.name) {
@@ -51,18 +43,31 @@ static void print_json(run_state *r, const job *j, int members)
     json_decref(m);
 }
 
+/* A picture that did not come out: nothing is written for it, the others go on. One alone is told at the end. */
+static bool give_up_picture(run_state *r, job *j, const char *why, int members)
+{
+    j->error = strdup(why);
+    if (!j->error)
+        return im_fail(r->c, "%s: %s", j->path, why);
+    r->failed++;
+    if (r->jobs.n > 1)
+        fprintf(stderr, "imago: %s: %s\n", j->path, why);
+    if (r->o->json)
+        print_json(r, j, members);
+    return true;
+}
+
 /* Writes one finished picture; r->pictures takes it over when a sheet is wanted. */
-static bool finish_picture(run_state *r, int index, im_image *picture, double seconds, int members)
+static bool finish_picture(run_state *r, int index, im_image *picture, int members)
 {
     job *j = &r->jobs.v[index];
-    j->seconds = seconds;
     if (!meta_write(r, j, picture))
         return false;
     j->done = true;
     r->finished++;
     if (!classify_picture(r, j, picture))
         return false;
-    progress_say(&r->bar, "%s  seed %llu, %.1f s%s%s", j->path, (unsigned long long)j->seed, seconds,
+    progress_say(&r->bar, "%s  seed %llu, %.1f s%s%s", j->path, (unsigned long long)j->seed, j->seconds,
                  j->guess_text ? ", taken for " : "", j->guess_text ? j->guess_text : "");
     if (r->o->json)
         print_json(r, j, members);
@@ -71,33 +76,70 @@ static bool finish_picture(run_state *r, int index, im_image *picture, double se
     return true;
 }
 
+/* share: seconds that the picture's part of the batch has taken so far. */
+static bool finish_run(run_state *r, int index, im_sd_run *run, double share, int members)
+{
+    double start = seconds_now();
+    im_image *picture = im_sd_run_image(run);
+    r->jobs.v[index].seconds = share + seconds_now() - start;
+    if (!picture)
+        return im_ok(r->c) && give_up_picture(r, &r->jobs.v[index], im_sd_run_error(run), members);
+    bool ok = (!r->saved || im_sd_run_latents(run, r->saved + latent_size(r) * (size_t)index))
+        && finish_picture(r, index, picture, members);
+    if (r->pictures && r->jobs.v[index].done)
+        r->pictures[index] = picture;
+    else
+        im_image_free(picture);
+    return ok;
+}
+
+static bool step_batch(run_state *r, im_sd_run *const runs[], int n)
+{
+    progress_batch(&r->bar, r->finished + r->failed, n, im_sd_run_total(runs[0]));
+    bool ok = im_sd_run_begin(runs, n);
+    if (ok)
+        progress_step(&r->bar, 0);
+    for (int done = 0; ok && im_sd_run_step(runs, n); ) {
+        progress_step(&r->bar, ++done);
+        ok = !session_interrupted() || im_fail(r->c, "stopped");
+    }
+    progress_finish_batch(&r->bar);
+    return im_ok(r->c);
+}
+
 static bool run_batch(run_state *r, const int index[], int n)
 {
-    im_sd_args *a = malloc((size_t)n * sizeof *a);
-    im_image **out = calloc((size_t)n, sizeof *out);
-    if (!a || !out) {
-        free(a);
-        free(out);
+    im_sd_run **runs = calloc((size_t)n, sizeof *runs);
+    if (!runs)
         return im_fail(r->c, "out of memory for a batch of %d", n);
-    }
-    for (int i = 0; i < n; i++)
-        a[i] = args_of(r, index[i]);
     double start = seconds_now();
-    progress_batch(&r->bar, r->finished, n, im_sd_evaluations(r->sd, &a[0]));
-    bool ok = im_sd_generate_batch(r->sd, a, n, out);
-    progress_finish_batch(&r->bar);
-    double each = (seconds_now() - start) / n;
-    for (int i = 0; ok && i < n; i++)
-        ok = finish_picture(r, index[i], out[i], each, n);
-    for (int i = 0; i < n; i++) {
-        if (r->pictures && r->jobs.v[index[i]].done)
-            r->pictures[index[i]] = out[i];
-        else
-            im_image_free(out[i]);
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++) {
+        im_sd_args a = args_of(r, index[i]);
+        ok = (runs[i] = im_sd_run_open(r->sd, &a)) != NULL;
     }
-    free(a);
-    free(out);
+    ok = ok && step_batch(r, runs, n);
+    double share = (seconds_now() - start) / n;
+    for (int i = 0; ok && i < n; i++)
+        ok = finish_run(r, index[i], runs[i], share, n);
+    for (int i = 0; i < n; i++)
+        im_sd_run_close(runs[i]);
+    free(runs);
     return ok;
+}
+
+/* Pictures that did not come out make the whole a failure, once all others are written. */
+static bool tell_failed(run_state *r)
+{
+    const job *first = NULL;
+    for (int i = r->jobs.n - 1; i >= 0; i--)
+        first = r->jobs.v[i].error ? &r->jobs.v[i] : first;
+    if (!first)
+        return im_ok(r->c);
+    if (r->jobs.n == 1)
+        return im_fail(r->c, "%s: %s", first->path, first->error);
+    return im_fail(r->c, "%d of %d pictures did not come out and were not written%s; what is wrong with each is said "
+                         "above", r->failed, r->jobs.n, r->o->sheet ? ", nor was the sheet of all" : "");
 }
 
 bool run_jobs(run_state *r)
@@ -109,7 +151,6 @@ bool run_jobs(run_state *r)
     for (int i = 0; i < r->jobs.n; i++)
         left += !r->jobs.v[i].skip;
     progress_start(&r->bar, r->o->quiet, left, left * im_sd_evaluations(r->sd, &r->base));
-    im_sd_on_progress(r->sd, on_step, r);
     for (int i = 0; i < r->jobs.n && im_ok(r->c); i++) {
         if (!r->jobs.v[i].skip)
             index[n++] = i;
@@ -119,7 +160,7 @@ bool run_jobs(run_state *r)
         }
     }
     free(index);
-    return im_ok(r->c);
+    return im_ok(r->c) && tell_failed(r);
 }
 
 void run_report(run_state *r, double seconds)
@@ -128,13 +169,14 @@ void run_report(run_state *r, double seconds)
     for (int i = 0; i < n; i++)
         skipped += r->jobs.v[i].skip;
     if (r->o->json) {
-        json_t *s = json_pack("{s:b, s:i, s:i, s:i, s:f, s:b}", "summary", 1, "pictures", r->finished,
-                              "skipped", skipped, "wanted", n, "seconds", seconds, "stopped", session_interrupted());
+        json_t *s = json_pack("{s:b, s:i, s:i, s:i, s:i, s:f, s:b}", "summary", 1, "pictures", r->finished,
+                              "failed", r->failed, "skipped", skipped, "wanted", n, "seconds", seconds,
+                              "stopped", session_interrupted());
         json_dumpf(s, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(s);
     }
-    if (session_interrupted() && r->finished + skipped < n) {
+    if (session_interrupted() && r->finished + r->failed + skipped < n) {
         if (!r->o->quiet && n > 1)
             fprintf(stderr, "stopped: %d of %d pictures are finished\n", r->finished + skipped, n);
         if (!r->o->quiet)

@@ -31,6 +31,8 @@ struct im_ctx {
     bool recomputing;                                          /* inside im_recompute's second run: no side effects    */
     bool met_wanted;                                           /* an op had an input that wants a gradient             */
     bool check_finite;
+    bool bad_weights;                                          /* what it found are a layer's own weights              */
+    const char *last_layer;                                    /* while it is on: the last one with a name that ran    */
     im_scope *scope;
     int lost_scopes;                                           /* pushes that failed for want of memory                */
     bool open;                                                 /* there is a device; else the first error stays for good */

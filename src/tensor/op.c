@@ -103,7 +103,7 @@ int im_node_run(im_ctx *c, im_node *n)
                                .flop = n->op->flop ? n->op->flop(n) : 0, .bytes = im_node_bytes(n) };
         c->profile(c->profile_arg, &row);
     }
-    if (c->check_finite && !status && !im_want_finite(c, n, n->out, "output"))
+    if (c->check_finite && !status && !im_want_finite(c, n, n->out, IM_FINITE_OUTPUT))
         return IM_NO_KERNEL;
     return status;
 }

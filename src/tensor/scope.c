@@ -99,3 +99,10 @@ im_tensor *im_keep(im_ctx *c, im_tensor *t)
     im_tensor_free(t);
     return NULL;
 }
+
+im_tensor *im_own(im_ctx *c, im_tensor *t)
+{
+    if (t)
+        im_scope_take(c, t);
+    return t;
+}

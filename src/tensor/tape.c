@@ -11,7 +11,6 @@
 #include "tensor/tape.h"
 #include "tensor/tensor.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -49,11 +48,6 @@ void im_set_products(im_ctx *c, im_dtype t)
 im_dtype im_products(const im_ctx *c)
 {
     return c->dev.products;
-}
-
-void im_check_finite(im_ctx *c, bool on)
-{
-    c->check_finite = on;
 }
 
 void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *arg)
@@ -205,25 +199,12 @@ static double seconds_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-bool im_want_finite(im_ctx *c, const im_node *n, const im_tensor *t, const char *what)
-{
-    bool half = t && t->dtype == IM_BF16;
-    const void *x = t && (t->dtype == IM_F32 || half) && im_contiguous(t) ? im_data(t) : NULL;
-    for (int64_t i = 0; x && i < im_numel(t); i++) {
-        float v = half ? im_f32_from_bf16(((const uint16_t *)x)[i]) : ((const float *)x)[i];
-        if (!isfinite(v))
-            return im_fail(c, "%s%s%s: %s: element %lld is %g", n->op->name, n->layer ? " at " : "",
-                           n->layer ? n->layer : "", what, (long long)i, (double)v);
-    }
-    return true;
-}
-
 static bool grads_finite(im_ctx *c, const im_node *n)
 {
     for (int i = 0; i < n->op->n_in; i++) {
         const im_tensor *t = n->in[i];
         const im_tensor *root = t && t->base ? t->base : t;
-        if (root && root->grad_set && root->grad && !im_want_finite(c, n, root->grad, "the gradient of an input"))
+        if (root && root->grad_set && root->grad && !im_want_finite(c, n, root->grad, IM_FINITE_GRADIENT))
             return false;
     }
     return true;

@@ -3,7 +3,7 @@
  *
  *     out of the decoder: v = round_half_even(255 clamp(x/2 + 1/2, 0, 1))
  *     into the encoder:   x = 2 (v/255) - 1, after Pillow's Lanczos filter
- * each one rounded operation in f32, as diffusers' VaeImageProcessor has it. Used by sd_generate.c. */
+ * each one rounded operation in f32, as diffusers' VaeImageProcessor has it. Used by sd_begin.c, sd_step.c, sd_image.c. */
 #include "data/images/resize.h"
 #include "models/pipelines/sd.h"
 

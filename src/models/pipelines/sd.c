@@ -1,7 +1,7 @@
 /* sd.c: Stable Diffusion v1.x as one thing: opens a checkpoint, loads its networks when they are first needed, and
- * answers questions about a run before it begins. The run itself is sd_generate.c.
+ * answers questions about a run before it begins. The run itself is sd_run.c.
  *
- * Reading order: sd.c, sd_text.c, sd_generate.c, sd_stage.c, then unet.c. */
+ * Reading order: sd.c, sd_generate.c, sd_run.c, sd_begin.c, sd_step.c, sd_stage.c, then unet.c; sd_image.c. */
 #define _GNU_SOURCE
 #include "models/pipelines/sd.h"
 #include "data/files/file.h"
@@ -123,6 +123,7 @@ void im_nets_free(im_networks *nets)
 void im_sd_free(im_sd *sd)
 {
     if (!sd) return;
+    im_sd_stage_close(sd);
     im_nets_free(&sd->nets);
     im_text_states_free(sd->texts);
     im_tokenizer_free(sd->tokenizer);

@@ -10,6 +10,21 @@
 
 typedef struct im_networks { im_clip *clip; im_unet *unet; im_vae *vae; } im_networks;
 
+typedef struct im_sd_size { int width, height, w, h; } im_sd_size;                /* of a picture, of its latents       */
+
+/* One network at one shape, ready to run again and again (sd_stage.c). */
+typedef struct im_stage {
+    im_ctx *c;
+    const im_networks *nets;
+    im_net net;
+    int batch; im_sd_size size; bool eager;
+    uint64_t *runs; int n_runs;                                /* UNet: whose texts its keys and values are of        */
+    im_tensor **in;
+    int n_in;
+    im_plan *plan;                                             /* NULL: op by op                                      */
+    bool open;
+} im_stage;
+
 struct im_sd {
     im_ctx *c;
     im_checkpoint *checkpoint;
@@ -24,6 +39,8 @@ struct im_sd {
     struct im_text_states *texts;                              /* of prompts seen before (sd_text.c); NULL: none      */
     im_sd_progress progress;
     void *progress_arg;
+    im_stage stage;                                            /* the one that is open, if any                        */
+    uint64_t opened; int open_runs;                            /* runs so far; those that are open                    */
 };
 
 /* ---------------------------------------------------------------- sd.c */
@@ -40,30 +57,29 @@ im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a);
 
 /* Picture size and latent size of a run, checked. Given an init picture, sizes are rounded down to what the VAE takes,
  * as diffusers does; else they must fit. */
-typedef struct im_sd_size { int width, height, w, h; } im_sd_size;
 bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out);
 
 /* ---------------------------------------------------------------- sd_stage.c */
 
-/* One network at one shape, ready to run again and again: recorded as a plan, or op by op. Inputs by network:
+/* Recorded as a plan, or op by op. What goes in and comes out, by network:
  *   CLIP         ids i32 (B, T)                                                        -> (B, T, C)
  *   UNET         x (B, h, w, 4), t (B), then keys and values of the text               -> (B, h, w, 4)
  *   VAE_DECODER  z (B, h, w, 4)                                                        -> (B, H, W, 3)
- *   VAE_ENCODER  x (B, H, W, 3)                                                        -> (B, h, w, 8)  */
-typedef struct im_stage {
-    im_ctx *c;
-    const im_networks *nets;
-    im_net net;
-    im_tensor **in;
-    int n_in;
-    im_plan *plan;                                             /* NULL: op by op                                      */
-    bool open;
-} im_stage;
-
-/* text: UNet only, (batch, T, C) of the text encoder. False with an error; close it all the same. */
+ *   VAE_ENCODER  x (B, H, W, 3)                                                        -> (B, h, w, 8)
+ * text: UNet only, (batch, T, C) of the text encoder. False with an error; close it all the same. */
 bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size size, const float *text, bool eager);
-bool im_stage_run(im_stage *s, float *out);                    /* all values of the output, contiguous                */
+/* x: ids, latents or a picture; times (B): UNet only, else NULL; out: all values of the output, contiguous. */
+bool im_stage_run(im_stage *s, const void *x, const float *times, float *out);
 void im_stage_close(im_stage *s);
+
+/* The texts of a UNet's batch: by whose they are, and as values where a stage has to be opened for them. */
+typedef struct im_stage_text {
+    const uint64_t *runs; int n_runs;
+    float *(*join)(void *arg); void *arg;                      /* (batch, T, C), malloc'd                             */
+} im_stage_text;
+/* The model's stage of this kind, opened where it is not the open one. NULL with an error. */
+im_stage *im_sd_stage(im_sd *sd, im_net net, int batch, im_sd_size size, bool eager, const im_stage_text *t);
+void im_sd_stage_close(im_sd *sd);
 /* What a stage would need and do, without loading anything. */
 bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_plan_info *out);
 

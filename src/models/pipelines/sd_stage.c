@@ -2,7 +2,9 @@
  *
  * A stage records its network once (imago.h, plans) and runs the plan, or runs op by op; the bits are the same. Keys
  * and values of the text depend on the text alone: a UNet stage computes them when it is opened and keeps them.
- * Used by sd_text.c, sd_generate.c, sd_report.c. */
+ * A model keeps one stage open, the last that was used: a second step, or a second picture to decode, records nothing,
+ * and the memory of two networks' intermediates is never held at once. Used by sd_text.c, sd_begin.c, sd_step.c,
+ * sd_image.c, sd_report.c. */
 #include "models/pipelines/sd.h"
 
 #include <stdlib.h>
@@ -69,22 +71,26 @@ static bool make_context(im_stage *s, const im_model_config *m, int batch, const
 bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size size, const float *text, bool eager)
 {
     im_ctx *c = sd->c;
-    *s = (im_stage){ .c = c, .nets = &sd->nets, .net = net };
+    *s = (im_stage){ .c = c, .nets = &sd->nets, .net = net, .batch = batch, .size = size, .eager = eager };
     if (!im_sd_need(sd, net)) return false;
     s->n_in = net == IM_NET_UNET ? 2 + im_unet_context_count(sd->nets.unet) : 1;
     s->in = calloc((size_t)s->n_in, sizeof *s->in);
     if (!s->in) return im_fail(c, "out of memory for the inputs of a network");
     im_scope_push(c);
-    s->open = true;
-    if (!make_inputs(c, sd->config, net, batch, size, s->in)) return false;
-    if (net == IM_NET_UNET && !make_context(s, sd->config, batch, text)) return false;
-    if (!eager) s->plan = im_plan_record(c, functions[net], (void *)s->nets, s->in, s->n_in);
-    return im_ok(c);
+    bool ok = make_inputs(c, sd->config, net, batch, size, s->in)
+        && (net != IM_NET_UNET || make_context(s, sd->config, batch, text));
+    if (ok && !eager) s->plan = im_plan_record(c, functions[net], (void *)s->nets, s->in, s->n_in);
+    s->open = ok && (eager || s->plan);
+    for (int i = 0; s->open && eager && i < s->n_in; i++) im_own(c, s->in[i]);    /* a plan owns its inputs           */
+    im_scope_pop(c);
+    return s->open && im_ok(c);
 }
 
-bool im_stage_run(im_stage *s, float *out)
+bool im_stage_run(im_stage *s, const void *x, const float *times, float *out)
 {
     if (!im_ok(s->c)) return false;
+    memcpy(im_data(s->in[0]), x, (size_t)im_numel(s->in[0]) * im_dtype_size((im_dtype)s->in[0]->dtype));
+    if (times) memcpy(im_data(s->in[1]), times, (size_t)im_numel(s->in[1]) * sizeof *times);
     im_scope_push(s->c);
     im_tensor *y = s->plan ? im_plan_run(s->c, s->plan) : functions[s->net](s->c, (void *)s->nets, s->in, s->n_in);
     if (y) memcpy(out, im_data(y), (size_t)im_numel(y) * sizeof *out);
@@ -95,9 +101,45 @@ bool im_stage_run(im_stage *s, float *out)
 void im_stage_close(im_stage *s)
 {
     im_plan_free(s->c, s->plan);
-    if (s->open) im_scope_pop(s->c);
+    for (int i = 0; s->open && s->eager && i < s->n_in; i++) im_param_free(s->c, s->in[i]);
     free(s->in);
+    free(s->runs);
     *s = (im_stage){ .c = s->c };
+}
+
+/* ---------------------------------------------------------------- the stage that is open */
+
+static bool same_stage(const im_stage *s, im_net net, int batch, im_sd_size size, bool eager, const uint64_t runs[], int n)
+{
+    return s->open && s->net == net && s->batch == batch && s->eager == eager && s->n_runs == n
+        && s->size.width == size.width && s->size.height == size.height
+        && (!n || !memcmp(s->runs, runs, (size_t)n * sizeof *runs));
+}
+
+im_stage *im_sd_stage(im_sd *sd, im_net net, int batch, im_sd_size size, bool eager, const im_stage_text *t)
+{
+    im_stage *s = &sd->stage;
+    int n = t ? t->n_runs : 0;
+    if (same_stage(s, net, batch, size, eager, t ? t->runs : NULL, n)) return s;
+    im_sd_stage_close(sd);
+    float *text = t ? t->join(t->arg) : NULL;
+    bool ok = (!t || text) && im_stage_open(sd, s, net, batch, size, text, eager);
+    free(text);
+    if (ok && n) {
+        s->runs = malloc((size_t)n * sizeof *s->runs);
+        ok = s->runs || im_fail(sd->c, "out of memory for the list of a batch");
+        if (ok) memcpy(s->runs, t->runs, (size_t)n * sizeof *s->runs);
+        s->n_runs = n;
+    }
+    if (ok) return s;
+    im_sd_stage_close(sd);
+    return NULL;
+}
+
+void im_sd_stage_close(im_sd *sd)
+{
+    sd->stage.c = sd->c;
+    im_stage_close(&sd->stage);
 }
 
 /* ---------------------------------------------------------------- describing */

@@ -1,6 +1,6 @@
 /* sd_text.c: from prompts to the states that the UNet attends to: tokens (data/text/tokenizer.c), then the text encoder's
  * last hidden state, (T, C) a text. States are kept, up to a limit: a set of a million pictures has a thousand prompts, and
- * each is encoded once. Used by sd_generate.c and sd_report.c. */
+ * each is encoded once. Used by sd_begin.c and sd_report.c. */
 #define _GNU_SOURCE
 #include "models/pipelines/sd.h"
 #include "models/checkpoints/model_files.h"
@@ -144,15 +144,16 @@ static int number_texts(const im_sd *sd, const char *const texts[], int n, int *
 
 static bool encode(im_sd *sd, const char *const texts[], const int *which, int n, int different, bool eager, float *out)
 {
-    im_stage s;
     if (!different) return true;
-    bool ok = im_stage_open(sd, &s, IM_NET_CLIP, different, (im_sd_size){ 0 }, NULL, eager);
     int length = sd->config->clip.max_position_embeddings, next = 0;
+    int32_t *ids = malloc((size_t)different * (size_t)length * sizeof *ids);
+    bool ok = ids || im_fail(sd->c, "out of memory for the tokens of %d texts", different);
     for (int i = 0; ok && i < n; i++)
         if (which[i] == next)                                  /* the first of its kind                               */
-            ok = tokens_of(sd, texts[i], (int32_t *)im_data(s.in[0]) + (size_t)next++ * (size_t)length);
-    ok = ok && im_stage_run(&s, out);
-    im_stage_close(&s);
+            ok = tokens_of(sd, texts[i], ids + (size_t)next++ * (size_t)length);
+    im_stage *s = ok ? im_sd_stage(sd, IM_NET_CLIP, different, (im_sd_size){ 0 }, eager, NULL) : NULL;
+    ok = s && im_stage_run(s, ids, NULL, out);
+    free(ids);
     return ok;
 }
 

@@ -166,8 +166,12 @@ static double as_typed(float x)
 bool im_scheduler_begin(im_scheduler *s, float strength)
 {
     if (!s || !im_ok(s->c)) return false;
-    if (!(strength > 0 && strength <= 1))
-        return im_fail(s->c, "strength: found %g, wanted more than 0 and at most 1", (double)strength);
+    if (!(strength >= 0 && strength <= 1))
+        return im_fail(s->c, "strength: found %g, wanted a number from 0 to 1", (double)strength);
+    if (strength == 0) {
+        s->first = s->count;                                   /* keeps the picture: nothing to run                   */
+        return true;
+    }
     int run = (int)(s->steps * as_typed(strength));
     if (run < 1)
         return im_fail(s->c, "strength %g of %d steps leaves no step to run; raise the strength to %g or take more "
@@ -239,6 +243,41 @@ void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *
         add = sqrtf(1 - a);
     }
     for (size_t i = 0; i < s->n; i++) out[i] = keep * x[i] + add * noise[i];
+}
+
+/* By the kind of prediction, in the scaling that the sample is kept in: noise, v = alpha noise - sigma x0, or x0 itself. */
+void im_scheduler_guess(const im_scheduler *s, const float *e, const float *x, float *x0)
+{
+    int i = im_step_index(s);
+    float a = s->sigmas ? 0 : s->alphas[im_step_time(s)], sigma = s->sigmas ? s->sigmas[i] : sqrtf((1 - a) / a);
+    im_vp v = im_vp_at(sigma);
+    float by_x = s->kind->by_sigma ? 1 : 1 / v.alpha, by_e = -sigma;       /* x0 = x / alpha - (sigma / alpha) noise  */
+    if (s->cfg.prediction_type == IM_PREDICT_V) {                         /* x0 = alpha x - sigma v                   */
+        by_x = s->kind->by_sigma ? v.alpha * v.alpha : v.alpha;
+        by_e = -v.sigma;
+    } else if (s->cfg.prediction_type == IM_PREDICT_SAMPLE) {
+        by_x = 0;
+        by_e = 1;
+    }
+    for (size_t k = 0; k < s->n; k++) x0[k] = by_x * x[k] + by_e * e[k];
+}
+
+void im_scheduler_settings(const im_scheduler *s, char *out, size_t size)
+{
+    static const char *const algorithms[] = { "dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++" };
+    const im_scheduler_config *f = &s->cfg;
+    unsigned has = s->kind->fields;
+    int n = snprintf(out, size, "%s", s->kind->class_name);
+    if (has & IM_HAS_SOLVER && n < (int)size)
+        n += snprintf(out + n, size - (size_t)n, ", solver_order %d, solver_type %s, lower_order_final %s", f->solver_order,
+                      has & IM_HAS_UNIPC ? (f->solver_bh1 ? "bh1" : "bh2") : f->solver_heun ? "heun" : "midpoint",
+                      f->lower_order_final ? "true" : "false");
+    if (has & IM_HAS_FINAL_SIGMA && n < (int)size)
+        n += snprintf(out + n, size - (size_t)n, ", final_sigmas_type %s", f->final_sigma_min ? "sigma_min" : "zero");
+    if (has & IM_HAS_DPM && n < (int)size)
+        n += snprintf(out + n, size - (size_t)n, ", algorithm_type %s", algorithms[f->algorithm_type]);
+    if (has & IM_HAS_UNIPC && n < (int)size)
+        snprintf(out + n, size - (size_t)n, ", predict_x0 %s", f->predict_x0 ? "true" : "false");
 }
 
 bool im_scheduler_predicts_noise(const im_scheduler *s)

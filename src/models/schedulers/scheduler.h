@@ -36,7 +36,7 @@ const char *im_scheduler_known(void);                          /* "pndm, ddim, e
 
 /* Lays out `steps` steps for samples of n values (0: only to count or to look at times). */
 bool im_scheduler_plan(im_scheduler *s, int steps, size_t n);
-/* Image to image: leaves out the first steps; strength in (0, 1]. After im_scheduler_plan. */
+/* Image to image: leaves out the first steps; strength in [0, 1], 0: all of them. After im_scheduler_plan. */
 bool im_scheduler_begin(im_scheduler *s, float strength);
 
 int im_scheduler_evaluations(const im_scheduler *s);           /* of the network, from where the run begins           */
@@ -48,6 +48,11 @@ void im_scheduler_scale(const im_scheduler *s, const float *x, float *input);   
 bool im_scheduler_step(im_scheduler *s, const float *model_output, float *x, im_noise noise);
 /* x + noise at the level of the first evaluation; x and out may be the same. */
 void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *noise, float *out);
+
+/* Before the step: what the finished sample would be if this evaluation were right. */
+void im_scheduler_guess(const im_scheduler *s, const float *model_output, const float *x, float *x0);
+/* Class and the settings of its solver, as scheduler_config.json names them: for errors. */
+void im_scheduler_settings(const im_scheduler *s, char *out, size_t size);
 
 bool im_scheduler_predicts_noise(const im_scheduler *s);                            /* prediction_type is epsilon     */
 

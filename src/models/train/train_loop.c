@@ -96,20 +96,26 @@ static void last_good(const loop *l, char *out, size_t size)
     free(path);
 }
 
+typedef struct same_part { loop *l; int64_t number; } same_part;
+
+static bool part_again(void *arg)
+{
+    im_loop_result r;
+    const same_part *p = arg;
+    return p->l->t->part(p->l->t->arg, p->number, &r);
+}
+
 /* Runs the part again with every value looked at; the context then has the message. */
 static bool not_finite(loop *l, int64_t number, const char *what, const char *name, double value)
 {
-    im_loop_result r;
-    char found[1200] = "", good[600];
-    im_check_finite(l->c, true);
-    if (!l->t->part(l->t->arg, number, &r) || !im_ok(l->c))
-        snprintf(found, sizeof found, "; it begins in %s", im_error(l->c));
-    im_check_finite(l->c, false);
-    im_clear_error(l->c);
+    char layer[1200], good[600];
+    bool weights, found = im_find_not_finite(l->c, part_again, &(same_part){ l, number }, layer, sizeof layer, &weights);
+    if (!im_ok(l->c))
+        return false;                                          /* stopped meanwhile                                   */
     last_good(l, good, sizeof good);
-    return im_fail(l->c, "step %lld (epoch %lld): %s%s is %g%s; %s; try a lower --lr, --clip, or --dtype f32",
-                   (long long)l->state.step + 1, (long long)(number / l->t->parts_an_epoch) + 1, what, name, value, found,
-                   good);
+    return im_fail(l->c, "step %lld (epoch %lld): %s%s is %g%s%s; %s; try a lower --lr, --clip, or --dtype f32",
+                   (long long)l->state.step + 1, (long long)(number / l->t->parts_an_epoch) + 1, what, name, value,
+                   found ? "; it begins in " : "", layer, good);
 }
 
 /* ---------------------------------------------------------------- one step */
