@@ -301,8 +301,8 @@ check "--force with a sheet of a picture's name keeps the picture"
 # ---- Ctrl-C: stops at once, keeps what is finished, says how to go on
 stopped=$dir/stop
 stop -p 'a horse'
-[ "$rc" = 1 ] && [ "$ms" -lt 1000 ] && grep -q '^to go on: imago generate ' "$dir/err"
-check "SIGINT ends it within a second with 1 (found $rc after $ms ms)"
+[ "$rc" = 130 ] && [ "$ms" -lt 1000 ] && grep -q '^to go on: imago generate ' "$dir/err"
+check "SIGINT ends it within a second with 130 (found $rc after $ms ms)"
 [ -e "$dir/stop/1.png" ] && ! find "$dir/stop" -name '*tmp*' | grep -q .
 check "finished pictures stay, nothing half-written does"
 count=$(find "$dir/stop" -name '*.png' | wc -l)
@@ -315,7 +315,7 @@ grep -q "^to go on: imago .* -n -f -p 'a horse' .* --skip-existing$" "$dir/err" 
     grep -q 'of 2 pictures were there already' "$dir/err"
 check "after --force: going on leaves out -f, and not the value that looks like it"
 cp "$dir/a.png" "$stopped/4000.png" && stop --force -p 'a horse'
-[ "$rc" = 1 ] && grep -q '^to begin again: imago .* --force ' "$dir/err" && ! grep -q 'skip-existing' "$dir/err"
+[ "$rc" = 130 ] && grep -q '^to begin again: imago .* --force ' "$dir/err" && ! grep -q 'skip-existing' "$dir/err"
 check "after --force over older pictures: all anew, as --skip-existing would keep those"
 stopped=$dir/stop3
 stop -p 'a horse' --save-latents "$dir/stop3.safetensors"

@@ -224,15 +224,15 @@ START_TEST(errors)
     im_scheduler *s = im_scheduler_new(c, "dpm3", NULL);
     fails(s, s != NULL, "choose one of pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm");
     s = im_scheduler_new(c, "ddim", NULL);
-    fails(s, im_scheduler_plan(s, 0, N), "wanted 1 to 1000");
+    fails(s, im_scheduler_plan(s, 0, N), "wanted 1 to 999");
     s = im_scheduler_new(c, "ddim", NULL);
-    fails(s, im_scheduler_plan(s, 1001, N), "wanted 1 to 1000");
+    fails(s, im_scheduler_plan(s, 1001, N), "found 1001 steps, wanted 1 to 999: the model was trained with 1000 times");
     s = im_scheduler_new(c, "ddim", NULL);                     /* steps_offset 1: time 1000 does not exist            */
-    fails(s, im_scheduler_plan(s, 1000, N), "time 1000");
+    fails(s, im_scheduler_plan(s, 1000, N), "wanted 1 to 999");
     s = im_scheduler_new(c, "ddim", NULL);
     fails(s, im_scheduler_plan(s, 10, N) && im_scheduler_begin(s, 0.05f), "leaves no step");
     s = im_scheduler_new(c, "ddim", NULL);
-    fails(s, im_scheduler_plan(s, 10, N) && im_scheduler_begin(s, 1.5f), "at most 1");
+    fails(s, im_scheduler_plan(s, 10, N) && im_scheduler_begin(s, 1.5f), "from 0 to 1");
     config_fails(NULL, "{\"_class_name\": \"EDMEulerScheduler\"}", "EDMEulerScheduler");
     config_fails(NULL, "{\"beta_start\": 0.1}", "_class_name");
     config_fails("ddim", "{\"prediction_type\": \"flow\"}", "wanted one of: epsilon");

@@ -291,7 +291,7 @@ os.execv(sys.argv[1], sys.argv[1:])' "$imago" train resnet $common -o "$dir/$sig
     wait $pid
     rc=$?
     last=$(tail -n 1 "$dir/$signal/log.jsonl" | sed 's/{"step": \([0-9]*\),.*/\1/')
-    [ "$rc" = 1 ] && grep -q "stopped after step $last of" "$dir/err" &&
+    [ "$rc" = "$([ $signal = INT ] && echo 130 || echo 143)" ] && grep -q "stopped after step $last of" "$dir/err" &&
         [ -s "$dir/$signal/checkpoints/$(printf 'step-%08d' "$last").safetensors" ]
     check "SIG$signal writes a checkpoint of the last step and stops (exit code $rc, step $last)"
 done

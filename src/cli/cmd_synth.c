@@ -154,7 +154,7 @@ static bool print_prompts(im_ctx *c, const im_synth *s, const im_synth_args *a)
             puts(line);
         free(line);
     }
-    return im_ok(c);
+    return !session_interrupted() || im_fail(c, "stopped");
 }
 
 static bool find_part(im_ctx *c, synth_options *o)

@@ -22,7 +22,7 @@ static const option options[] = {
     OPTION_PHRASE('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw (required)"),
     OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
     OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "of the noise"),
-    OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 1000, "the first of so many denoising steps is traced"),
+    OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 100000, "the first of so many denoising steps is traced"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000, "1 or less: a single pass"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL, "as for generate"),
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "0: the model's own size"),

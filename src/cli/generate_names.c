@@ -1,5 +1,5 @@
 /* generate_names.c: where each picture goes, decided before any work. One picture: OUT is a file, unless it is a folder.
- * Several: OUT is a folder with SEED.png in it; where prompts share a seed, SEED-pN.png with N the number of the prompt.
+ * Several, or --prompts: OUT is a folder with SEED.png in it; where prompts share a seed, SEED-pN.png with N the number of the prompt.
  * JPEGs, by --format or by the name of the one file, end in .jpg in a folder.
  * Files that are there are refused, or passed over with --skip-existing; no two files may have one name. Used by
  * cmd_generate.c. */
@@ -149,7 +149,8 @@ static int look_at_out(run_state *r, bool *folder)
     const int n = r->jobs.n;
     im_picture_format named = IM_PNG;
     const bool is_folder = im_is_folder(out), by_name = im_picture_format_of(out, &named);
-    *folder = is_folder || (length && out[length - 1] == '/') || n > 1;
+    bool list = r->o->prompts && !by_name;                     /* a list of one line is a list                         */
+    *folder = is_folder || (length && out[length - 1] == '/') || n > 1 || list;
     if (*folder && !is_folder && by_name)
         return usage_error(r->a->verb, "-o %s names a file, but %d pictures were asked for; name a folder", out, n);
     if (*folder && exists(out) && !is_folder)

@@ -78,7 +78,8 @@ void help_program(FILE *f, const verb *const verbs[])
     fprintf(f, "  imago generate -p \"a red bicycle\"         draws a picture with the embedded model\n"
                "  imago generate -m FOLDER -p \"a horse\"     the same with Stable Diffusion v1.4 "
                "(weights/README.md)\n\n"
-               "Exit codes: 0 done, 1 failed, 2 used wrongly, 75 stopped by a signal (synth).\n");
+               "Exit codes: 0 done, 1 failed, 2 used wrongly, 130 stopped by Ctrl-C, 143 by SIGTERM, 75 stopped where\n"
+               "the same command goes on (synth).\n");
 }
 
 void help_verb(FILE *f, const verb *v)
@@ -157,7 +158,8 @@ void help_man(FILE *f, const verb *const verbs[])
             fputs("\n.fi\n", f);
         }
     }
-    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly, 75 stopped by a signal: the same command goes on (synth).\n"
+    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly, 130 stopped by Ctrl-C, 143 by SIGTERM, 75 stopped by a signal "
+          "where the same command goes on (synth).\n"
           ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no more than this instruction set: portable, avx2, avx512, "
           "avx512bf16, neon.\n"
           ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe embedded model: its folder, or one that holds imago-small. No other place is "

@@ -1,4 +1,5 @@
-/* main.c: the command imago: finds the verb, parses its options, runs it. Exit codes: 0 done, 1 failed, 2 used wrongly. */
+/* main.c: the command imago: finds the verb, parses its options, runs it. Exit codes: 0 done, 1 failed, 2 used wrongly,
+ * 130 stopped by Ctrl-C, 143 by a kill. */
 #include <stdio.h>
 #include <string.h>
 

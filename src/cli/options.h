@@ -10,8 +10,9 @@
 
 #include "data/files/fields.h"
 
-/* Exit codes of the program; stopped: by a signal, and the same command goes on (EX_TEMPFAIL of sysexits.h). */
-enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_STOPPED = 75 };
+/* Exit codes of the program. Stopped by a signal: its number behind CLI_SIGNAL, as shells have it (Ctrl-C 130); or
+ * CLI_STOPPED, where the same command goes on (EX_TEMPFAIL of sysexits.h). */
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_STOPPED = 75, CLI_SIGNAL = 128 };
 
 typedef enum {
     OPT_FLAG,                                                  /* bool                                                 */

@@ -7,14 +7,13 @@
 #include <string.h>
 #include <time.h>
 
-/* A signal handler can reach nothing but globals: the context to stop, and that a signal came. */
+/* A signal handler can reach nothing but globals: the context to stop, and which signal came. */
 static im_ctx *volatile running;
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int sig)
 {
-    (void)sig;
-    interrupted = 1;
+    interrupted = sig;
     if (running)
         im_cancel(running);
 }
@@ -82,7 +81,7 @@ int session_close(im_ctx *c)
     running = NULL;
     if (!im_ok(c)) {
         fprintf(stderr, "imago: %s\n", im_error(c));
-        rc = CLI_FAILED;
+        rc = interrupted ? CLI_SIGNAL + (int)interrupted : CLI_FAILED;
     }
     im_ctx_free(c);
     return rc;

@@ -5,6 +5,7 @@
 #include "models/pipelines/sd.h"
 #include "models/checkpoints/model_files.h"
 #include "data/files/file.h"
+#include "data/text/prompt_marks.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -74,10 +75,23 @@ static bool need_tokenizer(im_sd *sd)
                                     im_checkpoint_path(sd->checkpoint), words, rows);
 }
 
+/* A warning a kind: the first mark of files, the first of weights. */
+static void warn_of_marks(im_sd *sd, const char *text)
+{
+    static const char *const why[] = { [IM_MARK_FILE] = "nothing is loaded for it",
+                                       [IM_MARK_WEIGHT] = "words have no weights here" };
+    bool told[3] = { false };
+    char mark[100];
+    size_t at = 0;
+    for (im_mark kind; (kind = im_prompt_mark(text, &at, mark, sizeof mark)) != IM_MARK_NONE; told[kind] = true)
+        if (!told[kind]) im_warn(sd->c, "\"%s\" in the prompt is read as text, letter by letter: %s", mark, why[kind]);
+}
+
 static bool tokens_of(im_sd *sd, const char *text, int32_t *ids)
 {
     int length = sd->config->clip.max_position_embeddings;
     char *cut = NULL;
+    warn_of_marks(sd, text);
     bool ok = im_tokenize(sd->c, sd->tokenizer, text, length, ids, &cut);
     if (ok && cut)
         im_warn(sd->c, "the prompt is longer than the %d tokens that the model reads; left out: \"%s\"", length - 2,

@@ -126,24 +126,43 @@ const char *im_scheduler_name(const im_scheduler *s)
     return s->kind->name;
 }
 
+/* Times, and the levels that go with them, of so many steps. steps_offset may put the first time behind the last one that
+ * was trained: it has that one's level then, as in diffusers, and the first step of euler, euler_a and heun goes nowhere.
+ * lms, dpm and unipc divide by how far a step goes, and products of alphas have no such place: these do not fit. */
+static bool lay_out(im_scheduler *s, int steps)
+{
+    free(s->times);
+    free(s->sigmas);
+    s->times = s->sigmas = NULL;
+    s->steps = steps;
+    s->first = 0;
+    if (steps > s->cfg.num_train_timesteps || !s->kind->times(s, steps)) return false;
+    bool divides = s->sigmas && (!s->kind->by_sigma || s->kind->step == im_step_lms), fits = true;
+    float last = (float)(s->cfg.num_train_timesteps - 1 + (s->sigmas ? s->cfg.steps_offset : 0));
+    for (int i = 0; i < s->count; i++) fits &= s->times[i] >= 0 && s->times[i] <= last;
+    for (int i = 0; divides && i + 1 < s->count; i++) fits &= s->sigmas[i] != s->sigmas[i + 1];
+    return fits;
+}
+
+/* Names the largest number of steps below that fits. */
+static bool refuse_steps(im_scheduler *s, int steps)
+{
+    static const char *const spacings[] = { "linspace", "leading", "trailing" };
+    const im_scheduler_config *f = &s->cfg;
+    int most = steps < 1 || steps > f->num_train_timesteps ? f->num_train_timesteps : steps - 1;
+    while (most > 0 && im_ok(s->c) && !lay_out(s, most)) most--;
+    return im_fail(s->c, "scheduler %s: found %d steps, wanted 1 to %d: the model was trained with %d times "
+                   "(num_train_timesteps), and no more fit with timestep_spacing \"%s\" and steps_offset %d",
+                   s->kind->name, steps, most, f->num_train_timesteps, spacings[f->timestep_spacing], f->steps_offset);
+}
+
 bool im_scheduler_plan(im_scheduler *s, int steps, size_t n)
 {
     if (!s || !im_ok(s->c)) return false;
-    if (steps < 1 || steps > s->cfg.num_train_timesteps)
-        return im_fail(s->c, "scheduler %s: found %d steps, wanted 1 to %d, the steps that the model was trained with",
-                       s->kind->name, steps, s->cfg.num_train_timesteps);
-    free(s->times);
-    free(s->sigmas);
+    if (steps < 1 || !lay_out(s, steps)) return im_ok(s->c) && refuse_steps(s, steps);
     free(s->memory);
-    s->times = s->sigmas = s->memory = NULL;
-    s->steps = steps;
-    s->first = s->done = s->kept = s->last_order = 0;
-    if (!s->kind->times(s, steps)) return false;
-    for (int i = 0; i < s->count; i++)
-        if (!(s->times[i] >= 0 && s->times[i] <= (float)(s->cfg.num_train_timesteps - 1)))
-            return im_fail(s->c, "scheduler %s: evaluation %d of %d steps falls on time %g, wanted 0 to %d; take fewer "
-                           "steps, or look at steps_offset (%d) in scheduler_config.json", s->kind->name, i + 1, steps,
-                           (double)s->times[i], s->cfg.num_train_timesteps - 1, s->cfg.steps_offset);
+    s->memory = NULL;
+    s->done = s->kept = s->last_order = 0;
     s->n = n;
     if (n && s->kind->buffers) {
         s->memory = calloc(n * (size_t)s->kind->buffers, sizeof *s->memory);

@@ -32,7 +32,8 @@ static double linspace_at(int i, double top, int n)
     return i == n - 1 ? top : i * (top / (n - 1));
 }
 
-/* Falling times below `last`: `points` of them, of which the smallest is left out where points > steps. */
+/* Falling times below `last`: `points` of them, of which the smallest is left out where points > steps. False without an
+ * error: there are too few times for so many steps. */
 bool im_times_grid(im_scheduler *s, int steps, int points, int last, bool whole)
 {
     const im_scheduler_config *f = &s->cfg;
@@ -44,9 +45,7 @@ bool im_times_grid(im_scheduler *s, int steps, int points, int last, bool whole)
         return true;
     }
     int ratio = last / points;
-    if (f->timestep_spacing == IM_SPACE_LEADING && ratio < 1)
-        return im_fail(s->c, "scheduler %s: %d steps are too many for %d training steps with \"leading\" spacing; "
-                       "take %d or fewer", s->kind->name, steps, last, last - (points - steps));
+    if (f->timestep_spacing == IM_SPACE_LEADING && ratio < 1) return false;
     if (!set_count(s, steps, s->kind->times != im_times_whole && s->kind->times != im_times_pndm)) return false;
     for (int i = 0; i < steps; i++) {
         int from_end = points - 1 - i;
