@@ -10,6 +10,7 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "data/files/sha256.h"
+#include "data/files/utf8.h"
 
 #define AT(field) offsetof(generate_options, field)
 static const option options[] = {
@@ -97,8 +98,9 @@ static uint64_t random_seed(void)
     return seed;
 }
 
-/* The last part of the model's path, without slashes at its end; metadata holds no paths of one machine. */
-static void set_model_name(run_state *r)
+/* The last part of the model's path, without slashes at its end; metadata holds no paths of one
+ * machine, and only UTF-8. */
+static bool set_model_name(run_state *r)
 {
     const char *path = r->o->model ? r->o->model : "imago-small";
     size_t n = strlen(path);
@@ -107,7 +109,16 @@ static void set_model_name(run_state *r)
     size_t from = n;
     while (from > 0 && path[from - 1] != '/')
         from--;
-    snprintf(r->model_name, sizeof r->model_name, "%.*s", (int)(n - from), path + from);
+    char *name = strndup(path + from, n - from), *clean = name ? im_utf8_clean(r->c, name) : NULL;
+    if (clean) {
+        n = strlen(clean) < sizeof r->model_name ? strlen(clean) : sizeof r->model_name - 1;
+        while (n && (clean[n] & 0xc0) == 0x80)                 /* never within a character                            */
+            n--;
+        snprintf(r->model_name, sizeof r->model_name, "%.*s", (int)n, clean);
+    }
+    free(clean);
+    free(name);
+    return clean || (name ? false : im_fail(r->c, "out of memory for the name of the model"));
 }
 
 static bool load_init(run_state *r)
@@ -147,7 +158,8 @@ static bool open_model(run_state *r)
     r->sd = im_sd_open(r->c, o->model, session_dtype(&o->common));
     if (!r->sd)
         return false;
-    set_model_name(r);
+    if (!set_model_name(r))
+        return false;
     r->base = im_sd_defaults(r->sd);
     r->base.steps = o->steps;
     r->base.guidance = o->guidance;

@@ -5,6 +5,7 @@
 
 #include "cli/generate.h"
 #include "cli/session.h"
+#include "data/files/utf8.h"
 
 static size_t latent_size(const run_state *r)
 {
@@ -28,7 +29,9 @@ static void print_json(run_state *r, const job *j, int members)
     json_t *m = meta_json(r, j);
     if (!m)
         return;
-    json_object_set_new(m, "path", json_string(j->path));
+    char *path = im_utf8_clean(r->c, j->path);
+    json_object_set_new(m, "path", json_string(path ? path : ""));
+    free(path);
     if (j->error)
         json_object_set_new(m, "error", json_string(j->error));
     json_object_set_new(m, "seconds", json_real(j->seconds));

@@ -49,7 +49,8 @@ offer_zsh() {
         _values() { shift; print -rl -- $@ }
         _files() { print -r -- files }
         _arguments() { local a; for a in "$@"; do print -r -- "$a"; done }
-        words=(imago ${(s: :)2}); [[ -z $2 || $2 == *" " ]] && words+=(""); CURRENT=$#words; source $1' - "$dir/imago.zsh" "$1"
+        words=(imago ${(s: :)2}); [[ -z $2 || $2 == *" " ]] && words+=(""); CURRENT=$#words
+        source $1' - "$dir/imago.zsh" "$1"
 }
 
 common() {      # common SHELL: what all three are asked

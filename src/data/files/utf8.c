@@ -2,6 +2,7 @@
 #include "data/files/utf8.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <utf8proc.h>
 
 /* How many bytes at the beginning are UTF-8. */
@@ -45,6 +46,21 @@ char *im_utf8_to_latin1(im_ctx *c, const char *text, size_t bytes)
             return NULL;
         }
         *p++ = (char)u;
+    }
+    if (out) *p = 0;
+    return out;
+}
+
+char *im_utf8_clean(im_ctx *c, const char *text)
+{
+    size_t bytes = strlen(text);
+    char *out = malloc(3 * bytes + 1), *p = out;               /* U+FFFD has three bytes                              */
+    if (!out) im_fail(c, "out of memory for a text of %zu bytes; close other programs", bytes);
+    for (size_t i = 0; out && i < bytes; ) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t n = utf8proc_iterate((const uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &code);
+        p += utf8proc_encode_char(n > 0 ? code : 0xfffd, (uint8_t *)p);
+        i += n > 0 ? (size_t)n : 1;
     }
     if (out) *p = 0;
     return out;

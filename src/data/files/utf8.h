@@ -13,4 +13,8 @@ bool im_utf8_check(im_ctx *c, const char *what, const char *text, size_t bytes);
 char *im_utf8_from_latin1(im_ctx *c, const char *text, size_t bytes);
 char *im_utf8_to_latin1(im_ctx *c, const char *text, size_t bytes);
 
+/* The text with U+FFFD for every byte that is no UTF-8: for names of files in JSON, which holds nothing else. Malloc'd;
+ * NULL with an error. */
+char *im_utf8_clean(im_ctx *c, const char *text);
+
 #endif

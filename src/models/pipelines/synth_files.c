@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "data/files/beside.h"
 #include "data/files/file.h"
 #include "models/pipelines/synth.h"
 
