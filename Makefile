@@ -159,7 +159,7 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 	@echo '    $(BUILD)/imago generate -p strawberry --guidance 5 -o picture.png --force'
 
 # Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
-SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture picture_write augment image config \
+SAN_TESTS := $(filter $(addprefix test_,json side_json safetensors tokenizer png picture picture_write augment image config \
                checkpoint text utf8 prompts file names dataset shards loader cache order run_config),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer

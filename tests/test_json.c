@@ -37,6 +37,27 @@ static void expect_part(bool result, const char *part)
     im_clear_error(c);
 }
 
+/* A byte order mark, which some editors write in front, is no part of a text. */
+START_TEST(byte_order_mark)
+{
+    static const char text[] = IM_BYTE_ORDER_MARK "{\"i\": 7}";
+    im_json j = parse(text);
+    int i = 0;
+    ck_assert(im_json_int(c, &j, "i", IM_MUST, 0, 10, &i) && i == 7);
+    im_json_close(&j);
+    ck_assert_msg(im_json_load(c, &j, scratch_write(dir, "config.json", text, sizeof text - 1), 100), "%s", im_error(c));
+    im_json_close(&j);
+    size_t n;
+    char *got = im_read_text(c, scratch_write(dir, "a.txt", IM_BYTE_ORDER_MARK "cat\n", 7), 100, &n);
+    ck_assert(got && n == 4 && !strcmp(got, "cat\n"));
+    free(got);
+    got = im_read_text(c, scratch_write(dir, "a.txt", "", 0), 100, &n);
+    ck_assert(got && !n && !*got);
+    free(got);
+    expect_part(im_read_text(c, scratch_write(dir, "a.txt", "a\0b", 3), 100, &n), "a.txt: holds a zero byte; wanted text");
+}
+END_TEST
+
 /* ---------------------------------------------------------------- JSON */
 
 START_TEST(values)
@@ -421,7 +442,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(values), ONCE(optional_values), ONCE(wrong_values), ONCE(long_text_is_cut_visibly), ONCE(bad_json),
+        ONCE(byte_order_mark), ONCE(values), ONCE(optional_values), ONCE(wrong_values), ONCE(long_text_is_cut_visibly), ONCE(bad_json),
         ONCE(paths), ONCE(folders), ONCE(reading), ONCE(writing), ONCE(folders_are_made),
         ONCE(folders_that_cannot_be_written_in), ONCE(writing_is_atomic), ONCE(names_of_outputs),
         ONCE(full_disk), ONCE(names_table),

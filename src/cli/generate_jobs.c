@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/generate.h"
+#include "data/files/file.h"
 #include "data/files/utf8.h"
 
 void jobs_free(job_list *l)
@@ -98,7 +99,7 @@ static bool add_line(run_state *r, char *line, int number, uint64_t *next_seed)
 {
     size_t n = strcspn(line, "\r\n");
     line[n] = '\0';
-    if (number == 1 && !strncmp(line, "\xEF\xBB\xBF", 3))      /* a byte order mark                                    */
+    if (number == 1 && !strncmp(line, IM_BYTE_ORDER_MARK, 3))
         line += 3;
     line += strspn(line, " \t");
     if (!*line)

@@ -159,6 +159,20 @@ char *im_read_file(im_ctx *c, const char *path, size_t max_bytes, size_t *bytes)
     return text;
 }
 
+char *im_read_text(im_ctx *c, const char *path, size_t max_bytes, size_t *bytes)
+{
+    size_t n = 0;
+    char *text = im_read_file(c, path, max_bytes, &n);
+    if (text && memchr(text, 0, n)) {
+        im_fail(c, "%s: holds a zero byte; wanted text in UTF-8", path);
+        free(text);
+        return NULL;
+    }
+    if (text && !strncmp(text, IM_BYTE_ORDER_MARK, 3)) memmove(text, text + 3, (n -= 3) + 1);
+    if (text && bytes) *bytes = n;
+    return text;
+}
+
 bool im_map_open(im_ctx *c, im_map *m, const char *path)
 {
     *m = (im_map){ 0 };

@@ -34,6 +34,10 @@ bool im_write_file(im_ctx *c, const char *path, const void *data, size_t bytes, 
 /* The whole file, malloc'd, with a zero byte after the end; an error when it is larger than max_bytes. */
 char *im_read_file(im_ctx *c, const char *path, size_t max_bytes, size_t *bytes);
 
+/* The same of a text: without the byte order mark that some editors write in front; a zero byte is an error. */
+#define IM_BYTE_ORDER_MARK "\xEF\xBB\xBF"
+char *im_read_text(im_ctx *c, const char *path, size_t max_bytes, size_t *bytes);
+
 /* A regular file mapped for reading; data is NULL when it is empty. */
 typedef struct im_map { const uint8_t *data; size_t bytes; } im_map;
 bool im_map_open(im_ctx *c, im_map *m, const char *path);

@@ -16,6 +16,10 @@ bool im_json_parse(im_ctx *c, im_json *j, const char *name, const char *text, si
     *j = (im_json){ 0 };
     if (!im_ok(c)) return false;
     json_error_t e;
+    if (bytes >= 3 && !memcmp(text, IM_BYTE_ORDER_MARK, 3)) {
+        text += 3;
+        bytes -= 3;
+    }
     json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
     /* Python writes whole numbers of any size (a tokenizer's model_max_length is 1e30): read such a file as reals. */
     if (!value && json_error_code(&e) == json_error_numeric_overflow)

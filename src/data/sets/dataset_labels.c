@@ -28,7 +28,7 @@ static bool no_memory(im_gather *g)
 
 /* ---------------------------------------------------------------- the list of classes */
 
-/* A class a line; LF or CRLF; a mark of UTF-8 and blanks at the end of a line do not count; empty lines only at the end. */
+/* A class a line; LF or CRLF; blanks at the end of a line do not count; empty lines only at the end. */
 static bool split_list(im_gather *g, const char *path, char *text)
 {
     im_dataset *d = g->d;
@@ -64,12 +64,9 @@ static bool split_list(im_gather *g, const char *path, char *text)
 
 bool im_read_class_list(im_gather *g)
 {
-    size_t bytes;
     const char *path = g->args->classes;
-    char *text = im_read_file(g->c, path, 64 << 20, &bytes);
-    if (!text) return false;
-    bool ok = strlen(text) == bytes || im_fail(g->c, "%s: holds a zero byte; wanted text, a class a line", path);
-    ok = ok && split_list(g, path, text + (strncmp(text, "\xEF\xBB\xBF", 3) ? 0 : 3));
+    char *text = im_read_text(g->c, path, 64 << 20, NULL);
+    bool ok = text && split_list(g, path, text);
     free(text);
     return ok;
 }

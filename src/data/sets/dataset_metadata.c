@@ -1,9 +1,10 @@
 /* dataset_metadata.c: DIR/metadata.jsonl as Hugging Face's imagefolder reads it: an object a line, "file_name" below DIR,
  * "text" the caption, "label" a class by name or number. Sets of `imago synth` have "prompt" and "class" for them. Other
- * keys are left alone. Captions in shards have the same keys.
+ * keys are left alone, whatever Python wrote there (side_json.h); a text or label that is none, NaN say, is as good as
+ * absent, and said once for the set. Captions in shards have the same keys.
  * https://huggingface.co/docs/datasets/image_dataset */
 #include <errno.h>
-#include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,43 +12,73 @@
 
 #include "data/sets/dataset_parts.h"
 #include "data/files/file.h"
+#include "data/files/side_json.h"
+#include "data/files/utf8.h"
 
-/* The text of a key, or NULL; a whole number counts as its digits where `numbers`. */
-static bool text_of(im_gather *g, const char *where, const json_t *object, const char *key, bool numbers,
-                    const char **out)
+/* A JSON object of the set, or a field of one, is not what was wanted: counted, and the first one said. */
+static bool note_odd(im_gather *g, const char *where, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static bool note_odd(im_gather *g, const char *where, const char *fmt, ...)
 {
-    const json_t *v = json_object_get(object, key);
-    char digits[32];
-    if (!v || json_is_null(v)) return true;
-    if (json_is_string(v)) *out = im_texts_add(g->c, g->d->texts, json_string_value(v), strlen(json_string_value(v)));
-    else if (numbers && json_is_integer(v) && json_integer_value(v) >= 0) {
-        snprintf(digits, sizeof digits, "%lld", (long long)json_integer_value(v));
-        *out = im_texts_add(g->c, g->d->texts, digits, strlen(digits));
-    } else
-        return im_fail(g->c, "%s: \"%s\" is no text%s", where, key, numbers ? " and no number of a class" : "");
+    char what[200], text[600];
+    va_list ap;
+    if (g->n_odd++) return true;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    int n = snprintf(text, sizeof text, "%.380s: %s", where, what);
+    return (g->odd = im_texts_add(g->c, g->d->texts, text, (size_t)n)) != NULL;
+}
+
+void im_warn_of_odd_json(im_gather *g)
+{
+    if (!g->n_odd) return;
+    im_warn(g->c, "%s: in %lld place%s its JSON is not understood and is ignored, the first: %s", g->d->path,
+            (long long)g->n_odd, g->n_odd > 1 ? "s" : "", g->odd);
+}
+
+/* A field's text into *out; a number of a class counts as its digits where `numbers`; anything else is odd. */
+static bool text_of(im_gather *g, const char *where, const im_side_field *f, bool numbers, const char **out)
+{
+    bool whole = numbers && f->kind == IM_SIDE_WHOLE && f->text[0] != '-';
+    if (f->kind == IM_SIDE_NONE) return true;
+    if (f->kind != IM_SIDE_TEXT && !whole)
+        return note_odd(g, where, "\"%s\" is %.60s; wanted a text%s", f->key, f->text,
+                        numbers ? " or the number of a class" : "");
+    *out = im_texts_add(g->c, g->d->texts, f->text, strlen(f->text));
     return *out != NULL;
 }
 
-/* What only sets of `imago synth` call so; under these names anything may stand in others. */
-static bool synthetic(im_gather *g, const char *where, const json_t *j, const char **caption, const char **label)
+static bool name_of(im_gather *g, const char *where, const im_side_field *f, const char **out)
 {
-    const json_t *prompt = json_object_get(j, "prompt"), *class = json_object_get(j, "class");
-    return (*caption || !json_is_string(prompt) || text_of(g, where, j, "prompt", false, caption)) &&
-           (*label || !json_is_string(class) || text_of(g, where, j, "class", false, label));
+    if (f->kind == IM_SIDE_TEXT) return text_of(g, where, f, false, out);
+    return f->kind == IM_SIDE_NONE ? im_fail(g->c, "%s: \"file_name\" is missing; add it", where)
+                                   : im_fail(g->c, "%s: \"file_name\" is %.60s; wanted a text", where, f->text);
+}
+
+/* What only sets of `imago synth` call so; under these names anything may stand in others. */
+static bool synthetic(im_gather *g, const char *where, const im_side_field *f, const char **out)
+{
+    return f->kind != IM_SIDE_TEXT || text_of(g, where, f, false, out);
 }
 
 bool im_caption_json(im_gather *g, const char *where, const char *text, size_t bytes, const char **file_name,
                      const char **caption, const char **label)
 {
-    json_error_t e;
-    json_t *j = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
-    if (!j) return im_fail(g->c, "%s: column %d: is no valid JSON: %s", where, e.column, e.text);
-    bool ok = json_is_object(j) || im_fail(g->c, "%s: is no JSON object; wanted { \"text\": \"...\", ... }", where);
-    ok = ok && (!file_name || text_of(g, where, j, "file_name", false, file_name)) &&
-         text_of(g, where, j, "text", false, caption) &&
-         (*caption || text_of(g, where, j, "caption", false, caption)) &&
-         text_of(g, where, j, "label", true, label) && synthetic(g, where, j, caption, label);
-    json_decref(j);
+    enum { FILE_NAME, TEXT, CAPTION, LABEL, PROMPT, CLASS, FIELDS };
+    im_side_field f[FIELDS] = { [FILE_NAME].key = "file_name", [TEXT].key = "text", [CAPTION].key = "caption",
+                                [LABEL].key = "label", [PROMPT].key = "prompt", [CLASS].key = "class" };
+    size_t at;
+    bool ok = im_side_json(g->c, text, bytes, f, FIELDS, &at);
+    if (!ok && im_ok(g->c) && file_name)
+        im_fail(g->c, "%s: column %zu: is no valid JSON object; wanted { \"file_name\": \"...\", ... }", where, at + 1);
+    else if (!ok && im_ok(g->c)) ok = note_odd(g, where, "is no JSON object from byte %zu on", at);
+    else
+        ok = ok && (!file_name || name_of(g, where, &f[FILE_NAME], file_name)) &&
+             text_of(g, where, &f[TEXT], false, caption) &&
+             (*caption || text_of(g, where, &f[CAPTION], false, caption)) &&
+             text_of(g, where, &f[LABEL], true, label) &&
+             (*caption || synthetic(g, where, &f[PROMPT], caption)) && (*label || synthetic(g, where, &f[CLASS], label));
+    im_side_free(f, FIELDS);
     return ok;
 }
 
@@ -67,8 +98,9 @@ static bool add_line(im_gather *g, const char *where, const char *text, size_t b
 {
     im_dataset *d = g->d;
     const char *name = NULL, *caption = NULL, *label = NULL;
-    if (!im_caption_json(g, where, text, bytes, &name, &caption, &label)) return false;
-    if (!name || !*name) return im_fail(g->c, "%s: \"file_name\" is missing; add it", where);
+    if (!im_utf8_check(g->c, where, text, bytes) || !im_caption_json(g, where, text, bytes, &name, &caption, &label))
+        return false;
+    if (!*name) return im_fail(g->c, "%s: \"file_name\" is empty; name a file", where);
     if (leaves_folder(name))
         return im_fail(g->c, "%s: \"file_name\" is %.200s; wanted a name inside %s", where, name, d->path);
     if (!im_named_as_picture(name))
@@ -103,7 +135,7 @@ bool im_gather_metadata(im_gather *g)
 {
     size_t bytes;
     char *path = im_join(g->c, g->d->path, "metadata.jsonl");
-    char *text = path ? im_read_file(g->c, path, IM_SET_LIST_BYTES, &bytes) : NULL, *end;
+    char *text = path ? im_read_text(g->c, path, IM_SET_LIST_BYTES, &bytes) : NULL, *end;
     absent gone = { 0 };
     bool ok = text != NULL;
     int line = 1;

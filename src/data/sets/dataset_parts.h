@@ -5,7 +5,8 @@
 #include "data/sets/dataset.h"
 
 enum {
-    IM_SET_TEXT_BYTES = 1 << 20,                               /* limit of a .cls, .txt or .json in a shard           */
+    IM_SET_TEXT_BYTES = 1 << 20,                               /* limit of a .cls or .txt in a shard                  */
+    IM_SET_JSON_BYTES = 64 << 20,                              /* of a .json: EXIF as text may be megabytes           */
     IM_SET_LIST_BYTES = 1 << 30,                               /* of metadata.jsonl; 1.3 M pictures need about 200 MB */
     IM_SET_MAX_CLASSES = 1 << 20                               /* numbers as labels: the classes are 0 to the largest */
 };
@@ -22,6 +23,7 @@ typedef struct im_gather {                                     /* a set being ga
     const im_dataset_args *args;
     const char **labels;                                       /* a sample's class as text, NULL: none; like samples  */
     int64_t cap, cap_broken;
+    int64_t n_odd; const char *odd;                            /* JSON that is not understood: how often, the first   */
 } im_gather;
 
 /* One sample more; label may be NULL. s.name and s.caption are texts of the set. */
@@ -52,9 +54,11 @@ void im_name_all(char *out, size_t size, const char *const names[], int64_t n);
 /* dataset_metadata.c */
 bool im_gather_metadata(im_gather *g);
 /* The text and label of a JSON object: "text", "caption" or "prompt"; "label", a text or a number, or "class". `where`
- * begins errors. */
+ * begins errors. Where file_name is asked for, what is no JSON object is an error; else it is ignored, and counted. */
 bool im_caption_json(im_gather *g, const char *where, const char *text, size_t bytes, const char **file_name,
                      const char **caption, const char **label);
+
+void im_warn_of_odd_json(im_gather *g);                        /* once a set: how much of it, and the first           */
 
 /* shards.c, shard_names.c */
 bool im_gather_shards(im_gather *g, const char *const paths[], int64_t n);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "data/sets/dataset_parts.h"
+#include "data/files/file.h"
 
 enum { BLOCK = 512, READ_AT_ONCE = 20 * BLOCK };
 
@@ -71,26 +72,52 @@ static bool finish_run(reader *r)
     return ok;
 }
 
-/* The text of a small member, without blanks at its end; a text of the set. */
-static const char *member_text(reader *r, const char *name, uint64_t at, uint64_t bytes)
+/* The bytes of a small member, malloc'd, without blanks at its end. */
+static char *member_bytes(reader *r, const char *name, uint64_t at, uint64_t *bytes, int most)
 {
-    if (bytes > IM_SET_TEXT_BYTES) {
-        im_fail(r->g->c, "%s: %s has %llu bytes; wanted a text of at most %d", r->path, name, (unsigned long long)bytes,
-                IM_SET_TEXT_BYTES);
+    if (*bytes > (uint64_t)most) {
+        im_fail(r->g->c, "%s: %s has %llu bytes; wanted a text of at most %d", r->path, name, (unsigned long long)*bytes,
+                most);
         return NULL;
     }
-    char *text = malloc(bytes + 1);
-    const char *out = NULL;
-    ssize_t n = text ? pread(r->fd, text, bytes, (off_t)at) : -1;
-    if (n != (ssize_t)bytes)
+    char *text = malloc(*bytes + 1);
+    ssize_t n = text ? pread(r->fd, text, *bytes, (off_t)at) : -1;
+    if (n != (ssize_t)*bytes) {
         im_fail(r->g->c, "%s: %s cannot be read: %s", r->path, name, strerror(n < 0 ? errno : EIO));
-    else if (memchr(text, 0, bytes)) im_fail(r->g->c, "%s: %s holds a zero byte; wanted a text", r->path, name);
-    else {
-        while (bytes && strchr(" \t\r\n", text[bytes - 1])) bytes--;
-        out = im_texts_add(r->g->c, r->g->d->texts, text, bytes);
+        free(text);
+        return NULL;
     }
+    while (*bytes && text[*bytes - 1] && strchr(" \t\r\n", text[*bytes - 1])) --*bytes;
+    text[*bytes] = '\0';
+    return text;
+}
+
+/* A .cls or .txt: a text of the set, without a byte order mark. */
+static const char *member_text(reader *r, const char *name, uint64_t at, uint64_t bytes)
+{
+    const char *out = NULL;
+    char *text = member_bytes(r, name, at, &bytes, IM_SET_TEXT_BYTES);
+    size_t mark = text && bytes >= 3 && !memcmp(text, IM_BYTE_ORDER_MARK, 3) ? 3 : 0;
+    if (text && memchr(text, 0, bytes))
+        im_fail(r->g->c, "%s: %s holds a zero byte; wanted a text", r->path, name);
+    else if (text) out = im_texts_add(r->g->c, r->g->d->texts, text + mark, bytes - mark);
     free(text);
     return out;
+}
+
+/* A .json: .txt and .cls go before what it says. */
+static bool add_json(reader *r, const char *name, uint64_t at, uint64_t bytes)
+{
+    run *u = &r->run;
+    const char *caption = NULL, *label = NULL;
+    char *text = member_bytes(r, name, at, &bytes, IM_SET_JSON_BYTES);
+    char *where = text ? im_join(r->g->c, r->path, name) : NULL;
+    bool ok = where && im_caption_json(r->g, where, text, bytes, NULL, &caption, &label);
+    if (!u->sample.caption) u->sample.caption = caption;
+    if (!u->label) u->label = label;
+    free(where);
+    free(text);
+    return ok;
 }
 
 static bool add_picture(reader *r, const char *name, uint64_t at, uint64_t bytes, bool is_file)
@@ -129,23 +156,11 @@ static bool add_member(reader *r, const char *name, const char *what, uint64_t a
         r->g->d->ignored++;
         return true;
     }
+    if (json) return add_json(r, name, at, bytes);
     const char *text = member_text(r, name, at, bytes);
-    if (!text) return false;
     if (cls) u->label = text;
-    else if (txt) u->sample.caption = text;
-    else {
-        size_t n = strlen(r->path) + strlen(name) + 3;
-        char *where = malloc(n);
-        const char *caption = NULL, *label = NULL;
-        if (where) snprintf(where, n, "%s: %s", r->path, name);
-        bool ok = where ? im_caption_json(r->g, where, text, strlen(text), NULL, &caption, &label)
-                        : im_fail(r->g->c, "%s: out of memory; close other programs", r->path);
-        free(where);
-        if (caption && !u->sample.caption) u->sample.caption = caption;      /* .txt and .cls go before .json         */
-        if (label && !u->label) u->label = label;
-        return ok;
-    }
-    return true;
+    else u->sample.caption = text;
+    return text != NULL;
 }
 
 static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint64_t at)

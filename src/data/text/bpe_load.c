@@ -174,7 +174,7 @@ bool im_bpe_load(im_ctx *c, im_bpe *b, const char *vocab_path, const char *merge
     make_alphabet(b, order);
     size_t bytes;
     im_json j = { 0 };
-    char *text = im_read_file(c, merges_path, IM_TOKENIZER_BYTES, &bytes);
+    char *text = im_read_text(c, merges_path, IM_TOKENIZER_BYTES, &bytes);
     bool ok = text && im_json_load(c, &j, vocab_path, IM_TOKENIZER_BYTES) && read_vocab(c, b, vocab_path, j.value) &&
               make_merges(c, b, count_lines(text, bytes)) && each_pair(c, b, merges_path, text, bytes, add_merge);
     im_json_close(&j);

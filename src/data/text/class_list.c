@@ -148,11 +148,8 @@ static bool add_line(reader *r, char *line, int number)
 
 static bool read_file(reader *r)
 {
-    size_t bytes;
-    char *text = im_read_file(r->c, r->from, LIST_BYTES, &bytes), *p = text;
-    bool ok = text && (strlen(text) == bytes || im_fail(r->c, "%s: holds a zero byte; wanted text, a class a line",
-                                                        r->from));
-    if (ok && !strncmp(text, "\xEF\xBB\xBF", 3)) p += 3;       /* a byte order mark                                   */
+    char *text = im_read_text(r->c, r->from, LIST_BYTES, NULL), *p = text;
+    bool ok = text != NULL;
     for (int number = 1; ok && p; number++) {
         char *end = strchr(p, '\n');
         if (end) *end++ = '\0';

@@ -1,13 +1,13 @@
 /* prompts.c: see prompts.h. */
 #include "data/text/prompts.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/files/file.h"
+#include "data/files/side_json.h"
 #include "data/files/sha256.h"
 #include "data/files/stream.h"
 #include "data/text/carried_lists.h"
@@ -34,24 +34,24 @@ struct im_prompts {
 
 /* ---------------------------------------------------------------- captions */
 
-static const char *text_under(const json_t *j, const char *const keys[])
+/* The first of n fields that is a text. */
+static const char *first_text(const im_side_field f[], int n)
 {
     const char *found = NULL;
-    for (int i = 0; !found && keys[i]; i++) found = json_string_value(json_object_get(j, keys[i]));
+    for (int i = 0; !found && i < n; i++) found = f[i].kind == IM_SIDE_TEXT ? f[i].text : NULL;
     return found;
 }
 
 static bool add_caption(im_ctx *c, im_prompts *p, const char *where, const char *line, size_t bytes)
 {
-    static const char *const class_keys[] = { "class", "label", NULL }, *const text_keys[] = { "caption", "prompt",
-                                                                                              "text", NULL };
-    json_error_t e;
-    json_t *j = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, &e);
-    const char *class = text_under(j, class_keys), *text = text_under(j, text_keys);
+    enum { CLASS, LABEL, CAPTION, PROMPT, TEXT, FIELDS };
+    im_side_field f[FIELDS] = { [CLASS].key = "class", [LABEL].key = "label", [CAPTION].key = "caption",
+                                [PROMPT].key = "prompt", [TEXT].key = "text" };
+    size_t at;
+    bool ok = im_side_json(c, line, bytes, f, FIELDS, &at);
+    const char *class = first_text(f, CAPTION), *text = first_text(f + CAPTION, FIELDS - CAPTION);
     int k = class ? im_class_find(p->classes, class) : -1;
-    bool ok = true;
-    if (!j) ok = im_fail(c, "%s: column %d: is no valid JSON: %s; wanted {\"class\": ..., \"caption\": ...}", where,
-                         e.column, e.text);
+    if (!ok) im_fail(c, "%s: column %zu: is no valid JSON; wanted {\"class\": ..., \"caption\": ...}", where, at + 1);
     else if (!class || !text) ok = im_fail(c, "%s: has no \"%s\"; wanted {\"class\": ..., \"caption\": ...}", where,
                                            class ? "caption" : "class");
     if (ok && k >= 0) {                                        /* captions of other classes may stand there           */
@@ -66,14 +66,14 @@ static bool add_caption(im_ctx *c, im_prompts *p, const char *where, const char 
         ok = ok && (l->v[l->n] = im_copy_text(c, text, strlen(text)));
         l->n += ok;
     }
-    json_decref(j);
+    im_side_free(f, FIELDS);
     return ok;
 }
 
 static bool read_captions(im_ctx *c, im_prompts *p, const char *path, im_sha256 *hash)
 {
     size_t bytes;
-    char *text = im_read_file(c, path, CAPTION_BYTES, &bytes), *end;
+    char *text = im_read_text(c, path, CAPTION_BYTES, &bytes), *end;
     bool ok = text && im_sha256_add(c, hash, text, bytes);
     int number = 1;
     for (char *line = text; ok && line < text + bytes; line = end + 1, number++) {

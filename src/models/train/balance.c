@@ -18,7 +18,7 @@ typedef struct named { const char *at; int length; int64_t picture; bool favoure
 static bool read_list(im_ctx *c, list *l, const char *path, char hash[65])
 {
     size_t bytes = 0, lines = 1;
-    l->text = im_read_file(c, path, MOST_BYTES, &bytes);
+    l->text = im_read_text(c, path, MOST_BYTES, &bytes);
     if (!l->text || (hash && !im_sha256_of(c, l->text, bytes, hash)))
         return false;
     for (size_t i = 0; i < bytes; i++)
