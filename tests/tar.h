@@ -27,7 +27,7 @@ static inline void tar_zeros(tar *t, size_t n)
 static inline void tar_add(tar *t, const char *name, char type, const void *data, size_t n)
 {
     char h[512] = "";
-    snprintf(h, 100, "%s", name);
+    snprintf(h, 100, "%.99s", name);
     snprintf(h + 100, 8, "0000644");
     snprintf(h + 108, 8, "0000000");
     snprintf(h + 116, 8, "0000000");

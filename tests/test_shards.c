@@ -125,27 +125,100 @@ START_TEST(names_several_shards)
 }
 END_TEST
 
-/* Cut after every byte: an error that names the shard, a place and the last whole sample; never a crash, never a set. */
-START_TEST(refuses_cut_shards)
+/* How many samples of three_samples are whole in its first n bytes. Members begin at multiples of 1024 plus 512. */
+static int whole_in(size_t n)
+{
+    static const struct { size_t below; int whole; } rows[] = {
+        { 1024 + 12, 0 }, { 1537, 1 },                         /* one.jpg; in and behind its padding: all there is    */
+        { 2048 + 2, 0 }, { 2561, 1 },                          /* one.cls, which may be of the same sample            */
+        { 3072 + 16, 0 }, { 3585, 1 },                         /* one.txt                                             */
+        { 4096, 0 },                                           /* in the head of two.v1.JSON: still one, or another?  */
+        { 7168, 1 },                                           /* two has neither class nor text, as one has          */
+        { 7168 + 12, 2 }, { SIZE_MAX, 3 }                      /* two.jpeg: all samples have a picture                */
+    };
+    int i = 0;
+    while (n >= rows[i].below) i++;
+    return rows[i].whole;
+}
+
+/* Cut after every byte: read to the last whole sample, with a warning that names the shard; an error where none is, and
+ * where the set is to be strict. Never a crash. */
+START_TEST(reads_cut_shards)
 {
     tar t = three_samples();
     size_t body = t.n;
     tar_zeros(&t, 512);
-    const size_t one = 512 * 7, two = one + 512 * 6;           /* where the first and the second sample end           */
-    for (size_t n = 1; n < body + 512; n += n % 512 < 3 || n % 512 > 508 ? 1 : 101) {
+    for (size_t n = 1; n < body + 512; n += n % 512 < 33 || n % 512 > 508 ? 1 : 101) {
         scratch_write(dir, "x.tar", t.v, n);
+        *warned = '\0';
         im_dataset *d = open_at("x.tar", NO_ARGS);
-        ck_assert_msg(!d, "a shard of %zu bytes, cut to %zu, was opened", t.n, n);
-        ck_assert_msg(strstr(im_error(c), "x.tar: byte ") != NULL, "%s", im_error(c));
-        const char *last = n < one + 512   ? "no sample before it is whole"
-                           : n < two + 512 ? "the last whole sample is train/one, 1 are whole"
-                                           : "the last whole sample is train/two, 2 are whole";
-        ck_assert_msg(strstr(im_error(c), last) != NULL, "cut to %zu: %s", n, im_error(c));
+        int want = whole_in(n);
+        ck_assert_msg(!d == !want, "cut to %zu: %s", n, d ? "was opened" : im_error(c));
+        if (d) {
+            ck_assert_msg(d->count == want, "cut to %zu: %lld samples, wanted %d", n, (long long)d->count, want);
+            ck_assert_msg(strstr(warned, "x.tar: is cut") &&
+                          strstr(warned, " whole samples of it are read, the last is ") &&
+                          strstr(warned, "fetch the shard again"), "%s", warned);
+        } else
+            ck_assert_msg(strstr(im_error(c), "x.tar: byte ") && strstr(im_error(c), "no sample before it is whole"), "%s",
+                          im_error(c));
+        im_dataset_free(d);
         im_clear_error(c);
+        bad("x.tar", ARGS(.strict = true), PARTS("x.tar: byte "));
     }
     scratch_write(dir, "x.tar", t.v, t.n);
-    im_dataset_free(good("x.tar", NO_ARGS));
+    *warned = '\0';
+    im_dataset_free(good("x.tar", ARGS(.strict = true)));
+    ck_assert_str_eq(warned, "");
     free(t.v);
+}
+END_TEST
+
+/* Samples of a picture, a class and a text, as webdataset writes them: what is lost is named. Names of 150 letters, so that
+ * heads have more than one block. */
+START_TEST(names_what_is_lost)
+{
+    tar t = { 0 };
+    char name[160];
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < 3; k++) {
+            static const char *const ends[] = { "jpg", "cls", "txt" }, *const texts[] = { JPEG, "1", "a text" };
+            int n = snprintf(name, sizeof name, "%0150d.%s", i, ends[k]);
+            tar_add(&t, "././@LongLink", 'L', name, (size_t)n + 1);
+            name[99] = '\0';
+            tar_text(&t, name, texts[k]);
+        }
+    enum { MEMBER = 4 * 512, SAMPLE = 3 * MEMBER };
+    static const struct { size_t bytes; int whole; bool lost; } cuts[] = {
+        { 3 * SAMPLE, 3, false }, { 3 * SAMPLE - 100, 3, false }, { 3 * SAMPLE - 510, 2, true },
+        { 3 * SAMPLE - 600, 2, true }, { 3 * SAMPLE - MEMBER, 2, true }, { 2 * SAMPLE + MEMBER, 2, true },
+        { 2 * SAMPLE + 3 * 512, 2, false },
+        { 2 * SAMPLE + 700, 2, false }, { 2 * SAMPLE + 512, 2, false }, { 2 * SAMPLE + 100, 2, false },
+        { 2 * SAMPLE, 2, false },
+        { SAMPLE + MEMBER + 700, 1, true }
+    };
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        scratch_write(dir, "x.tar", t.v, cuts[i].bytes);
+        *warned = '\0';
+        im_dataset *d = good("x.tar", ARGS(.min_classes = 1, .need_captions = true));
+        ck_assert_msg(d->count == cuts[i].whole, "%zu bytes: %lld", cuts[i].bytes, (long long)d->count);
+        ck_assert_msg(!strstr(warned, ", and left out is 0000") == !cuts[i].lost, "%zu bytes: %s", cuts[i].bytes, warned);
+        im_dataset_free(d);
+    }
+    /* Beside others a shard may hold nothing; alone it may not. */
+    tar_zeros(&t, 1024);
+    put_tar("a.tar", &t);
+    put("b.tar", "");
+    scratch_write(dir, "c.tar", "half a head", 11);
+    unlink(scratch_path(dir, "x.tar"));
+    *warned = '\0';
+    im_dataset *d = good("{a,b}.tar", NO_ARGS);
+    ck_assert_int_eq(d->count, 3);
+    ck_assert_msg(strstr(warned, "b.tar: has 0 bytes; 0 whole samples of it are read"), "%s", warned);
+    im_dataset_free(d);
+    bad("b.tar", NO_ARGS, PARTS("b.tar: has 0 bytes"));
+    bad("{a,b}.tar", ARGS(.strict = true), PARTS("b.tar: has 0 bytes"));
+    bad("{a,c}.tar", NO_ARGS, PARTS("c.tar: byte 0"));
 }
 END_TEST
 
@@ -157,6 +230,10 @@ START_TEST(refuses_shards)
     bad("x.tar", NO_ARGS, PARTS("x.tar: byte 0"));
     put("x.tar", "\x1F\x8B\x08 gzip");
     bad("x.tar", NO_ARGS, PARTS("x.tar: is compressed (gzip)", "unpack"));
+    unlink(scratch_path(dir, "x.tar"));
+    put("x.tar.gz", "\x1F\x8B\x08 gzip");                      /* in a folder, too                                    */
+    bad("", NO_ARGS, PARTS("x.tar.gz: is compressed (gzip); wanted a plain .tar"));
+    unlink(scratch_path(dir, "x.tar.gz"));
     put("x.tar", "\x28\xB5\x2F\xFD zstd");
     bad("x.tar", NO_ARGS, PARTS("is compressed (zstd)"));
     tar t = { 0 };
@@ -293,7 +370,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(reads_a_shard), ONCE(reads_names_as_classes), ONCE(names_several_shards), ONCE(refuses_cut_shards),
+        ONCE(reads_a_shard), ONCE(reads_names_as_classes), ONCE(names_several_shards), ONCE(reads_cut_shards),
+        ONCE(names_what_is_lost),
         ONCE(refuses_shards), ONCE(reads_odd_json), ONCE(counts_broken_members), ONCE(reads_tars_of_python)
     };
     return suite_run("shards", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));

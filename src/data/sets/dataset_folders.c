@@ -36,7 +36,10 @@ bool im_named_as_other(const char *name)
 
 bool im_named_as_shard(const char *name)
 {
-    return ends_in(name, ".tar");
+    static const char *const tails[] = { ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4" };
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (ends_in(name, tails[i])) return true;
+    return false;
 }
 
 static int by_bytes(const void *a, const void *b)

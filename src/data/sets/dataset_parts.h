@@ -42,7 +42,8 @@ bool im_list_folder(im_gather *g, const char *path, im_listing *files, im_listin
 bool im_named_as_picture(const char *name);                    /* ends in .jpg, .jpeg, .png, or as the next ones do   */
 bool im_named_as_other(const char *name);                      /* in .webp, .gif ...: a picture that is not read, but */
                                                                /* named as broken                                     */
-bool im_named_as_shard(const char *name);                      /* ends in .tar                                        */
+bool im_named_as_shard(const char *name);                      /* ends in .tar, or .tar.gz and the like, which is     */
+                                                               /* refused by name: it has no offsets to read at       */
 void im_sort_names(const char **names, int64_t n, bool numbers_too);
 
 /* dataset_labels.c */

@@ -3,7 +3,8 @@
  * members with one key; the key of dir/a.b.jpg is dir/a, what follows the first dot of the file's name says what it is:
  *     jpg jpeg png   the picture (exactly one)        cls   its class: a name or a number
  *     txt            its caption                      json  {"text" or "caption", "label"}
- * Members with other endings are counted as ignored. A tar ends with a block of zeros; without it, it was cut. */
+ * Members with other endings are counted as ignored. A tar ends with a block of zeros. A file that ends before (a download
+ * that broke off, a full disk) is read to its last whole sample, with a warning; not so where the set is to be strict. */
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -17,13 +18,14 @@
 #include "data/sets/dataset_parts.h"
 #include "data/files/file.h"
 
-enum { BLOCK = 512, READ_AT_ONCE = 20 * BLOCK };
+enum { BLOCK = 512, READ_AT_ONCE = 20 * BLOCK, PICTURE = 1, CLS = 2, TXT = 4, JSON = 8 };
 
 typedef struct run {                                           /* the sample that is being gathered                   */
     const char *key;                                           /* NULL: none yet                                      */
     im_sample sample;                                          /* name NULL: no picture yet                           */
     const char *label, *broken;                                /* broken: why its picture cannot be read              */
     char other[8];                                             /* ".webp": of a member in a format that is not read   */
+    unsigned kinds;                                            /* of its members: picture 1, cls 2, txt 4, json 8     */
     uint64_t at;                                               /* of its first member                                 */
 } run;
 
@@ -36,9 +38,11 @@ typedef struct reader {
     run run;
     uint64_t end;                                              /* of the last member with its padding                 */
     const char *last; int64_t whole;                           /* key of the last whole sample, and how many there are */
+    unsigned kinds;                                            /* of members that every whole sample has              */
+    bool alone;                                                /* the only shard of its set                           */
 } reader;
 
-static bool cut(reader *r, uint64_t at, const char *what)
+static bool wrong(reader *r, uint64_t at, const char *what)
 {
     if (!r->last)
         return im_fail(r->g->c, "%s: byte %llu: %s; no sample before it is whole; fetch the shard again", r->path,
@@ -67,9 +71,27 @@ static bool finish_run(reader *r)
                                 : im_gather_broken(g, kept, "has no .jpg, .jpeg or .png"));
     }
     r->last = u->key;
-    r->whole++;
+    r->kinds = r->whole++ ? r->kinds & u->kinds : u->kinds;
     *u = (run){ 0 };
     return ok;
+}
+
+static const char no_end[] = "is cut: its end, a block of zeros, is missing";
+
+/* The file ends before the tar does. The sample that is being gathered is taken for whole when it has what all before it
+ * have, and no member of it is cut (in_member); the first one, when the file ends between two members. */
+static bool cut(reader *r, const char *what, bool in_member)
+{
+    run *u = &r->run;
+    const char *lost = NULL;
+    bool whole = u->key && !in_member && u->sample.name && !(r->kinds & ~u->kinds) && (r->whole || what == no_end);
+    if (u->key && !whole) lost = u->key;
+    if (whole && !finish_run(r)) return false;
+    if (r->g->args->strict || (r->alone && !r->whole)) return wrong(r, r->size, what);
+    im_warn(r->g->c, "%s: %s; %lld whole samples of it are read%s%s%s%s; fetch the shard again", r->path, what,
+            (long long)r->whole, r->last ? ", the last is " : "", r->last ? r->last : "", lost ? ", and left out is " : "",
+            lost ? lost : "");
+    return true;
 }
 
 /* The bytes of a small member, malloc'd, without blanks at its end. */
@@ -128,6 +150,7 @@ static bool add_picture(reader *r, const char *name, uint64_t at, uint64_t bytes
                        "%s: byte %llu: the sample %s has a second picture, %s; wanted one, and every "
                        "key once",
                        r->path, (unsigned long long)at, u->key, name);
+    u->kinds |= PICTURE;
     size_t n = strlen(r->base) + strlen(name) + 2;
     char *full = malloc(n);
     if (!full) return im_fail(r->g->c, "%s: out of memory; close other programs", r->path);
@@ -156,6 +179,7 @@ static bool add_member(reader *r, const char *name, const char *what, uint64_t a
         r->g->d->ignored++;
         return true;
     }
+    u->kinds |= cls ? CLS : txt ? TXT : JSON;
     if (json) return add_json(r, name, at, bytes);
     const char *text = member_text(r, name, at, bytes);
     if (cls) u->label = text;
@@ -163,7 +187,8 @@ static bool add_member(reader *r, const char *name, const char *what, uint64_t a
     return text != NULL;
 }
 
-static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint64_t at)
+/* *over: the file ends in this member. */
+static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint64_t at, bool *over)
 {
     const char *name = archive_entry_pathname(e);
     if (!name) name = archive_entry_pathname_utf8(e);
@@ -172,8 +197,8 @@ static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint6
     if (!regular) bytes = 0;
     uint64_t end = at + (bytes + BLOCK - 1) / BLOCK * BLOCK;
     char text[400];
-    if (!name) return cut(r, header, "a member without a name");
-    if (archive_entry_sparse_count(e) > 0) return cut(r, header, "a sparse member; wanted a tar of plain files");
+    if (!name) return wrong(r, header, "a member without a name");
+    if (archive_entry_sparse_count(e) > 0) return wrong(r, header, "a sparse member; wanted a tar of plain files");
     const char *file = strrchr(name, '/') ? strrchr(name, '/') + 1 : name, *dot = strchr(file, '.');
     bool counts = archive_entry_filetype(e) != AE_IFDIR && dot && dot != file;
     size_t n = counts ? (size_t)(dot - name) : 0;
@@ -181,9 +206,10 @@ static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint6
     if (counts && r->run.key && (strlen(r->run.key) != n || memcmp(r->run.key, name, n)) && !finish_run(r))
         return false;
     if (bytes > r->size || at > r->size - bytes) {
-        snprintf(text, sizeof text, "the shard is cut: %.200s needs %llu bytes to byte %llu, the file has %llu", name,
+        snprintf(text, sizeof text, "is cut: %.200s needs %llu bytes to byte %llu, the file has %llu", name,
                  (unsigned long long)bytes, (unsigned long long)(at + bytes), (unsigned long long)r->size);
-        return cut(r, header, text);
+        *over = true;
+        return cut(r, text, counts && r->run.key);
     }
     r->end = end;
     if (!counts) {
@@ -214,35 +240,54 @@ static bool check_end(reader *r)
         if (n < 0) return im_fail(r->g->c, "%s: cannot be read: %s", r->path, strerror(errno));
         for (ssize_t i = 0; i < n; i++)
             if (buffer[i])
-                return cut(r, at + (uint64_t)i,
-                           "bytes follow the end of the tar; if it was joined from several, name them one "
-                           "by one");
+                return wrong(r, at + (uint64_t)i,
+                             "bytes follow the end of the tar; if it was joined from several, name them one "
+                             "by one");
         at += (uint64_t)n;
         if (!n) break;
     }
-    if (at < r->end + BLOCK) return cut(r, r->size, "the shard is cut: its end, a block of zeros, is missing");
+    if (at < r->end + BLOCK) return cut(r, no_end, false);
     return finish_run(r);
+}
+
+/* Does the file end in the head of the next member? That is a block, perhaps behind blocks with a long name (x, g: pax;
+ * L, K: GNU) and their data. */
+static bool ends_in_head(const reader *r)
+{
+    for (uint64_t at = r->end; r->size >= at; ) {
+        uint8_t h[BLOCK];
+        uint64_t bytes = 0;
+        if (r->size - at < BLOCK) return true;
+        if (pread(r->fd, h, BLOCK, (off_t)at) != BLOCK || !memchr("xgLK", h[156], 4)) return false;
+        for (int i = 124; i < 136 && h[i] >= '0' && h[i] <= '7'; i++) bytes = bytes * 8 + (uint64_t)(h[i] - '0');
+        at += BLOCK + (bytes + BLOCK - 1) / BLOCK * BLOCK;
+    }
+    return true;
 }
 
 static bool index_members(reader *r, struct archive *a)
 {
     struct archive_entry *e;
     if (archive_read_support_format_tar(a) != ARCHIVE_OK || archive_read_open_fd(a, r->fd, READ_AT_ONCE) != ARCHIVE_OK)
-        return cut(r, 0, "is no header of a tar");
+        return wrong(r, 0, "is no header of a tar");
     for (;;) {
         if (im_cancelled(r->g->c)) return im_fail(r->g->c, "stopped");
         int rc = archive_read_next_header(a, &e);
         if (rc == ARCHIVE_EOF) return check_end(r);
         if (rc == ARCHIVE_RETRY) continue;
+        if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN && r->end && ends_in_head(r))
+            return cut(r, r->size > r->end ? "is cut in the head of a member" : no_end, false);
         /* ARCHIVE_WARN: a name that the locale cannot show; its bytes are what counts here. */
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) {
             char text[300];
             const char *said = archive_error_string(a);
             snprintf(text, sizeof text, "%.200s", said ? said : "is no header of a tar");
-            return cut(r, r->end, text);
+            return wrong(r, r->end, text);
         }
-        if (!add_entry(r, e, (uint64_t)archive_read_header_position(a), (uint64_t)archive_filter_bytes(a, 0)))
+        bool over = false;
+        if (!add_entry(r, e, (uint64_t)archive_read_header_position(a), (uint64_t)archive_filter_bytes(a, 0), &over))
             return false;
+        if (over) return true;
     }
 }
 
@@ -268,7 +313,7 @@ static bool refuse_compressed(reader *r)
 bool im_gather_shard(im_gather *g, const char *path, int shard)
 {
     const char *slash = strrchr(path, '/');
-    reader r = { .g = g, .path = path, .base = slash ? slash + 1 : path, .shard = shard };
+    reader r = { .g = g, .path = path, .base = slash ? slash + 1 : path, .shard = shard, .alone = g->d->n_shards == 1 };
     struct stat st;
     r.fd = open(path, O_RDONLY | O_CLOEXEC);
     if (r.fd < 0 || fstat(r.fd, &st)) {
@@ -281,8 +326,10 @@ bool im_gather_shard(im_gather *g, const char *path, int shard)
     struct archive *a = archive_read_new();
     bool ok = a || im_fail(g->c, "%s: out of memory; close other programs", path);
     if (ok && !S_ISREG(st.st_mode)) ok = im_fail(g->c, "%s: is no file; wanted a tar shard", path);
-    if (ok && !st.st_size) ok = im_fail(g->c, "%s: has 0 bytes; wanted a tar shard", path);
-    ok = ok && refuse_compressed(&r) && index_members(&r, a);
+    if (ok && !st.st_size && (r.alone || g->args->strict))
+        ok = im_fail(g->c, "%s: has 0 bytes; wanted a tar shard", path);
+    else if (ok && !st.st_size) ok = cut(&r, "has 0 bytes", false);
+    else ok = ok && refuse_compressed(&r) && index_members(&r, a);
     archive_read_free(a);
     close(r.fd);
     return ok;
