@@ -356,21 +356,17 @@ void im_tokenizer_free(im_tokenizer *t);
 
 /* ---------------------------------------------------------------- Stable Diffusion v1.x (models/pipelines/sd.c) */
 
-/* How models are read from now on. strict: a tensor that no network asks for is an error; otherwise they are left out with
- * one warning that counts them. variant: "fp16", "non_ema" ...: which of a diffusers folder's files; NULL: the plain ones,
- * or the only variant there is. */
+/* How models are read from now on. strict: tensors that no network asks for are an error, not left out with a warning.
+ * variant: "fp16", "non_ema" ... of a diffusers folder's files; NULL: the plain ones, or the only variant there is. */
 bool im_weights_rules(im_ctx *c, bool strict, const char *variant);
-bool im_weights_strict(const im_ctx *c);
-const char *im_weights_variant(const im_ctx *c);               /* NULL: none was chosen                                */
-
+const char *im_weights_variant(const im_ctx *c, bool *strict); /* NULL: none was chosen                                */
 typedef struct im_sd im_sd;
 /* A diffusers folder, or a single .safetensors file in the original layout. Weights are held in `hold`. Networks are
  * loaded when first used; that each finds its tensors is checked at once. path NULL: the embedded model. */
 im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold);
 void im_sd_free(im_sd *sd);
-/* To be looked at only: networks may be missing (im_sd_has), tensors too; im_sd_whole says so, as an error. */
-im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold);
-bool im_sd_whole(im_sd *sd);
+im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold); /* without that check, to be looked at (im_sd_file)     */
+bool im_sd_whole(im_sd *sd);                                   /* the check, of all networks                           */
 const char *im_sd_hash(im_sd *sd);                             /* 64 hex digits: SHA-256 over names, shapes, samples   */
 /* Of a single file: SHA-256 of its bytes, as other programs name a model. Computed once and kept in the user's cache
  * ($XDG_CACHE_HOME/imago or ~/.cache/imago). NULL for a folder, and after an error. */
@@ -435,8 +431,8 @@ typedef struct im_net_info {
     double flop;                                               /* of one evaluation, one sample, at the given size     */
     int ops; size_t arena_bytes;
 } im_net_info;
-bool im_sd_has(const im_sd *sd, im_net net);                   /* all of its tensors are there and fit                 */
-const char *im_sd_file(const im_sd *sd, im_net net);           /* the file of its weights, or their index              */
+/* The file of its weights, or their index; *whole: all of its tensors are there and fit. */
+const char *im_sd_file(const im_sd *sd, im_net net, bool *whole);
 bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *out);
 /* Runs one network `rounds` times on random input and fills seconds[rounds]; batch 2 is a guided step. */
 bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds);

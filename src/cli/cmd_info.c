@@ -56,16 +56,18 @@ static bool list_networks(im_ctx *c, im_sd *sd, const info_options *o, json_t *r
                "tensors", "bytes", "GFLOP", "ops", "arena", o->common.dtype, width, height);
     for (int i = 0; i < IM_NET_COUNT; i++) {
         im_net_info n;
+        bool whole;
+        im_sd_file(sd, (im_net)i, &whole);
         if (!im_sd_net_info(sd, (im_net)i, width, height, &n))
             break;
-        if (!im_sd_has(sd, (im_net)i))
+        if (!whole)
             json_array_append_new(missing, json_string(n.name));
         else if (root)
             json_array_append_new(list, net_json(&n));
         else
             printf("%-13s %13lld %8lld %9s %12.3f %5d %9s\n", n.name, (long long)n.parameters, (long long)n.tensors,
                    bytes_text((double)n.bytes, bytes), n.flop * 1e-9, n.ops, bytes_text((double)n.arena_bytes, arena));
-        if (!root && !im_sd_has(sd, (im_net)i))
+        if (!root && !whole)
             printf("%-13s missing or incomplete\n", n.name);
     }
     if (root && im_ok(c)) {
@@ -98,8 +100,10 @@ static bool describe(im_ctx *c, const char *path, const info_options *o, json_t 
     json_t *files = root ? json_array() : NULL;
     bool folder = im_is_folder(path), ok = folder || info_tensors(c, path, files);
     im_sd *sd = ok && (folder || is_single_file_model(c, path)) ? im_sd_look(c, path, session_dtype(&o->common)) : NULL;
-    for (size_t i = 0; sd && folder && i < sizeof files_of / sizeof *files_of; i++)
-        info_tensors(c, im_sd_file(sd, files_of[i]), files);
+    for (size_t i = 0; sd && folder && i < sizeof files_of / sizeof *files_of; i++) {
+        bool whole;
+        info_tensors(c, im_sd_file(sd, files_of[i], &whole), files);
+    }
     if (sd && list_networks(c, sd, o, root))
         im_sd_whole(sd);
     im_sd_free(sd);

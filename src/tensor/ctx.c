@@ -66,8 +66,12 @@ bool im_weights_rules(im_ctx *c, bool strict, const char *variant)
     return im_ok(c);
 }
 
-bool im_weights_strict(const im_ctx *c) { return c->strict_weights; }
-const char *im_weights_variant(const im_ctx *c) { return *c->variant ? c->variant : NULL; }
+const char *im_weights_variant(const im_ctx *c, bool *strict)
+{
+    if (strict)
+        *strict = c->strict_weights;
+    return *c->variant ? c->variant : NULL;
+}
 
 void im_on_profile(im_ctx *c, void (*fn)(void *arg, const im_profile_row *row), void *arg)
 {

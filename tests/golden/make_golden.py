@@ -12,6 +12,7 @@ import os
 import torch
 
 import golden_clones
+import golden_added_tokens
 import golden_gradients
 import golden_lr_schedules
 import golden_measures
@@ -31,7 +32,8 @@ import hashed
 PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "schedulers": golden_schedulers.make_schedulers,
          "models": golden_models.make_models, "networks": golden_networks.make_networks,
-         "small_tokens": golden_tokens.make_small_tokens, "pictures": golden_pictures.make_pictures,
+         "small_tokens": golden_tokens.make_small_tokens, "added_tokens": golden_added_tokens.make_added_tokens,
+         "pictures": golden_pictures.make_pictures,
          "hashed": hashed.make_hashed, "gradients": golden_gradients.make_gradients,
          "network_gradients": golden_network_gradients.make_network_gradients,
          "optimisers": golden_optimisers.make_optimisers, "lr_schedules": golden_lr_schedules.make_lr_schedules,

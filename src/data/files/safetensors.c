@@ -162,7 +162,8 @@ static bool check_metadata(im_ctx *c, const shard *s)
 {
     json_t *meta = json_object_get(s->header, "__metadata__"), *v;
     const char *key;
-    if (meta && !json_is_object(meta)) return im_fail(c, "%s: \"__metadata__\" is no object of texts", s->path);
+    if (meta && !json_is_object(meta) && !json_is_null(meta))
+        return im_fail(c, "%s: \"__metadata__\" is no object of texts", s->path);
     json_object_foreach(meta, key, v)
         if (!json_is_string(v)) return im_fail(c, "%s: __metadata__: \"%.60s\" is no text", s->path, key);
     return true;

@@ -104,7 +104,7 @@ typedef bool (*pair_fn)(im_ctx *c, im_bpe *b, const char *name, int line, const 
 static bool each_pair(im_ctx *c, im_bpe *b, const char *name, const char *text, size_t bytes, pair_fn fn)
 {
     const char *line;
-    size_t at = 0, length;
+    size_t at = bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0, length;         /* a byte order mark         */
     for (int number = 1; next_line(text, bytes, &at, &line, &length); number++) {
         pair_line p;
         if (!length || (number == 1 && length >= 8 && !memcmp(line, "#version", 8))) continue;

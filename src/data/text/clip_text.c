@@ -100,6 +100,20 @@ char *im_clip_normalise(im_ctx *c, const char *text, size_t bytes, size_t *out_b
     return out;
 }
 
+bool im_clip_word_char(const char *text, size_t bytes)
+{
+    utf8proc_int32_t u;
+    if (utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)bytes, &u) <= 0) return false;
+    utf8proc_category_t k = utf8proc_category(u);
+    bool letter = k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO;
+    bool mark = k >= UTF8PROC_CATEGORY_MN && k <= UTF8PROC_CATEGORY_ME;
+    /* Letters in circles and squares are symbols by category, but Alphabetic. */
+    bool framed = (u >= 0x24b6 && u <= 0x24e9) || (u >= 0x1f130 && u <= 0x1f149) || (u >= 0x1f150 && u <= 0x1f169) ||
+                  (u >= 0x1f170 && u <= 0x1f189);
+    return letter || mark || framed || k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL ||
+           k == UTF8PROC_CATEGORY_PC || u == 0x200c || u == 0x200d;
+}
+
 /* Finds what `re` matches in text[0..bytes), left to right; a match with group 1 is split again by `parts`. */
 static bool split(im_ctx *c, const pcre2_code *re, const pcre2_code *parts, const char *text, size_t bytes,
                   im_word_fn fn, void *arg)

@@ -10,6 +10,8 @@ void im_splitter_free(im_splitter *s);
 
 /* NFC, runs of white space as one space, lower case; malloc'd. text is valid UTF-8. */
 char *im_clip_normalise(im_ctx *c, const char *text, size_t bytes, size_t *out_bytes);
+/* Is the first character of text one of a word, \w of Unicode (UTS 18): letters, marks, digits, joiners, _? */
+bool im_clip_word_char(const char *text, size_t bytes);
 /* Calls fn for every word of normalised text, in order, until it returns false. */
 typedef bool (*im_word_fn)(void *arg, const char *word, size_t bytes);
 bool im_clip_split(im_ctx *c, const im_splitter *s, const char *text, size_t bytes, im_word_fn fn, void *arg);

@@ -1,167 +1,16 @@
-/* tokenizer.c: text to ids for CLIP (Radford et al. 2021), as transformers' CLIPTokenizer does it:
- * special tokens are cut out of the raw text and keep their ids; what lies between is normalised and split into words
- * (clip_text.h), each word into pieces (bpe.h). Used by the Stable Diffusion pipeline and `imago tokenize`. */
-#include <jansson.h>
+/* tokenizer.c: text to ids for CLIP (Radford et al. 2021), as transformers' CLIPTokenizer does it: added tokens
+ * (tokenizer_files.c) are cut out of the raw text and keep their ids; what lies between is normalised, searched for the
+ * others and split into words (clip_text.h), each word into pieces (bpe.h). Used by the Stable Diffusion pipeline and
+ * `imago tokenize`. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/text/bpe.h"
-#include "data/text/clip_merges.h"
-#include "data/text/clip_text.h"
 #include "data/files/file.h"
-#include "data/files/json.h"
 #include "data/files/utf8.h"
+#include "data/text/tokenizer_parts.h"
 #include "imago.h"
 
-enum { START, END, UNKNOWN, PAD, ROLES };
-static const char *const role_keys[ROLES] = { "bos_token", "eos_token", "unk_token", "pad_token" };
-#define STOP "<|endoftext|>"
-static const char *const role_defaults[ROLES] = { "<|startoftext|>", STOP, STOP, STOP };
-
-/* A token that is kept whole in the text. Raw ones are looked for in the text as it was given, the others after it was
- * normalised, and then `match` is the normalised token. */
-typedef struct special { int32_t id; bool raw; char *match; } special;
-
-struct im_tokenizer {
-    im_bpe bpe;
-    im_splitter *splitter;
-    int32_t role[ROLES]; bool raw[ROLES];                      /* ids                                                 */
-    special *special; int n_special;
-};
-
-/* ---------------------------------------------------------------- special tokens */
-
-/* Adds a special token, or changes what is known of it. */
-static bool add_special(im_ctx *c, im_tokenizer *t, int32_t id, bool raw)
-{
-    for (int i = 0; i < t->n_special; i++)
-        if (t->special[i].id == id) {
-            t->special[i].raw = raw;
-            return true;
-        }
-    special *more = realloc(t->special, (size_t)(t->n_special + 1) * sizeof *more);
-    if (!more) return im_fail(c, "out of memory in the tokenizer; close other programs");
-    t->special = more;
-    t->special[t->n_special++] = (special){ .id = id, .raw = raw };
-    return true;
-}
-
-/* A token is written as its text (then it is raw) or as { "content": text, "normalized": true, ... }. */
-static bool read_token(im_ctx *c, const im_tokenizer *t, const char *file, const char *key, const json_t *v,
-                       int32_t *id, bool *raw)
-{
-    static const char *const flags[] = { "lstrip", "rstrip", "single_word" };
-    const char *text = json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
-    if (!text) return im_fail(c, "%s: %s is no token; wanted a text, or an object with \"content\"", file, key);
-    for (int i = 0; i < 3; i++)
-        if (json_is_true(json_object_get(v, flags[i])))
-            return im_fail(c, "%s: %s \"%.60s\" has \"%s\" set, which is not supported; set it to false", file, key,
-                           text, flags[i]);
-    *raw = !json_is_object(v) || json_is_false(json_object_get(v, "normalized"));
-    *id = im_names_find(&t->bpe.ids, text, strlen(text));
-    return *id >= 0 || im_fail(c, "%s: %s \"%.60s\" is not in the vocabulary; tokens added to it are not supported; "
-                               "wanted one of its %d pieces", file, key, text, t->bpe.n);
-}
-
-static bool read_roles(im_ctx *c, im_tokenizer *t, const im_json *j)
-{
-    for (int r = 0; r < ROLES; r++)
-        if (im_json_has(j, role_keys[r]) && !read_token(c, t, j->file, role_keys[r], json_object_get(j->value,
-                                                        role_keys[r]), &t->role[r], &t->raw[r]))
-            return false;
-    return true;
-}
-
-/* added_tokens_decoder of tokenizer_config.json, an object by id, or added_tokens of tokenizer.json, a list. */
-static bool read_added(im_ctx *c, im_tokenizer *t, const im_json *j)
-{
-    json_t *v;
-    const char *number;
-    size_t i;
-    int32_t id;
-    bool raw, ok = true;
-    json_object_foreach(json_object_get(j->value, "added_tokens_decoder"), number, v)
-        ok = ok && read_token(c, t, j->file, "added_tokens_decoder", v, &id, &raw) && add_special(c, t, id, raw);
-    json_array_foreach(json_object_get(j->value, "added_tokens"), i, v)
-        ok = ok && read_token(c, t, j->file, "added_tokens", v, &id, &raw) && add_special(c, t, id, raw);
-    return ok;
-}
-
-/* Every role has a piece; roles and added tokens are special; what is not raw is normalised for the search. */
-static bool set_specials(im_ctx *c, im_tokenizer *t, const char *folder, const im_json files[], int n_files)
-{
-    for (int r = 0; r < ROLES; r++) {
-        if (t->role[r] < 0)
-            return im_fail(c, "%s: the vocabulary has no \"%s\"; name the %s in tokenizer_config.json", folder,
-                           role_defaults[r], role_keys[r]);
-        if (!add_special(c, t, t->role[r], t->raw[r])) return false;
-    }
-    for (int i = 0; i < n_files; i++)
-        if (!read_added(c, t, &files[i])) return false;
-    for (int i = 0; i < t->n_special; i++) {
-        special *s = &t->special[i];
-        const char *piece = t->bpe.pieces[s->id];
-        size_t n = strlen(piece);
-        s->match = s->raw ? im_copy_text(c, piece, n) : im_clip_normalise(c, piece, n, &n);
-        if (!s->match) return false;
-    }
-    return true;
-}
-
-static void default_roles(im_tokenizer *t)
-{
-    for (int r = 0; r < ROLES; r++) {
-        t->role[r] = im_names_find(&t->bpe.ids, role_defaults[r], strlen(role_defaults[r]));
-        t->raw[r] = true;
-    }
-}
-
 /* ---------------------------------------------------------------- opening */
-
-static bool check_made(im_ctx *c, const im_tokenizer *t, const char *file)
-{
-    bool *flags = calloc((size_t)t->bpe.n + 1, sizeof *flags);
-    if (!flags) return im_fail(c, "out of memory in the tokenizer; close other programs");
-    for (int i = 0; i < t->n_special; i++) flags[t->special[i].id] = true;
-    bool ok = im_bpe_check_made(c, &t->bpe, file, flags);
-    free(flags);
-    return ok;
-}
-
-/* The files of a folder: any may be missing but the vocabulary (vocab.json and merges.txt, else tokenizer.json). Where
- * two name a role, the later file counts, as in transformers; then what tokenizer.json says of added tokens. */
-enum { CONFIG, MAP, WHOLE, FILES };
-static bool open_folder(im_ctx *c, im_tokenizer *t, const char *folder)
-{
-    static const char *const names[] = { "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json" };
-    im_json j[FILES] = { 0 };
-    char *vocab = im_join(c, folder, "vocab.json"), *merges = im_join(c, folder, "merges.txt");
-    bool ok = vocab && merges;
-    for (int i = 0; ok && i < FILES; i++) {
-        char *path = im_join(c, folder, names[i]);
-        ok = path && (!im_is_file(path) || im_json_load(c, &j[i], path, IM_TOKENIZER_BYTES));
-        free(path);
-    }
-    bool whole = ok && j[WHOLE].value && !im_is_file(vocab);
-    ok = ok && (whole ? im_bpe_read_json(c, &t->bpe, &j[WHOLE]) : im_bpe_load(c, &t->bpe, vocab, merges));
-    if (ok) default_roles(t);
-    for (int i = 0; ok && i < WHOLE; i++) ok = !j[i].value || read_roles(c, t, &j[i]);
-    ok = ok && set_specials(c, t, folder, j, FILES) && check_made(c, t, whole ? j[WHOLE].file : merges);
-    for (int i = 0; i < FILES; i++) im_json_close(&j[i]);
-    free(vocab);
-    free(merges);
-    return ok;
-}
-
-/* The built-in vocabulary is CLIP's own, in whose files the start token is no raw one. */
-static bool open_built_in(im_ctx *c, im_tokenizer *t)
-{
-    size_t bytes = (size_t)(im_clip_merges_end - im_clip_merges);
-    if (!im_bpe_derive(c, &t->bpe, "the built-in vocabulary", im_clip_merges, bytes, role_defaults, 2)) return false;
-    default_roles(t);
-    t->raw[START] = false;
-    return set_specials(c, t, "the built-in vocabulary", NULL, 0);
-}
 
 static bool has_vocabulary(im_ctx *c, const char *folder)
 {
@@ -193,9 +42,9 @@ im_tokenizer *im_tokenizer_open(im_ctx *c, const char *folder)
     bool ok = t && (t->splitter = im_splitter_new(c));
     if (ok && folder) {
         char *found = find_folder(c, folder);
-        ok = found && open_folder(c, t, found);
+        ok = found && im_tokenizer_read(c, t, found);
         free(found);
-    } else if (ok) ok = open_built_in(c, t);
+    } else if (ok) ok = im_tokenizer_built_in(c, t);
     if (ok) return t;
     im_tokenizer_free(t);
     return NULL;
@@ -206,16 +55,23 @@ void im_tokenizer_free(im_tokenizer *t)
     if (!t) return;
     im_bpe_free(&t->bpe);
     im_splitter_free(t->splitter);
-    for (int i = 0; i < t->n_special; i++) free(t->special[i].match);
+    for (int i = 0; i < t->n_special; i++) {
+        free(t->special[i].content);
+        free(t->special[i].match);
+    }
     free(t->special);
     free(t);
 }
 
-int im_tokenizer_size(const im_tokenizer *t) { return t ? t->bpe.n : 0; }
+int im_tokenizer_size(const im_tokenizer *t) { return t ? t->size : 0; }
 
 const char *im_token_piece(const im_tokenizer *t, int32_t id)
 {
-    return t && id >= 0 && id < t->bpe.n ? t->bpe.pieces[id] : NULL;
+    if (!t || id < 0) return NULL;
+    if (id < t->bpe.n && t->bpe.pieces[id]) return t->bpe.pieces[id];
+    for (int i = 0; i < t->n_special; i++)                     /* added ones lie behind the vocabulary, or in a gap   */
+        if (t->special[i].id == id) return t->special[i].content;
+    return NULL;
 }
 
 /* ---------------------------------------------------------------- text to ids */
@@ -228,9 +84,10 @@ static size_t bytes_of(const encoding *e, size_t from, size_t to)
 {
     size_t n = 0;
     for (size_t i = from; i < to; i++) {
-        const char *piece = e->t->bpe.pieces[e->ids.v[i]], *end = strstr(piece, "</w>");
-        if (e->ids.v[i] == e->t->role[UNKNOWN]) n++;
-        else for (const char *p = piece; *p && p != end; p++) n += ((uint8_t)*p & 0xc0) != 0x80;
+        bool unknown = e->ids.v[i] == e->t->role[IM_UNKNOWN];
+        const char *piece = unknown ? "" : im_token_piece(e->t, e->ids.v[i]), *end = strstr(piece, "</w>");
+        n += unknown;
+        for (const char *p = piece; *p && p != end; p++) n += ((uint8_t)*p & 0xc0) != 0x80;
     }
     return n;
 }
@@ -239,7 +96,7 @@ static bool encode_word(void *arg, const char *word, size_t bytes)
 {
     encoding *e = arg;
     size_t before = e->ids.n;
-    if (!im_bpe_word(e->c, &e->t->bpe, word, bytes, e->t->role[UNKNOWN], &e->ids)) return false;
+    if (!im_bpe_word(e->c, &e->t->bpe, word, bytes, e->t->role[IM_UNKNOWN], &e->ids)) return false;
     if (!e->cut && e->ids.n > e->room) {
         size_t kept = bytes_of(e, before, e->room);
         while (kept && (kept >= bytes || ((uint8_t)word[kept] & 0xc0) == 0x80)) kept--;        /* a whole character   */
@@ -248,19 +105,28 @@ static bool encode_word(void *arg, const char *word, size_t bytes)
     return true;
 }
 
-/* The longest special token of the kind (raw or not) that text begins with, or -1. */
-static int32_t special_at(const im_tokenizer *t, bool raw, const char *text, size_t bytes, size_t *length)
+/* The longest special token of the kind (raw or not) that text begins with, or NULL. */
+static const im_special *special_at(const im_tokenizer *t, bool raw, const char *text, size_t bytes)
 {
-    int32_t best = -1;
-    *length = 0;
+    const im_special *best = NULL;
+    size_t length = 0;
     for (int i = 0; i < t->n_special; i++) {
-        const special *s = &t->special[i];
+        const im_special *s = &t->special[i];
         size_t n = s->raw == raw ? strlen(s->match) : 0;
-        if (n <= *length || n > bytes || memcmp(text, s->match, n)) continue;
-        best = s->id;
-        *length = n;
+        if (n <= length || n > bytes || memcmp(text, s->match, n)) continue;
+        best = s;
+        length = n;
     }
     return best;
+}
+
+/* Does the match text[from, to) stand by itself, without a character of a word before or behind it? */
+static bool stands_alone(const char *text, size_t bytes, size_t from, size_t to)
+{
+    size_t before = from;
+    while (before && ((uint8_t)text[--before] & 0xc0) == 0x80);
+    return !(from && im_clip_word_char(text + before, from - before)) &&
+           !(to < bytes && im_clip_word_char(text + to, bytes - to));
 }
 
 /* The place in raw text whose character became the one at `at` of the normalised text: behind the longest beginning that
@@ -301,14 +167,15 @@ static bool encode_between(encoding *e, bool raw, const char *text, size_t bytes
 
 static bool encode(encoding *e, bool raw, const char *text, size_t bytes)
 {
-    size_t from = 0, length;
+    size_t from = 0;
     for (size_t at = 0; at < bytes; ) {
-        int32_t id = special_at(e->t, raw, text + at, bytes - at, &length);
-        if (id < 0) {
-            at++;
+        const im_special *s = special_at(e->t, raw, text + at, bytes - at);
+        size_t length = s ? strlen(s->match) : 1;
+        if (!s || (s->single_word && !stands_alone(text, bytes, at, at + length))) {
+            at += length;                                      /* one that is not alone hides what begins inside it   */
             continue;
         }
-        if (!encode_between(e, raw, text + from, at - from) || !im_ids_add(e->c, &e->ids, id)) return false;
+        if (!encode_between(e, raw, text + from, at - from) || !im_ids_add(e->c, &e->ids, s->id)) return false;
         if (!e->cut && e->ids.n > e->room) e->cut = text + at;
         from = at += length;
     }
@@ -332,10 +199,10 @@ bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length,
         ok = (*cut = im_copy_text(c, e.cut, bytes));
     }
     if (ok) {
-        ids[0] = t->role[START];
+        ids[0] = t->role[IM_START];
         if (n) memcpy(ids + 1, e.ids.v, n * sizeof *ids);
-        ids[n + 1] = t->role[END];
-        for (size_t i = n + 2; i < (size_t)length; i++) ids[i] = t->role[PAD];
+        ids[n + 1] = t->role[IM_END];
+        for (size_t i = n + 2; i < (size_t)length; i++) ids[i] = t->role[IM_PAD];
     }
     free(e.ids.v);
     return ok;

@@ -122,7 +122,7 @@ static void add_name(char *list, size_t size, const char *name)
 /* What was chosen where it is not what was asked for, or where nothing was: one line. */
 static void note_choice(im_checkpoint *k, const char *const chosen[IM_PART_COUNT])
 {
-    const char *wanted = im_weights_variant(k->c);
+    const char *wanted = im_weights_variant(k->c, NULL);
     char plain[100] = "", variants[400] = "", one[IM_VARIANT_BYTES + 40];
     for (int p = 0; p < IM_PART_COUNT; p++) {
         if (!chosen[p])
@@ -140,7 +140,7 @@ static void note_choice(im_checkpoint *k, const char *const chosen[IM_PART_COUNT
 /* --variant NAME must name a variant of at least one network. */
 static bool check_variant(im_checkpoint *k, const im_weight_files f[IM_PART_COUNT])
 {
-    const char *wanted = im_weights_variant(k->c);
+    const char *wanted = im_weights_variant(k->c, NULL);
     char found[1200] = "";
     for (int p = 0; wanted && p < IM_PART_COUNT; p++) {
         char names[IM_VARIANTS * IM_VARIANT_BYTES], one[400];
@@ -196,7 +196,7 @@ static bool check_single(im_checkpoint *k, const im_safetensors *s)
 static bool open_single(im_checkpoint *k)
 {
     k->single = true;
-    if (im_weights_variant(k->c))
+    if (im_weights_variant(k->c, NULL))
         return im_fail(k->c, "%s: is a single file, which has no variants; leave --variant out", k->path);
     if (!open_file(k, &k->parts[0], k->path))
         return false;
@@ -400,9 +400,10 @@ static bool check_extra(im_checkpoint *k, unsigned networks)
                 return im_fail(k->c, "%s: %s is a scale of 8-bit weights, which imago does not apply; use a file with "
                                "plain weights (F16, BF16, or F8 without scales)", k->parts[p].path,
                                im_st_at(k->parts[p].file, i)->name);
-    bool again = k->warned;
+    bool again = k->warned, strict;
+    im_weights_variant(k->c, &strict);
     k->warned = true;
-    return (again && !im_weights_strict(k->c)) || im_extra_report(k->c, k->path, &l, false);
+    return (again && !strict) || im_extra_report(k->c, k->path, &l, false);
 }
 
 bool im_checkpoint_need(im_checkpoint *k, unsigned networks)

@@ -74,10 +74,12 @@ bool im_extra_report(im_ctx *c, const char *path, const im_name_list *extra, boo
 {
     char names[900];
     const char *s = extra->counted == 1 ? "" : "s", *are = extra->counted == 1 ? "is" : "are";
+    bool ruled;
     if (!extra->counted)
         return true;
     im_name_list_text(extra, names, sizeof names);
-    if (strict || im_weights_strict(c))
+    im_weights_variant(c, &ruled);
+    if (strict || ruled)
         return im_fail(c, "%s: %d tensor%s that no network asks for: %s%s", path, extra->counted, s, names,
                        strict ? "" : "; --strict refuses them");
     im_warn(c, "%s: %d tensor%s that no network asks for %s left out: %s", path, extra->counted, s, are, names);

@@ -180,7 +180,7 @@ static bool refuse(im_ctx *c, const im_weight_files *f, const char *folder, im_p
 const char *im_weight_files_choose(im_ctx *c, const im_weight_files *f, const char *folder, im_part part,
                                    const char **name)
 {
-    const char *wanted = im_weights_variant(c);
+    const char *wanted = im_weights_variant(c, NULL);
     int i = find(f, wanted);
     char names[IM_VARIANTS * IM_VARIANT_BYTES];
     *name = NULL;

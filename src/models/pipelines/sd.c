@@ -104,13 +104,12 @@ im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold)
 
 bool im_sd_whole(im_sd *sd) { return sd && im_checkpoint_check(sd->checkpoint); }
 
-bool im_sd_has(const im_sd *sd, im_net net)
+const char *im_sd_file(const im_sd *sd, im_net net, bool *whole)
 {
     static const unsigned network[IM_NET_COUNT] = { IM_NEED_CLIP, IM_NEED_UNET, IM_NEED_DECODER, IM_NEED_ENCODER };
-    return sd && im_checkpoint_has(sd->checkpoint, network[net]);
+    *whole = im_checkpoint_has(sd->checkpoint, network[net]);
+    return im_checkpoint_weights(sd->checkpoint, im_net_part(net));
 }
-
-const char *im_sd_file(const im_sd *sd, im_net net) { return im_checkpoint_weights(sd->checkpoint, im_net_part(net)); }
 
 void im_nets_free(im_networks *nets)
 {
