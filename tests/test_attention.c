@@ -45,7 +45,8 @@ static void plain(const im_attention_args *a, int b, int h, int i, double *o, do
     for (int j = 0; j < keys; j++) {
         s[j] = 0;
         for (int c = 0; c < a->d; c++)
-            s[j] += (double)F32(a->q)[b * a->bsq + i * a->ldq + h * a->d + c] * F32(a->k)[b * a->bsk + j * a->ldk + h * a->d + c];
+            s[j] += (double)F32(a->q)[b * a->bsq + i * a->ldq + h * a->d + c]
+                  * F32(a->k)[b * a->bsk + j * a->ldk + h * a->d + c];
         s[j] *= a->scale;
         m = fmax(m, s[j]);
         *top = fmax(*top, fabs(s[j]));
@@ -275,7 +276,7 @@ START_TEST(bits_do_not_depend_on_the_other_members)            /* of the batch, 
                 ck_assert(!memcmp(result(&devices[d], one), all + b * a.tq * w, (size_t)(a.tq * w) * sizeof(float)));
                 if (a.causal)
                     continue;
-                one.q = im_cbuf_at(one.q, (a.tq / 2) * a.ldq + (a.heads - 1) * a.d);           /* the last head of the later queries */
+                one.q = im_cbuf_at(one.q, (a.tq / 2) * a.ldq + (a.heads - 1) * a.d);   /* last head of the later queries */
                 one.k = im_cbuf_at(one.k, (a.heads - 1) * a.d);
                 one.v = im_cbuf_at(one.v, (a.heads - 1) * a.d);
                 one.heads = 1;

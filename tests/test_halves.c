@@ -198,7 +198,8 @@ static int near(const char *isa, const results *got, const results *ref, const d
             error += e * e;
         }
         error = sqrt(error / ((double)ref->n[k] + 1e-30)) / unit;
-        double allowed = limit[k] + (step > 0 ? step / 16 + (2 * step + floor / unit) / sqrt((double)ref->n[k] + 1e-30) : 0);
+        double once = (2 * step + floor / unit) / sqrt((double)ref->n[k] + 1e-30);
+        double allowed = limit[k] + (step > 0 ? step / 16 + once : 0);
         if (!(error <= allowed))
             return complain(isa, name, k, "relative rms error and what is allowed", error, allowed);
     }
@@ -270,7 +271,8 @@ static int try_device(const im_case_table *t, const im_case *cs, const form *f, 
             free_results(&two);
         }
         if (times == 1 && !dots && strcmp(d->isa, "portable")) {
-            failures += first->n[0] ? same(d->isa, &one, first, true, name, "other bits than on the first instruction set") : 0;
+            failures += !first->n[0] ? 0 : same(d->isa, &one, first, true, name,
+                                                "other bits than on the first instruction set");
             results old = *first;
             *first = one;
             one = old;

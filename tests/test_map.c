@@ -32,7 +32,8 @@ static void map_on_all(im_map_args m)
             /* sums and products are rounded once, so exact here; activations as test_vmath.c allows, x is below 10 */
             double allowed = m.kind == IM_MAP_ACT && m.act != IM_ACT_NONE && m.act != IM_ACT_RELU ?
                                  0x1p-24 * (8 * fabs(y) + fabs(a)) * (strcmp(devices[d].isa, "portable") ? 1 : 3) : 0;
-            ck_assert_msg(fabs(F32(m.y)[i] - y) <= allowed, "%s kind %d act %d n %d nb %d: [%d] f(%.9g) = %.9g, wanted %.9g",
+            ck_assert_msg(fabs(F32(m.y)[i] - y) <= allowed,
+                          "%s kind %d act %d n %d nb %d: [%d] f(%.9g) = %.9g, wanted %.9g",
                           devices[d].isa, m.kind, m.act, (int)m.n, (int)m.nb, (int)i, a, F32(m.y)[i], y);
         }
         im_map_args other = m;

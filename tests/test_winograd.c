@@ -63,7 +63,8 @@ static double exact(const call *q, int64_t i)
         int uy = oy + tap / 3 - a->pad_top, ux = ox + tap % 3 - a->pad_left;
         if (uy < 0 || ux < 0 || uy >= a->up_h || ux >= a->up_w)
             continue;
-        const float *x = floats(F32(a->x)) + (((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w) * a->cin;
+        int64_t pixel = ((int64_t)b * a->h + uy * a->h / a->up_h) * a->w + ux * a->w / a->up_w;
+        const float *x = floats(F32(a->x)) + pixel * a->cin;
         const float *w = q->values + ((int64_t)n * 9 + tap) * a->cin;
         for (int c = 0; c < a->cin; c++)
             y += (double)x[c] * w[c];

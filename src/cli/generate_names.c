@@ -1,5 +1,6 @@
 /* generate_names.c: where each picture goes, decided before any work. One picture: OUT is a file, unless it is a folder.
- * Several, or --prompts: OUT is a folder with SEED.png in it; where prompts share a seed, SEED-pN.png with N the number of the prompt.
+ * Several, or --prompts: OUT is a folder with SEED.png in it; where prompts share a seed, SEED-pN.png with N the number of
+ * the prompt.
  * JPEGs, by --format or by the name of the one file, end in .jpg in a folder.
  * Files that are there are refused, or passed over with --skip-existing; no two files may have one name. Used by
  * cmd_generate.c. */

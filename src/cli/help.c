@@ -158,7 +158,7 @@ void help_man(FILE *f, const verb *const verbs[])
             fputs("\n.fi\n", f);
         }
     }
-    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly, 130 stopped by Ctrl-C, 143 by SIGTERM, 75 stopped by a signal "
+    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly, 130 stopped by Ctrl-C, 143 by SIGTERM, 75 stopped "
           "where the same command goes on (synth).\n"
           ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no more than this instruction set: portable, avx2, avx512, "
           "avx512bf16, neon.\n"

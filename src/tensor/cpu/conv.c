@@ -99,5 +99,6 @@ int IM_FN(im_cpu_conv)(im_device *dev, const im_conv_args *c)
     return IM_FN(im_product_run)(dev, &(im_product){
         .m = c->batch * pixels, .n = c->cout, .k = c->kh * c->kw * c->cin, .pack = IM_FN(im_conv_pack), .args = c,
         .a = { rows ? c->x.p : NULL, c->x.t }, .lda = c->cin, .b = c->wt, .bias = c->bias,
-        .chan = c->chan, .ldchan = c->ldchan, .chan_rows = pixels, .res = c->res, .ldres = c->cout, .c = c->y, .ldc = c->cout, .act = IM_ACT_NONE });
+        .chan = c->chan, .ldchan = c->ldchan, .chan_rows = pixels, .res = c->res,
+        .ldres = c->cout, .c = c->y, .ldc = c->cout, .act = IM_ACT_NONE });
 }

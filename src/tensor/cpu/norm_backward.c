@@ -69,8 +69,8 @@ static void prepare(const job *w, int b)
 typedef enum { PLAIN, TWICE, ONCE } way;
 
 /* n pixels of 16 nv channels (left < 16: of `left` channels) from x and dy. */
-IM_INLINE void strip_sums(kinds t, way g_is, int nv, int left, const job *w, int64_t off, int64_t image, int c, int n, float *a,
-                          float *b)
+IM_INLINE void strip_sums(kinds t, way g_is, int nv, int left, const job *w, int64_t off, int64_t image, int c, int n,
+                          float *a, float *b)
 {
     const im_groupnorm_bwd_args *at = w->at;
     const float *mean = w->mean + image, *scale = w->scale + image, *beta = w->beta;

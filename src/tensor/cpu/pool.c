@@ -26,7 +26,8 @@ typedef struct { int ky0, ky1, kx0, kx1; } places;
 
 /* 16 nv channels (left < 16: of `left`) of one output, at place `out`; corner: of its window, may lie outside. The first
  * place starts, so that a picture of -infinities has a winner too. */
-IM_INLINE void window(im_dtype tx, im_dtype ty, int nv, int left, const im_maxpool_args *at, places p, int64_t corner, int64_t out)
+IM_INLINE void window(im_dtype tx, im_dtype ty, int nv, int left, const im_maxpool_args *at, places p, int64_t corner,
+                      int64_t out)
 {
     v16 best[STRIP], won[STRIP];
     int64_t row = (int64_t)at->w * at->channels, ch = at->channels;
@@ -101,8 +102,8 @@ static void around(int i, int stride, int pad, int kernel, int count, int *from,
 typedef struct { int oy0, oy1, ox0, ox1; } outputs;
 
 /* 16 nv channels (left < 16: of `left`) from c of pixel (iy, ix) of image b. */
-IM_INLINE void gather(im_dtype tdy, im_dtype tdx, int nv, int left, const im_maxpool_bwd_args *at, outputs o, int b, int iy, int ix,
-                      int c, bool stream)
+IM_INLINE void gather(im_dtype tdy, im_dtype tdx, int nv, int left, const im_maxpool_bwd_args *at, outputs o, int b,
+                      int iy, int ix, int c, bool stream)
 {
     int64_t to = (((int64_t)b * at->h + iy) * at->w + ix) * at->channels + c;
     void *dx = at->dx.p;

@@ -179,7 +179,8 @@ static void scatter(const job *j, const area *a, const float *m)
             size_t row = (size_t)(panel / 2 - a->strip0) * (size_t)j->max_tiles + (size_t)t;
             IM_FN(im_winograd_output)(m + row * IM_STRIP + panel % 2 * IM_PANEL, j->m_apart, &(im_wino_output){
                 .bias = c->bias ? c->bias + n0 : NULL, .chan = part_of(c->chan, p.image * c->ldchan + n0),
-                .res = part_of(c->res, at + n0), .y = im_buf_at(c->y, at + n0), .ldy = c->cout, .ldrow = (int64_t)c->ow * c->cout,
+                .res = part_of(c->res, at + n0), .y = im_buf_at(c->y, at + n0), .ldy = c->cout,
+                .ldrow = (int64_t)c->ow * c->cout,
                 .rows = c->oh - p.oy < IM_WINO_OUT ? c->oh - p.oy : IM_WINO_OUT,
                 .cols = c->ow - p.ox < IM_WINO_OUT ? c->ow - p.ox : IM_WINO_OUT,
                 .n = c->cout - n0 < IM_PANEL ? c->cout - n0 : IM_PANEL });

@@ -13,7 +13,8 @@ enum { IM_WINO_OUT = 4, IM_WINO_IN = 6, IM_WINO_POINTS = IM_WINO_IN * IM_WINO_IN
 bool IM_FN(im_winograd_takes)(const im_device *dev, const im_conv_args *c);
 int IM_FN(im_winograd_conv)(im_device *dev, const im_conv_args *c);
 
-/* The transforms, from activations in dtype t and to those of im_wino_output. Points lie `apart` floats from one another in u, v and m. */
+/* The transforms, from activations in dtype t and to those of im_wino_output. Points lie `apart` floats from one another in
+ * u, v and m. */
 
 /* Weights of one panel, input channels ci0 .. ci1-1: u[point][16 * (ci - ci0) + row]. */
 void IM_FN(im_winograd_weights)(const im_weight *w, int cin, int panel, int ci0, int ci1, float *u, size_t apart);

@@ -206,7 +206,8 @@ typedef struct { im_dtype chan, res, y; } kinds;               /* what they are 
 
 IM_INLINE void output_16(kinds k, const float *m, size_t apart, const im_wino_output *o, int n)
 {
-    v16 t[4 * IM_WINO_IN], bias = o->bias ? load(o->bias, n) : v_zero(), chan = o->chan.p ? load_as(k.chan, o->chan.p, 0, n) : v_zero();
+    v16 t[4 * IM_WINO_IN], bias = o->bias ? load(o->bias, n) : v_zero();
+    v16 chan = o->chan.p ? load_as(k.chan, o->chan.p, 0, n) : v_zero();
     ROLLED
     for (int i = 0; i < 6; i++, m += 6 * apart) {              /* along the rows, then down the columns */
         v16 d[6];

@@ -50,7 +50,8 @@ static int attention_backward(im_ctx *c, im_node *n)
         .q = im_read_of(q), .ldq = q->stride[1], .bsq = q->stride[0], .k = im_read_of(k), .ldk = k->stride[1],
         .bsk = k->stride[0], .v = im_read_of(v), .ldv = v->stride[1], .bsv = v->stride[0], .o = im_read_of(o),
         .dout = im_read_of(im_dout(n)), .ldo = o->stride[1], .bso = o->stride[0], .lse = im_data(n->saved[0]),
-        .dq = im_write_of(grad[Q]), .dk = im_write_of(grad[K]), .dv = im_write_of(grad[V]), .add_dq = add[Q], .add_dk = add[K], .add_dv = add[V] });
+        .dq = im_write_of(grad[Q]), .dk = im_write_of(grad[K]), .dv = im_write_of(grad[V]),
+        .add_dq = add[Q], .add_dk = add[K], .add_dv = add[V] });
 }
 
 static double attention_flop(const im_node *n)

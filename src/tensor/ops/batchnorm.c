@@ -78,7 +78,8 @@ static int batchnorm_res_backward(im_ctx *c, im_node *n)
 
 const im_op im_op_batchnorm = { .name = "batchnorm", .formula = "y = act((x - mean) * rstd * gamma + beta [+ res])",
     .n_in = INPUTS, .optional = 1u << RES, .shape = batchnorm_shape, .forward = batchnorm_forward,
-    .backward = batchnorm_backward, .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP(BETA), .f32_grads = 1u << GAMMA | 1u << BETA,
+    .backward = batchnorm_backward, .keeps = IM_KEEP(X) | IM_KEEP(GAMMA) | IM_KEEP(BETA),
+    .f32_grads = 1u << GAMMA | 1u << BETA,
     .inplace_ok = true };
 
 const im_op im_op_batchnorm_res = { .name = "batchnorm_res", .formula = "y = relu((x - mean) * rstd * gamma + beta + res)",

@@ -44,7 +44,7 @@ static int product(im_ctx *c, im_node *n, im_tensor *out, im_act act, bool geglu
     im_rows(n->in[X], &rows, &ld);
     int cols = (int)out->shape[out->ndim - 1];
     return c->dev.k.gemm(&c->dev, &(im_gemm_args){
-        .m = rows, .n = cols, .k = (int)n->in[X]->shape[n->in[X]->ndim - 1], 
+        .m = rows, .n = cols, .k = (int)n->in[X]->shape[n->in[X]->ndim - 1],
         .a = im_read_of(n->in[X]), .lda = ld, .b = im_weight_of(n->in[W]), .bias = im_read_of(n->in[B]).p,
         .res = im_read_of(res), .ldres = cols, .c = im_write_of(out), .ldc = cols, .act = act, .geglu = geglu });
 }
@@ -146,7 +146,8 @@ static int linear_backward(im_ctx *c, im_node *n)
         if (!t)
             return IM_NO_MEMORY;
         status = c->dev.k.act_bwd(&c->dev, &(im_act_bwd_args){ .act = (im_act)n->attrs.i[0], .n = im_numel(dy),
-                                                               .x = im_read_of(z), .dy = im_read_of(dy), .dx = im_write_of(t) });
+                                                               .x = im_read_of(z), .dy = im_read_of(dy),
+                                                               .dx = im_write_of(t) });
         dz = im_read_of(t);
     }
     return status ? status : product_backward(c, n, dz);
@@ -174,7 +175,7 @@ static double product_flop(const im_node *n)
 
 const im_op im_op_linear = { .name = "linear", .formula = "y = act(x w^T + b) + res", .n_in = 4,
     .optional = 1u << B | 1u << RES, .shape = linear_shape, .forward = linear_forward, .backward = linear_backward,
-    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W), 
+    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W),
     .f32_grads = 1u << W | 1u << B };
 
 const im_op im_op_geglu = { .name = "geglu", .formula = "y = v * gelu(g), [v g] = x w^T + b", .n_in = 3,

@@ -83,8 +83,8 @@ static int layernorm_forward(im_ctx *c, im_node *n)
         return IM_NO_MEMORY;
     return c->dev.k.layernorm(&c->dev, &(im_layernorm_args){
         .rows = rows, .channels = channels, .eps = n->attrs.f[0], .x = im_read_of(n->in[X]), .ldx = ld,
-        .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .y = im_write_of(n->out), .ldy = channels, .mean = mean,
-        .rstd = rstd });
+        .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .y = im_write_of(n->out), .ldy = channels,
+        .mean = mean, .rstd = rstd });
 }
 
 static int layernorm_backward(im_ctx *c, im_node *n)

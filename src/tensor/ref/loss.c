@@ -84,7 +84,8 @@ static void loss_element(const void *arg, int64_t i, int thread)
 {
     const im_loss_bwd_args *p = arg;
     double scale = p->dloss[0] * (p->weight ? p->weight[i / p->n] : 1.0) / ((double)p->batch * (double)p->n);
-    double d = (double)im_ref_at(p->x, i) - im_ref_at(p->t, i), g = scale * (p->kind == IM_LOSS_MSE ? 2 * d : d > 0 ? 1 : d < 0 ? -1 : d);
+    double d = (double)im_ref_at(p->x, i) - im_ref_at(p->t, i);
+    double g = scale * (p->kind == IM_LOSS_MSE ? 2 * d : d > 0 ? 1 : d < 0 ? -1 : d);
     (void)thread;
     if (p->dx.p)
         im_ref_put(p->dx, i, g, p->add_dx);
