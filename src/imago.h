@@ -70,7 +70,6 @@ int64_t im_memory_available(void);
 
 enum { IM_MAX_DIMS = 5, IM_MAX_IN = 6 };
 typedef enum { IM_F32, IM_F16, IM_BF16, IM_I32 } im_dtype;
-
 size_t im_dtype_size(im_dtype t);                              /* 0, and "none": no such type                         */
 const char *im_dtype_name(im_dtype t);                         /* "f32", "f16", "bf16", "i32"                          */
 bool im_dtype_parse(const char *name, im_dtype *out);
@@ -80,7 +79,6 @@ uint16_t im_bf16_from_f32(float x);
 float im_f32_from_bf16(uint16_t h);
 
 typedef struct im_storage im_storage;                          /* bytes on one device, shared by all views of them     */
-
 typedef struct im_tensor {                                     /* a shape laid over a storage; a view shares storage   */
     im_storage *storage;                                       /* NULL: a parameter that has not been loaded           */
     int64_t offset;                                            /* in elements                                          */
@@ -96,13 +94,24 @@ typedef struct im_tensor {                                     /* a shape laid o
     struct im_tensor *grad;                                    /* same shape, NULL until backward reaches it           */
 } im_tensor;
 
-im_tensor *im_new(im_ctx *c, im_dtype t, int ndim, const int64_t shape[]);          /* uninitialised, in the scope     */
-im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const void *data);           /* a copy      */
+im_tensor *im_new(im_ctx *c, im_dtype t, int ndim, const int64_t shape[]);          /* uninitialised; i32: zeros      */
+im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const void *data);     /* a copy of data    */
 int64_t im_numel(const im_tensor *t);
 bool im_contiguous(const im_tensor *t);
-void *im_data(const im_tensor *t);                             /* first element; host memory on cpu and ref            */
 void im_shape_text(const im_tensor *t, char *out, size_t size);                     /* "(2, 64, 64, 320)"              */
 
+/* All values of a tensor, in the order of its shape (tensor/transfer.c). Its memory is the device's: there is no pointer to
+ * it. What is written is contiguous; views with gaps can be read. Of i32 none may name a row that its op does not have. */
+bool im_upload(im_ctx *c, im_tensor *t, const void *values);
+bool im_download(im_ctx *c, const im_tensor *t, void *values); /* waits for what was asked for before                  */
+void *im_values(im_ctx *c, const im_tensor *t);                /* the same, malloc'd; NULL after a failure             */
+double im_item(im_ctx *c, const im_tensor *t);                 /* of a tensor of one value; 0 after a failure          */
+bool im_fill(im_ctx *c, im_tensor *t, float value);            /* every element                                        */
+bool im_assign(im_ctx *c, im_tensor *t, const im_tensor *from);         /* the values of another, as many of its dtype  */
+
+/* Of a context so far. syncs: how often the host waited for the device; uploaded, downloaded: bytes. */
+typedef struct im_counts { int64_t uploads, downloads, syncs; uint64_t uploaded, downloaded; } im_counts;
+im_counts im_counted(const im_ctx *c);
 /* Views: no copy. */
 im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[]);    /* t contiguous; one -1 allowed    */
 im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to);
@@ -197,7 +206,7 @@ const char *im_device_kernel(const im_ctx *c, im_dtype weights);                
 
 typedef struct im_plan im_plan;
 typedef im_tensor *(*im_plan_fn)(im_ctx *c, void *arg, im_tensor *const in[], int n_in);
-/* in: the plan's inputs, kept by the plan: write new values into their data before im_plan_run. */
+/* in: the plan's inputs, kept by the plan: im_upload new values to them before im_plan_run. */
 im_plan *im_plan_record(im_ctx *c, im_plan_fn fn, void *arg, im_tensor *const in[], int n_in);
 im_tensor *im_plan_run(im_ctx *c, im_plan *p);                 /* borrowed; valid until the next run                   */
 void im_plan_free(im_ctx *c, im_plan *p);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cases.h"
+#include "tensor/tensor.h"
 
 /* What the result is weighted with: values of no pattern, near 1 in size. */
 static void fill_dy(float *dy, int64_t n)

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "tensor/ctx.h"
+#include "tensor/host.h"
 #include "tensor/memory.h"
 
 typedef struct { const char *net; int count, b, h, cin, cout, k, stride, up; } shape;  /* up: enlarged so many times    */
@@ -95,7 +96,7 @@ static void measure(im_device *dev, const shape *s, int rounds, const char *line
         for (int part = 0; part < 3; part++) {
             double start = now();
             int status = part == 0 ? dev->k.conv(dev, &f) : part == 1 ? dev->k.conv_dx(dev, &d) : dev->k.conv_dw(dev, &g);
-            double t = (now() - start) / dev->threads;
+            double t = (now() - start) / im_threads_of(dev);
             if (status)
                 exit(1);
             best[part] = t < best[part] ? t : best[part];

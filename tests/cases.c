@@ -1,5 +1,6 @@
 /* cases.c: the list of all case tables, and the inputs of a case made from its shapes. */
 #include "cases.h"
+#include "tensor/tensor.h"
 
 #include <math.h>
 #include <stdio.h>

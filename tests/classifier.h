@@ -11,6 +11,7 @@
 #include "models/nets/resnet.h"
 #include "models/checkpoints/state_dict.h"
 #include "suite.h"
+#include "tensor/tensor.h"
 
 static im_ctx *c;
 static im_safetensors *golden;

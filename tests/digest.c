@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "cases.h"
+#include "tensor/tensor.h"
 
 static bool print_digest(const im_tensor *t, const char *name)
 {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "imago.h"
+#include "tensor/tensor.h"
 
 enum { GRADIENT_INPUTS = 4 };
 

@@ -13,7 +13,7 @@
 
 #include "imago.h"
 #include "suite.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 #define COUNT(a) SUITE_COUNT(a)
 

@@ -9,6 +9,7 @@
 #include "data/files/file.h"
 #include "models.h"
 #include "models/checkpoints/vae_folder.h"
+#include "tensor/tensor.h"
 
 enum { CIRCLES = 8, HELD = 4, SIZE = SHAPE_SIZE };
 

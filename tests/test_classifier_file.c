@@ -8,6 +8,7 @@
 #include "models/checkpoints/classifier_file.h"
 #include "models/train/train_resnet.h"
 #include "scratch.h"
+#include "tensor/tensor.h"
 #include "want.h"
 
 #define LOGITS 1e-5                                            /* as in test_resnet.c                                 */
@@ -131,8 +132,8 @@ START_TEST(averages_of_checkpoints)
     ck_assert(im_state_add(&s, "", p));
     for (int i = 0; i < p->n; i++) {
         const im_param *q = &p->v[i];
-        ck_assert(im_state_add_one(&s, "ema.", q, im_data(im_classifier_params(average)->v[i].t)));
-        ck_assert(im_state_add_one(&s, "optimizer.momentum.", q, im_data(q->t)));
+        ck_assert(im_state_add_one(&s, "ema.", q, im_classifier_params(average)->v[i].t));
+        ck_assert(im_state_add_one(&s, "optimizer.momentum.", q, q->t));
     }
     ck_assert(im_state_write(&s, path, NULL, 0, false));
     im_state_free(&s);

@@ -86,7 +86,7 @@ static void compare(im_device *dev, const call *q, int number)
     run(dev, a);
     for (int64_t i = 0; i < q->outputs; i++) {
         int n = (int)(i % a->cout), ox = (int)(i / a->cout % a->ow), oy = (int)(i / a->cout / a->ow % a->oh);
-        double y = direct(q, (int)(i / a->cout / a->ow / a->oh), oy, ox, n, a->wt.dtype == IM_BF16 && dev->bf16_dots);
+        double y = direct(q, (int)(i / a->cout / a->ow / a->oh), oy, ox, n, a->wt.dtype == IM_BF16 && im_host_of(dev)->bf16_dots);
         double error = fabs(y + (F32(a->res) ? floats(F32(a->res))[i] : 0) - floats(F32(a->y))[i]);
         worst = !(error <= worst) ? error : worst;
     }
@@ -122,7 +122,7 @@ START_TEST(bits_agree)                                         /* between ISAs, 
         for (int d = 0; d < n_devices; d++) {
             im_device *dev = &devices[d], three;
             const float *y = result(dev, q.a, q.outputs);
-            if (strcmp(dev->isa, "portable") && !(dev->bf16_dots && dtypes[t] == IM_BF16)) {
+            if (strcmp(dev->isa, "portable") && !(im_host_of(dev)->bf16_dots && dtypes[t] == IM_BF16)) {
                 first = first ? first : y;
                 ck_assert_msg(!memcmp(first, y, bytes), "%s shape %d: other bits", dev->isa, _i);
             }

@@ -13,6 +13,7 @@
 #include "models.h"
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
+#include "tensor/tensor.h"
 
 /* ---------------------------------------------------------------- conversions */
 

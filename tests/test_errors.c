@@ -11,6 +11,7 @@
 
 #include "imago.h"
 #include "suite.h"
+#include "tensor/tensor.h"
 
 /* ---------------------------------------------------------------- allocators that can be told to fail */
 
@@ -261,7 +262,7 @@ START_TEST(shape_errors_name_the_shapes)
     want_error("attention", "(1, 4, 6)", "heads", NULL);
     im_scale(c, ids, 2);
     want_error("scale", "i32", "f32", NULL);
-    ((int32_t *)im_data(ids))[0] = 2;
+    im_upload(c, ids, (int32_t[]){ 2, 0 });
     im_embedding(c, x, ids);
     want_error("embedding", "id 2", "0 to 1", NULL);
 }

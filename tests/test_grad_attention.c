@@ -4,6 +4,7 @@
 #include "gradients.h"
 #include "suite.h"
 #include "tensor/ctx.h"
+#include "tensor/tensor.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 

@@ -3,6 +3,7 @@
  * by name. */
 #include "gradients.h"
 #include "suite.h"
+#include "tensor/tensor.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 

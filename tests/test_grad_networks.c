@@ -8,6 +8,7 @@
 #include "models/train/diffusion_loss.h"
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
+#include "tensor/tensor.h"
 
 /* Asked for: 1e-4; torch in f32 is itself within 2.2e-6 of the whole, 1.8e-5 of single parameters (networks' json). */
 static const double TOLERANCE = 1e-4;

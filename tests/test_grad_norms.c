@@ -5,6 +5,7 @@
 #include "products.h"
 #include "suite.h"
 #include "tensor/ctx.h"
+#include "tensor/tensor.h"
 
 /* ---------------------------------------------------------------- torch */
 

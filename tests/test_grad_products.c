@@ -4,6 +4,7 @@
 #include "buffers.h"
 #include "products.h"
 #include "tensor/ctx.h"
+#include "tensor/tensor.h"
 
 /* ---------------------------------------------------------------- torch */
 
@@ -79,7 +80,7 @@ START_TEST(as_torch)
     im_safetensors *s = im_st_open(c, "tests/golden/gradients.safetensors");
     ck_assert_msg(s != NULL, "%s", im_error(c));
     for (int everywhere = 0; everywhere < 2; everywhere++) {
-        c->dev.winograd = everywhere ? 2 : 1;
+        im_host_of(&c->dev)->winograd = everywhere ? 2 : 1;
         for (int k = 0; k < COUNT(goldens); k++)
             golden_case(c, s, &goldens[k], isa);
     }
@@ -184,7 +185,7 @@ static void close_to(const im_device *dev, int i, const char *what, const float 
 {
     double d = distance(got, want, n);
     ck_assert_msg(d <= limit, "%s, Winograd %d: shape %d: %s: relative error %.3g, allowed %.3g", dev->isa,
-                  dev->winograd, i, what, d, limit);
+                  im_host_of(dev)->winograd, i, what, d, limit);
 }
 
 START_TEST(kernels_meet_ref)
@@ -199,13 +200,13 @@ START_TEST(kernels_meet_ref)
         results first = { 0 };
         for (int d = 0; d < n_devices; d++) {
             im_device *dev = &devices[d], three;
-            dev->winograd = winograd;
+            im_host_of(dev)->winograd = winograd;
             results r = run(dev, &q, add);
             close_to(dev, _i, "y", r.y, ref.y, q.ny, bound(k, winograd));
             close_to(dev, _i, "dx", r.dx, ref.dx, q.nx, bound(kx, winograd));
             close_to(dev, _i, "dw", r.dw, ref.dw, q.nw, bound(m < 2048 ? m : 2048, winograd));
             open_device(&three, dev->isa, 3);
-            three.winograd = winograd;
+            im_host_of(&three)->winograd = winograd;
             results r3 = run(&three, &q, add);
             im_device_close(&three);
             first = first.y || !strcmp(dev->isa, "portable") ? first : r;
@@ -235,14 +236,14 @@ START_TEST(bf16_products)
     for (int d = 0; d < n_devices; d++) {
         im_device *dev = &devices[d];
         dev->products = IM_BF16;
-        dev->winograd = 0;
+        im_host_of(dev)->winograd = 0;
         results r = run(dev, &q, false);
         dev->products = IM_F32;
         close_to(dev, _i, "y in bf16", r.y, f32.y, q.ny, 4e-3);
         close_to(dev, _i, "dx in bf16", r.dx, f32.dx, q.nx, 4e-3);
         close_to(dev, _i, "dw in bf16", r.dw, f32.dw, q.nw, 4e-3);
         /* Where the device multiplies bf16 it meets ref in bf16, far closer than f32 does; dw with few channels is f32. */
-        double limit = dev->bf16_dots ? 1e-5 : 4e-3, limit_dw = q.f.cin <= 12 ? 4e-3 : limit;
+        double limit = im_host_of(dev)->bf16_dots ? 1e-5 : 4e-3, limit_dw = q.f.cin <= 12 ? 4e-3 : limit;
         close_to(dev, _i, "y beside ref in bf16", r.y, ref.y, q.ny, limit);
         close_to(dev, _i, "dx beside ref in bf16", r.dx, ref.dx, q.nx, limit);
         close_to(dev, _i, "dw beside ref in bf16", r.dw, ref.dw, q.nw, limit_dw);

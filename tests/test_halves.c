@@ -11,6 +11,7 @@
 #include "backward.h"
 #include "op_devices.h"
 #include "suite.h"
+#include "tensor/host.h"
 #include "tensor/tensor.h"
 
 /* What the activations of a case are held in: input i in of[i % 3]. */
@@ -252,14 +253,14 @@ typedef struct { results of[2][2]; } wants;
 static int try_device(const im_case_table *t, const im_case *cs, const form *f, const device *d, const wants *ref,
                       im_dtype products, results *first, const char *name)
 {
-    bool dots = products == IM_BF16 && d->one->dev.bf16_dots;  /* without dots all is multiplied in f32               */
+    bool dots = products == IM_BF16 && im_host_of(&d->one->dev)->bf16_dots;     /* without: all in f32  */
     im_dtype out = ref->of[0][0].t[0];
     double limit[PARTS];
     int failures = 0;
     limits(t, cs, dots, out, limit);
     im_set_products(d->one, products);
     im_set_products(d->two, products);
-    d->one->dev.winograd = d->two->dev.winograd = !dots;       /* in f32 too                                          */
+    im_host_of(&d->one->dev)->winograd = im_host_of(&d->two->dev)->winograd = !dots;      /* in f32 too      */
     for (int times = 1; times <= rounds(t, f); times++) {
         results one = run(d->one, t, cs, f, true, out, times);
         ck_assert_msg(im_ok(d->one), "%s: %s: %s", d->isa, name, im_error(d->one));

@@ -13,6 +13,7 @@
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
 #include "suite.h"
+#include "tensor/tensor.h"
 
 /* One UNet evaluation in f32 is promised within 2e-5 of diffusers (relative, L2). The reference itself is within 1e-6
  * of the f64 result (networks.json), and so is each of our backends. */

@@ -8,6 +8,7 @@
 
 #include "models.h"
 #include "poke.h"
+#include "tensor/tensor.h"
 
 static const char UNET[] = "m/unet/diffusion_pytorch_model.safetensors", TEXT[] = "m/text_encoder/model.safetensors";
 static const char VAE[] = "m/vae/diffusion_pytorch_model.safetensors";

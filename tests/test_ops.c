@@ -18,6 +18,8 @@
 #include "cases.h"
 #include "op_devices.h"
 #include "suite.h"
+#include "tensor/host.h"
+#include "tensor/tensor.h"
 
 /* ---------------------------------------------------------------- one run of one case */
 
@@ -145,7 +147,7 @@ static double rms(const values *x)
  * so c 2^-8 of the output whatever K. */
 static bool rounds_activations(const trial *r, const device *d)
 {
-    return r->t->weight == 1 && r->form.dtype == IM_BF16 && d->one->dev.bf16_dots;
+    return r->t->weight == 1 && r->form.dtype == IM_BF16 && im_host_of(&d->one->dev)->bf16_dots;
 }
 
 static void want_near(trial *r, const device *d, const values *got, const values *want)

@@ -4,6 +4,7 @@
 #include "classifier.h"
 
 #include "scratch.h"
+#include "tensor/tensor.h"
 
 /* torch in f32 is itself up to 1.1e-6 from the f64 logits; the issue asks for 1e-5. */
 #define LOGITS 1e-5

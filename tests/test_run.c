@@ -16,6 +16,7 @@
 #include "shapes.h"
 #include "want.h"
 #include "warnings.h"
+#include "tensor/tensor.h"
 
 #include <jansson.h>
 
@@ -111,7 +112,7 @@ START_TEST(decay_spares_vectors)
     float average = 0;
     for (int i = 0; i < p->n; i++)
         if (p->v[i].t == w)
-            average = *im_optimiser_average(o, 0, i);
+            average = *(float *)im_data(im_optimiser_average(o, 0, i));
     ck_assert_float_eq_tol((average - before[0]) / (*(float *)im_data(w) - before[0]), _i ? 9 / 11.0f : 0.001f, 1e-4f);
     im_optimiser_free(o);
     im_classifier_free(m);

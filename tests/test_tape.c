@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "context.h"
+#include "tensor/tensor.h"
 #include "want.h"
 
 #define SHAPE(...) (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }

@@ -5,6 +5,7 @@
 
 #include "imago.h"
 #include "suite.h"
+#include "tensor/tensor.h"
 
 static im_ctx *c;
 

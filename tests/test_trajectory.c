@@ -2,6 +2,7 @@
  * how far they moved, statistics of batch norm, the moving average; in f32, and in bf16 within a band of torch's autocast.
  * Reference: trajectories.safetensors, computed by torch in f64 (tests/golden/README.md). */
 #include "trajectory.h"
+#include "tensor/tensor.h"
 
 enum { BATCH = 8, CLASSES = 10 };
 

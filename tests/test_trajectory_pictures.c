@@ -6,6 +6,7 @@
 #include "models/checkpoints/checkpoint.h"
 #include "models/train/diffusion_loss.h"
 #include "models/schedulers/scheduler.h"
+#include "tensor/tensor.h"
 
 static const run runs[] = {
     /* torch in f32: loss 3.4e-7, weights 1.2e-6, moved 2.8e-5 */

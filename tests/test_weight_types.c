@@ -11,6 +11,7 @@
 #include "models.h"
 #include "models/nets/unet.h"
 #include "suite.h"
+#include "tensor/tensor.h"
 
 static const char *const types[] = { "f64", "f8_e4m3", "f8_e5m2" };
 static const char *const stored[] = { "F64", "F8_E4M3", "F8_E5M2" };

@@ -48,7 +48,7 @@ static call make_call(const shape *s, im_dtype t, bool packed, bool bias, bool c
 static float *run(im_device *dev, im_conv_args a, int64_t outputs, int winograd)
 {
     a.y.p = guarded((size_t)outputs * sizeof(float));
-    dev->winograd = winograd;
+    im_host_of(dev)->winograd = winograd;
     ck_assert_int_eq(dev->k.conv(dev, &a), IM_DONE);
     return F32(a.y);
 }
@@ -222,7 +222,7 @@ START_TEST(the_environment_switches_it_off)
             setenv("IMAGO_WINOGRAD", cases[i].value, 1);
         open_device(&dev, "portable", 1);
         unsetenv("IMAGO_WINOGRAD");
-        ck_assert_int_eq(dev.winograd, cases[i].winograd);
+        ck_assert_int_eq(im_host_of(&dev)->winograd, cases[i].winograd);
         im_device_close(&dev);
     }
 }
@@ -235,7 +235,7 @@ START_TEST(it_stops)
     for (int i = 0; i < 2; i++) {
         call q = make_call(i ? &many : &few, IM_F32, true, false, false, false);
         devices[0].stop = &stop;
-        devices[0].winograd = 1;
+        im_host_of(&devices[0])->winograd = 1;
         ck_assert_int_eq(devices[0].k.conv(&devices[0], &q.a), IM_STOPPED);
         for (int64_t k = 0; k < q.outputs; k++)
             ck_assert(floats(F32(q.a.y))[k] == 0);

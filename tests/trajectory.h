@@ -5,6 +5,7 @@
 
 #include "classifier.h"
 #include "models/train/optimiser.h"
+#include "tensor/tensor.h"
 
 enum { STEPS = 20 };
 

@@ -59,30 +59,11 @@ static char *free_name(const trace *t, const char *name)
     return out;
 }
 
-/* Elements in the order of the shape, whatever the strides. */
-static void copy_elements(char *to, const im_tensor *t, size_t size)
-{
-    const char *from = im_data(t);
-    int64_t n = im_numel(t), at[IM_MAX_DIMS] = { 0 };
-    if (im_contiguous(t)) {
-        memcpy(to, from, (size_t)n * size);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        int64_t offset = 0;
-        for (int d = 0; d < t->ndim; d++)
-            offset += at[d] * t->stride[d];
-        memcpy(to + (size_t)i * size, from + offset * (int64_t)size, size);
-        for (int d = t->ndim - 1; d >= 0 && ++at[d] == t->shape[d]; d--)
-            at[d] = 0;
-    }
-}
-
 static void on_trace(void *arg, const char *name, const im_tensor *x)
 {
     static const char *const dtype_names[] = { "F32", "F16", "BF16", "I32" };
     trace *t = arg;
-    size_t size = im_dtype_size((im_dtype)x->dtype), bytes = (size_t)im_numel(x) * size;
+    size_t bytes = (size_t)im_numel(x) * im_dtype_size((im_dtype)x->dtype);
     if (t->n == t->cap) {
         int cap = t->cap ? 2 * t->cap : 256;
         im_st_entry *v = realloc(t->v, (size_t)cap * sizeof *v);
@@ -100,7 +81,8 @@ static void on_trace(void *arg, const char *name, const im_tensor *x)
         im_fail(t->c, "out of memory for the traced tensor %s of %zu bytes", name, bytes);
         return;
     }
-    copy_elements(copy, x, size);
+    if (!im_download(t->c, x, copy))
+        memset(copy, 0, bytes);                                /* the context has the failure                          */
     im_st_entry *e = &t->v[t->n++];
     *e = (im_st_entry){ .name = own_name, .dtype = x->dtype, .ndim = x->ndim, .data = copy, .bytes = bytes };
     snprintf(e->dtype_name, sizeof e->dtype_name, "%s", dtype_names[x->dtype]);

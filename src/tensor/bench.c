@@ -4,6 +4,7 @@
 #include "tensor/bench.h"
 #include "tensor/peak.h"
 #include "tensor/ctx.h"
+#include "tensor/host.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
 
@@ -166,7 +167,7 @@ bool im_bench_peak(im_ctx *c, int threads, im_peak *out)
 {
     if (c->failed)
         return false;
-    job j = { .threads = threads ? threads : c->dev.threads };
+    job j = { .threads = threads ? threads : c->threads };
     if (j.threads < 1 || j.threads > 1024)
         return im_fail(c, "threads: found %d, wanted 1 to 1024, or 0 for those of the context", threads);
     if (strcmp(c->dev.name, "cpu") || !im_cpu_peak_loops(c->dev.isa, &j.loops))
@@ -183,7 +184,7 @@ bool im_bench_peak(im_ctx *c, int threads, im_peak *out)
     double lanes = 16.0 * j.loops.chains;
     *out = (im_peak){ .isa = c->dev.isa, .threads = j.threads };
     out->fma_gflops = rate(&j, fma_work, 1 << 16, MANY, 2e-9 * lanes);
-    out->dot_gflops = c->dev.bf16_dots ? rate(&j, dot_work, 1 << 16, MANY, 4e-9 * lanes) : 0;
+    out->dot_gflops = im_host_of(&c->dev)->bf16_dots ? rate(&j, dot_work, 1 << 16, MANY, 4e-9 * lanes) : 0;
     out->f16_gvalues = rate(&j, f16_work, 1 << 11, MANY, 1e-9 * IM_PEAK_BUFFER);
     out->bf16_gvalues = rate(&j, bf16_work, 1 << 11, MANY, 1e-9 * IM_PEAK_BUFFER);
     memset(j.memory, 0x2f, read_bytes);

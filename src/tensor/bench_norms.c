@@ -159,7 +159,7 @@ static bool measure(im_ctx *c, const shape *s, int rounds, const im_peak *peak, 
     bool ok = q.vectors != NULL;
     for (int k = 0; ok && k < 2; k++) {
         q.backward = k;
-        im_bench_time t = im_bench_run(c->dev.threads, rounds, run, &q);
+        im_bench_time t = im_bench_run(c->threads, rounds, run, &q);
         r[k].ms_min = t.best * 1e3;
         r[k].ms_median = t.median * 1e3;
         r[k].bytes = 4 * (double)q.n * traffic(s, k);

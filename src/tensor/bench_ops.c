@@ -3,6 +3,7 @@
  * the whole. */
 #include "tensor/bench.h"
 #include "tensor/ctx.h"
+#include "tensor/host.h"
 #include "tensor/memory.h"
 
 #include <stdio.h>
@@ -261,7 +262,7 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
     bool ok = q.pieces[q.n - 1] != NULL;
     im_bench_time time = { 0 };
     if (ok) {
-        time = im_bench_run(c->dev.threads, rounds, run, &q);
+        time = im_bench_run(c->threads, rounds, run, &q);
         r->ms_min = time.best * 1e3;
         r->ms_median = time.median * 1e3;
     }
@@ -273,7 +274,7 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
         return im_fail(c, "%s %s: the kernel stopped with status %d", r->op, r->shape, q.status);
     bool product = s->op == CONV || s->op == GEMM || s->op == GEGLU;
     r->weights = product ? t : IM_F32;
-    r->dots = product && t == IM_BF16 && c->dev.bf16_dots;
+    r->dots = product && t == IM_BF16 && im_host_of(&c->dev)->bf16_dots;
     r->flop = q.flop;
     r->bytes = q.bytes;
     r->gflops = q.flop / r->ms_median * 1e-6;

@@ -15,6 +15,7 @@ im_ctx *im_ctx_new(const char *device, int threads)
         return NULL;
     }
     c->scope = root;
+    c->threads = threads > 0 ? threads : im_cores();
     c->open = im_device_open(c, &c->dev, device, threads, &c->stop);
     return c;
 }
@@ -47,12 +48,12 @@ const char *im_device_isa(const im_ctx *c)
 
 int im_threads(const im_ctx *c)
 {
-    return c->dev.threads;
+    return c->threads;
 }
 
 void im_parallel(im_ctx *c, int tasks, void (*fn)(void *arg, int task, int thread), void *arg)
 {
-    im_parallel_for(c->dev.threads, tasks, fn, arg);
+    im_parallel_for(c->threads, tasks, fn, arg);
 }
 
 bool im_weights_rules(im_ctx *c, bool strict, const char *variant)

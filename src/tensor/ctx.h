@@ -8,6 +8,9 @@
 
 typedef enum { IM_EAGER, IM_TAPE, IM_PLAN } im_mode;           /* run | run and record | record only                   */
 
+/* Says that value number `at` is `found` where 0 to limit - 1 was wanted: the words of an op. */
+typedef void (*im_ids_say)(im_ctx *c, int64_t at, int32_t found, int64_t limit);
+
 struct im_storage {
     im_device *dev;
     void *data;                                                /* NULL while a plan is being recorded                  */
@@ -15,6 +18,8 @@ struct im_storage {
     int refs;                                                  /* 0: freed                                             */
     bool owned;                                                /* false: the memory is a plan's arena                  */
     int slot;                                                  /* recording: index of the plan slot, else -1           */
+    bool ranged; int32_t low, high;                            /* ids: all lie in low .. high (transfer.c)             */
+    int64_t limit; im_ids_say say;                             /* an input of a plan: what its ops want of ids         */
 };
 
 typedef struct im_scope {                                      /* tensors made since the push; freed by the pop        */
@@ -25,6 +30,7 @@ typedef struct im_scope {                                      /* tensors made s
 
 struct im_ctx {
     im_device dev;
+    int threads;                                               /* of the host, for im_parallel                         */
     im_mode mode;
     struct im_plan *plan;                                      /* the plan being recorded                              */
     struct im_tape *tape;                                      /* the innermost open tape                              */

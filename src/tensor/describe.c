@@ -1,8 +1,6 @@
 /* describe.c: says in words what the engine has and what it chose. Used by `imago info`. */
 #include "tensor/ctx.h"
 
-#include <string.h>
-
 bool im_op_describe(int i, const char **name, const char **formula)
 {
     static const im_op *const ops[] = {
@@ -19,11 +17,5 @@ bool im_op_describe(int i, const char **name, const char **formula)
 
 const char *im_device_kernel(const im_ctx *c, im_dtype weights)
 {
-    if (!strcmp(im_device_name(c), "ref"))
-        return "plain loops, sums in f64";
-    if (weights == IM_F32)
-        return "f32 multiply-adds";
-    if (weights == IM_BF16 && c->dev.bf16_dots)
-        return "bf16 dot products with f32 sums; activations are rounded to bf16";
-    return "widened to f32, then f32 multiply-adds";
+    return c->dev.s.product ? c->dev.s.product(&c->dev, weights) : "none";
 }

@@ -1,4 +1,7 @@
-/* device.h: a device and its kernel table: the one contract that every backend (ref, cpu, cuda) fills.
+/* device.h: a device: its kernel table, which is the one contract that every backend (ref, cpu, cuda) fills, and beside it
+ * the services by which it owns its memory and its work (services.h). The engine knows of a device what stands in
+ * im_device, and nothing of `impl`: threads, choices and pools of the host's devices are there (host.h, host.c), and
+ * streams, pinned memory and graphs of a GPU will be.
  *
  * A kernel takes the device and a struct of plain pointers, sizes and strides. Strides (ld_) are in elements. It returns
  * IM_DONE or an error of enum im_status; shapes were checked by the op before, a kernel only asserts them.
@@ -24,9 +27,8 @@
 #ifndef IM_DEVICE_H
 #define IM_DEVICE_H
 
+#include "tensor/services.h"
 #include "tensor/train_args.h"
-
-enum im_status { IM_DONE = 0, IM_NO_MEMORY, IM_NO_KERNEL, IM_STOPPED };
 
 enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64 };
 
@@ -130,28 +132,24 @@ typedef struct im_kernels {      /* one table per backend; `make check` wants no
 #undef X
 } im_kernels;
 
-typedef struct im_device {       /* "ref", "cpu", later "cuda:0"                                                    */
+typedef struct im_device {       /* "ref", "cpu", "far", later "cuda:0"                                             */
     const char *name, *isa;
     im_kernels k;
-    int threads;
-    int bf16_dots;               /* 1: bf16 weights are multiplied by vdpbf16ps (chosen from CPUID and a table)     */
-    int winograd;                /* cpu: 0: never; 1: where it pays; 2: in every 3x3 convolution of stride 1 (for   */
-                                 /* tests): IMAGO_WINOGRAD of the environment when the device is opened             */
+    im_services s;
     const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */
     im_dtype products;           /* plain f32 weights are multiplied in this: IM_F32 or IM_BF16 (im_set_products)   */
-    struct im_pool *pool;        /* training: blocks given back and asked for again; else NULL                      */
-    void **scratch; size_t *scratch_bytes;                                /* one a thread, grown on demand          */
+    bool packs;                  /* weights of products are held in panels (weight.h)                               */
+    bool reuse;                  /* training: memory that comes back is soon asked for again, and is better kept    */
+    im_counts counts;            /* what went to and fro (tensor/transfer.c)                                        */
+    void *impl;                  /* what is the device's own; cpu, ref, far: host.h                                 */
 } im_device;
 
-/* Fills dev for "cpu", "ref" or "cuda[:N]"; false with an error in c. */
+/* Fills dev for "cpu", "ref", "far" or "cuda[:N]"; false with an error in c. */
 bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, const volatile int *stop);
 void im_device_close(im_device *dev);
 
-/* At least `bytes` of 64-byte aligned memory private to `thread` (0 .. threads) until its next call; NULL when out.
- * Slot `threads` (one past the last thread) belongs to the calling kernel itself, shared by all its threads. */
-void *im_scratch(im_device *dev, int thread, size_t bytes);
-
 /* The backends' fillers. */
+bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads);        /* host.c: services of cpu and ref  */
 void im_ref_kernels(im_kernels *k);
 const char *im_cpu_kernels(im_device *dev);      /* fills dev->k for the best allowed ISA, returns its name; NULL:  */
                                                  /* IMAGO_ISA names none                                            */
@@ -164,6 +162,7 @@ size_t im_packed_bytes(im_dtype dtype, int n, int k, int halves);
  * elem_stride, row_stride: in elements; three nested k-axes (kh*kw outer, cin inner) let it read OIHW in place:
  * source index of (n, kk, ci) = n*row_stride + kk*kk_stride + ci*ci_stride, k = kk*cin + ci. */
 typedef struct im_pack_args {
+    bool packed;                                                          /* `load` alone: false: rows as they are  */
     const void *src; im_dtype src_dtype, dtype;
     int n, halves, taps, cin;                                             /* k = taps * cin                         */
     int64_t row_stride, tap_stride, cin_stride;

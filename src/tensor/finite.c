@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void check_finite(im_ctx *c, bool on)
@@ -24,24 +25,26 @@ static float value_at(const void *x, im_dtype t, int64_t i)
     }
 }
 
-/* The first of n values that is not finite; n when all are. */
-static int64_t first_bad(const void *x, im_dtype t, int64_t n)
+/* The first of n values that is not finite; n when all are. x comes from the device and goes. value: that value. */
+static int64_t first_bad(void *x, im_dtype t, int64_t n, float *value)
 {
     int64_t i = 0;
-    while (x && i < n && isfinite(value_at(x, t, i)))
+    while (x && i < n && isfinite(*value = value_at(x, t, i)))
         i++;
+    free(x);
     return x ? i : n;
 }
 
 /* A weight's memory, in panels or plain: padding is zero, so that all of it may be looked at. */
-static const char *bad_weight(const im_node *n)
+static const char *bad_weight(im_ctx *c, const im_node *n)
 {
+    float value;
     for (int i = 0; i < n->op->n_in; i++) {
         const im_tensor *w = n->in[i];
         if (!w || !w->name || !w->storage || !w->storage->data)
             continue;
         int64_t values = (int64_t)(w->storage->bytes / im_dtype_size((im_dtype)w->dtype));
-        if (first_bad(w->storage->data, (im_dtype)w->dtype, values) < values)
+        if (first_bad(im_storage_values(c, w->storage), (im_dtype)w->dtype, values, &value) < values)
             return w->name;
     }
     return NULL;
@@ -62,18 +65,18 @@ static void name_node(const im_ctx *c, const im_node *n, char *out, size_t size)
 bool im_want_finite(im_ctx *c, const im_node *n, const im_tensor *t, im_finite_of what)
 {
     int64_t count = t && im_contiguous(t) && !t->packed ? im_numel(t) : 0;
-    int64_t i = count ? first_bad(im_data(t), (im_dtype)t->dtype, count) : 0;
+    float x = 0;
+    int64_t i = count ? first_bad(im_values(c, t), (im_dtype)t->dtype, count, &x) : 0;
     if (what == IM_FINITE_OUTPUT && n->layer)
         c->last_layer = n->layer;
     if (i == count)
-        return true;
+        return im_ok(c);
     char node[400];
     name_node(c, n, node, sizeof node);
-    float x = value_at(im_data(t), (im_dtype)t->dtype, i);
     double value = isnan(x) ? NAN : (double)x;                 /* without its sign                                     */
     if (what == IM_FINITE_GRADIENT)
         return im_fail(c, "%s: element %lld of the gradient of an input is %g", node, (long long)i, value);
-    const char *weight = bad_weight(n);
+    const char *weight = bad_weight(c, n);
     c->bad_weights = weight != NULL;
     return weight ? im_fail(c, "%s: its own weights, %s, hold values that are not finite", node, weight)
                   : im_fail(c, "%s: element %lld of its output is %g, from inputs and weights that are finite", node,

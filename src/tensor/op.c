@@ -148,6 +148,8 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
             im_fail(c, "%s: \"%s\" was used before it was loaded", op->name, in[i]->name ? in[i]->name : "a tensor");
             return NULL;
         }
+        if (in[i] && !im_belongs(c, in[i], op->name))
+            return NULL;
         if (!axes_fit(c, &n, in[i]))
             return NULL;
         if (in[i] && in[i]->name && !n.layer)

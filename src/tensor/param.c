@@ -1,7 +1,6 @@
 /* param.c: weights of a model. They live outside every scope, owned by the model's registry, and are held either plain or
  * in the panels of device.h that the products read. Loading converts and packs in one pass over the source. */
 #include "tensor/tensor.h"
-#include "tensor/parallel.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -47,7 +46,7 @@ void im_param_free(im_ctx *c, im_tensor *t)
 
 bool im_packs_weights(const im_ctx *c)
 {
-    return strcmp(im_device_name(c), "ref") != 0;              /* ref reads weights as the papers write them           */
+    return c->dev.packs;
 }
 
 bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves)
@@ -73,58 +72,6 @@ bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int hal
     return t->storage != NULL;
 }
 
-static float read_as_f32(const void *src, im_dtype t, int64_t i)
-{
-    switch (t) {
-    case IM_F16:  return im_f32_from_f16(((const uint16_t *)src)[i]);
-    case IM_BF16: return im_f32_from_bf16(((const uint16_t *)src)[i]);
-    case IM_I32:  return (float)((const int32_t *)src)[i];
-    default:      return ((const float *)src)[i];
-    }
-}
-
-static void write_from_f32(void *dst, im_dtype t, int64_t i, float x)
-{
-    switch (t) {
-    case IM_F16:  ((uint16_t *)dst)[i] = im_f16_from_f32(x); break;
-    case IM_BF16: ((uint16_t *)dst)[i] = im_bf16_from_f32(x); break;
-    case IM_I32:  ((int32_t *)dst)[i] = (int32_t)x; break;
-    default:      ((float *)dst)[i] = x;
-    }
-}
-
-enum { PANELS_A_TASK = 8, ROWS_A_TASK = 64 };
-
-static void pack_task(void *arg, int task, int thread)
-{
-    (void)thread;
-    const im_pack_args *p = arg;
-    int panels = im_pack_panel_count(p->n, p->halves), from = task * PANELS_A_TASK;
-    im_pack_panels(p, from, from + PANELS_A_TASK < panels ? from + PANELS_A_TASK : panels);
-}
-
-/* Plain: rows of `taps * cin` values, the source's taps inner (OIHW) or outer. */
-static void plain_task(void *arg, int task, int thread)
-{
-    (void)thread;
-    const im_pack_args *p = arg;
-    int64_t k = (int64_t)p->taps * p->cin;
-    int end = (task + 1) * ROWS_A_TASK < p->n ? (task + 1) * ROWS_A_TASK : p->n;
-    for (int row = task * ROWS_A_TASK; row < end; row++) {
-        if (p->src_dtype == p->dtype && p->taps == 1) {
-            size_t size = im_dtype_size(p->dtype);
-            memcpy((char *)p->dst + (size_t)row * (size_t)k * size,
-                   (const char *)p->src + (size_t)row * (size_t)k * size, (size_t)k * size);
-            continue;
-        }
-        for (int tap = 0; tap < p->taps; tap++)
-            for (int ci = 0; ci < p->cin; ci++)
-                write_from_f32(p->dst, p->dtype, row * k + (int64_t)tap * p->cin + ci,
-                               read_as_f32(p->src, p->src_dtype,
-                                           row * p->row_stride + tap * p->tap_stride + ci * p->cin_stride));
-    }
-}
-
 bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw)
 {
     if (!t || !im_ok(c))
@@ -135,18 +82,14 @@ bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype,
                        "(im_param_alloc)", t->name ? t->name : "");
     int n = (int)rows;
     im_pack_args p = { .src = src, .src_dtype = src_dtype, .dtype = (im_dtype)t->dtype, .n = n, .halves = t->halves,
-                       .taps = 1, .cin = (int)k, .row_stride = k, .tap_stride = k, .cin_stride = 1, .dst = im_data(t) };
+                       .taps = 1, .cin = (int)k, .row_stride = k, .tap_stride = k, .cin_stride = 1, .dst = im_data(t),
+                       .packed = t->packed };
     if (oihw && t->ndim == 4) {                                /* (Cout, Cin, Kh, Kw): taps are innermost there        */
         p.taps = (int)(t->shape[1] * t->shape[2]);
         p.cin = (int)t->shape[3];
         p.tap_stride = 1;
         p.cin_stride = p.taps;
     }
-    if (t->packed) {
-        int panels = im_pack_panel_count(n, t->halves);
-        im_parallel_for(c->dev.threads, (panels + PANELS_A_TASK - 1) / PANELS_A_TASK, pack_task, &p);
-    } else {
-        im_parallel_for(c->dev.threads, (n + ROWS_A_TASK - 1) / ROWS_A_TASK, plain_task, &p);
-    }
-    return true;
+    int status = c->dev.s.load(&c->dev, &p);
+    return !status || im_fail(c, "%s: out of memory while it was loaded", t->name ? t->name : "a parameter");
 }

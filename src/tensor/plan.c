@@ -5,7 +5,6 @@
  * its whole life (greedy by size: Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference").
  * The same forward functions run in the same order as in eager mode, so results are bit-equal. */
 #include "tensor/plan.h"
-#include "tensor/memory.h"
 #include "tensor/tensor.h"
 
 #include <limits.h>
@@ -27,6 +26,7 @@ struct im_plan {
     im_tensor *out;
     char *arena;
     size_t arena_bytes;
+    void *captured;                                            /* the device's own form of it (services.h)             */
 };
 
 /* The array v of n elements, moved where it has no room for one more; NULL: memory is out, and v as it was. */
@@ -153,7 +153,7 @@ static bool fill_arena(im_ctx *c, im_plan *p)
 {
     if (p->arena)
         return true;
-    if (!(p->arena = im_pages_new(p->arena_bytes)))
+    if (!(p->arena = c->dev.s.alloc(&c->dev, p->arena_bytes)))
         return im_fail(c, "out of memory: a plan needs %zu bytes for its intermediates; use a smaller batch or picture",
                        p->arena_bytes);
     for (int i = 0; i < p->n_slots; i++) {
@@ -176,6 +176,9 @@ im_plan *im_plan_record(im_ctx *c, im_plan_fn fn, void *arg, im_tensor *const in
         im_fail(c, whole ? "plan: one is being recorded already" : "plan: found no function, or an input that is missing");
         return NULL;
     }
+    for (int i = 0; i < n_in; i++)
+        if (!im_belongs(c, in[i], "plan"))
+            return NULL;
     im_plan *p = calloc(1, sizeof *p);
     if (!p) {
         im_fail(c, "out of memory while recording a plan");
@@ -208,19 +211,26 @@ im_tensor *im_plan_run(im_ctx *c, im_plan *p)
 {
     if (!p || !im_ok(c) || !fill_arena(c, p))
         return NULL;
-    for (int i = 0; i < p->n_nodes; i++)
-        if (im_node_run(c, &p->nodes[i]))
-            return NULL;
-    return p->out;
+    if (c->stop && !im_fail(c, "stopped"))
+        return NULL;
+    bool seen = c->profile || c->check_finite;                 /* somebody looks at every node: they run one by one    */
+    if (!seen && !c->dev.s.plan_begin(&c->dev, &p->captured))
+        return p->out;
+    int status = IM_DONE;
+    for (int i = 0; i < p->n_nodes && !status; i++)
+        status = im_node_run(c, &p->nodes[i]);
+    if (!seen && c->dev.s.plan_end(&c->dev, &p->captured, !status) && !status)
+        im_fail(c, "out of memory while a plan was run");
+    return im_ok(c) ? p->out : NULL;
 }
 
 void im_plan_free(im_ctx *c, im_plan *p)
 {
-    (void)c;
     if (!p)
         return;
     im_scope_list_free(&p->tensors);
-    im_pages_free(p->arena, p->arena_bytes);
+    c->dev.s.plan_free(&c->dev, p->captured);
+    c->dev.s.free(&c->dev, p->arena, p->arena_bytes);
     free(p->nodes);
     free(p->slots);
     free(p);

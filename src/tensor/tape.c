@@ -7,7 +7,6 @@
  * Who owns what: a node counts a reference on the storage of each input and output that its op names in `keeps`, and owns
  * what it saved. When a scope closes while a tape is open, the tape takes the headers and the scope's references are
  * dropped: data that no node needs is freed at once, though its header lives on, since gradients hang there. */
-#include "tensor/pool.h"
 #include "tensor/tape.h"
 #include "tensor/tensor.h"
 
@@ -65,10 +64,9 @@ bool im_tape_begin(im_ctx *c)
     if (c->mode != IM_EAGER)
         return im_fail(c, "tape: one is open already, or a plan is being recorded; call im_backward or im_tape_end first");
     im_tape *t = calloc(1, sizeof *t);
-    if (!t || (!c->dev.pool && !(c->dev.pool = im_pool_new()))) {
-        free(t);
+    if (!t)
         return im_fail(c, "out of memory while opening a tape");
-    }
+    c->dev.reuse = true;
     t->up = c->tape;
     c->tape = t;
     c->mode = IM_TAPE;
@@ -167,7 +165,7 @@ im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add)
         return NULL;
     bool whole = im_numel(t) == im_numel(root);
     if (!root->grad_set && !whole)                             /* a part: the rest of the gradient is zero so far      */
-        memset(im_data(g), 0, (size_t)im_numel(g) * im_dtype_size((im_dtype)g->dtype));
+        im_fill(c, g, 0);
     *add = root->grad_set || !whole;
     root->grad_set = 1;
     if (t == root)
@@ -282,8 +280,7 @@ bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy)
     im_tensor *g = c->failed ? NULL : own_grad(c, y);
     c->mode = IM_EAGER;
     if (g) {
-        memcpy(im_data(g), im_data(dy), (size_t)im_numel(dy) * im_dtype_size((im_dtype)dy->dtype));
-        y->grad_set = 1;
+        y->grad_set = im_assign(c, g, dy);
         while (t->n > 0 && run_backward(c, &t->nodes[t->n - 1], t->n - 1))
             t->n--;
         if (t->n > 0)

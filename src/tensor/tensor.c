@@ -1,19 +1,16 @@
 /* tensor.c: shapes laid over storages; views share a storage and cost nothing. The gradient of a view is the same view of
  * the gradient of its base (tape.c). */
 #include "tensor/tensor.h"
-#include "tensor/memory.h"
-#include "tensor/pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 im_storage *im_storage_new(im_ctx *c, size_t bytes, bool virtual_)
 {
     im_storage *s = malloc(sizeof *s);
     if (s)
         *s = (im_storage){ .dev = &c->dev, .bytes = bytes, .refs = 1, .owned = !virtual_, .slot = -1 };
-    if (s && !virtual_ && !(s->data = c->dev.pool ? im_pool_get(c->dev.pool, bytes) : im_pages_new(bytes))) {
+    if (s && !virtual_ && (!c->dev.s.alloc || !(s->data = c->dev.s.alloc(&c->dev, bytes)))) {
         free(s);
         s = NULL;
     }
@@ -26,10 +23,8 @@ void im_storage_release(im_storage *s)
 {
     if (!s || --s->refs > 0)
         return;
-    if (s->owned && s->dev->pool)
-        im_pool_put(s->dev->pool, s->data, s->bytes);
-    else if (s->owned)
-        im_pages_free(s->data, s->bytes);
+    if (s->owned)
+        s->dev->s.free(s->dev, s->data, s->bytes);
     free(s);
 }
 
@@ -147,7 +142,8 @@ im_tensor *im_new(im_ctx *c, im_dtype t, int ndim, const int64_t shape[])
     if (!im_checked_bytes(c, &meta, &bytes))
         return NULL;
     im_contiguous_strides(&meta);
-    return im_tensor_over(c, im_storage_new(c, bytes, false), &meta);
+    im_tensor *x = im_tensor_over(c, im_storage_new(c, bytes, false), &meta);
+    return x && t == IM_I32 && !im_fill(c, x, 0) ? NULL : x;   /* ids that nobody has uploaded yet name row 0          */
 }
 
 im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const void *data)
@@ -155,9 +151,7 @@ im_tensor *im_from(im_ctx *c, im_dtype t, int ndim, const int64_t shape[], const
     if (im_ok(c) && !data)
         im_fail(c, "tensor: found no data to copy");
     im_tensor *x = im_new(c, t, ndim, shape);
-    if (x)
-        memcpy(im_data(x), data, (size_t)im_numel(x) * im_dtype_size(t));
-    return x;
+    return x && im_upload(c, x, data) ? x : NULL;
 }
 
 static im_tensor *view_of(im_ctx *c, im_tensor *t, im_tensor *meta)
@@ -189,7 +183,7 @@ static bool fill_in(im_tensor *meta, int64_t numel)
 
 im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[])
 {
-    if (!t || !im_ok(c))
+    if (!t || !im_ok(c) || !im_belongs(c, t, "reshape"))
         return NULL;
     char have[160], want[160];
     im_shape_text(t, have, sizeof have);
@@ -212,7 +206,7 @@ im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[])
 
 im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to)
 {
-    if (!t || !im_ok(c))
+    if (!t || !im_ok(c) || !im_belongs(c, t, "slice"))
         return NULL;
     if (t->packed || axis < 0 || axis >= t->ndim || from < 0 || from >= to || to > t->shape[axis]) {
         char have[160];

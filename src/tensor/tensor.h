@@ -6,6 +6,7 @@
 
 /* A storage of `bytes` on the context's device with one reference; data NULL where `virtual_` (a plan places it). */
 im_storage *im_storage_new(im_ctx *c, size_t bytes, bool virtual_);
+void *im_storage_values(im_ctx *c, im_storage *s);             /* its bytes as they are, malloc'd; NULL: c has failed  */
 void im_storage_release(im_storage *s);                        /* drops one reference                                  */
 
 /* A header in the open scope over `s`, which it takes the reference of. NULL (and s released) when memory is out. */
@@ -15,6 +16,13 @@ void im_contiguous_strides(im_tensor *t);                      /* fills stride f
 /* The product of the sizes of a shape: the one place where it may overflow. False there, and where a size is below 1. */
 bool im_count(int ndim, const int64_t shape[], int64_t *n);
 bool im_checked_bytes(im_ctx *c, const im_tensor *meta, size_t *bytes);  /* fails where im_count or the bytes do         */
+
+/* First element, in the device's memory: for the arguments of kernels. NULL while a plan is recorded. */
+void *im_data(const im_tensor *t);
+/* For the shape half: are all values of that input in 0 .. limit - 1? Else c has failed in the words of `say`. */
+bool im_want_ids(im_ctx *c, const im_node *n, int input, int64_t limit, im_ids_say say);
+bool im_belongs(im_ctx *c, const im_tensor *t, const char *what);         /* of this context, or c has failed         */
+bool im_wait(im_ctx *c);                                       /* until all that was asked for has happened; counted   */
 
 bool im_scope_add(im_ctx *c, im_tensor *t);                    /* to the innermost scope                               */
 bool im_scope_holds(const im_ctx *c, const im_tensor *t);      /* is it of the innermost scope?                        */
@@ -29,5 +37,7 @@ im_cbuf im_read_of(const im_tensor *t);
 im_buf im_write_of(const im_tensor *t);
 /* y = s x, or y += s x where add: contiguous, of equal shapes, in any dtypes (ops/map.c). False: c has failed.        */
 bool im_accumulate(im_ctx *c, const im_tensor *y, const im_tensor *x, float s, bool add);
+/* to (+)= from, equal shapes of at most 4 axes, each with its own strides (ops/movement.c); enum im_status */
+int im_copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add);
 
 #endif

@@ -2,6 +2,8 @@
  * as every picture that is drawn. */
 #include "report.h"
 
+#include <stdlib.h>
+
 #include "models/pipelines/sd.h"
 #include "models/checkpoints/vae_folder.h"
 
@@ -13,18 +15,24 @@ static bool measure(im_ctx *c, const im_vae *vae, const im_vae_config *cfg, cons
 {
     int64_t each = 3 * (int64_t)s->size * s->size;
     im_scope_push(c);
-    im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ n, s->size, s->size, 3 });
-    for (int64_t i = 0; x && i < n * each; i++)
-        ((float *)im_data(x))[i] = 2.0f * ((float)s->rgb[at * each + i] / 255.0f) - 1.0f;
+    float *v = malloc((size_t)(n * each) * sizeof *v);
+    if (!v)
+        im_fail(c, "out of memory for %lld pictures", (long long)n);
+    for (int64_t i = 0; v && i < n * each; i++)
+        v[i] = 2.0f * ((float)s->rgb[at * each + i] / 255.0f) - 1.0f;
+    im_tensor *x = v ? im_from(c, IM_F32, 4, (int64_t[]){ n, s->size, s->size, 3 }, v) : NULL;
+    free(v);
     im_tensor *moments = im_vae_encode(c, vae, x);             /* (n, h, w, 2 channels)                               */
     im_tensor *mean = moments ? im_contiguous_copy(c, im_slice(c, moments, 3, 0, cfg->latent_channels)) : NULL;
     im_tensor *y = mean ? im_vae_decode(c, vae, mean) : NULL;  /* (n, size, size, 3)                                  */
-    for (int64_t i = 0; y && i < n && im_ok(c); i++) {
-        im_image *p = im_picture_of(c, (const float *)im_data(y) + i * each, s->size, s->size);
+    float *out = im_values(c, y);
+    for (int64_t i = 0; out && i < n && im_ok(c); i++) {
+        im_image *p = im_picture_of(c, out + i * each, s->size, s->size);
         if (p)
             *sum += im_psnr(p->pixels, s->rgb + (at + i) * each, each);
         im_image_free(p);
     }
+    free(out);
     im_scope_pop(c);
     return im_ok(c);
 }

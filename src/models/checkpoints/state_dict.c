@@ -28,20 +28,6 @@ void im_param_to_file(const im_param *q, const float *data, float *out)
                 *out++ = data[(n * taps + tap) * cin + ci];
 }
 
-void im_param_from_file(const im_param *q, const float *file, float *out)
-{
-    const int64_t *s = q->t->shape;
-    if (q->kind != IM_PARAM_CONV) {
-        memcpy(out, file, (size_t)im_numel(q->t) * sizeof *out);
-        return;
-    }
-    int64_t taps = s[1] * s[2], cin = s[3];
-    for (int64_t n = 0; n < s[0]; n++)
-        for (int64_t ci = 0; ci < cin; ci++)
-            for (int64_t tap = 0; tap < taps; tap++)
-                out[(n * taps + tap) * cin + ci] = *file++;
-}
-
 /* ---------------------------------------------------------------- reading */
 
 static bool begins(const char *name, const char *with)
@@ -141,7 +127,7 @@ bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_d
 /* ---------------------------------------------------------------- writing */
 
 static bool add(im_state *s, const char *prefix, const char *name, size_t length, const char *suffix, const im_param *q,
-                const float *data)
+                const im_tensor *t)
 {
     if (s->n == s->cap) {
         int cap = s->cap ? 2 * s->cap : 256;
@@ -156,20 +142,20 @@ static bool add(im_state *s, const char *prefix, const char *name, size_t length
     if (!full)
         return im_fail(s->c, "out of memory for the list of a checkpoint");
     snprintf(full, size, "%s%.*s%s", prefix, (int)length, name, suffix);
-    s->v[s->n++] = (im_state_entry){ .name = full, .param = q, .data = data };
+    s->v[s->n++] = (im_state_entry){ .name = full, .param = q, .t = t };
     return true;
 }
 
-bool im_state_add_one(im_state *s, const char *prefix, const im_param *q, const float *data)
+bool im_state_add_one(im_state *s, const char *prefix, const im_param *q, const im_tensor *t)
 {
-    return add(s, prefix, q->t->name, strlen(q->t->name), "", q, data);
+    return add(s, prefix, q->t->name, strlen(q->t->name), "", q, t);
 }
 
 bool im_state_add(im_state *s, const char *prefix, const im_params *p)
 {
     for (int i = 0; i < p->n; i++) {
         const im_param *q = &p->v[i];
-        if (!im_state_add_one(s, prefix, q, im_data(q->t)))
+        if (!im_state_add_one(s, prefix, q, q->t))
             return false;
         if (ends(q->t->name, ".running_var") &&
             !add(s, prefix, q->t->name, strlen(q->t->name) - strlen("running_var"), "num_batches_tracked", NULL, NULL))
@@ -212,15 +198,19 @@ static void describe(const im_state_entry *e, im_st_entry *out)
     }
 }
 
-/* The bytes of an entry as they stand in the file: the array itself where no axis moves. */
+/* The bytes of an entry as they stand in the file; NULL with an error. buffer: twice the largest of them: as they stand in
+ * the engine, and where axes move, as they stand in the file. */
 static const void *value(const im_state *s, const im_state_entry *e, float *buffer)
 {
     if (!e->param)
         return &s->tracked;
+    if (!im_download(s->c, e->t, buffer))
+        return NULL;
     if (e->param->kind != IM_PARAM_CONV)
-        return e->data;
-    im_param_to_file(e->param, e->data, buffer);
-    return buffer;
+        return buffer;
+    float *turned = buffer + im_numel(e->t);
+    im_param_to_file(e->param, buffer, turned);
+    return turned;
 }
 
 /* ---------------------------------------------------------------- the hash */
@@ -256,7 +246,8 @@ static bool hash_state(const im_state *s, float *buffer, const char *const metad
     for (int i = 0; ok && i < s->n; i++) {
         im_st_entry e;
         describe(order[i], &e);
-        ok = hash_tensor(c, h, &e, value(s, order[i], buffer), value_bytes(order[i]));
+        const void *v = value(s, order[i], buffer);
+        ok = v && hash_tensor(c, h, &e, v, value_bytes(order[i]));
     }
     for (int i = 0; ok && i < n; i++)
         ok = hash_text(c, h, metadata[2 * i], metadata[2 * i + 1]);
@@ -307,7 +298,7 @@ bool im_state_write(const im_state *s, const char *path, const char *const metad
         if (value_bytes(&s->v[i]) > largest)
             largest = value_bytes(&s->v[i]);
     }
-    float *buffer = malloc(largest);
+    float *buffer = malloc(2 * largest);
     const char **pairs = calloc(2 * (size_t)n_metadata + 2, sizeof *pairs);
     char hex[65] = "";
     bool ok = (entries && buffer && pairs) || im_fail(c, "%s: out of memory", path);
@@ -319,8 +310,11 @@ bool im_state_write(const im_state *s, const char *path, const char *const metad
         pairs[2 * n_metadata + 1] = hex;
     }
     im_st_writer *w = ok ? im_st_create(c, path, entries, s->n, pairs, n_metadata + hash) : NULL;
-    for (int i = 0; w && im_ok(c) && i < s->n; i++)
-        im_st_put(c, w, i, value(s, &s->v[i], buffer), value_bytes(&s->v[i]));
+    for (int i = 0; w && im_ok(c) && i < s->n; i++) {
+        const void *v = value(s, &s->v[i], buffer);
+        if (v)
+            im_st_put(c, w, i, v, value_bytes(&s->v[i]));
+    }
     if (w && !im_ok(c)) {
         im_st_abandon(w);
         w = NULL;

@@ -31,7 +31,7 @@ bool im_state_knows(const im_params *p, const char *name);
 typedef struct im_state_entry {
     char *name;                          /* malloc'd                                                                  */
     const im_param *param;               /* what its shape is like; NULL: num_batches_tracked                         */
-    const float *data;                   /* plain f32, in the layout of the engine                                    */
+    const im_tensor *t;                  /* plain f32, in the layout of the engine; read when the file is written     */
 } im_state_entry;
 
 typedef struct im_state {
@@ -43,7 +43,7 @@ typedef struct im_state {
 
 /* Adds prefix + NAME for every parameter of p (trained ones: plain f32), and its num_batches_tracked. */
 bool im_state_add(im_state *s, const char *prefix, const im_params *p);
-bool im_state_add_one(im_state *s, const char *prefix, const im_param *q, const float *data);
+bool im_state_add_one(im_state *s, const char *prefix, const im_param *q, const im_tensor *t);
 void im_state_free(im_state *s);
 size_t im_state_bytes(const im_state *s);                      /* of the values                                       */
 
@@ -53,8 +53,7 @@ bool im_state_write(const im_state *s, const char *path, const char *const metad
  * the file agree with what its metadata says? False without an error where it does not. */
 bool im_state_verify(im_ctx *c, const im_safetensors *file, const char *const keys[], int n_keys);
 
-/* Values of q between the engine's layout and that of files. */
+/* Values of q from the engine's layout to that of files; im_param_load goes the other way. */
 void im_param_to_file(const im_param *q, const float *data, float *out);
-void im_param_from_file(const im_param *q, const float *file, float *out);
 
 #endif

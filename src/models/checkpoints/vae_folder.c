@@ -128,8 +128,11 @@ bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65])
     bool ok = h != NULL;
     for (int half = 0; ok && half < 2; half++) {
         const im_params *p = im_vae_params(m, (im_vae_half)half);
-        for (int i = 0; ok && i < p->n; i++)
-            ok = im_sha256_add(c, h, im_data(p->v[i].t), (size_t)im_numel(p->v[i].t) * sizeof(float));
+        for (int i = 0; ok && i < p->n; i++) {
+            float *v = im_values(c, p->v[i].t);
+            ok = v && im_sha256_add(c, h, v, (size_t)im_numel(p->v[i].t) * sizeof *v);
+            free(v);
+        }
     }
     if (ok)
         return im_sha256_finish(c, h, hex);
@@ -161,7 +164,7 @@ bool im_vae_folder_write(im_folder_out *f, im_vae *m, const char *in, const char
     for (int half = 0; ok && half < 2; half++) {
         const im_params *p = im_vae_params(m, (im_vae_half)half);
         for (int i = 0; ok && i < p->n; i++)
-            ok = im_state_add_one(&s, "", &p->v[i], im_data(p->v[i].t));
+            ok = im_state_add_one(&s, "", &p->v[i], p->v[i].t);
     }
     ok = ok && im_state_write(&s, path, metadata, 1, false);
     im_state_free(&s);

@@ -2,6 +2,8 @@
  * with pictures of zeros, whose results are not read: what a picture gives does not depend on the others. */
 #include "models/eval/run_set.h"
 
+#include <stdlib.h>
+
 #include "data/sets/loader.h"
 
 /* (B, width + classes) */
@@ -31,16 +33,18 @@ static bool run_batches(im_ctx *c, im_classifier *m, int classes, im_loader *l, 
     bool ok = true;
     im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ a->batch, a->size, a->size, 3 });
     im_plan *plan = x ? im_plan_record(c, seen_fn, m, &x, 1) : NULL;
+    float *in = malloc((size_t)a->batch * picture * sizeof *in);
+    if (!in) ok = im_fail(c, "out of memory for a batch of %d pictures", a->batch);
     for (const im_batch *b; plan && ok && (b = im_loader_next(c, l)); ) {
-        im_batch_fill(b, a->batch, picture, im_data(x));
-        im_scope_push(c);
-        im_tensor *y = im_plan_run(c, plan);
-        ok = y && give(b, im_data(y), im_classifier_width(m), classes, fn, arg);
-        im_scope_pop(c);
+        im_batch_fill(b, a->batch, picture, in);
+        float *y = im_upload(c, x, in) ? im_values(c, im_plan_run(c, plan)) : NULL;
+        ok = y && give(b, y, im_classifier_width(m), classes, fn, arg);
+        free(y);
         done += b->n;
         if (a->progress) a->progress(a->arg, done, total);
     }
     im_plan_free(c, plan);
+    free(in);
     return ok && im_ok(c);
 }
 

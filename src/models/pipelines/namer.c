@@ -18,6 +18,7 @@ struct im_namer {
     im_recipe recipe;
     im_crop_scratch *scratch;
     uint8_t *rgb;                                              /* (size, size, 3): the cut of a picture               */
+    float *values;                                             /* the same, normalised                                */
 };
 
 im_namer *im_namer_open(im_ctx *c, const char *path, int size)
@@ -36,7 +37,8 @@ im_namer *im_namer_open(im_ctx *c, const char *path, int size)
                 "`imago train resnet`, which holds them", n->info.path, n->info.config.classes);
     im_recipe_named(c, "none", n->info.size > 0 ? n->info.size : size, &n->recipe);
     size_t side = (size_t)n->recipe.crop[0].size;
-    if (im_ok(c) && (!(n->scratch = im_crop_scratch_new()) || !(n->rgb = malloc(3 * side * side))))
+    if (im_ok(c) && (!(n->scratch = im_crop_scratch_new()) || !(n->rgb = malloc(3 * side * side)) ||
+                     !(n->values = malloc(3 * side * side * sizeof *n->values))))
         im_fail(c, "%s: out of memory for a picture of %zux%zu", path, side, side);
     if (im_ok(c))
         return n;
@@ -52,6 +54,7 @@ void im_namer_free(im_namer *n)
     im_classifier_info_free(&n->info);
     im_crop_scratch_free(n->scratch);
     free(n->rgb);
+    free(n->values);
     free(n);
 }
 
@@ -80,11 +83,11 @@ bool im_namer_guess(im_namer *n, const im_image *picture, im_guess *out)
     if (!im_ok(c) || !im_augment_apply(c, n->scratch, picture, &n->recipe, 0, &d, n->rgb))
         return false;
     im_scope_push(c);
-    im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ 1, side, side, 3 });
-    if (x)
-        im_normalise(n->rgb, (int64_t)side * side, im_data(x));
-    im_tensor *y = im_classifier_logits(c, n->m, im_classifier_features(c, n->m, x));     /* (1, classes)             */
-    bool ok = y && choose(n, im_data(y), out);
+    im_normalise(n->rgb, (int64_t)side * side, n->values);
+    im_tensor *x = im_from(c, IM_F32, 4, (int64_t[]){ 1, side, side, 3 }, n->values);
+    float *y = im_values(c, im_classifier_logits(c, n->m, im_classifier_features(c, n->m, x)));       /* (1, classes) */
+    bool ok = y && choose(n, y, out);
+    free(y);
     im_scope_pop(c);
     return ok;
 }

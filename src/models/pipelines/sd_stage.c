@@ -88,14 +88,12 @@ bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size siz
 
 bool im_stage_run(im_stage *s, const void *x, const float *times, float *out)
 {
-    if (!im_ok(s->c)) return false;
-    memcpy(im_data(s->in[0]), x, (size_t)im_numel(s->in[0]) * im_dtype_size((im_dtype)s->in[0]->dtype));
-    if (times) memcpy(im_data(s->in[1]), times, (size_t)im_numel(s->in[1]) * sizeof *times);
+    if (!im_ok(s->c) || !im_upload(s->c, s->in[0], x) || (times && !im_upload(s->c, s->in[1], times))) return false;
     im_scope_push(s->c);
     im_tensor *y = s->plan ? im_plan_run(s->c, s->plan) : functions[s->net](s->c, (void *)s->nets, s->in, s->n_in);
-    if (y) memcpy(out, im_data(y), (size_t)im_numel(y) * sizeof *out);
+    bool ok = im_download(s->c, y, out);
     im_scope_pop(s->c);
-    return y && im_ok(s->c);
+    return ok;
 }
 
 void im_stage_close(im_stage *s)

@@ -80,22 +80,36 @@ static bool make_unet(bench *b)
            (b->optimiser = im_optimiser_new(b->c, &(im_part_params){ .params = p, .prefix = "" }, 1, &o));
 }
 
+/* What is trained on, the same in every step. */
+static im_tensor *input(im_ctx *c, int ndim, const int64_t shape[])
+{
+    int64_t n = 1;
+    for (int i = 0; i < ndim; i++)
+        n *= shape[i];
+    float *v = malloc((size_t)n * sizeof *v);
+    if (!v) {
+        im_fail(c, "out of memory for %lld values", (long long)n);
+        return NULL;
+    }
+    fill(v, n);
+    im_tensor *t = im_from(c, IM_F32, ndim, shape, v);
+    free(v);
+    return t;
+}
+
 static im_tensor *unet_loss(bench *b)
 {
     im_ctx *c = b->c;
     int n = b->a->batch;
-    im_diffusion_batch d = { .x = im_new(c, IM_F32, 4, (int64_t[]){ n, LATENT, LATENT, 4 }),
-                             .noise = im_new(c, IM_F32, 4, (int64_t[]){ n, LATENT, LATENT, 4 }),
-                             .t = im_new(c, IM_F32, 1, (int64_t[]){ n }),
-                             .text = im_new(c, IM_F32, 3, (int64_t[]){ n, TOKENS, TEXT }) };
-    if (!im_ok(c))
-        return NULL;
-    fill(im_data(d.x), im_numel(d.x));
-    fill(im_data(d.noise), im_numel(d.noise));
-    fill(im_data(d.text), im_numel(d.text));
-    for (int i = 0; i < n; i++)
-        ((float *)im_data(d.t))[i] = (float)(i * 31 % 1000);
-    return im_diffusion_loss(c, b->unet, NULL, &d);
+    int64_t latent[4] = { n, LATENT, LATENT, 4 };
+    im_diffusion_batch d = { .x = input(c, 4, latent), .noise = input(c, 4, latent), .t = im_new(c, IM_F32, 1, latent),
+                             .text = input(c, 3, (int64_t[]){ n, TOKENS, TEXT }) };
+    float *when = malloc((size_t)n * sizeof *when);
+    for (int i = 0; when && i < n; i++)
+        when[i] = (float)(i * 31 % 1000);
+    bool ok = (when || im_fail(c, "out of memory for %d times", n)) && im_upload(c, d.t, when);
+    free(when);
+    return ok ? im_diffusion_loss(c, b->unet, NULL, &d) : NULL;
 }
 
 /* ---------------------------------------------------------------- pictures */

@@ -17,16 +17,12 @@ static int64_t moments_size(const im_latents *l)
 static bool encode(const im_latents *l, const uint8_t *rgb, const im_view *views, int n, float *out)
 {
     im_ctx *c = l->c;
-    int64_t pixels = (int64_t)l->size * l->size * 3;
     im_scope_push(c);
-    im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ n, l->size, l->size, 3 });
-    for (int i = 0; x && i < n; i++)
-        im_view_apply(&views[i], rgb + i * pixels, l->size, (float *)im_data(x) + i * pixels);
+    im_tensor *x = im_views_of(c, views, rgb, n, l->size);
     im_tensor *m = im_vae_encode(c, l->vae, x);                /* (n, side, side, 2 channels)                         */
-    if (m)
-        memcpy(out, im_data(m), (size_t)(n * moments_size(l)) * sizeof *out);
+    bool ok = im_download(c, m, out);
     im_scope_pop(c);
-    return m != NULL;
+    return ok;
 }
 
 static bool stopped(const im_latents *l, const im_train_hooks *hooks, int64_t done)

@@ -53,11 +53,10 @@ static im_tensor *like(im_ctx *c, const im_tensor *w, bool copy)
         im_param_free(c, t);
         return NULL;
     }
-    size_t bytes = (size_t)im_numel(w) * sizeof(float);
     if (t && copy)
-        memcpy(im_data(t), im_data(w), bytes);
+        im_assign(c, t, w);
     else if (t)
-        memset(im_data(t), 0, bytes);
+        im_fill(c, t, 0);
     return t;
 }
 
@@ -149,18 +148,6 @@ static double ema_decay(const im_optimiser *o)
     return o->a.ema_rises && young < o->a.ema ? young : o->a.ema;
 }
 
-/* Small vectors: a plain loop is enough. */
-static void average_buffers(im_optimiser *o, double decay)
-{
-    float rest = (float)(1 - decay);
-    for (int k = 0; k < o->n_buffers; k++) {
-        const float *w = im_data(o->buffers[k].w);
-        float *ema = im_data(o->buffers[k].ema);
-        for (int64_t i = 0; i < im_numel(o->buffers[k].w); i++)
-            ema[i] = fmaf(rest, w[i] - ema[i], ema[i]);
-    }
-}
-
 bool im_optimiser_step(im_optimiser *o, double lr, double scale)
 {
     const im_optimiser_args *a = &o->a;
@@ -171,9 +158,9 @@ bool im_optimiser_step(im_optimiser *o, double lr, double scale)
     if (!im_optimise(o->c, &s))
         return false;
     o->steps++;
-    if (a->ema > 0)
-        average_buffers(o, decay);
-    return true;
+    s.params = o->buffers;                                     /* without gradients: only their averages move          */
+    s.count = o->n_buffers;
+    return a->ema <= 0 || im_optimise(o->c, &s);
 }
 
 void im_optimiser_zero(im_optimiser *o)
@@ -184,28 +171,27 @@ void im_optimiser_zero(im_optimiser *o)
 
 int64_t im_optimiser_steps(const im_optimiser *o) { return o->steps; }
 
-const float *im_optimiser_average(const im_optimiser *o, int part, int i)
+const im_tensor *im_optimiser_average(const im_optimiser *o, int part, int i)
 {
     if (o->a.ema <= 0)
         return NULL;
     for (int k = 0; k < o->n; k++)
         if (o->slots[k].part == part && o->slots[k].index == i)
-            return im_data(o->v[k].ema);
+            return o->v[k].ema;
     for (int k = 0; k < o->n_buffers; k++)
         if (o->buffer_slots[k].part == part && o->buffer_slots[k].index == i)
-            return im_data(o->buffers[k].ema);
+            return o->buffers[k].ema;
     return NULL;
 }
 
-static void swap_all(im_trained *v, int n)
+static void swap_all(im_ctx *c, im_trained *v, int n)
 {
-    for (int k = 0; k < n; k++) {
-        float *w = im_data(v[k].w), *ema = im_data(v[k].ema);
-        for (int64_t i = 0; i < im_numel(v[k].w); i++) {
-            float x = w[i];
-            w[i] = ema[i];
-            ema[i] = x;
-        }
+    for (int k = 0; k < n && im_ok(c); k++) {
+        im_scope_push(c);
+        im_tensor *w = im_new(c, IM_F32, v[k].w->ndim, v[k].w->shape);
+        if (w && im_assign(c, w, v[k].w) && im_assign(c, v[k].w, v[k].ema))
+            im_assign(c, v[k].ema, w);
+        im_scope_pop(c);
     }
 }
 
@@ -213,8 +199,8 @@ void im_optimiser_swap(im_optimiser *o)
 {
     if (o->a.ema <= 0)
         return;
-    swap_all(o->v, o->n);
-    swap_all(o->buffers, o->n_buffers);
+    swap_all(o->c, o->v, o->n);
+    swap_all(o->c, o->buffers, o->n_buffers);
 }
 
 /* ---------------------------------------------------------------- in a checkpoint */
@@ -237,22 +223,22 @@ static im_tensor *state_of(const im_trained *v, int kind)
 
 /* Calls fn for everything that is kept of v[0 .. n). */
 static bool each(const im_optimiser *o, const im_trained *v, const slot *slots, int n,
-                 bool (*fn)(void *arg, const char *prefix, const im_param *q, float *data), void *arg)
+                 bool (*fn)(void *arg, const char *prefix, const im_param *q, im_tensor *t), void *arg)
 {
     for (int i = 0; i < n; i++)
         for (int kind = 0; kind < KINDS; kind++) {
             im_tensor *t = state_of(&v[i], kind);
             char prefix[96];
             snprintf(prefix, sizeof prefix, "%s%s", head_of(o, kind), slots[i].prefix);
-            if (t && !fn(arg, prefix, slots[i].param, im_data(t)))
+            if (t && !fn(arg, prefix, slots[i].param, t))
                 return false;
         }
     return true;
 }
 
-static bool save_one(void *arg, const char *prefix, const im_param *q, float *data)
+static bool save_one(void *arg, const char *prefix, const im_param *q, im_tensor *t)
 {
-    return im_state_add_one(arg, prefix, q, data);
+    return im_state_add_one(arg, prefix, q, t);
 }
 
 bool im_optimiser_save(const im_optimiser *o, im_state *s)
@@ -263,7 +249,7 @@ bool im_optimiser_save(const im_optimiser *o, im_state *s)
 
 typedef struct source { im_ctx *c; const im_safetensors *file; const char *path; } source;
 
-static bool load_one(void *arg, const char *prefix, const im_param *q, float *data)
+static bool load_one(void *arg, const char *prefix, const im_param *q, im_tensor *t)
 {
     const source *s = arg;
     char name[512];
@@ -272,8 +258,7 @@ static bool load_one(void *arg, const char *prefix, const im_param *q, float *da
     if (!e || e->dtype != IM_F32 || e->bytes != (size_t)im_numel(q->t) * sizeof(float))
         return im_fail(s->c, "%s: has no tensor %s of the right size; it is a checkpoint of another optimiser or network",
                        s->path, name);
-    im_param_from_file(q, e->data, data);
-    return true;
+    return im_param_load(s->c, t, e->data, IM_F32, q->kind == IM_PARAM_CONV);
 }
 
 bool im_optimiser_load(im_optimiser *o, const im_safetensors *s, const char *path, int64_t steps)

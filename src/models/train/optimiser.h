@@ -37,7 +37,7 @@ void im_optimiser_zero(im_optimiser *o);                       /* before the fir
 int64_t im_optimiser_steps(const im_optimiser *o);             /* taken so far                                         */
 
 /* The moving average of parts[part].params->v[i], in the layout of the engine; NULL where there is none. */
-const float *im_optimiser_average(const im_optimiser *o, int part, int i);
+const im_tensor *im_optimiser_average(const im_optimiser *o, int part, int i);
 /* Weights and averages change places, so that the network can be run with its averages; once more puts them back. Nothing
  * where no averages are kept. */
 void im_optimiser_swap(im_optimiser *o);

@@ -14,4 +14,7 @@ im_view im_view_draw(uint64_t seed, uint64_t view, uint64_t index, float p_flip,
 /* rgb (size, size, 3) -> out (size, size, 3) in -1..1, v / 127.5 - 1; edges are repeated. */
 void im_view_apply(const im_view *v, const uint8_t *rgb, int size, float *out);
 
+/* n of them: rgb (n, size, size, 3) -> (n, size, size, 3) in the open scope. */
+im_tensor *im_views_of(im_ctx *c, const im_view views[], const uint8_t *rgb, int64_t n, int size);
+
 #endif

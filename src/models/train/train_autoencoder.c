@@ -84,13 +84,15 @@ static uint64_t shown(const training *t, int64_t number, int64_t place)
 /* The batch as the network sees it: x (B, size, size, 3) in -1..1. */
 static im_tensor *views_of(training *t, const im_batch *b, int64_t number)
 {
-    int size = t->pictures.size;
-    im_tensor *x = im_new(t->c, IM_F32, 4, (int64_t[]){ b->n, size, size, 3 });
-    for (int64_t i = 0; x && i < b->n; i++) {
-        int64_t at = i * size * size * 3;
-        im_view v = im_view_draw(t->a->common.seed, shown(t, number, i) + 1, 0, t->a->flip, t->a->shift);
-        im_view_apply(&v, b->crops[0].u8 + at, size, (float *)im_data(x) + at);
+    im_view *v = calloc((size_t)b->n, sizeof *v);
+    if (!v) {
+        im_fail(t->c, "out of memory for a batch");
+        return NULL;
     }
+    for (int64_t i = 0; i < b->n; i++)
+        v[i] = im_view_draw(t->a->common.seed, shown(t, number, i) + 1, 0, t->a->flip, t->a->shift);
+    im_tensor *x = im_views_of(t->c, v, b->crops[0].u8, b->n, t->pictures.size);
+    free(v);
     return x;
 }
 
@@ -98,9 +100,12 @@ static im_tensor *views_of(training *t, const im_batch *b, int64_t number)
 static im_tensor *noise_of(training *t, int64_t n, int64_t number)
 {
     int64_t side = latent_side(t), each = side * side * t->cfg.latent_channels;
-    im_tensor *z = im_new(t->c, IM_F32, 4, (int64_t[]){ n, side, side, t->cfg.latent_channels });
-    for (int64_t i = 0; z && i < n; i++)
-        im_normal_fill(t->c, t->a->common.seed, shown(t, number, i), 0, (float *)im_data(z) + i * each, each);
+    float *v = malloc((size_t)(n * each) * sizeof *v);
+    bool ok = v || im_fail(t->c, "out of memory for the noise of a batch");
+    for (int64_t i = 0; ok && i < n; i++)
+        ok = im_normal_fill(t->c, t->a->common.seed, shown(t, number, i), 0, v + i * each, each);
+    im_tensor *z = ok ? im_from(t->c, IM_F32, 4, (int64_t[]){ n, side, side, t->cfg.latent_channels }, v) : NULL;
+    free(v);
     return z;
 }
 
@@ -118,7 +123,7 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
     im_tensor *z = t->decoder ? im_autoencoder_draw(c, t->vae, x, noise) : NULL;         /* before the tape      */
     if (im_tape_begin(c) && (t->decoder ? im_decoder_loss_of(c, t->vae, x, z, &w, &l, NULL)
                                         : im_autoencoder_loss_of(c, t->vae, x, noise, &w, &l, NULL))) {
-        *r = (im_loop_result){ .loss = *(const float *)im_data(l.loss), .pictures = b->n };
+        *r = (im_loop_result){ .loss = im_item(c, l.loss), .pictures = b->n };
         im_backward(c, l.loss);
     } else {
         im_tape_end(c);
@@ -131,36 +136,49 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
 
 typedef struct measure { double squares, sum, sum2; int64_t pictures, latents; double psnr; } measure;
 
-/* Pictures [0, n) of a batch as they are, through mean and decoder. */
-static bool measure_batch(training *t, const im_batch *b, measure *m)
+/* n latents, and n pictures of so many values as they went in (x) and as they came out (y). */
+static void add_to_measure(measure *m, const float *mean, int64_t latents, const float *x, const float *y, int n,
+                           int64_t values)
 {
-    im_ctx *c = t->c;
-    int64_t side = latent_side(t), channels = t->cfg.latent_channels, pixels = (int64_t)t->pictures.size * t->pictures.size;
-    im_scope_push(c);
-    im_tensor *x = im_new(c, IM_F32, 4, (int64_t[]){ b->n, t->pictures.size, t->pictures.size, 3 });
-    im_view plain = { 0 };
-    for (int64_t i = 0; x && i < b->n; i++)
-        im_view_apply(&plain, b->crops[0].u8 + i * pixels * 3, t->pictures.size, (float *)im_data(x) + i * pixels * 3);
-    im_tensor *moments = im_vae_encode(c, t->vae, x);
-    im_tensor *mean = moments ? im_contiguous_copy(c, im_slice(c, moments, 3, 0, channels)) : NULL;
-    im_tensor *y = mean ? im_vae_decode(c, t->vae, mean) : NULL;
-    for (int64_t i = 0; y && i < b->n * side * side * channels; i++) {
-        double z = ((const float *)im_data(mean))[i];
+    for (int64_t i = 0; i < latents; i++) {
+        double z = mean[i];
         m->sum += z;
         m->sum2 += z * z;
         m->latents++;
     }
-    for (int64_t i = 0; y && i < b->n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         double squares = 0;
-        for (int64_t k = i * pixels * 3; k < (i + 1) * pixels * 3; k++) {
-            float v = ((const float *)im_data(y))[k];
-            double e = (double)(v < -1 ? -1 : v > 1 ? 1 : v) - ((const float *)im_data(x))[k];
+        for (int64_t k = i * values; k < (i + 1) * values; k++) {
+            float v = y[k];
+            double e = (double)(v < -1 ? -1 : v > 1 ? 1 : v) - x[k];
             squares += e * e;
         }
-        squares /= (double)(pixels * 3);
+        squares /= (double)values;
         m->psnr += 10 * log10(4 / (squares > 1e-10 ? squares : 1e-10));       /* peak 2: -1 to 1                      */
         m->pictures++;
     }
+}
+
+/* Pictures [0, n) of a batch as they are, through mean and decoder. */
+static bool measure_batch(training *t, const im_batch *b, measure *m)
+{
+    im_ctx *c = t->c;
+    int size = t->pictures.size;
+    im_view *plain = calloc((size_t)b->n, sizeof *plain);
+    if (!plain)
+        return im_fail(c, "out of memory for a batch");
+    im_scope_push(c);
+    im_tensor *x = im_views_of(c, plain, b->crops[0].u8, b->n, size);
+    im_tensor *moments = im_vae_encode(c, t->vae, x);
+    im_tensor *mean = moments ? im_contiguous_copy(c, im_slice(c, moments, 3, 0, t->cfg.latent_channels)) : NULL;
+    im_tensor *y = mean ? im_vae_decode(c, t->vae, mean) : NULL;
+    float *latents = im_values(c, mean), *in = im_values(c, x), *out = im_values(c, y);
+    if (latents && in && out)
+        add_to_measure(m, latents, im_numel(mean), in, out, b->n, 3 * (int64_t)size * size);
+    free(latents);
+    free(in);
+    free(out);
+    free(plain);
     im_scope_pop(c);
     return im_ok(c);
 }

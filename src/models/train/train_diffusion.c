@@ -115,25 +115,40 @@ static int choose(training *t, int64_t number, int64_t *index, const uint8_t **r
     return n;
 }
 
-typedef struct step { im_diffusion_batch b; float *x, *noise, *times, *weight; int32_t *ids; } step;
+/* A part of a step on the host: x, noise (n, side, side, channels), times, weight (n), ids (n, tokens). */
+typedef struct step { float *x, *noise, *times, *weight; int32_t *ids; int64_t each; } step;
 
-static bool make_tensors(training *t, step *s, int n)
+static void free_step(step *s)
+{
+    free(s->x);
+    free(s->noise);
+    free(s->times);
+    free(s->weight);
+    free(s->ids);
+}
+
+static bool make_step(training *t, step *s, int n)
+{
+    size_t count = (size_t)n, tokens = (size_t)t->cfg.clip.max_position_embeddings;
+    s->each = (int64_t)t->latents.side * t->latents.side * t->latents.channels;
+    s->x = malloc(count * (size_t)s->each * sizeof *s->x);
+    s->noise = malloc(count * (size_t)s->each * sizeof *s->noise);
+    s->times = malloc(count * sizeof *s->times);
+    s->weight = malloc(count * sizeof *s->weight);
+    s->ids = malloc(count * tokens * sizeof *s->ids);
+    return (s->x && s->noise && s->times && s->weight && s->ids) || im_fail(t->c, "out of memory for a batch");
+}
+
+/* To the device. */
+static bool upload(training *t, const step *s, int n, im_diffusion_batch *b)
 {
     im_ctx *c = t->c;
     int64_t latent[4] = { n, t->latents.side, t->latents.side, t->latents.channels };
-    s->b.x = im_new(c, IM_F32, 4, latent);
-    s->b.noise = im_new(c, IM_F32, 4, latent);
-    s->b.t = im_new(c, IM_F32, 1, (int64_t[]){ n });
-    s->b.weight = im_new(c, IM_F32, 1, (int64_t[]){ n });
-    s->b.ids = im_new(c, IM_I32, 2, (int64_t[]){ n, t->cfg.clip.max_position_embeddings });
-    if (!im_ok(c))
-        return false;
-    s->x = im_data(s->b.x);
-    s->noise = im_data(s->b.noise);
-    s->times = im_data(s->b.t);
-    s->weight = im_data(s->b.weight);
-    s->ids = im_data(s->b.ids);
-    return true;
+    *b = (im_diffusion_batch){
+        .x = im_from(c, IM_F32, 4, latent, s->x), .noise = im_from(c, IM_F32, 4, latent, s->noise),
+        .t = im_from(c, IM_F32, 1, latent, s->times), .weight = im_from(c, IM_F32, 1, latent, s->weight),
+        .ids = im_from(c, IM_I32, 2, (int64_t[]){ n, t->cfg.clip.max_position_embeddings }, s->ids) };
+    return im_ok(c);
 }
 
 static float drop_first(const im_train_diffusion_args *a)
@@ -146,7 +161,7 @@ static bool draw(training *t, step *s, const int64_t *index, const uint8_t *rgb,
 {
     int tokens = t->cfg.clip.max_position_embeddings, count;
     const float *abar = im_scheduler_alphas(t->scheduler, &count);
-    int64_t each = im_numel(s->b.x) / n;
+    int64_t each = s->each;
     uint64_t first = (uint64_t)number * (uint64_t)t->a->common.batch;
     int *times = malloc((size_t)n * sizeof *times);
     bool ok = times || im_fail(t->c, "out of memory for a batch");
@@ -177,23 +192,26 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
     int64_t *index = calloc((size_t)t->a->common.batch, sizeof *index);
     const uint8_t *rgb = NULL;
     step s = { 0 };
+    im_diffusion_batch b;
     bool trained = !strcmp(t->a->text, "train");
     im_scope_push(c);
     if (!index)
         im_fail(c, "out of memory for a batch");
-    else if ((n = choose(t, number, index, &rgb)) && make_tensors(t, &s, n) && draw(t, &s, index, rgb, n, number)) {
+    else if ((n = choose(t, number, index, &rgb)) && make_step(t, &s, n) && draw(t, &s, index, rgb, n, number) &&
+             upload(t, &s, n, &b)) {
         if (!trained)
-            s.b.text = im_clip_forward(c, t->clip, s.b.ids);   /* before the tape: no gradient                        */
+            b.text = im_clip_forward(c, t->clip, b.ids);       /* before the tape: no gradient                        */
         im_tape_begin(c);
-        im_tensor *loss = im_diffusion_loss(c, t->unet, trained ? t->clip : NULL, &s.b);
+        im_tensor *loss = im_diffusion_loss(c, t->unet, trained ? t->clip : NULL, &b);
         if (loss) {
-            *r = (im_loop_result){ .loss = *(const float *)im_data(loss), .pictures = n };
+            *r = (im_loop_result){ .loss = im_item(c, loss), .pictures = n };
             im_backward(c, loss);
         } else {
             im_tape_end(c);
         }
     }
     im_scope_pop(c);
+    free_step(&s);
     free(index);
     return im_ok(c);
 }
@@ -214,8 +232,8 @@ static bool write_part(training *t, im_folder_out *f, im_part part, const im_par
     char *path = im_folder_file(f, im_part_file(part));
     bool ok = path != NULL;
     for (int i = 0; ok && i < p->n; i++) {
-        const float *mean = o ? im_optimiser_average(o, of, i) : NULL;
-        ok = im_state_add_one(&s, "", &p->v[i], mean ? mean : im_data(p->v[i].t));
+        const im_tensor *mean = o ? im_optimiser_average(o, of, i) : NULL;
+        ok = im_state_add_one(&s, "", &p->v[i], mean ? mean : p->v[i].t);
     }
     ok = ok && im_state_write(&s, path, metadata, 1, false);
     im_state_free(&s);

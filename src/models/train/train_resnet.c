@@ -63,10 +63,9 @@ im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_res
 
 /* ---------------------------------------------------------------- one part of a step */
 
-static int64_t count_right(const im_tensor *logits, const int32_t *labels)
+static int64_t count_right(const float *y, int64_t rows, int64_t classes, const int32_t *labels)
 {
-    int64_t rows = logits->shape[0], classes = logits->shape[1], right = 0;
-    const float *y = im_data(logits);
+    int64_t right = 0;
     for (int64_t i = 0; i < rows; i++, y += classes) {
         int64_t best = 0;
         for (int64_t k = 1; k < classes; k++)
@@ -77,17 +76,25 @@ static int64_t count_right(const im_tensor *logits, const int32_t *labels)
     return right;
 }
 
-/* x (count, n, size, size, 3), `keep` of each picture and the rest of its partner; one without a partner stays. */
-static void mix(float *x, const im_crops *crops, int n, float keep)
+/* Pictures (count, n, size, size, 3), `keep` of each and the rest of its partner; one without a partner stays. */
+static im_tensor *mixed(im_ctx *c, const im_crops *crops, int n, float keep)
 {
-    int64_t each = 3 * (int64_t)crops->size * crops->size;
-    for (int64_t k = 0; k < crops->count; k++, x += n * each)
-        for (int i = 0; i < n / 2; i++)
-            for (int64_t p = 0; p < each; p++) {
-                float *a = x + i * each + p, *b = x + (n - 1 - i) * each + p, u = *a, v = *b;
-                *a = fmaf(keep, u - v, v);
-                *b = fmaf(keep, v - u, u);
-            }
+    int64_t each = 3 * (int64_t)crops->size * crops->size, all = (int64_t)crops->count * n;
+    float *x = malloc((size_t)(all * each) * sizeof *x);
+    if (!x) {
+        im_fail(c, "out of memory for a batch of mixed pictures");
+        return NULL;
+    }
+    for (int64_t k = 0; k < crops->count; k++)
+        for (int64_t i = 0; i < n; i++) {
+            const float *u = crops->f32 + (k * n + i) * each, *v = crops->f32 + (k * n + n - 1 - i) * each;
+            float *out = x + (k * n + i) * each;
+            for (int64_t p = 0; p < each; p++)
+                out[p] = u == v ? u[p] : fmaf(keep, u[p] - v[p], v[p]);
+        }
+    im_tensor *t = im_from(c, IM_F32, 4, (int64_t[]){ all, crops->size, crops->size, 3 }, x);
+    free(x);
+    return t;
 }
 
 /* All crops, kinds one after the other, each (count, n, size, size, 3)  ->  (crops n, width) */
@@ -98,41 +105,50 @@ static im_tensor *features_of(im_ctx *c, const im_classifier *m, const im_batch 
         const im_crops *crops = &b->crops[k];
         int64_t shape[4] = { (int64_t)crops->count * b->n, crops->size, crops->size, 3 };
         im_scope_push(c);                                      /* the copy of the pictures goes when the pass is over */
-        im_tensor *x = im_from(c, IM_F32, 4, shape, crops->f32);
-        if (x && keep < 1)
-            mix(im_data(x), crops, b->n, keep);
+        im_tensor *x = keep < 1 ? mixed(c, crops, b->n, keep) : im_from(c, IM_F32, 4, shape, crops->f32);
         im_tensor *f = im_scope_leave(c, im_classifier_features(c, m, x));
         all = k ? im_stack(c, all, f) : f;
     }
     return all;
 }
 
-/* Of every crop; of the partners where they are mixed. */
-static im_tensor *labels_of(im_ctx *c, const im_batch *b, bool partners)
+/* Of every crop, malloc'd; of the partners where they are mixed. */
+static int32_t *labels_of(im_ctx *c, const im_batch *b, bool partners, int64_t *n)
 {
     int64_t crops = 0;
     for (int k = 0; k < b->kinds; k++)
         crops += b->crops[k].count;
-    im_tensor *t = im_new(c, IM_I32, 1, (int64_t[]){ crops * b->n });
-    for (int64_t k = 0; t && k < crops; k++)
-        for (int i = 0; i < b->n; i++)
-            ((int32_t *)im_data(t))[k * b->n + i] = b->labels[partners ? b->n - 1 - i : i];
-    return t;
+    *n = crops * b->n;
+    int32_t *v = malloc((size_t)*n * sizeof *v);
+    if (!v)
+        im_fail(c, "out of memory for the labels of a batch");
+    for (int64_t i = 0; v && i < *n; i++)
+        v[i] = b->labels[partners ? b->n - 1 - i % b->n : i % b->n];
+    return v;
+}
+
+static im_tensor *entropy(im_ctx *c, im_tensor *logits, const int32_t *labels, int64_t n)
+{
+    im_tensor *t = labels ? im_from(c, IM_I32, 1, &n, labels) : NULL;
+    return im_cross_entropy(c, logits, t);
 }
 
 im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r)
 {
-    im_tensor *labels = labels_of(c, b, false);
+    int64_t n;
+    int32_t *labels = labels_of(c, b, false, &n), *others = keep < 1 ? labels_of(c, b, true, &n) : NULL;
     im_tensor *logits = im_classifier_logits(c, m, features_of(c, m, b, keep));           /* (crops n, classes)       */
-    im_tensor *loss = im_cross_entropy(c, logits, labels);
-    if (keep < 1) {
-        im_tensor *other = im_cross_entropy(c, logits, labels_of(c, b, true));
-        loss = im_add(c, im_scale(c, loss, keep), im_scale(c, other, 1 - keep));
-    }
-    if (loss)
-        *r = (im_loop_result){ .loss = *(const float *)im_data(loss), .pictures = b->n, .judged = im_numel(labels),
-                               .correct = count_right(logits, im_data(labels)) };
-    return loss;
+    im_tensor *loss = entropy(c, logits, labels, n);
+    if (keep < 1)
+        loss = im_add(c, im_scale(c, loss, keep), im_scale(c, entropy(c, logits, others, n), 1 - keep));
+    float *y = loss ? im_values(c, logits) : NULL;
+    if (y)
+        *r = (im_loop_result){ .loss = im_item(c, loss), .pictures = b->n, .judged = n,
+                               .correct = count_right(y, n, logits->shape[1], labels) };
+    free(y);
+    free(labels);
+    free(others);
+    return im_ok(c) ? loss : NULL;
 }
 
 bool im_classifier_part(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r)

@@ -155,9 +155,9 @@ bool im_train_state_export(const im_train_state *s, const char *path, int part)
     for (int i = 0, k = 0; ok && k < state.n; k++) {           /* entries stand in the order of p, with counts between */
         if (!state.v[k].param)
             continue;
-        const float *average = im_optimiser_average(s->optimiser, part, i++);
+        const im_tensor *average = im_optimiser_average(s->optimiser, part, i++);
         if (average)
-            state.v[k].data = average;
+            state.v[k].t = average;
     }
     const char *metadata[] = { "format", "pt", "imago", IM_VERSION, "config", s->config };
     ok = ok && im_state_write(&state, path, metadata, 3, false);

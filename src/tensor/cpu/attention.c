@@ -219,13 +219,13 @@ int IM_FN(im_cpu_attention)(im_device *dev, const im_attention_args *at)
     int pairs = at->batch * at->heads;
     state x;
     w.blocks = (w.vecs + w.block - 1) / w.block;
-    while (w.block > GROUP && w.block % 2 == 0 && pairs * w.blocks < 4 * dev->threads) {  /* a part for every thread */
+    while (w.block > GROUP && w.block % 2 == 0 && pairs * w.blocks < 4 * im_threads_of(dev)) {  /* a part a thread */
         w.block /= 2;
         w.blocks = (w.vecs + w.block - 1) / w.block;
     }
-    for (int i = 0; i < dev->threads; i++)
+    for (int i = 0; i < im_threads_of(dev); i++)
         if (!im_scratch(dev, i, lay_out(&x, NULL, &w) * sizeof(float)))
             return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, pairs * w.blocks, attend, &w);
+    im_parallel_for(im_threads_of(dev), pairs * w.blocks, attend, &w);
     return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
 }

@@ -4,7 +4,7 @@
 #define IM_CPU_ATTENTION_H
 
 #include "tensor/cpu/buffer.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 #include <math.h>
 #include <stddef.h>

@@ -281,29 +281,29 @@ static void key_task(void *arg, int task, int thread)
 static int pass(job *w, int tasks, void (*fn)(void *arg, int task, int thread))
 {
     state x;
-    for (int i = 0; i < w->dev->threads; i++)
+    for (int i = 0; i < im_threads_of(w->dev); i++)
         if (!im_scratch(w->dev, i, lay_out(&x, NULL, w) * sizeof(float)))
             return IM_NO_MEMORY;
-    im_parallel_for(w->dev->threads, tasks, fn, w);
+    im_parallel_for(im_threads_of(w->dev), tasks, fn, w);
     return w->dev->stop && *w->dev->stop ? IM_STOPPED : IM_DONE;
 }
 
 int IM_FN(im_cpu_attention_bwd)(im_device *dev, const im_attention_bwd_args *at)
 {
-    int pairs = at->batch * at->heads, rounds = (pairs + dev->threads - 1) / dev->threads;
+    int pairs = at->batch * at->heads, rounds = (pairs + im_threads_of(dev) - 1) / im_threads_of(dev);
     bool want_q = at->dq.p, want_kv = at->dk.p || at->dv.p;
     job w = { .dev = dev, .at = at, .dp = (at->d + 3) & ~3, .cv = (at->d + 15) / 16, .vecs = (at->tq + 15) / 16,
               .key_blocks = (at->tk + KEYS - 1) / KEYS, .factor = (float)((double)at->scale * 1.4426950408889634),
               .want_q = want_q, .want_kv = want_kv };
     w.blocks = (w.vecs + BLOCK_VECS - 1) / BLOCK_VECS;
     w.span = w.key_blocks;
-    if (5 * rounds * dev->threads <= 7 * pairs)                /* whole heads keep the threads busy enough */
+    if (5 * rounds * im_threads_of(dev) <= 7 * pairs)                /* whole heads keep the threads busy enough */
         return pass(&w, pairs, head_task);
     w.want_kv = false;
     int status = want_q ? pass(&w, pairs * w.blocks, query_task) : IM_DONE;
     w.want_kv = want_kv;
     w.want_q = false;
-    while (w.span > 1 && pairs * ((w.key_blocks + w.span - 1) / w.span) < 4 * dev->threads)
+    while (w.span > 1 && pairs * ((w.key_blocks + w.span - 1) / w.span) < 4 * im_threads_of(dev))
         w.span = (w.span + 1) / 2;
     w.spans = (w.key_blocks + w.span - 1) / w.span;
     return status || !want_kv ? status : pass(&w, pairs * w.spans, key_task);

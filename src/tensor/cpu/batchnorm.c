@@ -178,7 +178,7 @@ int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
 {
     job w = { .at = at, .runs = runs_of(at->rows), .cp = (at->channels + 15) & ~15 };
     size_t sums = at->training ? (size_t)w.runs * (size_t)w.cp : 0;
-    w.mean = im_scratch(dev, dev->threads, 2 * sums * sizeof(double) + 2 * (size_t)w.cp * sizeof(float));
+    w.mean = im_scratch(dev, im_threads_of(dev), 2 * sums * sizeof(double) + 2 * (size_t)w.cp * sizeof(float));
     if (!w.mean)
         return IM_NO_MEMORY;
     w.m2 = w.mean + sums;
@@ -186,9 +186,9 @@ int IM_FN(im_cpu_batchnorm)(im_device *dev, const im_batchnorm_args *at)
     w.shift = w.scale + w.cp;
     w.stream = at->y.p != at->x.p && streams(at->y, at->rows, at->channels);
     if (at->training)
-        im_parallel_for(dev->threads, w.runs * blocks_of(at->channels), run_statistics, &w);
-    im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, finish, &w);
-    im_parallel_for(dev->threads, (int)((at->rows + ROWS - 1) / ROWS), apply, &w);
+        im_parallel_for(im_threads_of(dev), w.runs * blocks_of(at->channels), run_statistics, &w);
+    im_parallel_for(im_threads_of(dev), (at->channels + LANES - 1) / LANES, finish, &w);
+    im_parallel_for(im_threads_of(dev), (int)((at->rows + ROWS - 1) / ROWS), apply, &w);
     return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
 }
 
@@ -400,7 +400,7 @@ int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
 {
     back w = { .at = at, .runs = runs_of(at->rows), .cp = (at->channels + 15) & ~15 };
     size_t sums = (size_t)w.runs * (size_t)w.cp, cp = (size_t)w.cp;
-    w.dbeta = im_scratch(dev, dev->threads, 2 * sums * sizeof(double) + 6 * cp * sizeof(float));
+    w.dbeta = im_scratch(dev, im_threads_of(dev), 2 * sums * sizeof(double) + 6 * cp * sizeof(float));
     if (!w.dbeta)
         return IM_NO_MEMORY;
     w.with_x = w.dbeta + sums;
@@ -416,9 +416,9 @@ int IM_FN(im_cpu_batchnorm_bwd)(im_device *dev, const im_batchnorm_bwd_args *at)
         w.mean[c] = at->mean[c];
         factors(at->mean[c], at->rstd[c], at->gamma[c], at->beta[c], &w.scale[c], &w.shift[c]);
     }
-    im_parallel_for(dev->threads, w.runs * blocks_of(at->channels), run_sums, &w);
-    im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, finish_back, &w);
+    im_parallel_for(im_threads_of(dev), w.runs * blocks_of(at->channels), run_sums, &w);
+    im_parallel_for(im_threads_of(dev), (at->channels + LANES - 1) / LANES, finish_back, &w);
     if (at->dx.p || at->dres.p)
-        im_parallel_for(dev->threads, (int)((at->rows + ROWS - 1) / ROWS), rows_dx, &w);
+        im_parallel_for(im_threads_of(dev), (int)((at->rows + ROWS - 1) / ROWS), rows_dx, &w);
     return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
 }

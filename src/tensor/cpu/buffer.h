@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "tensor/cpu/simd.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 enum { IM_MIXED = -1 };
 

@@ -82,10 +82,10 @@ static void add_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_colsum)(im_device *dev, const im_colsum_args *p)
 {
     job j = { .p = p, .spans = ceil_div(p->rows, SPAN), .parts = ceil_div(p->n, WIDTH) };
-    j.sums = im_scratch(dev, dev->threads, (size_t)p->batch * (size_t)j.spans * (size_t)p->n * sizeof(double));
+    j.sums = im_scratch(dev, im_threads_of(dev), (size_t)p->batch * (size_t)j.spans * (size_t)p->n * sizeof(double));
     if (!j.sums)
         return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, p->batch * j.spans * j.parts, span_task, &j);
-    im_parallel_for(dev->threads, p->batch * j.parts, add_task, &j);
+    im_parallel_for(im_threads_of(dev), p->batch * j.spans * j.parts, span_task, &j);
+    im_parallel_for(im_threads_of(dev), p->batch * j.parts, add_task, &j);
     return IM_DONE;
 }

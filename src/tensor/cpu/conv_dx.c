@@ -53,7 +53,7 @@ static bool turn_weights(im_device *dev, const im_conv_dx_args *d, const phase *
         tap_at[t] = (int64_t)((v->last - t / u->taps * d->stride) * d->kw + u->last - t % u->taps * d->stride) * d->cin;
     *out = (im_weight){ .dtype = IM_FN(im_packed_dtype)(dev, &d->wt), .packed = true, .halves = 1, .n = d->cin,
                         .k = taps * d->cout };
-    void *dst = im_scratch(dev, dev->threads, im_packed_bytes(out->dtype, out->n, out->k, 1));
+    void *dst = im_scratch(dev, im_threads_of(dev), im_packed_bytes(out->dtype, out->n, out->k, 1));
     out->data = dst;
     if (dst)
         IM_FN(im_pack_columns)(dev, &(im_columns){ .w = d->wt.data, .dtype = d->wt.dtype, .n = d->cin,
@@ -95,7 +95,7 @@ static int by_phases(im_device *dev, const im_conv_dx_args *d)
     int status = tap_at ? IM_DONE : IM_NO_MEMORY;
     if (d->stride > 1 && (d->kh < d->stride || d->kw < d->stride) && !d->add) {    /* some pixels meet no tap */
         fill_job f = { d->dx.p, (int64_t)d->batch * d->h * d->w * d->cin * (int64_t)im_dtype_size(d->dx.t) };
-        im_parallel_for(dev->threads, (int)((f.n + FILL - 1) / FILL), zero_task, &f);
+        im_parallel_for(im_threads_of(dev), (int)((f.n + FILL - 1) / FILL), zero_task, &f);
     }
     for (int i = 0; !status && i < d->stride * d->stride; i++) {
         phase v = phase_of(i / d->stride, d->stride, d->h, d->kh, d->pad_top);
@@ -173,7 +173,7 @@ static int enlarged_dx(im_device *dev, const im_conv_dx_args *d)
         status = plain_dx(dev, &wide);
         fold_job f = { &some, du };
         if (!status)
-            im_parallel_for(dev->threads, some.batch * d->h, fold_task, &f);
+            im_parallel_for(im_threads_of(dev), some.batch * d->h, fold_task, &f);
     }
     im_pages_free(du, bytes);
     return status;

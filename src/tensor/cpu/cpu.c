@@ -1,7 +1,7 @@
 /* cpu.c: chooses the instruction set when a device is opened: the highest rung that this processor (and its operating
  * system) can run and that IMAGO_ISA allows. The one file here that is compiled once; tables come from table.c. */
 #include "tensor/peak.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +105,15 @@ bool im_cpu_peak_loops(const char *isa, im_peak_loops *out)
     return false;
 }
 
+static const char *product(const im_device *dev, im_dtype weights)
+{
+    if (weights == IM_F32)
+        return "f32 multiply-adds";
+    if (weights == IM_BF16 && im_host_of(dev)->bf16_dots)
+        return "bf16 dot products with f32 sums; activations are rounded to bf16";
+    return "widened to f32, then f32 multiply-adds";
+}
+
 const char *im_cpu_kernels(im_device *dev)
 {
     static const struct { const char *name; bool (*has)(void); void (*init)(im_kernels *); } rungs[] = {
@@ -129,6 +138,8 @@ const char *im_cpu_kernels(im_device *dev)
         best--;
     }
     rungs[best].init(&dev->k);
-    dev->bf16_dots = dots;
+    dev->packs = true;                                         /* ref reads weights as the papers write them           */
+    dev->s.product = product;
+    im_host_of(dev)->bf16_dots = dots;
     return rungs[best].name;
 }

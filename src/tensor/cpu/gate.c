@@ -82,7 +82,7 @@ static void act_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_act_bwd)(im_device *dev, const im_act_bwd_args *p)
 {
-    im_parallel_for(dev->threads, (int)((p->n + CHUNK - 1) / CHUNK), act_task, (void *)p);
+    im_parallel_for(im_threads_of(dev), (int)((p->n + CHUNK - 1) / CHUNK), act_task, (void *)p);
     return IM_DONE;
 }
 
@@ -122,7 +122,7 @@ static void glu_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_glu)(im_device *dev, const im_glu_args *p)
 {
-    im_parallel_for(dev->threads, (int)((p->rows + task_rows(p->n) - 1) / task_rows(p->n)), glu_task, (void *)p);
+    im_parallel_for(im_threads_of(dev), (int)((p->rows + task_rows(p->n) - 1) / task_rows(p->n)), glu_task, (void *)p);
     return IM_DONE;
 }
 
@@ -157,6 +157,6 @@ static void glu_bwd_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_glu_bwd)(im_device *dev, const im_glu_bwd_args *p)
 {
-    im_parallel_for(dev->threads, (int)((p->rows + task_rows(p->n) - 1) / task_rows(p->n)), glu_bwd_task, (void *)p);
+    im_parallel_for(im_threads_of(dev), (int)((p->rows + task_rows(p->n) - 1) / task_rows(p->n)), glu_bwd_task, (void *)p);
     return IM_DONE;
 }

@@ -57,7 +57,7 @@ static void sample_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_gaussian)(im_device *dev, const im_gaussian_args *at)
 {
-    im_parallel_for(dev->threads, tasks_of(at->rows, at->n), sample_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), tasks_of(at->rows, at->n), sample_task, (void *)at);
     return IM_DONE;
 }
 
@@ -83,7 +83,7 @@ static void sample_bwd_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_gaussian_bwd)(im_device *dev, const im_gaussian_bwd_args *at)
 {
-    im_parallel_for(dev->threads, tasks_of(at->rows, at->n), sample_bwd_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), tasks_of(at->rows, at->n), sample_bwd_task, (void *)at);
     return IM_DONE;
 }
 
@@ -112,11 +112,11 @@ static void kl_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_kl)(im_device *dev, const im_kl_args *at)
 {
     int tasks = tasks_of(at->rows, at->n);
-    kl_job w = { at, im_scratch(dev, dev->threads, (size_t)tasks * sizeof(double)) };
+    kl_job w = { at, im_scratch(dev, im_threads_of(dev), (size_t)tasks * sizeof(double)) };
     double sum = 0;
     if (!w.sum)
         return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, tasks, kl_task, &w);
+    im_parallel_for(im_threads_of(dev), tasks, kl_task, &w);
     for (int i = 0; i < tasks; i++)
         sum += w.sum[i];
     at->kl[0] = (float)(0.5 * sum / at->batch);
@@ -145,6 +145,6 @@ static void kl_bwd_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_kl_bwd)(im_device *dev, const im_kl_bwd_args *at)
 {
-    im_parallel_for(dev->threads, tasks_of(at->rows, at->n), kl_bwd_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), tasks_of(at->rows, at->n), kl_bwd_task, (void *)at);
     return IM_DONE;
 }

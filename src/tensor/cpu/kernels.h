@@ -3,7 +3,7 @@
 #define IM_CPU_KERNELS_H
 
 #include "tensor/cpu/simd.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 #define X(name) int IM_FN(im_cpu_##name)(im_device *dev, const im_##name##_args *args);
 IM_KERNELS(X)

@@ -79,11 +79,12 @@ static void entropy_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_cross_entropy)(im_device *dev, const im_cross_entropy_args *at)
 {
-    entropy_job w = { at, im_scratch(dev, dev->threads, (size_t)at->rows * sizeof(double)), rows_per_task(at->classes) };
+    entropy_job w = { at, im_scratch(dev, im_threads_of(dev), (size_t)at->rows * sizeof(double)),
+                      rows_per_task(at->classes) };
     double sum = 0;
     if (!w.row)
         return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, tasks_of(at->rows, w.per), entropy_task, &w);
+    im_parallel_for(im_threads_of(dev), tasks_of(at->rows, w.per), entropy_task, &w);
     for (int64_t r = 0; r < at->rows; r++)
         sum += w.row[r];
     at->loss[0] = (float)(sum / (double)at->rows);
@@ -119,7 +120,7 @@ static void entropy_bwd_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_cross_entropy_bwd)(im_device *dev, const im_cross_entropy_bwd_args *at)
 {
-    im_parallel_for(dev->threads, tasks_of(at->rows, rows_per_task(at->classes)), entropy_bwd_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), tasks_of(at->rows, rows_per_task(at->classes)), entropy_bwd_task, (void *)at);
     return IM_DONE;
 }
 
@@ -159,10 +160,10 @@ int IM_FN(im_cpu_loss)(im_device *dev, const im_loss_args *at)
 {
     loss_job w = { .at = at, .chunks = (at->n + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK };
     double loss = 0;
-    w.sum = im_scratch(dev, dev->threads, (size_t)(at->batch * w.chunks) * sizeof(double));
+    w.sum = im_scratch(dev, im_threads_of(dev), (size_t)(at->batch * w.chunks) * sizeof(double));
     if (!w.sum)
         return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, (int)(at->batch * w.chunks), loss_task, &w);
+    im_parallel_for(im_threads_of(dev), (int)(at->batch * w.chunks), loss_task, &w);
     for (int b = 0; b < at->batch; b++) {
         double sum = 0;
         for (int64_t i = 0; i < w.chunks; i++)
@@ -204,6 +205,6 @@ static void loss_bwd_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_loss_bwd)(im_device *dev, const im_loss_bwd_args *at)
 {
     int64_t chunks = (at->n + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK;
-    im_parallel_for(dev->threads, (int)(at->batch * chunks), loss_bwd_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), (int)(at->batch * chunks), loss_bwd_task, (void *)at);
     return IM_DONE;
 }

@@ -87,7 +87,7 @@ int IM_FN(im_cpu_map)(im_device *dev, const im_map_args *at)
             memcpy(im_at(row, at->b.t, i), im_at(at->b.p, at->b.t, i % at->nb), at->b.t == IM_F32 ? 4 : 2);
         w.b.p = row;
     }
-    im_parallel_for(dev->threads, (int)((at->n + CHUNK - 1) / CHUNK), map_task, &w);
+    im_parallel_for(im_threads_of(dev), (int)((at->n + CHUNK - 1) / CHUNK), map_task, &w);
     return IM_DONE;
 }
 
@@ -119,6 +119,6 @@ static void accumulate_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_accumulate)(im_device *dev, const im_accumulate_args *at)
 {
-    im_parallel_for(dev->threads, (int)((at->n + CHUNK - 1) / CHUNK), accumulate_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), (int)((at->n + CHUNK - 1) / CHUNK), accumulate_task, (void *)at);
     return IM_DONE;
 }

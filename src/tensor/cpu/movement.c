@@ -108,7 +108,7 @@ int IM_FN(im_cpu_copy)(im_device *dev, const im_copy_args *args)
     w.pieces = (inner + w.piece - 1) / w.piece;
     w.total = rows * w.pieces;
     w.per_task = per_task / w.piece;
-    im_parallel_for(dev->threads, (int)((w.total + w.per_task - 1) / w.per_task), copy_task, &w);
+    im_parallel_for(im_threads_of(dev), (int)((w.total + w.per_task - 1) / w.per_task), copy_task, &w);
     return IM_DONE;
 }
 
@@ -127,7 +127,7 @@ static void embedding_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_embedding)(im_device *dev, const im_embedding_args *args)
 {
     im_embedding_args at = *args;
-    im_parallel_for(dev->threads, (int)at.n, embedding_task, &at);
+    im_parallel_for(im_threads_of(dev), (int)at.n, embedding_task, &at);
     return IM_DONE;
 }
 
@@ -157,8 +157,8 @@ int IM_FN(im_cpu_embedding_bwd)(im_device *dev, const im_embedding_bwd_args *at)
 {
     int64_t bytes = at->rows * at->channels * (int64_t)sizeof(float);
     if (!at->add)
-        im_parallel_for(dev->threads, (int)((bytes + TASK_BYTES - 1) / TASK_BYTES), zero_task, (void *)at);
-    im_parallel_for(dev->threads, (at->channels + COLUMNS - 1) / COLUMNS, embedding_bwd_task, (void *)at);
+        im_parallel_for(im_threads_of(dev), (int)((bytes + TASK_BYTES - 1) / TASK_BYTES), zero_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), (at->channels + COLUMNS - 1) / COLUMNS, embedding_bwd_task, (void *)at);
     return IM_DONE;
 }
 

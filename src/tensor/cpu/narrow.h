@@ -3,7 +3,7 @@
 #define IM_NARROW_H
 
 #include "tensor/cpu/simd.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 bool IM_FN(im_narrow_takes_dw)(const im_conv_dw_args *d);
 int IM_FN(im_narrow_dw)(im_device *dev, const im_conv_dw_args *d);

@@ -159,13 +159,13 @@ int IM_FN(im_narrow_dw)(im_device *dev, const im_conv_dw_args *d)
     job j = job_of(dev, d);
     size_t each = (line_floats(&j) + (size_t)j.k * IM_STRIP) * sizeof(float);
     j.micro = IM_FN(im_outer_tiles)(false);
-    j.partial = im_scratch(dev, dev->threads, partial_bytes(&j));
-    for (int t = 0; t < dev->threads; t++)
+    j.partial = im_scratch(dev, im_threads_of(dev), partial_bytes(&j));
+    for (int t = 0; t < im_threads_of(dev); t++)
         if (!im_scratch(dev, t, each))
             return IM_NO_MEMORY;
     if (!j.partial)
         return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, j.chunks * j.strips, chunk_task, &j);
-    im_parallel_for(dev->threads, j.k, add_task, &j);
+    im_parallel_for(im_threads_of(dev), j.chunks * j.strips, chunk_task, &j);
+    im_parallel_for(im_threads_of(dev), j.k, add_task, &j);
     return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
 }

@@ -146,7 +146,7 @@ int IM_FN(im_cpu_groupnorm)(im_device *dev, const im_groupnorm_args *at)
               .cp = (at->channels + 15) & ~15 };
     size_t stats = (size_t)at->batch * (size_t)w.chunks * (size_t)w.cp, per = (size_t)at->batch * (size_t)w.cp;
     size_t groups = ((size_t)at->groups + 7) & ~(size_t)7;
-    double *mem = im_scratch(dev, dev->threads, (2 * per + 2 * groups) * sizeof(double) +
+    double *mem = im_scratch(dev, im_threads_of(dev), (2 * per + 2 * groups) * sizeof(double) +
                                                     (2 * per + 2 * stats) * sizeof(float));
     if (!mem)
         return IM_NO_MEMORY;
@@ -159,11 +159,11 @@ int IM_FN(im_cpu_groupnorm)(im_device *dev, const im_groupnorm_args *at)
     w.mean = w.shift + per;
     w.m2 = w.mean + stats;
 
-    im_parallel_for(dev->threads, at->batch * ((w.chunks + SPAN - 1) / SPAN), chunk_statistics, &w);
-    im_parallel_for(dev->threads, at->batch * ((w.cp + LANES - 1) / LANES), combine_chunks, &w);
+    im_parallel_for(im_threads_of(dev), at->batch * ((w.chunks + SPAN - 1) / SPAN), chunk_statistics, &w);
+    im_parallel_for(im_threads_of(dev), at->batch * ((w.cp + LANES - 1) / LANES), combine_chunks, &w);
     for (int b = 0; b < at->batch; b++)
         combine_channels(&w, b);
-    im_parallel_for(dev->threads, at->batch * (int)((at->pixels + PIXELS - 1) / PIXELS), apply, &w);
+    im_parallel_for(im_threads_of(dev), at->batch * (int)((at->pixels + PIXELS - 1) / PIXELS), apply, &w);
     return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
 }
 
@@ -241,6 +241,6 @@ static void layernorm_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_layernorm)(im_device *dev, const im_layernorm_args *args)
 {
     im_layernorm_args at = *args;
-    im_parallel_for(dev->threads, (int)((at.rows + 8 * ROWS - 1) / (8 * ROWS)), layernorm_task, &at);
+    im_parallel_for(im_threads_of(dev), (int)((at.rows + 8 * ROWS - 1) / (8 * ROWS)), layernorm_task, &at);
     return IM_DONE;
 }

@@ -267,12 +267,12 @@ static void large(im_device *dev, job *w)
     int tasks = at->batch * ((w->chunks + SPAN - 1) / SPAN);
     for (int b = 0; b < at->batch; b++)
         prepare(w, b);
-    im_parallel_for(dev->threads, tasks, sums_task, w);
-    im_parallel_for(dev->threads, at->batch * ((at->channels + LANES - 1) / LANES), join_task, w);
+    im_parallel_for(im_threads_of(dev), tasks, sums_task, w);
+    im_parallel_for(im_threads_of(dev), at->batch * ((at->channels + LANES - 1) / LANES), join_task, w);
     for (int b = 0; b < at->batch; b++)
         join_channels(w, b);
     if (at->dx.p)
-        im_parallel_for(dev->threads, tasks, dx_task, w);
+        im_parallel_for(im_threads_of(dev), tasks, dx_task, w);
 }
 
 int IM_FN(im_cpu_groupnorm_bwd)(im_device *dev, const im_groupnorm_bwd_args *at)
@@ -280,7 +280,7 @@ int IM_FN(im_cpu_groupnorm_bwd)(im_device *dev, const im_groupnorm_bwd_args *at)
     job w = { .at = at, .chunks = (int)((at->pixels + IM_GN_CHUNK - 1) / IM_GN_CHUNK),
               .cp = (at->channels + 15) & ~15 };
     size_t per = (size_t)at->batch * (size_t)w.cp, chunks = per * (size_t)w.chunks;
-    w.channel_a = im_scratch(dev, dev->threads, 2 * per * sizeof(double) +
+    w.channel_a = im_scratch(dev, im_threads_of(dev), 2 * per * sizeof(double) +
                                                     (2 * chunks + 4 * per + (size_t)w.cp) * sizeof(float));
     if (!w.channel_a)
         return IM_NO_MEMORY;
@@ -294,8 +294,8 @@ int IM_FN(im_cpu_groupnorm_bwd)(im_device *dev, const im_groupnorm_bwd_args *at)
     w.beta = w.fc + per;
     for (int c = 0; c < w.cp; c++)
         w.beta[c] = c < at->channels ? at->beta[c] : 0.0f;
-    if (at->batch >= dev->threads && 2 * sizeof(float) * (size_t)at->pixels * (size_t)at->channels <= L2)
-        im_parallel_for(dev->threads, at->batch, image_task, &w);
+    if (at->batch >= im_threads_of(dev) && 2 * sizeof(float) * (size_t)at->pixels * (size_t)at->channels <= L2)
+        im_parallel_for(im_threads_of(dev), at->batch, image_task, &w);
     else
         large(dev, &w);
     for (int c = 0; c < at->channels; c++) {
@@ -420,10 +420,10 @@ int IM_FN(im_cpu_layernorm_bwd)(im_device *dev, const im_layernorm_bwd_args *at)
     rows_job w = { .at = at, .chunks = (int)((at->rows + IM_SUM_CHUNK - 1) / IM_SUM_CHUNK),
                    .cp = (at->channels + 15) & ~15 };
     size_t n = (size_t)w.chunks * (size_t)w.cp;
-    if (!(w.dgamma = im_scratch(dev, dev->threads, 2 * n * sizeof(float))))
+    if (!(w.dgamma = im_scratch(dev, im_threads_of(dev), 2 * n * sizeof(float))))
         return IM_NO_MEMORY;
     w.dbeta = w.dgamma + n;
-    im_parallel_for(dev->threads, w.chunks, layernorm_chunk, &w);
-    im_parallel_for(dev->threads, (at->channels + LANES - 1) / LANES, layernorm_columns, &w);
+    im_parallel_for(im_threads_of(dev), w.chunks, layernorm_chunk, &w);
+    im_parallel_for(im_threads_of(dev), (at->channels + LANES - 1) / LANES, layernorm_columns, &w);
     return dev->stop && *dev->stop ? IM_STOPPED : IM_DONE;
 }

@@ -34,7 +34,7 @@ static void normalize_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_normalize)(im_device *dev, const im_normalize_args *at)
 {
     int64_t per = rows_per_task(at->n);
-    im_parallel_for(dev->threads, (int)((at->rows + per - 1) / per), normalize_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), (int)((at->rows + per - 1) / per), normalize_task, (void *)at);
     return IM_DONE;
 }
 
@@ -59,6 +59,6 @@ static void normalize_bwd_task(void *arg, int task, int thread)
 int IM_FN(im_cpu_normalize_bwd)(im_device *dev, const im_normalize_bwd_args *at)
 {
     int64_t per = rows_per_task(at->n);
-    im_parallel_for(dev->threads, (int)((at->rows + per - 1) / per), normalize_bwd_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), (int)((at->rows + per - 1) / per), normalize_bwd_task, (void *)at);
     return IM_DONE;
 }

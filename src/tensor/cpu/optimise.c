@@ -156,7 +156,7 @@ static bool lay_out(im_device *dev, job *w)
         chunks += (w->slots[i].n + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK;
     w->chunks = (int)chunks;
     size_t sums = (size_t)chunks * sizeof(double), slots = (size_t)w->count + 1;
-    char *p = im_scratch(dev, dev->threads, 2 * sums + slots * (sizeof *w->first + sizeof *w->trust));
+    char *p = im_scratch(dev, im_threads_of(dev), 2 * sums + slots * (sizeof *w->first + sizeof *w->trust));
     if (!p)
         return false;
     w->w = (double *)p;
@@ -206,10 +206,10 @@ int IM_FN(im_cpu_optimise)(im_device *dev, const im_optimise_args *at)
         w.x.rate = v_set1((float)(at->lr / (1 - pow(at->beta1, t))));
     }
     if (at->kind == IM_LARS) {
-        im_parallel_for(dev->threads, w.chunks, sums_task, &w);
+        im_parallel_for(im_threads_of(dev), w.chunks, sums_task, &w);
         find_trust(&w);
     }
-    im_parallel_for(dev->threads, w.chunks, step_task, &w);
+    im_parallel_for(im_threads_of(dev), w.chunks, step_task, &w);
     return IM_DONE;
 }
 
@@ -218,7 +218,7 @@ int IM_FN(im_cpu_sumsq)(im_device *dev, const im_sumsq_args *at)
     job w = { .slots = at->slots, .count = at->count };
     if (!lay_out(dev, &w))
         return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, w.chunks, sums_task, &w);
+    im_parallel_for(im_threads_of(dev), w.chunks, sums_task, &w);
     *at->sum = 0;
     *at->first_bad = -1;
     for (int i = 0; i < at->count; i++) {

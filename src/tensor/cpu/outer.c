@@ -267,8 +267,8 @@ static void add_task(void *arg, int i, int thread)
 static void plan(job *j)
 {
     const im_outer *p = j->p;
-    int threads = j->dev->threads, wanted = threads > 1 ? 3 * threads : 1;
-    j->pairs = j->dev->products == IM_BF16 && j->dev->bf16_dots;
+    int threads = im_threads_of(j->dev), wanted = threads > 1 ? 3 * threads : 1;
+    j->pairs = j->dev->products == IM_BF16 && im_host_of(j->dev)->bf16_dots;
     j->a_in_place = !j->pairs && p->a.x.t == IM_F32;
     j->in_place = !j->pairs && p->b.x.p && p->b.x.t == IM_F32 && p->nj % IM_PANEL == 0;  /* a tile reads whole panels */
     j->micro = IM_FN(im_outer_tiles)(j->pairs);
@@ -292,21 +292,21 @@ int IM_FN(im_outer_run)(im_device *dev, const im_outer *p)
     job j = { .dev = dev, .p = p };
     size_t all = (size_t)p->ni * (size_t)p->nj;
     plan(&j);
-    for (int t = 0; t < dev->threads; t++)
+    for (int t = 0; t < im_threads_of(dev); t++)
         if (!im_scratch(dev, t, scratch_floats(&j) * sizeof(float)))
             return IM_NO_MEMORY;
     int areas = j.i_parts * j.j_parts, fit = (int)(PARTIAL_BYTES / (all * sizeof(float)));
     int rounds = j.split ? ceil_div(j.chunks, fit > 2 ? fit : 2) : 1, most = ceil_div(j.chunks, rounds);
-    if (j.split && !(j.total = im_scratch(dev, dev->threads, ((size_t)most + 1) * all * sizeof(float))))
+    if (j.split && !(j.total = im_scratch(dev, im_threads_of(dev), ((size_t)most + 1) * all * sizeof(float))))
         return IM_NO_MEMORY;
     j.partial = j.split ? j.total + all : NULL;
     if (!j.split)
-        im_parallel_for(dev->threads, areas, task, &j);
+        im_parallel_for(im_threads_of(dev), areas, task, &j);
     for (int r = 0; j.split && r < rounds && !stopped(&j); r++) {
         j.chunk0 = (int)((int64_t)j.chunks * r / rounds);
         j.chunk1 = (int)((int64_t)j.chunks * (r + 1) / rounds);
-        im_parallel_for(dev->threads, areas * (j.chunk1 - j.chunk0), task, &j);
-        im_parallel_for(dev->threads, p->ni, add_task, &j);
+        im_parallel_for(im_threads_of(dev), areas * (j.chunk1 - j.chunk0), task, &j);
+        im_parallel_for(im_threads_of(dev), p->ni, add_task, &j);
     }
     return stopped(&j) ? IM_STOPPED : IM_DONE;
 }

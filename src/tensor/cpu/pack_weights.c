@@ -50,7 +50,7 @@ static void columns_task(void *arg, int panel, int thread)
 void IM_FN(im_pack_columns)(im_device *dev, const im_columns *c, im_dtype to, void *dst)
 {
     columns_job j = { c, to, dst };
-    im_parallel_for(dev->threads, im_pack_panel_count(c->n, 1), columns_task, &j);
+    im_parallel_for(im_threads_of(dev), im_pack_panel_count(c->n, 1), columns_task, &j);
 }
 
 static void rows_task(void *arg, int panel, int thread)
@@ -61,13 +61,13 @@ static void rows_task(void *arg, int panel, int thread)
 
 im_dtype IM_FN(im_packed_dtype)(const im_device *dev, const im_weight *w)
 {
-    return w->dtype == IM_F32 && dev->products == IM_BF16 && dev->bf16_dots ? IM_BF16 : w->dtype;
+    return w->dtype == IM_F32 && dev->products == IM_BF16 && im_host_of(dev)->bf16_dots ? IM_BF16 : w->dtype;
 }
 
 bool IM_FN(im_pack_weight)(im_device *dev, im_weight *w, int rows, int halves)
 {
     im_dtype to = IM_FN(im_packed_dtype)(dev, w);
-    void *dst = im_scratch(dev, dev->threads, im_packed_bytes(to, rows, w->k, halves));
+    void *dst = im_scratch(dev, im_threads_of(dev), im_packed_bytes(to, rows, w->k, halves));
     if (!dst)
         return false;
     if (w->ld == 1 && w->lk) {
@@ -76,7 +76,7 @@ bool IM_FN(im_pack_weight)(im_device *dev, im_weight *w, int rows, int halves)
     } else {
         im_pack_args a = { .src = w->data, .src_dtype = w->dtype, .dtype = to, .n = rows, .halves = halves, .taps = 1,
                            .cin = w->k, .row_stride = w->ld, .cin_stride = w->lk ? w->lk : 1, .dst = dst };
-        im_parallel_for(dev->threads, im_pack_panel_count(rows, halves), rows_task, &a);
+        im_parallel_for(im_threads_of(dev), im_pack_panel_count(rows, halves), rows_task, &a);
     }
     w->data = dst;
     w->dtype = to;

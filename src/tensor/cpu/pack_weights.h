@@ -3,7 +3,7 @@
 #define IM_PACK_WEIGHTS_H
 
 #include "tensor/cpu/simd.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 /* What plain w is multiplied in: its own type, or bf16 (device.h: products). */
 im_dtype IM_FN(im_packed_dtype)(const im_device *dev, const im_weight *w);

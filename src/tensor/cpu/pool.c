@@ -87,7 +87,7 @@ static void maxpool_row(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_maxpool)(im_device *dev, const im_maxpool_args *at)
 {
-    im_parallel_for(dev->threads, at->batch * at->oh, maxpool_row, (void *)at);
+    im_parallel_for(im_threads_of(dev), at->batch * at->oh, maxpool_row, (void *)at);
     return IM_DONE;
 }
 
@@ -157,7 +157,7 @@ static void maxpool_dx_row(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_maxpool_bwd)(im_device *dev, const im_maxpool_bwd_args *at)
 {
-    im_parallel_for(dev->threads, at->batch * at->h, maxpool_dx_row, (void *)at);
+    im_parallel_for(im_threads_of(dev), at->batch * at->h, maxpool_dx_row, (void *)at);
     return IM_DONE;
 }
 
@@ -190,7 +190,7 @@ static void avgpool_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_avgpool)(im_device *dev, const im_avgpool_args *at)
 {
-    im_parallel_for(dev->threads, at->batch * ((at->channels + BLOCK - 1) / BLOCK), avgpool_task, (void *)at);
+    im_parallel_for(im_threads_of(dev), at->batch * ((at->channels + BLOCK - 1) / BLOCK), avgpool_task, (void *)at);
     return IM_DONE;
 }
 
@@ -218,6 +218,6 @@ static void avgpool_dx(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_avgpool_bwd)(im_device *dev, const im_avgpool_bwd_args *at)
 {
-    im_parallel_for(dev->threads, at->batch * (int)((at->pixels + PIXELS - 1) / PIXELS), avgpool_dx, (void *)at);
+    im_parallel_for(im_threads_of(dev), at->batch * (int)((at->pixels + PIXELS - 1) / PIXELS), avgpool_dx, (void *)at);
     return IM_DONE;
 }

@@ -74,7 +74,7 @@ static int ceil_div(int64_t a, int64_t b)
 static void split(job *j, int rows)
 {
     const im_product *p = j->p;
-    int threads = j->dev->threads;
+    int threads = im_threads_of(j->dev);
     j->m_tasks = ceil_div(p->m, rows);
     j->n_tasks = ceil_div(j->strips, TASK_STRIPS);
     while (j->m_tasks * (int64_t)j->n_tasks < 4 * threads && ceil_div(j->strips, j->n_tasks + 1) >= 4)
@@ -90,7 +90,7 @@ static void plan(job *j)
 {
     const im_product *p = j->p;
     int panels = im_pack_panel_count(p->n, 1);                 /* of one half */
-    bool pairs = p->b.dtype == IM_BF16 && j->dev->bf16_dots;
+    bool pairs = p->b.dtype == IM_BF16 && im_host_of(j->dev)->bf16_dots;
     j->strips = p->geglu ? panels : ceil_div(panels, 2);
     j->mode = pairs ? IM_PACK_PAIRS : IM_PACK_F32;
     j->convert = p->b.dtype != IM_F32 && !pairs;
@@ -291,9 +291,9 @@ int IM_FN(im_product_run)(im_device *dev, im_product *p)
         return status;
     job j = { .dev = dev, .p = p };
     plan(&j);
-    for (int t = 0; t < dev->threads; t++)
+    for (int t = 0; t < im_threads_of(dev); t++)
         if (!im_scratch(dev, t, scratch_bytes(&j)))
             return IM_NO_MEMORY;
-    im_parallel_for(dev->threads, j.m_tasks * j.n_tasks, task, &j);
+    im_parallel_for(im_threads_of(dev), j.m_tasks * j.n_tasks, task, &j);
     return stopped(&j) ? IM_STOPPED : IM_DONE;
 }

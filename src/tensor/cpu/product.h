@@ -9,7 +9,7 @@
 #define IM_PRODUCT_H
 
 #include "tensor/cpu/buffer.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 /* Steps of k in a packed block, and the distance of packed rows of A. A step is one k (f32) or two (bf16 dots), 4 bytes
  * either way. A strip of B, 32 columns by 240 steps, is 30 KiB and a tile of 14 rows 13 KiB: together they stay in an

@@ -78,7 +78,7 @@ static bool stopped(const job *j)
 bool IM_FN(im_winograd_takes)(const im_device *dev, const im_conv_args *c)
 {
     bool can = c->kh == 3 && c->kw == 3 && c->stride == 1, pays = c->cin >= 64 && (int64_t)c->oh * c->ow >= 49;
-    return can && dev->winograd && (pays || dev->winograd == 2);
+    return can && im_host_of(dev)->winograd && (pays || im_host_of(dev)->winograd == 2);
 }
 
 /* ---------------------------------------------------------------- one block */
@@ -274,8 +274,8 @@ static size_t odd_lines(size_t floats)
 /* Scratch for all; false: out of memory. */
 static bool claim(job *j, size_t shared, size_t each)
 {
-    bool ok = (j->shared = im_scratch(j->dev, j->dev->threads, shared * sizeof(float))) != NULL;
-    for (int t = 0; t < j->dev->threads; t++)
+    bool ok = (j->shared = im_scratch(j->dev, im_threads_of(j->dev), shared * sizeof(float))) != NULL;
+    for (int t = 0; t < im_threads_of(j->dev); t++)
         ok = ok && im_scratch(j->dev, t, each * sizeof(float));
     return ok;
 }
@@ -283,7 +283,7 @@ static bool claim(job *j, size_t shared, size_t each)
 /* Tasks as large as they may be, but three a thread where there is enough to do. */
 static void split(job *j, int64_t tiles, int most_tiles, int strips, int most_strips)
 {
-    int wanted = j->dev->threads > 1 ? 3 * j->dev->threads : 1;
+    int wanted = im_threads_of(j->dev) > 1 ? 3 * im_threads_of(j->dev) : 1;
     j->t_tasks = ceil_div(tiles, most_tiles);
     j->n_tasks = ceil_div(strips, most_strips);
     while (j->t_tasks * (int64_t)j->n_tasks < wanted && ceil_div(tiles, j->t_tasks) > IM_MR)
@@ -298,7 +298,7 @@ static void split(job *j, int64_t tiles, int most_tiles, int strips, int most_st
 
 static int many(job *j, int64_t tiles)
 {
-    int cin = j->c->cin, threads = j->dev->threads;
+    int cin = j->c->cin, threads = im_threads_of(j->dev);
     size_t strip_bytes = IM_WINO_POINTS * (size_t)cin * IM_STRIP * sizeof(float);
     int fit = strip_bytes < U_BYTES ? (int)(U_BYTES / strip_bytes) : 1, blocks = ceil_div(j->strips, fit);
     int most = ceil_div(j->strips, blocks);
@@ -321,7 +321,7 @@ static int many(job *j, int64_t tiles)
 
 static int few(job *j, int64_t tiles)
 {
-    int v_blocks = ceil_div(j->c->cin, IM_PITCH), threads = j->dev->threads;
+    int v_blocks = ceil_div(j->c->cin, IM_PITCH), threads = im_threads_of(j->dev);
     size_t tile_bytes = IM_WINO_POINTS * (size_t)v_blocks * IM_PITCH * sizeof(float);
     int fit = V_BYTES / tile_bytes < FEW_TILES ? (int)(V_BYTES / tile_bytes) : FEW_TILES;
     int blocks = ceil_div(tiles, fit > 0 ? fit : 1), most = ceil_div(tiles, blocks);

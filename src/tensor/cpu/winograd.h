@@ -4,7 +4,7 @@
 #define IM_WINOGRAD_H
 
 #include "tensor/cpu/simd.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 /* Outputs and inputs along one side of a tile; points where the polynomials are multiplied. */
 enum { IM_WINO_OUT = 4, IM_WINO_IN = 6, IM_WINO_POINTS = IM_WINO_IN * IM_WINO_IN };

@@ -59,14 +59,14 @@ static bool pays(int cin, int cout, int oh, int ow)
 
 bool IM_FN(im_winograd_takes_dx)(const im_device *dev, const im_conv_args *c)
 {
-    return IM_FN(im_winograd_takes)(dev, c) || (dev->winograd && c->kh == 3 && c->kw == 3 && c->stride == 1
+    return IM_FN(im_winograd_takes)(dev, c) || (im_host_of(dev)->winograd && c->kh == 3 && c->kw == 3 && c->stride == 1
                                                 && pays(c->cin, c->cout, c->oh, c->ow));
 }
 
 bool IM_FN(im_winograd_takes_dw)(const im_device *dev, const im_conv_dw_args *d)
 {
     bool can = d->kh == 3 && d->kw == 3 && d->stride == 1;
-    return can && dev->winograd && (pays(d->cin, d->cout, d->oh, d->ow) || dev->winograd == 2);
+    return can && im_host_of(dev)->winograd && (pays(d->cin, d->cout, d->oh, d->ow) || im_host_of(dev)->winograd == 2);
 }
 
 /* ---------------------------------------------------------------- into points */
@@ -212,7 +212,7 @@ static size_t odd_lines(size_t floats)
 /* Filters panel0 .. panel1-1, all tiles. */
 static void filters(job *j, int64_t tiles)
 {
-    int threads = j->dev->threads;
+    int threads = im_threads_of(j->dev);
     int most = j->max_chunks * CHUNK;
     for (j->tile0 = 0; j->tile0 < tiles && !stopped(j); j->tile0 += most) {
         j->tiles = tiles - j->tile0 < most ? (int)(tiles - j->tile0) : most;
@@ -235,7 +235,7 @@ int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d)
     size_t of_panel = IM_WINO_POINTS * (size_t)j.ci_floats * IM_PANEL * sizeof(float);
     int fit = of_panel < U_BYTES ? (int)(U_BYTES / of_panel) : 1, blocks = ceil_div(panels, fit);
     int most = ceil_div(panels, blocks);
-    j.parts = dev->threads > 4 ? ceil_div(2 * dev->threads, IM_WINO_POINTS) : 1;
+    j.parts = im_threads_of(dev) > 4 ? ceil_div(2 * im_threads_of(dev), IM_WINO_POINTS) : 1;
     int64_t tiles = (int64_t)d->batch * j.across * j.down, chunks = ceil_div(tiles, CHUNK);
     j.v_chunk = (size_t)j.ci_panels * PANEL;
     j.z_chunk = (size_t)most * PANEL;
@@ -244,7 +244,7 @@ int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d)
     j.v_apart = odd_lines((size_t)j.max_chunks * j.v_chunk);
     j.z_apart = odd_lines((size_t)j.max_chunks * j.z_chunk);
     j.u_apart = odd_lines((size_t)most * IM_PANEL * (size_t)j.ci_floats);
-    j.v = im_scratch(dev, dev->threads, IM_WINO_POINTS * (j.v_apart + j.z_apart + j.u_apart) * sizeof(float));
+    j.v = im_scratch(dev, im_threads_of(dev), IM_WINO_POINTS * (j.v_apart + j.z_apart + j.u_apart) * sizeof(float));
     if (!j.v)
         return IM_NO_MEMORY;
     j.z = j.v + IM_WINO_POINTS * j.v_apart;

@@ -17,31 +17,32 @@ static bool scalar(im_node *n)
 
 enum { LOGITS, LABELS };
 
+static void say_label(im_ctx *c, int64_t at, int32_t found, int64_t limit)
+{
+    im_fail(c, "cross_entropy: label %lld is %d, wanted 0 to %lld; do the data set and the model's number of classes "
+            "belong together?", (long long)at, found, (long long)limit - 1);
+}
+
 static bool cross_entropy_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[LOGITS], *labels = n->in[LABELS];
     return im_want_activation(c, n, LOGITS)
         && im_want(c, n, x->ndim == 2 && labels->ndim == 1 && labels->shape[0] == x->shape[0] && labels->dtype == IM_I32
                    && im_contiguous(labels), "logits (R, K) and labels (R) in i32")
+        && im_want_ids(c, n, LABELS, x->shape[1], say_label)
         && scalar(n);
 }
 
 static int cross_entropy_forward(im_ctx *c, im_node *n)
 {
     const im_tensor *x = n->in[LOGITS];
-    const int32_t *labels = im_data(n->in[LABELS]);
     int64_t rows = x->shape[0], classes = x->shape[1];
-    for (int64_t i = 0; i < rows; i++)
-        if (labels[i] < 0 || labels[i] >= classes) {
-            im_fail(c, "cross_entropy: label %lld is %d, wanted 0 to %lld; do the data set and the model's number of "
-                    "classes belong together?", (long long)i, labels[i], (long long)classes - 1);
-            return IM_NO_KERNEL;
-        }
     im_tensor *stats = n->taped ? im_save(c, n, 0, 2, (int64_t[]){ rows, 2 }) : NULL;
     if (n->taped && !stats)
         return IM_NO_MEMORY;
     return c->dev.k.cross_entropy(&c->dev, &(im_cross_entropy_args){
-        .rows = rows, .classes = (int)classes, .x = im_read_of(x), .labels = labels, .loss = im_data(n->out),
+        .rows = rows, .classes = (int)classes, .x = im_read_of(x), .labels = im_data(n->in[LABELS]),
+        .loss = im_data(n->out),
         .stats = stats ? im_data(stats) : NULL });
 }
 

@@ -107,7 +107,7 @@ static bool copy_shape(im_ctx *c, im_node *n)
 }
 
 /* Equal shapes, each with its own strides. */
-static int copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add)
+int im_copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add)
 {
     im_copy_args args = { .shape = { 1, 1, 1, 1 }, .dtype = (im_dtype)from->dtype, .src = im_data(from),
                           .dst = im_data(to), .add = add };
@@ -122,24 +122,32 @@ static int copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bo
 
 static int copy_forward(im_ctx *c, im_node *n)
 {
-    return copy_tensor(c, n->in[0], n->out, false);
+    return im_copy_tensor(c, n->in[0], n->out, false);
 }
 
 static int copy_backward(im_ctx *c, im_node *n)
 {
     bool add;
     im_tensor *dx = im_grad_of(c, n, 0, &add);
-    return dx ? copy_tensor(c, im_dout(n), dx, add) : IM_DONE;
+    return dx ? im_copy_tensor(c, im_dout(n), dx, add) : IM_DONE;
 }
 
 enum { TABLE, IDS };
+
+static void say_id(im_ctx *c, int64_t at, int32_t found, int64_t limit)
+{
+    (void)at;
+    im_fail(c, "embedding: found id %d, wanted 0 to %lld; do the tokenizer and the model belong together?", found,
+            (long long)limit - 1);
+}
 
 static bool embedding_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *table = n->in[TABLE], *ids = n->in[IDS];
     if (!im_want(c, n, table->ndim == 2 && !table->packed && table->dtype != IM_I32 && im_contiguous(table)
                  && ids->dtype == IM_I32 && im_contiguous(ids) && ids->ndim < IM_MAX_DIMS
-                 && im_numel(ids) <= INT_MAX, "a plain table (V, C) and i32 ids"))
+                 && im_numel(ids) <= INT_MAX, "a plain table (V, C) and i32 ids")
+        || !im_want_ids(c, n, IDS, table->shape[0], say_id))
         return false;
     im_like(c, n, IDS);
     n->out->dtype = IM_F32;
@@ -150,17 +158,9 @@ static bool embedding_shape(im_ctx *c, im_node *n)
 static int embedding_forward(im_ctx *c, im_node *n)
 {
     const im_tensor *table = n->in[TABLE];
-    const int32_t *ids = im_data(n->in[IDS]);
-    int64_t count = im_numel(n->in[IDS]);
-    for (int64_t i = 0; i < count; i++)
-        if (ids[i] < 0 || ids[i] >= table->shape[0]) {
-            im_fail(c, "embedding: found id %d, wanted 0 to %lld; do the tokenizer and the model belong together?",
-                    ids[i], (long long)table->shape[0] - 1);
-            return IM_NO_KERNEL;
-        }
     return c->dev.k.embedding(&c->dev, &(im_embedding_args){
-        .n = count, .channels = (int)table->shape[1], .dtype = (im_dtype)table->dtype, .table = im_data(table),
-        .ids = ids, .y = im_data(n->out) });
+        .n = im_numel(n->in[IDS]), .channels = (int)table->shape[1], .dtype = (im_dtype)table->dtype,
+        .table = im_data(table), .ids = im_data(n->in[IDS]), .y = im_data(n->out) });
 }
 
 static int embedding_backward(im_ctx *c, im_node *n)

@@ -16,7 +16,11 @@ static bool complete(im_ctx *c, const im_trained *p, const im_optimise_step *s)
     const char *name = w && w->name ? w->name : "a parameter";
     if (!w || !fits(w, w))
         return im_fail(c, "optimise: %s: wanted plain contiguous f32 with data", name);
-    if (s && (s->kind == IM_ADAMW ? !p->m || !p->v : s->momentum != 0 && !p->m))
+    const im_tensor *all[] = { w, w->grad, p->m, p->v, p->ema };
+    for (int i = 0; i < 5; i++)
+        if (all[i] && !im_belongs(c, all[i], "optimise"))
+            return false;
+    if (s && w->wants_grad && (s->kind == IM_ADAMW ? !p->m || !p->v : s->momentum != 0 && !p->m))
         return im_fail(c, "optimise: %s: the optimiser's state is missing (momentum%s)", name,
                        s->kind == IM_ADAMW ? " and second moment" : "");
     if (s && ((p->m && !fits(p->m, w)) || (p->v && !fits(p->v, w)) || (p->ema && !fits(p->ema, w))))

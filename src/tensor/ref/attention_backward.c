@@ -103,8 +103,8 @@ static void key(const void *arg, int64_t index, int thread)
 int im_ref_attention_bwd(im_device *dev, const im_attention_bwd_args *p)
 {
     int64_t pairs = (int64_t)p->batch * p->heads;
-    size_t sums = (size_t)dev->threads * 2 * (size_t)p->d;
-    job w = { p, im_scratch(dev, dev->threads, (sums + (size_t)(pairs * p->tq)) * sizeof(double)), NULL };
+    size_t sums = (size_t)im_threads_of(dev) * 2 * (size_t)p->d;
+    job w = { p, im_scratch(dev, im_threads_of(dev), (sums + (size_t)(pairs * p->tq)) * sizeof(double)), NULL };
     if (!w.sums)
         return IM_NO_MEMORY;
     w.along = w.sums + sums;

@@ -71,6 +71,6 @@ static void channel(const void *arg, int64_t index, int thread)
 int im_ref_conv(im_device *dev, const im_conv_args *p)
 {
     job j = { p, im_ref_rounds(dev, &p->wt),
-              im_scratch(dev, dev->threads, (size_t)dev->threads * (size_t)p->wt.k * sizeof(float)) };
+              im_scratch(dev, im_threads_of(dev), (size_t)im_threads_of(dev) * (size_t)p->wt.k * sizeof(float)) };
     return j.filters ? im_ref_each(dev, p->cout, channel, &j) : IM_NO_MEMORY;
 }

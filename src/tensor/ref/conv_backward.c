@@ -49,7 +49,8 @@ static void dx_pixel(const void *arg, int64_t index, int thread)
 
 int im_ref_conv_dx(im_device *dev, const im_conv_dx_args *p)
 {
-    dx_job j = { p, dev, im_scratch(dev, dev->threads, (size_t)dev->threads * (size_t)p->cin * sizeof(double)) };
+    size_t threads = (size_t)im_threads_of(dev);
+    dx_job j = { p, dev, im_scratch(dev, (int)threads, threads * (size_t)p->cin * sizeof(double)) };
     return j.sums ? im_ref_each(dev, (int64_t)p->batch * p->h * p->w, dx_pixel, &j) : IM_NO_MEMORY;
 }
 
@@ -95,6 +96,6 @@ static void dw_filter(const void *arg, int64_t n, int thread)
 int im_ref_conv_dw(im_device *dev, const im_conv_dw_args *p)
 {
     size_t k = (size_t)p->kh * (size_t)p->kw * (size_t)p->cin;
-    dw_job j = { p, dev, im_scratch(dev, dev->threads, (size_t)dev->threads * k * sizeof(double)) };
+    dw_job j = { p, dev, im_scratch(dev, im_threads_of(dev), (size_t)im_threads_of(dev) * k * sizeof(double)) };
     return j.sums ? im_ref_each(dev, p->cout, dw_filter, &j) : IM_NO_MEMORY;
 }

@@ -51,6 +51,6 @@ static void column(const void *arg, int64_t i, int thread)
 int im_ref_gemm(im_device *dev, const im_gemm_args *p)
 {
     job j = { p, im_ref_rounds(dev, &p->b),
-              im_scratch(dev, dev->threads, (size_t)dev->threads * 2 * (size_t)p->k * sizeof(float)) };
+              im_scratch(dev, im_threads_of(dev), (size_t)im_threads_of(dev) * 2 * (size_t)p->k * sizeof(float)) };
     return j.rows ? im_ref_each(dev, p->n, column, &j) : IM_NO_MEMORY;
 }

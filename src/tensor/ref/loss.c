@@ -35,7 +35,7 @@ static void entropy_row(const void *arg, int64_t r, int thread)
 
 int im_ref_cross_entropy(im_device *dev, const im_cross_entropy_args *p)
 {
-    entropy_job j = { p, im_scratch(dev, dev->threads, (size_t)p->rows * sizeof(double)) };
+    entropy_job j = { p, im_scratch(dev, im_threads_of(dev), (size_t)p->rows * sizeof(double)) };
     if (!j.row)
         return IM_NO_MEMORY;
     int status = im_ref_each(dev, p->rows, entropy_row, &j);

@@ -28,7 +28,8 @@ static void outer_row(const void *arg, int64_t i, int thread)
 
 int im_ref_outer(im_device *dev, const im_outer_args *p)
 {
-    outer_job j = { p, dev, im_scratch(dev, dev->threads, (size_t)dev->threads * (size_t)p->nj * sizeof(double)) };
+    size_t threads = (size_t)im_threads_of(dev);
+    outer_job j = { p, dev, im_scratch(dev, (int)threads, threads * (size_t)p->nj * sizeof(double)) };
     return j.sums ? im_ref_each(dev, p->ni, outer_row, &j) : IM_NO_MEMORY;
 }
 

@@ -5,7 +5,7 @@
 #ifndef IM_REF_H
 #define IM_REF_H
 
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 #define X(name) int im_ref_##name(im_device *dev, const im_##name##_args *p);
 IM_KERNELS(X)

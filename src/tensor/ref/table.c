@@ -37,6 +37,6 @@ static void each_task(void *arg, int task, int thread)
 int im_ref_each(im_device *dev, int64_t count, im_ref_fn fn, const void *job)
 {
     each_job e = { dev, count, (int)(count < MAX_TASKS ? count : MAX_TASKS), fn, job };
-    im_parallel_for(dev->threads, e.tasks, each_task, &e);
+    im_parallel_for(im_threads_of(dev), e.tasks, each_task, &e);
     return stopped(dev) ? IM_STOPPED : IM_DONE;
 }

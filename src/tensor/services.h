@@ -1,0 +1,52 @@
+/* services.h: memory and order of work, which a device owns: the second half of the contract of device.h.
+ *
+ * Nobody outside a device follows a pointer into its memory: the engine asks these services, kernels get such pointers in
+ * their arguments, everybody above src/tensor has im_upload, im_download, im_item and im_fill (transfer.c). Work is in
+ * order: every kernel and every service begins when what was asked for before it has ended, as on one CUDA stream. A host
+ * device does everything at once, so its order is that of the calls. Only `wait` tells that something has happened.
+ *
+ * What a CUDA device does behind each of them, without a change to the engine:
+ *   alloc       cudaMallocAsync(&p, bytes, stream) from a pool whose cudaMemPoolAttrReleaseThreshold is at its maximum (so
+ *               that `reuse` of device.h is always on); NULL where it says cudaErrorMemoryAllocation
+ *   free        cudaFreeAsync(p, stream): what still reads p was ordered before
+ *   upload      the bytes go into a ring of pinned memory (cudaMallocHost, two halves, an event each), then
+ *               cudaMemcpyAsync(dst, pinned, bytes, cudaMemcpyHostToDevice, stream); src may be overwritten on return
+ *   load        packs into pinned memory on the host's threads (or uploads as it is and runs a kernel), then as upload
+ *   download    cudaMemcpyAsync(pinned, src, bytes, cudaMemcpyDeviceToHost, stream) and a note that `wait` copies it to dst
+ *   fill        cuMemsetD32Async(dst, word, bytes / 4, stream), and cuMemsetD16Async or D8 for what is left
+ *   copy        cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream)
+ *   mark        cudaEventRecord(event, stream) on an event out of a ring; its number is the mark
+ *   wait        cudaEventSynchronize(event of the mark); then the downloads that were ordered before it reach their dst
+ *   plan_begin  *captured there: cudaGraphLaunch(*captured, stream), false: nothing is left to do. Else
+ *               cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), true: the nodes are to be run
+ *   plan_end    cudaStreamEndCapture, cudaGraphInstantiate into *captured, cudaGraphLaunch; ok false: it is dropped
+ *   plan_free   cudaGraphExecDestroy
+ *   close       cudaStreamSynchronize, then all of its own goes: stream, events, pinned rings, memory pool */
+#ifndef IM_SERVICES_H
+#define IM_SERVICES_H
+
+#include "imago.h"
+
+enum im_status { IM_DONE = 0, IM_NO_MEMORY, IM_NO_KERNEL, IM_STOPPED };
+
+struct im_device;
+struct im_pack_args;
+
+typedef struct im_services {     /* int: enum im_status                                                             */
+    void *(*alloc)(struct im_device *, size_t bytes);                     /* uninitialised, 64-byte aligned, or NULL */
+    void (*free)(struct im_device *, void *p, size_t bytes);              /* bytes as asked for; p may be NULL      */
+    int (*upload)(struct im_device *, void *dst, const void *src, size_t bytes);
+    int (*load)(struct im_device *, const struct im_pack_args *);         /* a weight from the host, converted and packed */
+    int (*download)(struct im_device *, void *dst, const void *src, size_t bytes);  /* dst holds it after a `wait`  */
+    int (*fill)(struct im_device *, void *dst, uint32_t word, size_t bytes);        /* the word again and again     */
+    int (*copy)(struct im_device *, void *dst, const void *src, size_t bytes);      /* within the device            */
+    uint64_t (*mark)(struct im_device *);                                 /* of all that was asked for so far        */
+    int (*wait)(struct im_device *, uint64_t mark);                       /* until all that was has happened         */
+    bool (*plan_begin)(struct im_device *, void **captured);
+    int (*plan_end)(struct im_device *, void **captured, bool ok);
+    void (*plan_free)(struct im_device *, void *captured);
+    const char *(*product)(const struct im_device *, im_dtype weights);   /* how they are multiplied, in words      */
+    void (*close)(struct im_device *);
+} im_services;
+
+#endif
