@@ -28,8 +28,8 @@ F_avx512bf16 := $(F_avx512) -mavx512bf16
 
 # src/tensor/cpu/cpu.c chooses the ISA and is compiled once; every other file there is compiled once per ISA.
 KERNELS := $(filter-out src/tensor/cpu/cpu.c,$(wildcard src/tensor/cpu/*.c))
-PLAIN   := $(filter-out $(KERNELS),$(wildcard src/tensor/*.c src/tensor/ops/*.c src/tensor/ref/*.c src/tensor/cpu/cpu.c \
-             src/cuda/*.c src/data/*/*.c src/models/*/*.c))
+PLAIN   := $(filter-out $(KERNELS),$(wildcard src/tensor/*.c src/tensor/ops/*.c src/tensor/ref/*.c src/tensor/far/*.c \
+             src/tensor/cpu/cpu.c src/cuda/*.c src/data/*/*.c src/models/*/*.c))
 # KBUILD: where the kernels' objects are; the sanitizer and fuzz builds of loaders take those of the plain build.
 KBUILD  ?= $(BUILD)
 KER_OBJ := $(foreach i,$(ISAS),$(KERNELS:src/tensor/cpu/%.c=$(KBUILD)/tensor/cpu/$(i)/%.o))

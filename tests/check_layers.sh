@@ -25,6 +25,7 @@ may src/tensor     'imago\.h|tensor/[a-z0-9_]+\.(h|def)'
 may src/tensor/ops 'imago\.h|tensor/[a-z0-9_]+\.h'
 may src/tensor/ref 'imago\.h|tensor/(device|host|parallel|half|memory|peak)\.h|tensor/ref/[a-z0-9_]+\.h'
 may src/tensor/cpu 'imago\.h|tensor/(device|host|parallel|half|memory|peak)\.h|tensor/cpu/[a-z0-9_]+\.h'
+may src/tensor/far 'imago\.h|tensor/(device|host)\.h'
 may src/cuda       'imago\.h|tensor/(device|parallel|half|memory|peak)\.h|cuda/[a-z0-9_]+\.cuh?|cuda/[a-z0-9_]+\.h'
 # The rooms of src/data and src/models are floors: data: files < images, text < sets; models: nets, schedulers <
 # checkpoints < pipelines, eval (blind to each other) < train.
@@ -61,6 +62,7 @@ never 'CUDA belongs into src/cuda' src "$include(cuda|cublas|nccl|mma)[A-Za-z0-9
 never 'an op calls its kernel through the table' src/tensor/ops 'im_(ref|cpu|cuda)_|\<(avx2|avx512|neon|cuda)\>'
 never 'ref is blind to the other backends' src/tensor/ref 'im_(cpu|cuda)_'
 never 'cpu is blind to the other backends' src/tensor/cpu 'im_(ref|cuda)_'
+never 'far is blind to the other backends, but for the table of ref' src/tensor/far 'im_(cpu|cuda)_|im_ref_[a-jl-z]'
 never 'cuda is blind to the other backends' src/cuda 'im_(ref|cpu)_'
 never 'only tensor touches the memory of tensors: im_upload, im_download' 'src/data src/models src/cli' \
       '\<im_data\>|storage->data'

@@ -120,7 +120,8 @@ void value_text(const option *o, const void *values, char *out, size_t size)
 bool option_allows(const option *o, const char *word)
 {
     return im_words_have(o->choices, word)
-        || (!strcmp(o->name, "device") && !strncmp(word, "cuda:", 5));              /* the second card ...          */
+        || (!strcmp(o->name, "device") && (!strncmp(word, "cuda:", 5)               /* the second card ...          */
+                                           || !strcmp(word, "far")));               /* for tests (tensor/far/far.c) */
 }
 
 int value_refused(const verb *v, const option *o, const char *text)

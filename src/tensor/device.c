@@ -28,10 +28,10 @@ bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, co
     if (!strcmp(name, "ref")) {
         dev->name = dev->isa = "ref";
         im_ref_kernels(&dev->k);
-        return im_host_open(c, dev, name, threads);
+        return im_host_open(c, dev, name, threads, 0);
     }
     if (!strcmp(name, "cpu")) {
-        if (!im_host_open(c, dev, name, threads))
+        if (!im_host_open(c, dev, name, threads, 0))
             return false;
         dev->name = "cpu";
         dev->isa = im_cpu_kernels(dev);
@@ -40,6 +40,8 @@ bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, co
                            "of these", getenv("IMAGO_ISA"), im_cpu_isas());
         return read_winograd(c, dev);
     }
+    if (!strcmp(name, "far"))
+        return im_far_open(c, dev, threads);
     if (!strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':'))
         return im_cuda_open(c, dev, name);
     return im_fail(c, "device \"%s\" is unknown; this build has cpu and ref", name);

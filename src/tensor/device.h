@@ -149,7 +149,9 @@ bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, co
 void im_device_close(im_device *dev);
 
 /* The backends' fillers. */
-bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads);        /* host.c: services of cpu and ref  */
+/* host.c: services of cpu and ref; impl has at least `bytes`, of which the first are an im_host. */
+bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads, size_t bytes);
+bool im_far_open(im_ctx *c, im_device *dev, int threads);      /* far/far.c: a device for tests; no help names it      */
 void im_ref_kernels(im_kernels *k);
 const char *im_cpu_kernels(im_device *dev);      /* fills dev->k for the best allowed ISA, returns its name; NULL:  */
                                                  /* IMAGO_ISA names none                                            */

@@ -58,11 +58,12 @@ static int host_wait(im_device *dev, uint64_t mark)
     return IM_DONE;
 }
 
-static bool host_plan_begin(im_device *dev, void **captured)
+static int host_plan_begin(im_device *dev, void **captured, bool *run)
 {
     (void)dev;
     (void)captured;
-    return true;                                               /* a host runs the nodes themselves                     */
+    *run = true;                                               /* a host runs the nodes themselves                     */
+    return IM_DONE;
 }
 
 static int host_plan_end(im_device *dev, void **captured, bool ok)
@@ -108,9 +109,9 @@ void *im_scratch(im_device *dev, int thread, size_t bytes)
     return h->scratch[thread];
 }
 
-bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads)
+bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads, size_t bytes)
 {
-    im_host *h = calloc(1, sizeof *h);
+    im_host *h = calloc(1, bytes > sizeof *h ? bytes : sizeof *h);
     if (!h)
         return im_fail(c, "out of memory while opening the device \"%s\"", name);
     dev->impl = h;

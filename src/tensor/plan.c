@@ -214,13 +214,14 @@ im_tensor *im_plan_run(im_ctx *c, im_plan *p)
     if (c->stop && !im_fail(c, "stopped"))
         return NULL;
     bool seen = c->profile || c->check_finite;                 /* somebody looks at every node: they run one by one    */
-    if (!seen && !c->dev.s.plan_begin(&c->dev, &p->captured))
-        return p->out;
-    int status = IM_DONE;
-    for (int i = 0; i < p->n_nodes && !status; i++)
+    bool run = true;
+    int status = seen ? IM_DONE : c->dev.s.plan_begin(&c->dev, &p->captured, &run);
+    for (int i = 0; run && i < p->n_nodes && !status; i++)
         status = im_node_run(c, &p->nodes[i]);
-    if (!seen && c->dev.s.plan_end(&c->dev, &p->captured, !status) && !status)
-        im_fail(c, "out of memory while a plan was run");
+    if (!seen && run && c->dev.s.plan_end(&c->dev, &p->captured, !status) && !status)
+        status = IM_NO_MEMORY;
+    if (status)
+        im_fail(c, status == IM_STOPPED ? "stopped" : "out of memory while a plan was run");
     return im_ok(c) ? p->out : NULL;
 }
 

@@ -17,8 +17,8 @@
  *   copy        cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream)
  *   mark        cudaEventRecord(event, stream) on an event out of a ring; its number is the mark
  *   wait        cudaEventSynchronize(event of the mark); then the downloads that were ordered before it reach their dst
- *   plan_begin  *captured there: cudaGraphLaunch(*captured, stream), false: nothing is left to do. Else
- *               cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), true: the nodes are to be run
+ *   plan_begin  *captured there: cudaGraphLaunch(*captured, stream), and *run false: nothing is left to do. Else
+ *               cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), and *run true
  *   plan_end    cudaStreamEndCapture, cudaGraphInstantiate into *captured, cudaGraphLaunch; ok false: it is dropped
  *   plan_free   cudaGraphExecDestroy
  *   close       cudaStreamSynchronize, then all of its own goes: stream, events, pinned rings, memory pool */
@@ -42,7 +42,7 @@ typedef struct im_services {     /* int: enum im_status                         
     int (*copy)(struct im_device *, void *dst, const void *src, size_t bytes);      /* within the device            */
     uint64_t (*mark)(struct im_device *);                                 /* of all that was asked for so far        */
     int (*wait)(struct im_device *, uint64_t mark);                       /* until all that was has happened         */
-    bool (*plan_begin)(struct im_device *, void **captured);
+    int (*plan_begin)(struct im_device *, void **captured, bool *run);   /* run: the nodes are to be run, one by one */
     int (*plan_end)(struct im_device *, void **captured, bool ok);
     void (*plan_free)(struct im_device *, void *captured);
     const char *(*product)(const struct im_device *, im_dtype weights);   /* how they are multiplied, in words      */
