@@ -86,7 +86,8 @@ static void compare(im_device *dev, const call *q, int number)
     run(dev, a);
     for (int64_t i = 0; i < q->outputs; i++) {
         int n = (int)(i % a->cout), ox = (int)(i / a->cout % a->ow), oy = (int)(i / a->cout / a->ow % a->oh);
-        double y = direct(q, (int)(i / a->cout / a->ow / a->oh), oy, ox, n, a->wt.dtype == IM_BF16 && im_host_of(dev)->bf16_dots);
+        double y = direct(q, (int)(i / a->cout / a->ow / a->oh), oy, ox, n,
+                          a->wt.dtype == IM_BF16 && im_host_of(dev)->bf16_dots);
         double error = fabs(y + (F32(a->res) ? floats(F32(a->res))[i] : 0) - floats(F32(a->y))[i]);
         worst = !(error <= worst) ? error : worst;
     }

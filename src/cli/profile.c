@@ -1,4 +1,5 @@
-/* profile.c: the table of --profile: time, share, GFLOP/s, GB/s and % of the measured peak, by op and by layer.
+/* profile.c: the table of --profile: time, share, GFLOP/s, GB/s and % of the measured peak, by op and by layer, and what
+ * went to the device and back.
  * An op runs at best at the larger of its two limits, so its "% of peak" is the better of arithmetic and traffic.
  * Used by `imago generate --profile`. */
 #include "cli/profile.h"
@@ -18,6 +19,7 @@ struct profile {
     im_ctx *c;
     row *v;                                                    /* by op and layer                                      */
     int n, cap;
+    im_counts before, during;                                  /* what went to the device and back                     */
 };
 
 /* A layer is named by its first parameter: "conv_in.weight" belongs to "conv_in". */
@@ -76,14 +78,20 @@ profile *profile_start(im_ctx *c)
         return NULL;
     }
     p->c = c;
+    p->before = im_counted(c);
     im_on_profile(c, add, p);
     return p;
 }
 
 void profile_stop(im_ctx *c, profile *p)
 {
-    if (p)
-        im_on_profile(c, NULL, NULL);
+    if (!p)
+        return;
+    im_on_profile(c, NULL, NULL);
+    im_counts now = im_counted(c);
+    p->during = (im_counts){ .uploads = now.uploads - p->before.uploads, .downloads = now.downloads - p->before.downloads,
+                             .syncs = now.syncs - p->before.syncs, .uploaded = now.uploaded - p->before.uploaded,
+                             .downloaded = now.downloaded - p->before.downloaded };
 }
 
 void profile_free(profile *p)
@@ -165,7 +173,9 @@ void profile_print(const profile *p, FILE *f, double peak_gflops, double peak_gb
                 "% peak", "layer");
         for (int i = 0; i < n_ops; i++)
             print_row(f, &ops[i], total, peak_gflops, peak_gbs);
-        fputc('\n', f);
+        fprintf(f, "to the device: %lld uploads, %.3f MB; back: %lld downloads, %.3f MB; waited for it %lld times\n\n",
+                (long long)p->during.uploads, (double)p->during.uploaded * 1e-6, (long long)p->during.downloads,
+                (double)p->during.downloaded * 1e-6, (long long)p->during.syncs);
         for (int i = 0; i < p->n && i < LAYERS_SHOWN; i++)
             print_row(f, &layers[i], total, peak_gflops, peak_gbs);
         for (int i = LAYERS_SHOWN; i < p->n; i++)
@@ -200,5 +210,8 @@ json_t *profile_json(const profile *p, double peak_gflops, double peak_gbs)
         json_array_append_new(b, row_json(&layers[i], peak_gflops, peak_gbs));
     free(ops);
     free(layers);
-    return json_pack("{s:f, s:f, s:o, s:o}", "peak_gflops", peak_gflops, "peak_gbs", peak_gbs, "ops", a, "layers", b);
+    return json_pack("{s:f, s:f, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "peak_gflops", peak_gflops, "peak_gbs", peak_gbs,
+                     "ops", a, "layers", b, "uploads", (json_int_t)p->during.uploads, "uploaded_bytes",
+                     (json_int_t)p->during.uploaded, "downloads", (json_int_t)p->during.downloads, "downloaded_bytes",
+                     (json_int_t)p->during.downloaded, "syncs", (json_int_t)p->during.syncs);
 }

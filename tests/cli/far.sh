@@ -54,6 +54,10 @@ both() {
 check "drawing the pictures"
 
 both "generate" a.png generate -m $model -p horse -s 1 --steps 3 -o @/a.png
+gives 0 'to the device: ' generate -m $model -p horse -s 1 --steps 1 --device far -t 1 --profile -o "$dir/far/p.png"
+grep -qE 'to the device: [1-9][0-9]* uploads, .* MB; back: [1-9][0-9]* downloads, .* MB; waited for it [1-9]' "$dir/err"
+check "--profile counts what went to the device and back"
+gives 0 '"syncs":' generate -m $model -p horse -s 1 --steps 1 --device far -t 1 --profile --json -o "$dir/far/q.png"
 both "generate with noise in every step" n.png generate -m $model -p horse -s 2 --steps 3 --scheduler euler_a \
     --guidance 1 -o @/n.png
 both "image to image" b.png generate -m $model -p cat -s 1 --steps 4 --strength 0.5 -i "$dir/ref/a.png" -o @/b.png
