@@ -220,7 +220,8 @@ im_plan_info im_plan_describe(const im_plan *p);
 
 /* ---------------------------------------------------------------- gradients (tensor/tape.c)
  * Between im_tape_begin and im_backward every operation whose inputs want gradients is written down; im_backward walks
- * the list from its end, adds to the gradients of what wants them and lets go of each node on the way.
+ * the list from its end, adds to the gradients of what wants them and lets go of each node on the way. What was made in
+ * between is a constant afterwards.
  *
  *     im_want_grad(w);                                        // once: parameters
  *     im_scope_push(c);

@@ -117,6 +117,93 @@ START_TEST(gradients_that_only_f32_can_hold_are_refused)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- views that overlap */
+
+enum { TOKENS = 150 };
+
+/* The gradient of x, whose parts go into one operation: as views of x, or as copies, whose gradients nobody shares. */
+static void overlapping(int kind, bool copies, int threads, float *dx)
+{
+    im_ctx *own = c;
+    c = im_ctx_new("cpu", threads);
+    im_tensor *x = wanted(3, SHAPE(6, TOKENS, 24)), *part[3];
+    ck_assert(im_tape_begin(c));
+    for (int i = 0; i < 3; i++) {
+        part[i] = kind == 0 ? im_slice(c, x, 2, 3 * i, 3 * i + 16) : im_slice(c, x, 0, i, i + 4);
+        part[i] = copies ? im_contiguous_copy(c, part[i]) : part[i];
+    }
+    im_tensor *g = filled(4, SHAPE(24)), *mean = filled(5, SHAPE(24)), *var = im_activate(c, g, IM_ACT_RELU), *y;
+    im_batchnorm_attrs at = { .eps = 0.1f, .momentum = 0.1f, .training = true, .relu = true };
+    if (kind == 0)                                             /* 16 heads: one's query is another one's key           */
+        y = im_attention(c, part[0], part[1], part[2], 16, false);
+    else if (kind == 1)
+        y = im_mse(c, part[0], part[1], NULL);
+    else
+        y = im_batchnorm(c, part[0], g, g, part[2], mean, var, &at);
+    ck_assert_msg(im_backward_from(c, y, filled(6, y->ndim, y->shape)), "%s", im_error(c));
+    memcpy(dx, im_data(x->grad), 6 * TOKENS * 24 * sizeof(float));
+    im_ctx_free(c);
+    c = own;
+}
+
+START_TEST(gradients_of_overlapping_views)
+{
+    enum { N = 6 * TOKENS * 24, TIMES = 20 };
+    static float want[N], one[N], many[N];
+    for (int kind = 0; kind < 3; kind++) {
+        overlapping(kind, true, 1, want);
+        overlapping(kind, false, 1, one);
+        for (int i = 0; i < N; i++)
+            ck_assert_msg(fabsf(one[i] - want[i]) <= 1e-5f * (1 + fabsf(want[i])), "%d: element %d is %g, wanted %g", kind,
+                          i, (double)one[i], (double)want[i]);
+        for (int k = 0; k < TIMES; k++) {
+            overlapping(kind, false, 4, many);
+            ck_assert_msg(!memcmp(one, many, sizeof one), "%d: other bits on 4 threads", kind);
+        }
+    }
+}
+END_TEST
+
+/* ---------------------------------------------------------------- what outlives its tape */
+
+/* A view of a result, kept beyond the scope and the tape of its base, is read on the next tape: a constant. */
+START_TEST(views_outlive_their_tape)
+{
+    im_tensor *w = wanted(1, SHAPE(C, C)), *x = filled(2, SHAPE(T, C)), *view = NULL, *whole = NULL;
+    im_scope_push(c);
+    for (int step = 0; step < 3; step++) {
+        im_scope_push(c);
+        ck_assert(im_tape_begin(c));
+        im_scope_push(c);
+        im_tensor *y = im_linear(c, view ? view : x, w, NULL, NULL, IM_ACT_SILU);
+        y = whole ? im_add(c, y, whole) : y;
+        im_tensor *part = im_keep(c, im_reshape(c, im_slice(c, im_scale(c, y, 0.5f), 0, 0, T), SHAPE(T, C)));
+        im_tensor *sum = im_keep(c, im_mse(c, y, filled(3, SHAPE(T, C)), NULL));
+        im_keep(c, y);
+        im_scope_pop(c);
+        ck_assert_msg(im_backward(c, sum), "%s", im_error(c));
+        ck_assert(!part->wants_grad && !part->base && !y->wants_grad);
+        view = im_keep(c, part);
+        whole = im_keep(c, y);
+        im_scope_pop(c);
+    }
+    ck_assert(w->grad_set);
+    im_scope_pop(c);
+}
+END_TEST
+
+/* A view that is kept takes its base along, whose gradient it gives. */
+START_TEST(views_outlive_the_scope_of_their_base)
+{
+    im_scope_push(c);
+    im_tensor *view = im_keep(c, im_slice(c, wanted(1, SHAPE(4, 6)), 1, 2, 4));
+    im_scope_pop(c);
+    ck_assert(im_tape_begin(c));
+    ck_assert_msg(im_backward(c, im_mse(c, im_contiguous_copy(c, view), filled(2, SHAPE(4, 2)), NULL)), "%s", im_error(c));
+    ck_assert(view->base && view->base->grad_set);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- im_recompute */
 
 typedef im_tensor *(*body)(im_ctx *ctx, void *arg, im_tensor *const in[], int n_in);
@@ -285,7 +372,8 @@ int main(void)
 {
     const suite_test tests[] = {
         ONCE(blocks_come_back_in_any_order), ONCE(a_bf16_tensor_is_copied_twice),
-        ONCE(gradients_that_only_f32_can_hold_are_refused), ONCE(recomputing_changes_no_bit),
+        ONCE(gradients_that_only_f32_can_hold_are_refused), ONCE(gradients_of_overlapping_views),
+        ONCE(views_outlive_their_tape), ONCE(views_outlive_the_scope_of_their_base), ONCE(recomputing_changes_no_bit),
         ONCE(recomputing_what_is_frozen), ONCE(recomputing_what_leads_nowhere),
         ONCE(recompute_wants_a_function_and_few_inputs),
     };

@@ -35,7 +35,9 @@ struct im_ctx {
     struct im_plan *plan;                                      /* the plan being recorded                              */
     struct im_tape *tape;                                      /* the innermost open tape                              */
     bool recomputing;                                          /* inside im_recompute's second run: no side effects    */
-    bool met_wanted;                                           /* an op had an input that wants a gradient             */
+    im_tensor **apart;                                         /* backward: gradients added when the node is done      */
+    bool marking;                                              /* im_recompute's first run: results of what wants a    */
+                                                               /* gradient want one, but nothing is recorded           */
     bool check_finite;
     bool bad_weights;                                          /* what it found are a layer's own weights              */
     const char *last_layer;                                    /* while it is on: the last one with a name that ran    */

@@ -156,23 +156,19 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
             n.layer = in[i]->name;
         grad |= in[i] && in[i]->wants_grad;
     }
-    c->met_wanted |= grad;
     n.taped = grad && c->mode == IM_TAPE;
+    grad &= n.taped || c->marking;
     if (attrs)
         n.attrs = *attrs;
     size_t bytes;
     if (!op->shape(c, &n) || !axes_fit(c, &n, &meta)                   /* the only place where shapes are checked      */
         || !im_checked_bytes(c, &meta, &bytes)
-        || (n.taped && !grads_fit(c, &n)))
+        || (grad && !grads_fit(c, &n)))
         return NULL;
     im_contiguous_strides(&meta);
     n.out = im_tensor_over(c, im_storage_new(c, bytes, c->mode == IM_PLAN), &meta);
     if (!n.out || (c->mode != IM_PLAN && im_node_run(c, &n)) || (c->mode == IM_PLAN && !im_plan_push(c, &n)))
         return NULL;
-    if (n.taped) {
-        n.out->wants_grad = 1;
-        if (!im_tape_push(c, &n))
-            return NULL;
-    }
-    return n.out;
+    n.out->wants_grad = grad;
+    return n.taped && !im_tape_push(c, &n) ? NULL : n.out;
 }

@@ -86,18 +86,26 @@ void im_scope_pop(im_ctx *c)
     free(s);
 }
 
-im_tensor *im_keep(im_ctx *c, im_tensor *t)
+/* From the innermost scope to the one around it; where memory is out it stays. */
+static bool hand_out(im_ctx *c, im_tensor *t)
 {
-    if (!t || !c->scope->up || c->lost_scopes > 0 || !remove_from(c->scope, t))
-        return t;
     im_scope *inner = c->scope;
+    if (!remove_from(inner, t))
+        return true;
     c->scope = inner->up;
     bool ok = im_scope_add(c, t);
     c->scope = inner;
-    if (ok)
+    if (!ok)
+        inner->v[inner->n++] = t;
+    return ok;
+}
+
+/* The base of a view goes along: its gradient is the view's. */
+im_tensor *im_keep(im_ctx *c, im_tensor *t)
+{
+    if (!t || !c->scope->up || c->lost_scopes > 0)
         return t;
-    im_tensor_free(t);
-    return NULL;
+    return (!t->base || hand_out(c, t->base)) && hand_out(c, t) ? t : NULL;
 }
 
 im_tensor *im_own(im_ctx *c, im_tensor *t)

@@ -154,13 +154,15 @@ static im_tensor *own_grad(im_ctx *c, im_tensor *t)
     return t->grad;
 }
 
-im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add)
+static im_tensor *root_of(im_tensor *t)
 {
-    im_tensor *t = n->in[input];
-    *add = false;
-    if (!t || !t->wants_grad)
-        return NULL;
-    im_tensor *root = t->base ? t->base : t, *g = own_grad(c, root);
+    return t->base ? t->base : t;
+}
+
+/* Where the gradient of t lies in that of its root: the same place as in the tensor. */
+static im_tensor *grad_place(im_ctx *c, im_tensor *t, bool *add)
+{
+    im_tensor *root = root_of(t), *g = own_grad(c, root);
     if (!g)
         return NULL;
     bool whole = im_numel(t) == im_numel(root);
@@ -170,12 +172,60 @@ im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add)
     root->grad_set = 1;
     if (t == root)
         return g;
-    im_tensor view = *t;                                       /* the same place in the gradient as in the tensor      */
+    im_tensor view = *t;
     view.offset = t->offset - root->offset;
     view.wants_grad = view.grad_set = view.on_tape = 0;
     view.base = view.grad = NULL;
     g->storage->refs++;
     return im_tensor_over(c, g->storage, &view);
+}
+
+/* Another input has elements of t, but is not the same view of them. Kernels that make several gradients at once, in
+ * parallel, may not meet in one element; where the views are one and the same they take care of that. */
+static bool meets_another(const im_node *n, int input)
+{
+    im_tensor *t = n->in[input];
+    for (int i = 0; i < n->op->n_in; i++)
+        if (i != input && n->in[i] && n->in[i]->wants_grad && root_of(n->in[i]) == root_of(t) && n->in[i] != t
+            && im_overlap(n->in[i], t) == IM_PARTLY)
+            return true;
+    return false;
+}
+
+/* Such a gradient is made by itself, with the strides of its tensor, and added when the node is done. */
+static im_tensor *grad_apart(im_ctx *c, im_node *n, int input)
+{
+    im_tensor view = *n->in[input];
+    int64_t span = 1;
+    for (int i = 0; i < view.ndim; i++)
+        span += (view.shape[i] - 1) * view.stride[i];
+    im_tensor *room = im_new(c, (im_dtype)view.dtype, 1, &span);
+    if (!room)
+        return NULL;
+    view.offset = 0;
+    view.wants_grad = view.grad_set = view.on_tape = 0;
+    view.base = view.grad = NULL;
+    room->storage->refs++;
+    return c->apart[input] = im_tensor_over(c, room->storage, &view);
+}
+
+static void add_apart(im_ctx *c, im_node *n)
+{
+    for (int i = 0; i < n->op->n_in; i++) {
+        bool add;
+        im_tensor *g = c->apart[i] && !c->failed ? grad_place(c, n->in[i], &add) : NULL;
+        if (g && im_copy_tensor(c, c->apart[i], g, add))
+            im_fail(c, "backward of %s: the copy kernel failed", n->op->name);
+    }
+}
+
+im_tensor *im_grad_of(im_ctx *c, im_node *n, int input, bool *add)
+{
+    im_tensor *t = n->in[input];
+    *add = false;
+    if (!t || !t->wants_grad)
+        return NULL;
+    return meets_another(n, input) ? grad_apart(c, n, input) : grad_place(c, t, add);
 }
 
 im_buf im_grad_buf(im_ctx *c, im_node *n, int input, bool *add)
@@ -225,6 +275,7 @@ static size_t release(im_node *n)
     im_tensor_free(n->out->grad);                              /* all who read it have: only leaves keep gradients     */
     n->out->grad = NULL;
     n->out->grad_set = 0;
+    n->out->wants_grad = 0;                                    /* whoever read it has run backward before              */
     return bytes;
 }
 
@@ -232,8 +283,13 @@ static bool run_backward(im_ctx *c, im_node *n, int index)
 {
     double start = c->tape_row ? seconds_now() : 0;
     if (n->out->grad_set && !c->failed) {
+        im_tensor *apart[IM_MAX_IN] = { 0 }, **outer = c->apart;
         im_scope_push(c);
+        c->apart = apart;
         int status = c->stop ? IM_STOPPED : n->op->backward(c, n);
+        if (!status)
+            add_apart(c, n);
+        c->apart = outer;
         if (status == IM_STOPPED)
             im_fail(c, "stopped");
         else if (status)
@@ -251,6 +307,17 @@ static bool run_backward(im_ctx *c, im_node *n, int index)
     return !c->failed;
 }
 
+/* What a tape made and a scope still holds is a constant from now on; so is a view of it, whose base may go. */
+static void forget_bases(im_scope *s)
+{
+    for (; s; s = s->up)
+        for (int i = 0; i < s->n; i++)
+            if (s->v[i]->base && !s->v[i]->base->wants_grad) {
+                s->v[i]->base = NULL;
+                s->v[i]->wants_grad = 0;
+            }
+}
+
 void im_tape_end(im_ctx *c)
 {
     im_tape *t = c->tape;
@@ -260,6 +327,7 @@ void im_tape_end(im_ctx *c)
     for (int i = t->n - 1; i >= 0; i--)
         release(&t->nodes[i]);
     c->tape = t->up;
+    forget_bases(c->scope);
     im_scope_list_free(&t->tensors);
     free(t->nodes);
     free(t);
@@ -308,11 +376,12 @@ bool im_backward(im_ctx *c, im_tensor *loss)
 
 /* ---------------------------------------------------------------- computing again instead of keeping */
 
-/* What fn makes. Its gradient is a tensor of its own: what fn hands through (an input, a weight) or cuts out is copied. */
+/* What fn makes: with a gradient of its own, so what fn hands through (an input, a weight) or cuts out is copied. It may be
+ * a view of the whole of something that fn made. */
 static im_tensor *call(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *const in[], int n_in)
 {
-    im_tensor *y = fn(c, arg, in, n_in);
-    bool own = y && !y->base && im_contiguous(y) && im_scope_holds(c, y);
+    im_tensor *y = fn(c, arg, in, n_in), *root = y ? root_of(y) : NULL;
+    bool own = y && im_contiguous(y) && im_numel(root) == im_numel(y) && im_scope_holds(c, root);
     return own ? y : im_contiguous_copy(c, y);
 }
 
@@ -326,10 +395,7 @@ static int recompute_backward(im_ctx *c, im_node *n)
     c->recomputing = true;
     im_tensor *y = call(c, n->fn, n->arg, n->in, n->attrs.i[0]);
     c->recomputing = was;
-    if (y && !y->wants_grad)                                   /* what fn met wants a gradient, but did not lead here  */
-        im_tape_end(c);
-    else
-        im_backward_from(c, y, im_dout(n));
+    im_backward_from(c, y ? root_of(y) : NULL, im_dout(n));
     return IM_DONE;                                            /* a failure is in the context already                  */
 }
 
@@ -350,8 +416,8 @@ im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *con
     im_node n = { .op = &op_recompute, .taped = true, .fn = fn, .arg = arg, .attrs.i = { n_in } };
     for (int i = 0; i < n_in; i++)
         n.in[i] = in[i];
-    bool outer = c->met_wanted;
-    c->met_wanted = false;
+    bool outer = c->marking;
+    c->marking = true;
     c->mode = IM_EAGER;
     im_scope_push(c);
     double start = c->tape_row ? seconds_now() : 0;
@@ -359,12 +425,9 @@ im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *con
     n.seconds = c->tape_row ? seconds_now() - start : 0;
     im_scope_pop(c);
     c->mode = IM_TAPE;
-    bool wanted = c->met_wanted;
-    c->met_wanted |= outer;
+    c->marking = outer;
     if (!n.out || c->failed)
         return NULL;
-    if (!wanted)
-        return n.out;
-    n.out->wants_grad = 1;
-    return im_tape_push(c, &n) ? n.out : NULL;
+    n.out->base = NULL;
+    return n.out->wants_grad && !im_tape_push(c, &n) ? NULL : n.out;
 }

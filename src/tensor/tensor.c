@@ -252,6 +252,34 @@ im_buf im_write_of(const im_tensor *t)
     return t ? (im_buf){ im_data(t), (im_dtype)t->dtype } : (im_buf){ NULL, IM_F32 };
 }
 
+im_common im_overlap(const im_tensor *a, const im_tensor *b)
+{
+    int64_t origin = (a->base ? a->base : a)->offset, at_a = a->offset - origin, at_b = b->offset - origin;
+    int64_t end_a = at_a, end_b = at_b, row = INT64_MAX;
+    bool alike = a->ndim == b->ndim, equal = alike && at_a == at_b;
+    for (int i = 0; i < a->ndim; i++)
+        end_a += (a->shape[i] - 1) * a->stride[i];
+    for (int i = 0; i < b->ndim; i++)
+        end_b += (b->shape[i] - 1) * b->stride[i];
+    if (end_a < at_b || end_b < at_a)
+        return IM_NOWHERE;
+    for (int i = 0; alike && i < a->ndim; i++) {
+        alike = a->stride[i] == b->stride[i];
+        equal &= alike && a->shape[i] == b->shape[i];
+    }
+    for (int i = 0; alike && i < a->ndim; i++) {               /* boxes of one grid: apart along an axis?              */
+        int64_t step = a->stride[i], from_a = at_a / step, from_b = at_b / step;
+        if (at_a + (a->shape[i] - 1) * step >= row || at_b + (b->shape[i] - 1) * step >= row)
+            break;                                             /* one runs over the end of a row of the grid           */
+        if (from_a + a->shape[i] <= from_b || from_b + b->shape[i] <= from_a)
+            return IM_NOWHERE;
+        at_a %= step;
+        at_b %= step;
+        row = step;
+    }
+    return equal ? IM_EVERYWHERE : IM_PARTLY;
+}
+
 im_weight im_weight_of(const im_tensor *t)
 {
     int k = (int)(im_numel(t) / t->shape[0]);

@@ -29,6 +29,12 @@ bool im_scope_holds(const im_ctx *c, const im_tensor *t);      /* is it of the i
 void im_scope_take(im_ctx *c, im_tensor *t);                   /* out of whichever scope holds it: the caller owns it  */
 void im_scope_list_free(im_scope *s);                          /* every tensor of one scope, and its array             */
 
+/* Two views of one storage: have they elements in common? IM_PARTLY also where that is not easily known. */
+typedef enum { IM_NOWHERE, IM_PARTLY, IM_EVERYWHERE } im_common;
+im_common im_overlap(const im_tensor *a, const im_tensor *b);
+/* to = from, or to += from: equal shapes, of one dtype, each with its own strides (ops/movement.c); enum im_status */
+int im_copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add);
+
 /* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */
 bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld);
 im_weight im_weight_of(const im_tensor *t);                    /* the (n, k) factor of a product                       */
@@ -37,7 +43,5 @@ im_cbuf im_read_of(const im_tensor *t);
 im_buf im_write_of(const im_tensor *t);
 /* y = s x, or y += s x where add: contiguous, of equal shapes, in any dtypes (ops/map.c). False: c has failed.        */
 bool im_accumulate(im_ctx *c, const im_tensor *y, const im_tensor *x, float s, bool add);
-/* to (+)= from, equal shapes of at most 4 axes, each with its own strides (ops/movement.c); enum im_status */
-int im_copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add);
 
 #endif

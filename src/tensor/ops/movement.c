@@ -100,24 +100,28 @@ static int stack_backward(im_ctx *c, im_node *n)
     return IM_DONE;
 }
 
-static bool copy_shape(im_ctx *c, im_node *n)
-{
-    return im_want(c, n, n->in[0]->ndim <= 4 && !n->in[0]->packed, "a plain tensor of at most 4 axes")
-        && im_like(c, n, 0);
-}
-
-/* Equal shapes, each with its own strides. */
 int im_copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add)
 {
-    im_copy_args args = { .shape = { 1, 1, 1, 1 }, .dtype = (im_dtype)from->dtype, .src = im_data(from),
-                          .dst = im_data(to), .add = add };
-    for (int i = 0; i < from->ndim; i++) {
+    im_copy_args args = { .shape = { 1, 1, 1, 1 }, .dtype = (im_dtype)from->dtype, .add = add };
+    int skip = from->ndim > 4, status = IM_DONE;               /* a fifth axis: the kernel once for each of its places */
+    for (int i = skip; i < from->ndim; i++) {
         int axis = 4 - from->ndim + i;
         args.shape[axis] = from->shape[i];
         args.ss[axis] = from->stride[i];
         args.ds[axis] = to->stride[i];
     }
-    return c->dev.k.copy(&c->dev, &args);
+    size_t size = im_dtype_size(args.dtype);
+    for (int64_t i = 0; !status && i < (skip ? from->shape[0] : 1); i++) {
+        args.src = (const char *)im_data(from) + (size_t)(skip * i * from->stride[0]) * size;
+        args.dst = (char *)im_data(to) + (size_t)(skip * i * to->stride[0]) * size;
+        status = c->dev.k.copy(&c->dev, &args);
+    }
+    return status;
+}
+
+static bool copy_shape(im_ctx *c, im_node *n)
+{
+    return im_want(c, n, !n->in[0]->packed, "a tensor that is not packed") && im_like(c, n, 0);
 }
 
 static int copy_forward(im_ctx *c, im_node *n)
