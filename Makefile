@@ -30,9 +30,11 @@ F_avx512bf16 := $(F_avx512) -mavx512bf16
 KERNELS := $(filter-out src/tensor/cpu/cpu.c,$(wildcard src/tensor/cpu/*.c))
 PLAIN   := $(filter-out $(KERNELS),$(wildcard src/tensor/*.c src/tensor/ops/*.c src/tensor/ref/*.c src/tensor/far/*.c \
              src/tensor/cpu/cpu.c src/cuda/*.c src/data/*/*.c src/models/*/*.c))
-# KBUILD: where the kernels' objects are; the sanitizer and fuzz builds of loaders take those of the plain build.
+# KBUILD: where the kernels' objects are: builds under sanitizers may take those of the plain build, but for the sets OWN.
 KBUILD  ?= $(BUILD)
-KER_OBJ := $(foreach i,$(ISAS),$(KERNELS:src/tensor/cpu/%.c=$(KBUILD)/tensor/cpu/$(i)/%.o))
+OWN     ?=
+kernels_in = $(KERNELS:src/tensor/cpu/%.c=$(if $(filter $(1),$(OWN)),$(BUILD),$(KBUILD))/tensor/cpu/$(1)/%.o)
+KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i)))
 # PARALLEL: a file that stands in for parallel.c where OpenMP is in the way (fuzz and thread sanitizer builds).
 LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/tensor/parallel.c,$(PLAIN)),$(PLAIN))) \
            $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ)
@@ -111,7 +113,7 @@ $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 define isa_rule
-$(KBUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
+$(BUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
 	@mkdir -p $$(@D)
 	$(SAY) "  cc $$< ($(1))"
 	$(Q)$$(CC) $$(ALL_CFLAGS) -O3 $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
@@ -136,6 +138,9 @@ $(BUILD)/tests/digest: TEST_EXTRA := $(CASES)
 CLI_TESTED := $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
 $(BUILD)/tests/test_options: $(CLI_TESTED)
 $(BUILD)/tests/test_options: TEST_EXTRA := $(CLI_TESTED) $(CLI_LIBS)
+PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/program*.c))
+$(BUILD)/tests/test_programs: $(PROGRAMS)
+$(BUILD)/tests/test_programs: TEST_EXTRA := $(PROGRAMS)
 ART_TESTED := $(patsubst %,$(BUILD)/weights/art/art_%.o,fit family)
 $(BUILD)/tests/test_art: $(ART_TESTED)
 $(BUILD)/tests/test_art: TEST_EXTRA := $(ART_TESTED)
@@ -158,9 +163,11 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 	@echo 'the sheet: $(BUILD)/demo/sheet.png, the pictures beside it. To draw what you like:'
 	@echo '    $(BUILD)/imago generate -p strawberry --guidance 5 -o picture.png --force'
 
-# Loaders, tokenizer and JSON under the sanitizers; the kernels are checked by canaries, and by `make asan`.
-SAN_TESTS := $(filter $(addprefix test_,json side_json safetensors tokenizer png picture picture_write augment image config \
-               checkpoint text utf8 prompts file names dataset shards loader cache order run_config),\
+# Under the sanitizers: loaders, tokenizer and JSON; random programs, ops and gradients on small cases, tapes and wrong
+# arguments with the kernels of one instruction set, which take most of the compiler's time. All of it: `make asan`.
+SAN_ISA   := $(if $(filter neon,$(ISAS)),neon,avx2)
+SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture augment image config checkpoint text utf8 \
+               prompts file names dataset shards loader cache order programs tape arguments ops grad bf16),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -170,10 +177,14 @@ FUZZ_SECONDS ?= 60
 check: ## run every test (installs what is missing)
 	@CC="$(CC)" tests/need.sh --install check
 	@$(SUB) all tests
-	@$(SUB) BUILD=$(BUILD)/loaders KBUILD=$(BUILD) WERROR= CFLAGS="$(ASAN)" \
-	        $(SAN_TESTS:%=$(BUILD)/loaders/tests/%)
+	@$(SUB) san-build
 	@$(SUB) fuzz-build
-	@BUILD="$(BUILD)" ISAS="$(ISAS)" SAN_TESTS="$(SAN_TESTS)" FUZZERS="$(FUZZERS)" MAKE="$(MAKE)" tests/check.sh
+	@BUILD="$(BUILD)" ISAS="$(ISAS)" SAN_ISA="$(SAN_ISA)" SAN_TESTS="$(SAN_TESTS)" FUZZERS="$(FUZZERS)" \
+	    MAKE="$(MAKE)" tests/check.sh
+
+san-build:
+	@$(SUB) BUILD=$(BUILD)/san KBUILD=$(KBUILD) OWN=$(SAN_ISA) WERROR= CFLAGS="$(ASAN)" \
+	        $(SAN_TESTS:%=$(BUILD)/san/tests/%)
 
 asan: ## every test program under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(SUB) BUILD=$(BUILD)/asan WERROR= CFLAGS="$(ASAN)" all tests
@@ -192,7 +203,9 @@ $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/libimago.a
 	$(SAY) "  cc $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/libimago.a $(LIBS) -lpthread
 
-fuzz: fuzz-build ## fuzz the loaders, FUZZ_SECONDS=60 each
+fuzz: fuzz-build ## fuzz the engine and the loaders, FUZZ_SECONDS=60 each
+	@$(SUB) all
+	@$(SUB) san-build SAN_TESTS=test_programs
 	@BUILD=$(BUILD) FUZZERS="$(FUZZERS)" FUZZ_SECONDS=$(FUZZ_SECONDS) tests/check.sh fuzz
 
 # A folder of v1.4's shape for measurements; 4.3 GB.
@@ -338,5 +351,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests model-data model-report model-train demo check asan tsan fuzz fuzz-build bench bench-rivals install \
-        uninstall lint format clean help force
+.PHONY: all tests san-build model-data model-report model-train demo check asan tsan fuzz fuzz-build bench bench-rivals \
+        install uninstall lint format clean help force

@@ -53,7 +53,7 @@ static bool usable(const im_case *cs)
     for (int i = 0; i < IM_MAX_IN; i++)
         if (cs->in[i].ndim && (cs->in[i].fill == SPECIAL || cs->in[i].fill == BROKEN))
             return false;
-    return !cs->bench;
+    return case_is_tried(cs);
 }
 
 #endif

@@ -137,6 +137,19 @@ bool case_inputs(im_ctx *c, const im_case_table *t, const im_case *cs, weight_fo
     return im_ok(c);
 }
 
+bool case_is_tried(const im_case *cs)
+{
+    enum { SMALL = 12000 };
+    int64_t elements = 0;
+    for (int i = 0; i < IM_MAX_IN; i++) {
+        int64_t n = cs->in[i].ndim ? 1 : 0;
+        for (int a = 0; a < cs->in[i].ndim; a++)
+            n *= cs->in[i].shape[a];
+        elements += n;
+    }
+    return !cs->bench && (elements < SMALL || !getenv("TEST_SMALL"));
+}
+
 void case_name(const im_case_table *t, const im_case *cs, weight_form form, char *out, size_t size)
 {
     size_t at = (size_t)snprintf(out, size, "%s[%d]", t->op->name, (int)(cs - t->cases));

@@ -74,6 +74,8 @@ typedef struct { im_dtype dtype; bool packed; unsigned grads; } weight_form;    
 /* Input `input` of case `cs`, in the open scope of c; NULL where the case has none (or out of memory). */
 im_tensor *case_input(im_ctx *c, const im_case_table *t, const im_case *cs, int input, weight_form form);
 bool case_inputs(im_ctx *c, const im_case_table *t, const im_case *cs, weight_form form, im_tensor *in[IM_MAX_IN]);
+/* Not for timing only; and small, where TEST_SMALL is set: under the sanitizers. */
+bool case_is_tried(const im_case *cs);
 /* "linear[3] (2, 9, 320) (40, 320) bf16 packed" */
 void case_name(const im_case_table *t, const im_case *cs, weight_form form, char *out, size_t size);
 

@@ -56,13 +56,22 @@ capped() {
     done
 }
 
+# Kernels of one instruction set are sanitized (the Makefile's SAN_ISA): ops and gradients on that one, on small cases.
 sanitized() {
     for t in ${SAN_TESTS:-}; do
-        run "$t, sanitizers" "$BUILD/loaders/tests/$t"
+        case $t in
+        test_ops | test_grad | test_bf16) set -- env TEST_SMALL=1 TEST_ISA="${SAN_ISA:-}" ;;
+        test_programs) set -- env PROGRAM_SECONDS=10 ;;
+        *) set -- ;;
+        esac
+        run "$t, sanitizers" "$@" "$BUILD/san/tests/$t"
     done
 }
 
 fuzz() {
+    if [ "${1:-}" = long ]; then
+        run "random programs" "$BUILD/san/tests/test_programs" --seconds "${FUZZ_SECONDS:-60}" --seed "$(date +%s)00000"
+    fi
     for f in ${FUZZERS:-}; do
         corpus=tests/fuzz/corpus/${f#fuzz_}
         found=$BUILD/fuzz/found/${f#fuzz_}
@@ -82,7 +91,7 @@ neon() {
 
 case ${1:-all} in
 programs) programs ;;
-fuzz) fuzz ;;
+fuzz) fuzz long ;;
 all)
     run "layers" tests/check_layers.sh
     run "style" tests/check_style.sh

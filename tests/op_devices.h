@@ -54,12 +54,15 @@ typedef struct { const char *isa; im_ctx *one, *two; } device; /* contexts with 
 
 enum { MAX_DEVICES = 8 };
 
-/* Every instruction set that IMAGO_ISA can choose on this machine, the slowest first. */
+/* Every instruction set that IMAGO_ISA can choose on this machine, the slowest first; TEST_ISA names the only one. */
 static int open_devices(device d[MAX_DEVICES])
 {
     static const char *const names[] = { "portable", "neon", "avx2", "avx512", "avx512bf16" };
+    const char *only = getenv("TEST_ISA");
     int n = 0;
     for (int i = 0; i < COUNT(names); i++) {
+        if (only && strcmp(only, names[i]))
+            continue;
         setenv("IMAGO_ISA", names[i], 1);
         im_ctx *one = im_ctx_new("cpu", 1);
         if (!one || !im_ok(one) || strcmp(im_device_isa(one), names[i])) {
