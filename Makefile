@@ -60,13 +60,14 @@ $(BUILD)/libimago.a: $(LIB_OBJ)
 	$(SAY) "  ar $@"
 	$(Q)ar rcs $@ $^
 
-# The shared library shows what imago.h and imago_clones.h declare and nothing else.
+# The interface: imago.h, and the parts of it that imago.h includes. The shared library shows what it declares.
+PUBLIC := $(wildcard src/*.h)
 $(BUILD)/libimago.so: $(LIB_OBJ) $(BUILD)/libimago.map
 	$(SAY) "  link $@"
 	$(Q)$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,libimago.so.0 -Wl,--version-script=$(BUILD)/libimago.map -o $@ \
 	          $(LIB_OBJ) $(LIBS)
 
-$(BUILD)/libimago.map: src/imago.h src/imago_clones.h
+$(BUILD)/libimago.map: $(PUBLIC)
 	@{ echo '{ global:'; grep -oh '\<im_[a-z0-9_]*(' $^ | sort -u | tr '(' ';'; echo 'local: *; };'; } > $@
 
 $(BUILD)/imago.1: $(BUILD)/imago
@@ -166,8 +167,9 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 # Under the sanitizers: loaders, tokenizer and JSON; random programs, ops and gradients on small cases, tapes and wrong
 # arguments with the kernels of one instruction set, which take most of the compiler's time. All of it: `make asan`.
 SAN_ISA   := $(if $(filter neon,$(ISAS)),neon,avx2)
-SAN_TESTS := $(filter $(addprefix test_,json safetensors tokenizer png picture augment image config checkpoint text utf8 \
-               prompts file names dataset shards loader cache order programs tape arguments ops grad bf16),\
+SAN_TESTS := $(filter $(addprefix test_,json side_json safetensors tokenizer png picture picture_write augment image \
+               config checkpoint text utf8 prompts file names dataset shards loader cache order run_config programs tape \
+               arguments ops grad halves),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -284,7 +286,7 @@ model-train: ## train the embedded model into build/model-train; STEPS=200: the 
 
 # What is installed: FILE:PLACE below PREFIX. `uninstall` removes the places, and folders of ours that are empty then.
 INSTALLED = $(BUILD)/imago:bin/imago $(BUILD)/libimago.a:lib/libimago.a $(BUILD)/libimago.so:lib/libimago.so.0 \
-            src/imago.h:include/imago.h src/imago_clones.h:include/imago_clones.h \
+            $(foreach h,$(notdir $(PUBLIC)),src/$(h):include/$(h)) \
             $(BUILD)/imago.1:share/man/man1/imago.1 \
             $(BUILD)/completions/imago:share/bash-completion/completions/imago \
             $(BUILD)/completions/_imago:share/zsh/site-functions/_imago \

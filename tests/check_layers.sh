@@ -20,13 +20,13 @@ may() {
     sources "$1" | sort | xargs -r grep -nHE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' |
         grep -vE "include[[:space:]]*\"($2)\"" | hit "src/${1#src/} includes only $2"
 }
-may src            'imago\.h'
-may src/tensor     'imago\.h|tensor/[a-z0-9_]+\.(h|def)'
-may src/tensor/ops 'imago\.h|tensor/[a-z0-9_]+\.h'
-may src/tensor/ref 'imago\.h|tensor/(device|host|parallel|half|memory|peak)\.h|tensor/ref/[a-z0-9_]+\.h'
-may src/tensor/cpu 'imago\.h|tensor/(device|host|parallel|half|memory|peak)\.h|tensor/cpu/[a-z0-9_]+\.h'
-may src/tensor/far 'imago\.h|tensor/(device|host)\.h'
-may src/cuda       'imago\.h|tensor/(device|parallel|half|memory|peak)\.h|cuda/[a-z0-9_]+\.cuh?|cuda/[a-z0-9_]+\.h'
+may src            'imago(_engine|_generate|_train)\.h'
+may src/tensor     'imago_engine\.h|tensor/[a-z0-9_]+\.(h|def)'
+may src/tensor/ops 'imago_engine\.h|tensor/[a-z0-9_]+\.h'
+may src/tensor/ref 'imago_engine\.h|tensor/(device|host|parallel|half|memory|peak)\.h|tensor/ref/[a-z0-9_]+\.h'
+may src/tensor/cpu 'imago_engine\.h|tensor/(device|host|parallel|half|memory|peak)\.h|tensor/cpu/[a-z0-9_]+\.h'
+may src/tensor/far 'imago_engine\.h|tensor/(device|host)\.h'
+may src/cuda       'imago_engine\.h|tensor/(device|parallel|half|memory|peak)\.h|cuda/[a-z0-9_]+\.cuh?|cuda/[a-z0-9_]+\.h'
 # The rooms of src/data and src/models are floors: data: files < images, text < sets; models: nets, schedulers <
 # checkpoints < pipelines, eval (blind to each other) < train.
 low='imago\.h|tensor/(parallel|half|memory)\.h'
@@ -36,15 +36,15 @@ may src/data/images       "$low|data/(files|images)/[a-z0-9_]+\.h"
 may src/data/text         "$low|data/(files|text)/[a-z0-9_]+\.h"
 may src/data/sets         "$low|data/[a-z]+/[a-z0-9_]+\.h"
 may src/models            'none'
-may src/models/nets       'imago\.h|models/nets/[a-z0-9_]+\.h'
+may src/models/nets       'imago_engine\.h|models/nets/[a-z0-9_]+\.h'
 # schedulers read their own configuration, and nothing else of src/data
 may src/models/schedulers 'imago\.h|data/files/(file|json)\.h|models/schedulers/[a-z0-9_]+\.h'
 may src/models/checkpoints 'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints)/[a-z0-9_]+\.h'
-clones='imago(_clones)?\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints'
-may src/models/pipelines  "$clones|pipelines)/[a-z0-9_]+\.h"
-may src/models/eval       "$clones|eval)/[a-z0-9_]+\.h"
+above='imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints'
+may src/models/pipelines  "$above|pipelines)/[a-z0-9_]+\.h"
+may src/models/eval       "$above|eval)/[a-z0-9_]+\.h"
 may src/models/train      'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/[a-z]+/[a-z0-9_]+\.h'
-may src/cli        'imago(_clones)?\.h|data/[a-z]+/[a-z0-9_]+\.h|cli/[a-z0-9_]+\.h|commit\.h'
+may src/cli        'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|cli/[a-z0-9_]+\.h|commit\.h'
 
 # never RULE PATHS REGEX [EXCEPT]: no line under PATHS has REGEX, but in files that EXCEPT names
 never() {

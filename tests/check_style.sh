@@ -57,7 +57,7 @@ done >>"$found"
 strict="-fsyntax-only -Wall -Wextra -Wpedantic -Werror"
 cxx=$(command -v g++ || command -v clang++ || command -v clang || echo c++)
 # shellcheck disable=SC2086 # flags
-for h in src/imago.h src/imago_clones.h; do
+for h in src/imago.h src/imago_engine.h src/imago_generate.h src/imago_train.h; do
     $cc -std=c11 $strict -x c "$h" && $cxx -std=c++17 $strict -x c++ "$h"
 done 2>&1 | grep -E 'error|not found' >>"$found"
 

@@ -6,7 +6,7 @@
 
 #include "data/files/file.h"
 #include "data/text/carried_lists.h"
-#include "imago_clones.h"
+#include "imago.h"
 #include "models/eval/features.h"
 #include "models/eval/measures.h"
 #include "scratch.h"

@@ -149,8 +149,8 @@ static int complain(const char *isa, const char *name, int part, const char *wha
     return 1;
 }
 
-/* How much more than the rounding of f32 a gradient may be away: where backward reads the output, that was rounded, and what
- * is made of it (o . do, y (y . dy)) is taken from numbers of its own size: two steps. */
+/* How much more than the rounding of f32 a gradient may be away: where backward reads the output, that was rounded, and
+ * what is made of it (o . do, y (y . dy)) is taken from numbers of its own size: two steps. */
 static double output_read(const im_case_table *t, im_dtype out)
 {
     double steps = t->op == &im_op_normalize ? 4 : 1;          /* of a row of two numbers little is left               */

@@ -442,8 +442,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(byte_order_mark), ONCE(values), ONCE(optional_values), ONCE(wrong_values), ONCE(long_text_is_cut_visibly), ONCE(bad_json),
-        ONCE(paths), ONCE(folders), ONCE(reading), ONCE(writing), ONCE(folders_are_made),
+        ONCE(byte_order_mark), ONCE(values), ONCE(optional_values), ONCE(wrong_values), ONCE(long_text_is_cut_visibly),
+        ONCE(bad_json), ONCE(paths), ONCE(folders), ONCE(reading), ONCE(writing), ONCE(folders_are_made),
         ONCE(folders_that_cannot_be_written_in), ONCE(writing_is_atomic), ONCE(names_of_outputs),
         ONCE(full_disk), ONCE(names_table),
     };

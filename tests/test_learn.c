@@ -5,7 +5,7 @@
 #include <check.h>
 #include <string.h>
 
-#include "imago_clones.h"
+#include "imago.h"
 #include "scratch.h"
 #include "shapes.h"
 #include "suite.h"

@@ -8,7 +8,7 @@
 
 #include "data/files/file.h"
 #include "data/files/json.h"
-#include "imago_clones.h"
+#include "imago.h"
 #include "models/train/schedule.h"
 #include "models/train/train_config.h"
 #include "models/train/train_state.h"

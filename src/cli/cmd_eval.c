@@ -10,7 +10,7 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "data/files/file.h"
-#include "imago_clones.h"
+#include "imago.h"
 
 typedef struct eval_options {
     common_options common;

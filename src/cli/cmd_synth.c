@@ -7,7 +7,7 @@
 #include "cli/part.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "imago_clones.h"
+#include "imago.h"
 
 typedef struct synth_options {
     common_options common;

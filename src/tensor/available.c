@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "imago.h"
+#include "imago_engine.h"
 
 enum { PATH = 4096 };
 

@@ -2,7 +2,7 @@
 #ifndef IM_BENCH_H
 #define IM_BENCH_H
 
-#include "imago.h"
+#include "imago_engine.h"
 
 /* Runs fn(arg), which keeps `threads` busy, once to warm up, then `rounds` times and at least for a fifth of a second, but
  * at most 1000 times: wall seconds of the best and of the median round, and the processor time of the best, a thread. */

@@ -5,7 +5,7 @@
 #ifndef IM_BUFFER_H
 #define IM_BUFFER_H
 
-#include "imago.h"
+#include "imago_engine.h"
 
 typedef struct im_cbuf { const void *p; im_dtype t; } im_cbuf; /* first element, and what it is held in; p NULL: none  */
 typedef struct im_buf { void *p; im_dtype t; } im_buf;

@@ -2,7 +2,7 @@
 #ifndef IM_CTX_H
 #define IM_CTX_H
 
-#include "imago.h"
+#include "imago_engine.h"
 #include "tensor/device.h"
 #include "tensor/op.h"
 

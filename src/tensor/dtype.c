@@ -1,5 +1,5 @@
 /* dtype.c: element types and their scalar conversions (IEEE 754 binary16; bfloat16 = the upper half of an f32). */
-#include "imago.h"
+#include "imago_engine.h"
 
 #include <string.h>
 

@@ -12,7 +12,7 @@
  * has no more values than the GPU has threads in flight (270,336 on an H100), which is 16 latents of 64x64.
  *
  * Used by models/pipelines/sd.c: initial latents, the noise of ancestral schedulers and the sample of the VAE encoder. */
-#include "imago.h"
+#include "imago_engine.h"
 
 #include <math.h>
 #include <stdlib.h>

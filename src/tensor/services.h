@@ -25,7 +25,7 @@
 #ifndef IM_SERVICES_H
 #define IM_SERVICES_H
 
-#include "imago.h"
+#include "imago_engine.h"
 
 enum im_status { IM_DONE = 0, IM_NO_MEMORY, IM_NO_KERNEL, IM_STOPPED };
 

@@ -1,4 +1,4 @@
-/* tensor.h: what the rest of src/tensor needs of tensors, storages and scopes beside imago.h. */
+/* tensor.h: what the rest of src/tensor needs of tensors, storages and scopes beside imago_engine.h. */
 #ifndef IM_TENSOR_H
 #define IM_TENSOR_H
 

@@ -22,8 +22,9 @@ echo x | tee "$small/log.jsonl" "$small/unet/notes.txt" "$small/unet/diffusion_p
 mkdir "$small/samples" && echo x >"$small/samples/a.safetensors"
 makes install
 check "make install"
-{ model; printf './usr/%s\n' bin/imago include/imago.h include/imago_clones.h lib/libimago.a lib/libimago.so \
-      lib/libimago.so.0 lib/pkgconfig/imago.pc share/man/man1/imago.1; } | LC_ALL=C sort >"$dir/want"
+{ model; printf './usr/%s\n' bin/imago include/imago.h include/imago_engine.h include/imago_generate.h \
+      include/imago_train.h lib/libimago.a lib/libimago.so lib/libimago.so.0 lib/pkgconfig/imago.pc \
+      share/man/man1/imago.1; } | LC_ALL=C sort >"$dir/want"
 files >"$dir/have"
 diff "$dir/want" "$dir/have" >"$dir/err"
 check "what is installed, and nothing else"

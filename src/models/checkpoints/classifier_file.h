@@ -2,6 +2,7 @@
 #ifndef IM_CLASSIFIER_FILE_H
 #define IM_CLASSIFIER_FILE_H
 
+#include "imago.h"
 #include "models/nets/resnet.h"
 
 /* The network that the file's tensors are those of: names and shapes say everything (blocks a stage, the width, the stem,

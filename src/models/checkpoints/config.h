@@ -7,6 +7,7 @@
 #ifndef IM_CONFIG_H
 #define IM_CONFIG_H
 
+#include "imago.h"
 #include "models/nets/clip.h"
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"

@@ -3,6 +3,7 @@
 #ifndef IM_PARAM_FILE_H
 #define IM_PARAM_FILE_H
 
+#include "imago.h"
 #include "models/nets/nn.h"
 
 /* Is the tensor of the parameter's shape? Linear layers are stored as (N, K) by some writers and as 1x1 convolutions

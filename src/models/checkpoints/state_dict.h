@@ -7,6 +7,7 @@
 #ifndef IM_STATE_DICT_H
 #define IM_STATE_DICT_H
 
+#include "imago.h"
 #include "models/nets/nn.h"
 
 typedef struct im_state_rules {

@@ -2,7 +2,7 @@
 #ifndef IM_EVALUATE_H
 #define IM_EVALUATE_H
 
-#include "imago_clones.h"
+#include "imago.h"
 #include "models/eval/run_set.h"
 
 typedef struct im_judged {                                     /* which classes count                                 */

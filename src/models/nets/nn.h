@@ -8,7 +8,7 @@
 #ifndef IM_NN_H
 #define IM_NN_H
 
-#include "imago.h"
+#include "imago_engine.h"
 
 enum { IM_MAX_LEVELS = 12 };             /* resolutions of a UNet or VAE (4 in v1.4); more is an error                */
 

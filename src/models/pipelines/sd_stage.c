@@ -1,6 +1,6 @@
 /* sd_stage.c: one network at one shape, as something that takes values and gives values.
  *
- * A stage records its network once (imago.h, plans) and runs the plan, or runs op by op; the bits are the same. Keys
+ * A stage records its network once (imago_engine.h, plans) and runs the plan, or runs op by op; the bits are the same. Keys
  * and values of the text depend on the text alone: a UNet stage computes them when it is opened and keeps them.
  * A model keeps one stage open, the last that was used: a second step, or a second picture to decode, records nothing,
  * and the memory of two networks' intermediates is never held at once. Used by sd_text.c, sd_begin.c, sd_step.c,

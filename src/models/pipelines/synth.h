@@ -10,7 +10,7 @@
 #include "data/sets/dataset.h"
 #include "data/text/class_list.h"
 #include "data/text/prompts.h"
-#include "imago_clones.h"
+#include "imago.h"
 
 struct im_synth {
     im_synth_args a;

@@ -8,7 +8,7 @@
 #ifndef IM_VMATH_H
 #define IM_VMATH_H
 
-#include "imago.h"
+#include "imago_engine.h"
 #include "tensor/cpu/simd.h"
 
 #include <math.h>

@@ -1,0 +1,230 @@
+/* imago_generate.h: generation: files of tensors, pictures and tokens; Stable Diffusion; synthetic sets. */
+#ifndef IMAGO_GENERATE_H
+#define IMAGO_GENERATE_H
+
+#include "imago_engine.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- files (data/) */
+
+typedef struct im_st_entry {                                   /* one tensor of a safetensors file                     */
+    const char *name;
+    char dtype_name[8];                                        /* as written: "F32", "BF16", "I64" ...                 */
+    int dtype;                                                 /* im_dtype, or -1 for one imago does not compute in    */
+    int ndim;
+    int64_t shape[8];
+    const void *data;                                          /* mapped                                               */
+    size_t bytes;
+} im_st_entry;
+
+typedef struct im_safetensors im_safetensors;
+im_safetensors *im_st_open(im_ctx *c, const char *path);       /* FILE.safetensors, or FILE.safetensors.index.json     */
+int im_st_count(const im_safetensors *s);
+const im_st_entry *im_st_at(const im_safetensors *s, int i);   /* in the order of the file                             */
+const im_st_entry *im_st_find(const im_safetensors *s, const char *name);
+const char *im_st_metadata(const im_safetensors *s, const char *key);               /* NULL when absent                */
+void im_st_release_pages(const im_safetensors *s, const im_st_entry *e);            /* copied: the mapping may go      */
+void im_st_close(im_safetensors *s);
+
+/* Written beside and renamed by im_st_finish; im_st_abandon leaves nothing. Entries need name, dtype, ndim, shape. */
+typedef struct im_st_writer im_st_writer;
+im_st_writer *im_st_create(im_ctx *c, const char *path, const im_st_entry *entries, int n, const char *const metadata[],
+                           int n_metadata);                    /* pairs: key, value, key, value ...                    */
+bool im_st_put(im_ctx *c, im_st_writer *w, int i, const void *data, size_t bytes);  /* all bytes of entry i            */
+bool im_st_finish(im_ctx *c, im_st_writer *w);                 /* fsync, rename, free                                  */
+void im_st_abandon(im_st_writer *w);
+
+typedef struct im_image { int width, height, channels; uint8_t *pixels; } im_image; /* rows of RGB (3) or grey (1)     */
+typedef struct im_text { const char *key, *value; } im_text;   /* what a picture carries beside its pixels             */
+im_image *im_image_new(im_ctx *c, int width, int height, int channels);
+void im_image_free(im_image *i);
+/* JPEG or PNG, told by its content, as 8-bit RGB and turned upright: Pillow's exif_transpose(open(path)).convert("RGB") */
+im_image *im_picture_read(im_ctx *c, const char *path);
+char *im_picture_text(im_ctx *c, const char *path, const char *key);                /* malloc'd; NULL when absent      */
+/* PNG, or JPEG with colour at full resolution (4:4:4); the same picture gives the same bytes. Texts are PNG's text chunks;
+ * a JPEG has one, EXIF's UserComment: that of the key "parameters", and behind it the others as , key: "text in quotes".
+ * how NULL: a PNG without texts. */
+typedef enum { IM_PNG, IM_JPEG } im_picture_format;
+typedef struct im_picture_how {
+    im_picture_format format;
+    int quality;                                               /* of a JPEG, 1 .. 100; 0: 95                           */
+    const im_text *texts; int n_texts;
+} im_picture_how;
+bool im_picture_write(im_ctx *c, const char *path, const im_image *i, const im_picture_how *how, bool force);
+bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force);
+
+typedef struct im_tokenizer im_tokenizer;
+im_tokenizer *im_tokenizer_open(im_ctx *c, const char *folder);/* holds vocab.json, merges.txt; NULL: built-in CLIP    */
+/* <start> ids <end> padded to `length`. cut (may be NULL) receives a malloc'd copy of the text that did not fit, as
+ * it was written, or NULL */
+bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length, int32_t *ids, char **cut);
+const char *im_token_piece(const im_tokenizer *t, int32_t id); /* "horse</w>"; NULL when out of range                  */
+int im_tokenizer_size(const im_tokenizer *t);
+void im_tokenizer_free(im_tokenizer *t);
+
+/* ---------------------------------------------------------------- Stable Diffusion v1.x (models/pipelines/sd.c) */
+
+typedef struct im_sd im_sd;
+/* A diffusers folder, or a single .safetensors file in the original layout. Weights are held in `hold`. Networks are
+ * loaded when first used; that each finds its tensors is checked at once. path NULL: the embedded model. */
+im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold);
+void im_sd_free(im_sd *sd);
+im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold); /* without that check, to be looked at (im_sd_file)     */
+bool im_sd_whole(im_sd *sd);                                   /* the check, of all networks                           */
+const char *im_sd_hash(im_sd *sd);                             /* 64 hex digits: SHA-256 over names, shapes, samples   */
+/* Of a single file: SHA-256 of its bytes, as other programs name a model. Computed once and kept in the user's cache
+ * ($XDG_CACHE_HOME/imago or ~/.cache/imago). NULL for a folder, and after an error. */
+const char *im_sd_file_hash(im_sd *sd);
+
+typedef struct im_sd_args {
+    const char *prompt, *negative;                             /* UTF-8; negative NULL: ""                             */
+    int steps;                                                 /* 50                                                   */
+    float guidance;                                            /* 7.5; <= 1: a single pass                             */
+    uint64_t seed;
+    const char *scheduler;                                     /* NULL: the folder's own                               */
+    int width, height;                                         /* pixels; 0: the model's own size                      */
+    im_rng_kind rng;
+    const im_image *init; float strength;                      /* image to image                                       */
+    const float *latents;                                      /* (4, h, w) as torch has it, unscaled; NULL: randn     */
+    float *latents_out;                                        /* receives the final (4, h, w) latents when not NULL   */
+    bool eager;                                                /* run op by op instead of from a recorded plan         */
+    const char *name;                                          /* what errors call it; NULL: by prompt and seed        */
+} im_sd_args;
+im_sd_args im_sd_defaults(const im_sd *sd);
+/* Before the first evaluation of the UNet (done 0) and after each; false stops. */
+typedef bool (*im_sd_progress)(void *arg, int done, int total);
+void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);
+im_image *im_sd_generate(im_sd *sd, const im_sd_args *a);
+/* n pictures at once; those of one size share every evaluation. out[i] is owned by the caller. False: something failed; the
+ * pictures that came out all the same are in out[], the others are NULL. */
+bool im_sd_generate_batch(im_sd *sd, const im_sd_args a[], int n, im_image *out[]);
+/* The two halves of it: all but the decoder, to latents_out of each; the decoder, from such latents. */
+bool im_sd_latents_batch(im_sd *sd, const im_sd_args a[], int n);
+im_image *im_sd_decode(im_sd *sd, const im_sd_args *a, const float *latents);
+/* A generation in steps: a run is one picture on its way (sd_run.c). Any number may be open on a model and be stepped
+ * together: each has the bits of a picture made alone. Values that are not finite end a run, not the context. */
+typedef struct im_sd_run im_sd_run;
+typedef enum { IM_SD_RUNNING, IM_SD_FINISHED, IM_SD_CANCELLED, IM_SD_FAILED } im_sd_state;
+im_sd_run *im_sd_run_open(im_sd *sd, const im_sd_args *a);     /* checks and copies all of it; computes nothing        */
+/* An evaluation for each run under way, those of one size in one batch; NULLs and runs that have ended are passed over.
+ * True: something moved. False: nothing is left to do, or the context has failed. */
+bool im_sd_run_step(im_sd_run *const runs[], int n);
+bool im_sd_run_begin(im_sd_run *const runs[], int n);          /* texts, first latents; else the first step does it    */
+im_sd_state im_sd_run_state(const im_sd_run *r);
+const char *im_sd_run_error(const im_sd_run *r);               /* why it failed; "": it did not                        */
+int im_sd_run_done(const im_sd_run *r), im_sd_run_total(const im_sd_run *r);        /* evaluations                     */
+void im_sd_run_cancel(im_sd_run *r);                           /* before its next step; from any thread                */
+bool im_sd_run_latents(const im_sd_run *r, float *out);        /* (4, h, w), as they are now                           */
+im_image *im_sd_run_image(im_sd_run *r);                       /* of a finished run, decoded; NULL: it failed          */
+void im_sd_run_close(im_sd_run *r);                            /* finished or not; before im_sd_free                   */
+/* Number of UNet evaluations of a run (pndm with 50 steps: 51), and bytes that a batch needs beside the weights. */
+int im_sd_evaluations(im_sd *sd, const im_sd_args *a);
+size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch);
+/* Is there memory for it, and for the networks that are not loaded yet? im_sd_generate_batch asks, too. */
+bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch);
+/* The scheduler that a run uses ("pndm"), and the shape (C, h, w) of its latents; NULL or false with an error. */
+const char *im_sd_scheduler(im_sd *sd, const im_sd_args *a);
+bool im_sd_latent_shape(im_sd *sd, const im_sd_args *a, int64_t shape[3]);
+
+/* One guided evaluation with named intermediates (im_on_trace) as `imago trace` writes them. */
+bool im_sd_trace(im_sd *sd, const im_sd_args *a);
+typedef enum { IM_NET_CLIP, IM_NET_UNET, IM_NET_VAE_DECODER, IM_NET_VAE_ENCODER, IM_NET_COUNT } im_net;
+typedef struct im_net_info {
+    const char *name;                                          /* "text_encoder", "unet", "vae_decoder", "vae_encoder" */
+    int64_t parameters, tensors, bytes;                        /* bytes as held                                        */
+    double flop;                                               /* of one evaluation, one sample, at the given size     */
+    int ops; size_t arena_bytes;
+} im_net_info;
+/* The file of its weights, or their index; *whole: all of its tensors are there and fit. */
+const char *im_sd_file(const im_sd *sd, im_net net, bool *whole);
+bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *out);
+/* Runs one network `rounds` times on random input and fills seconds[rounds]; batch 2 is a guided step. */
+bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds);
+bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);
+/* dtype: im_dtype, or -1: as they are. max_file: a folder's weights in several files of at most so many bytes, as diffusers
+ * splits them; 0: a file a network. */
+bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force);
+
+/* ---------------------------------------------------------------- synthetic sets (models/pipelines/synth*.c)
+ * Picture n of a set is picture n / K of class n % K, K classes: any first part of a set has the classes in balance. What
+ * is drawn is a function of (class, index, recipe, guidance, seed) and the model, whatever was drawn before.
+ *
+ *     im_synth_args a = im_synth_defaults();
+ *     a.classes = "classes.txt";
+ *     a.recipe = "hypernym";
+ *     im_synth *s = im_synth_open(c, &a);
+ *     for (int64_t i = 0; i < im_synth_count(s); i++) puts(im_synth_line(c, s, i));       // to be freed: a JSON object
+ *     im_synth_close(s); */
+
+typedef struct im_synth_args {                                 /* texts are borrowed                                   */
+    const char *classes;                                       /* a file, wnids with commas between them, "imagenet1k",*/
+                                                               /* "imagenet100" (data/text/class_list.h)               */
+    const char *lemmas;                                        /* of wnids: "all", or the "first"                      */
+    const char *recipe, *guidance;                             /* data/text/prompts.h                                  */
+    int64_t per_class;
+    uint64_t seed;                                             /* of the set; pictures have seeds of their own         */
+    const char *format, *layout;                               /* "png"; "folders", "shards"                           */
+    int shard_size, quality;                                   /* pictures a shard; of JPEG                            */
+    /* What follows is not looked at to say what would be drawn. */
+    const char *model; im_dtype hold;                          /* as im_sd_open has them                               */
+    const char *out;                                           /* folder of the set                                    */
+    int64_t part, parts;                                       /* part i of n is drawn: 0 of 1                         */
+    int steps, batch;
+    int size, save_size;                                       /* sides in pixels: drawn, 0: the model's; written, 0:  */
+                                                               /* as drawn, else resized by Pillow's Lanczos           */
+    const char *scheduler;                                     /* NULL: the model's                                    */
+    const char *init_data; float strength;                     /* NULL, or pictures of the classes to begin from       */
+    int dedup;                                                 /* > 0: of pictures of a class whose perceptual hashes  */
+                                                               /* differ in so many bits or fewer one stays            */
+    const char *filter; double keep;                           /* NULL, or what scores pictures, for the manifest; the */
+                                                               /* share of each class that stays                       */
+} im_synth_args;
+im_synth_args im_synth_defaults(void);
+
+typedef struct im_synth im_synth;
+im_synth *im_synth_open(im_ctx *c, const im_synth_args *a);
+void im_synth_close(im_synth *s);
+int64_t im_synth_count(const im_synth *s);                     /* pictures                                             */
+int64_t im_synth_part(int64_t count, int64_t i, int64_t n);    /* floor(count i / n): where part i of n begins         */
+/* What picture n will be: class, index, recipe, prompt, seed, guidance, file; a JSON object in one line, malloc'd. */
+char *im_synth_line(im_ctx *c, const im_synth *s, int64_t n);
+
+typedef struct im_synth_progress {
+    int64_t done, wanted, there;                               /* pictures on the disk by this run, of so many; of the */
+                                                               /* part, before it                                      */
+    int batch, evaluation, evaluations;                        /* of the UNet, for the batch at work                   */
+    double img_per_s, seconds_left;                            /* below 0: not known yet                               */
+    bool last;
+} im_synth_progress;
+
+typedef struct im_synth_hooks {                                /* any may be NULL                                      */
+    void *arg;
+    void (*drawn)(void *arg, const im_synth_progress *p);
+    void (*note)(void *arg, const char *text);
+    /* with args.filter: a score of every picture of the set, the higher the better: score (count) */
+    bool (*scores)(void *arg, im_ctx *c, const im_synth *s, double *score);
+} im_synth_hooks;
+
+/* Draws the pictures of the part that are not there; the last worker finishes the set. What a set looks like, and how
+ * workers share one, is told in models/pipelines/synth_set.c. After im_cancel the error is "stopped", what is drawn stays,
+ * and the same call goes on. */
+bool im_synth_draw(im_ctx *c, im_synth *s, const im_synth_hooks *h);
+/* Draws one picture of the set again, "CLASS:INDEX": puts it there where it is missing, and says whether the bytes are the
+ * same where it is not; force: puts it in the place of other bytes. */
+bool im_synth_one(im_ctx *c, im_synth *s, const char *which, bool force, const im_synth_hooks *h);
+/* Is every picture of a finished set as it was drawn? Notes each that is not. */
+bool im_synth_verify(im_ctx *c, const char *set, const im_synth_hooks *h);
+
+/* To go on with a set: takes from OUT/manifest.json what was not given; options are named as `imago synth` names them. The
+ * texts live until im_synth_settings_free. NULL without an error: there is no such set yet. */
+typedef struct im_synth_settings im_synth_settings;
+im_synth_settings *im_synth_recall(im_ctx *c, im_synth_args *a, bool (*given)(void *arg, const char *option), void *arg);
+void im_synth_settings_free(im_synth_settings *settings);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

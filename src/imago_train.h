@@ -1,0 +1,186 @@
+/* imago_train.h: training of classifiers, autoencoders and diffusion models, evaluation, and their benchmark. */
+#ifndef IMAGO_TRAIN_H
+#define IMAGO_TRAIN_H
+
+#include "imago_generate.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- training (models/train/train_loop.c, train_resnet.c)
+ * A run is a folder: config.json, log.jsonl (an object a step), checkpoints, model.safetensors at the end. Killed at any
+ * instant it goes on from its last good checkpoint and ends with the same bits as if nothing had happened. */
+
+typedef struct im_train_common {                               /* what every training has; texts are borrowed          */
+    const char *data, *out;                                    /* set of pictures (data/sets/dataset.h); run's folder   */
+    const char *init;                                          /* weights to begin with; NULL: random                  */
+    int epochs, steps;                                         /* steps > 0 counts instead of epochs                   */
+    int batch, accumulate;                                     /* pictures a part; parts a step                        */
+    float lr;                                                  /* at the peak; 0: the task's own default               */
+    float warmup;                                              /* epochs; < 0: a tenth of the run                      */
+    const char *schedule;                                      /* "cosine", "step", "constant"                         */
+    const char *optimizer;                                     /* "sgd", "adamw", "lars"                               */
+    float momentum, decay;                                     /* SGD, LARS; weight decay, < 0: the optimiser's own    */
+    bool nesterov;
+    float clip;                                                /* global norm of gradients; 0: not clipped             */
+    float ema;                                                 /* .9999: a moving average of weights is kept; 0: none  */
+    uint64_t seed;
+    const char *dtype;                                         /* "f32", or "bf16": factors of products are rounded    */
+    const char *order, *cache;                                 /* "shuffled", "listed"; "none", "ram", "disk"          */
+    int workers;                                               /* decoding threads; 0: one a processor                 */
+    int keep, checkpoint_every;                                /* checkpoints kept; steps between, 0: an epoch         */
+    bool strict;                                               /* a broken picture stops the run                       */
+    bool resume;
+} im_train_common;
+
+typedef struct im_train_resnet_args {
+    im_train_common common;
+    const char *arch;                                          /* "resnet18", 34, 50, 101                              */
+    const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
+    const char *augment;                                       /* "none", "plain", "drawing", "dino"                   */
+    float mixup;                                               /* 0 to 1: how far pictures of a batch are mixed        */
+    int size;                                                  /* side of the (global) crop                            */
+    int locals, local_size;                                    /* dino: number and side of local crops; < 0, 0: its own */
+    const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
+    int width;                                                 /* channels of the first stage, 64 as torchvision's     */
+    bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
+    bool new_head;                                             /* init gives the encoder only                          */
+} im_train_resnet_args;
+im_train_resnet_args im_train_resnet_defaults(void);
+
+typedef struct im_train_progress {
+    int64_t step, steps, epoch, epochs;                        /* from 1                                               */
+    double loss, lr, grad_norm, img_per_s, top1;               /* top1: NAN where there are no classes                 */
+    double seconds_left;
+} im_train_progress;
+
+typedef struct im_train_hooks {                                /* any may be NULL                                      */
+    void *arg;
+    void (*step)(void *arg, const im_train_progress *p);
+    bool (*stop)(void *arg);                                   /* after every step: true: write a checkpoint and end   */
+    void (*note)(void *arg, const char *text);                 /* "goes on from step 120"                              */
+    void (*saved)(void *arg, const char *run);                 /* after every checkpoint: time to draw curves          */
+    void (*tape)(void *arg, const im_tape_row *row);           /* of the first step, last node first                   */
+} im_train_hooks;
+bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_hooks *hooks);
+
+/* To resume: takes from the run's config.json every option that was not given, and fails, naming all of them, where one
+ * that was given and decides about the result differs. Options are named as `imago train` names them. The texts live until
+ * im_train_config_free. NULL without an error: there is no such run yet. */
+typedef struct im_train_config im_train_config;
+struct im_field;                                               /* an option's type and range (data/files/fields.h)    */
+const struct im_field *const *im_train_resnet_fields(void);    /* tables up to NULL, for im_train_resnet_args          */
+const struct im_field *const *im_train_autoencoder_fields(void);
+const struct im_field *const *im_train_diffusion_fields(void);
+im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
+                                        bool (*given)(void *arg, const char *option), void *arg);
+void im_train_config_free(im_train_config *f);
+
+typedef struct im_train_autoencoder_args {
+    im_train_common common;
+    const char *config;                                        /* a model's folder, or one with the VAE's config.json  */
+    const char *val;                                           /* pictures to measure PSNR on; or NULL                 */
+    int size;                                                  /* pixels; 0: the config's sample_size                  */
+    float flip; int shift;                                     /* views: mirrored with this probability, moved by this */
+    float gradient_weight, kl_weight;                          /* of the loss                                          */
+    const char *train;                                         /* "all"; "decoder": common.init's encoder stays as it is */
+} im_train_autoencoder_args;
+im_train_autoencoder_args im_train_autoencoder_defaults(void);
+/* Writes RUN/vae (diffusers: AutoencoderKL.from_pretrained) after every checkpoint; scaling_factor is 1 / deviation of the
+ * latents. common.init: a folder with a VAE to go on from. */
+bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *a, const im_train_hooks *hooks);
+
+typedef struct im_train_diffusion_args {
+    im_train_common common;
+    const char *config, *vae;                                  /* a model's folder; one with the VAE                   */
+    const char *text;                                          /* "train", "frozen"                                    */
+    bool cache_latents; int views;                             /* every picture is encoded once, in so many views      */
+    int size;                                                  /* pixels; 0: the UNet's sample_size times the factor   */
+    float flip; int shift;
+    float drop;                                                /* share of captions that are left out: .1              */
+    float drop_tags;                                           /* of the others, share of tags (parted by commas): 0   */
+    float drop_first;                                          /* the same of first tags; below 0: drop_tags. -1       */
+    float balance;                                             /* pictures of a first tag that n have: weight          */
+                                                               /* n^-balance; 0: each once an epoch                    */
+    const char *favour; float favour_share;                    /* file, a thing a line: what share of all that is      */
+                                                               /* shown has one of them as its first tag; NULL, .75    */
+    float snr_gamma, snr_power;                                /* weights gamma / snr above gamma, snr^-power below 1; */
+                                                               /* 0: 1                                                */
+} im_train_diffusion_args;
+im_train_diffusion_args im_train_diffusion_defaults(void);
+/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go
+ * on from (fine-tuning); without it weights are random. */
+bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
+im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
+                                             bool (*given)(void *arg, const char *option), void *arg);
+im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
+                                           bool (*given)(void *arg, const char *option), void *arg);
+
+/* A run of `imago train resnet`, or a file of a ResNet's weights? To one file of weights; dtype as im_sd_convert's; vectors
+ * stay f32 (models/checkpoints/classifier_convert.c). */
+bool im_is_classifier(im_ctx *c, const char *path);
+bool im_classifier_convert(im_ctx *c, const char *in, const char *out, int dtype, bool force);
+
+/* What is on a picture: the most likely class of a classifier, and its softmax. path: a run, or a file of weights that
+ * tells the names of its classes; size: side of the crop where it does not tell at which it was trained. */
+typedef struct im_namer im_namer;
+typedef struct im_guess { int label; const char *name; double probability; } im_guess;  /* name: owned by the namer   */
+im_namer *im_namer_open(im_ctx *c, const char *path, int size);
+bool im_namer_guess(im_namer *n, const im_image *picture, im_guess *out);
+void im_namer_free(im_namer *n);
+
+/* ---------------------------------------------------------------- evaluation (models/eval/evaluate.c, sets.c) */
+
+typedef struct im_eval_args {
+    const char *model, *data, *classes;                        /* a run, or a safetensors file; classes: NULL, or a list */
+    const char *set;                                           /* NULL: "folder"; "imagenet", "imagenet-v2",           */
+                                                               /* "imagenet-sketch", "imagenet-a", -r, -o (eval/sets.h)*/
+    const char *val;                                           /* imagenet-o: val of ImageNet, which holds what is no  */
+                                                               /* anomaly                                              */
+    const char *save_features;                                 /* NULL, or a safetensors file to write: features (n,   */
+                                                               /* width), labels (n); metadata names, classes          */
+    int batch, size;                                           /* size 0: as it was trained, or 224                    */
+    bool strict;
+} im_eval_args;
+im_eval_args im_eval_defaults(void);
+
+typedef struct im_eval_result {
+    int64_t pictures, broken, left_out;                        /* left_out: of classes that the classifier has not     */
+    int classes; char **names;
+    int in_common;                                             /* classes of the set that it has                       */
+    double top1, top5, loss;                                   /* shares of pictures; mean cross entropy; imagenet-o:  */
+                                                               /* of the pictures of val                               */
+    double aupr;                                               /* imagenet-o: area under precision and recall of -max  */
+                                                               /* softmax, its pictures against those of val; else NAN */
+    int64_t *confusion;                                        /* (classes, classes): [true][predicted]                */
+    int64_t *top5_hits;                                        /* by true class                                        */
+    char *weights;                                             /* the file that was read                               */
+} im_eval_result;
+bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
+                        void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
+void im_eval_result_free(im_eval_result *r);
+
+/* ---------------------------------------------------------------- measuring (models/train/bench_train.c) */
+
+/* One way of training, timed (models/train/bench_train.c): "resnet18" to "resnet101"; "unet-small", 64/128/192 channels
+ * on 16x16 latents; "loader", pictures alone, with DINO's crops. Wall time, medians of the rounds, after one to warm up. */
+typedef struct im_bench_train_args {
+    const char *arch, *dtype, *data;                           /* data: "none", "memory", "jpeg": where pictures are   */
+    const char *folder;                                        /* of JPEGs in class folders; for memory and jpeg       */
+    int batch, size, rounds;
+} im_bench_train_args;
+im_bench_train_args im_bench_train_defaults(void);
+
+typedef struct im_bench_train_row {
+    double img_per_s, forward_ms, backward_ms, optimiser_ms;
+    double step_ms;                                            /* all of a step, waiting for pictures included         */
+    double cpu_ms_per_img;                                     /* processor time of the decoding threads               */
+    size_t peak_bytes;                                         /* of this process so far                               */
+} im_bench_train_row;
+bool im_bench_train(im_ctx *c, const im_bench_train_args *a, im_bench_train_row *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
