@@ -60,7 +60,7 @@ capped() {
 sanitized() {
     for t in ${SAN_TESTS:-}; do
         case $t in
-        test_ops | test_grad | test_bf16) set -- env TEST_SMALL=1 TEST_ISA="${SAN_ISA:-}" ;;
+        test_ops | test_grad | test_halves) set -- env TEST_SMALL=1 TEST_ISA="${SAN_ISA:-}" ;;
         test_programs) set -- env PROGRAM_SECONDS=10 ;;
         *) set -- ;;
         esac
