@@ -534,7 +534,7 @@ START_TEST(errors)
     a = good, a.scheduler = "fast";
     fails(sd, a, "choose one of pndm");
     a = good, a.steps = 0;
-    fails(sd, a, "wanted 1 to 999");
+    fails(sd, a, "wanted 1 to 1000");
     a = good, a.guidance = NAN;
     fails(sd, a, "guidance");
     a = good, a.prompt = NULL;

@@ -63,7 +63,7 @@ static inline double compare_tensors(const run *r, const im_params *p, const cha
         if (!e)                                                /* its gradient is zero but for rounding               */
             continue;
         const float *want = e->data;
-        const float *now = strcmp(kind, "average") ? im_data(q->t) : im_optimiser_average(o, 0, i);
+        const float *now = im_data(strcmp(kind, "average") ? q->t : im_optimiser_average(o, 0, i));
         float *v = malloc((size_t)n * sizeof *v);
         for (int64_t k = 0; k < n; k++)
             v[k] = strcmp(kind, "after") ? now[k] - start[i][k] : now[k];

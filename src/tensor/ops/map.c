@@ -105,7 +105,7 @@ static int scale_backward(im_ctx *c, im_node *n)
 static bool cast_shape(im_ctx *c, im_node *n)
 {
     im_dtype to = (im_dtype)n->attrs.i[0];
-    if (!im_want_activation(c, n, 0) || !im_want(c, n, to != IM_I32, "f32, f16 or bf16 to cast to"))
+    if (!im_want_activation(c, n, 0) || !im_want(c, n, to <= IM_BF16, "f32, f16 or bf16 to cast to"))
         return false;
     im_like(c, n, 0);
     n->out->dtype = (uint8_t)to;
