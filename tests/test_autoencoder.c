@@ -146,7 +146,7 @@ START_TEST(refusals)
     WANT_ERROR("--train decoder", "--init");
     ck_assert(!im_is_folder(at("x")));
     train("x", NULL, "encoder", 1, 0, 1);
-    WANT_ERROR("--train is \"encoder\"; wanted one of all|decoder", "");
+    WANT_ERROR("--train is \"encoder\"; wanted one of all|decoder");
     train("first", NULL, NULL, 1, 0, 1);
     train("other", NULL, NULL, 1, 0, 3);
     train("run", "first/vae", "decoder", 1, 0, 2);
