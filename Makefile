@@ -8,7 +8,7 @@ WERROR  ?= -Werror
 OMP     ?= -fopenmp
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wstrict-aliasing=2
 # -ffp-contract=off: every fused multiply-add is written out, so that results repeat on every ISA.
-ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -MMD -MP $(CFLAGS)
+ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -I. -MMD -MP $(CFLAGS)
 LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
 CLI_LIBS = -lcairo
 comma := ,
@@ -38,7 +38,8 @@ KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i)))
 # PARALLEL: a file that stands in for parallel.c where OpenMP is in the way (fuzz and thread sanitizer builds).
 LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/tensor/parallel.c,$(PLAIN)),$(PLAIN))) \
            $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ)
-CLI_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
+# The program: the command line, and bench/, which measures the inside of the engine.
+CLI_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/cli/*.c)) $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # A line a file; V=1 shows the commands.
 Q       := $(if $(V),,@)
@@ -107,6 +108,11 @@ IM_LANES  := $(if $(filter x86_64%,$(MACHINE)),8,4)
 PICTURES  := $(patsubst %,$(BUILD)/data/images/%.o,resize_rgb colour blur normalise)
 $(PICTURES): ALL_CFLAGS += -O3 -fno-trapping-math -DIM_LANES=$(IM_LANES) \
              -DIM_CLONES='$(if $(findstring -fsanitize,$(CFLAGS))$(findstring clang,$(CC)),,$(IM_CLONES))'
+
+$(BUILD)/bench/%.o: bench/%.c | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  cc $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 $(BUILD)/%.o: src/%.c | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -319,7 +325,7 @@ uninstall: ## remove what install wrote
 	    rmdir scheduler tokenizer text_encoder unet vae classifier 2>/dev/null; \
 	    cd $(HERE)/share && rmdir -p imago/weights/imago-small 2>/dev/null || true
 
-LINTED := $(PLAIN) $(wildcard src/cli/*.c)
+LINTED := $(PLAIN) $(wildcard src/cli/*.c bench/*.c)
 # A quiet set: what finds mistakes and not tastes. Switched off beside the tastes: integer-division and widening casts (ours
 # are written on purpose), not-null-terminated-result (paths are joined by memcpy), UnixAPI (malloc of 0 where n > 0 is
 # known), and the checks for values never written, which take every loop that fills an array for one that may not run.
@@ -331,7 +337,7 @@ TIDY := -*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bu
         -clang-analyzer-security.insecureAPI.*,-clang-analyzer-optin.performance.Padding,$\
         -clang-analyzer-optin.portability.UnixAPI,-clang-analyzer-core.uninitialized.*,$\
         -clang-analyzer-core.CallAndMessage,-clang-analyzer-core.UndefinedBinaryOperatorResult
-TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I$(BUILD) -DIM_WEIGHTS=\"\" -DIM_CLONES= -DIM_LANES=8
+TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I. -I$(BUILD) -DIM_WEIGHTS=\"\" -DIM_CLONES= -DIM_LANES=8
 # cppcheck takes what goes into a compound literal for lost, two symbols of one section for two objects, an output argument
 # for unset; leaks and reads of unset memory are found by `make asan`.
 CPPCHECK := --std=c11 -DIM_CLONES= -DIM_LANES=8 --enable=warning,portability --suppress=memleak $\
@@ -340,7 +346,7 @@ lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet se
 	printf '%s\n' $(filter-out src/tensor/error.c,$(LINTED)) | xargs -P $(JOBS) -n 8 sh -c \
 	    'exec clang-tidy --quiet --warnings-as-errors="*" --checks="$(TIDY)" "$$@" -- $(TIDIED) -include tests/lint.h' tidy
 	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' src/tensor/error.c -- $(TIDIED)
-	cppcheck --quiet --error-exitcode=1 $(CPPCHECK) -Isrc $(LINTED)
+	cppcheck --quiet --error-exitcode=1 $(CPPCHECK) -Isrc -I. $(LINTED)
 	shellcheck -x tests/*.sh $(wildcard tests/cli/*.sh) weights/*.sh .ci/run
 
 format: ## clang-format what is changed in the working tree

@@ -1,4 +1,4 @@
-/* imago_engine.h: the engine: contexts, tensors, operations, plans, gradients, optimisers, random numbers, measuring.
+/* imago_engine.h: the engine: contexts, tensors, operations, plans, gradients, optimisers, random numbers.
  * Rules that hold everywhere, and an example, are in imago.h. */
 #ifndef IMAGO_ENGINE_H
 #define IMAGO_ENGINE_H
@@ -46,6 +46,7 @@ const char *im_device_isa(const im_ctx *c);                    /* "avx512", "ref
 int im_threads(const im_ctx *c);
 /* Bytes that this process may still take: of the machine, and of every control group (v1, v2) around it. -1: not known. */
 int64_t im_memory_available(void);
+double im_seconds(void);                                      /* of a clock that only goes forward (tensor/ctx.c)     */
 
 /* How models are read from now on. strict: tensors that no network asks for are an error, not left out with a warning.
  * variant: "fp16", "non_ema" ... of a diffusers folder's files; NULL: the plain ones, or the only variant there is. */
@@ -292,36 +293,6 @@ typedef struct im_rng im_rng;
 im_rng *im_rng_new(im_ctx *c, im_rng_kind kind, uint64_t seed);
 void im_randn(im_rng *r, float *out, size_t n);                /* the bits of torch.randn(n, generator=...)            */
 void im_rng_free(im_rng *r);
-
-/* ---------------------------------------------------------------- measuring (tensor/bench.c, tensor/bench_ops.c)
- * On the cpu device only. Compare figures of one run only: the clock and the neighbours change. */
-
-typedef struct im_peak {                                       /* what this machine can do under the context's ISA     */
-    const char *isa;
-    int threads;
-    double fma_gflops;                                         /* f32 multiply-adds, all in registers                  */
-    double dot_gflops;                                         /* bf16 dot products; 0 where they are not used         */
-    double f16_gvalues, bf16_gvalues;                          /* weights widened to f32 within L1, 1e9 a second       */
-    double read_gbs;                                           /* memory, huge pages where the system gives them       */
-} im_peak;
-bool im_bench_peak(im_ctx *c, int threads, im_peak *out);      /* threads 0: those of the context                      */
-
-typedef struct im_bench_row {                                  /* one op at one shape of Stable Diffusion v1.4, 512x512 */
-    const char *op, *shape;                                    /* "conv", "2x64x64x320 -> 320, 3x3"                    */
-    const char *part;                                          /* "step": a guided step; "text" and "decode": a picture */
-    int count;                                                 /* how often the part runs it                           */
-    im_dtype weights;
-    bool dots;                                                 /* ran on bf16 dot products                             */
-    double ms_min, ms_median;                                  /* wall                                                 */
-    double flop, bytes;                                        /* of one call; bytes: compulsory traffic               */
-    double gflops, gbs;                                        /* at ms_median; Winograd convolutions are counted as   */
-                                                               /* direct sums: more than 100 % occurs                  */
-    double percent;                                            /* of the peak that bounds it, in processor time        */
-    bool memory_bound;                                         /* that peak is read_gbs, else fma or dot               */
-} im_bench_row;
-/* Weights and inputs are those of the round before: warm where they fit a cache. The rest is called once a row. */
-bool im_bench_ops(im_ctx *c, im_dtype weights, int rounds, const im_peak *peak,
-                  void (*row)(void *arg, const im_bench_row *r), void *arg);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,4 @@
-/* imago_train.h: training of classifiers, autoencoders and diffusion models, evaluation, and their benchmark. */
+/* imago_train.h: training of classifiers, autoencoders and diffusion models; evaluation. */
 #ifndef IMAGO_TRAIN_H
 #define IMAGO_TRAIN_H
 
@@ -160,25 +160,6 @@ typedef struct im_eval_result {
 bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                         void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
 void im_eval_result_free(im_eval_result *r);
-
-/* ---------------------------------------------------------------- measuring (models/train/bench_train.c) */
-
-/* One way of training, timed (models/train/bench_train.c): "resnet18" to "resnet101"; "unet-small", 64/128/192 channels
- * on 16x16 latents; "loader", pictures alone, with DINO's crops. Wall time, medians of the rounds, after one to warm up. */
-typedef struct im_bench_train_args {
-    const char *arch, *dtype, *data;                           /* data: "none", "memory", "jpeg": where pictures are   */
-    const char *folder;                                        /* of JPEGs in class folders; for memory and jpeg       */
-    int batch, size, rounds;
-} im_bench_train_args;
-im_bench_train_args im_bench_train_defaults(void);
-
-typedef struct im_bench_train_row {
-    double img_per_s, forward_ms, backward_ms, optimiser_ms;
-    double step_ms;                                            /* all of a step, waiting for pictures included         */
-    double cpu_ms_per_img;                                     /* processor time of the decoding threads               */
-    size_t peak_bytes;                                         /* of this process so far                               */
-} im_bench_train_row;
-bool im_bench_train(im_ctx *c, const im_bench_train_args *a, im_bench_train_row *out);
 
 #ifdef __cplusplus
 }

@@ -51,8 +51,8 @@ done >>"$found"
 
 # A header needs nothing before it (those of src/tensor/cpu need an instruction set); the public ones are strict C11 and
 # C++17.
-find src -name '*.h' -not -path 'src/tensor/cpu/*' | sort | while read -r h; do
-    $cc -std=gnu11 -fsyntax-only -Wall -Wno-unused -Werror -Isrc -x c "$h" 2>&1 | grep -m 3 error
+find src bench -name '*.h' -not -path 'src/tensor/cpu/*' | sort | while read -r h; do
+    $cc -std=gnu11 -fsyntax-only -Wall -Wno-unused -Werror -Isrc -I. -x c "$h" 2>&1 | grep -m 3 error
 done >>"$found"
 strict="-fsyntax-only -Wall -Wextra -Wpedantic -Werror"
 cxx=$(command -v g++ || command -v clang++ || command -v clang || echo c++)

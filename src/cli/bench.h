@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "cli/options.h"
-#include "imago.h"
+#include "bench/measure.h"
 
 typedef struct bench_options {
     common_options common;

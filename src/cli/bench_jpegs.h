@@ -2,7 +2,7 @@
 #ifndef IM_CLI_BENCH_JPEGS_H
 #define IM_CLI_BENCH_JPEGS_H
 
-#include "imago.h"
+#include "bench/measure.h"
 
 /* Makes a folder below the system's temporary one with `count` JPEGs of 256x256 in two classes: smooth colours with grain,
  * quality 90. Its malloc'd path, or NULL with an error. */

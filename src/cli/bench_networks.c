@@ -55,7 +55,7 @@ static double picture_flop(im_sd *sd, const im_sd_args *a)
 static bool stop_at_first_step(void *arg, int done, int total)
 {
     (void)done, (void)total;
-    *(double *)arg = seconds_now();
+    *(double *)arg = im_seconds();
     return false;
 }
 
@@ -81,12 +81,12 @@ static bool first_step(bench_output *out)
     double *seconds[2] = { calloc((size_t)o->rounds, sizeof(double)), calloc((size_t)o->rounds, sizeof(double)) };
     bool room = (seconds[0] && seconds[1]) || im_fail(out->c, "out of memory for %d times", o->rounds);
     for (int i = 0; room && i < o->rounds && im_ok(out->c); i++) {
-        double start = seconds_now();
+        double start = im_seconds();
         im_sd *sd = open_model(out, &a);
         a.prompt = PROMPT;
         a.steps = o->steps;
         seconds[0][i] = until_first_step(out, sd, &a, start);
-        seconds[1][i] = until_first_step(out, sd, &a, seconds_now());
+        seconds[1][i] = until_first_step(out, sd, &a, im_seconds());
         im_sd_free(sd);
     }
     for (int i = 0; i < 2 && im_ok(out->c); i++) {
@@ -113,9 +113,9 @@ bool bench_generate(bench_output *out)
     a.prompt = PROMPT;
     a.steps = o->steps;
     for (int i = 0; i < o->rounds && im_ok(out->c); i++) {
-        double start = seconds_now();
+        double start = im_seconds();
         im_image_free(im_sd_generate(sd, &a));
-        seconds[i] = seconds_now() - start;
+        seconds[i] = im_seconds() - start;
     }
     if (im_ok(out->c)) {
         bench_row row = { .bench = "generate", .shape = shape, .dtype = im_dtype_name(out->dtype) };

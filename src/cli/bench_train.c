@@ -1,5 +1,5 @@
 /* bench_train.c: `imago bench train`: pictures a second while a network is trained, without data, with data from memory and
- * with JPEGs, so that a loader that cannot keep up shows. The measuring is models/train/bench_train.c. */
+ * with JPEGs, so that a loader that cannot keep up shows. The measuring is bench/training.c. */
 #include <jansson.h>
 #include <string.h>
 

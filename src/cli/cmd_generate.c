@@ -193,7 +193,7 @@ static bool prepare_outputs(run_state *r)
 /* All the work after the checks; true when every picture is there. */
 static bool work(run_state *r)
 {
-    double start = seconds_now();
+    double start = im_seconds();
     im_peak peak = { 0 };
     if (!prepare_outputs(r))
         return false;
@@ -211,7 +211,7 @@ static bool work(run_state *r)
         putchar('\n');
         json_decref(p);
     }
-    run_report(r, seconds_now() - start);
+    run_report(r, im_seconds() - start);
     if (!ok)
         return false;
     latents_save(r);                                           /* each, whether the other can be written or not        */

@@ -99,7 +99,7 @@ static void on_warning(void *arg, const char *text)
 static void on_drawn(void *arg, const im_synth_progress *p)
 {
     view *v = arg;
-    double now = seconds_now();
+    double now = im_seconds();
     char rate[64] = "", left[32], step[48] = "";
     if (v->quiet || (!p->last && now - v->last < (v->terminal ? DRAW_EVERY : PLAIN_EVERY)))
         return;

@@ -8,6 +8,7 @@
 
 #include "cli/generate.h"
 #include "cli/session.h"
+#include "data/files/fields.h"
 #include "data/files/json.h"
 #include "data/images/picture.h"
 
@@ -25,18 +26,6 @@ static const char *sampler_name(const char *scheduler)
     return scheduler;
 }
 
-/* The shortest decimal that is read back as the same float: 7.1, not 7.0999999. */
-static double tidy(float x)
-{
-    char text[32];
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)x);
-        if ((float)strtod(text, NULL) == x)
-            break;
-    }
-    return strtod(text, NULL);
-}
-
 static json_t *seed_json(uint64_t seed)
 {
     char text[24];
@@ -52,13 +41,13 @@ json_t *meta_json(const run_state *r, const job *j)
     json_t *m = json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:i, s:f, s:s, s:s, s:s, s:s, s:s, s:s}",
                           "version", IM_VERSION, "model", r->model_name, "model_hash", im_sd_hash(r->sd),
                           "seed", seed_json(j->seed), "width", r->base.width, "height", r->base.height,
-                          "scheduler", r->base.scheduler, "steps", o->steps, "guidance", tidy(o->guidance),
+                          "scheduler", r->base.scheduler, "steps", o->steps, "guidance", im_decimal(o->guidance),
                           "dtype", o->common.dtype, "device", im_device_name(r->c), "isa", im_device_isa(r->c),
                           "rng", o->rng, "prompt", j->prompt, "negative", j->negative);
     if (m && r->format == IM_JPEG)
         json_object_set_new(m, "quality", json_integer(o->quality));
     if (m && r->init) {
-        json_object_set_new(m, "strength", json_real(tidy(o->strength)));
+        json_object_set_new(m, "strength", json_real(im_decimal(o->strength)));
         json_object_set_new(m, "init_sha256", json_string(r->init_hash));
     }
     if (m && r->latents) {
@@ -90,12 +79,12 @@ static char *parameters_text(const run_state *r, const job *j)
         return NULL;
     }
     if (r->init)
-        snprintf(strength, sizeof strength, "Denoising strength: %.9g, ", tidy(r->o->strength));
+        snprintf(strength, sizeof strength, "Denoising strength: %.9g, ", im_decimal(r->o->strength));
     fprintf(f, "%s\n", j->prompt);
     if (j->negative[0])
         fprintf(f, "Negative prompt: %s\n", j->negative);
     fprintf(f, "Steps: %d, Sampler: %s, CFG scale: %.9g, Seed: %llu, Size: %dx%d, ", r->o->steps,
-            sampler_name(r->base.scheduler), tidy(r->o->guidance), (unsigned long long)j->seed, r->base.width,
+            sampler_name(r->base.scheduler), im_decimal(r->o->guidance), (unsigned long long)j->seed, r->base.width,
             r->base.height);
     if (hash)
         fprintf(f, "Model hash: %.10s, ", hash);

@@ -82,9 +82,9 @@ static bool finish_picture(run_state *r, int index, im_image *picture, int membe
 /* share: seconds that the picture's part of the batch has taken so far. */
 static bool finish_run(run_state *r, int index, im_sd_run *run, double share, int members)
 {
-    double start = seconds_now();
+    double start = im_seconds();
     im_image *picture = im_sd_run_image(run);
-    r->jobs.v[index].seconds = share + seconds_now() - start;
+    r->jobs.v[index].seconds = share + im_seconds() - start;
     if (!picture)
         return im_ok(r->c) && give_up_picture(r, &r->jobs.v[index], im_sd_run_error(run), members);
     bool ok = (!r->saved || im_sd_run_latents(run, r->saved + latent_size(r) * (size_t)index))
@@ -115,14 +115,14 @@ static bool run_batch(run_state *r, const int index[], int n)
     im_sd_run **runs = calloc((size_t)n, sizeof *runs);
     if (!runs)
         return im_fail(r->c, "out of memory for a batch of %d", n);
-    double start = seconds_now();
+    double start = im_seconds();
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {
         im_sd_args a = args_of(r, index[i]);
         ok = (runs[i] = im_sd_run_open(r->sd, &a)) != NULL;
     }
     ok = ok && step_batch(r, runs, n);
-    double share = (seconds_now() - start) / n;
+    double share = (im_seconds() - start) / n;
     for (int i = 0; ok && i < n; i++)
         ok = finish_run(r, index[i], runs[i], share, n);
     for (int i = 0; i < n; i++)

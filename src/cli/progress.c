@@ -14,7 +14,7 @@ static const double LINE_EVERY = 10;                           /* seconds betwee
 void progress_start(progress *p, bool quiet, int pictures, int total_evaluations)
 {
     *p = (progress){ .quiet = quiet, .terminal = isatty(STDERR_FILENO), .pictures = pictures, .total = total_evaluations };
-    p->start = p->last = seconds_now();
+    p->start = p->last = im_seconds();
 }
 
 const char *duration_text(double s, char out[32])
@@ -31,7 +31,7 @@ const char *duration_text(double s, char out[32])
 /* "3/8 [######........] 12/51, 1.32 s a step, 52 s left" */
 static void status(const progress *p, char *out, size_t size)
 {
-    double now = seconds_now(), spent = now - p->batch_start;
+    double now = im_seconds(), spent = now - p->batch_start;
     char pictures[48] = "", left[32], bar[BAR + 1];
     int all = p->before + p->done * p->members, filled = p->wanted ? BAR * p->done / p->wanted : 0;
     memset(bar, '.', BAR);
@@ -72,14 +72,14 @@ void progress_batch(progress *p, int first, int members, int evaluations)
     p->members = members;
     p->done = 0;
     p->wanted = evaluations;
-    p->batch_start = seconds_now();
+    p->batch_start = im_seconds();
     if (!p->quiet && p->terminal)
         draw(p);
 }
 
 void progress_step(progress *p, int done)
 {
-    double now = seconds_now();
+    double now = im_seconds();
     p->done = done;
     if (done == 0)                                             /* loading is no part of a step                        */
         p->batch_start = now;

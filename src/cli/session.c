@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* A signal handler can reach nothing but globals: the context to stop, and which signal came. */
 static im_ctx *volatile running;
@@ -120,13 +119,6 @@ bool error_put_back(im_ctx *c, char *error)
     }
     free(error);
     return im_ok(c);
-}
-
-double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 const char *bytes_text(double bytes, char out[32])

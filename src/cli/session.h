@@ -18,7 +18,6 @@ void session_signals_more(void);
 bool session_interrupted(void);                                /* Ctrl-C or a polite kill arrived                      */
 
 im_dtype session_dtype(const common_options *o);
-double seconds_now(void);                                      /* a clock that only goes forward                       */
 const char *commit_name(void);                                 /* version.c: the git commit of this build              */
 /* "1.61 GB", "45.1 MB", "812 B": decimal units */
 const char *bytes_text(double bytes, char out[32]);

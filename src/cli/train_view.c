@@ -44,7 +44,7 @@ static void erase(train_view *v)
 static void on_step(void *arg, const im_train_progress *p)
 {
     train_view *v = arg;
-    double now = seconds_now();
+    double now = im_seconds();
     char line[300];
     v->step = p->step;
     if (v->tape) {
@@ -89,13 +89,13 @@ static void curves(train_view *v, const char *run)
         im_warn(v->c, "%s", im_error(v->c));
         im_clear_error(v->c);
     }
-    v->last_curves = seconds_now();
+    v->last_curves = im_seconds();
 }
 
 static void on_saved(void *arg, const char *run)
 {
     train_view *v = arg;
-    if (v->last_curves == 0 || seconds_now() - v->last_curves > CURVES_EVERY)
+    if (v->last_curves == 0 || im_seconds() - v->last_curves > CURVES_EVERY)
         curves(v, run);
     if (v->samples && im_ok(v->c))
         train_samples_draw(v->c, v->samples, run, v->step);
@@ -108,7 +108,7 @@ static void on_tape(void *arg, const im_tape_row *row)
 
 void train_view_open(train_view *v, im_ctx *c, bool quiet, bool trace_tape, im_train_hooks *h)
 {
-    *v = (train_view){ .c = c, .quiet = quiet, .terminal = isatty(STDERR_FILENO), .start = seconds_now() };
+    *v = (train_view){ .c = c, .quiet = quiet, .terminal = isatty(STDERR_FILENO), .start = im_seconds() };
     if (trace_tape)
         v->tape = train_tape_new();
     *h = (im_train_hooks){ .arg = v, .step = on_step, .stop = on_stop, .note = on_note, .saved = on_saved,

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 im_ctx *im_ctx_new(const char *device, int threads)
 {
@@ -54,6 +55,13 @@ int im_threads(const im_ctx *c)
 void im_parallel(im_ctx *c, int tasks, void (*fn)(void *arg, int task, int thread), void *arg)
 {
     im_parallel_for(c->threads, tasks, fn, arg);
+}
+
+double im_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 bool im_weights_rules(im_ctx *c, bool strict, const char *variant)

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static void describe_inputs(const im_node *n, char *out, size_t size)
 {
@@ -68,13 +67,6 @@ int im_no_backward(im_ctx *c, im_node *n)
     return IM_NO_KERNEL;
 }
 
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 double im_node_bytes(const im_node *n)
 {
     double sum = (double)im_numel(n->out) * (double)im_dtype_size((im_dtype)n->out->dtype);
@@ -91,9 +83,9 @@ int im_node_run(im_ctx *c, im_node *n)
         return IM_STOPPED;
     }
     bool timed = c->profile || (n->taped && c->tape_row);
-    double start = timed ? seconds_now() : 0;
+    double start = timed ? im_seconds() : 0;
     int status = n->op->forward(c, n);
-    n->seconds = timed ? seconds_now() - start : 0;
+    n->seconds = timed ? im_seconds() - start : 0;
     if (status) {
         const char *why = status == IM_NO_MEMORY ? "out of memory for its workspace"
                         : status == IM_STOPPED ? "stopped" : "the device has no kernel for it";

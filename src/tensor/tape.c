@@ -12,7 +12,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct im_tape {
     im_node *nodes;
@@ -240,13 +239,6 @@ float *im_grad_f32(im_ctx *c, im_node *n, int input, bool *add)
 
 /* ---------------------------------------------------------------- walking back */
 
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static bool grads_finite(im_ctx *c, const im_node *n)
 {
     for (int i = 0; i < n->op->n_in; i++) {
@@ -281,7 +273,7 @@ static size_t release(im_node *n)
 
 static bool run_backward(im_ctx *c, im_node *n, int index)
 {
-    double start = c->tape_row ? seconds_now() : 0;
+    double start = c->tape_row ? im_seconds() : 0;
     if (n->out->grad_set && !c->failed) {
         im_tensor *apart[IM_MAX_IN] = { 0 }, **outer = c->apart;
         im_scope_push(c);
@@ -299,7 +291,7 @@ static bool run_backward(im_ctx *c, im_node *n, int index)
         if (c->check_finite && !c->failed)
             grads_finite(c, n);
     }
-    double seconds = c->tape_row ? seconds_now() - start : 0;
+    double seconds = c->tape_row ? im_seconds() - start : 0;
     size_t bytes = release(n);
     if (c->tape_row && !c->failed)
         c->tape_row(c->tape_row_arg, &(im_tape_row){ .index = index, .op = n->op->name, .layer = n->layer ? n->layer : "",
@@ -420,9 +412,9 @@ im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *con
     c->marking = true;
     c->mode = IM_EAGER;
     im_scope_push(c);
-    double start = c->tape_row ? seconds_now() : 0;
+    double start = c->tape_row ? im_seconds() : 0;
     n.out = im_keep(c, call(c, fn, arg, in, n_in));
-    n.seconds = c->tape_row ? seconds_now() - start : 0;
+    n.seconds = c->tape_row ? im_seconds() - start : 0;
     im_scope_pop(c);
     c->mode = IM_TAPE;
     c->marking = outer;

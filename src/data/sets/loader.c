@@ -191,17 +191,10 @@ static void normalise_part(void *arg, int task, int thread)
     im_normalise(n->from + 3 * first, part, n->to + 3 * first);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Gives the lent batch back and waits for batch `serial`. False: stopped. */
 static bool wait_for(im_ctx *c, im_loader *l, im_loader_slot *s, int64_t serial)
 {
-    double start = now();
+    double start = im_seconds();
     bool stopped = false;
     pthread_mutex_lock(&l->lock);
     if (l->lent) {
@@ -218,7 +211,7 @@ static bool wait_for(im_ctx *c, im_loader *l, im_loader_slot *s, int64_t serial)
         pthread_cond_timedwait(&l->done, &l->lock, &until);
         stopped = im_cancelled(c);
     }
-    double waited = now() - start;
+    double waited = im_seconds() - start;
     l->stats.waited += waited;
     l->batch.waited = waited;
     if (!stopped) l->stats.batches++;

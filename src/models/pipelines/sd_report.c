@@ -106,13 +106,6 @@ bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *o
     return true;
 }
 
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static float *random_values(im_sd *sd, size_t n)
 {
     im_rng *rng = im_rng_new(sd->c, IM_RNG_CPU, 1);
@@ -152,9 +145,9 @@ bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rou
     const float *t = net == IM_NET_UNET ? times : NULL;
     ok = x && im_stage_run(&s, x, t, out);                     /* untimed: brings memory and caches up                */
     for (int i = 0; ok && i < rounds; i++) {
-        double start = seconds_now();
+        double start = im_seconds();
         ok = im_stage_run(&s, x, t, out);
-        seconds[i] = seconds_now() - start;
+        seconds[i] = im_seconds() - start;
     }
     im_stage_close(&s);
     free(x);

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "data/files/file.h"
@@ -126,13 +125,6 @@ bool im_synth_latents(im_ctx *c, im_synth *s, const im_synth_picture p[], int n,
     return ok;
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 typedef struct loop {
     im_ctx *c;
     im_synth *s;
@@ -149,7 +141,7 @@ static void show(loop *l)
 {
     im_synth_progress *p = &l->shown;
     p->done = im_synth_writer_done(l->w);
-    double spent = seconds() - l->start;
+    double spent = im_seconds() - l->start;
     p->img_per_s = spent > 0 ? (double)p->done / spent : 0;
     p->seconds_left = p->done ? spent / (double)p->done * (double)(p->wanted - p->done) : -1;
     if (l->h->drawn) l->h->drawn(l->h->arg, p);
@@ -213,7 +205,7 @@ static bool draw_missing(im_ctx *c, im_synth *s, const im_synth_hooks *h, int64_
     l.latents = malloc((size_t)s->a.batch * (size_t)s->latent * sizeof *l.latents);
     bool ok = (l.batch && l.latents) || im_fail(c, "out of memory for a batch of %d; make it smaller", s->a.batch);
     ok = ok && im_synth_make_folders(c, s) && (l.w = im_synth_writer_open(c, s));
-    l.start = seconds();
+    l.start = im_seconds();
     im_sd_on_progress(s->sd, on_evaluation, &l);
     ok = ok && draw_part(&l, begin, end);
     im_sd_on_progress(s->sd, NULL, NULL);
@@ -223,7 +215,7 @@ static bool draw_missing(im_ctx *c, im_synth *s, const im_synth_hooks *h, int64_
         ok = ok && whole;
     }
     l.shown.last = true;
-    double spent = seconds() - l.start;
+    double spent = im_seconds() - l.start;
     l.shown.img_per_s = spent > 0 ? (double)l.shown.done / spent : 0;
     if (h->drawn) h->drawn(h->arg, &l.shown);
     free(l.batch);

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "models/train/schedule.h"
 #include "models/train/train_config.h"
@@ -34,13 +33,6 @@ typedef struct loop {
     double step_seconds;                                       /* a running mean                                      */
     char line[480];                                            /* of the log: the last step's, its end still open     */
 } loop;
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---------------------------------------------------------------- settings */
 
@@ -179,7 +171,7 @@ static void log_step(loop *l, double scored)
 
 static bool one_step(loop *l)
 {
-    double start = seconds_now(), norm = 0, clip = im_decimal(l->a->clip);
+    double start = im_seconds(), norm = 0, clip = im_decimal(l->a->clip);
     bool first_of_run = l->h->tape && l->state.step == 0;
     im_loop_result r;
     if (first_of_run)
@@ -197,7 +189,7 @@ static bool one_step(loop *l)
     l->state.tracked += (int64_t)l->a->accumulate * l->t->norms_a_part;
     l->state.loss_sum += r.loss;
     l->state.losses++;
-    report(l, &r, lr, norm, seconds_now() - start);
+    report(l, &r, lr, norm, im_seconds() - start);
     return im_ok(l->c);
 }
 

@@ -14,11 +14,6 @@ typedef struct job {
     double *sums;                                /* (batch, spans, n)                                                  */
 } job;
 
-static int ceil_div(int64_t a, int64_t b)
-{
-    return (int)((a + b - 1) / b);
-}
-
 /* 16 columns (n of them exist) of one span. */
 IM_INLINE void span_sum(im_dtype t, const im_colsum_args *p, int64_t at, int64_t rows, int n, double *sum)
 {
@@ -81,7 +76,7 @@ static void add_task(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_colsum)(im_device *dev, const im_colsum_args *p)
 {
-    job j = { .p = p, .spans = ceil_div(p->rows, SPAN), .parts = ceil_div(p->n, WIDTH) };
+    job j = { .p = p, .spans = im_ceil_div(p->rows, SPAN), .parts = im_ceil_div(p->n, WIDTH) };
     j.sums = im_scratch(dev, im_threads_of(dev), (size_t)p->batch * (size_t)j.spans * (size_t)p->n * sizeof(double));
     if (!j.sums)
         return IM_NO_MEMORY;

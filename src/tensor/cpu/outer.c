@@ -46,11 +46,6 @@ typedef struct job {
 
 typedef struct area { int i0, i1, width, tiles, j0, j1, strips; } area;  /* tiles of `width` rows, the last may be less */
 
-static int ceil_div(int64_t a, int64_t b)
-{
-    return (int)((a + b - 1) / b);
-}
-
 static bool stopped(const job *j)
 {
     return j->dev->stop && *j->dev->stop;
@@ -203,9 +198,9 @@ static area area_of(const job *j, int index)
     int ip = index / j->j_parts, jp = index % j->j_parts;
     area a = { .i0 = (int)((int64_t)p->ni * ip / j->i_parts), .i1 = (int)((int64_t)p->ni * (ip + 1) / j->i_parts) };
     int s0 = (int)((int64_t)j->strips * jp / j->j_parts), s1 = (int)((int64_t)j->strips * (jp + 1) / j->j_parts);
-    a.tiles = ceil_div(a.i1 - a.i0, IM_MR);
-    a.width = ceil_div(a.i1 - a.i0, a.tiles);
-    a.tiles = ceil_div(a.i1 - a.i0, a.width);
+    a.tiles = im_ceil_div(a.i1 - a.i0, IM_MR);
+    a.width = im_ceil_div(a.i1 - a.i0, a.tiles);
+    a.tiles = im_ceil_div(a.i1 - a.i0, a.width);
     a.j0 = s0 * IM_STRIP;
     a.j1 = s1 * IM_STRIP < p->nj ? s1 * IM_STRIP : p->nj;
     a.strips = s1 - s0;
@@ -272,18 +267,18 @@ static void plan(job *j)
     j->a_in_place = !j->pairs && p->a.x.t == IM_F32;
     j->in_place = !j->pairs && p->b.x.p && p->b.x.t == IM_F32 && p->nj % IM_PANEL == 0;  /* a tile reads whole panels */
     j->micro = IM_FN(im_outer_tiles)(j->pairs);
-    j->chunks = p->m > 0 ? ceil_div(p->m, IM_DW_CHUNK) : 1;
-    j->strips = ceil_div(p->nj, IM_STRIP);
-    j->i_parts = ceil_div(p->ni, AREA_ROWS);
-    j->j_parts = ceil_div(j->strips, AREA_STRIPS);
+    j->chunks = p->m > 0 ? im_ceil_div(p->m, IM_DW_CHUNK) : 1;
+    j->strips = im_ceil_div(p->nj, IM_STRIP);
+    j->i_parts = im_ceil_div(p->ni, AREA_ROWS);
+    j->j_parts = im_ceil_div(j->strips, AREA_STRIPS);
     j->split = threads > 1 && j->chunks > 1 && j->i_parts * j->j_parts < wanted;
     int times = j->split ? j->chunks : 1;
-    while (times * j->i_parts * j->j_parts < wanted && ceil_div(j->strips, j->j_parts) > 2)
+    while (times * j->i_parts * j->j_parts < wanted && im_ceil_div(j->strips, j->j_parts) > 2)
         j->j_parts++;
-    while (times * j->i_parts * j->j_parts < wanted && ceil_div(p->ni, j->i_parts) > IM_MR)
+    while (times * j->i_parts * j->j_parts < wanted && im_ceil_div(p->ni, j->i_parts) > IM_MR)
         j->i_parts++;
-    j->max_tiles = ceil_div(ceil_div(p->ni, j->i_parts), IM_MR);
-    j->max_strips = ceil_div(j->strips, j->j_parts);
+    j->max_tiles = im_ceil_div(im_ceil_div(p->ni, j->i_parts), IM_MR);
+    j->max_strips = im_ceil_div(j->strips, j->j_parts);
     j->block = (j->max_tiles * j->max_strips <= FEW_TILES ? FEW_STEPS : STEPS) * (j->pairs ? 2 : 1);
 }
 
@@ -296,7 +291,7 @@ int IM_FN(im_outer_run)(im_device *dev, const im_outer *p)
         if (!im_scratch(dev, t, scratch_floats(&j) * sizeof(float)))
             return IM_NO_MEMORY;
     int areas = j.i_parts * j.j_parts, fit = (int)(PARTIAL_BYTES / (all * sizeof(float)));
-    int rounds = j.split ? ceil_div(j.chunks, fit > 2 ? fit : 2) : 1, most = ceil_div(j.chunks, rounds);
+    int rounds = j.split ? im_ceil_div(j.chunks, fit > 2 ? fit : 2) : 1, most = im_ceil_div(j.chunks, rounds);
     if (j.split && !(j.total = im_scratch(dev, im_threads_of(dev), ((size_t)most + 1) * all * sizeof(float))))
         return IM_NO_MEMORY;
     j.partial = j.split ? j.total + all : NULL;

@@ -62,11 +62,6 @@ typedef struct job {
     size_t a_floats, sums_floats, b_floats;      /* parts of a thread's scratch: packed A, waiting sums, converted B */
 } job;
 
-static int ceil_div(int64_t a, int64_t b)
-{
-    return (int)((a + b - 1) / b);
-}
-
 /* ---------------------------------------------------------------- sizes */
 
 /* As few tasks as their largest size allows, but four a thread where they do not get too thin: packing A costs about as
@@ -75,15 +70,15 @@ static void split(job *j, int rows)
 {
     const im_product *p = j->p;
     int threads = im_threads_of(j->dev);
-    j->m_tasks = ceil_div(p->m, rows);
-    j->n_tasks = ceil_div(j->strips, TASK_STRIPS);
-    while (j->m_tasks * (int64_t)j->n_tasks < 4 * threads && ceil_div(j->strips, j->n_tasks + 1) >= 4)
+    j->m_tasks = im_ceil_div(p->m, rows);
+    j->n_tasks = im_ceil_div(j->strips, TASK_STRIPS);
+    while (j->m_tasks * (int64_t)j->n_tasks < 4 * threads && im_ceil_div(j->strips, j->n_tasks + 1) >= 4)
         j->n_tasks++;
     if (threads > 1 && j->n_tasks % threads && p->m >= 2 * (int64_t)threads * IM_MR)
-        j->m_tasks = ceil_div(j->m_tasks, threads) * threads;
+        j->m_tasks = im_ceil_div(j->m_tasks, threads) * threads;
     else if (threads > 1 && j->m_tasks * (int64_t)j->n_tasks < threads)
         j->n_tasks = j->strips < threads ? j->strips : threads;
-    j->task_strips = ceil_div(j->strips, j->n_tasks);
+    j->task_strips = im_ceil_div(j->strips, j->n_tasks);
 }
 
 static void plan(job *j)
@@ -91,25 +86,25 @@ static void plan(job *j)
     const im_product *p = j->p;
     int panels = im_pack_panel_count(p->n, 1);                 /* of one half */
     bool pairs = p->b.dtype == IM_BF16 && im_host_of(j->dev)->bf16_dots;
-    j->strips = p->geglu ? panels : ceil_div(panels, 2);
+    j->strips = p->geglu ? panels : im_ceil_div(panels, 2);
     j->mode = pairs ? IM_PACK_PAIRS : IM_PACK_F32;
     j->convert = p->b.dtype != IM_F32 && !pairs;
     j->micro = IM_FN(im_micro_tiles)(pairs);
-    j->steps = pairs ? ceil_div(p->k, 2) : p->k;
+    j->steps = pairs ? im_ceil_div(p->k, 2) : p->k;
     bool even = p->k % 2 == 0 && p->lda % 2 == 0;              /* pairs of bf16 lie side by side in memory already */
     j->direct = p->a.p && (pairs ? p->a.t == IM_BF16 && even : p->a.t == IM_F32);
     j->lda = !j->direct ? IM_PITCH : pairs ? p->lda / 2 : p->lda;
-    j->blocks = j->steps ? ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
-    j->block_steps = ceil_div(ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k */
+    j->blocks = j->steps ? im_ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
+    j->block_steps = im_ceil_div(im_ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k */
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
     j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, 1);
     j->partner = (p->geglu ? (size_t)panels : 1) * j->panel_bytes;
     int rows = p->m < GROUP_ROWS ? (int)p->m : GROUP_ROWS;
     j->resident = j->blocks <= 2 || (size_t)rows * (size_t)j->blocks * IM_PITCH * sizeof(float) <= RESIDENT;
     split(j, j->resident ? 2 * GROUP_ROWS : GROUP_ROWS);
-    rows = ceil_div(p->m, j->m_tasks);
-    int groups = ceil_div(rows, j->resident && !j->direct ? SHORT_GROUP : GROUP_ROWS);
-    j->group_rows = ceil_div(rows, groups);
+    rows = im_ceil_div(p->m, j->m_tasks);
+    int groups = im_ceil_div(rows, j->resident && !j->direct ? SHORT_GROUP : GROUP_ROWS);
+    j->group_rows = im_ceil_div(rows, groups);
     j->rows_first = (double)p->n * (double)j->step_bytes > (double)p->m * 4 * IM_PANEL;
     size_t packed = (size_t)j->group_rows * (j->resident ? (size_t)j->blocks : 1) + 1;           /* + 1: may overrun */
     j->a_floats = j->direct ? 0 : packed * IM_PITCH;
@@ -156,7 +151,7 @@ static void pack(const job *j, float *dst, area a, im_pack_mode mode)
 /* Panel `part` (0 or 1) of a strip from the block's first step on; NULL where the strip has only one panel. */
 static const char *panel_at(const job *j, int strip, int block, int part)
 {
-    int panels = ceil_div(j->p->n, IM_PANEL), panel = strip * (j->p->geglu ? 1 : 2);
+    int panels = im_ceil_div(j->p->n, IM_PANEL), panel = strip * (j->p->geglu ? 1 : 2);
     if (part && !j->p->geglu && panel + 1 >= panels)
         return NULL;
     return (const char *)j->p->b.data + (size_t)panel * j->panel_bytes + (size_t)part * j->partner
@@ -196,7 +191,7 @@ static void fetch(const job *j, const where *w, int t, int tiles, im_tile *q)
 
 static void run_strip(const job *j, const where *w)
 {
-    int steps = steps_of(j, w->now.block), tiles = ceil_div(w->now.rows, IM_MR), panels = 0;
+    int steps = steps_of(j, w->now.block), tiles = im_ceil_div(w->now.rows, IM_MR), panels = 0;
     const float *b[2] = { 0 };
     for (const char *q; panels < 2 && (q = panel_at(j, w->strip, w->now.block, panels)); panels++)
         b[panels] = j->convert ? to_f32(j, q, steps, w->b + panels * j->block_steps * IM_PANEL) : (const float *)q;
@@ -266,7 +261,7 @@ static void task(void *arg, int index, int thread)
     int64_t row0 = j->p->m * mt / j->m_tasks, rows = j->p->m * (mt + 1) / j->m_tasks - row0;
     int strip0 = (int)((int64_t)j->strips * nt / j->n_tasks);
     int strip1 = (int)((int64_t)j->strips * (nt + 1) / j->n_tasks);
-    int groups = ceil_div(rows, j->group_rows), blocks = j->resident ? j->blocks : 1;
+    int groups = im_ceil_div(rows, j->group_rows), blocks = j->resident ? j->blocks : 1;
     for (int g = 0; g < groups && !stopped(j); g++) {
         int64_t r0 = rows * g / groups, r1 = rows * (g + 1) / groups;
         int64_t r2 = g + 1 < groups ? rows * (g + 2) / groups : r1;

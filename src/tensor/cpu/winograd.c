@@ -63,11 +63,6 @@ typedef struct job {
 /* A rectangle of the output. */
 typedef struct area { int64_t tile; int tiles, strip0, strip1; } area;
 
-static int ceil_div(int64_t a, int64_t b)
-{
-    return (int)((a + b - 1) / b);
-}
-
 static bool stopped(const job *j)
 {
     return j->dev->stop && *j->dev->stop;
@@ -129,7 +124,7 @@ typedef struct step { const float *v, *u, *next_v; float *m; int steps, tiles, p
 
 static void run_step(const job *j, const step *s)
 {
-    int groups = ceil_div(s->tiles, IM_MR);
+    int groups = im_ceil_div(s->tiles, IM_MR);
     for (int part = 0; part < s->panels; part += IM_NV) {
         int wide = s->panels - part < IM_NV ? s->panels - part : IM_NV;
         const float *b = s->u + (size_t)part * j->u_panel;
@@ -209,7 +204,7 @@ static void weights_task(void *arg, int index, int thread)     /* many tiles: on
     (void)thread;
     if (stopped(j))
         return;
-    int pieces = ceil_div(j->c->cin, PIECE), panel = index / pieces, c0 = index % pieces * PIECE;
+    int pieces = im_ceil_div(j->c->cin, PIECE), panel = index / pieces, c0 = index % pieces * PIECE;
     IM_FN(im_winograd_weights)(&j->c->wt, j->c->cin, j->strip0 * 2 + panel, c0, c0 + channels(j, c0, PIECE),
                                j->shared + (size_t)panel * j->u_panel + (size_t)c0 * IM_PANEL, j->u_apart);
 }
@@ -284,14 +279,14 @@ static bool claim(job *j, size_t shared, size_t each)
 static void split(job *j, int64_t tiles, int most_tiles, int strips, int most_strips)
 {
     int wanted = im_threads_of(j->dev) > 1 ? 3 * im_threads_of(j->dev) : 1;
-    j->t_tasks = ceil_div(tiles, most_tiles);
-    j->n_tasks = ceil_div(strips, most_strips);
-    while (j->t_tasks * (int64_t)j->n_tasks < wanted && ceil_div(tiles, j->t_tasks) > IM_MR)
+    j->t_tasks = im_ceil_div(tiles, most_tiles);
+    j->n_tasks = im_ceil_div(strips, most_strips);
+    while (j->t_tasks * (int64_t)j->n_tasks < wanted && im_ceil_div(tiles, j->t_tasks) > IM_MR)
         j->t_tasks++;
     while (j->t_tasks * (int64_t)j->n_tasks < wanted && j->n_tasks < strips)
         j->n_tasks++;
-    j->max_tiles = ceil_div(tiles, j->t_tasks);
-    j->max_strips = ceil_div(strips, j->n_tasks);
+    j->max_tiles = im_ceil_div(tiles, j->t_tasks);
+    j->max_strips = im_ceil_div(strips, j->n_tasks);
     j->m_apart = odd_lines((size_t)j->max_tiles * (size_t)j->max_strips * IM_STRIP);
     j->v_apart = odd_lines((size_t)j->max_tiles * IM_PITCH);
 }
@@ -300,10 +295,10 @@ static int many(job *j, int64_t tiles)
 {
     int cin = j->c->cin, threads = im_threads_of(j->dev);
     size_t strip_bytes = IM_WINO_POINTS * (size_t)cin * IM_STRIP * sizeof(float);
-    int fit = strip_bytes < U_BYTES ? (int)(U_BYTES / strip_bytes) : 1, blocks = ceil_div(j->strips, fit);
-    int most = ceil_div(j->strips, blocks);
+    int fit = strip_bytes < U_BYTES ? (int)(U_BYTES / strip_bytes) : 1, blocks = im_ceil_div(j->strips, fit);
+    int most = im_ceil_div(j->strips, blocks);
     j->tile1 = tiles;
-    j->chunk = ceil_div(ceil_div(cin, ceil_div(cin, CHUNK)), 16) * 16;
+    j->chunk = im_ceil_div(im_ceil_div(cin, im_ceil_div(cin, CHUNK)), 16) * 16;
     split(j, tiles, TILES, most, STRIPS);
     j->u_panel = (size_t)cin * IM_PANEL;
     j->u_apart = odd_lines(2 * (size_t)most * j->u_panel);
@@ -313,7 +308,7 @@ static int many(job *j, int64_t tiles)
         j->strip0 = j->strips * b / blocks;
         j->strip1 = j->strips * (b + 1) / blocks;
         int panels = (2 * j->strip1 < j->panels ? 2 * j->strip1 : j->panels) - 2 * j->strip0;
-        im_parallel_for(threads, panels * ceil_div(cin, PIECE), weights_task, j);
+        im_parallel_for(threads, panels * im_ceil_div(cin, PIECE), weights_task, j);
         im_parallel_for(threads, j->t_tasks * j->n_tasks, many_task, j);
     }
     return IM_DONE;
@@ -321,10 +316,10 @@ static int many(job *j, int64_t tiles)
 
 static int few(job *j, int64_t tiles)
 {
-    int v_blocks = ceil_div(j->c->cin, IM_PITCH), threads = im_threads_of(j->dev);
+    int v_blocks = im_ceil_div(j->c->cin, IM_PITCH), threads = im_threads_of(j->dev);
     size_t tile_bytes = IM_WINO_POINTS * (size_t)v_blocks * IM_PITCH * sizeof(float);
     int fit = V_BYTES / tile_bytes < FEW_TILES ? (int)(V_BYTES / tile_bytes) : FEW_TILES;
-    int blocks = ceil_div(tiles, fit > 0 ? fit : 1), most = ceil_div(tiles, blocks);
+    int blocks = im_ceil_div(tiles, fit > 0 ? fit : 1), most = im_ceil_div(tiles, blocks);
     j->strip1 = j->strips;
     j->chunk = STEPS;
     split(j, most, most, j->strips, 1);
@@ -344,9 +339,9 @@ static int few(job *j, int64_t tiles)
 
 int IM_FN(im_winograd_conv)(im_device *dev, const im_conv_args *c)
 {
-    job j = { .dev = dev, .c = c, .micro = IM_FN(im_micro_tiles)(false), .across = ceil_div(c->ow, IM_WINO_OUT),
-              .down = ceil_div(c->oh, IM_WINO_OUT), .panels = ceil_div(c->cout, IM_PANEL) };
-    j.strips = ceil_div(j.panels, 2);
+    job j = { .dev = dev, .c = c, .micro = IM_FN(im_micro_tiles)(false), .across = im_ceil_div(c->ow, IM_WINO_OUT),
+              .down = im_ceil_div(c->oh, IM_WINO_OUT), .panels = im_ceil_div(c->cout, IM_PANEL) };
+    j.strips = im_ceil_div(j.panels, 2);
     int64_t tiles = (int64_t)c->batch * j.across * j.down;
     int status = tiles <= FEW_TILES ? few(&j, tiles) : many(&j, tiles);
     return stopped(&j) ? IM_STOPPED : status;

@@ -38,11 +38,6 @@ typedef struct job {
     size_t v_chunk, z_chunk;                     /* from chunk to chunk                                                */
 } job;
 
-static int ceil_div(int64_t a, int64_t b)
-{
-    return (int)((a + b - 1) / b);
-}
-
 static bool stopped(const job *j)
 {
     return j->dev->stop && *j->dev->stop;
@@ -53,7 +48,7 @@ static bool stopped(const job *j)
  * no say. */
 static bool pays(int cin, int cout, int oh, int ow)
 {
-    int64_t tiles = (int64_t)ceil_div(oh, IM_WINO_OUT) * ceil_div(ow, IM_WINO_OUT), pixels = (int64_t)oh * ow;
+    int64_t tiles = (int64_t)im_ceil_div(oh, IM_WINO_OUT) * im_ceil_div(ow, IM_WINO_OUT), pixels = (int64_t)oh * ow;
     return cin >= 64 && cout >= 64 && pixels >= IM_WINO_OUT * IM_WINO_OUT && 8 * tiles <= pixels;
 }
 
@@ -156,7 +151,7 @@ static void put(const job *j, const float *sums, int rows, int wide, bool first,
 static void product(const job *j, const float *z, const float *v, int panels, float *u)
 {
     float sums[IM_MR * IM_STRIP];
-    int groups = ceil_div(IM_PANEL, IM_MR);
+    int groups = im_ceil_div(IM_PANEL, IM_MR);
     for (int part = 0; part < panels; part += IM_NV) {
         int wide = panels - part < IM_NV ? panels - part : IM_NV;
         for (int g = 0; g < groups; g++) {
@@ -216,7 +211,7 @@ static void filters(job *j, int64_t tiles)
     int most = j->max_chunks * CHUNK;
     for (j->tile0 = 0; j->tile0 < tiles && !stopped(j); j->tile0 += most) {
         j->tiles = tiles - j->tile0 < most ? (int)(tiles - j->tile0) : most;
-        j->groups = ceil_div(j->tiles, GROUP);
+        j->groups = im_ceil_div(j->tiles, GROUP);
         j->x_groups = tiles <= most && j->panel0 ? 0 : j->groups;        /* V of all tiles serves all filters */
         im_parallel_for(threads, j->x_groups + j->groups, transform_task, j);
         im_parallel_for(threads, IM_WINO_POINTS * j->parts, product_task, j);
@@ -228,15 +223,15 @@ static void filters(job *j, int64_t tiles)
 
 int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d)
 {
-    job j = { .dev = dev, .d = d, .micro = IM_FN(im_outer_tiles)(false), .across = ceil_div(d->ow, IM_WINO_OUT),
-              .down = ceil_div(d->oh, IM_WINO_OUT), .ci_panels = ceil_div(d->cin, IM_PANEL) };
-    int panels = ceil_div(d->cout, IM_PANEL);
-    j.ci_floats = ceil_div(j.ci_panels, 2) * IM_STRIP;
+    job j = { .dev = dev, .d = d, .micro = IM_FN(im_outer_tiles)(false), .across = im_ceil_div(d->ow, IM_WINO_OUT),
+              .down = im_ceil_div(d->oh, IM_WINO_OUT), .ci_panels = im_ceil_div(d->cin, IM_PANEL) };
+    int panels = im_ceil_div(d->cout, IM_PANEL);
+    j.ci_floats = im_ceil_div(j.ci_panels, 2) * IM_STRIP;
     size_t of_panel = IM_WINO_POINTS * (size_t)j.ci_floats * IM_PANEL * sizeof(float);
-    int fit = of_panel < U_BYTES ? (int)(U_BYTES / of_panel) : 1, blocks = ceil_div(panels, fit);
-    int most = ceil_div(panels, blocks);
-    j.parts = im_threads_of(dev) > 4 ? ceil_div(2 * im_threads_of(dev), IM_WINO_POINTS) : 1;
-    int64_t tiles = (int64_t)d->batch * j.across * j.down, chunks = ceil_div(tiles, CHUNK);
+    int fit = of_panel < U_BYTES ? (int)(U_BYTES / of_panel) : 1, blocks = im_ceil_div(panels, fit);
+    int most = im_ceil_div(panels, blocks);
+    j.parts = im_threads_of(dev) > 4 ? im_ceil_div(2 * im_threads_of(dev), IM_WINO_POINTS) : 1;
+    int64_t tiles = (int64_t)d->batch * j.across * j.down, chunks = im_ceil_div(tiles, CHUNK);
     j.v_chunk = (size_t)j.ci_panels * PANEL;
     j.z_chunk = (size_t)most * PANEL;
     int64_t vz_fit = (int64_t)(VZ_BYTES / (IM_WINO_POINTS * (j.v_chunk + j.z_chunk) * sizeof(float)));

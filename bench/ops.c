@@ -1,7 +1,7 @@
-/* bench_ops.c: the kernels at the shapes that Stable Diffusion v1.4 really runs for a 512x512 picture (`imago bench
+/* ops.c: the kernels at the shapes that Stable Diffusion v1.4 really runs for a 512x512 picture (`imago bench
  * ops`). `count` is how often each shape occurs; the kernels that carry the time are all here, sums of counts are not
  * the whole. */
-#include "tensor/bench.h"
+#include "bench/stopwatch.h"
 #include "tensor/ctx.h"
 #include "tensor/host.h"
 #include "tensor/memory.h"

@@ -1,12 +1,12 @@
-/* bench_train.c: how fast networks are trained here: forward, backward and the optimiser's pass of a step, with pictures
+/* training.c: how fast networks are trained here: forward, backward and the optimiser's pass of a step, with pictures
  * that are ready, that come from memory, or that come from JPEG files, so that a loader that starves the network shows.
  * What is measured is what `imago train` runs: im_classifier_loss, im_diffusion_loss, im_backward, optimiser.h, loader.h.
  * Used by `imago bench train`; bench/rivals/torch_train.py runs it beside PyTorch. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
+#include "bench/measure.h"
 #include "models/train/diffusion_loss.h"
 #include "models/train/train_resnet.h"
 
@@ -25,13 +25,6 @@ typedef struct bench {
 } bench;
 
 typedef struct times { double forward, backward, optimiser, all; } times;
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Numbers of no pattern in -1.7 .. 1.7: deviation 1. */
 static void fill(float *v, int64_t n)
@@ -153,24 +146,24 @@ static bool one_step(bench *b, times *t)
 {
     im_ctx *c = b->c;
     im_loop_result r;
-    double start = seconds_now();
+    double start = im_seconds();
     const im_batch *batch = b->loader ? im_loader_next(c, b->loader) : &b->ready;
     im_optimiser_zero(b->optimiser);
     im_scope_push(c);
-    double begun = seconds_now();
+    double begun = im_seconds();
     im_tensor *loss = NULL;
     if (batch && im_tape_begin(c))
         loss = b->unet ? unet_loss(b) : im_classifier_loss(c, b->resnet, batch, 1, &r);
-    double forward = seconds_now();
+    double forward = im_seconds();
     if (loss)
         im_backward(c, loss);
     else
         im_tape_end(c);
-    double backward = seconds_now();
+    double backward = im_seconds();
     im_scope_pop(c);
     if (im_ok(c))
         im_optimiser_step(b->optimiser, 1e-3, 1);
-    double end = seconds_now();
+    double end = im_seconds();
     *t = (times){ forward - begun, backward - forward, end - backward, end - start };
     return im_ok(c);
 }
@@ -220,11 +213,11 @@ static bool time_loader(bench *b, im_bench_train_row *out)
 {
     if (!open_loader(b, "dino", LOADER_BATCH) || !im_loader_next(b->c, b->loader))
         return false;
-    double start = seconds_now();
+    double start = im_seconds();
     for (int i = 0; i < LOADED / LOADER_BATCH; i++)
         if (!im_loader_next(b->c, b->loader))
             return false;
-    out->img_per_s = LOADED / (seconds_now() - start);
+    out->img_per_s = LOADED / (im_seconds() - start);
     out->step_ms = 1e3 * LOADER_BATCH / out->img_per_s;
     return true;
 }

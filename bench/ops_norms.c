@@ -1,7 +1,7 @@
-/* bench_norms.c: norms and pools of training at the shapes of ResNet50 (He et al. 2016, torchvision's v1.5) at batch 32,
+/* ops_norms.c: norms and pools of training at the shapes of ResNet50 (He et al. 2016, torchvision's v1.5) at batch 32,
  * 224x224, and of a small UNet at batch 32; part of `imago bench ops`. All of it is bound by memory: bytes are what must
  * be read and written by two passes, counted once each (a line that is written is counted as written only). */
-#include "tensor/bench.h"
+#include "bench/stopwatch.h"
 #include "tensor/ctx.h"
 #include "tensor/memory.h"
 

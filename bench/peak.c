@@ -1,7 +1,7 @@
-/* bench.c: what this machine can do at most: multiply-adds from registers, dot products, conversions, reads of memory.
+/* peak.c: what this machine can do at most: multiply-adds from registers, dot products, conversions, reads of memory.
  * Every figure of `imago bench` is given as a share of these. The loops are in cpu/peak.c, once per ISA. */
 #define _GNU_SOURCE
-#include "tensor/bench.h"
+#include "bench/stopwatch.h"
 #include "tensor/peak.h"
 #include "tensor/ctx.h"
 #include "tensor/host.h"
@@ -44,11 +44,11 @@ typedef struct crew { int threads; atomic_int there; clockid_t clock[MOST_THREAD
 static void muster(void *arg, int task, int thread)
 {
     crew *w = arg;
-    double start = seconds_of(CLOCK_MONOTONIC);
+    double start = im_seconds();
     (void)task;
     w->known[thread] = pthread_getcpuclockid(pthread_self(), &w->clock[thread]) == 0;
     atomic_fetch_add(&w->there, 1);
-    while (atomic_load(&w->there) < w->threads && seconds_of(CLOCK_MONOTONIC) - start < 0.2)
+    while (atomic_load(&w->there) < w->threads && im_seconds() - start < 0.2)
         ;
 }
 
@@ -76,9 +76,9 @@ im_bench_time im_bench_run(int threads, int rounds, void (*fn)(void *arg), void 
     fn(arg);
     int n = 0;
     while (n < MOST && (n < rounds || all < least)) {
-        double before = processor_seconds(&w), start = seconds_of(CLOCK_MONOTONIC);
+        double before = processor_seconds(&w), start = im_seconds();
         fn(arg);
-        wall[n] = seconds_of(CLOCK_MONOTONIC) - start;
+        wall[n] = im_seconds() - start;
         double after = processor_seconds(&w), each = before < 0 || after < 0 ? wall[n] : (after - before) / w.threads;
         if (n == 0 || each < t.processor)
             t.processor = each;
