@@ -301,7 +301,7 @@ INSTALLED = $(BUILD)/imago:bin/imago $(BUILD)/libimago.a:lib/libimago.a $(BUILD)
 # Of the embedded model what the program reads, and no other file that may lie there.
 SMALL_KINDS = model_index.json scheduler/scheduler_config.json $(addprefix tokenizer/,vocab.json merges.txt tokenizer.json \
               tokenizer_config.json special_tokens_map.json added_tokens.json) $(foreach f,text_encoder unet vae \
-              classifier,$(addprefix $(f)/,config.json *.safetensors *.safetensors.index.json))
+              classifier,$(addprefix $(f)/,config.json *.safetensors *.safetensors.index.json)) vae/preview.json
 SMALL_FILES = $(patsubst $(SMALL)/%,%,$(wildcard $(addprefix $(SMALL)/,$(SMALL_KINDS))))
 HERE = $(DESTDIR)$(PREFIX)
 install: all $(BUILD)/libimago.so ## install program, library, header, man page, embedded model: PREFIX= DESTDIR=
@@ -318,6 +318,9 @@ install: all $(BUILD)/libimago.so ## install program, library, header, man page,
 	   echo 'Libs: -L$${prefix}/lib -limago'; echo 'Libs.private: $(LIBS) $(OMP)'; } > $(HERE)/lib/pkgconfig/imago.pc
 	@# the loader finds a library outside /usr/lib through a cache only; without rights to it, LD_LIBRARY_PATH has to do
 	@[ -n "$(DESTDIR)" ] || ldconfig 2>/dev/null || true
+
+libs: # what a program needs beside libimago.a
+	@echo $(LIBS) $(OMP)
 
 uninstall: ## remove what install wrote
 	@for f in $(INSTALLED) :lib/libimago.so :lib/pkgconfig/imago.pc; do rm -f "$(HERE)/$${f#*:}"; done
@@ -359,5 +362,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests san-build model-data model-report model-train demo check asan tsan fuzz fuzz-build bench bench-rivals \
-        install uninstall lint format clean help force
+.PHONY: all tests libs san-build model-data model-report model-train demo check asan tsan fuzz fuzz-build bench \
+        bench-rivals install uninstall lint format clean help force

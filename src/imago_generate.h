@@ -118,6 +118,9 @@ const char *im_sd_run_error(const im_sd_run *r);               /* why it failed;
 int im_sd_run_done(const im_sd_run *r), im_sd_run_total(const im_sd_run *r);        /* evaluations                     */
 void im_sd_run_cancel(im_sd_run *r);                           /* before its next step; from any thread                */
 bool im_sd_run_latents(const im_sd_run *r, float *out);        /* (4, h, w), as they are now                           */
+/* What it is becoming, at the size of the latents: the last evaluation's guess of the finished latents through a linear map
+ * to colours. Costs next to nothing but for the first of a model that has no vae/preview.json: the map is fitted then. */
+im_image *im_sd_run_preview(im_sd_run *r);
 im_image *im_sd_run_image(im_sd_run *r);                       /* of a finished run, decoded; NULL: it failed          */
 void im_sd_run_close(im_sd_run *r);                            /* finished or not; before im_sd_free                   */
 /* Number of UNet evaluations of a run (pndm with 50 steps: 51), and bytes that a batch needs beside the weights. */

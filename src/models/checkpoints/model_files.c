@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCHEDULER, TEXT_ENCODER, MERGES, SPECIAL, TOKENIZER_CONFIG, VOCAB, TOKENIZER, ADDED, UNET, VAE, INDEX };
+enum { SCHEDULER, TEXT_ENCODER, MERGES, SPECIAL, TOKENIZER_CONFIG, VOCAB, TOKENIZER, ADDED, UNET, VAE, PREVIEW, INDEX };
 
 static const char *const names[IM_MODEL_FILES] = {
     [SCHEDULER] = "scheduler/scheduler_config.json", [TEXT_ENCODER] = "text_encoder/config.json",
     [MERGES] = "tokenizer/merges.txt", [SPECIAL] = "tokenizer/special_tokens_map.json",
     [TOKENIZER_CONFIG] = "tokenizer/tokenizer_config.json", [VOCAB] = "tokenizer/vocab.json",
     [TOKENIZER] = "tokenizer/tokenizer.json", [ADDED] = "tokenizer/added_tokens.json", [UNET] = "unet/config.json",
-    [VAE] = "vae/config.json", [INDEX] = "model_index.json",
+    [VAE] = "vae/config.json", [PREVIEW] = "vae/preview.json", [INDEX] = "model_index.json",
 };
 
 static bool of_tokenizer(int i) { return i >= MERGES && i <= ADDED; }
@@ -34,6 +34,11 @@ static bool set(im_ctx *c, im_model_files *f, int i, const char *text)
     free(f->text[i]);
     f->text[i] = im_copy_text(c, text, strlen(text));
     return f->text[i] != NULL;
+}
+
+bool im_model_files_preview(im_ctx *c, im_model_files *f, const char *text)
+{
+    return set(c, f, PREVIEW, text);
 }
 
 /* ---------------------------------------------------------------- v1.4 */
@@ -138,7 +143,7 @@ bool im_model_files_hash(im_ctx *c, const im_model_files *f, char hex[65])
 {
     im_sha256 *s = im_sha256_new(c);
     bool ok = s != NULL;
-    for (int i = 0; ok && i < INDEX; i++)
+    for (int i = 0; ok && i < PREVIEW; i++)                    /* previews decide no bit                              */
         ok = !f->text[i] || (im_sha256_add(c, s, names[i], strlen(names[i]) + 1) &&
                              im_sha256_add(c, s, f->text[i], strlen(f->text[i]) + 1));
     if (!ok)

@@ -8,7 +8,7 @@
 
 #include "models/checkpoints/folder_out.h"
 
-enum { IM_MODEL_FILES = 11 };
+enum { IM_MODEL_FILES = 12 };
 
 typedef struct im_model_files {
     char *text[IM_MODEL_FILES];          /* in the order of im_model_file_name; NULL: not there                       */
@@ -27,7 +27,9 @@ void im_model_files_free(im_model_files *f);
  * all other parts where it is not told a type, and transformers would follow the weights. For folders whose weights are
  * written in another type. */
 bool im_model_files_as_f32(im_ctx *c, im_model_files *f);
-/* Of names and texts but model_index.json's: 64 hex digits. */
+/* vae/preview.json: how latents are turned to previews (models/pipelines/preview.h). */
+bool im_model_files_preview(im_ctx *c, im_model_files *f, const char *text);
+/* Of names and texts but those of model_index.json and previews: 64 hex digits. */
 bool im_model_files_hash(im_ctx *c, const im_model_files *f, char hex[65]);
 bool im_model_files_write(const im_model_files *f, im_folder_out *out);
 /* Key, value, key, value ... for im_st_create: at most 2 * IM_MODEL_FILES texts, borrowed from f. The tokenizer is left

@@ -128,6 +128,7 @@ void im_sd_free(im_sd *sd)
     im_tokenizer_free(sd->tokenizer);
     im_checkpoint_close(sd->checkpoint);
     free(sd->scheduler_path);
+    free(sd->preview);
     free(sd);
 }
 

@@ -36,6 +36,7 @@ struct im_sd {
     bool loaded[IM_NET_COUNT];
     char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */
     const char *scheduler_text;                                /* its content, where a single file carries it         */
+    float *preview;                                            /* (3, C + 1): preview.h; NULL: not needed so far      */
     struct im_text_states *texts;                              /* of prompts seen before (sd_text.c); NULL: none      */
     im_sd_progress progress;
     void *progress_arg;

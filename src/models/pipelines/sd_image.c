@@ -1,6 +1,8 @@
 /* sd_image.c: from latents to a picture: picture = decoder(x / scaling), one at a time, since the decoder's intermediates
- * are the largest of all. Used by sd_generate.c, and by who steps runs. */
+ * are the largest of all; and to a preview, which needs no network. Used by sd_generate.c, and by who steps runs. */
 #include "models/pipelines/sd_run.h"
+#include "data/files/file.h"
+#include "models/pipelines/preview.h"
 
 #include <stdlib.h>
 
@@ -45,4 +47,41 @@ im_image *im_sd_run_image(im_sd_run *r)
         out = im_picture_of(r->c, picture, r->size.width, r->size.height);
     free(picture);
     return out;
+}
+
+/* ---------------------------------------------------------------- previews */
+
+/* The text of the model's map; *own: malloc'd. NULL: it has none, or an error. */
+static const char *preview_text(im_sd *sd, const char *path, char **own)
+{
+    *own = NULL;
+    if (!im_checkpoint_folder(sd->checkpoint))
+        return im_st_metadata(im_checkpoint_file(sd->checkpoint, IM_PART_VAE), IM_PREVIEW_FILE);
+    return *own = im_is_file(path) ? im_read_file(sd->c, path, 1 << 20, NULL) : NULL;
+}
+
+/* Read with the model, or fitted here, once. */
+static const float *preview_map(im_sd *sd)
+{
+    if (sd->preview || !im_ok(sd->c)) return sd->preview;
+    char *own, *path = im_join(sd->c, im_checkpoint_path(sd->checkpoint), IM_PREVIEW_FILE);
+    const char *text = path ? preview_text(sd, path, &own) : (own = NULL);
+    if (text)
+        sd->preview = im_preview_read(sd->c, path, text, sd->config->vae.latent_channels);
+    else if (path && im_sd_need(sd, IM_NET_VAE_ENCODER))
+        sd->preview = im_preview_fit(sd->c, sd->nets.vae, &sd->config->vae);
+    free(own);
+    free(path);
+    return sd->preview;
+}
+
+im_image *im_sd_run_preview(im_sd_run *r)
+{
+    if (!r || !im_ok(r->c)) return NULL;
+    if (!r->begun) {
+        im_fail(r->c, "a preview was asked for before the picture has begun; call im_sd_run_begin or step it first");
+        return NULL;
+    }
+    const float *map = preview_map(r->sd);
+    return map ? im_preview_picture(r->c, map, r->done ? r->guess : r->x, r->channels, r->size.w, r->size.h) : NULL;
 }

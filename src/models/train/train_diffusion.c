@@ -22,6 +22,7 @@
 #include "models/checkpoints/model_files.h"
 #include "models/checkpoints/part_out.h"
 #include "models/nets/resnet.h"
+#include "models/pipelines/preview.h"
 #include "models/schedulers/scheduler.h"
 #include "models/checkpoints/state_dict.h"
 #include "models/train/train_config.h"
@@ -294,6 +295,18 @@ static bool check_times(training *t, const char *path)
     return true;
 }
 
+/* How to preview latents of this autoencoder. */
+static bool add_preview(training *t)
+{
+    const im_vae_config *cfg = &t->cfg.vae;
+    float *map = im_preview_fit(t->c, t->vae, cfg);
+    char *text = map ? im_preview_text(t->c, map, cfg->latent_channels) : NULL;
+    bool ok = text && im_model_files_preview(t->c, &t->files, text);
+    free(text);
+    free(map);
+    return ok;
+}
+
 static bool open_networks(training *t)
 {
     im_ctx *c = t->c;
@@ -310,6 +323,8 @@ static bool open_networks(training *t)
         !im_model_files_as_f32(c, &t->files) ||
         !(t->vae = im_vae_folder_open(c, a->vae, &t->cfg.vae, true)) || !(t->vae_text = im_vae_folder_text(c, a->vae)) ||
         !im_model_config_check(c, &t->cfg, a->config))
+        return false;
+    if (!add_preview(t))
         return false;
     t->clip = im_clip_new(c, &t->cfg.clip);
     t->unet = im_unet_new(c, &t->cfg.unet);
