@@ -58,7 +58,9 @@ static const option options[] = {
                 "lines and in --json. It sees them as in `imago eval`, at the size it was trained at; where its file "
                 "does not tell that, at their own"),
     OPTION_FLAG('f', "force", AT(force), "write over files that are there"),
-    OPTION_FLAG(0, "skip-existing", AT(skip_existing), "make only the pictures that are not there yet"),
+    OPTION_FLAG(0, "skip-existing", AT(skip_existing),
+                "draw only the pictures that are not there yet; a file of the same name that holds another picture is an "
+                "error"),
     OPTION_FLAG(0, "profile", AT(profile), "print the time of every op and layer"),
     OPTION_FLAG(0, "eager", AT(eager), "run op by op, without a recorded plan; the bits stay the same"),
     OPTION_FLAG(0, "json", AT(json), "a JSON object a picture and a summary on standard output"),
@@ -177,6 +179,7 @@ static bool open_model(run_state *r)
     int at_once = o->batch < r->jobs.n ? o->batch : r->jobs.n;
     im_sd_file_hash(r->sd);                                    /* now: where it fails, nothing was drawn yet            */
     return im_ok(r->c) && r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && meta_fits(r) &&
+           existing_check(r) &&
            im_sd_check_memory(r->sd, &r->base, at_once);
 }
 

@@ -78,7 +78,11 @@ bool meta_fits(run_state *r);                                  /* whether a JPEG
 json_t *meta_json(const run_state *r, const job *j);
 bool meta_read(run_state *r);                                  /* --from: fills options that were not given            */
 bool meta_check(run_state *r);                                 /* model, init and latents are those of the picture     */
+bool meta_isa_decides(const run_state *r, const char *then);   /* whether bits depend on the instruction set           */
 void meta_compare(run_state *r, const im_image *picture);      /* says whether the same pixels came out                */
+
+/* generate_existing.c */
+bool existing_check(run_state *r);                             /* --skip-existing: those that are there are the same   */
 
 /* generate_latents.c */
 bool latents_load(run_state *r);

@@ -230,6 +230,13 @@ static bool check_input(run_state *r, const char *key, const char *name, bool gi
     return true;
 }
 
+/* In f32 all instruction sets but portable have the same bits. */
+bool meta_isa_decides(const run_state *r, const char *then)
+{
+    return strcmp(r->o->common.dtype, "f32") || !strcmp(im_device_isa(r->c), "portable")
+        || (then && !strcmp(then, "portable"));
+}
+
 bool meta_check(run_state *r)
 {
     if (!r->from.data)
@@ -244,9 +251,8 @@ bool meta_check(run_state *r)
                        r->model_name, hash);
     say_difference(r, "version", IM_VERSION);
     say_difference(r, "device", im_device_name(r->c));
-    if (strcmp(r->o->common.dtype, "f32") || !strcmp(im_device_isa(r->c), "portable")
-        || (text_of(r, "isa") && !strcmp(text_of(r, "isa"), "portable")))
-        say_difference(r, "isa", im_device_isa(r->c));         /* in f32 all ISAs but portable have the same bits      */
+    if (meta_isa_decides(r, text_of(r, "isa")))
+        say_difference(r, "isa", im_device_isa(r->c));
     return check_input(r, "init_sha256", "--init", r->init != NULL, r->init_hash)
         && check_input(r, "latents_sha256", "--latents", r->latents != NULL, r->latents_hash);
 }
