@@ -90,7 +90,8 @@ gives 2 '--steps needs a value' generate -p x --steps
 gives 2 '--steps needs a value' generate -p x --steps --seed 1
 gives 2 '--quiet takes no value' generate -p x --quiet=yes
 gives 2 '--guidance is "nan", wanted a number' generate -p x --guidance nan
-gives 2 '--seed is "-1"' generate -p x -s -1
+gives 2 '--seed is "-2"' generate -p x -s -2
+gives 2 '-o is an option, and as a value it is written --negative=-o' generate -p x -n -o "$dir/x.png"
 gives 2 '--seed is "18446744073709551616"' generate -p x -s 18446744073709551616
 gives 2 '--dtype is "f64", wanted one of f32|f16|bf16' generate -p x --dtype f64
 gives 2 '--device is "tpu"' generate -p x --device tpu
@@ -310,8 +311,8 @@ count=$(find "$dir/stop" -name '*.png' | wc -l)
     && cmp -s "$dir/stop/1.png" "$dir/stop1.png"
 check "a picture kept is a whole one"
 stopped=$dir/stop2
-stop -n -f -fp 'a horse'
-grep -q "^to go on: imago .* -n -f -p 'a horse' .* --skip-existing$" "$dir/err" && go_on && [ "$rc" = 0 ] &&
+stop -n-f -fp 'a horse'
+grep -q "^to go on: imago .* -n-f -p 'a horse' .* --skip-existing$" "$dir/err" && go_on && [ "$rc" = 0 ] &&
     grep -q 'of 2 pictures were there already' "$dir/err"
 check "after --force: going on leaves out -f, and not the value that looks like it"
 cp "$dir/a.png" "$stopped/4000.png" && stop --force -p 'a horse'
@@ -321,6 +322,28 @@ stopped=$dir/stop3
 stop -p 'a horse' --save-latents "$dir/stop3.safetensors"
 grep -q '^to begin again: the same command, with --force; --save-latents needs all pictures' "$dir/err"
 check "after --save-latents: all anew"
+printf 'a horse\n%.0s' $(seq 4000) >"$dir/horses.txt"
+"$imago" generate -m $model --steps 10 -fs -1 --prompts "$dir/horses.txt" -o "$dir/drawn" 2>"$dir/err" &
+pid=$!
+tries=0
+while [ ! -s "$dir/err" ] || ! grep -q 'png  seed' "$dir/err" && [ $tries -lt 1200 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+kill -INT $pid
+wait $pid
+went=$(sed -n 's/.*\/\([0-9]*\)\.png  seed.*/\1/p' "$dir/err" | head -n 1)
+[ -n "$went" ] &&
+grep -q "^to go on: imago generate -m $model --steps 10 --prompts .* --seed $went --skip-existing$" "$dir/err"
+check "-s -1 draws a seed, and going on says which"
+draw -p 'a horse' -s -1 -o "$dir/drawn.png" && mv "$dir/drawn.png" "$dir/drawn1.png" && draw -p 'a horse' -s -1 \
+    -o "$dir/drawn.png" && ! cmp -s "$dir/drawn.png" "$dir/drawn1.png" && run generate -m $model --from "$dir/drawn.png" \
+    -o "$dir/drawn3.png" && cmp -s "$dir/drawn.png" "$dir/drawn3.png"
+check "-s -1: each time another seed, which the picture says"
+run generate -m $model --steps 2 -p x -s -1 -o "$dir/drawn4.png"
+grep -q "drawn4.png  seed $("$imago" generate -m $model -q --from "$dir/drawn4.png" -o "$dir/drawn5.png" --json | \
+    sed -n '1s/.*"seed":\([0-9]*\).*/\1/p')," "$dir/err"
+check "... and which is printed"
 stopped=$dir/stop4
 typed=$dir/typed.txt
 echo 'a horse' >"$typed"

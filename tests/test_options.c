@@ -200,6 +200,25 @@ START_TEST(shapes_of_options)
     REFUSED(&verb_generate, "--steps needs a value: --steps N", "--steps");
     REFUSED(&verb_generate, "--steps needs a value", "--steps", "--seed", "1");
     REFUSED(&verb_generate, "--steps needs a value", "--steps", "--cfg-scale", "1");
+    REFUSED(&verb_generate, "--negative needs a value: --negative TEXT; -o is an option, and as a value it is written "
+                            "--negative=-o", "-n", "-o", "x.png");
+    REFUSED(&verb_generate, "--out needs a value", "-o", "-qf");
+    REFUSED(&verb_generate, "--out needs a value", "--out", "-s42");
+    REFUSED(&verb_generate, "--prompt needs a value", "-qp", "-i", "x.png");
+    REFUSED(&verb_generate, "--prompt needs a value", "-p", "--cfg-scale=3");
+    REFUSED(&verb_train_resnet, "--out needs a value", "-o", "-j4");
+    ck_assert(parse(&verb_generate, &a, WORDS("-p", "-masterpiece", "-n-f", "-g", "-1", "--scheduler", "-", "-s", "-1")));
+    ck_assert(option_find(&verb_generate, "prompt", &o) &&
+              !strcmp(*(const char *const *)field_of(a.values, &o), "-masterpiece"));
+    ck_assert(option_find(&verb_generate, "negative", &o) && !strcmp(*(const char *const *)field_of(a.values, &o), "-f"));
+    ck_assert(option_find(&verb_generate, "seed", &o) && ((const option_seed *)field_of(a.values, &o))->drawn);
+    options_free(&a);
+    ck_assert(parse(&verb_generate, &a, WORDS("-n", "-f me", "-s", "18446744073709551615")));
+    ck_assert(option_find(&verb_generate, "seed", &o) && !((const option_seed *)field_of(a.values, &o))->drawn &&
+              ((const option_seed *)field_of(a.values, &o))->value == UINT64_MAX);
+    options_free(&a);
+    REFUSED(&verb_generate, "or -1 for a random one", "--seed", "-2");
+    REFUSED(&verb_trace, "--seed is \"-1\"", "--seed", "-1");
     REFUSED(&verb_generate, "--quiet takes no value", "--quiet=1");
     REFUSED(&verb_generate, "--steps is given twice", "--steps", "1", "--num-inference-steps", "2");
     REFUSED(&verb_generate, "one argument too many", "x");

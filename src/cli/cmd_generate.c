@@ -24,8 +24,8 @@ static const option options[] = {
                "denoising steps, at most as many as the model was trained with: 1000 in v1.x"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000,
              "how closely to follow the prompt; 1 or less: a single pass a step"),
-    OPTION_SEED('s', "seed", "SEED", AT(seed), NULL,
-             "of the first picture; the others count up. Without it: a random one"),
+    OPTION_DRAWN_SEED('s', "seed", "SEED", AT(seed),
+             "of the first picture; the others count up. Without it, or with -1: a random one, which is printed"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL,
              "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm; without it the model's "
              "own"),
@@ -256,8 +256,8 @@ static int run(const arguments *a)
     int rc = check_options(a);
     if (rc)
         return rc;
-    if (!option_given(a, "seed"))
-        o->seed = random_seed();
+    if (!option_given(a, "seed") || o->seed.drawn)
+        o->seed.value = random_seed();
     /* --from may say which device, so its file is read before the device is opened. */
     if (o->from) {
         if (!(r.c = session_open_files()))

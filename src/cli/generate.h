@@ -15,7 +15,7 @@ typedef struct generate_options {
     const char *classify, *format;
     int steps, width, height, count, batch, quality;
     float guidance, strength;
-    uint64_t seed;
+    option_seed seed;
     bool any_model, profile, json, quiet, force, skip_existing, eager;
 } generate_options;
 

@@ -140,7 +140,7 @@ static bool read_prompts(run_state *r, uint64_t *next_seed)
 
 bool jobs_build(run_state *r)
 {
-    uint64_t next_seed = r->o->seed;
+    uint64_t next_seed = r->o->seed.value;
     if (r->o->prompts)
         return read_prompts(r, &next_seed);
     return im_utf8_check(r->c, "the prompt", r->o->prompt, strlen(r->o->prompt))

@@ -184,7 +184,7 @@ static bool fill_options(run_state *r, const im_json *j)
     if (!option_given(a, "height")) o->height = height;
     if (!option_given(a, "guidance")) o->guidance = (float)guidance;
     if (!option_given(a, "strength")) o->strength = (float)strength;
-    if (!option_given(a, "seed")) o->seed = seed;
+    if (!option_given(a, "seed")) o->seed.value = seed;
     if (!option_given(a, "quality")) o->quality = quality;
     r->from.quality = quality;
     return true;

@@ -23,45 +23,56 @@ static void print_word(const char *w)
     fputc('\'', stderr);
 }
 
-/* A word of short options, -qf or -fs42, perhaps without the letter of --force. Returns whether the next word is a value
- * of it. */
-static bool print_letters(const verb *v, const char *word, bool with_force)
+/* What a command is printed without. */
+typedef struct leave { bool force, seed; } leave;
+
+static bool left_out(const option *o, leave l)
+{
+    return (l.force && !strcmp(o->name, "force")) || (l.seed && !strcmp(o->name, "seed"));
+}
+
+/* A word of short options, -qf or -fs42, without what is left out. Returns whether the next word is a value of it; *with:
+ * whether that is printed, too. */
+static bool print_letters(const verb *v, const char *word, leave l, bool *with)
 {
     option o;
-    const char *p = word + 1, *cut = NULL;
+    const char *p = word + 1;
+    char *rest = strdup(word), *to = rest ? rest + 1 : NULL;
+    if (!rest)
+        return false;
     for (; *p && option_typed(v, (char[]){ '-', *p, '\0' }, &o) && o.kind == OPT_FLAG; p++)
-        if (!with_force && !strcmp(o.name, "force"))
-            cut = p;
-    char *rest = strdup(word);
-    if (rest && cut)
-        memmove(rest + (cut - word), cut + 1, strlen(cut));
-    if (!rest || rest[1])
-        print_word(rest ? rest : word);
+        if (!left_out(&o, l))
+            *to++ = *p;
+    *with = *p && !left_out(&o, l);
+    snprintf(to, strlen(p) + 1, "%s", *with ? p : "");
+    if (rest[1])
+        print_word(rest);
     free(rest);
     return *p && !p[1];
 }
 
-/* The command as it was typed, perhaps without --force. The walk is that of options_parse, so that values stay which only
- * look like an option: -n -f. No operands follow a lone "--", and what is added must not become one. */
-static void print_command(const arguments *a, bool with_force)
+/* The command as it was typed, perhaps without --force or the seed. The walk is that of options_parse. No operands follow
+ * a lone "--", and what is added must not become one. */
+static void print_command(const arguments *a, leave l)
 {
     fputs("imago", stderr);
     for (int i = 1; i < a->argc && strcmp(a->argv[i], "--"); i++) {
         const char *word = a->argv[i];
-        bool value = false;                                    /* the next word is a value of this one                 */
+        bool value = false, with = true;                       /* the next word is a value of this one; it is printed  */
         if (!strncmp(word, "--", 2)) {
             option o;
             bool known = option_typed(a->verb, word, &o);
             value = known && o.kind != OPT_FLAG && !strchr(word, '=');
-            if (with_force || !known || strcmp(o.name, "force"))
+            with = !known || !left_out(&o, l);
+            if (with)
                 print_word(word);
         } else if (word[0] == '-' && word[1]) {
-            value = print_letters(a->verb, word, with_force);
+            value = print_letters(a->verb, word, l, &with);
         } else {
             print_word(word);
         }
-        if (value && i + 1 < a->argc)
-            print_word(a->argv[++i]);
+        if (value && ++i < a->argc && with)
+            print_word(a->argv[i]);
     }
 }
 
@@ -84,8 +95,8 @@ void say_how_to_go_on(const run_state *r)
     const char *start = anew ? "to begin again: " : "to go on: ";
     const char *flag = skip ? " --skip-existing" : anew && !o->force ? " --force" : "";
     char seed[40] = "";
-    if (!option_given(r->a, "seed") && !r->from.path)
-        snprintf(seed, sizeof seed, " --seed %llu", (unsigned long long)o->seed);
+    if (o->seed.drawn || (!option_given(r->a, "seed") && !r->from.path))
+        snprintf(seed, sizeof seed, " --seed %llu", (unsigned long long)o->seed.value);
     fputs(start, stderr);
     if (piped || latents) {
         fprintf(stderr, "the same command%s%s%s%s%s%s\n", piped ? " and the same prompts" : "",
@@ -93,6 +104,6 @@ void say_how_to_go_on(const run_state *r)
                 latents ? "; --save-latents needs all pictures made anew" : "");
         return;
     }
-    print_command(r->a, !skip);
+    print_command(r->a, (leave){ .force = skip, .seed = o->seed.drawn });
     fprintf(stderr, "%s%s\n", seed, flag);
 }

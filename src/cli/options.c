@@ -118,7 +118,7 @@ static void *default_values(const verb *v)
 
 const char *option_default(const verb *v, const option *o, char *out, size_t size)
 {
-    bool said = o->fallback || (v->defaults && (o->kind != OPT_SEED || v->fields));       /* a seed may be drawn     */
+    bool said = o->fallback || v->defaults;
     void *values = said ? default_values(v) : NULL;
     snprintf(out, size, "%s", "");
     if (values)
@@ -186,13 +186,34 @@ bool option_typed(const verb *v, const char *word, option *out)
     return word[0] == '-' && word[1] && find_letter(v, word[1], out) >= 0;
 }
 
-/* The next argument as the value of an option; NULL when there is none, or when it is itself one of the long options. */
-static const char *next_value(const verb *v, int argc, char **argv, int *i)
+/* -qf, -o, -s42: a word that would be read as options of one letter. A text right behind its letter does not count: the
+ * value may well be -masterpiece. */
+static bool are_letters(const verb *v, const char *word, void *values)
+{
+    option o;
+    for (const char *p = word + 1; *p; p++) {
+        if (find_letter(v, *p, &o) < 0)
+            return false;
+        if (o.kind != OPT_FLAG)
+            return !p[1] || (o.kind != OPT_TEXT && o.kind != OPT_PHRASE && value_set(&o, p + 1, values));
+    }
+    return word[1];
+}
+
+/* The next argument, as the value of the option o. One that is an option itself was not meant: an error. */
+static int take_next(const verb *v, int index, const option *o, int argc, char **argv, int *i, arguments *out)
 {
     option other;
-    if (*i + 1 >= argc || (!strncmp(argv[*i + 1], "--", 2) && option_typed(v, argv[*i + 1], &other)))
-        return NULL;
-    return argv[++*i];
+    const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+    void *values = next ? calloc(1, v->size) : NULL;           /* for a look only                                      */
+    bool is_option = values && (!strncmp(next, "--", 2) ? option_typed(v, next, &other)
+                                                        : next[0] == '-' && are_letters(v, next, values));
+    free(values);
+    if (is_option)
+        return usage_error(v, "--%s needs a value: --%s %s; %s is an option, and as a value it is written --%s=%s", o->name,
+                           o->name, o->value, next, o->name, next);
+    *i += next != NULL;
+    return take(v, index, o, next, out);
 }
 
 static int parse_long(const verb *v, int argc, char **argv, int *i, arguments *out)
@@ -208,7 +229,7 @@ static int parse_long(const verb *v, int argc, char **argv, int *i, arguments *o
             return usage_error(v, "--%s takes no value", o.name);
         return take(v, index, &o, NULL, out);
     }
-    return take(v, index, &o, equals ? equals + 1 : next_value(v, argc, argv, i), out);
+    return equals ? take(v, index, &o, equals + 1, out) : take_next(v, index, &o, argc, argv, i, out);
 }
 
 static int parse_letters(const verb *v, int argc, char **argv, int *i, arguments *out)
@@ -219,7 +240,7 @@ static int parse_letters(const verb *v, int argc, char **argv, int *i, arguments
         if (index < 0)
             return name_unknown(v, argv[*i]);
         if (o.kind != OPT_FLAG)
-            return take(v, index, &o, p[1] ? p + 1 : next_value(v, argc, argv, i), out);
+            return p[1] ? take(v, index, &o, p + 1, out) : take_next(v, index, &o, argc, argv, i, out);
         int rc = take(v, index, &o, NULL, out);
         if (rc)
             return rc;

@@ -20,11 +20,14 @@ typedef enum {
     OPT_PHRASE,                                                /* const char *, perhaps empty                          */
     OPT_INT,                                                   /* int, within the range                                */
     OPT_SEED,                                                  /* uint64_t                                             */
+    OPT_DRAWN_SEED,                                            /* option_seed; -1: one that is drawn                   */
     OPT_SIZE,                                                  /* uint64_t; K, M, G behind it: times 1024, 1024^2, ^3  */
     OPT_REAL,                                                  /* float, within the range                              */
     OPT_CHOICE,                                                /* const char *, one of the words of `choices`          */
     OPT_FIELD                                                  /* in tables only: kind, place and range are those of   */
 } opt_kind;                                                    /* the verb's field of this name                        */
+
+typedef struct option_seed { uint64_t value; bool drawn; } option_seed;
 
 typedef struct option {
     char letter;                                               /* 0: long form only                                    */
@@ -46,6 +49,7 @@ typedef struct option {
 #define OPTION_TEXT(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_TEXT, v, at, f, h, .choices = NULL)
 #define OPTION_PHRASE(l, n, v, at, f, h)         OPTION_VALUED(l, n, OPT_PHRASE, v, at, f, h, .choices = NULL)
 #define OPTION_SEED(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SEED, v, at, f, h, .choices = NULL)
+#define OPTION_DRAWN_SEED(l, n, v, at, h)        OPTION_VALUED(l, n, OPT_DRAWN_SEED, v, at, NULL, h, .choices = NULL)
 #define OPTION_SIZE(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SIZE, v, at, f, h, .choices = NULL)
 #define OPTION_INT(l, n, v, at, f, lo, hi, h)    OPTION_VALUED(l, n, OPT_INT, v, at, f, h, .range = { lo, hi })
 #define OPTION_REAL(l, n, v, at, f, lo, hi, h)   OPTION_VALUED(l, n, OPT_REAL, v, at, f, h, .range = { lo, hi })

@@ -77,6 +77,13 @@ static bool read_real(const option *o, const char *text, float *out)
     return true;
 }
 
+/* -1, as other programs have it: one that is drawn. */
+static bool read_drawn_seed(const char *text, option_seed *out)
+{
+    out->drawn = !strcmp(text, "-1");
+    return out->drawn || read_unsigned(text, false, &out->value);
+}
+
 bool value_set(const option *o, const char *text, void *values)
 {
     void *field = (char *)values + o->offset;
@@ -86,6 +93,7 @@ bool value_set(const option *o, const char *text, void *values)
     case OPT_REAL:   return read_real(o, text, field);
     case OPT_SEED:   return read_unsigned(text, false, field);
     case OPT_SIZE:   return read_unsigned(text, true, field);
+    case OPT_DRAWN_SEED: return read_drawn_seed(text, field);
     case OPT_CHOICE: *(const char **)field = text; return option_allows(o, text);
     default:         *(const char **)field = text; return true;
     }
@@ -98,6 +106,7 @@ void value_text(const option *o, const void *values, char *out, size_t size)
     *out = '\0';
     switch (o->kind) {
     case OPT_FLAG:
+    case OPT_DRAWN_SEED:
         break;
     case OPT_INT:
         if (im_range_has(&o->range, *(const int *)field))
@@ -133,7 +142,9 @@ int value_refused(const verb *v, const option *o, const char *text)
             return usage_error(v, "--%s is \"%s\", wanted one of %s; did you mean %s?", o->name, text, o->choices, near);
         return usage_error(v, "--%s is \"%s\", wanted one of %s", o->name, text, o->choices);
     case OPT_SEED:
-        return usage_error(v, "--%s is \"%s\", wanted a whole number from 0 to 18446744073709551615", o->name, text);
+    case OPT_DRAWN_SEED:
+        return usage_error(v, "--%s is \"%s\", wanted a whole number from 0 to 18446744073709551615%s", o->name, text,
+                           o->kind == OPT_DRAWN_SEED ? ", or -1 for a random one" : "");
     case OPT_SIZE:
         return usage_error(v, "--%s is \"%s\", wanted a number of bytes, or one followed by K, M or G", o->name, text);
     default:
