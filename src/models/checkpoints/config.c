@@ -134,16 +134,22 @@ static bool clip_fields(im_ctx *c, const im_json *j, im_clip_config *o)
     return true;
 }
 
+static bool want_kind(im_ctx *c, const im_json *j, const char *wanted)
+{
+    const char *kind = wanted;
+    return im_json_string(c, j, "model_type", IM_MAY, &kind)
+        && (!strcmp(kind, wanted) || im_fail(c, "%s: model_type is \"%s\", but Stable Diffusion v1.x has a \"%s\"",
+                                             j->file, kind, wanted));
+}
+
+/* The configuration of a whole CLIPModel holds that of its text model, as transformers' CLIPTextModel reads it. */
 bool im_clip_config_read(im_ctx *c, const im_json *j, im_clip_config *out)
 {
+    im_json text = *j;
+    bool whole = im_json_has(j, "text_config");
     *out = clip_defaults();
-    const char *kind = "clip_text_model";
-    if (!im_json_string(c, j, "model_type", IM_MAY, &kind))
-        return false;
-    if (strcmp(kind, "clip_text_model"))
-        return im_fail(c, "%s: model_type is \"%s\", but Stable Diffusion v1.x has a \"clip_text_model\"", j->file,
-                       kind);
-    return clip_fields(c, j, out);
+    return (!whole || (want_kind(c, j, "clip") && im_json_object(c, j, "text_config", IM_MUST, &text)))
+        && want_kind(c, &text, "clip_text_model") && clip_fields(c, &text, out);
 }
 
 /* ---------------------------------------------------------------- UNet */
@@ -320,6 +326,18 @@ static bool vae_blocks(im_ctx *c, const im_json *j, const char *key, const char 
     return true;
 }
 
+/* One number, or a list, of which diffusers takes the first (AutoencoderKL.__init__). */
+static bool read_vae_size(im_ctx *c, const im_json *j, int *size)
+{
+    int sizes[8] = { *size }, n = 1;
+    if (json_is_array(json_object_get(j->value, "sample_size")))
+        n = im_json_length(c, j, "sample_size", IM_MAY, 1, (int)(sizeof sizes / sizeof *sizes));
+    if (n < 0 || !im_json_ints(c, j, "sample_size", IM_MAY, 1, 1 << 20, sizes, n))
+        return false;
+    *size = sizes[0];
+    return true;
+}
+
 bool im_vae_config_read(im_ctx *c, const im_json *j, im_vae_config *o)
 {
     *o = (im_vae_config){ .in_channels = 3, .out_channels = 3, .latent_channels = 4, .layers_per_block = 1,
@@ -336,7 +354,7 @@ bool im_vae_config_read(im_ctx *c, const im_json *j, im_vae_config *o)
         !im_json_int(c, j, "latent_channels", IM_MAY, 1, MAX_CHANNELS, &o->latent_channels) ||
         !im_json_int(c, j, "layers_per_block", IM_MAY, 1, MAX_LAYERS, &o->layers_per_block) ||
         !read_groups(c, j, &o->norm_num_groups) ||
-        !im_json_int(c, j, "sample_size", IM_MAY, 1, 1 << 20, &o->sample_size) ||
+        !read_vae_size(c, j, &o->sample_size) ||
         !read_float(c, j, "scaling_factor", 1e-9, 1e9, &o->scaling_factor) ||
         !im_json_bool(c, j, "use_quant_conv", IM_MAY, &o->use_quant_conv) ||
         !im_json_bool(c, j, "use_post_quant_conv", IM_MAY, &o->use_post_quant_conv) ||

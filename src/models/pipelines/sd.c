@@ -86,6 +86,7 @@ im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold)
         sd->scheduler_text = im_st_metadata(im_checkpoint_file(sd->checkpoint, IM_PART_UNET), SCHEDULER_FILE);
     if (im_checkpoint_folder(sd->checkpoint) || sd->scheduler_text)
         sd->scheduler_path = im_join(c, place, SCHEDULER_FILE);
+    sd->no_scheduler = sd->scheduler_path && !sd->scheduler_text && !im_is_file(sd->scheduler_path);
     if (!im_ok(c)) {
         im_sd_free(sd);
         return NULL;
@@ -226,8 +227,20 @@ bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out)
     return true;
 }
 
+/* A folder without the file leaves open how the model was trained. Who names a scheduler gets v1.4's noise with it. */
 im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a)
 {
+    if (sd->no_scheduler && !a->scheduler) {
+        im_fail(sd->c, "%s is missing, so the model names no scheduler; name one with --scheduler: %s", sd->scheduler_path,
+                im_scheduler_known());
+        return NULL;
+    }
+    if (sd->no_scheduler && !sd->told_no_scheduler)
+        im_warn(sd->c, "%s is missing: %s runs with the noise of Stable Diffusion v1.4 (1000 steps, scaled_linear from "
+                       "0.00085 to 0.012)", sd->scheduler_path, a->scheduler);
+    sd->told_no_scheduler |= sd->no_scheduler;
+    if (sd->no_scheduler)
+        return im_scheduler_new_for_pipeline(sd->c, a->scheduler, NULL, NULL);
     return im_scheduler_new_for_pipeline(sd->c, a->scheduler, sd->scheduler_path, sd->scheduler_text);
 }
 

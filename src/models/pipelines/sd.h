@@ -37,6 +37,7 @@ struct im_sd {
     char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */
     const char *scheduler_text;                                /* its content, where a single file carries it         */
     float *preview;                                            /* (3, C + 1): preview.h; NULL: not needed so far      */
+    bool no_scheduler, told_no_scheduler;                      /* the folder has no such file; that was said          */
     struct im_text_states *texts;                              /* of prompts seen before (sd_text.c); NULL: none      */
     im_sd_progress progress;
     void *progress_arg;
