@@ -323,13 +323,11 @@ stop -p 'a horse' --save-latents "$dir/stop3.safetensors"
 grep -q '^to begin again: the same command, with --force; --save-latents needs all pictures' "$dir/err"
 check "after --save-latents: all anew"
 printf 'a horse\n%.0s' $(seq 4000) >"$dir/horses.txt"
+: >"$dir/err"
 "$imago" generate -m $model --steps 10 -fs -1 --prompts "$dir/horses.txt" -o "$dir/drawn" 2>"$dir/err" &
 pid=$!
 tries=0
-while [ ! -s "$dir/err" ] || ! grep -q 'png  seed' "$dir/err" && [ $tries -lt 1200 ]; do
-    sleep 0.1
-    tries=$((tries + 1))
-done
+while ! grep -q 'png  seed' "$dir/err" && [ $tries -lt 1200 ]; do sleep 0.1; tries=$((tries + 1)); done
 kill -INT $pid
 wait $pid
 went=$(sed -n 's/.*\/\([0-9]*\)\.png  seed.*/\1/p' "$dir/err" | head -n 1)

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "cli/bench.h"
+#include "cli/events.h"
 #include "cli/generate.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
@@ -86,6 +87,8 @@ static int check_options(const arguments *a)
     if (o->classify && o->quiet && !o->json && !o->sheet)
         return usage_error(a->verb, "--classify with -q and neither --json nor --sheet says its names nowhere; leave one "
                                     "out or add one");
+    if (o->quiet && events_wanted(&o->common))
+        return usage_error(a->verb, "--quiet and --progress json exclude each other");
     if (o->save_latents && o->skip_existing)
         return usage_error(a->verb, "--save-latents needs all pictures of the run made anew: leave --skip-existing "
                                     "out");
@@ -206,8 +209,8 @@ static bool work(run_state *r)
     }
     bool ok = run_jobs(r);
     profile_stop(r->c, r->profile);
-    if (r->profile && r->finished)
-        profile_print(r->profile, stderr, peak.fma_gflops, peak.read_gbs);
+    if (r->profile && r->finished && !(events_wanted(&r->o->common) && r->o->json))
+        profile_print(r->profile, events_wanted(&r->o->common) ? stdout : stderr, peak.fma_gflops, peak.read_gbs);
     if (r->profile && r->finished && r->o->json) {
         json_t *p = json_pack("{s:o}", "profile", profile_json(r->profile, peak.fma_gflops, peak.read_gbs));
         json_dumpf(p, stdout, JSON_COMPACT);
@@ -235,6 +238,7 @@ static void close_run(run_state *r)
     im_image_free(r->init);
     im_image_free(r->from.image);
     json_decref(r->from.data);
+    json_decref(r->summary);
     jobs_free(&r->jobs);
     im_namer_free(r->namer);
     im_sd_free(r->sd);
@@ -249,10 +253,21 @@ static void defaults(void *values)
     o->strength = d.strength;
 }
 
+/* The first events; what is used wrongly was told in plain words before. */
+static void say_start(const run_state *r)
+{
+    if (!events_wanted(&r->o->common))
+        return;
+    event_print("start", json_pack("{s:s, s:s, s:i}", "verb", r->a->verb->name, "version", IM_VERSION, "pictures",
+                                   r->jobs.n));
+    event_print("load", json_pack("{s:o}", "model", event_path(r->c, r->o->model)));
+}
+
 static int run(const arguments *a)
 {
     generate_options *o = a->values;
-    run_state r = { .a = a, .o = o, .from.path = o->from };
+    run_state r = { .a = a, .o = o, .from.path = o->from,
+                    .bar = { .quiet = o->quiet, .events = events_wanted(&o->common) } };
     int rc = check_options(a);
     if (rc)
         return rc;
@@ -264,7 +279,7 @@ static int run(const arguments *a)
             return CLI_FAILED;
         if (!meta_read(&r)) {
             close_run(&r);
-            return session_close(r.c);
+            return session_end(r.c, &o->common, NULL);
         }
         session_close(r.c);
     }
@@ -273,16 +288,19 @@ static int run(const arguments *a)
         return CLI_FAILED;
     }
     rc = jobs_build(&r) ? names_assign(&r) : CLI_FAILED;
+    if (rc == CLI_OK)
+        say_start(&r);
     if (rc == CLI_OK && open_model(&r) && classify_open(&r))
         work(&r);
+    json_t *summary = json_incref(r.summary);
     close_run(&r);
-    int closed = session_close(r.c);
+    int closed = session_end(r.c, rc == CLI_USAGE ? NULL : &o->common, summary);
     return rc ? rc : closed;
 }
 
 const verb verb_generate = {
-    .name = "generate", .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(generate_options),
-    .run = run, .defaults = defaults,
+    .name = "generate", .common = OPT_MODEL | OPT_PROGRESS | OPT_DEVICE | OPT_DTYPE, .options = options,
+    .size = sizeof(generate_options), .run = run, .defaults = defaults,
     .summary = "draw pictures from prompts",
     .about = "Draws pictures from text. A seed gives the same picture, bit for bit, alone or as any member of a batch "
              "and at any number of threads. Each picture is written as soon as it is finished, and its file carries "

@@ -51,6 +51,11 @@ static int run(const arguments *a)
     resnet_options *o = a->values;
     if (!o->a.common.out)
         return usage_error(a->verb, "-o RUN is missing: the folder of the run");
+    const train_shown shown = { .a = a, .common = &o->common, .task = &o->a.common, .quiet = o->quiet,
+                                .trace_tape = o->trace_tape };
+    int rc = train_check_shown(a, &shown);
+    if (rc)
+        return rc;
     o->common.strict = o->a.common.strict;
     im_ctx *c = session_open(&o->common);
     if (!c)
@@ -59,7 +64,7 @@ static int run(const arguments *a)
     if (o->a.common.resume)
         config = im_train_resnet_config(c, o->a.common.out, &o->a, train_option_given, (void *)a);
     if (im_ok(c) && !config && !o->a.common.data) {
-        int rc = usage_error(a->verb, o->a.common.resume ? "%s holds no run to resume; to begin one, --data DIR is missing"
+        rc = usage_error(a->verb, o->a.common.resume ? "%s holds no run to resume; to begin one, --data DIR is missing"
                                                          : "--data DIR is missing%.0s", o->a.common.out);
         session_close(c);
         return rc;
@@ -67,16 +72,17 @@ static int run(const arguments *a)
     if (im_ok(c)) {
         train_view v;
         im_train_hooks hooks;
-        train_view_open(&v, c, o->quiet, o->trace_tape, &hooks);
+        train_view_open(&v, c, &shown, &hooks);
         im_train_resnet(c, &o->a, &hooks);
         train_view_close(&v, o->a.common.out);
     }
     im_train_config_free(config);
-    return session_close(c);
+    return session_end(c, &o->common, NULL);
 }
 
 const verb verb_train_resnet = {
-    .name = "train resnet", .common = OPT_DEVICE, .options = options, .size = sizeof(resnet_options), .run = run,
+    .name = "train resnet", .common = OPT_PROGRESS | OPT_DEVICE, .options = options,
+    .size = sizeof(resnet_options), .run = run,
     .defaults = defaults, .fields = im_train_resnet_fields, .fields_at = offsetof(resnet_options, a),
     .summary = "train a ResNet to name pictures",
     .about = "Trains a ResNet of torchvision's shape on labelled pictures. RUN receives config.json, log.jsonl "

@@ -105,13 +105,18 @@ static int run_task(task *t)
 {
     if (!t->common->out)
         return usage_error(t->a->verb, "-o RUN is missing: the folder of the run");
+    const train_shown shown = { .a = t->a, .common = t->device, .task = t->common, .quiet = t->quiet,
+                                .trace_tape = t->trace_tape };
+    int rc = train_check_shown(t->a, &shown);
+    if (rc)
+        return rc;
     t->device->strict = t->common->strict;
     im_ctx *c = session_open(t->device);
     if (!c)
         return CLI_FAILED;
     im_train_config *config = t->common->resume ? t->read(c, t->args, train_option_given, (void *)t->a) : NULL;
     if (im_ok(c) && !config && (!t->common->data || !*t->config)) {
-        int rc = usage_error(t->a->verb, "%s%s",
+        rc = usage_error(t->a->verb, "%s%s",
                              t->common->resume ? "there is no run to resume in RUN; to begin one, " : "",
                              !t->common->data ? "--data DIR is missing" : "--config FOLDER is missing");
         session_close(c);
@@ -123,14 +128,14 @@ static int run_task(task *t)
     if (im_ok(c)) {
         train_view v;
         im_train_hooks hooks;
-        train_view_open(&v, c, t->quiet, t->trace_tape, &hooks);
+        train_view_open(&v, c, &shown, &hooks);
         v.samples = samples;
         t->train(c, t->args, &hooks);
         train_view_close(&v, t->common->out);
     }
     train_samples_free(samples);
     im_train_config_free(config);
-    return session_close(c);
+    return session_end(c, t->device, NULL);
 }
 
 static im_train_config *read_autoencoder(im_ctx *c, void *args, bool (*given)(void *arg, const char *name), void *arg)
@@ -173,7 +178,8 @@ static int run_diffusion(const arguments *a)
 }
 
 const verb verb_train_autoencoder = {
-    .name = "train autoencoder", .common = OPT_DEVICE | OPT_VARIANT, .options = autoencoder_table,
+    .name = "train autoencoder", .common = OPT_PROGRESS | OPT_DEVICE | OPT_VARIANT,
+    .options = autoencoder_table,
     .size = sizeof(autoencoder_options),
     .run = run_autoencoder, .defaults = autoencoder_defaults, .fields = im_train_autoencoder_fields,
     .fields_at = offsetof(autoencoder_options, a), .summary = "train the autoencoder of a latent diffusion model",
@@ -187,7 +193,8 @@ const verb verb_train_autoencoder = {
 };
 
 const verb verb_train_diffusion = {
-    .name = "train diffusion", .common = OPT_DEVICE | OPT_VARIANT, .options = diffusion_table,
+    .name = "train diffusion", .common = OPT_PROGRESS | OPT_DEVICE | OPT_VARIANT,
+    .options = diffusion_table,
     .size = sizeof(diffusion_options),
     .run = run_diffusion, .defaults = diffusion_defaults, .fields = im_train_diffusion_fields,
     .fields_at = offsetof(diffusion_options, a), .summary = "train text encoder and UNet of a latent diffusion model",

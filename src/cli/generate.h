@@ -60,6 +60,7 @@ typedef struct run_state {
     float *saved;                                              /* for --save-latents: (jobs, C, h, w)                  */
     im_image **pictures;                                       /* by job; kept for --sheet only                        */
     int finished, failed;
+    json_t *summary;                                           /* of run_report, for the last event; NULL: none yet    */
     progress bar;
     profile *profile;
 } run_state;
@@ -100,6 +101,6 @@ bool run_jobs(run_state *r);
 void run_report(run_state *r, double seconds);                 /* the last lines: totals, and how to go on             */
 
 /* generate_stopped.c */
-void say_how_to_go_on(const run_state *r);                     /* on stderr, after Ctrl-C                              */
+void say_how_to_go_on(const run_state *r, FILE *f);            /* after Ctrl-C                                         */
 
 #endif

@@ -63,9 +63,9 @@ static bool name_in_folder(run_state *r)
         for (int k = i; im_ok(r->c) && k < end; k++)
             set_name(r, sorted[k], end - i > 1);
     }
-    if (shared_seeds && !r->o->quiet)
-        fprintf(stderr, "%d seed%s shared by several prompts: those pictures are named SEED-pN.png, N the line of the "
-                        "prompt\n", shared_seeds, shared_seeds > 1 ? "s are" : " is");
+    if (shared_seeds)
+        progress_say(&r->bar, "%d seed%s shared by several prompts: those pictures are named SEED-pN.png, N the line of "
+                              "the prompt", shared_seeds, shared_seeds > 1 ? "s are" : " is");
     free(sorted);
     return im_ok(r->c);
 }

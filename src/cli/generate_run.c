@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/events.h"
 #include "cli/generate.h"
 #include "cli/session.h"
-#include "data/files/utf8.h"
 
 static size_t latent_size(const run_state *r)
 {
@@ -24,14 +24,14 @@ static im_sd_args args_of(run_state *r, int index)
     return a;
 }
 
+/* What is said of a picture: on standard output with --json, as an event, or in a line. */
 static void print_json(run_state *r, const job *j, int members)
 {
-    json_t *m = meta_json(r, j);
+    bool events = events_wanted(&r->o->common);
+    json_t *m = events || r->o->json ? meta_json(r, j) : NULL;
     if (!m)
         return;
-    char *path = im_utf8_clean(r->c, j->path);
-    json_object_set_new(m, "path", json_string(path ? path : ""));
-    free(path);
+    json_object_set_new(m, "path", event_path(r->c, j->path));
     if (j->error)
         json_object_set_new(m, "error", json_string(j->error));
     json_object_set_new(m, "seconds", json_real(j->seconds));
@@ -40,9 +40,13 @@ static void print_json(run_state *r, const job *j, int members)
         json_object_set_new(m, "class", json_string(j->guess.name));
         json_object_set_new(m, "class_probability", json_real(j->guess.probability));
     }
-    json_dumpf(m, stdout, JSON_COMPACT);
-    putchar('\n');
-    fflush(stdout);
+    if (r->o->json) {
+        json_dumpf(m, stdout, JSON_COMPACT);
+        putchar('\n');
+        fflush(stdout);
+    }
+    if (events)
+        event_print("picture", json_incref(m));
     json_decref(m);
 }
 
@@ -53,10 +57,9 @@ static bool give_up_picture(run_state *r, job *j, const char *why, int members)
     if (!j->error)
         return im_fail(r->c, "%s: %s", j->path, why);
     r->failed++;
-    if (r->jobs.n > 1)
+    if (r->jobs.n > 1 && !events_wanted(&r->o->common))
         fprintf(stderr, "imago: %s: %s\n", j->path, why);
-    if (r->o->json)
-        print_json(r, j, members);
+    print_json(r, j, members);
     return true;
 }
 
@@ -70,10 +73,10 @@ static bool finish_picture(run_state *r, int index, im_image *picture, int membe
     r->finished++;
     if (!classify_picture(r, j, picture))
         return false;
-    progress_say(&r->bar, "%s  seed %llu, %.1f s%s%s", j->path, (unsigned long long)j->seed, j->seconds,
-                 j->guess_text ? ", taken for " : "", j->guess_text ? j->guess_text : "");
-    if (r->o->json)
-        print_json(r, j, members);
+    if (!r->bar.events)
+        progress_say(&r->bar, "%s  seed %llu, %.1f s%s%s", j->path, (unsigned long long)j->seed, j->seconds,
+                     j->guess_text ? ", taken for " : "", j->guess_text ? j->guess_text : "");
+    print_json(r, j, members);
     if (r->from.image)
         meta_compare(r, picture);
     return true;
@@ -153,7 +156,7 @@ bool run_jobs(run_state *r)
         return im_fail(r->c, "out of memory for a batch of %d", batch);
     for (int i = 0; i < r->jobs.n; i++)
         left += !r->jobs.v[i].skip;
-    progress_start(&r->bar, r->o->quiet, left, left * im_sd_evaluations(r->sd, &r->base));
+    progress_start(&r->bar, r->o->quiet, events_wanted(&r->o->common), left, left * im_sd_evaluations(r->sd, &r->base));
     for (int i = 0; i < r->jobs.n && im_ok(r->c); i++) {
         if (!r->jobs.v[i].skip)
             index[n++] = i;
@@ -166,24 +169,50 @@ bool run_jobs(run_state *r)
     return im_ok(r->c) && tell_failed(r);
 }
 
+static int skipped_pictures(const run_state *r)
+{
+    int skipped = 0;
+    for (int i = 0; i < r->jobs.n; i++)
+        skipped += r->jobs.v[i].skip;
+    return skipped;
+}
+
+static json_t *summary_of(const run_state *r, double seconds)
+{
+    return json_pack("{s:i, s:i, s:i, s:i, s:f, s:b}", "pictures", r->finished, "failed", r->failed, "skipped",
+                     skipped_pictures(r), "wanted", r->jobs.n, "seconds", seconds, "stopped", session_interrupted());
+}
+
+static void say_stopped(run_state *r, int skipped)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = r->bar.events ? open_memstream(&text, &size) : stderr;
+    if (f && r->jobs.n > 1)
+        fprintf(f, "stopped: %d of %d pictures are finished\n", r->finished + skipped, r->jobs.n);
+    if (f)
+        say_how_to_go_on(r, f);
+    if (f && f != stderr && !fclose(f) && size) {
+        text[size - 1] = '\0';                                 /* the end of the last line                             */
+        event_text(r->c, "note", text);
+    }
+    free(text);
+}
+
 void run_report(run_state *r, double seconds)
 {
-    int skipped = 0, n = r->jobs.n;
-    for (int i = 0; i < n; i++)
-        skipped += r->jobs.v[i].skip;
+    int skipped = skipped_pictures(r), n = r->jobs.n;
+    r->summary = summary_of(r, seconds);
     if (r->o->json) {
-        json_t *s = json_pack("{s:b, s:i, s:i, s:i, s:i, s:f, s:b}", "summary", 1, "pictures", r->finished,
-                              "failed", r->failed, "skipped", skipped, "wanted", n, "seconds", seconds,
-                              "stopped", session_interrupted());
+        json_t *s = json_pack("{s:b}", "summary", 1);
+        json_object_update(s, r->summary);
         json_dumpf(s, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(s);
     }
     if (session_interrupted() && r->finished + r->failed + skipped < n) {
-        if (!r->o->quiet && n > 1)
-            fprintf(stderr, "stopped: %d of %d pictures are finished\n", r->finished + skipped, n);
         if (!r->o->quiet)
-            say_how_to_go_on(r);
+            say_stopped(r, skipped);
     } else if (r->finished > 1) {
         progress_say(&r->bar, "%d pictures in %.1f s, %.2f a second", r->finished, seconds, r->finished / seconds);
     }

@@ -7,20 +7,20 @@
 #include "cli/generate.h"
 
 /* A word as a shell would want it typed. */
-static void print_word(const char *w)
+static void print_word(FILE *f, const char *w)
 {
     if (*w && strspn(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,:@+") == strlen(w)) {
-        fprintf(stderr, " %s", w);
+        fprintf(f, " %s", w);
         return;
     }
-    fputs(" '", stderr);
+    fputs(" '", f);
     for (; *w; w++) {
         if (*w == '\'')
-            fputs("'\\''", stderr);
+            fputs("'\\''", f);
         else
-            fputc(*w, stderr);
+            fputc(*w, f);
     }
-    fputc('\'', stderr);
+    fputc('\'', f);
 }
 
 /* What a command is printed without. */
@@ -33,7 +33,7 @@ static bool left_out(const option *o, leave l)
 
 /* A word of short options, -qf or -fs42, without what is left out. Returns whether the next word is a value of it; *with:
  * whether that is printed, too. */
-static bool print_letters(const verb *v, const char *word, leave l, bool *with)
+static bool print_letters(FILE *f, const verb *v, const char *word, leave l, bool *with)
 {
     option o;
     const char *p = word + 1;
@@ -46,16 +46,16 @@ static bool print_letters(const verb *v, const char *word, leave l, bool *with)
     *with = *p && !left_out(&o, l);
     snprintf(to, strlen(p) + 1, "%s", *with ? p : "");
     if (rest[1])
-        print_word(rest);
+        print_word(f, rest);
     free(rest);
     return *p && !p[1];
 }
 
 /* The command as it was typed, perhaps without --force or the seed. The walk is that of options_parse. No operands follow
  * a lone "--", and what is added must not become one. */
-static void print_command(const arguments *a, leave l)
+static void print_command(FILE *f, const arguments *a, leave l)
 {
-    fputs("imago", stderr);
+    fputs("imago", f);
     for (int i = 1; i < a->argc && strcmp(a->argv[i], "--"); i++) {
         const char *word = a->argv[i];
         bool value = false, with = true;                       /* the next word is a value of this one; it is printed  */
@@ -65,14 +65,14 @@ static void print_command(const arguments *a, leave l)
             value = known && o.kind != OPT_FLAG && !strchr(word, '=');
             with = !known || !left_out(&o, l);
             if (with)
-                print_word(word);
+                print_word(f, word);
         } else if (word[0] == '-' && word[1]) {
-            value = print_letters(a->verb, word, l, &with);
+            value = print_letters(f, a->verb, word, l, &with);
         } else {
-            print_word(word);
+            print_word(f, word);
         }
         if (value && ++i < a->argc && with)
-            print_word(a->argv[i]);
+            print_word(f, a->argv[i]);
     }
 }
 
@@ -87,7 +87,7 @@ static bool old_files(const run_state *r)
 
 /* The same command with its seed said makes the same pictures; --skip-existing leaves it those that are missing, but goes
  * neither with --force nor with --save-latents. What came through standard input cannot be typed again. */
-void say_how_to_go_on(const run_state *r)
+void say_how_to_go_on(const run_state *r, FILE *f)
 {
     const generate_options *o = r->o;
     bool several = r->jobs.n > 1, piped = o->prompts && !strcmp(o->prompts, "-"), latents = several && o->save_latents;
@@ -97,13 +97,13 @@ void say_how_to_go_on(const run_state *r)
     char seed[40] = "";
     if (o->seed.drawn || (!option_given(r->a, "seed") && !r->from.path))
         snprintf(seed, sizeof seed, " --seed %llu", (unsigned long long)o->seed.value);
-    fputs(start, stderr);
+    fputs(start, f);
     if (piped || latents) {
-        fprintf(stderr, "the same command%s%s%s%s%s%s\n", piped ? " and the same prompts" : "",
+        fprintf(f, "the same command%s%s%s%s%s%s\n", piped ? " and the same prompts" : "",
                 *seed || *flag ? ", with" : "", seed, flag, skip && o->force ? " and without --force" : "",
                 latents ? "; --save-latents needs all pictures made anew" : "");
         return;
     }
-    print_command(r->a, (leave){ .force = skip, .seed = o->seed.drawn });
-    fprintf(stderr, "%s%s\n", seed, flag);
+    print_command(f, r->a, (leave){ .force = skip, .seed = o->seed.drawn });
+    fprintf(f, "%s%s\n", seed, flag);
 }

@@ -42,6 +42,13 @@ static const option strict_options[] = {
     OPTION_END
 };
 
+static const option progress_options[] = {
+    OPTION_CHOICE(0, "progress", "KIND", AT(progress), "bar", "bar|json",
+                  "how progress is shown on standard error. json: one JSON object per line for other programs to read, "
+                  "such as start, step, picture, warning, done and error (docs/progress.md lists their fields)"),
+    OPTION_END
+};
+
 /* ---------------------------------------------------------------- the table */
 
 /* The kind, place and range of a row come from the library's field of the same name. */
@@ -65,6 +72,7 @@ bool option_at(const verb *v, int i, option *out)
 {
     const option *tables[] = { v->options, v->common & OPT_VARIANT ? variant_options : NULL,
                                v->common & OPT_STRICT ? strict_options : NULL,
+                               v->common & OPT_PROGRESS ? progress_options : NULL,
                                v->common & OPT_DTYPE ? dtype_options : NULL,
                                v->common & OPT_DEVICE ? device_options : NULL };
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)

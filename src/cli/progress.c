@@ -1,19 +1,22 @@
 /* progress.c: the bar and the lines of progress.h. Used by `imago generate`. */
 #include "cli/progress.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/events.h"
 #include "cli/session.h"
 
 enum { BAR = 24 };
 static const double LINE_EVERY = 10;                           /* seconds between plain lines                          */
 
-void progress_start(progress *p, bool quiet, int pictures, int total_evaluations)
+void progress_start(progress *p, bool quiet, bool events, int pictures, int total_evaluations)
 {
-    *p = (progress){ .quiet = quiet, .terminal = isatty(STDERR_FILENO), .pictures = pictures, .total = total_evaluations };
+    *p = (progress){ .quiet = quiet, .events = events, .terminal = !events && isatty(STDERR_FILENO), .pictures = pictures,
+                     .total = total_evaluations };
     p->start = p->last = im_seconds();
 }
 
@@ -28,12 +31,19 @@ const char *duration_text(double s, char out[32])
     return out;
 }
 
+/* Seconds that the whole run will take yet, by those of its evaluations so far; 0: none is done. */
+static double seconds_left(const progress *p, double now)
+{
+    int all = p->before + p->done * p->members;
+    return all ? (now - p->start) / all * (p->total - all) : 0;
+}
+
 /* "3/8 [######........] 12/51, 1.32 s a step, 52 s left" */
 static void status(const progress *p, char *out, size_t size)
 {
     double now = im_seconds(), spent = now - p->batch_start;
     char pictures[48] = "", left[32], bar[BAR + 1];
-    int all = p->before + p->done * p->members, filled = p->wanted ? BAR * p->done / p->wanted : 0;
+    int filled = p->wanted ? BAR * p->done / p->wanted : 0;
     memset(bar, '.', BAR);
     memset(bar, '#', (size_t)filled);
     bar[BAR] = '\0';
@@ -45,9 +55,8 @@ static void status(const progress *p, char *out, size_t size)
         snprintf(out, size, "%s[%s] %d/%d", pictures, bar, p->done, p->wanted);
         return;
     }
-    double rest = all ? (now - p->start) / all * (p->total - all) : 0;
     snprintf(out, size, "%s[%s] %d/%d, %.2f s a step, %s left", pictures, bar, p->done, p->wanted, spent / p->done,
-             duration_text(rest, left));
+             duration_text(seconds_left(p, now), left));
 }
 
 static void draw(progress *p)
@@ -83,6 +92,13 @@ void progress_step(progress *p, int done)
     p->done = done;
     if (done == 0)                                             /* loading is no part of a step                        */
         p->batch_start = now;
+    if (p->events) {
+        double left = seconds_left(p, now);
+        event_print("step", json_pack("{s:i, s:i, s:i, s:i, s:i, s:o}", "step", done, "steps", p->wanted, "first",
+                                      p->first + 1, "batch", p->members, "pictures", p->pictures, "seconds_left",
+                                      event_number(p->before || done ? left : NAN)));
+        return;
+    }
     if (p->quiet)
         return;
     if (p->terminal) {
@@ -109,9 +125,15 @@ void progress_say(progress *p, const char *fmt, ...)
     if (p->quiet)
         return;
     erase(p);
+    char text[8192];                                           /* two paths at their longest                           */
     va_list ap;
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    if (p->events) {
+        vsnprintf(text, sizeof text, fmt, ap);
+        event_print("note", json_pack("{s:o}", "text", event_path(NULL, text)));
+    } else {
+        vfprintf(stderr, fmt, ap);
+        fputc('\n', stderr);
+    }
     va_end(ap);
-    fputc('\n', stderr);
 }

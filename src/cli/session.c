@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/events.h"
+
 /* A signal handler can reach nothing but globals: the context to stop, and which signal came. */
 static im_ctx *volatile running;
 static volatile sig_atomic_t interrupted;
@@ -23,6 +25,11 @@ static void warn(void *arg, const char *text)
     fprintf(stderr, "imago: warning: %s\n", text);
 }
 
+static void warn_event(void *arg, const char *text)
+{
+    event_text(arg, "warning", text);
+}
+
 static void handle(int sig)
 {
     /* SA_RESETHAND: a second Ctrl-C ends the program at once. */
@@ -37,7 +44,8 @@ void session_signals_more(void)
     handle(SIGUSR2);
 }
 
-static im_ctx *open_device(const char *device, int threads)
+/* o NULL: no options */
+static im_ctx *open_device(const char *device, int threads, const common_options *o)
 {
     im_ctx *c = im_ctx_new(device, threads);
     if (!c) {
@@ -45,10 +53,10 @@ static im_ctx *open_device(const char *device, int threads)
         return NULL;
     }
     if (!im_ok(c)) {
-        session_close(c);
+        session_end(c, o, NULL);
         return NULL;
     }
-    im_on_warning(c, warn, NULL);
+    im_on_warning(c, events_wanted(o) ? warn_event : warn, c);
     running = c;
     handle(SIGINT);
     handle(SIGTERM);
@@ -61,9 +69,9 @@ im_ctx *session_open(const common_options *o)
 {
     if (o->isa)
         setenv("IMAGO_ISA", o->isa, 1);
-    im_ctx *c = open_device(o->device ? o->device : "cpu", o->threads);
+    im_ctx *c = open_device(o->device ? o->device : "cpu", o->threads, o);
     if (c && !im_weights_rules(c, o->strict, o->variant)) {
-        session_close(c);
+        session_end(c, o, NULL);
         return NULL;
     }
     return c;
@@ -71,17 +79,26 @@ im_ctx *session_open(const common_options *o)
 
 im_ctx *session_open_files(void)
 {
-    return open_device("ref", 1);
+    return open_device("ref", 1, NULL);
 }
 
 int session_close(im_ctx *c)
 {
-    int rc = CLI_OK;
+    return session_end(c, NULL, NULL);
+}
+
+int session_end(im_ctx *c, const common_options *o, json_t *fields)
+{
+    bool events = events_wanted(o), ok = im_ok(c);
+    int rc = ok ? CLI_OK : interrupted ? CLI_SIGNAL + (int)interrupted : CLI_FAILED;
     running = NULL;
-    if (!im_ok(c)) {
+    if (events && ok)
+        event_print("done", json_incref(fields));
+    else if (events)
+        event_print("error", json_pack("{s:o, s:i}", "text", event_path(c, im_error(c)), "code", rc));
+    else if (!ok)
         fprintf(stderr, "imago: %s\n", im_error(c));
-        rc = interrupted ? CLI_SIGNAL + (int)interrupted : CLI_FAILED;
-    }
+    json_decref(fields);
     im_ctx_free(c);
     return rc;
 }

@@ -3,6 +3,8 @@
 #ifndef IM_CLI_SESSION_H
 #define IM_CLI_SESSION_H
 
+#include <jansson.h>
+
 #include "cli/options.h"
 #include "imago.h"
 
@@ -11,6 +13,9 @@ im_ctx *session_open(const common_options *o);
 im_ctx *session_open_files(void);                              /* for verbs that compute nothing: the ref device       */
 /* Prints the context's error, if any, frees it and returns the exit code. */
 int session_close(im_ctx *c);
+/* The same for a verb with --progress json (events.h): its last event is "error", or "done" with these fields, which are
+ * taken over and may be NULL. */
+int session_end(im_ctx *c, const common_options *o, json_t *fields);
 /* From now on a signal is only noted, for a loop that asks session_interrupted and ends in order; a second one kills. */
 void session_signals_wait(void);
 /* SIGUSR1 and SIGUSR2, by which schedulers tell that time is up, stop as Ctrl-C does. */

@@ -57,18 +57,27 @@ train_samples *train_samples_open(im_ctx *c, const char *file, float guidance, c
 void train_samples_draw(im_ctx *training, const train_samples *s, const char *run, int64_t step);
 void train_samples_free(train_samples *s);
 
+typedef struct train_shown {                                   /* what the command line says of it                     */
+    const arguments *a;
+    const common_options *common;
+    const im_train_common *task;
+    bool quiet, trace_tape;
+} train_shown;
+
 /* One training with its progress line, curves and printed tape. */
 typedef struct train_view {
     im_ctx *c;
-    bool quiet, terminal, drawn;
+    bool quiet, terminal, drawn, events;                       /* events: --progress json                              */
     double start, last, last_curves;
     struct train_tape *tape;                                   /* --trace-tape                                         */
     const train_samples *samples;                              /* drawn after every checkpoint; or NULL                */
-    int64_t step;                                              /* the last one                                         */
+    int64_t step, epoch;                                       /* the last ones                                        */
 } train_view;
 
 /* Fills h for v; signals end the run in order from now on. */
-void train_view_open(train_view *v, im_ctx *c, bool quiet, bool trace_tape, im_train_hooks *h);
+void train_view_open(train_view *v, im_ctx *c, const train_shown *s, im_train_hooks *h);
+/* The usage error of -q with --progress json; CLI_OK: there is none. */
+int train_check_shown(const arguments *a, const train_shown *s);
 /* Last curves, end of the progress line. */
 void train_view_close(train_view *v, const char *run);
 

@@ -1,11 +1,13 @@
 /* train_view.c: what a person sees of a training: a line that follows it on a terminal, a line every ten seconds
- * elsewhere, curves now and then. Used by cmd_train.c. */
+ * elsewhere, curves now and then; or what a program reads of it, events (events.h). Used by cmd_train.c and
+ * cmd_train_pictures.c. */
 #include "cli/train.h"
 
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/events.h"
 #include "cli/session.h"
 
 static const double LINE_EVERY = 10, CURVES_EVERY = 30;        /* seconds                                              */
@@ -41,11 +43,36 @@ static void erase(train_view *v)
     v->drawn = false;
 }
 
+static void epoch_event(train_view *v, const im_train_progress *p)
+{
+    event_print("epoch", json_pack("{s:I, s:I, s:I}", "epoch", (json_int_t)v->epoch, "epochs", (json_int_t)p->epochs,
+                                   "step", (json_int_t)v->step));
+}
+
+/* Every step; and an epoch when its last step is known to be that: with the next one's first, or the end of the run. */
+static void step_events(train_view *v, const im_train_progress *p)
+{
+    if (v->epoch && p->epoch > v->epoch)
+        epoch_event(v, p);
+    v->epoch = p->epoch;
+    v->step = p->step;
+    event_print("step", json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "step", (json_int_t)p->step,
+                                  "steps", (json_int_t)p->steps, "epoch", (json_int_t)p->epoch,
+                                  "epochs", (json_int_t)p->epochs,
+                                  "loss", event_number(p->loss), "lr", event_number(p->lr), "grad_norm",
+                                  event_number(p->grad_norm), "top1", event_number(p->top1), "img_per_s",
+                                  event_number(p->img_per_s), "seconds_left", event_number(p->seconds_left)));
+    if (p->step == p->steps)
+        epoch_event(v, p);
+}
+
 static void on_step(void *arg, const im_train_progress *p)
 {
     train_view *v = arg;
     double now = im_seconds();
     char line[300];
+    if (v->events)
+        step_events(v, p);
     v->step = p->step;
     if (v->tape) {
         erase(v);
@@ -53,7 +80,7 @@ static void on_step(void *arg, const im_train_progress *p)
         v->tape = NULL;
     }
     bool last = p->step == p->steps, first = v->last == 0;
-    if (v->quiet || (!last && !first && now - v->last < (v->terminal ? 0.1 : LINE_EVERY)))
+    if (v->quiet || v->events || (!last && !first && now - v->last < (v->terminal ? 0.1 : LINE_EVERY)))
         return;
     v->last = now;
     status(p, line, sizeof line);
@@ -75,7 +102,9 @@ static bool on_stop(void *arg)
 static void on_note(void *arg, const char *text)
 {
     train_view *v = arg;
-    if (v->quiet)
+    if (v->events)
+        event_text(v->c, "note", text);
+    if (v->quiet || v->events)
         return;
     erase(v);
     fprintf(stderr, "%s\n", text);
@@ -95,6 +124,8 @@ static void curves(train_view *v, const char *run)
 static void on_saved(void *arg, const char *run)
 {
     train_view *v = arg;
+    if (v->events)
+        event_print("checkpoint", json_pack("{s:o, s:I}", "run", event_path(v->c, run), "step", (json_int_t)v->step));
     if (v->last_curves == 0 || im_seconds() - v->last_curves > CURVES_EVERY)
         curves(v, run);
     if (v->samples && im_ok(v->c))
@@ -106,10 +137,23 @@ static void on_tape(void *arg, const im_tape_row *row)
     train_tape_row(((train_view *)arg)->tape, row);
 }
 
-void train_view_open(train_view *v, im_ctx *c, bool quiet, bool trace_tape, im_train_hooks *h)
+int train_check_shown(const arguments *a, const train_shown *s)
 {
-    *v = (train_view){ .c = c, .quiet = quiet, .terminal = isatty(STDERR_FILENO), .start = im_seconds() };
-    if (trace_tape)
+    return s->quiet && events_wanted(s->common) ? usage_error(a->verb, "--quiet and --progress json exclude each other")
+                                                : CLI_OK;
+}
+
+void train_view_open(train_view *v, im_ctx *c, const train_shown *s, im_train_hooks *h)
+{
+    bool events = events_wanted(s->common);
+    *v = (train_view){ .c = c, .quiet = s->quiet, .events = events, .terminal = !events && isatty(STDERR_FILENO),
+                       .start = im_seconds() };
+    if (events) {
+        event_print("start", json_pack("{s:s, s:s, s:o, s:b}", "verb", s->a->verb->name, "version", IM_VERSION, "run",
+                                       event_path(c, s->task->out), "resume", s->task->resume));
+        event_print("load", json_pack("{s:o}", "data", event_path(c, s->task->data)));
+    }
+    if (s->trace_tape)
         v->tape = train_tape_new();
     *h = (im_train_hooks){ .arg = v, .step = on_step, .stop = on_stop, .note = on_note, .saved = on_saved,
                            .tape = v->tape ? on_tape : NULL };
