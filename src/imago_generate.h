@@ -74,6 +74,7 @@ im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold);
 void im_sd_free(im_sd *sd);
 im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold); /* without that check, to be looked at (im_sd_file)     */
 bool im_sd_whole(im_sd *sd);                                   /* the check, of all networks                           */
+const im_tokenizer *im_sd_tokenizer(im_sd *sd);                /* the model's own; lives as long as the model          */
 const char *im_sd_hash(im_sd *sd);                             /* 64 hex digits: SHA-256 over names, shapes, samples   */
 /* Of a single file: SHA-256 of its bytes, as other programs name a model. Computed once and kept in the user's cache
  * ($XDG_CACHE_HOME/imago or ~/.cache/imago). NULL for a folder, and after an error. */

@@ -18,12 +18,17 @@ typedef struct tokenize_options {
 #define AT(field) offsetof(tokenize_options, field)
 static const option options[] = {
     OPTION_TEXT('m', "model", "MODEL", AT(model), NULL,
-             "a model folder, or one that holds only tokenizer/; not given, or a single file: the built-in CLIP "
-             "vocabulary"),
+             "a model folder or one that holds only tokenizer/, or a single file; without it the built-in CLIP vocabulary"),
     OPTION_INT(0, "length", "N", AT(length), "77", 2, 65536, "ids to pad to, with start and end"),
     OPTION_FLAG(0, "json", AT(json), "print {\"ids\": [...], \"pieces\": [...]}"),
     OPTION_END
 };
+
+static bool is_file(const char *model)
+{
+    struct stat st;
+    return model && stat(model, &st) == 0 && S_ISREG(st.st_mode);
+}
 
 /* MODEL, MODEL/tokenizer, or NULL with *ok true for the built-in vocabulary; malloc'd. */
 static char *tokenizer_folder(im_ctx *c, const char *model, bool *ok)
@@ -33,8 +38,6 @@ static char *tokenizer_folder(im_ctx *c, const char *model, bool *ok)
     char path[4096];
     *ok = true;
     if (!model)
-        return NULL;
-    if (stat(model, &st) == 0 && S_ISREG(st.st_mode))
         return NULL;
     for (int i = 0; i < 4; i++) {                              /* transformers 5 writes tokenizer.json alone           */
         snprintf(path, sizeof path, "%s%s/%s", model, tail[i / 2], file[i % 2]);
@@ -81,9 +84,11 @@ static int run(const arguments *a)
     im_ctx *c = session_open_files();
     if (!c)
         return CLI_FAILED;
-    bool ok;
-    char *folder = tokenizer_folder(c, o->model, &ok), *cut = NULL;
-    im_tokenizer *t = ok ? im_tokenizer_open(c, folder) : NULL;
+    bool file = is_file(o->model), ok = file;
+    char *folder = file ? NULL : tokenizer_folder(c, o->model, &ok), *cut = NULL;
+    im_sd *model = file ? im_sd_look(c, o->model, IM_F32) : NULL;
+    im_tokenizer *own = ok && !file ? im_tokenizer_open(c, folder) : NULL;
+    const im_tokenizer *t = file ? im_sd_tokenizer(model) : own;
     int32_t *ids = calloc((size_t)o->length, sizeof *ids);
     if (!ids)
         im_fail(c, "out of memory for %d ids", o->length);
@@ -98,7 +103,8 @@ static int run(const arguments *a)
     free(cut);
     free(ids);
     free(folder);
-    im_tokenizer_free(t);
+    im_tokenizer_free(own);
+    im_sd_free(model);
     return session_close(c);
 }
 

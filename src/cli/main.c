@@ -1,7 +1,9 @@
 /* main.c: the command imago: finds the verb, parses its options, runs it. Exit codes: 0 done, 1 failed, 2 used wrongly,
  * 130 stopped by Ctrl-C, 143 by a kill. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/completion.h"
 #include "cli/options.h"
@@ -62,11 +64,21 @@ static int dispatch(int argc, char **argv)
     return v ? run_verb(v, argc, argv) : verb_unknown(argc, argv, 1);
 }
 
+/* Where one of the three is closed, the next file that is opened would take its number, and what is printed would go into
+ * a picture. Something that cannot be read, or written, takes it: a result that cannot be printed stays an error. */
+static void hold_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            _exit(CLI_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_files();
     int rc = dispatch(argc, argv);
     if (fflush(stdout) || ferror(stdout)) {
-        fprintf(stderr, "imago: cannot write to standard output: is the disk full?\n");
+        fprintf(stderr, "imago: cannot write to standard output; is it closed, or the disk full?\n");
         rc = CLI_FAILED;
     }
     return rc;

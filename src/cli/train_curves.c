@@ -9,6 +9,7 @@
 #include "cli/plot.h"
 #include "cli/train.h"
 #include "data/files/file.h"
+#include "data/files/utf8.h"
 #include "data/files/json.h"
 
 enum { PANELS = 6, POINTS = 600, WIDTH = 900, PANEL = 170, LEFT = 70, RIGHT = 20, TOP = 34, GAP = 34, TICKS = 4 };
@@ -153,10 +154,11 @@ bool train_draw_curves(im_ctx *c, const char *run)
     size_t bytes;
     char *log = im_join(c, run, "log.jsonl");
     char *text = log && im_is_file(log) ? im_read_file(c, log, (size_t)1 << 32, &bytes) : NULL;
-    curves *v = text ? calloc(1, sizeof *v) : NULL;
+    char *title = text ? im_utf8_clean(c, run) : NULL;
+    curves *v = title ? calloc(1, sizeof *v) : NULL;
     bool ok = !text || v || im_fail(c, "%s: out of memory for its curves", run);
     if (v) {
-        v->title = run;
+        v->title = title;
         ok = read_lines(c, v, log, text);
     }
     for (int i = 0; i < 2 && ok && v && v->shown; i++) {
@@ -165,6 +167,7 @@ bool train_draw_curves(im_ctx *c, const char *run)
         free(path);
     }
     free(v);
+    free(title);
     free(text);
     free(log);
     return ok && im_ok(c);

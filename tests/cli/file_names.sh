@@ -24,5 +24,23 @@ d = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
 assert d[0]["path"].endswith("caf\ufffd.png"), d' "$dir/out" 2>"$dir/err"
 check "a picture whose name is no UTF-8, and its JSON"
 
+set=$dir/$(printf 'b\344r')
+mkdir -p "$set/one" "$set/two" && cp "$dir/a.png" "$set/one" && cp "$dir/b.png" "$set/two"
+mkdir "$dir/plain" && cp -r "$set/one" "$set/two" "$dir/plain"
+run train resnet --data "$dir/plain" --arch resnet18 --width 4 --size 32 --batch 2 --steps 2 --checkpoint-every 1 \
+    --augment none -t 1 -q -o "$set/run"
+[ "$rc" = 0 ] && [ ! -s "$dir/err" ] && [ -s "$set/run/curves.svg" ] && [ -s "$set/run/curves.png" ]
+check "a run whose name is no UTF-8, with its curves (found $rc)"
+run eval -m "$set/run" --data "$dir/plain" -t 1
+[ "$rc" = 0 ] && [ -s "$set/run/confusion.png" ]
+check "... is evaluated (found $rc)"
+run train resnet --resume -o "$set/run" -t 1 -q
+[ "$rc" = 0 ]
+check "... and resumed (found $rc)"
+rm -r "$set/run"
+run train resnet --data "$set" --arch resnet18 --width 4 --size 32 --batch 2 --steps 1 --augment none -t 1 -q -o "$dir/new"
+[ "$rc" = 1 ] && grep -q 'is no UTF-8' "$dir/err" && [ ! -e "$dir/new/model.safetensors" ]
+check "a set whose name is no UTF-8 is refused before training, as RUN/config.json could not say it (found $rc)"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -75,6 +75,8 @@ run convert "$dir/m" -o "$dir/one.safetensors"
 draw "$dir/one.safetensors" "$dir/o.png"
 [ "$rc" = 0 ] && same_pixels "$dir/o.png" "$dir/want.png"
 check "a single file takes the token along (found $rc)"
+[ "$(ids "$dir/one.safetensors" "a <cat-toy> horse")" = "320 1014 71 523 611" ]
+check "... and tokenize reads it there"
 run convert "$dir/one.safetensors" -o "$dir/back"
 draw "$dir/back" "$dir/o.png"
 [ "$rc" = 0 ] && same_pixels "$dir/o.png" "$dir/want.png" && [ -s "$dir/back/tokenizer/added_tokens.json" ]

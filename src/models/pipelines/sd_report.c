@@ -48,10 +48,10 @@ static double unloaded_bytes(im_sd *sd, bool encoder)
     return bytes;
 }
 
-/* What would help: whichever of weights and pictures can be made to fit. */
-static void say_what_helps(im_sd *sd, const im_sd_args *a, int batch, double weights, double available, char *out, size_t n)
+/* What would help: whichever of weights and pictures can be made to fit. needed, one: for the batch, for one picture. */
+static void say_what_helps(im_sd *sd, double needed, double one, int batch, double weights, double available, char *out,
+                           size_t n)
 {
-    double needed = (double)im_sd_bytes_needed(sd, a, batch), one = (double)im_sd_bytes_needed(sd, a, 1);
     bool fewer = batch > 1 && one + weights <= available, half = sd->hold == IM_F32 && needed + weights / 2 <= available;
     if (fewer || half)
         snprintf(out, n, "%s%s%s", fewer ? "make fewer at once (--batch)" : "", fewer && half ? ", or " : "",
@@ -71,7 +71,7 @@ bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch)
     if (!im_ok(sd->c) || !im_sd_sizes(sd, a, &size)) return false;
     if (available < 0 || needed + weights <= available) return true;
     char help[200];
-    say_what_helps(sd, a, batch, weights, available, help, sizeof help);
+    say_what_helps(sd, needed, (double)im_sd_bytes_needed(sd, a, 1), batch, weights, available, help, sizeof help);
     return im_fail(sd->c, "%d picture%s of %dx%d at once need%s about %.0f MiB and the weights still to be loaded %.0f "
                    "MiB, but %.0f MiB of memory are free; %s", batch, batch > 1 ? "s" : "", size.width, size.height,
                    batch > 1 ? "" : "s", needed / MIB, weights / MIB, available / MIB, help);
@@ -79,22 +79,15 @@ bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch)
 
 /* ---------------------------------------------------------------- cost */
 
-/* A size that need not fit: rounded down to what the networks take, as for an init picture. */
-static bool loose_size(im_sd *sd, int width, int height, im_sd_size *out)
-{
-    im_image any = { .width = width, .height = height, .channels = 3 };
-    im_sd_args own = im_sd_defaults(sd);
-    im_sd_args a = { .width = width ? width : own.width, .height = height ? height : own.height, .init = &any };
-    return im_sd_sizes(sd, &a, out);
-}
-
 bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *out)
 {
     static const char *const names[IM_NET_COUNT] = { "text_encoder", "unet", "vae_decoder", "vae_encoder" };
     im_sd_size size;
     im_plan_info info;
     *out = (im_net_info){ .name = names[net] };
-    if (!loose_size(sd, width, height, &size) || !im_net_make(sd->c, sd->config, net, &sd->nets)) return false;
+    if (!im_sd_sizes(sd, &(im_sd_args){ .width = width, .height = height }, &size)
+        || !im_net_make(sd->c, sd->config, net, &sd->nets))
+        return false;
     const im_params *p = im_net_params(&sd->nets, net);
     out->parameters = im_params_numel(p);
     out->tensors = p->n;
@@ -116,6 +109,21 @@ static float *random_values(im_sd *sd, size_t n)
     return x;
 }
 
+/* Before any of its memory is asked for. */
+static bool time_fits(im_sd *sd, im_net net, int batch, im_sd_size size)
+{
+    im_plan_info info = { 0 };
+    if (!im_net_make(sd->c, sd->config, net, &sd->nets) || !im_stage_describe(sd, net, batch, size, &info)) return false;
+    double needed = (double)(info.arena_bytes + KERNEL_SCRATCH), available = (double)im_memory_available();
+    double weights = sd->loaded[net] ? 0 : (double)im_params_bytes(im_net_params(&sd->nets, net), sd->hold);
+    char help[200];
+    if (available < 0 || needed + weights <= available) return true;
+    say_what_helps(sd, needed, needed, 1, weights, available, help, sizeof help);
+    return im_fail(sd->c, "one evaluation of %dx%d needs about %.0f MiB and the weights still to be loaded %.0f MiB, but "
+                   "%.0f MiB of memory are free; %s", size.width, size.height, needed / MIB, weights / MIB, available / MIB,
+                   help);
+}
+
 /* Tokens 0, 1, 2 ... for the text encoder, random values for the others; malloc'd. */
 static void *any_input(im_sd *sd, im_net net, size_t n)
 {
@@ -129,8 +137,9 @@ static void *any_input(im_sd *sd, im_net net, size_t n)
 bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds)
 {
     im_sd_size size;
-    if (!loose_size(sd, width, height, &size)) return false;
+    if (!im_sd_sizes(sd, &(im_sd_args){ .width = width, .height = height }, &size)) return false;
     if (batch < 1) return im_fail(sd->c, "batch: found %d, wanted at least 1", batch);
+    if (!time_fits(sd, net, batch, size)) return false;
     size_t outputs = net == IM_NET_CLIP ? im_sd_text_size(sd)
                    : net == IM_NET_VAE_DECODER ? (size_t)size.width * (size_t)size.height * 3
                    : (size_t)size.w * (size_t)size.h * 2 * (size_t)sd->config->vae.latent_channels;

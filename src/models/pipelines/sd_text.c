@@ -75,6 +75,11 @@ static bool need_tokenizer(im_sd *sd)
                                     im_checkpoint_path(sd->checkpoint), words, rows);
 }
 
+const im_tokenizer *im_sd_tokenizer(im_sd *sd)
+{
+    return sd && need_tokenizer(sd) ? sd->tokenizer : NULL;
+}
+
 /* A warning a kind: the first mark of files, the first of weights. */
 static void warn_of_marks(im_sd *sd, const char *text)
 {
