@@ -9,7 +9,7 @@ OMP     ?= -fopenmp
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wstrict-aliasing=2
 # -ffp-contract=off: every fused multiply-add is written out, so that results repeat on every ISA.
 ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -I. -MMD -MP $(CFLAGS)
-LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
+LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -llapacke -llapack -lblas -lm
 CLI_LIBS = -lcairo
 comma := ,
 TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread
@@ -262,8 +262,8 @@ NAMES      ?= weights/art/names.tsv
 REPORT     ?= $(BUILD)/model-report
 THREADS    ?= 0
 REPORT_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/report/*.c))
-# Distances of pixels are loops over bytes; at -O3 they become vectors.
-$(BUILD)/models/eval/measures.o: ALL_CFLAGS += -O3
+# Distances and products of rows are plain loops; at -O3 they become vectors.
+$(BUILD)/models/eval/measures.o $(BUILD)/models/eval/frechet.o: ALL_CFLAGS += -O3
 
 $(BUILD)/model_report: $(REPORT_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"

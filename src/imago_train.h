@@ -156,6 +156,7 @@ typedef struct im_eval_result {
     int64_t *confusion;                                        /* (classes, classes): [true][predicted]                */
     int64_t *top5_hits;                                        /* by true class                                        */
     char *weights;                                             /* the file that was read                               */
+    int size;                                                  /* side of the crop                                     */
 } im_eval_result;
 bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                         void (*progress)(void *arg, int64_t done, int64_t total), void *arg);

@@ -106,7 +106,7 @@ START_TEST(eigenvectors)
     for (int i = 0; i < D; i++)
         for (int j = 0; j < D; j++)
             m[i * D + j] = copy[i * D + j] = i == 8 || j == 8 ? 0 : 1.0 / (1 + i + j);       /* Hilbert's, and a zero */
-    im_symmetric_eigen(m, D, value, v);
+    ck_assert(im_symmetric_eigen(c, m, D, value, v));
     double trace = 0;
     for (int k = 0; k < D; k++) {
         double off = 0;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/measure.h"
 #include "cli/options.h"
 #include "cli/plot.h"
 #include "cli/session.h"
@@ -148,10 +149,9 @@ static void print_json(const eval_options *o, const im_eval_result *r, const cha
                               "top1", all ? (double)right / (double)all : 0.0, "top5",
                               all ? (double)r->top5_hits[i] / (double)all : 0.0));
     }
+    json_object_set_new(root, "constants", measure_seen(r->size, false));
     json_object_set_new(root, "per_class", list);
-    json_dumpf(root, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(root);
+    measure_print(root);
 }
 
 static void print_table(const im_eval_result *r)
@@ -171,14 +171,6 @@ static void print_table(const im_eval_result *r)
         printf("%lld pictures of classes that the classifier has not were left out\n", (long long)r->left_out);
     if (!isnan(r->aupr))
         printf("AUPR %.2f%%: -max softmax of the pictures of ImageNet-O beside those of val\n", 100 * r->aupr);
-}
-
-static void on_progress(void *arg, int64_t done, int64_t total)
-{
-    (void)arg;
-    fprintf(stderr, "\r%lld/%lld\033[K", (long long)done, (long long)total);
-    if (done == total)
-        fputs("\r\033[K", stderr);
 }
 
 /* Where confusion.csv and confusion.png go. */
@@ -246,7 +238,7 @@ static int run(const arguments *a)
     bool show = !o->quiet && isatty(STDERR_FILENO);
     if (find_files(c, o, files))
         warn_of_files(c, files);
-    if (im_eval_classifier(c, &o->a, &r, show ? on_progress : NULL, NULL))
+    if (im_eval_classifier(c, &o->a, &r, show ? measure_progress : NULL, NULL))
         show_results(c, o, &r, files);
     im_eval_result_free(&r);
     free(files[0]);

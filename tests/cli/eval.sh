@@ -22,6 +22,14 @@ run eval -m "$dir/run" --data "$dir/set" --json -q -t 1
 [ "$rc" = 0 ] && [ "$(value set)" = '"folder"' ] && [ "$(value pictures)" = 12 ] && [ "$(value left_out)" = 0 ] &&
     [ -z "$(value aupr)" ]
 check "--json: set, pictures, left_out"
+python3 - "$dir/out" <<'PYTHON' 2>"$dir/err"
+import json, sys
+said = json.load(open(sys.argv[1]))
+assert said["constants"] == {"size": 32, "resize": 36, "filter": "bilinear", "mean": [.485, .456, .406],
+                             "std": [.229, .224, .225]}, said["constants"]
+assert 0 <= said["top1"] <= said["top5"] == 1
+PYTHON
+check "--json: top1, top5 and the constants used"
 top1=$(value top1) top5=$(value top5) loss=$(value loss)
 [ "$top5" = 1.0 ]
 check "top5 of three classes is 1"
@@ -55,7 +63,7 @@ gives 1 'is no number below 1000' eval -m "$dir/run" --data "$dir/set" --set ima
 gives 1 'was trained on 3' eval -m "$dir/run" --data "$dir/a" -q
 gives 2 '--val DIR is missing' eval -m "$dir/run" --data "$dir/set" --set imagenet-o
 gives 2 '--val goes with' eval -m "$dir/run" --data "$dir/set" --val "$dir/set"
-gives 1 'its folder does not exist' eval -m "$dir/run" --data "$dir/set" --save-features "$dir/no/f.safetensors" -q
+gives 1 'Not a directory' eval -m "$dir/run" --data "$dir/set" --save-features "$dir/set/manifest.json/f.safetensors" -q
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

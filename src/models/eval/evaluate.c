@@ -211,6 +211,7 @@ bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                               : im_classify_set(c, m, &which, d, &run, keep ? im_features_add : NULL, keep, out));
         if (keep && ok) ok = im_features_finish(c, keep);
         else im_features_abandon(keep);
+        out->size = run.size;
         out->in_common = fit.in_common;
         out->left_out = fit.left_out;
         out->weights = info.path;

@@ -1,8 +1,9 @@
-/* measures.c: see measures.h. Used by weights/report (`make model-report`). */
+/* measures.c: see measures.h. Used by weights/report (`make model-report`), evaluate.c, analyze.c, compare.c. */
 #include "models/eval/measures.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 void im_unit_rows(float *x, int64_t n, int d)
 {
@@ -15,6 +16,73 @@ void im_unit_rows(float *x, int64_t n, int d)
             x[k] = (float)(x[k] * by);
     }
 }
+
+/* ---------------------------------------------------------------- sums of squares and products */
+
+void im_mean_row(const float *x, int64_t n, int d, double *mean)
+{
+    memset(mean, 0, (size_t)d * sizeof *mean);
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < d; k++)
+            mean[k] += x[i * d + k];
+    for (int k = 0; k < d; k++)
+        mean[k] /= (double)n;
+}
+
+enum { ROWS = 256, STRIP = 16 };                               /* rows held in f64; lines of the result a task        */
+
+typedef struct gram { const double *rows; int n, d; double *out; } gram;
+
+/* Lines i of the lower half, from STRIP task on: a row of the block is read once for all of them. */
+static void gram_strip(void *arg, int task, int thread)
+{
+    const gram *g = arg;
+    int d = g->d, first = task * STRIP, end = first + STRIP < d ? first + STRIP : d;
+    (void)thread;
+    for (int r = 0; r < g->n; r++) {
+        const double *row = g->rows + (int64_t)r * d;
+        for (int i = first; i < end; i++) {
+            double *out = g->out + (int64_t)i * d, by = row[i];
+            for (int j = 0; j <= i; j++)
+                out[j] += by * row[j];
+        }
+    }
+}
+
+/* A row in f64, less the mean, of length 1. */
+static void wide_row(const float *x, int d, const double *mean, bool unit, double *out)
+{
+    double squares = 0;
+    for (int k = 0; k < d; k++) {
+        out[k] = mean ? x[k] - mean[k] : x[k];
+        squares += out[k] * out[k];
+    }
+    for (int k = 0; unit && squares > 0 && k < d; k++)
+        out[k] /= sqrt(squares);
+}
+
+bool im_gram(im_ctx *c, const float *x, int64_t n, int d, const double *mean, bool unit, double *out)
+{
+    if (!im_ok(c))
+        return false;
+    double *rows = malloc((size_t)ROWS * (size_t)d * sizeof *rows);
+    if (!rows)
+        return im_fail(c, "out of memory for products of %d dimensions", d);
+    memset(out, 0, (size_t)d * (size_t)d * sizeof *out);
+    for (int64_t at = 0; at < n; at += ROWS) {
+        gram g = { .rows = rows, .n = n - at < ROWS ? (int)(n - at) : ROWS, .d = d, .out = out };
+        for (int r = 0; r < g.n; r++)
+            wide_row(x + (at + r) * d, d, mean, unit, rows + (int64_t)r * d);
+        im_parallel(c, (d + STRIP - 1) / STRIP, gram_strip, &g);
+    }
+    for (int i = 0; i < d; i++)
+        for (int j = 0; j < i; j++)
+            out[(int64_t)j * d + i] = out[(int64_t)i * d + j];
+    free(rows);
+    return true;
+}
+
+/* ---------------------------------------------------------------- distances, qualities, areas */
 
 static double distance(const float *a, const float *b, int d)
 {

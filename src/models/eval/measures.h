@@ -14,8 +14,14 @@ double im_mean_distance(const float *x, int d, const int64_t *index, int64_t n);
 /* Frechet distance of the two normal distributions that have the sets' means and covariances (frechet.c); NAN with an
  * error when memory is out or a set has fewer than two rows. */
 double im_frechet(im_ctx *c, const float *a, int64_t na, const float *b, int64_t nb, int d);
-/* Eigenvalues of a symmetric matrix m (d, d), which is overwritten; vectors (d, d) or NULL: one a column. */
-void im_symmetric_eigen(double *m, int d, double *values, double *vectors);
+/* Eigenvalues of a symmetric matrix m (d, d), which is overwritten, in ascending order; vectors (d, d) or NULL: one a
+ * column (eigen.c). */
+bool im_symmetric_eigen(im_ctx *c, double *m, int d, double *values, double *vectors);
+
+void im_mean_row(const float *x, int64_t n, int d, double *mean);
+/* out (d, d): the sum over rows of r r^T, r the row less mean (NULL: as it is), of length 1 where `unit` is set (zeros
+ * stay). The order of every sum is that of the rows, whatever the threads. */
+bool im_gram(im_ctx *c, const float *x, int64_t n, int d, const double *mean, bool unit, double *out);
 
 /* 10 log10(255^2 / mean of squared differences), in dB; 100 for equal pictures and what is as near. */
 double im_psnr(const uint8_t *a, const uint8_t *b, int64_t n);

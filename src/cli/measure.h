@@ -1,0 +1,15 @@
+/* measure.h: what the verbs that measure share: progress, and JSON that says by which constants a number came about. */
+#ifndef IM_CLI_MEASURE_H
+#define IM_CLI_MEASURE_H
+
+#include <jansson.h>
+
+#include "imago.h"
+
+void measure_progress(void *arg, int64_t done, int64_t total);
+/* {"size", "resize", "filter", "mean", "std"}: how a picture is cut before the network sees it. whole: as in transfer. */
+json_t *measure_seen(int size, bool whole);
+json_t *measure_number(double x);                              /* null for NaN                                         */
+void measure_print(json_t *root);                              /* to standard output; root is released                 */
+
+#endif
