@@ -162,6 +162,46 @@ bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                         void (*progress)(void *arg, int64_t done, int64_t total), void *arg);
 void im_eval_result_free(im_eval_result *r);
 
+/* ---------------------------------------------------------------- features of a classifier's encoder (models/eval)
+ * What analyze, transfer and compare have in common: a classifier, and a set of pictures whose features it gives. They are
+ * extracted once and kept beside the weights (models/eval/features.h); every picture must be whole. */
+
+typedef struct im_measure_args {                               /* texts are borrowed                                   */
+    const char *model;                                         /* a run, or a safetensors file                         */
+    const char *classes;                                       /* NULL, or a file with a class a line                  */
+    int batch, size;                                           /* size 0: as it was trained, or 224                    */
+    bool strict;
+    void (*progress)(void *arg, int64_t done, int64_t total); void *arg;                   /* may be NULL              */
+} im_measure_args;
+im_measure_args im_measure_defaults(void);
+
+/* analyze.c. x: features (n, d) as they come out of the encoder; z: its rows with length 1; logarithms are natural. */
+typedef struct im_analyze_args {
+    im_measure_args measure;
+    const char *data, *set;                                    /* set: as im_eval_args has it                          */
+    const char *save_features;
+    float threshold, eps2;                                     /* of sparsity; of the coding length                    */
+} im_analyze_args;
+im_analyze_args im_analyze_defaults(void);
+
+typedef struct im_analysis {
+    int64_t pictures, left_out;
+    int width, size;                                           /* of the features; side of the crop                   */
+    double sparsity;                                           /* share of all values of x below the threshold         */
+    double intra_class_distance;                               /* mean distance of pairs of z within a class, averaged */
+                                                               /* over classes of two pictures or more; NAN: none      */
+    double feature_redundancy; int flat;                       /* mean |Pearson correlation| over pairs of columns of  */
+                                                               /* x; columns that are the same on all pictures, left out */
+    double coding_length;                                      /* 1/2 log det(I + d / (n eps2) z^T z)                  */
+    double top1;                                               /* NAN: the set has not the classifier's classes        */
+    int classes; char **names;
+    int64_t *count;                                            /* (classes): pictures                                  */
+    double *class_distance, *class_top1;                       /* (classes), NAN: not known                            */
+    char *weights;                                             /* the file that was read                               */
+} im_analysis;
+bool im_analyze(im_ctx *c, const im_analyze_args *a, im_analysis *out);
+void im_analysis_free(im_analysis *a);
+
 #ifdef __cplusplus
 }
 #endif

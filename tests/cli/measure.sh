@@ -1,0 +1,80 @@
+#!/bin/sh
+# measure.sh: `imago analyze`, `transfer` and `compare` on small sets of clones: fields, features that anyone can compute
+# with again, what is refused. Values beside numpy's and scikit-learn's: tests/test_analysis.c. Prints what fails and, last,
+# "N passed, N failed, N skipped".
+#
+#     tests/cli/measure.sh [PROGRAM]        default: build/imago
+# shellcheck disable=SC2319 # check reads $? of the condition before it, on purpose
+set -u
+imago=${1:-build/imago}
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
+export OMP_WAIT_POLICY=passive
+
+printf '%s\n' 'strawberry | fruit' 'cat | animal' 'tree | plant' >"$dir/three.txt"
+clones() {      # clones SET PICTURES SEED
+    run synth -m tests/golden/models/a --classes "$dir/three.txt" --per-class "$2" --steps 1 --scheduler ddim -t 1 -q \
+        -s "$3" -o "$dir/$1"
+}
+clones set 6 1 && [ "$rc" = 0 ] && clones other 5 2 && [ "$rc" = 0 ] &&
+    run train resnet --data "$dir/set" --arch resnet18 --width 8 --small-stem --size 32 --batch 6 --epochs 2 --lr 0.01 -q \
+        -t 1 -o "$dir/run"
+[ "$rc" = 0 ]
+check "sets of clones and a classifier"
+python_on() { python3 - "$@" 2>"$dir/err"; }
+
+# ---- analyze
+run analyze -m "$dir/run" --data "$dir/other" --json -q -t 1 --save-features "$dir/f.safetensors"
+[ "$rc" = 0 ]
+check "analyze --json"
+python_on "$dir/out" "$dir/f.safetensors" <<'PYTHON'
+import json, math, struct, sys
+said = json.load(open(sys.argv[1]))
+b = open(sys.argv[2], "rb").read()
+n = struct.unpack("<Q", b[:8])[0]
+head = json.loads(b[8:8 + n])
+def tensor(name, code):
+    at, end = (8 + n + x for x in head[name]["data_offsets"])
+    return struct.unpack("<%d%s" % ((end - at) // struct.calcsize(code), code), b[at:end])
+flat, labels = tensor("features", "f"), tensor("labels", "q")
+rows = [flat[64 * i:64 * i + 64] for i in range(15)]
+assert said["pictures"] == 15 and said["width"] == 64 and said["classes"] == 3, said
+threshold = said["constants"]["sparsity_threshold"]
+assert threshold == 1e-5 and said["constants"]["coding_length_eps2"] == .5 and said["constants"]["size"] == 32
+sparsity = sum(abs(v) < threshold for v in flat) / len(flat)
+assert abs(said["sparsity"] - sparsity) < 1e-9, (said["sparsity"], sparsity)
+unit = [[v / math.sqrt(sum(w * w for w in r)) for v in r] for r in rows]
+means = []
+for k in range(3):
+    own = [r for r, label in zip(unit, labels) if label == k]
+    far = [math.dist(a, b) for i, a in enumerate(own) for b in own[:i]]
+    means.append(sum(far) / len(far))
+assert abs(said["intra_class_distance"] - sum(means) / 3) < 1e-5
+assert [round(r["intra_class_distance"], 5) for r in said["per_class"]] == [round(m, 5) for m in means]
+assert abs(sum(r["gap"] for r in said["per_class"])) < 1e-9 and 0 <= said["top1"] <= 1
+assert 0 < said["feature_redundancy"] < 1 and said["coding_length"] > 0
+PYTHON
+check "analyze: sparsity and distances are those of the features it saves"
+[ -n "$(ls "$dir/run/features" 2>/dev/null)" ]
+check "features are kept beside the weights"
+run analyze -m "$dir/run" --against "$dir/run" --data "$dir/other" --json -q -t 1
+python_on "$dir/out" <<'PYTHON'
+import json, sys
+said = json.load(open(sys.argv[1]))
+assert all(r["gap"] == 0 for r in said["per_class"]) and said["against"]["sparsity"] == said["sparsity"]
+PYTHON
+check "analyze --against itself: no gap"
+mkdir "$dir/renamed" && cp -r "$dir/other/cat" "$dir/renamed/lynx" && cp -r "$dir/other/tree" "$dir/renamed/bush"
+run analyze -m "$dir/run" --data "$dir/renamed" --json -q -t 1
+[ "$rc" = 0 ] && grep -q '"top1": null' "$dir/out" && grep -q '"gap": null' "$dir/out"
+check "analyze: classes that the classifier has not: no top-1"
+gives 2 'DIR is missing' analyze -m "$dir/run"
+gives 1 'cannot be opened' analyze -m "$dir/run" --data "$dir/none" -q
+gives 1 'is a wnid of ImageNet' analyze -m "$dir/run" --data "$dir/other" --set imagenet-a -q
+gives 1 'Not a directory' analyze -m "$dir/run" --data "$dir/other" --save-features "$dir/three.txt/f" -q
+mkdir "$dir/broken" && cp -r "$dir/other/cat" "$dir/other/tree" "$dir/broken" && echo no >"$dir/broken/cat/no.png" &&
+    head -c 300 "$dir/other/cat/000000.png" >"$dir/broken/cat/000000.png"
+gives 1 'features need every one' analyze -m "$dir/run" --data "$dir/broken" -q
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
