@@ -9,7 +9,7 @@ OMP     ?= -fopenmp
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wstrict-aliasing=2
 # -ffp-contract=off: every fused multiply-add is written out, so that results repeat on every ISA.
 ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -I. -MMD -MP $(CFLAGS)
-LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -llapacke -llapack -lblas -lm
+LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -llapacke -llapack -lblas -llbfgs -lm
 CLI_LIBS = -lcairo
 comma := ,
 TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread
@@ -263,7 +263,7 @@ REPORT     ?= $(BUILD)/model-report
 THREADS    ?= 0
 REPORT_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/report/*.c))
 # Distances and products of rows are plain loops; at -O3 they become vectors.
-$(BUILD)/models/eval/measures.o $(BUILD)/models/eval/frechet.o: ALL_CFLAGS += -O3
+$(patsubst %,$(BUILD)/models/eval/%.o,measures frechet linear_fit): ALL_CFLAGS += -O3
 
 $(BUILD)/model_report: $(REPORT_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"

@@ -202,6 +202,40 @@ typedef struct im_analysis {
 bool im_analyze(im_ctx *c, const im_analyze_args *a, im_analysis *out);
 void im_analysis_free(im_analysis *a);
 
+/* transfer.c: a linear classifier on the features of a frozen encoder: what it is worth for classes that it never saw. */
+typedef struct im_transfer_args {
+    im_measure_args measure;
+    const char *train, *test;                                  /* sets of the same classes                            */
+    const char *protocol;                                      /* "logreg", "sgd"                                      */
+    const char *save_features;                                 /* A.safetensors: A.train.safetensors, A.test.safetensors */
+    int trials;                                                /* settings drawn, of which validation chooses           */
+    float cost;                                                /* logreg: C, not chosen; 0: by trials                  */
+    float lr, decay;                                           /* sgd: the same; 0, < 0: by trials                     */
+    int epochs;                                                /* sgd                                                  */
+    const int *shots; int n_shots;                             /* also with so many pictures a class, ...              */
+    int seeds;                                                 /* drawn so often                                       */
+    uint64_t seed;
+} im_transfer_args;
+im_transfer_args im_transfer_defaults(void);
+
+typedef struct im_transfer_score {
+    int shots, seed;                                           /* pictures a class, 0: all; number of the draw         */
+    double top1, mean_per_class;                               /* on the test set                                      */
+    double log_odds;                                           /* log((right + 1/2) / (wrong + 1/2))                   */
+    double val_top1;                                           /* of the setting chosen; NAN: it was given             */
+    double cost, lr, decay;
+    int iterations; bool converged;                            /* logreg                                               */
+} im_transfer_score;
+
+typedef struct im_transfer_result {
+    int64_t train, test, validation;                           /* pictures; of train, held out to choose by            */
+    int classes, width, size;
+    int n; im_transfer_score *scores;                          /* the first with all pictures                          */
+    char *weights;
+} im_transfer_result;
+bool im_transfer(im_ctx *c, const im_transfer_args *a, im_transfer_result *out);
+void im_transfer_result_free(im_transfer_result *r);
+
 #ifdef __cplusplus
 }
 #endif

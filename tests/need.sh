@@ -37,6 +37,7 @@ look() {
     header libssl-dev openssl/evp.h
     header libcairo2-dev cairo/cairo.h
     header liblapacke-dev lapacke.h
+    header liblbfgs-dev lbfgs.h
     if [ "$step" = art ]; then                  # the data of the embedded model: pictures, emoji, words
         file libfreetype-dev "/usr/include/freetype2/ft2build.h"
         program pkg-config pkg-config

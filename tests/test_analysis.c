@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "models/eval/analysis.h"
+#include "models/eval/linear_fit.h"
 #include "models/eval/measures.h"
 
 #define EXACT 1e-6                                             /* sums in f64 of rows rounded to f32: 1e-8            */
@@ -81,8 +82,95 @@ START_TEST(analysis_is_numpys)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- linear classifiers */
+
+typedef struct problem { im_feature_rows train, test; int32_t *labels[2]; int64_t index[64]; } problem;
+
+static void open_problem(problem *p)
+{
+    static const char *const sets[] = { "train", "test" }, *const named[] = { "a", "b" };
+    im_feature_rows *const rows[] = { &p->train, &p->test };
+    for (int64_t i = 0; i < 64; i++)
+        p->index[i] = i;
+    for (int i = 0; i < 2; i++) {
+        const im_st_entry *e = found("%s", sets[i]);
+        p->labels[i] = labels_of(named[i], e->shape[0]);
+        *rows[i] = (im_feature_rows){ .x = e->data, .d = (int)e->shape[1], .labels = p->labels[i], .index = p->index,
+                              .n = e->shape[0], .classes = CLASSES };
+    }
+}
+
+static void close_problem(problem *p)
+{
+    free(p->labels[0]);
+    free(p->labels[1]);
+}
+
+/* w (d + 1, CLASSES) beside "weight" (CLASSES, d) and "bias" of the golden file */
+static void same_weights(const json_t *want, const double *w, int d, double tolerance)
+{
+    for (int k = 0; k < CLASSES; k++) {
+        const json_t *row = json_array_get(json_object_get(want, "weight"), (size_t)k);
+        for (int j = 0; j < d; j++)
+            near_to("weight", w[j * CLASSES + k], json_number_value(json_array_get(row, (size_t)j)), tolerance);
+        near_to("bias", w[d * CLASSES + k], json_number_value(json_array_get(json_object_get(want, "bias"), (size_t)k)),
+                tolerance);
+    }
+}
+
+/* Coefficients of scikit-learn's LogisticRegression and its accuracy, from zeros and from where another C ended. */
+START_TEST(logreg_is_scikit_learns)
+{
+    problem p;
+    const json_t *want = json_array_get(json_object_get(values, "logreg"), (size_t)_i);
+    double w[13 * CLASSES] = { 0 }, again[13 * CLASSES] = { 0 };
+    int32_t named[64];
+    int iterations, right = 0;
+    bool converged;
+    open_problem(&p);
+    ck_assert_msg(im_logreg_fit(c, &p.train, number(want, "C"), w, &iterations, &converged), "%s", im_error(c));
+    ck_assert(converged && iterations > 1);
+    same_weights(want, w, 12, 1e-4);
+    ck_assert(im_linear_name(c, &p.test, w, named));
+    for (int64_t i = 0; i < p.test.n; i++)
+        right += named[i] == p.labels[1][i];
+    near_to("top-1", (double)right / (double)p.test.n, number(want, "top1"), 1e-12);
+    ck_assert(im_logreg_fit(c, &p.train, 7, w, &iterations, &converged));
+    ck_assert(im_logreg_fit(c, &p.train, number(want, "C"), w, &iterations, &converged));
+    same_weights(want, w, 12, 1e-4);
+    im_ctx *one = im_ctx_new("cpu", 1);                        /* the same bits on one thread                         */
+    memset(w, 0, sizeof w);
+    ck_assert(im_logreg_fit(one, &p.train, number(want, "C"), w, &iterations, &converged));
+    ck_assert(im_logreg_fit(c, &p.train, number(want, "C"), again, &iterations, &converged));
+    ck_assert_mem_eq(w, again, sizeof w);
+    im_ctx_free(one);
+    close_problem(&p);
+}
+END_TEST
+
+START_TEST(sgd_is_torchs)
+{
+    problem p;
+    const json_t *want = json_object_get(values, "sgd");
+    double w[13 * CLASSES] = { 0 };
+    open_problem(&p);
+    p.train.unit = true;
+    im_sgd_settings s = { .lr = number(want, "lr"), .decay = number(want, "decay"), .epochs = (int)number(want, "epochs"),
+                          .batch = 1024 };
+    ck_assert_msg(im_sgd_fit(c, &p.train, &s, w), "%s", im_error(c));
+    same_weights(want, w, 12, EXACT);
+    double small[13 * CLASSES] = { 0 }, other[13 * CLASSES] = { 0 };
+    s.batch = 16;                                              /* the last batch of an epoch has 12                   */
+    ck_assert(im_sgd_fit(c, &p.train, &s, small));
+    s.seed = 1;
+    ck_assert(im_sgd_fit(c, &p.train, &s, other));
+    ck_assert(memcmp(small, w, sizeof w) && memcmp(small, other, sizeof w));
+    close_problem(&p);
+}
+END_TEST
+
 int main(void)
 {
-    const suite_test tests[] = { LOOP(analysis_is_numpys, 3) };
+    const suite_test tests[] = { LOOP(analysis_is_numpys, 3), LOOP(logreg_is_scikit_learns, 3), ONCE(sgd_is_torchs) };
     return suite_run("analysis", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

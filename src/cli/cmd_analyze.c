@@ -152,8 +152,9 @@ const verb verb_analyze = {
     .about = "Sparsity (share of values below a threshold), intra-class distance (mean distance of features of length 1), "
              "feature redundancy (mean absolute correlation of pairs of features) and coding length (1/2 log det(I + d / "
              "(n eps2) Z^T Z)) of the features in front of the last layer, and top-1 of each class with its gap to the "
-             "mean, or to another classifier. The classes of the set may be others than those of the classifier; then there is "
-             "no top-1. Pictures are cut as `imago eval` does. Features are kept beside the weights for the next time.",
+             "mean, or to another classifier. The classes of the set may be others than those of the classifier; then "
+             "there is no top-1. Pictures are cut as `imago eval` does. Features are kept beside the weights for the next "
+             "time.",
     .examples = "  imago analyze -m RUN --data DIR\n"
                 "  imago analyze -m SYNTHETIC --against REAL --data DIR --json",
 };

@@ -76,5 +76,45 @@ mkdir "$dir/broken" && cp -r "$dir/other/cat" "$dir/other/tree" "$dir/broken" &&
     head -c 300 "$dir/other/cat/000000.png" >"$dir/broken/cat/000000.png"
 gives 1 'features need every one' analyze -m "$dir/run" --data "$dir/broken" -q
 
+# ---- transfer
+run transfer -m "$dir/run" --train "$dir/set" --test "$dir/other" --trials 4 --few-shot 1,3 --seeds 2 --json -q -t 1 \
+    --save-features "$dir/t.safetensors"
+[ "$rc" = 0 ]
+check "transfer --json"
+cp "$dir/out" "$dir/transfer.json"
+python_on "$dir/out" <<'PYTHON'
+import json, sys
+said = json.load(open(sys.argv[1]))
+assert said["pictures"] == 15 and said["train_pictures"] == 18 and said["classes"] == 3 and said["width"] == 64
+k = said["constants"]
+assert k["held_out"] == 3 and k["trials"] == 4 and k["C_range"] == [1e-5, 1e6] and k["filter"] == "bicubic", k
+assert k["max_iterations"] == 2000 and k["size"] == k["resize"] == 32
+assert 1e-5 <= said["C"] <= 1e6 and 0 <= said["top1"] <= 1 and 0 <= said["val_top1"] <= 1
+assert [(r["shots"], len(r["draws"])) for r in said["few_shot"]] == [(1, 2), (3, 2)]
+for row in said["few_shot"]:
+    tops = [d["top1"] for d in row["draws"]]
+    assert abs(row["top1"] - sum(tops) / 2) < 1e-12
+PYTHON
+check "transfer: fields and constants"
+[ -s "$dir/t.train.safetensors" ] && [ -s "$dir/t.test.safetensors" ]
+check "transfer --save-features"
+run transfer -m "$dir/run" --train "$dir/set" --test "$dir/other" --trials 4 --few-shot 1,3 --seeds 2 --json -q -t 2 -b 7
+cmp -s "$dir/out" "$dir/transfer.json"
+check "transfer: the same on two threads and at another batch"
+run transfer -m "$dir/run" --train "$dir/set" --test "$dir/set" --cost 1e6 --json -q -t 1
+grep -q '"top1": 1.0' "$dir/out" && grep -q '"val_top1": null' "$dir/out"
+check "transfer --cost: pictures that it was trained on are right"
+run transfer -m "$dir/run" --train "$dir/set" --test "$dir/other" --protocol sgd --trials 2 --epochs 3 --json -q -t 1
+[ "$rc" = 0 ] && grep -q '"lr":' "$dir/out" && grep -q '"momentum": 0.9' "$dir/out"
+check "transfer --protocol sgd"
+gives 1 'too few for --few-shot 6' transfer -m "$dir/run" --train "$dir/set" --test "$dir/other" --few-shot 2,6 -q
+gives 2 'wanted up to' transfer -m "$dir/run" --train "$dir/set" --test "$dir/other" --few-shot 2,x
+gives 2 '--cost belongs' transfer -m "$dir/run" --train "$dir/set" --test "$dir/other" --protocol sgd --cost 1
+gives 2 '--test DIR is missing' transfer -m "$dir/run" --train "$dir/set"
+gives 1 'was trained on 3' transfer -m "$dir/run" --train "$dir/set" --test "$dir/renamed" -q
+mkdir "$dir/one" && cp -r "$dir/set/cat" "$dir/one/cat" && mkdir "$dir/one/tree" &&
+    cp "$dir/set/tree/000000.png" "$dir/one/tree"
+gives 1 'class "tree" has 1 picture:' transfer -m "$dir/run" --train "$dir/one" --test "$dir/one" -q
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

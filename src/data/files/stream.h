@@ -11,6 +11,7 @@
 
 enum {                                                         /* purposes; a crop uses IM_STREAM_CROP + its number   */
     IM_STREAM_ORDER = 1, IM_STREAM_CAPTION = 2, IM_STREAM_NOISE = 3, IM_STREAM_BALANCE = 4, IM_STREAM_SYNTH = 5,
+    IM_STREAM_TRIAL = 6,
     IM_STREAM_CROP = 1024
 };
 

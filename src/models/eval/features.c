@@ -140,6 +140,17 @@ bool im_features_finish(im_ctx *c, im_features_out *o)
     return ok;
 }
 
+char *im_features_name(im_ctx *c, const char *path, const char *of)
+{
+    static const char end[] = ".safetensors";
+    size_t n = strlen(path), last = sizeof end - 1;
+    bool has = n > last && !strcmp(path + n - last, end);
+    char *name = NULL;
+    if (asprintf(&name, "%.*s.%s%s", (int)(has ? n - last : n), path, of, end) >= 0) return name;
+    im_fail(c, "%s: out of memory", path);
+    return NULL;
+}
+
 /* ---------------------------------------------------------------- reading one */
 
 static const im_st_entry *entry(im_ctx *c, const im_safetensors *s, const char *path, const char *name, int ndim,

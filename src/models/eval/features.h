@@ -34,6 +34,9 @@ bool im_features_add(void *out, const im_seen *s);             /* an im_seen_fn 
 bool im_features_finish(im_ctx *c, im_features_out *o);
 void im_features_abandon(im_features_out *o);
 
+/* "a.safetensors", "test" -> "a.test.safetensors", malloc'd: for verbs that look at two sets. */
+char *im_features_name(im_ctx *c, const char *path, const char *of);
+
 typedef struct im_feature_file {                               /* such a file, mapped                                 */
     im_safetensors *file;
     int64_t n;
