@@ -263,7 +263,7 @@ REPORT     ?= $(BUILD)/model-report
 THREADS    ?= 0
 REPORT_OBJ := $(patsubst weights/%.c,$(BUILD)/weights/%.o,$(wildcard weights/report/*.c))
 # Distances and products of rows are plain loops; at -O3 they become vectors.
-$(patsubst %,$(BUILD)/models/eval/%.o,measures frechet linear_fit): ALL_CFLAGS += -O3
+$(patsubst %,$(BUILD)/models/eval/%.o,measures frechet linear_fit neighbours spectrum): ALL_CFLAGS += -O3
 
 $(BUILD)/model_report: $(REPORT_OBJ) $(BUILD)/libimago.a
 	$(SAY) "  link $@"

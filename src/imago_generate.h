@@ -95,6 +95,10 @@ typedef struct im_sd_args {
     const char *name;                                          /* what errors call it; NULL: by prompt and seed        */
 } im_sd_args;
 im_sd_args im_sd_defaults(const im_sd *sd);
+
+/* The folder of the embedded model, malloc'd: $IMAGO_WEIGHTS (the model, or a folder with imago-small in it),
+ * weights/imago-small here, beside the program, or where it was installed. NULL with an error that lists them. */
+char *im_embedded_model_path(im_ctx *c);
 /* Before the first evaluation of the UNet (done 0) and after each; false stops. */
 typedef bool (*im_sd_progress)(void *arg, int done, int total);
 void im_sd_on_progress(im_sd *sd, im_sd_progress fn, void *arg);

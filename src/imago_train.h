@@ -236,6 +236,30 @@ typedef struct im_transfer_result {
 bool im_transfer(im_ctx *c, const im_transfer_args *a, im_transfer_result *out);
 void im_transfer_result_free(im_transfer_result *r);
 
+/* compare.c: two sets beside each other, by the features of one net: the first is the reference (real pictures, say). */
+typedef struct im_compare_args {
+    im_measure_args measure;                                   /* model: the net that gives the features               */
+    const char *recognizer;                                    /* NULL: the same net; else another classifier          */
+    const char *sets[2];
+    const char *save_features;                                 /* A.safetensors: A.1.safetensors, A.2.safetensors      */
+    int k;                                                     /* nearest neighbour that says how far a set reaches    */
+} im_compare_args;
+im_compare_args im_compare_defaults(void);
+
+typedef struct im_comparison {
+    int64_t pictures[2];
+    int width, size;
+    double frechet;
+    double precision, recall;                                  /* share of the second set within reach of the first;   */
+                                                               /* of the first within reach of the second              */
+    double density, coverage;                                  /* Naeem et al. 2020                                    */
+    double vendi[2];                                           /* effective number of different pictures               */
+    double recognizability[2];                                 /* top-1 of the recognizer; NAN: it has not the classes */
+    char *weights, *recognizer;                                /* the files that were read                             */
+} im_comparison;
+bool im_compare(im_ctx *c, const im_compare_args *a, im_comparison *out);
+void im_comparison_free(im_comparison *r);
+
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@
 #include "models/eval/analysis.h"
 #include "models/eval/linear_fit.h"
 #include "models/eval/measures.h"
+#include "models/eval/neighbours.h"
 
 #define EXACT 1e-6                                             /* sums in f64 of rows rounded to f32: 1e-8            */
 
@@ -169,8 +170,40 @@ START_TEST(sgd_is_torchs)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- two sets */
+
+START_TEST(comparison_is_numpys)
+{
+    const im_st_entry *a = found("a"), *b = found("b");
+    const json_t *want = json_object_get(values, "compare");
+    im_comparison r = { .width = 0 };
+    int d = (int)a->shape[1];
+    ck_assert_msg(im_prdc(c, a->data, a->shape[0], b->data, b->shape[0], d, 5, &r), "%s", im_error(c));
+    near_to("precision", r.precision, number(want, "precision"), 1e-12);
+    near_to("recall", r.recall, number(want, "recall"), 1e-12);
+    near_to("density", r.density, number(want, "density"), 1e-12);
+    near_to("coverage", r.coverage, number(want, "coverage"), 1e-12);
+    near_to("Frechet distance", im_frechet(c, a->data, a->shape[0], b->data, b->shape[0], d), number(want, "frechet"),
+            EXACT);
+    ck_assert(!im_prdc(c, a->data, 5, b->data, b->shape[0], d, 5, &r) && strstr(im_error(c), "more than 5"));
+    im_clear_error(c);
+}
+END_TEST
+
+START_TEST(vendi_is_numpys)
+{
+    static const char *const sets[] = { "a", "b", "wide" };
+    const im_st_entry *e = found("%s", sets[_i]);
+    near_to(sets[_i], im_vendi(c, e->data, e->shape[0], (int)e->shape[1]),
+            number(json_object_get(values, "vendi"), sets[_i]), EXACT);
+    float same[6] = { 1, 2, 1, 2, 2, 4 };                      /* three times the same direction: one picture          */
+    near_to("one direction", im_vendi(c, same, 3, 2), 1, EXACT);
+}
+END_TEST
+
 int main(void)
 {
-    const suite_test tests[] = { LOOP(analysis_is_numpys, 3), LOOP(logreg_is_scikit_learns, 3), ONCE(sgd_is_torchs) };
+    const suite_test tests[] = { LOOP(analysis_is_numpys, 3), LOOP(logreg_is_scikit_learns, 3), ONCE(sgd_is_torchs),
+                                 ONCE(comparison_is_numpys), LOOP(vendi_is_numpys, 3) };
     return suite_run("analysis", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -116,5 +116,45 @@ mkdir "$dir/one" && cp -r "$dir/set/cat" "$dir/one/cat" && mkdir "$dir/one/tree"
     cp "$dir/set/tree/000000.png" "$dir/one/tree"
 gives 1 'class "tree" has 1 picture:' transfer -m "$dir/run" --train "$dir/one" --test "$dir/one" -q
 
+# ---- compare
+run compare "$dir/set" "$dir/other" -m "$dir/run" --k 2 --json -q -t 1 --save-features "$dir/c.safetensors"
+[ "$rc" = 0 ]
+check "compare --json"
+cp "$dir/out" "$dir/compare.json"
+python_on "$dir/out" <<'PYTHON'
+import json, sys
+said = json.load(open(sys.argv[1]))
+assert [s["pictures"] for s in said["sets"]] == [18, 15] and said["constants"]["k"] == 2
+assert said["feature_net"].endswith("/run/model.safetensors") and said["recognizer"] == said["feature_net"]
+assert said["frechet"] > 0 and all(0 <= said[k] <= 1 for k in ("precision", "recall", "coverage", "recognizability"))
+assert 1 < said["vendi"] == said["sets"][1]["vendi"] <= 15
+PYTHON
+check "compare: fields and constants"
+[ -s "$dir/c.1.safetensors" ] && [ -s "$dir/c.2.safetensors" ]
+check "compare --save-features"
+run compare "$dir/set" "$dir/other" -m "$dir/run" --k 2 --json -q -t 2 -b 5
+cmp -s "$dir/out" "$dir/compare.json"
+check "compare: the same on two threads and at another batch"
+run compare "$dir/set" "$dir/set" -m "$dir/run" --json -q -t 1
+python_on "$dir/out" <<'PYTHON'
+import json, sys
+said = json.load(open(sys.argv[1]))
+assert abs(said["frechet"]) < 1e-6 and said["precision"] == said["recall"] == said["coverage"] == 1, said
+PYTHON
+check "compare: a set beside itself"
+run eval -m "$dir/run" --data "$dir/other" --json -q -t 1
+top1=$(sed -n 's/^ "top1": \(.*\),$/\1/p' "$dir/out")
+grep -q "^ \"recognizability\": $top1,$" "$dir/compare.json"
+check "compare: recognizability is top-1"
+cp -r "$dir/other/cat" "$dir/flat"
+run compare "$dir/set" "$dir/flat" -m "$dir/run" --recognizer "$dir/run" --k 2 --json -q -t 1
+[ "$rc" = 0 ] && grep -q '^ "recognizability": null' "$dir/out"
+check "compare: pictures without classes"
+IMAGO_WEIGHTS=$PWD/weights run compare "$dir/set" "$dir/other" -q -t 1
+[ "$rc" = 0 ] && grep -q 'imago-small/classifier' "$dir/out"
+check "compare without -m: the embedded classifier, named"
+gives 1 'more than 5' compare -m "$dir/run" "$dir/set" "$dir/flat" -q
+gives 2 'SET|DIR SET|DIR is missing' compare "$dir/set"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

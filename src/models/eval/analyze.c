@@ -3,7 +3,7 @@
  *
  * Intra-class distance, sparsity and redundancy as Sariyildiz et al. 2023 (arXiv 2206.15369) and Wang et al. 2022 (arXiv
  * 2112.00496) have them, over pairs of different columns; coding length as Yu et al. 2020 (arXiv 2006.08558): the rate of
- * a code with mean squared error eps2. Its determinant is that of the smaller one of z^T z (d, d) and z z^T (n, n).
+ * a code with mean squared error eps2.
  * Used by `imago analyze`. */
 #include "models/eval/analysis.h"
 
@@ -49,31 +49,15 @@ static bool redundancy(im_ctx *c, const float *x, int64_t n, int d, double *gram
     return ok;
 }
 
-/* z z^T of few rows, (n, n) */
-static void products_of_rows(const float *z, int64_t n, int d, double *out)
+static bool coding_length(im_ctx *c, const float *x, int64_t n, int d, double eps2, im_analysis *out)
 {
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j <= i; j++) {
-            double sum = 0;
-            for (int k = 0; k < d; k++) sum += (double)z[i * d + k] * z[j * d + k];
-            out[i * n + j] = out[j * n + i] = sum;
-        }
-}
-
-/* room: square of the smaller one of n and d. z: rows of length 1, only where n < d. */
-static bool coding_length(im_ctx *c, const float *x, const float *z, int64_t n, int d, double eps2, double *room,
-                          im_analysis *out)
-{
-    int side = n < d ? (int)n : d;
-    double *values = malloc((size_t)side * sizeof *values), sum = 0;
-    if (!values) return im_fail(c, "out of memory for %d eigenvalues", side);
-    if (n < d) products_of_rows(z, n, d, room);
-    bool ok = (n < d || im_gram(c, x, n, d, NULL, true, room)) && im_symmetric_eigen(c, room, side, values, NULL);
-    for (int i = 0; ok && i < side; i++)
+    int side;
+    double *values = im_unit_spectrum(c, x, n, d, &side), sum = 0;
+    for (int i = 0; values && i < side; i++)
         if (values[i] > 0) sum += log1p((double)d / ((double)n * eps2) * values[i]);
     out->coding_length = 0.5 * sum;
     free(values);
-    return ok;
+    return im_ok(c);
 }
 
 /* ---------------------------------------------------------------- by class */
@@ -154,19 +138,13 @@ bool im_analyze_features(im_ctx *c, const float *x, const int32_t *labels, int64
     out->class_distance = calloc(k, sizeof *out->class_distance);
     out->class_top1 = calloc(k, sizeof *out->class_top1);
     double *room = malloc((square + 1) * sizeof *room);
-    float *z = n < d ? malloc((size_t)n * (size_t)d * sizeof *z) : NULL;
-    bool ok = (out->count && out->class_distance && out->class_top1 && room && (z || n >= d)) ||
+    bool ok = (out->count && out->class_distance && out->class_top1 && room) ||
               im_fail(c, "out of memory for products of %d features", d);
     for (int i = 0; ok && i < classes; i++) out->class_top1[i] = NAN;
-    if (ok && z) {
-        memcpy(z, x, (size_t)n * (size_t)d * sizeof *z);
-        im_unit_rows(z, n, d);
-    }
     if (ok) out->sparsity = sparsity_of(x, n, d, a->threshold);
     ok = ok && distances(c, x, labels, n, d, classes, out) && redundancy(c, x, n, d, room, out)
-       && coding_length(c, x, z, n, d, (double)a->eps2, room, out);
+       && coding_length(c, x, n, d, (double)a->eps2, out);
     free(room);
-    free(z);
     return ok;
 }
 

@@ -23,6 +23,10 @@ void im_mean_row(const float *x, int64_t n, int d, double *mean);
  * stay). The order of every sum is that of the rows, whatever the threads. */
 bool im_gram(im_ctx *c, const float *x, int64_t n, int d, const double *mean, bool unit, double *out);
 
+/* The eigenvalues of z^T z, z the rows of x with length 1, but for those that are 0 where n < d: malloc'd, *side of them;
+ * NULL with an error (spectrum.c). */
+double *im_unit_spectrum(im_ctx *c, const float *x, int64_t n, int d, int *side);
+
 /* 10 log10(255^2 / mean of squared differences), in dB; 100 for equal pictures and what is as near. */
 double im_psnr(const uint8_t *a, const uint8_t *b, int64_t n);
 

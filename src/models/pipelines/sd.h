@@ -47,9 +47,6 @@ struct im_sd {
 
 /* ---------------------------------------------------------------- sd.c */
 
-/* The folder of the embedded model, malloc'd: $IMAGO_WEIGHTS (the model, or a folder with imago-small in it),
- * weights/imago-small here, beside the program, or where it was installed. NULL with an error that lists them. */
-char *im_embedded_model_path(im_ctx *c);
 bool im_sd_need(im_sd *sd, im_net net);                        /* loads it if it is not loaded                        */
 im_part im_net_part(im_net net);
 im_params *im_net_params(const im_networks *nets, im_net net);
