@@ -174,7 +174,7 @@ typedef struct im_synth_args {                                 /* texts are borr
     const char *recipe, *guidance;                             /* data/text/prompts.h                                  */
     int64_t per_class;
     uint64_t seed;                                             /* of the set; pictures have seeds of their own         */
-    const char *format, *layout;                               /* "png"; "folders", "shards"                           */
+    const char *format, *layout;                               /* "png", "jpeg"; "folders", "shards"                   */
     int shard_size, quality;                                   /* pictures a shard; of JPEG                            */
     /* What follows is not looked at to say what would be drawn. */
     const char *model; im_dtype hold;                          /* as im_sd_open has them                               */
@@ -199,6 +199,12 @@ int64_t im_synth_count(const im_synth *s);                     /* pictures      
 int64_t im_synth_part(int64_t count, int64_t i, int64_t n);    /* floor(count i / n): where part i of n begins         */
 /* What picture n will be: class, index, recipe, prompt, seed, guidance, file; a JSON object in one line, malloc'd. */
 char *im_synth_line(im_ctx *c, const im_synth *s, int64_t n);
+
+typedef struct im_synth_place {                                /* where picture n lies until the set is finished       */
+    const char *class_name, *set;                              /* owned by the plan                                    */
+    char file[320];                                            /* below the set                                        */
+} im_synth_place;
+void im_synth_where(const im_synth *s, int64_t n, im_synth_place *out);
 
 typedef struct im_synth_progress {
     int64_t done, wanted, there;                               /* pictures on the disk by this run, of so many; of the */

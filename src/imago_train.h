@@ -260,6 +260,17 @@ typedef struct im_comparison {
 bool im_compare(im_ctx *c, const im_compare_args *a, im_comparison *out);
 void im_comparison_free(im_comparison *r);
 
+/* sieve.c: which pictures of a synthetic set stay: those that a classifier takes most surely for what they are meant to
+ * be. text: "classifier=RUN:keep=.8", RUN a run or a safetensors file, .8 of each class stay. */
+typedef struct im_sieve im_sieve;
+im_sieve *im_sieve_open(im_ctx *c, const char *text);
+const char *im_sieve_text(const im_sieve *f);                /* "classifier SHA-256": for im_synth_args              */
+double im_sieve_keep(const im_sieve *f);
+bool im_sieve_fits(im_ctx *c, im_sieve *f, const im_synth *s);               /* it knows every class of the set      */
+/* score (pictures of the set): log of the softmax of the class that is meant. All must be there. */
+bool im_sieve_scores(im_ctx *c, im_sieve *f, const im_synth *s, double *score);
+void im_sieve_free(im_sieve *f);
+
 #ifdef __cplusplus
 }
 #endif

@@ -12,7 +12,7 @@
 typedef struct synth_options {
     common_options common;
     im_synth_args a;
-    const char *part, *one;
+    const char *part, *one, *filter;
     int per_class;
     bool prompts_only, verify, force, quiet;
 } synth_options;
@@ -38,7 +38,8 @@ static const option options[] = {
     OPTION_INT(0, "size", "PIXELS", AT(a.size), "0", 0, 1 << 16, "side of what is drawn; 0: the model's own"),
     OPTION_INT(0, "save-size", "PIXELS", AT(a.save_size), "0", 0, 1 << 16,
              "side of what is written, resized by Lanczos; 0: as drawn"),
-    OPTION_CHOICE(0, "format", "FORMAT", AT(a.format), "png", "png", "of the pictures"),
+    OPTION_CHOICE(0, "format", "FORMAT", AT(a.format), "png", "png|jpeg", "of the pictures"),
+    OPTION_INT(0, "quality", "Q", AT(a.quality), "95", 1, 100, "of JPEG, as libjpeg counts it"),
     OPTION_CHOICE(0, "layout", "LAYOUT", AT(a.layout), "folders", "folders|shards",
              "folders: SET/CLASS/INDEX; shards: tar files in WebDataset form"),
     OPTION_INT(0, "shard-size", "N", AT(a.shard_size), "1000", 1, 1000000, "pictures a shard"),
@@ -49,6 +50,9 @@ static const option options[] = {
     OPTION_INT(0, "dedup", "BITS", AT(a.dedup), "0", 0, 64,
              "at the end, of pictures of a class whose perceptual hashes (pHash, 64 bits) differ in so many bits or fewer, "
              "only the first stays; 8, say; 0: all stay"),
+    OPTION_TEXT(0, "filter", "classifier=RUN:keep=Q", AT(filter), NULL,
+             "at the end, only the share Q of each class stays that the classifier RUN takes most surely for what they are "
+             "meant to be; after --dedup"),
     OPTION_TEXT(0, "part", "I/N", AT(part), "auto",
              "draw part I of N only; auto: as the environment says (Slurm, MPI, torchrun); none: everything"),
     OPTION_FLAG(0, "prompts-only", AT(prompts_only), "draw nothing: print what would be drawn, a JSON object a picture"),
@@ -66,6 +70,7 @@ enum { WARNINGS = 3 };                                         /* of long prompt
 static const double PLAIN_EVERY = 10, DRAW_EVERY = 0.2;        /* seconds between lines; between states of the bar     */
 
 typedef struct view {
+    im_sieve *filter;                                         /* NULL: none                                           */
     bool quiet, terminal, drawn;
     double last;
     int warnings;
@@ -93,6 +98,14 @@ static void on_warning(void *arg, const char *text)
         return;
     erase(v);
     fprintf(stderr, "imago: warning: %s\n", text);
+}
+
+static bool on_scores(void *arg, im_ctx *c, const im_synth *s, double *score)
+{
+    view *v = arg;
+    if (!v->filter)
+        return im_fail(c, "the set was begun with a filter; name the classifier again: --filter classifier=RUN:keep=Q");
+    return im_sieve_scores(c, v->filter, s, score);
 }
 
 /* "pictures 120/600, 3.41 img/s, 2 min 20 s left" */
@@ -171,7 +184,7 @@ static bool find_part(im_ctx *c, synth_options *o)
 
 static bool work(im_ctx *c, synth_options *o, view *v)
 {
-    im_synth_hooks hooks = { .arg = v, .drawn = on_drawn, .note = on_note };
+    im_synth_hooks hooks = { .arg = v, .drawn = on_drawn, .note = on_note, .scores = on_scores };
     if (o->verify)
         return im_synth_verify(c, o->a.out, &hooks);
     im_synth *s = find_part(c, o) ? im_synth_open(c, &o->a) : NULL;
@@ -181,7 +194,7 @@ static bool work(im_ctx *c, synth_options *o, view *v)
     else if (ok && o->one)
         ok = im_synth_one(c, s, o->one, o->force, &hooks);
     else if (ok)
-        ok = im_synth_draw(c, s, &hooks);
+        ok = (!v->filter || im_sieve_fits(c, v->filter, s)) && im_synth_draw(c, s, &hooks);
     im_synth_close(s);
     erase(v);
     return ok;
@@ -207,15 +220,19 @@ static int run(const arguments *a)
     im_synth_args defaults = im_synth_defaults();
     o->a.hold = session_dtype(&o->common);
     o->a.per_class = o->per_class;
-    o->a.quality = defaults.quality;
     o->a.parts = defaults.parts;
     o->a.keep = defaults.keep;
-    im_synth_settings *begun = o->a.out && !o->verify ? im_synth_recall(c, &o->a, given, (void *)a) : NULL;
+    if (o->filter && (v.filter = im_sieve_open(c, o->filter))) {
+        o->a.filter = im_sieve_text(v.filter);
+        o->a.keep = im_sieve_keep(v.filter);
+    }
+    im_synth_settings *begun = im_ok(c) && o->a.out && !o->verify ? im_synth_recall(c, &o->a, given, (void *)a) : NULL;
     if (im_ok(c) && !o->verify)
         rc = check_begun(a, begun);
     if (im_ok(c) && !rc)
         work(c, o, &v);
     im_synth_settings_free(begun);
+    im_sieve_free(v.filter);
     if (v.warnings > WARNINGS)
         fprintf(stderr, "imago: warning: %d more of this kind\n", v.warnings - WARNINGS);
     if (session_interrupted() && !im_ok(c) && strstr(im_error(c), "stopped")) {

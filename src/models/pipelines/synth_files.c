@@ -27,11 +27,24 @@ int64_t im_synth_shards(const im_synth *s)
     return (s->count + s->a.shard_size - 1) / s->a.shard_size;
 }
 
+static void place_of(const im_synth *s, const im_synth_picture *p, char *out, size_t size)
+{
+    if (im_synth_sharded(s)) snprintf(out, size, "%s/%s", PICTURES, strrchr(p->file, '/') + 1);
+    else snprintf(out, size, "%s", p->file);
+}
+
+void im_synth_where(const im_synth *s, int64_t n, im_synth_place *out)
+{
+    im_synth_picture p;
+    im_synth_locate(s, n, &p);
+    *out = (im_synth_place){ .class_name = s->classes.v[p.class].key, .set = s->a.out };
+    place_of(s, &p, out->file, sizeof out->file);
+}
+
 char *im_synth_path(im_ctx *c, const im_synth *s, const im_synth_picture *p)
 {
     char name[320];
-    if (!im_synth_sharded(s)) return im_join(c, s->a.out, p->file);
-    snprintf(name, sizeof name, "%s/%s", PICTURES, strrchr(p->file, '/') + 1);
+    place_of(s, p, name, sizeof name);
     return im_join(c, s->a.out, name);
 }
 

@@ -69,6 +69,10 @@ static json_t *manifest_of(im_ctx *c, const im_synth *s)
         json_object_set_new(m, "strength", json_real((double)a->strength));
     }
     if (m && a->dedup) json_object_set_new(m, "dedup", json_integer(a->dedup));
+    if (m && a->filter) {
+        json_object_set_new(m, "filter", json_string(a->filter));
+        json_object_set_new(m, "keep", json_real(a->keep));
+    }
     if (m) json_object_set_new(m, "classes", classes_json(&s->classes));
     if (!m) im_fail(c, "%s: its manifest cannot be made: out of memory", a->out);
     return m;
@@ -216,6 +220,10 @@ im_synth_settings *im_synth_recall(im_ctx *c, im_synth_args *a, bool (*given)(vo
     if (!given(arg, "quality")) a->quality = recall_int(m, "quality", a->quality);
     if (!given(arg, "shard-size")) a->shard_size = recall_int(m, "shard_size", a->shard_size);
     if (!given(arg, "dedup")) a->dedup = recall_int(m, "dedup", 0);
+    if (!given(arg, "filter")) {
+        recall_text(m, "filter", &a->filter);
+        if (a->filter) a->keep = json_number_value(json_object_get(m, "keep"));
+    }
     if (!given(arg, "strength") && json_is_real(json_object_get(m, "strength")))
         a->strength = (float)json_real_value(json_object_get(m, "strength"));
     return settings;
