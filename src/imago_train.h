@@ -38,11 +38,13 @@ typedef struct im_train_resnet_args {
     im_train_common common;
     const char *arch;                                          /* "resnet18", 34, 50, 101                              */
     const char *classes, *val;                                 /* a class a line; a set to choose the best by; or NULL */
+    const char *mix; int budget;                               /* in the place of common.data (dataset.h): several sets */
     const char *augment;                                       /* "none", "plain", "drawing", "dino"                   */
     float mixup;                                               /* 0 to 1: how far pictures of a batch are mixed        */
     int size;                                                  /* side of the (global) crop                            */
     int locals, local_size;                                    /* dino: number and side of local crops; < 0, 0: its own */
-    const char *head; int head_layers;                         /* "linear", "cosine" and its hidden layers             */
+    const char *head; int head_layers;                         /* "linear"; "cosine" or "trex", which is the same, and */
+                                                               /* its hidden layers                                    */
     int width;                                                 /* channels of the first stage, 64 as torchvision's     */
     bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
     bool new_head;                                             /* init gives the encoder only                          */

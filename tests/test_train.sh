@@ -345,5 +345,28 @@ train -q --strict -o "$dir/strict"
 [ "$rc" = 1 ] && grep -q 'circle/000' "$dir/err"
 check "--strict stops at a broken picture and names it"
 
+# ---- several sets as one
+cp -r "$dir/shapes" "$dir/synth"
+mixed="--arch resnet18 --width 8 --small-stem --size 32 --batch 4 --epochs 2 --seed 5 -q -t 1"
+# shellcheck disable=SC2086 # a list of options
+(cd "$dir" && case $imago in /*) ;; *) imago=$OLDPWD/$imago ;; esac &&
+    "$imago" train resnet $mixed --mix real=shapes:0.25,synth=synth:0.75 --budget 16 --head trex --steps 4 -o mix) \
+    2>"$dir/err"
+check "--mix of two sets with a budget, --head trex"
+grep -q "\"mix\": \"real=$dir/shapes:0.25,synth=$dir/synth:0.75\"" "$dir/mix/config.json" &&
+    grep -q '"pictures": 16' "$dir/mix/config.json" && grep -q '"budget": 16' "$dir/mix/config.json"
+check "config.json has the mix with whole paths, and the budget"
+gives 0 'of step 4 of 4' train resnet --resume -o "$dir/mix"
+gives 1 'this is another run: it saw 16 pictures' train resnet --resume --budget 20 -o "$dir/mix"
+# shellcheck disable=SC2086 # a list of options
+run train resnet $mixed --mix "real=$dir/shapes,synth=$dir/synth" -o "$dir/added"
+[ "$rc" = 0 ] && grep -q '"pictures": 64' "$dir/added/config.json"
+check "--mix without shares: all pictures of both"
+gives 2 'stands in the place of --data' train resnet --data "$dir/shapes" --mix "a=$dir/shapes" -o "$dir/x"
+gives 1 '--budget belongs to --mix' train resnet --data "$dir/shapes" --budget 8 -o "$dir/x"
+gives 1 'lower --budget or the share' train resnet --mix "a=$dir/shapes:1" --budget 800 -o "$dir/x"
+[ ! -e "$dir/x" ]
+check "a mix that is refused leaves nothing"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

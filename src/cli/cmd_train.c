@@ -20,6 +20,10 @@ static const option options[] = {
                  "channels of the first stage; the others have 2W, 4W and 8W (four times that in resnet50 and resnet101)"),
     OPTION_FIELD(0, "small-stem", NULL,
                  "for pictures of 32 to 64 pixels: begin with a 3x3 convolution of stride 1 and no pooling"),
+    OPTION_FIELD(0, "mix", "NAME=DIR:SHARE,..",
+                 "several sets of the same classes in the place of --data: real=DIR:0.25,synth=SET:0.75 with --budget; or "
+                 "all of each: real=DIR,synth=SET"),
+    OPTION_FIELD(0, "budget", "N", "with --mix: pictures in all, drawn from all classes in turn"),
     OPTION_FIELD(0, "classes", "FILE",
                  "names of classes, one per line, in the order of their numbers; pictures of other classes are left out"),
     OPTION_FIELD(0, "val", "DIR|SHARDS",
@@ -32,7 +36,8 @@ static const option options[] = {
     OPTION_FIELD(0, "locals", "N", "dino: number of small crops per picture; -1: 8"),
     OPTION_FIELD(0, "local-size", "PIXELS", "dino: side of the small crops; 0: 3/7 of --size"),
     OPTION_FIELD(0, "head", "NAME",
-                 "last layer: linear, or cosine, a projector whose cosines with one vector per class are divided by 0.1"),
+                 "last layer: linear, or cosine (also trex), a projector whose cosines with one vector per class are "
+                 "divided by 0.1"),
     OPTION_FIELD(0, "head-layers", "N", "cosine: number of hidden layers of the projector"),
     OPTION_FIELD(0, "new-head", NULL, "with --init: take the file's weights but for the last layer, which starts anew"),
     OPTION_FLAG(0, "trace-tape", AT(trace_tape),
@@ -51,6 +56,8 @@ static int run(const arguments *a)
     resnet_options *o = a->values;
     if (!o->a.common.out)
         return usage_error(a->verb, "-o RUN is missing: the folder of the run");
+    if (option_given(a, "data") && option_given(a, "mix"))
+        return usage_error(a->verb, "--mix stands in the place of --data");
     const train_shown shown = { .a = a, .common = &o->common, .task = &o->a.common, .quiet = o->quiet,
                                 .trace_tape = o->trace_tape };
     int rc = train_check_shown(a, &shown);
@@ -63,7 +70,7 @@ static int run(const arguments *a)
     im_train_config *config = NULL;
     if (o->a.common.resume)
         config = im_train_resnet_config(c, o->a.common.out, &o->a, train_option_given, (void *)a);
-    if (im_ok(c) && !config && !o->a.common.data) {
+    if (im_ok(c) && !config && !o->a.common.data && !o->a.mix) {
         rc = usage_error(a->verb, o->a.common.resume ? "%s holds no run to resume; to begin one, --data DIR is missing"
                                                          : "--data DIR is missing%.0s", o->a.common.out);
         session_close(c);

@@ -75,9 +75,10 @@ typedef struct looker { const im_dataset *d; head *heads; } looker;
 static char *path_of(const im_dataset *d, const im_sample *s)
 {
     if (s->shard >= 0) return strdup(d->shards[s->shard]);
-    size_t n = strlen(d->folder) + strlen(s->name) + 2;
+    im_root root = d->roots ? d->roots[s->root] : (im_root){ d->folder, 0 };
+    size_t n = strlen(root.folder) + strlen(s->name) + 2;
     char *path = malloc(n);
-    if (path) snprintf(path, n, "%s/%s", d->folder, s->name);
+    if (path) snprintf(path, n, "%s/%s", root.folder, s->name + root.skip);
     return path;
 }
 
@@ -284,6 +285,7 @@ void im_dataset_free(im_dataset *d)
     free(d->samples);
     free(d->classes);
     free(d->shards);
+    free(d->roots);
     free(d->broken);
     free(d);
 }

@@ -27,14 +27,18 @@ typedef struct im_sample {
     int32_t shard;                                             /* -1: a file of its own                               */
     uint64_t offset, bytes;                                    /* where it lies in the shard; its size                */
     int64_t changed;                                           /* time of the last change of the file, ns             */
+    int32_t root;                                              /* of a mix: which set it is of                        */
 } im_sample;
 
 typedef struct im_broken { const char *name, *reason; } im_broken;
+
+typedef struct im_root { const char *folder; size_t skip; } im_root;    /* names below it begin with skip bytes more   */
 
 typedef struct im_dataset {
     im_set_kind kind;
     const char *path;                                          /* as given                                            */
     const char *folder;                                        /* names of samples are below it; "" for shards        */
+    im_root *roots;                                            /* of a mix: in its place; else NULL                   */
     int64_t count;
     im_sample *samples;
     int n_classes;                                             /* 0: no labels                                        */
@@ -57,6 +61,12 @@ typedef struct im_dataset_args {
 
 im_dataset *im_dataset_open(im_ctx *c, const im_dataset_args *a);
 void im_dataset_free(im_dataset *d);
+
+/* Several sets of the same classes as one (dataset_mix.c). mix: "real=DIR:0.25,synth=SET:0.75": of `budget` pictures a
+ * quarter and three quarters, drawn by seed, from all classes in turn; or "real=DIR,synth=SET" with a budget of 0: all
+ * pictures of both. Names of samples begin with "real/" and "synth/". args: all but the path. */
+im_dataset *im_dataset_mix(im_ctx *c, const char *mix, int64_t budget, uint64_t seed, const im_dataset_args *args);
+char *im_mix_whole(im_ctx *c, const char *mix);                /* its paths made absolute, malloc'd                   */
 
 /* The bytes of a sample's file, malloc'd. Any thread, each with a context of its own. */
 uint8_t *im_dataset_read(im_ctx *c, const im_dataset *d, int64_t index, size_t *bytes);

@@ -9,6 +9,7 @@
  * The last pictures of an epoch that do not fill a batch are left out. Used by `imago train resnet`. */
 #include "models/train/train_resnet.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,8 @@ static const double LR_FOR_256 = 0.1;
 #define AT(field) offsetof(im_train_resnet_args, field)
 static const im_field fields[] = {
     IM_WORD_FIELD("arch", AT(arch), IM_DECIDES, "resnet18|resnet34|resnet50|resnet101"),
+    IM_TEXT_FIELD("mix", AT(mix), 0),                          /* compared by the hash of what came of it             */
+    IM_INT_FIELD("budget", AT(budget), 0, { 0, INT_MAX }),
     IM_TEXT_FIELD("classes", AT(classes), IM_PATH),            /* compared by the names themselves                    */
     IM_TEXT_FIELD("val", AT(val), IM_PATH),
     IM_WORD_FIELD("augment", AT(augment), IM_DECIDES, "none|plain|drawing|dino"),
@@ -34,7 +37,7 @@ static const im_field fields[] = {
     IM_INT_FIELD("size", AT(size), IM_DECIDES, { 1, 4096 }),
     IM_INT_FIELD("locals", AT(locals), IM_DECIDES, { 0, IM_RECIPE_MAX_CROPS - 1, .has_unset = true, .unset = -1 }),
     IM_INT_FIELD("local-size", AT(local_size), IM_DECIDES, { 0, 4096 }),
-    IM_WORD_FIELD("head", AT(head), IM_DECIDES, "linear|cosine"),
+    IM_WORD_FIELD("head", AT(head), IM_DECIDES, "linear|cosine|trex"),
     IM_INT_FIELD("head-layers", AT(head_layers), IM_DECIDES, { 0, 8 }),
     IM_INT_FIELD("width", AT(width), IM_DECIDES, { 1, 1024 }),
     IM_FLAG_FIELD("small-stem", AT(small_stem), IM_DECIDES),
@@ -254,7 +257,10 @@ static bool open_sets(training *t)
     im_ctx *c = t->c;
     const im_train_resnet_args *a = t->a;
     im_dataset_args d = { .path = a->common.data, .classes = a->classes, .min_classes = 2, .strict = a->common.strict };
-    if (!make_recipe(c, a, &t->recipe) || !(t->data = im_dataset_open(c, &d)))
+    if (!make_recipe(c, a, &t->recipe))
+        return false;
+    t->data = a->mix ? im_dataset_mix(c, a->mix, a->budget, a->common.seed, &d) : im_dataset_open(c, &d);
+    if (!t->data)
         return false;
     d.path = a->val;
     if (a->val && (!(t->val = im_dataset_open(c, &d)) ||
@@ -343,10 +349,15 @@ bool im_train_resnet(im_ctx *c, const im_train_resnet_args *args, const im_train
 {
     im_train_resnet_args a = *args;
     bool begun = false;
-    if (!im_train_begin(c, tables, &a.common, LR_FOR_256 * a.common.batch * a.common.accumulate / 256, &begun))
-        return false;
+    char *mix = a.mix ? im_mix_whole(c, a.mix) : NULL;         /* a run goes on from any folder                       */
+    if (mix)
+        a.mix = a.common.data = mix;
+    else if (im_ok(c) && a.budget)
+        im_fail(c, "--budget belongs to --mix");
     training t = { .c = c, .a = &a, .hooks = hooks };
-    bool ok = train(&t, begun, hooks);
+    bool ok = im_train_begin(c, tables, &a.common, LR_FOR_256 * a.common.batch * a.common.accumulate / 256, &begun) &&
+              train(&t, begun, hooks);
+    free(mix);
     im_classifier_free(t.m);
     im_dataset_free(t.val);
     im_dataset_free(t.data);
