@@ -533,8 +533,8 @@ START_TEST(errors)
     im_clear_error(c);
     a = good, a.scheduler = "fast";
     fails(sd, a, "choose one of pndm");
-    a = good, a.steps = 0;
-    fails(sd, a, "wanted 1 to 1000");
+    a = good, a.steps = 0, a.scheduler = "pndm";
+    fails(sd, a, "wanted 1 to 999");
     a = good, a.guidance = NAN;
     fails(sd, a, "guidance");
     a = good, a.prompt = NULL;

@@ -224,7 +224,8 @@ static void warn_when_full(im_ctx *c, im_loader *l)
     im_cache_state s = im_cache_report(l->cache);
     if (!s.full || l->told_full) return;
     l->told_full = true;
-    im_warn(c, "%s: the cache is full: %lld of %lld pictures in %.2f GB; the rest is decoded every time",
+    im_warn(c, "%s: the cache is full: %lld of %lld pictures in %.2f GB; the rest is decoded every time "
+                "(--cache disk keeps all of them)",
             l->a.data->path, (long long)s.pictures, (long long)l->count, (double)s.limit * 1e-9);
 }
 

@@ -426,6 +426,17 @@ static bool check_params(im_checkpoint *k, im_part which, const im_params *p)
     return !bad || im_fail(k->c, "%s", text);
 }
 
+bool im_checkpoint_no_room(const im_checkpoint *k, im_part which, const im_params *p, im_dtype hold)
+{
+    if (strstr(im_error(k->c), "out of memory")) {
+        im_clear_error(k->c);
+        im_fail(k->c, "%s: out of memory for the weights of the %s, %.0f MiB in %s; %sclose other programs",
+                k->parts[which].path, im_part_name(which), (double)im_params_bytes(p, hold) / (1 << 20),
+                im_dtype_name(hold), hold == IM_F32 ? "hold them in 16 bits (--dtype f16), or " : "");
+    }
+    return false;
+}
+
 bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype hold)
 {
     if (!k || !im_ok(k->c) || !check_params(k, which, p))
@@ -437,7 +448,7 @@ bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype 
             return im_fail(k->c, "stopped");
         const im_param *q = &p->v[i];
         if (!im_params_hold(p, q, hold) || !im_param_read(k->c, q, t->file, item_of(t, q->t->name, &cursor)->entry))
-            return false;
+            return im_checkpoint_no_room(k, which, p, hold);
     }
     return true;
 }

@@ -203,7 +203,9 @@ bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_pla
     if (!im_ok(c)) return false;
     if (!sd->loaded[net]) {
         nets = &own;
-        if (!im_net_make(c, m, net, nets) || !pretend_loaded(c, im_net_params(nets, net), sd->hold)) {
+        bool made = im_net_make(c, m, net, nets);
+        if (!made || !pretend_loaded(c, im_net_params(nets, net), sd->hold)) {
+            if (made) im_checkpoint_no_room(sd->checkpoint, im_net_part(net), im_net_params(nets, net), sd->hold);
             im_nets_free(&own);
             return false;
         }

@@ -1,0 +1,48 @@
+#!/bin/sh
+# memory.sh: memory that does not suffice: whatever asked for it last, the error says what needs it and what helps; exit
+# code 1, and nothing is left. Prints what fails and, last, "N passed, N failed, N skipped".
+#
+#     tests/cli/memory.sh [PROGRAM]               default: build/imago
+# shellcheck disable=SC2319,SC3045 # dash has ulimit -v; check reads $? of the condition before it, on purpose
+set -u
+imago=${1:-build/imago}
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
+
+# within KIB DTYPE: draws with the embedded model in so much address space; code in $rc
+within() {
+    (ulimit -v "$1" && exec "$imago" generate -q -p x -s 1 --steps 1 -t 1 --dtype "$2" -f -o "$dir/x.png") \
+        >"$dir/out" 2>"$dir/err" </dev/null
+    rc=$?
+}
+for dtype in f32 f16; do
+    weights=0 failures=0 odd='' kib=60000
+    while [ $kib -lt 400000 ]; do
+        within $kib $dtype
+        if [ "$rc" = 0 ]; then break; fi
+        if ! grep -q 'shared librar\|shared object' "$dir/err"; then      # the loader of the system, before imago begins
+            failures=$((failures + 1))
+            if grep -q 'out of memory for the weights' "$dir/err"; then weights=$((weights + 1)); fi
+            if [ "$rc" != 1 ] || [ -e "$dir/x.png" ] || ! grep -q "memory" "$dir/err"; then
+                odd="$odd $kib: $rc, $(tail -n 1 "$dir/err");"
+            fi
+            if grep 'weights of the' "$dir/err" | grep -q 'dtype f16' && [ $dtype = f16 ]; then odd="$odd f16 advised;"; fi
+            if ! grep -q 'dtype f16' "$dir/err" && grep -q 'weights of the' "$dir/err" && [ $dtype = f32 ]; then
+                odd="$odd f16 not advised;"
+            fi
+        fi
+        kib=$((kib + 4000))
+    done
+    [ "$rc" = 0 ] && [ "$failures" -gt 3 ] && [ "$weights" -gt 1 ] && [ -z "$odd" ]
+    check "$dtype: $failures fail for memory, $weights of them for the weights, with advice that fits$odd"
+    rm -f "$dir/x.png"
+done
+gives 1 'of memory are free; make fewer at once (--batch)' generate -m tests/golden/models/a -p x -s 1 --steps 1 -c 4096 \
+    -b 4096 -W 1024 -H 1024 -o "$dir/many"
+gives 1 'of memory are free; ask for a smaller size' generate -m tests/golden/models/a -p x -W 65536 -H 65536 \
+    -o "$dir/x.png"
+[ ! -e "$dir/many" ] && [ ! -e "$dir/x.png" ]
+check "nothing is left of them"
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
