@@ -120,7 +120,7 @@ assert struct.unpack(">II", head[16:24]) == (GAP + 4 * (PICTURE + GAP), TITLE + 
 PYTHON
 check "seven pictures stand four in a row"
 mkdir "$dir/set" && cp tests/golden/init_64x64.png "$dir/set/$(printf 'x\377').png"
-gives 0 '1 pictures' data "$dir/set" --size 32 -o "$dir/set.png"
+gives 0 '1 picture' data "$dir/set" --size 32 -o "$dir/set.png"
 [ -s "$dir/set.png" ]
 check "a sheet of files whose names are no UTF-8"
 

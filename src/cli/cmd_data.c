@@ -94,8 +94,8 @@ static void print_set(im_ctx *c, const im_dataset *d)
         bytes += d->samples[i].bytes;
     }
     char size[32];
-    printf("%s: %s, %lld pictures, %s\n", d->path, im_set_kind_name(d->kind), (long long)d->count,
-           bytes_text((double)bytes, size));
+    printf("%s: %s, %lld picture%s, %s\n", d->path, im_set_kind_name(d->kind), (long long)d->count,
+           d->count == 1 ? "" : "s", bytes_text((double)bytes, size));
     print_classes(d);
     if (captions)
         printf("captions: %lld\n", (long long)captions);
@@ -145,7 +145,7 @@ static bool show(im_ctx *c, const data_options *o, const im_dataset *d, const im
     for (int i = 0; i < 3 && v.broken; i++) {                  /* each, whether the others can be written or not       */
         char *error = error_put_aside(c);
         if (files[i].file && files[i].write(&v))
-            printf("%s  %d pictures\n", files[i].file, v.b->n);
+            printf("%s  %d picture%s\n", files[i].file, v.b->n, v.b->n == 1 ? "" : "s");
         error_put_back(c, error);
     }
     im_loader_close(l);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/events.h"
 #include "cli/measure.h"
 #include "cli/options.h"
 #include "cli/plot.h"
@@ -134,12 +135,14 @@ static bool write_csv(im_ctx *c, const im_eval_result *r, const char *path)
 
 /* ---------------------------------------------------------------- output */
 
-static void print_json(const eval_options *o, const im_eval_result *r, const char *csv, const char *png)
+static void print_json(im_ctx *c, const eval_options *o, const im_eval_result *r, const char *csv, const char *png)
 {
-    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:s, s:s}", "model", r->weights, "set",
-                             o->a.set, "pictures", (json_int_t)r->pictures, "broken", (json_int_t)r->broken, "left_out",
-                             (json_int_t)r->left_out, "classes", r->classes, "classes_in_common", r->in_common, "top1",
-                             r->top1, "top5", r->top5, "loss", r->loss, "confusion_csv", csv, "confusion_png", png);
+    json_t *root = json_pack("{s:o, s:s, s:I, s:I, s:I, s:i, s:i, s:f, s:f, s:o, s:o, s:o}", "model",
+                             clean_json(c, r->weights), "set", o->a.set, "pictures", (json_int_t)r->pictures, "broken",
+                             (json_int_t)r->broken, "left_out", (json_int_t)r->left_out, "classes", r->classes,
+                             "classes_in_common", r->in_common, "top1", r->top1, "top5", r->top5, "loss",
+                             event_number(r->loss), "confusion_csv", clean_json(c, csv), "confusion_png",
+                             clean_json(c, png));
     if (!isnan(r->aupr))
         json_object_set_new(root, "aupr", json_real(r->aupr));
     json_t *list = json_array();
@@ -197,7 +200,7 @@ static void warn_of_files(im_ctx *c, char *const files[2])
 static bool show_results(im_ctx *c, const eval_options *o, const im_eval_result *r, char *const files[2])
 {
     if (o->json)
-        print_json(o, r, files[0], files[1]);
+        print_json(c, o, r, files[0], files[1]);
     else
         print_table(r);
     fflush(stdout);

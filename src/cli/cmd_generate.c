@@ -260,7 +260,7 @@ static void say_start(const run_state *r)
         return;
     event_print("start", json_pack("{s:s, s:s, s:i}", "verb", r->a->verb->name, "version", IM_VERSION, "pictures",
                                    r->jobs.n));
-    event_print("load", json_pack("{s:o}", "model", event_path(r->c, r->o->model)));
+    event_print("load", json_pack("{s:o}", "model", clean_json(r->c, r->o->model)));
 }
 
 static int run(const arguments *a)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/data.h"
+#include "cli/session.h"
 #include "cli/sheet.h"
 #include "data/files/file.h"
 
@@ -123,11 +124,6 @@ bool data_write_dump(const data_view *v)
 
 /* ---------------------------------------------------------------- what was drawn */
 
-static json_t *text_json(const char *text)
-{
-    return text ? json_string(text) : json_null();
-}
-
 /* A factor as Python reads it back to the same f32: nine digits, as a real. */
 static json_t *real(float x)
 {
@@ -160,9 +156,10 @@ static json_t *picture_json(const data_view *v, int i)
     for (int kind = 0, k = 0; kind < b->kinds; kind++)
         for (int j = 0; j < b->crops[kind].count; j++, k++)
             json_array_append_new(crops, draw_json(&d[k], im_recipe_crop(v->r, k), v->r->random, kind));
-    return json_pack("{s:s, s:I, s:I, s:i, s:o, s:o, s:i, s:i, s:i, s:o}", "file", s->name, "index",
+    return json_pack("{s:o, s:I, s:I, s:i, s:o, s:o, s:i, s:i, s:i, s:o}", "file", clean_json(v->c, s->name), "index",
                      (json_int_t)b->indices[i], "meant", (json_int_t)b->meant[i], "label", s->label, "class",
-                     text_json(s->label >= 0 ? v->d->classes[s->label] : NULL), "caption", text_json(s->caption),
+                     clean_json(v->c, s->label >= 0 ? v->d->classes[s->label] : NULL), "caption",
+                     clean_json(v->c, s->caption),
                      "width", d->width, "height", d->height, "shrink", v->o->shrink ? im_augment_shrink(d, n) : 1,
                      "crops", crops);
 }
@@ -174,17 +171,19 @@ bool data_write_json(const data_view *v)
     for (int i = 0; i < v->b->n; i++) json_array_append_new(pictures, picture_json(v, i));
     for (int64_t i = 0; i < v->n_broken; i++)
         json_array_append_new(broken,
-                              json_pack("{s:s, s:s}", "file", v->broken[i].name, "reason", v->broken[i].reason));
-    for (int i = 0; i < d->n_classes; i++) json_array_append_new(classes, json_string(d->classes[i]));
+                              json_pack("{s:o, s:o}", "file", clean_json(v->c, v->broken[i].name), "reason",
+                                        clean_json(v->c, v->broken[i].reason)));
+    for (int i = 0; i < d->n_classes; i++) json_array_append_new(classes, clean_json(v->c, d->classes[i]));
     json_t *root =
-        json_pack("{s:s, s:s, s:I, s:o, s:s, s:I, s:I, s:s, s:[fff], s:[fff], s:o, s:o}", "path", d->path, "form",
-                  im_set_kind_name(d->kind), "count", (json_int_t)d->count, "classes", classes, "augment", v->r->name,
-                  "seed", (json_int_t)v->o->seed, "epoch", (json_int_t)v->b->epoch, "order", v->o->order, "mean", 0.485,
-                  0.456, 0.406, "std", 0.229, 0.224, 0.225, "pictures", pictures, "broken", broken);
+        json_pack("{s:o, s:s, s:I, s:o, s:s, s:I, s:I, s:s, s:[fff], s:[fff], s:o, s:o}", "path",
+                  clean_json(v->c, d->path), "form", im_set_kind_name(d->kind), "count", (json_int_t)d->count, "classes",
+                  classes, "augment", v->r->name, "seed", (json_int_t)v->o->seed, "epoch", (json_int_t)v->b->epoch,
+                  "order", v->o->order, "mean", 0.485, 0.456, 0.406, "std", 0.229, 0.224, 0.225, "pictures", pictures,
+                  "broken", broken);
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);
     if (!text)
-        return im_fail(v->c, "%s: a file name, class or caption is no UTF-8 text; rename it", v->o->json);
+        return im_fail(v->c, "%s: out of memory for what was drawn", v->o->json);
     size_t n = strlen(text);
     text[n] = '\n';                                            /* in place of the zero byte                           */
     bool ok = im_write_file(v->c, v->o->json, text, n + 1, v->o->force);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "data/files/utf8.h"
+#include "cli/session.h"
 
 bool events_wanted(const common_options *o)
 {
@@ -33,18 +33,10 @@ void event_print(const char *name, json_t *fields)
 
 void event_text(im_ctx *c, const char *name, const char *text)
 {
-    event_print(name, json_pack("{s:o}", "text", event_path(c, text)));
+    event_print(name, json_pack("{s:o}", "text", clean_json(c, text)));
 }
 
 json_t *event_number(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
-}
-
-json_t *event_path(im_ctx *c, const char *path)
-{
-    char *clean = path ? im_utf8_clean(c, path) : NULL;
-    json_t *text = clean ? json_string(clean) : json_null();
-    free(clean);
-    return text;
 }

@@ -14,6 +14,5 @@ void event_print(const char *name, json_t *fields);
 /* {"event": name, "text": ...}; bytes that are no UTF-8 become U+FFFD. */
 void event_text(im_ctx *c, const char *name, const char *text);
 json_t *event_number(double x);                                /* null where it is not finite                          */
-json_t *event_path(im_ctx *c, const char *path);               /* null for NULL                                        */
 
 #endif

@@ -31,9 +31,9 @@ static void print_json(run_state *r, const job *j, int members)
     json_t *m = events || r->o->json ? meta_json(r, j) : NULL;
     if (!m)
         return;
-    json_object_set_new(m, "path", event_path(r->c, j->path));
+    json_object_set_new(m, "path", clean_json(r->c, j->path));
     if (j->error)
-        json_object_set_new(m, "error", json_string(j->error));
+        json_object_set_new(m, "error", clean_json(r->c, j->error));
     json_object_set_new(m, "seconds", json_real(j->seconds));
     json_object_set_new(m, "batch", json_integer(members));
     if (j->guess.name) {

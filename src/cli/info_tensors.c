@@ -56,8 +56,8 @@ bool info_tensors(im_ctx *c, const char *path, json_t *files)
             printf("  %-*s  %-5s %s\n", width, e->name, e->dtype_name, shape);
     }
     if (files)
-        json_array_append_new(files, json_pack("{s:s, s:I, s:I, s:O}", "file", path, "parameters", (json_int_t)elements,
-                                               "bytes", (json_int_t)bytes, "tensors", list));
+        json_array_append_new(files, json_pack("{s:o, s:I, s:I, s:O}", "file", clean_json(c, path), "parameters",
+                                               (json_int_t)elements, "bytes", (json_int_t)bytes, "tensors", list));
     else
         printf("  %d tensors, %lld values, %s\n\n", n, (long long)elements, bytes_text((double)bytes, total));
     json_decref(list);

@@ -130,7 +130,7 @@ void progress_say(progress *p, const char *fmt, ...)
     va_start(ap, fmt);
     if (p->events) {
         vsnprintf(text, sizeof text, fmt, ap);
-        event_print("note", json_pack("{s:o}", "text", event_path(NULL, text)));
+        event_print("note", json_pack("{s:o}", "text", clean_json(NULL, text)));
     } else {
         vfprintf(stderr, fmt, ap);
         fputc('\n', stderr);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/events.h"
+#include "data/files/utf8.h"
 
 /* A signal handler can reach nothing but globals: the context to stop, and which signal came. */
 static im_ctx *volatile running;
@@ -95,7 +96,7 @@ int session_end(im_ctx *c, const common_options *o, json_t *fields)
     if (events && ok)
         event_print("done", json_incref(fields));
     else if (events)
-        event_print("error", json_pack("{s:o, s:i}", "text", event_path(c, im_error(c)), "code", rc));
+        event_print("error", json_pack("{s:o, s:i}", "text", clean_json(c, im_error(c)), "code", rc));
     else if (!ok)
         fprintf(stderr, "imago: %s\n", im_error(c));
     json_decref(fields);
@@ -136,6 +137,14 @@ bool error_put_back(im_ctx *c, char *error)
     }
     free(error);
     return im_ok(c);
+}
+
+json_t *clean_json(im_ctx *c, const char *text)
+{
+    char *clean = text ? im_utf8_clean(c, text) : NULL;
+    json_t *j = clean ? json_string(clean) : json_null();
+    free(clean);
+    return j;
 }
 
 const char *bytes_text(double bytes, char out[32])

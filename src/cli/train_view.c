@@ -125,7 +125,7 @@ static void on_saved(void *arg, const char *run)
 {
     train_view *v = arg;
     if (v->events)
-        event_print("checkpoint", json_pack("{s:o, s:I}", "run", event_path(v->c, run), "step", (json_int_t)v->step));
+        event_print("checkpoint", json_pack("{s:o, s:I}", "run", clean_json(v->c, run), "step", (json_int_t)v->step));
     if (v->last_curves == 0 || im_seconds() - v->last_curves > CURVES_EVERY)
         curves(v, run);
     if (v->samples && im_ok(v->c))
@@ -150,8 +150,8 @@ void train_view_open(train_view *v, im_ctx *c, const train_shown *s, im_train_ho
                        .start = im_seconds() };
     if (events) {
         event_print("start", json_pack("{s:s, s:s, s:o, s:b}", "verb", s->a->verb->name, "version", IM_VERSION, "run",
-                                       event_path(c, s->task->out), "resume", s->task->resume));
-        event_print("load", json_pack("{s:o}", "data", event_path(c, s->task->data)));
+                                       clean_json(c, s->task->out), "resume", s->task->resume));
+        event_print("load", json_pack("{s:o}", "data", clean_json(c, s->task->data)));
     }
     if (s->trace_tape)
         v->tape = train_tape_new();

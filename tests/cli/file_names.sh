@@ -34,6 +34,18 @@ check "a run whose name is no UTF-8, with its curves (found $rc)"
 run eval -m "$set/run" --data "$dir/plain" -t 1
 [ "$rc" = 0 ] && [ -s "$set/run/confusion.png" ]
 check "... is evaluated (found $rc)"
+run eval -m "$set/run" --data "$dir/plain" -t 1 --json
+python3 -c 'import json, sys
+d = json.load(open(sys.argv[1]))
+sys.exit(not (d["model"].endswith("b\ufffdr/run/model.safetensors") and "\ufffd" in d["confusion_csv"] and
+              d["loss"] > 0))' \
+    "$dir/out"
+check "... with its JSON"
+run info --json "$set/run/model.safetensors"
+python3 -c 'import json, sys
+d = json.load(open(sys.argv[1]))["files"]
+sys.exit(not (len(d) == 1 and "\ufffd" in d[0]["file"] and d[0]["tensors"]))' "$dir/out"
+check "... and is told of in JSON"
 run train resnet --resume -o "$set/run" -t 1 -q
 [ "$rc" = 0 ]
 check "... and resumed (found $rc)"
@@ -41,6 +53,40 @@ rm -r "$set/run"
 run train resnet --data "$set" --arch resnet18 --width 4 --size 32 --batch 2 --steps 1 --augment none -t 1 -q -o "$dir/new"
 [ "$rc" = 1 ] && grep -q 'is no UTF-8' "$dir/err" && [ ! -e "$dir/new/model.safetensors" ]
 check "a set whose name is no UTF-8 is refused before training, as RUN/config.json could not say it (found $rc)"
+
+
+# ---- classes, lists of them and captions in Latin-1
+latin=$dir/latin
+mkdir -p "$latin/a" "$latin/$(printf 'b\344r')" && cp "$dir/a.png" "$latin/a" && cp "$dir/b.png" "$latin/$(printf 'b\344r')"
+resnet='--arch resnet18 --width 4 --size 32 --batch 2 --steps 1 --augment none -t 1 -q'
+# shellcheck disable=SC2086 # several words
+gives 1 'the name of class 1, "b' train resnet $resnet --data "$latin" -o "$dir/new"
+grep -q 'byte 1 (0xe4) is no UTF-8; write it as UTF-8' "$dir/err"
+check "a class whose name is no UTF-8 is refused before training"
+run data "$latin" --json "$dir/drawn.json" -o "$dir/drawn.png"
+[ "$rc" = 0 ] && python3 -c 'import json, sys
+d = json.load(open(sys.argv[1], encoding="utf-8"))
+sys.exit(not (d["classes"] == ["a", "b\ufffdr"] and len(d["pictures"]) == 2 and
+              sorted(p["class"] for p in d["pictures"]) == d["classes"]))' "$dir/drawn.json"
+check "imago data leaves out neither the class nor its pictures (found $rc)"
+printf 'a\nb\344r\n' >"$dir/classes.txt"
+# shellcheck disable=SC2086 # several words
+gives 1 'classes.txt: line 2: byte 1 (0xe4) is no UTF-8' train resnet $resnet --data "$latin" --classes "$dir/classes.txt" \
+    -o "$dir/new"
+# shellcheck disable=SC2086 # several words
+run train resnet $resnet --data "$dir/plain" -o "$dir/resnet"
+gives 1 "classes.txt: line 2: byte 1 (0xe4) is no UTF-8" eval -m "$dir/resnet" --data "$latin" --classes "$dir/classes.txt"
+cp "$dir/a.png" "$dir/0.png" && printf 'b\344r' >"$dir/0.txt" && cp "$dir/b.png" "$dir/1.png" && echo ok >"$dir/1.txt"
+tar cf "$dir/shard.tar" -C "$dir" 0.png 0.txt 1.png 1.txt
+gives 1 'shard.tar/0.png: its caption: byte 1 (0xe4) is no UTF-8' train diffusion --data "$dir/shard.tar" \
+    --config tests/golden/models/a --vae tests/golden/models/a --batch 1 --steps 1 -q -t 1 -o "$dir/new"
+run data "$dir/shard.tar" --json "$dir/drawn.json" -f
+[ "$rc" = 0 ] && python3 -c 'import json, sys
+d = json.load(open(sys.argv[1], encoding="utf-8"))
+sys.exit(sorted(p["caption"] for p in d["pictures"]) != ["b\ufffdr", "ok"])' "$dir/drawn.json"
+check "... and imago data shows it (found $rc)"
+[ ! -e "$dir/new" ]
+check "nothing is left of what was refused"
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

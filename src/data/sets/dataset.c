@@ -14,6 +14,7 @@
 #include "data/sets/dataset_parts.h"
 #include "data/files/file.h"
 #include "data/files/sha256.h"
+#include "data/files/utf8.h"
 #include "data/images/picture.h"
 
 const char *im_set_kind_name(im_set_kind k)
@@ -213,6 +214,24 @@ static bool check_folders(im_gather *g)
                              (long long)d->n_broken, d->broken[0].name, d->broken[0].reason);
 }
 
+/* Those of shards are bytes of a file of their own; those of JSON were looked at when it was read. */
+static bool check_captions(im_gather *g)
+{
+    const im_dataset *d = g->d;
+    int64_t without = 0, first = -1;
+    for (int64_t i = 0; i < d->count; i++) {
+        const im_sample *s = &d->samples[i];
+        char where[512];
+        snprintf(where, sizeof where, "%.400s: its caption", s->name);
+        if (!s->caption && !without++) first = i;
+        if (s->caption && !im_utf8_check(g->c, where, s->caption, strlen(s->caption))) return false;
+    }
+    return !without || im_fail(g->c,
+                               "%s: %lld of %lld pictures have no caption, the first is %s; wanted metadata.jsonl with "
+                               "file_name and text, or KEY.txt in shards",
+                               d->path, (long long)without, (long long)d->count, d->samples[first].name);
+}
+
 static bool check_classes(im_gather *g)
 {
     im_dataset *d = g->d;
@@ -250,13 +269,7 @@ static bool check(im_gather *g)
                        d->broken[0].name, d->broken[0].reason);
     }
     if (!check_classes(g)) return false;
-    int64_t without = 0, first = -1;
-    for (int64_t i = 0; i < d->count && g->args->need_captions; i++)
-        if (!d->samples[i].caption && !without++) first = i;
-    return !without || im_fail(g->c,
-                               "%s: %lld of %lld pictures have no caption, the first is %s; wanted metadata.jsonl with "
-                               "file_name and text, or KEY.txt in shards",
-                               d->path, (long long)without, (long long)d->count, d->samples[first].name);
+    return !g->args->need_captions || check_captions(g);
 }
 
 im_dataset *im_dataset_open(im_ctx *c, const im_dataset_args *a)

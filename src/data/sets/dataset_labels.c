@@ -7,6 +7,7 @@
 #include "data/sets/dataset_parts.h"
 #include "data/files/file.h"
 #include "data/files/names.h"
+#include "data/files/utf8.h"
 
 void im_name_all(char *out, size_t size, const char *const names[], int64_t n)
 {
@@ -48,7 +49,10 @@ static bool split_list(im_gather *g, const char *path, char *text)
             empty = empty ? empty : line;
             continue;
         }
-        const char *name = im_texts_add(g->c, d->texts, p, (size_t)(last - p));
+        char where[512];
+        snprintf(where, sizeof where, "%.400s: line %d", path, line);
+        if (!im_utf8_check(g->c, where, p, (size_t)(last - p))) ok = false;
+        const char *name = ok ? im_texts_add(g->c, d->texts, p, (size_t)(last - p)) : NULL;
         int before = name ? im_names_find(&seen, name, strlen(name)) : -1;
         if (empty)
             ok = im_fail(g->c, "%s: line %d is empty; wanted a class a line, the label is the number of the line", path,

@@ -8,7 +8,7 @@
 #include "data/sets/dataset_parts.h"
 #include "data/files/file.h"
 
-enum { MOST_SHARDS = 1 << 20 };
+enum { MOST_SHARDS = 1 << 20, LONGEST = 9 };                   /* digits of a number in a range                        */
 
 typedef struct names { im_gather *g; const char *pattern; im_listing *out; int64_t cap; } names;
 
@@ -55,13 +55,21 @@ static bool put_in(names *s, const char *before, size_t n_before, const char *mi
     return ok;
 }
 
+/* "{0..4294967296}": a range whose numbers are too long. */
+static bool is_long_range(const char *in, size_t n)
+{
+    size_t first = strspn(in, "0123456789");
+    size_t second = strncmp(in + first, "..", 2) ? 0 : strspn(in + first + 2, "0123456789");
+    return first && second && first + 2 + second == n && (first > LONGEST || second > LONGEST);
+}
+
 /* "{7..12}" and "{007..012}": true when it is one, with its ends and the width of its numbers. */
 static bool is_range(const char *in, size_t n, long *from, long *to, int *width)
 {
     size_t first = strspn(in, "0123456789");
-    if (!first || first > 9 || first + 2 >= n || strncmp(in + first, "..", 2)) return false;
+    if (!first || first > LONGEST || first + 2 >= n || strncmp(in + first, "..", 2)) return false;
     size_t second = strspn(in + first + 2, "0123456789");
-    if (!second || second > 9 || first + 2 + second != n) return false;
+    if (!second || second > LONGEST || first + 2 + second != n) return false;
     *from = strtol(in, NULL, 10);
     *to = strtol(in + first + 2, NULL, 10);
     bool zeros = (in[0] == '0' && first > 1) || (in[first + 2] == '0' && second > 1);
@@ -84,6 +92,9 @@ static bool expand(names *s, const char *path, int depth)
     size_t before = (size_t)(open - path), n = (size_t)(close - in);
     long from, to;
     int width;
+    if (is_long_range(in, n))
+        return im_fail(s->g->c, "%s: a number of {%.*s} has more than %d digits; wanted a range such as {000..012}",
+                       s->pattern, n < 100 ? (int)n : 100, in, LONGEST);
     if (is_range(in, n, &from, &to, &width)) {
         long step = from <= to ? 1 : -1;
         for (long v = from; ; v += step) {
