@@ -65,8 +65,9 @@ static json_t *numbers(const im_analysis *a)
                      "flat_features", a->flat, "coding_length", a->coding_length);
 }
 
-static void print_json(const analyze_options *o, const im_analysis *a, const im_analysis *other)
+static void print_json(const arguments *v, const im_analysis *a, const im_analysis *other)
 {
+    const analyze_options *o = v->values;
     json_t *root = numbers(a), *constants = measure_seen(a->size, false), *list = json_array();
     json_object_set_new(constants, "sparsity_threshold", json_real(im_decimal(o->a.threshold)));
     json_object_set_new(constants, "coding_length_eps2", json_real(im_decimal(o->a.eps2)));
@@ -79,7 +80,7 @@ static void print_json(const analyze_options *o, const im_analysis *a, const im_
                                   (json_int_t)a->count[k], "top1", measure_number(a->class_top1[k]), "intra_class_distance",
                                   measure_number(a->class_distance[k]), "gap", measure_number(gap_of(a, other, k))));
     json_object_set_new(root, "per_class", list);
-    measure_print(root);
+    measure_print(root, v);
 }
 
 static void percent(double x, int width)
@@ -137,7 +138,7 @@ static int run(const arguments *v)
             im_fail(c, "%s has %d classes and %s has %d: their gaps cannot be taken; with --set both must be of one list",
                     o->a.measure.model, a.classes, o->against, other.classes);
         else if (o->json)
-            print_json(o, &a, o->against ? &other : NULL);
+            print_json(v, &a, o->against ? &other : NULL);
         else
             print_table(&a, o->against ? &other : NULL);
     }

@@ -34,8 +34,9 @@ static const option options[] = {
     OPTION_END
 };
 
-static void print_json(const compare_options *o, const im_comparison *r)
+static void print_json(const arguments *v, const im_comparison *r)
 {
+    const compare_options *o = v->values;
     json_t *sets = json_array(), *constants = measure_seen(r->size, false);
     for (int i = 0; i < 2; i++)
         json_array_append_new(sets, json_pack("{s:s, s:I, s:f, s:o}", "set", o->a.sets[i], "pictures",
@@ -47,7 +48,7 @@ static void print_json(const compare_options *o, const im_comparison *r)
                              r->frechet, "precision", r->precision, "recall", r->recall, "density", r->density, "coverage",
                              r->coverage, "vendi", r->vendi[1], "recognizability", measure_number(r->recognizability[1]),
                              "sets", sets, "constants", constants);
-    measure_print(root);
+    measure_print(root, v);
 }
 
 static void print_table(const compare_options *o, const im_comparison *r)
@@ -88,7 +89,7 @@ static int run(const arguments *v)
     im_comparison r;
     if (im_ok(c) && im_compare(c, &o->a, &r)) {
         if (o->json)
-            print_json(o, &r);
+            print_json(v, &r);
         else
             print_table(o, &r);
         im_comparison_free(&r);

@@ -135,8 +135,9 @@ static bool write_csv(im_ctx *c, const im_eval_result *r, const char *path)
 
 /* ---------------------------------------------------------------- output */
 
-static void print_json(im_ctx *c, const eval_options *o, const im_eval_result *r, const char *csv, const char *png)
+static void print_json(im_ctx *c, const arguments *a, const im_eval_result *r, const char *csv, const char *png)
 {
+    const eval_options *o = a->values;
     json_t *root = json_pack("{s:o, s:s, s:I, s:I, s:I, s:i, s:i, s:f, s:f, s:o, s:o, s:o}", "model",
                              clean_json(c, r->weights), "set", o->a.set, "pictures", (json_int_t)r->pictures, "broken",
                              (json_int_t)r->broken, "left_out", (json_int_t)r->left_out, "classes", r->classes,
@@ -154,7 +155,7 @@ static void print_json(im_ctx *c, const eval_options *o, const im_eval_result *r
     }
     json_object_set_new(root, "constants", measure_seen(r->size, false));
     json_object_set_new(root, "per_class", list);
-    measure_print(root);
+    measure_print(root, a);
 }
 
 static void print_table(const im_eval_result *r)
@@ -197,10 +198,11 @@ static void warn_of_files(im_ctx *c, char *const files[2])
 }
 
 /* The figures first: an evaluation may have taken hours, and a file may be refused. */
-static bool show_results(im_ctx *c, const eval_options *o, const im_eval_result *r, char *const files[2])
+static bool show_results(im_ctx *c, const arguments *a, const im_eval_result *r, char *const files[2])
 {
+    const eval_options *o = a->values;
     if (o->json)
-        print_json(c, o, r, files[0], files[1]);
+        print_json(c, a, r, files[0], files[1]);
     else
         print_table(r);
     fflush(stdout);
@@ -242,7 +244,7 @@ static int run(const arguments *a)
     if (find_files(c, o, files))
         warn_of_files(c, files);
     if (im_eval_classifier(c, &o->a, &r, show ? measure_progress : NULL, NULL))
-        show_results(c, o, &r, files);
+        show_results(c, a, &r, files);
     im_eval_result_free(&r);
     free(files[0]);
     free(files[1]);

@@ -121,8 +121,9 @@ static json_t *constants_json(const transfer_options *o, const im_transfer_resul
     return k;
 }
 
-static void print_json(const transfer_options *o, const im_transfer_result *r)
+static void print_json(const arguments *v, const im_transfer_result *r)
 {
+    const transfer_options *o = v->values;
     json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:i}", "model", r->weights, "train", o->a.train, "test",
                              o->a.test, "protocol", o->a.protocol, "train_pictures", (json_int_t)r->train, "pictures",
                              (json_int_t)r->test, "classes", r->classes, "width", r->width);
@@ -132,7 +133,7 @@ static void print_json(const transfer_options *o, const im_transfer_result *r)
         json_array_append_new(list, shots_json(o, &r->scores[1 + i * o->a.seeds]));
     json_object_set_new(root, "few_shot", list);
     json_object_set_new(root, "constants", constants_json(o, r));
-    measure_print(root);
+    measure_print(root, v);
 }
 
 static void print_table(const transfer_options *o, const im_transfer_result *r)
@@ -184,7 +185,7 @@ static int run(const arguments *v)
     im_transfer_result r;
     if (im_transfer(c, &o->a, &r)) {
         if (o->json)
-            print_json(o, &r);
+            print_json(v, &r);
         else
             print_table(o, &r);
         im_transfer_result_free(&r);

@@ -3,6 +3,8 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 void measure_progress(void *arg, int64_t done, int64_t total)
 {
@@ -23,8 +25,44 @@ json_t *measure_number(double x)
     return isnan(x) ? json_null() : json_real(x);
 }
 
-void measure_print(json_t *root)
+/* A word as a shell takes it. */
+static void quoted(FILE *f, const char *word)
 {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%";
+    if (*word && !word[strspn(word, plain)]) {
+        fputs(word, f);
+        return;
+    }
+    fputc('\'', f);
+    for (; *word; word++)
+        if (*word == '\'')
+            fputs("'\\''", f);
+        else
+            fputc(*word, f);
+    fputc('\'', f);
+}
+
+static json_t *command_of(const arguments *a)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return NULL;
+    fputs("imago", f);
+    for (int i = 1; i < a->argc; i++) {
+        fputc(' ', f);
+        quoted(f, a->argv[i]);
+    }
+    json_t *said = fclose(f) ? NULL : json_string(text);       /* NULL: bytes that are no UTF-8                        */
+    free(text);
+    return said ? said : json_null();
+}
+
+void measure_print(json_t *root, const arguments *a)
+{
+    json_object_set_new(root, "verb", json_string(a->verb->name));
+    json_object_set_new(root, "command", command_of(a));
     json_dumpf(root, stdout, JSON_INDENT(1));
     putchar('\n');
     json_decref(root);

@@ -4,12 +4,14 @@
 
 #include <jansson.h>
 
+#include "cli/options.h"
 #include "imago.h"
 
 void measure_progress(void *arg, int64_t done, int64_t total);
 /* {"size", "resize", "filter", "mean", "std"}: how a picture is cut before the network sees it. whole: as in transfer. */
 json_t *measure_seen(int size, bool whole);
 json_t *measure_number(double x);                              /* null for NaN                                         */
-void measure_print(json_t *root);                              /* to standard output; root is released                 */
+/* To standard output, with "verb" and "command" (as it was typed); root is released. */
+void measure_print(json_t *root, const arguments *a);
 
 #endif

@@ -1,4 +1,4 @@
-/* plot.c: cairo surfaces as files (plot.h). Used by train_curves.c and cmd_eval.c. */
+/* plot.c: cairo surfaces as files (plot.h). Used by train_curves.c, cmd_eval.c and report_plots.c. */
 #include "cli/plot.h"
 
 #include <cairo/cairo-svg.h>
@@ -25,12 +25,10 @@ static cairo_status_t append(void *arg, const unsigned char *data, unsigned n)
     return CAIRO_STATUS_SUCCESS;
 }
 
-bool plot_write(im_ctx *c, const char *path, int width, int height, void (*fn)(void *arg, cairo_t *g), void *arg)
+static bool render(im_ctx *c, const char *name, bool svg, int width, int height, void (*fn)(void *arg, cairo_t *g), void *arg,
+                   bytes *b)
 {
-    bytes b = { 0 };
-    size_t n = strlen(path);
-    bool svg = n > 4 && !strcmp(path + n - 4, ".svg");
-    cairo_surface_t *s = svg ? cairo_svg_surface_create_for_stream(append, &b, width, height)
+    cairo_surface_t *s = svg ? cairo_svg_surface_create_for_stream(append, b, width, height)
                              : cairo_image_surface_create(CAIRO_FORMAT_RGB24, width, height);
     cairo_t *g = cairo_create(s);
     cairo_set_source_rgb(g, 1, 1, 1);
@@ -39,15 +37,34 @@ bool plot_write(im_ctx *c, const char *path, int width, int height, void (*fn)(v
     cairo_status_t status = cairo_status(g);
     cairo_destroy(g);
     if (status == CAIRO_STATUS_SUCCESS && !svg)
-        status = cairo_surface_write_to_png_stream(s, append, &b);
+        status = cairo_surface_write_to_png_stream(s, append, b);
     cairo_surface_finish(s);                                   /* the SVG is written here                              */
     if (status == CAIRO_STATUS_SUCCESS)
         status = cairo_surface_status(s);
     cairo_surface_destroy(s);
-    bool ok = status == CAIRO_STATUS_SUCCESS ? im_write_file(c, path, b.v, b.n, true)
-                                             : im_fail(c, "%s: cannot be drawn: %s", path, cairo_status_to_string(status));
+    return status == CAIRO_STATUS_SUCCESS ||
+           im_fail(c, "%s: cannot be drawn: %s", name, cairo_status_to_string(status));
+}
+
+bool plot_write(im_ctx *c, const char *path, int width, int height, void (*fn)(void *arg, cairo_t *g), void *arg)
+{
+    bytes b = { 0 };
+    size_t n = strlen(path);
+    bool svg = n > 4 && !strcmp(path + n - 4, ".svg");
+    bool ok = render(c, path, svg, width, height, fn, arg, &b) && im_write_file(c, path, b.v, b.n, true);
     free(b.v);
     return ok;
+}
+
+unsigned char *plot_svg(im_ctx *c, int width, int height, void (*fn)(void *arg, cairo_t *g), void *arg, size_t *n)
+{
+    bytes b = { 0 };
+    if (render(c, "a plot", true, width, height, fn, arg, &b)) {
+        *n = b.n;
+        return b.v;
+    }
+    free(b.v);
+    return NULL;
 }
 
 static void choose(cairo_t *g, double size)
