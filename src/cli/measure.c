@@ -42,7 +42,7 @@ static void quoted(FILE *f, const char *word)
     fputc('\'', f);
 }
 
-static json_t *command_of(const arguments *a)
+char *measure_command(const arguments *a)
 {
     char *text = NULL;
     size_t n = 0;
@@ -54,15 +54,19 @@ static json_t *command_of(const arguments *a)
         fputc(' ', f);
         quoted(f, a->argv[i]);
     }
-    json_t *said = fclose(f) ? NULL : json_string(text);       /* NULL: bytes that are no UTF-8                        */
+    if (!fclose(f))
+        return text;
     free(text);
-    return said ? said : json_null();
+    return NULL;
 }
 
 void measure_print(json_t *root, const arguments *a)
 {
     json_object_set_new(root, "verb", json_string(a->verb->name));
-    json_object_set_new(root, "command", command_of(a));
+    char *command = measure_command(a);
+    json_t *said = command ? json_string(command) : NULL;      /* NULL: bytes that are no UTF-8                        */
+    json_object_set_new(root, "command", said ? said : json_null());
+    free(command);
     json_dumpf(root, stdout, JSON_INDENT(1));
     putchar('\n');
     json_decref(root);

@@ -25,8 +25,8 @@ static cairo_status_t append(void *arg, const unsigned char *data, unsigned n)
     return CAIRO_STATUS_SUCCESS;
 }
 
-static bool render(im_ctx *c, const char *name, bool svg, int width, int height, void (*fn)(void *arg, cairo_t *g), void *arg,
-                   bytes *b)
+static bool render(im_ctx *c, const char *name, bool svg, int width, int height, void (*fn)(void *arg, cairo_t *g),
+                   void *arg, bytes *b)
 {
     cairo_surface_t *s = svg ? cairo_svg_surface_create_for_stream(append, b, width, height)
                              : cairo_image_surface_create(CAIRO_FORMAT_RGB24, width, height);

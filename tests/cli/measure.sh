@@ -160,5 +160,76 @@ check "compare without -m: the embedded classifier, named"
 gives 1 'more than 5' compare -m "$dir/run" "$dir/set" "$dir/flat" -q
 gives 2 'SET|DIR SET|DIR is missing' compare "$dir/set"
 
+# ---- report: two seeds of one training, one of another
+cp -r "$dir/run" "$dir/real-s1"
+for r in real-s2 "synth <b>"; do
+    run train resnet --data "$dir/set" --arch resnet18 --width 8 --small-stem --size 32 --batch 6 --epochs 2 --lr 0.01 -q \
+        -t 1 -s ${#r} -o "$dir/$r"
+done
+for r in real-s1 real-s2 "synth <b>"; do
+    mkdir -p "$dir/$r/results"
+    for test in set other renamed; do
+        data=$test
+        [ $test = renamed ] && data=other
+        "$imago" eval -m "$dir/$r" --data "$dir/$data" --json -q -t 1 -o "$dir" >"$dir/$r/results/eval-$test.json"
+    done
+    "$imago" analyze -m "$dir/$r" --data "$dir/other" --json -q -t 1 >"$dir/$r/results/analyze-other.json"
+    "$imago" transfer -m "$dir/$r" --train "$dir/set" --test "$dir/other" --trials 2 --few-shot 1,2 --seeds 2 --json -q \
+        -t 1 >"$dir/$r/results/transfer-other.json"
+done 2>"$dir/err"
+run report "$dir/real-s1" "$dir/real-s2" "$dir/synth <b>" "$dir/compare.json" --title 'A & B' -o "$dir/page.html"
+[ "$rc" = 0 ]
+check "report"
+python_on "$dir/page.html" "$dir" <<'PYTHON'
+import base64, json, re, statistics, sys
+from html.parser import HTMLParser
+page, folder = open(sys.argv[1], encoding="utf-8").read(), sys.argv[2]
+class Reader(HTMLParser):
+    void = {"meta", "img"}
+    def __init__(self):
+        super().__init__()
+        self.open, self.cells, self.images, self.text = [], [], [], ""
+    def handle_starttag(self, tag, attributes):
+        if tag == "img":
+            self.images.append(dict(attributes)["src"])
+        if tag == "tr":
+            self.cells.append([])
+        if tag not in self.void:
+            self.open.append(tag)
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th") and self.cells:
+            self.cells[-1].append(data)
+reader = Reader()
+reader.feed(page)
+assert not reader.open, reader.open
+assert "A & B" in reader.text and "synth <b>" in reader.text and "imago train resnet" in reader.text
+assert not re.search(r'(src|href)="(?!data:)', page) and "url(" not in page          # nothing from elsewhere
+rows = {row[0]: row for row in reader.cells if row}
+def top1(run):
+    return 100 * json.load(open(f"{folder}/{run}/results/eval-other.json"))["top1"]
+mean = statistics.mean([top1("real-s1"), top1("real-s2")])
+first = [row for row in reader.cells if row and row[0] == "real"][0]
+assert first[1] == "2" and any(cell.startswith("%.2f" % mean) for cell in first), (first, mean)
+kinds = [src.split(";")[0] for src in reader.images]
+assert kinds.count("data:image/svg+xml") == 1 + 3 + 1 + 1, kinds       # spider, bars, few-shot, loss
+assert kinds.count("data:image/jpeg") == 18, kinds
+for src in reader.images:
+    data = base64.b64decode(src.split(",", 1)[1], validate=True)
+    assert data[:2] == b"\xff\xd8" or b"<svg" in data[:200]
+assert "strawberry" in reader.text and '"k":2' in reader.text           # prompts, constants
+PYTHON
+check "report: its numbers, pictures, prompts; well-formed; nothing from elsewhere"
+gives 2 'is missing' report
+gives 2 '-o PAGE.html is missing' report "$dir/run"
+gives 1 'config.json' report "$dir/set" -o "$dir/p.html"
+gives 1 'is no run' report "$dir/compare.json" -o "$dir/p.html"
+echo '{"verb": "sing"}' >"$dir/sing.json"
+gives 1 'wanted what eval' report "$dir/run" "$dir/sing.json" -o "$dir/p.html"
+[ ! -e "$dir/p.html" ]
+check "no page where a report is refused"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
