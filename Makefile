@@ -290,6 +290,13 @@ model-train: ## train the embedded model into build/model-train; STEPS=200: the 
 	@STEPS="$(if $(findstring file,$(origin STEPS)),,$(STEPS))" RUNS="$(RUNS)" MODEL_DATA="$(MODEL_DATA)" \
 	    IMAGO="$(BUILD)/imago" weights/train.sh
 
+# The stages and what is varied stand in the script.
+experiment: ## clones against real drawings, whole: hours; QUICK=1: minutes (scripts/experiment.sh)
+	@[ -d $(MODEL_DATA)/heldout ] || $(MAKE) --no-print-directory model-data
+	@CC="$(CC)" tests/need.sh --install experiment
+	@$(SUB) all
+	@QUICK="$(QUICK)" MODEL_DATA="$(MODEL_DATA)" IMAGO="$(BUILD)/imago" THREADS="$(THREADS)" scripts/experiment.sh
+
 # What is installed: FILE:PLACE below PREFIX. `uninstall` removes the places, and folders of ours that are empty then.
 INSTALLED = $(BUILD)/imago:bin/imago $(BUILD)/libimago.a:lib/libimago.a $(BUILD)/libimago.so:lib/libimago.so.0 \
             $(foreach h,$(notdir $(PUBLIC)),src/$(h):include/$(h)) \
@@ -350,7 +357,7 @@ lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet se
 	    'exec clang-tidy --quiet --warnings-as-errors="*" --checks="$(TIDY)" "$$@" -- $(TIDIED) -include tests/lint.h' tidy
 	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' src/tensor/error.c -- $(TIDIED)
 	cppcheck --quiet --error-exitcode=1 $(CPPCHECK) -Isrc -I. $(LINTED)
-	shellcheck -x tests/*.sh $(wildcard tests/cli/*.sh) weights/*.sh .ci/run
+	shellcheck -x tests/*.sh $(wildcard tests/cli/*.sh) weights/*.sh scripts/*.sh .ci/run
 
 format: ## clang-format what is changed in the working tree
 	git diff --name-only --diff-filter=AM HEAD -- '*.c' '*.h' | xargs -r clang-format -i
@@ -362,5 +369,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests libs san-build model-data model-report model-train demo check asan tsan fuzz fuzz-build bench \
-        bench-rivals install uninstall lint format clean help force
+.PHONY: all tests libs san-build model-data model-report model-train experiment demo check asan tsan fuzz fuzz-build \
+        bench bench-rivals install uninstall lint format clean help force

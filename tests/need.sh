@@ -4,8 +4,8 @@
 #     tests/need.sh build             fails with one line that names what is missing
 #     tests/need.sh --install build   installs it first (apt-get; sudo when not root)
 #
-# Steps: build (the library and the program), check (its tests as well), art (the data of the embedded model). Used by the
-# Makefile.
+# Steps: build (the library and the program), check (its tests as well), art (the data of the embedded model),
+# experiment. Used by the Makefile.
 set -u
 cc=${CC:-gcc}
 install=no
@@ -46,6 +46,7 @@ look() {
         file unicode-data "/usr/share/unicode/emoji/emoji-test.txt"
         file wordnet-base "/usr/share/wordnet/index.noun"
     fi
+    if [ "$step" = experiment ]; then program python3 python3; fi
     [ "$step" = check ] || return 0
     header check check.h
     file libsubunit-dev "/usr/lib/*/libsubunit.so"
