@@ -13,6 +13,7 @@ import torch
 
 import golden_added_tokens
 import golden_analysis
+import golden_clip
 import golden_clones
 import golden_gradients
 import golden_lr_schedules
@@ -39,7 +40,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "network_gradients": golden_network_gradients.make_network_gradients,
          "optimisers": golden_optimisers.make_optimisers, "lr_schedules": golden_lr_schedules.make_lr_schedules,
          "trajectories": golden_trajectories.make_trajectories, "measures": golden_measures.make_measures,
-         "types": golden_types.make_types, "clones": golden_clones.make_clones,
+         "types": golden_types.make_types, "clones": golden_clones.make_clones, "clip": golden_clip.make_clip,
          "analysis": golden_analysis.make_analysis}
 
 

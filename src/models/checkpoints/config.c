@@ -152,6 +152,49 @@ bool im_clip_config_read(im_ctx *c, const im_json *j, im_clip_config *out)
         && want_kind(c, &text, "clip_text_model") && clip_fields(c, &text, out);
 }
 
+/* ---------------------------------------------------------------- CLIP, both towers */
+
+static bool image_fields(im_ctx *c, const im_json *j, im_clip_image_config *o)
+{
+    const char *act;
+    int channels = 3;
+    if (!want_text(c, j, "hidden_act", "quick_gelu", "gelu", &act) ||
+        !im_json_int(c, j, "hidden_size", IM_MAY, 1, MAX_CHANNELS, &o->hidden_size) ||
+        !im_json_int(c, j, "intermediate_size", IM_MAY, 1, 4 * MAX_CHANNELS, &o->intermediate_size) ||
+        !im_json_int(c, j, "num_hidden_layers", IM_MAY, 1, 1024, &o->num_hidden_layers) ||
+        !im_json_int(c, j, "num_attention_heads", IM_MAY, 1, MAX_CHANNELS, &o->num_attention_heads) ||
+        !im_json_int(c, j, "image_size", IM_MAY, 1, 4096, &o->image_size) ||
+        !im_json_int(c, j, "patch_size", IM_MAY, 1, 4096, &o->patch_size) ||
+        !im_json_int(c, j, "num_channels", IM_MAY, 3, 3, &channels) ||
+        !read_float(c, j, "layer_norm_eps", 0, 1, &o->layer_norm_eps))
+        return false;
+    o->hidden_act = !strcmp(act, "gelu") ? IM_ACT_GELU : IM_ACT_QUICK_GELU;
+    if (o->hidden_size % o->num_attention_heads)
+        return im_fail(c, "%s: hidden_size %d is not a multiple of num_attention_heads %d", j->file, o->hidden_size,
+                       o->num_attention_heads);
+    return o->patch_size <= o->image_size || im_fail(c, "%s: its patches of %d pixels are larger than its pictures of %d",
+                                                     j->file, o->patch_size, o->image_size);
+}
+
+bool im_clip_pair_config_read(im_ctx *c, const im_json *j, im_clip_config *text, im_clip_image_config *image)
+{
+    const char *kind = "";
+    im_json part = { 0 };
+    *text = clip_defaults();
+    *image = (im_clip_image_config){ .hidden_size = 768, .intermediate_size = 3072, .num_hidden_layers = 12,
+                                     .num_attention_heads = 12, .image_size = 224, .patch_size = 32,
+                                     .layer_norm_eps = 1e-5f, .projection_dim = 512 };
+    if (!im_json_string(c, j, "model_type", IM_MUST, &kind))
+        return false;
+    if (strcmp(kind, "clip"))
+        return im_fail(c, "%s: model_type is \"%s\"; wanted \"clip\", a model with both towers", j->file, kind);
+    bool ok = im_json_int(c, j, "projection_dim", IM_MAY, 1, MAX_CHANNELS, &image->projection_dim) &&
+              im_json_object(c, j, "text_config", IM_MUST, &part) && clip_fields(c, &part, text) &&
+              im_json_object(c, j, "vision_config", IM_MUST, &part) && image_fields(c, &part, image);
+    image->text_width = text->hidden_size;
+    return ok;
+}
+
 /* ---------------------------------------------------------------- UNet */
 
 static const char *const unet_absent[] = {

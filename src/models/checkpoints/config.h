@@ -9,6 +9,7 @@
 
 #include "imago.h"
 #include "models/nets/clip.h"
+#include "models/nets/clip_image.h"
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
 
@@ -21,6 +22,8 @@ typedef struct im_model_config {
 /* Each reads one config.json; false with the failure in c. */
 struct im_json;
 bool im_clip_config_read(im_ctx *c, const struct im_json *j, im_clip_config *out);
+/* config.json of transformers' CLIPModel: both towers. */
+bool im_clip_pair_config_read(im_ctx *c, const struct im_json *j, im_clip_config *text, im_clip_image_config *image);
 bool im_unet_config_read(im_ctx *c, const struct im_json *j, im_unet_config *out);
 bool im_vae_config_read(im_ctx *c, const struct im_json *j, im_vae_config *out);
 /* Reads model_index.json (kind of pipeline, classes of its parts) and the three config.json of a diffusers folder. */

@@ -263,6 +263,11 @@ im_tensor *im_embedding_init(im_params *p, const char *name, int rows, int chann
     return add_param(p, name, ".weight", IM_PARAM_EMBEDDING, 2, (int64_t[]){ rows, channels });
 }
 
+im_tensor *im_vector_init(im_params *p, const char *name, int channels)
+{
+    return add_param(p, name, "", IM_PARAM_VECTOR, 1, (int64_t[]){ channels });
+}
+
 im_tensor *im_positions_init(im_params *p, const char *name, int rows, int channels)
 {
     return add_param(p, name, ".weight", IM_PARAM_VECTOR, 2, (int64_t[]){ rows, channels });

@@ -95,6 +95,7 @@ void im_batchnorm_init(im_params *p, const char *name, im_batchnorm_layer *l, in
 void im_groupnorm_init(im_params *p, const char *name, im_norm_layer *l, int channels, int groups, float eps);
 void im_layernorm_init(im_params *p, const char *name, im_norm_layer *l, int channels, float eps);
 im_tensor *im_embedding_init(im_params *p, const char *name, int rows, int channels);           /* (rows, channels)   */
+im_tensor *im_vector_init(im_params *p, const char *name, int channels);                /* (channels), f32           */
 im_tensor *im_positions_init(im_params *p, const char *name, int rows, int channels);           /* the same, f32      */
 
 /* y = act(x w^T + b) + res.    x (..., K)  res (..., N) or NULL  ->  (..., N) */
