@@ -96,9 +96,24 @@ double im_item(im_ctx *c, const im_tensor *t);                 /* of a tensor of
 bool im_fill(im_ctx *c, im_tensor *t, float value);            /* every element                                        */
 bool im_assign(im_ctx *c, im_tensor *t, const im_tensor *from);         /* the values of another, as many of its dtype  */
 
-/* Of a context so far. syncs: how often the host waited for the device; uploaded, downloaded: bytes. */
-typedef struct im_counts { int64_t uploads, downloads, syncs; uint64_t uploaded, downloaded; } im_counts;
+/* Of a context so far. syncs: how often the host waited for the device; uploaded, downloaded: bytes; blocks: pieces of
+ * memory that the device was asked for, scratch of kernels too; plans: how many were recorded. */
+typedef struct im_counts { int64_t uploads, downloads, syncs, blocks, plans; uint64_t uploaded, downloaded; } im_counts;
 im_counts im_counted(const im_ctx *c);
+
+/* Plain arithmetic on values that stay on the device: what samplers need (tensor/ops/steps.c). No operation: nothing is
+ * recorded. All is f32, contiguous and of one size. */
+typedef struct im_combination {                                /* y = (w[0] x[0] + w[1] x[1] + ...) / by, each product, */
+    int count;                                                 /* sum and quotient rounded to f32, in this order; then */
+    const im_tensor *x[6]; float w[6];                         /* into -limit .. limit                                 */
+    float by, limit;                                           /* 1, and INFINITY: neither                             */
+    const im_tensor *unless;                                   /* i32 (1): not 0: y stays as it is; NULL               */
+} im_combination;
+bool im_combine(im_ctx *c, im_tensor *y, const im_combination *a);        /* y may be one of the x                     */
+/* mark (i32, 1) becomes code where it is 0 and x holds a value that is not finite: the first code stays. */
+bool im_watch(im_ctx *c, const im_tensor *x, int code, im_tensor *mark);
+/* z = scaling im_gaussian_sample(moments, noise), by the C library's exponential. moments (..., 2C)  noise, z (..., C) */
+bool im_draw_latent(im_ctx *c, im_tensor *z, const im_tensor *moments, const im_tensor *noise, float scaling);
 /* Views: no copy. */
 im_tensor *im_reshape(im_ctx *c, im_tensor *t, int ndim, const int64_t shape[]);    /* t contiguous; one -1 allowed    */
 im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to);
@@ -111,6 +126,12 @@ bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int hal
  * checkpoints while t is (Cout, Kh, Kw, Cin). */
 bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw);
 bool im_packs_weights(const im_ctx *c);                        /* true where the device wants packed weights           */
+/* Bytes as the device holds a weight: what im_param_alloc asks for; all of them, malloc'd, or NULL after a failure; and a
+ * weight made of such bytes without a copy: of a mapped file, say, that stays as long as t, to which nothing may be written
+ * then. False, and no failure: this device has to be given them by im_param_load. */
+size_t im_param_held_bytes(im_ctx *c, const im_tensor *t, im_dtype hold, bool packed, int halves);
+void *im_param_held(im_ctx *c, const im_tensor *t);
+bool im_param_map(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves, const void *held);
 void im_param_free(im_ctx *c, im_tensor *t);
 
 /* Calls fn(arg, task, thread) for every task in [0, tasks) on the context's threads. Not nested. */
@@ -196,6 +217,7 @@ typedef im_tensor *(*im_plan_fn)(im_ctx *c, void *arg, im_tensor *const in[], in
 /* in: the plan's inputs, kept by the plan: im_upload new values to them before im_plan_run. */
 im_plan *im_plan_record(im_ctx *c, im_plan_fn fn, void *arg, im_tensor *const in[], int n_in);
 im_tensor *im_plan_run(im_ctx *c, im_plan *p);                 /* borrowed; valid until the next run                   */
+void im_plan_rest(im_ctx *c, im_plan *p);                      /* gives its memory back until it is run again          */
 void im_plan_free(im_ctx *c, im_plan *p);
 
 typedef struct {
@@ -270,12 +292,39 @@ typedef struct im_optimise_step {
     double beta1, beta2, eps; int64_t step;                    /* AdamW; step counts from 1                            */
     double trust;                                              /* LARS: 0.001, with eps 1e-8                           */
     double ema_decay;                                          /* ema += (1 - ema_decay) (w - ema), after the step     */
+    const struct im_ledger *ledger;                            /* NULL, or: scale is that of im_ledger_end, and after a */
+                                                               /* step that was not finite nothing moves               */
 } im_optimise_step;
 
 bool im_optimise(im_ctx *c, const im_optimise_step *s);
 /* Sum of the squares of all gradients, in f64; *bad: the first parameter whose gradient holds a NaN or an infinity, -1
  * when all are finite. Gradients that are not set count as zeros. */
 bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *bad);
+
+/* What a step of training tells of itself (tensor/ops/ledger.c): losses, norms and right answers stay on the device, where
+ * the optimiser finds how much to clip and whether all is finite; they are read when the step after them has been asked
+ * for. A step that is not finite moves no weight, and neither does any that follows.
+ *
+ *     for (;;) {
+ *         ... for each part k: im_backward, im_ledger_loss(c, l, k, loss), im_ledger_norm(c, l, k, params, n) ...
+ *         im_ledger_end(c, l, 1.0 / parts, clip);             // ... im_optimise with .ledger = l
+ *         if (im_ledger_open(l) > 1) im_ledger_read(c, l, row);                       // of the step before
+ *     } */
+typedef struct im_step_part {
+    double sumsq;                                              /* of the gradients, from the first part to this one    */
+    float loss;
+    int32_t first_bad;                                         /* parameter whose gradient is not finite, or -1        */
+    int64_t right;                                             /* rows that got their label                            */
+} im_step_part;
+typedef struct im_ledger im_ledger;
+im_ledger *im_ledger_new(im_ctx *c, int parts);                /* parts of a step                                      */
+void im_ledger_free(im_ledger *l);
+bool im_ledger_loss(im_ctx *c, im_ledger *l, int part, const im_tensor *loss);
+bool im_ledger_right(im_ctx *c, im_ledger *l, int part, const im_tensor *logits, const im_tensor *labels);
+bool im_ledger_norm(im_ctx *c, im_ledger *l, int part, const im_trained *params, int count);
+bool im_ledger_end(im_ctx *c, im_ledger *l, double mean, double clip);    /* mean: 1 / parts; clip 0: never            */
+int im_ledger_open(const im_ledger *l);                        /* steps that have ended and were not read: 0 to 2      */
+bool im_ledger_read(im_ctx *c, im_ledger *l, im_step_part parts[]);       /* the oldest of them; waits for it          */
 
 /* ---------------------------------------------------------------- profile and trace (tensor/op.c) */
 

@@ -72,9 +72,16 @@ static void write_text(const char *text)
     fclose(f);
 }
 
-static void fill(void *rng, float *out, size_t n)
+static bool fill(void *rng, im_tensor *out)
 {
-    im_randn(rng, out, n);
+    float noise[N];
+    im_randn(rng, noise, N);
+    return im_upload(c, out, noise);
+}
+
+static im_tensor *sample(const float *values)
+{
+    return im_from(c, IM_F32, 1, (int64_t[]){ N }, values);
 }
 
 /* The largest difference of two arrays over the largest wanted value. */
@@ -104,13 +111,19 @@ static float *walk(im_scheduler *s, float *x, im_rng *rng)
     int count = im_scheduler_evaluations(s);
     float *path = malloc((size_t)count * N * sizeof *path), input[N], e[N];
     ck_assert_ptr_nonnull(path);
+    im_scope_push(c);
+    im_tensor *t = sample(x), *scaled = sample(x);
     for (int i = 0; i < count; i++) {
         float u = im_scheduler_time(s, i) / 1000.0f, shift = 0.25f - 0.5f * u;
-        im_scheduler_scale(s, x, input);
+        ck_assert(im_scheduler_scale(s, t, scaled) && im_download(c, scaled, input));
         for (int k = 0; k < N; k++) e[k] = 0.3f * input[k] + shift;
-        ck_assert_msg(im_scheduler_step(s, e, x, (im_noise){ fill, rng }), "%s", im_error(c));
-        memcpy(path + (size_t)i * N, x, sizeof e);
+        im_counts before = im_counted(c);
+        im_tensor *output = sample(e);
+        ck_assert_msg(im_scheduler_step(s, output, t, (im_noise){ fill, rng }), "%s", im_error(c));
+        ck_assert_int_eq(im_counted(c).downloads + im_counted(c).syncs, before.downloads + before.syncs);
+        ck_assert(im_download(c, t, path + (size_t)i * N));
     }
+    im_scope_pop(c);
     return path;
 }
 
@@ -132,7 +145,10 @@ static void one_path(json_t *row)
         ck_assert_msg(im_scheduler_begin(s, (float)number_of(row, "strength")), "%s: %s", key, im_error(c));
         ck_assert_int_eq(im_scheduler_first(s), (int)number_of(row, "first_call"));
         int n;
-        im_scheduler_add_noise(s, values("start.latents", "", &n), noise, x);
+        im_scope_push(c);
+        im_tensor *t = sample(values("start.latents", "", &n));
+        ck_assert(im_scheduler_add_noise(s, t, sample(noise), t) && im_download(c, t, x));
+        im_scope_pop(c);
         close_to(key, ".noisy", x, N, TOLERANCE);
     } else {
         ck_assert_double_eq_tol((double)im_scheduler_start(s), number_of(row, "init_noise_sigma"),

@@ -122,9 +122,10 @@ typedef struct im_timestep_args {
 } im_timestep_args;
 
 struct im_device;
-#define IM_KERNELS(X) \
+#define IM_KERNELS_OWN(X) /* of which every backend has its own */ \
     X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(copy) X(embedding) X(timestep) \
     IM_KERNELS_PRODUCTS(X) IM_KERNELS_NORMS(X) IM_KERNELS_ATTENTION(X) IM_KERNELS_ELEMENTS(X) IM_KERNELS_OPTIMISERS(X)
+#define IM_KERNELS(X) IM_KERNELS_OWN(X) IM_KERNELS_STEPS(X)
 
 typedef struct im_kernels {      /* one table per backend; `make check` wants no NULL                               */
 #define X(name) int (*name)(struct im_device *, const struct im_##name##_args *);
@@ -139,6 +140,7 @@ typedef struct im_device {       /* "ref", "cpu", "far", later "cuda:0"         
     const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */
     im_dtype products;           /* plain f32 weights are multiplied in this: IM_F32 or IM_BF16 (im_set_products)   */
     bool packs;                  /* weights of products are held in panels (weight.h)                               */
+    bool maps;                   /* weights that lie in the host's memory may be used where they are                */
     bool reuse;                  /* training: memory that comes back is soon asked for again, and is better kept    */
     im_counts counts;            /* what went to and fro (tensor/transfer.c)                                        */
     void *impl;                  /* what is the device's own; cpu, ref, far: host.h                                 */
@@ -151,6 +153,7 @@ void im_device_close(im_device *dev);
 /* The backends' fillers. */
 /* host.c: services of cpu and ref; impl has at least `bytes`, of which the first are an im_host. */
 bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads, size_t bytes);
+void im_host_kernels(im_kernels *k);                           /* host_steps.c: IM_KERNELS_STEPS                       */
 bool im_far_open(im_ctx *c, im_device *dev, int threads);      /* far/far.c: a device for tests; no help names it      */
 void im_ref_kernels(im_kernels *k);
 const char *im_cpu_kernels(im_device *dev);      /* fills dev->k for the best allowed ISA, returns its name; NULL:  */

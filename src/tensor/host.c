@@ -105,6 +105,7 @@ void *im_scratch(im_device *dev, int thread, size_t bytes)
         im_pages_free(h->scratch[thread], h->scratch_bytes[thread]);
         h->scratch[thread] = im_pages_new(bytes);
         h->scratch_bytes[thread] = h->scratch[thread] ? bytes : 0;
+        __atomic_fetch_add(&dev->counts.blocks, 1, __ATOMIC_RELAXED);          /* threads ask side by side             */
     }
     return h->scratch[thread];
 }
@@ -120,6 +121,7 @@ bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads, size
         .fill = host_fill, .copy = host_move, .mark = host_mark, .wait = host_wait, .plan_begin = host_plan_begin,
         .plan_end = host_plan_end, .plan_free = host_plan_free, .product = host_product, .close = host_close };
     h->threads = threads;
+    dev->maps = true;
     h->scratch = calloc((size_t)threads + 1, sizeof *h->scratch);
     h->scratch_bytes = calloc((size_t)threads + 1, sizeof *h->scratch_bytes);
     return (h->scratch && h->scratch_bytes) || im_fail(c, "out of memory while opening the device \"%s\"", name);

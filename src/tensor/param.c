@@ -49,27 +49,63 @@ bool im_packs_weights(const im_ctx *c)
     return c->dev.packs;
 }
 
-bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves)
+/* t's own header with the form that it is to be held in, and the bytes of that; 0 with an error. */
+static size_t held_as(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves)
 {
-    if (!t || !im_ok(c))
-        return false;
     int64_t n = t->ndim ? t->shape[0] : 0, k = n ? im_numel(t) / n : 0;
     if (packed && (n < 1 || n > INT_MAX - IM_PANEL || k > INT_MAX - 1 || halves < 1 || halves > 2 || n % halves
                    || hold == IM_I32))
-        return im_fail(c, "parameter %s: %lld rows of %lld in %s cannot be packed in %d parts; wanted f32, f16 or bf16, 1 "
-                       "or 2 parts of whole rows", t->name ? t->name : "", (long long)n, (long long)k, im_dtype_name(hold),
-                       halves);
+        return (size_t)im_fail(c, "parameter %s: %lld rows of %lld in %s cannot be packed in %d parts; wanted f32, f16 or "
+                               "bf16, 1 or 2 parts of whole rows", t->name ? t->name : "", (long long)n, (long long)k,
+                               im_dtype_name(hold), halves);
     t->dtype = (uint8_t)hold;
     t->packed = packed;
     t->halves = packed ? (uint8_t)halves : 1;
     size_t bytes;
     if (!im_checked_bytes(c, t, &bytes))
+        return 0;
+    return packed ? im_packed_bytes(hold, (int)n, (int)k, halves) : bytes;
+}
+
+bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves)
+{
+    size_t bytes = t && im_ok(c) ? held_as(c, t, hold, packed, halves) : 0;
+    if (!bytes)
         return false;
-    if (packed)
-        bytes = im_packed_bytes(hold, (int)n, (int)k, halves);
     im_storage_release(t->storage);
     t->storage = im_storage_new(c, bytes, false);
     return t->storage != NULL;
+}
+
+size_t im_param_held_bytes(im_ctx *c, const im_tensor *t, im_dtype hold, bool packed, int halves)
+{
+    im_tensor form = t ? *t : (im_tensor){ 0 };
+    return t && im_ok(c) ? held_as(c, &form, hold, packed, halves) : 0;
+}
+
+void *im_param_held(im_ctx *c, const im_tensor *t)
+{
+    if (!im_ok(c) || !t)
+        return NULL;
+    if (t->storage && t->storage->data && im_belongs(c, t, "parameter"))
+        return im_storage_values(c, t->storage);
+    im_fail(c, "parameter %s: was not loaded yet", t->name ? t->name : "");
+    return NULL;
+}
+
+/* Kernels want values at places that their size divides. */
+bool im_param_map(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves, const void *held)
+{
+    if (!t || !held || !im_ok(c) || !c->dev.maps || t->wants_grad || (uintptr_t)held % im_dtype_size(hold))
+        return false;
+    size_t bytes = held_as(c, t, hold, packed, halves);
+    im_storage *s = bytes ? im_storage_new(c, bytes, true) : NULL;
+    if (!s)
+        return false;
+    im_storage_release(t->storage);
+    s->data = (void *)(uintptr_t)held;                         /* not owned: it stays as it is                         */
+    t->storage = s;
+    return true;
 }
 
 bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw)

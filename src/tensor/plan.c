@@ -156,6 +156,7 @@ static bool fill_arena(im_ctx *c, im_plan *p)
     if (!(p->arena = c->dev.s.alloc(&c->dev, p->arena_bytes)))
         return im_fail(c, "out of memory: a plan needs %zu bytes for its intermediates; use a smaller batch or picture",
                        p->arena_bytes);
+    c->dev.counts.blocks++;
     for (int i = 0; i < p->n_slots; i++) {
         int root = i;
         while (p->slots[root].alias >= 0)
@@ -204,6 +205,7 @@ im_plan *im_plan_record(im_ctx *c, im_plan_fn fn, void *arg, im_tensor *const in
         im_plan_free(c, p);
         return NULL;
     }
+    c->dev.counts.plans++;
     return p;
 }
 
@@ -225,13 +227,24 @@ im_tensor *im_plan_run(im_ctx *c, im_plan *p)
     return im_ok(c) ? p->out : NULL;
 }
 
+/* What was captured names places in the arena, and goes with it. */
+void im_plan_rest(im_ctx *c, im_plan *p)
+{
+    if (!p)
+        return;
+    c->dev.s.plan_free(&c->dev, p->captured);
+    c->dev.s.free(&c->dev, p->arena, p->arena_bytes);
+    for (int i = 0; p->arena && i < p->n_slots; i++)
+        p->slots[i].storage->data = NULL;
+    p->captured = p->arena = NULL;
+}
+
 void im_plan_free(im_ctx *c, im_plan *p)
 {
     if (!p)
         return;
+    im_plan_rest(c, p);
     im_scope_list_free(&p->tensors);
-    c->dev.s.plan_free(&c->dev, p->captured);
-    c->dev.s.free(&c->dev, p->arena, p->arena_bytes);
     free(p->nodes);
     free(p->slots);
     free(p);

@@ -16,6 +16,8 @@ im_storage *im_storage_new(im_ctx *c, size_t bytes, bool virtual_)
     }
     if (!s)
         im_fail(c, "out of memory: a tensor of %zu bytes could not be had; use a smaller batch or picture", bytes);
+    else if (!virtual_)
+        c->dev.counts.blocks++;
     return s;
 }
 

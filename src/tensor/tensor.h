@@ -22,7 +22,9 @@ void *im_data(const im_tensor *t);
 /* For the shape half: are all values of that input in 0 .. limit - 1? Else c has failed in the words of `say`. */
 bool im_want_ids(im_ctx *c, const im_node *n, int input, int64_t limit, im_ids_say say);
 bool im_belongs(im_ctx *c, const im_tensor *t, const char *what);         /* of this context, or c has failed         */
-bool im_wait(im_ctx *c);                                       /* until all that was asked for has happened; counted   */
+/* Bytes on their way: in dst once im_wait_for(c, *mark) has come back, which is counted. */
+bool im_fetch_later(im_ctx *c, const void *data, void *dst, size_t bytes, uint64_t *mark);
+bool im_wait_for(im_ctx *c, uint64_t mark);
 
 bool im_scope_add(im_ctx *c, im_tensor *t);                    /* to the innermost scope                               */
 bool im_scope_holds(const im_ctx *c, const im_tensor *t);      /* is it of the innermost scope?                        */
@@ -34,6 +36,10 @@ typedef enum { IM_NOWHERE, IM_PARTLY, IM_EVERYWHERE } im_common;
 im_common im_overlap(const im_tensor *a, const im_tensor *b);
 /* to = from, or to += from: equal shapes, of one dtype, each with its own strides (ops/movement.c); enum im_status */
 int im_copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool add);
+
+/* im_sumsq into the device's memory (ops/optimise.c). */
+bool im_sumsq_into(im_ctx *c, const im_trained *params, int count, double *sum, int32_t *bad);
+const struct im_step_gate *im_ledger_gate(const im_ledger *l); /* on the device; NULL of NULL                          */
 
 /* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */
 bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld);

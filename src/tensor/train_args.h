@@ -272,11 +272,54 @@ typedef struct im_optimise_args {
     double beta1, beta2, eps; int64_t step;                               /* AdamW, step from 1; eps: LARS as well  */
     double trust;                                                         /* LARS                                   */
     double ema_decay;                                                     /* of slots that have an average          */
+    const struct im_step_gate *gate;     /* NULL, or on the device: scale is taken from there, and where it is shut
+                                          * nothing moves                                                           */
 } im_optimise_args;
 
-/* sum: of the squares of all gradients; first_bad: the first slot with a NaN or an infinity in its gradient, or -1 */
-typedef struct im_sumsq_args { int count; const im_slot *slots; double *sum; int *first_bad; } im_sumsq_args;
+/* sum: of the squares of all gradients; first_bad: the first slot with a NaN or an infinity in its gradient, or -1; both in
+ * the device's memory */
+typedef struct im_sumsq_args { int count; const im_slot *slots; double *sum; int32_t *first_bad; } im_sumsq_args;
 
 #define IM_KERNELS_OPTIMISERS(X) X(optimise) X(sumsq)
+
+/* ---------------------------------------------------------------- what steps need beside products: plain arithmetic
+ * The same code and the same bits on every device in the host's memory (host_steps.c). */
+
+/* y = (w[0] x[0] + w[1] x[1] + ...) / by, then into -limit .. limit (a NaN stays): each product, sum and quotient is
+ * rounded to f32, in this order, nothing is fused. Where *unless is not 0 nothing is written. y may be one of the x. */
+enum { IM_COMBINE_MAX = 6 };
+typedef struct im_combine_args {
+    int64_t n;
+    int count;
+    const float *x[IM_COMBINE_MAX]; float w[IM_COMBINE_MAX];
+    float by, limit;
+    float *y;
+    const int32_t *unless;                                                /* on the device, or NULL                 */
+} im_combine_args;
+
+/* *mark = code, where x holds a NaN or an infinity and *mark is still 0: the first code stays                      */
+typedef struct im_watch_args { int64_t n; const float *x; int32_t code; int32_t *mark; } im_watch_args;
+
+/* z = (mean + exp(logvar / 2) noise) scaling in f32, logvar clamped to [-30, 20]; moments (rows, 2n) = [mean logvar] */
+typedef struct im_draw_latent_args {
+    int64_t rows; int n;
+    float scaling;
+    const float *moments, *noise; float *z;
+} im_draw_latent_args;
+
+/* right = rows whose first largest value is at their label                                                         */
+typedef struct im_count_right_args { int64_t rows; int classes; im_cbuf x; const int32_t *labels; int64_t *right; }
+    im_count_right_args;
+
+/* gate->scale = mean min(1, clip / (mean sqrt(parts[count - 1].sumsq) + 1e-6)), clip 0: mean (torch's clip_grad_norm_ of
+ * gradients summed over parts). A part that is not finite shuts the gate for good.                                 */
+typedef struct im_step_gate { double scale; int32_t shut, unused; } im_step_gate;
+typedef struct im_gate_args {
+    int count; const im_step_part *parts;
+    double mean, clip;
+    im_step_gate *gate;
+} im_gate_args;
+
+#define IM_KERNELS_STEPS(X) X(combine) X(watch) X(draw_latent) X(count_right) X(gate)
 
 #endif

@@ -124,17 +124,25 @@ bool im_upload(im_ctx *c, im_tensor *t, const void *src)
     return done(c, c->dev.s.upload(&c->dev, im_data(t), src, bytes_of(t)), "upload");
 }
 
-bool im_wait(im_ctx *c)
+bool im_wait_for(im_ctx *c, uint64_t mark)
 {
     c->dev.counts.syncs++;
-    return done(c, c->dev.s.wait(&c->dev, c->dev.s.mark(&c->dev)), "wait");
+    return done(c, c->dev.s.wait(&c->dev, mark), "wait");
+}
+
+bool im_fetch_later(im_ctx *c, const void *data, void *dst, size_t bytes, uint64_t *mark)
+{
+    c->dev.counts.downloads++;
+    c->dev.counts.downloaded += bytes;
+    bool ok = done(c, c->dev.s.download(&c->dev, dst, data, bytes), "download");
+    *mark = c->dev.s.mark(&c->dev);
+    return ok;
 }
 
 static bool fetch(im_ctx *c, const void *data, void *dst, size_t bytes)
 {
-    c->dev.counts.downloads++;
-    c->dev.counts.downloaded += bytes;
-    return done(c, c->dev.s.download(&c->dev, dst, data, bytes), "download") && im_wait(c);
+    uint64_t mark;
+    return im_fetch_later(c, data, dst, bytes, &mark) && im_wait_for(c, mark);
 }
 
 /* A view with gaps is put together on the device first. */

@@ -123,7 +123,7 @@ void im_nets_free(im_networks *nets)
 void im_sd_free(im_sd *sd)
 {
     if (!sd) return;
-    im_sd_stage_close(sd);
+    im_sd_stages_close(sd);
     im_nets_free(&sd->nets);
     im_text_states_free(sd->texts);
     im_tokenizer_free(sd->tokenizer);

@@ -19,11 +19,16 @@ typedef struct im_stage {
     im_net net;
     int batch; im_sd_size size; bool eager;
     uint64_t *runs; int n_runs;                                /* UNet: whose texts its keys and values are of        */
+    uint64_t used;                                             /* when, to find the one that was used longest ago     */
     im_tensor **in;
     int n_in;
     im_plan *plan;                                             /* NULL: op by op                                      */
     bool open;
 } im_stage;
+
+enum { IM_STAGES = 16 };
+
+typedef struct im_stage_info { im_net net; int batch; im_sd_size size; im_plan_info info; } im_stage_info;
 
 struct im_sd {
     im_ctx *c;
@@ -41,7 +46,10 @@ struct im_sd {
     struct im_text_states *texts;                              /* of prompts seen before (sd_text.c); NULL: none      */
     im_sd_progress progress;
     void *progress_arg;
-    im_stage stage;                                            /* the one that is open, if any                        */
+    im_stage stages[IM_STAGES];                                /* those that were recorded                            */
+    im_stage *stage;                                           /* the one that has memory for its intermediates; NULL */
+    uint64_t stage_uses;
+    im_stage_info known[IM_STAGES]; int n_known;               /* what stages of some sizes need (im_stage_describe)  */
     uint64_t opened; int open_runs;                            /* runs so far; those that are open                    */
 };
 
@@ -67,7 +75,9 @@ bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out);
  *   VAE_ENCODER  x (B, H, W, 3)                                                        -> (B, h, w, 8)
  * text: UNet only, (batch, T, C) of the text encoder. False with an error; close it all the same. */
 bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size size, const float *text, bool eager);
-/* x: ids, latents or a picture; times (B): UNet only, else NULL; out: all values of the output, contiguous. */
+/* With what its inputs hold now; of the open scope, valid until it runs again. NULL with an error. */
+im_tensor *im_stage_forward(im_stage *s);
+/* From the host and to it. x: ids, latents or a picture; times (B): UNet only, else NULL; out: all values of the output. */
 bool im_stage_run(im_stage *s, const void *x, const float *times, float *out);
 void im_stage_close(im_stage *s);
 
@@ -76,9 +86,12 @@ typedef struct im_stage_text {
     const uint64_t *runs; int n_runs;
     float *(*join)(void *arg); void *arg;                      /* (batch, T, C), malloc'd                             */
 } im_stage_text;
-/* The model's stage of this kind, opened where it is not the open one. NULL with an error. */
+/* The model's stage of this kind, recorded where there is none yet; no other has memory for intermediates from then on.
+ * NULL with an error. */
 im_stage *im_sd_stage(im_sd *sd, im_net net, int batch, im_sd_size size, bool eager, const im_stage_text *t);
-void im_sd_stage_close(im_sd *sd);
+void im_sd_stages_rest(im_sd *sd);                             /* none has                                            */
+void im_sd_stages_forget(im_sd *sd);                           /* keys and values of texts: computed again            */
+void im_sd_stages_close(im_sd *sd);
 /* What a stage would need and do, without loading anything. */
 bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_plan_info *out);
 

@@ -3,7 +3,8 @@
  *     text   states of the negative prompt and of the prompt
  *     noise  x = randn * start;   or, from an init picture: z = (mean + std randn) * scaling, x = z with noise added
  *
- * Latents are kept as torch has them, (4, h, w). Used by sd_run.c. */
+ * Noise is drawn here, on the host, in torch's order of axes, (4, h, w); from then on latents are on the device, in the
+ * UNet's. Used by sd_run.c. */
 #include "models/pipelines/sd_run.h"
 
 #include <math.h>
@@ -53,25 +54,31 @@ static bool encode_texts(im_sd *sd, im_sd_run *const r[], int n)
 
 /* ---------------------------------------------------------------- the first latents */
 
-static void draw_noise(im_sd_run *r, float *out)
+bool im_run_upload(const im_sd_run *r, const float *from, im_tensor *to)
 {
-    if (!r->handed_in) im_randn(r->rng, out, r->each);
-    else if (out != r->x) memcpy(out, r->x, r->each * sizeof *out);
+    float *last = malloc(r->each * sizeof *last);
+    if (!last) return im_fail(r->c, "out of memory for the latents of a picture");
+    im_to_channels_last(from, r->channels, r->pixels, last);
+    bool ok = im_upload(r->c, to, last);
+    free(last);
+    return ok;
 }
 
-/* z = (mean + exp(0.5 clamp(logvar, -30, 20)) randn) * scaling;   moments (h, w, 8) -> z (4, h, w) */
-static void sample_latent(im_sd_run *r, const float *moments, float *z)
+bool im_run_noise(void *run, im_tensor *to)
 {
-    im_randn(r->rng, z, r->each);
-    float scaling = r->sd->config->vae.scaling_factor;
-    for (int64_t p = 0; p < r->pixels; p++)
-        for (int k = 0; k < r->channels; k++) {
-            const float *m = moments + p * 2 * r->channels;
-            float logvar = m[r->channels + k];
-            logvar = logvar < -30 ? -30 : logvar > 20 ? 20 : logvar;
-            float *v = z + k * r->pixels + p;
-            *v = scaling * (m[k] + expf(0.5f * logvar) * *v);
-        }
+    im_sd_run *r = run;
+    float *noise = malloc(r->each * sizeof *noise);
+    if (!noise) return im_fail(r->c, "out of memory for the noise of a picture");
+    im_randn(r->rng, noise, r->each);
+    bool ok = im_run_upload(r, noise, to);
+    free(noise);
+    return ok;
+}
+
+/* The noise that a picture begins from: drawn, or what was handed in. */
+static bool first_noise(im_sd_run *r, im_tensor *to)
+{
+    return r->given ? im_run_upload(r, r->given, to) : im_run_noise(r, to);
 }
 
 static bool same_init(const im_sd_run *a, const im_sd_run *b)
@@ -82,64 +89,62 @@ static bool same_init(const im_sd_run *a, const im_sd_run *b)
         && !memcmp(i->pixels, j->pixels, (size_t)i->width * (size_t)i->height * (size_t)i->channels);
 }
 
-/* moments (h, w, 8) */
-static bool encode_init(im_sd_run *r, float *moments)
+/* (1, h, w, 8), of the open scope. */
+static im_tensor *encode_init(im_sd_run *r)
 {
     im_stage *s = im_sd_stage(r->sd, IM_NET_VAE_ENCODER, 1, r->size, r->a.eager, NULL);
     float *values = s ? im_picture_values(r->c, r->init, r->size.width, r->size.height) : NULL;
-    bool ok = values && im_stage_run(s, values, NULL, moments);
+    im_tensor *moments = values && im_upload(r->c, s->in[0], values) ? im_stage_forward(s) : NULL;
     free(values);
-    return ok;
+    return moments;
 }
 
-static bool encode_init_again(im_sd_run *r)
+bool im_run_encode_again(im_sd_run *r)
 {
-    float *moments = malloc(2 * r->each * sizeof *moments);
-    bool ok = moments && encode_init(r, moments);
-    free(moments);
+    im_scope_push(r->c);
+    bool ok = encode_init(r) != NULL;
+    im_scope_pop(r->c);
     return ok;
 }
 
-/* Init pictures through the encoder, one at a time; equal ones that follow one another once. The VAE's draw comes before
- * the noise's. Strength 0 adds no noise: the picture as the VAE holds it. */
+/* x from the encoder's moments: z = (mean + exp(logvar / 2) randn) * scaling, and noise. The VAE's draw comes before the
+ * noise's. Strength 0 adds no noise: the picture as the VAE holds it. */
+static bool begin_from_moments(im_sd_run *r, const im_tensor *moments)
+{
+    im_tensor *noise = r->guess;                               /* free until the first evaluation                     */
+    if (!im_run_watch(r, moments, IM_BAD_ENCODER) || !im_run_noise(r, noise)
+        || !im_draw_latent(r->c, r->x, moments, noise, r->sd->config->vae.scaling_factor))
+        return false;
+    return im_scheduler_evaluations(r->scheduler) == 0
+        || (first_noise(r, noise) && im_scheduler_add_noise(r->scheduler, r->x, noise, r->x));
+}
+
+/* Init pictures through the encoder, one at a time; equal ones that follow one another once. */
 static bool begin_from_pictures(im_sd *sd, im_sd_run *const r[], int n)
 {
-    float *moments = NULL;
+    im_tensor *moments = NULL;
     const im_sd_run *last = NULL;
     bool ok = true;
+    im_scope_push(sd->c);
     for (int i = 0; ok && i < n; i++) {
         if (!r[i]->init || r[i]->state != IM_SD_RUNNING) continue;
-        if (!last || !same_init(last, r[i])) {
-            free(moments);
-            moments = malloc(2 * r[i]->each * sizeof *moments);
-            ok = (moments || im_fail(sd->c, "out of memory for the latents of an init picture"))
-                && encode_init(r[i], moments);
-            last = r[i];
-        }
-        if (!ok) break;
-        if (!im_run_finite(r[i], moments, 2 * r[i]->each)) {
-            im_run_not_finite(r[i], "the VAE encoder", "vae_encoder", encode_init_again, NULL);
+        if (!last || !same_init(last, r[i])) moments = encode_init(r[i]);
+        last = r[i];
+        ok = moments && begin_from_moments(r[i], moments);
+        if (ok && !im_run_look(r[i])) {
             ok = im_ok(sd->c);
-            continue;
-        }
-        float *noise = r[i]->guess;                            /* free until the first evaluation                     */
-        sample_latent(r[i], moments, r[i]->e);
-        if (im_scheduler_evaluations(r[i]->scheduler) > 0) {
-            draw_noise(r[i], noise);
-            im_scheduler_add_noise(r[i]->scheduler, r[i]->e, noise, r[i]->x);
-        } else {
-            memcpy(r[i]->x, r[i]->e, r[i]->each * sizeof(float));
+            last = NULL;                                       /* what was found out ran the encoder again            */
         }
     }
-    free(moments);
+    im_scope_pop(sd->c);
     return ok;
 }
 
-static void begin_from_noise(im_sd_run *r)
+static bool begin_from_noise(im_sd_run *r)
 {
-    float start = im_scheduler_start(r->scheduler);
-    draw_noise(r, r->x);
-    for (size_t i = 0; i < r->each; i++) r->x[i] *= start;
+    return first_noise(r, r->x)
+        && im_combine(r->c, r->x, &(im_combination){ .count = 1, .x = { r->x }, .w = { im_scheduler_start(r->scheduler) },
+                                                     .by = 1, .limit = INFINITY });
 }
 
 /* ---------------------------------------------------------------- all of it */
@@ -149,9 +154,9 @@ static bool begin_all(im_sd *sd, im_sd_run *const r[], int n)
     if (!encode_texts(sd, r, n) || !begin_from_pictures(sd, r, n)) return false;
     for (int i = 0; i < n; i++) {
         if (r[i]->state != IM_SD_RUNNING) continue;
-        if (!r[i]->init) begin_from_noise(r[i]);
-        if (!im_run_finite(r[i], r[i]->x, r[i]->each)) {
-            im_run_not_finite(r[i], "the noise that it begins from", "", NULL, NULL);
+        if (!r[i]->init && !begin_from_noise(r[i])) return false;
+        if (!im_run_watch(r[i], r[i]->x, IM_BAD_START) || !im_run_look(r[i])) {
+            if (!im_ok(sd->c)) return false;
             continue;
         }
         r[i]->begun = true;

@@ -75,7 +75,7 @@ im_image *im_sd_decode(im_sd *sd, const im_sd_args *a, const float *latents)
     given.latents = latents;                                   /* checked there                                       */
     im_sd_run *r = im_sd_run_open(sd, &given);
     im_image *out = NULL;
-    if (r) {
+    if (r && im_run_upload(r, r->given, r->x)) {
         r->state = IM_SD_FINISHED;
         r->begun = true;
         r->done = im_sd_run_total(r);
@@ -90,10 +90,11 @@ bool im_sd_trace(im_sd *sd, const im_sd_args *a)
     im_sd_args eager = *a;
     eager.eager = true;                                        /* a plan has no names                                 */
     im_sd_run *r = im_sd_run_open(sd, &eager);
-    float *noise = NULL;
+    im_tensor *noise;
     if (r) r->unchecked = true;
+    im_scope_push(sd->c);
     bool ok = r && im_run_begin(sd, &r, 1) && im_run_evaluate(sd, &r, 1, &noise);
-    free(noise);
+    im_scope_pop(sd->c);
     im_sd_run_close(r);
     return ok;
 }

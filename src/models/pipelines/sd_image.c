@@ -4,24 +4,20 @@
 #include "data/files/file.h"
 #include "models/pipelines/preview.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* picture (H, W, 3), or NULL with an error in the context */
 static float *decode(im_sd_run *r)
 {
-    size_t values = (size_t)r->size.width * (size_t)r->size.height * 3;
-    float *picture = malloc(values * sizeof *picture), *z = malloc(2 * r->each * sizeof *z), *last = z + r->each;
+    im_ctx *c = r->c;
     im_stage *s = im_sd_stage(r->sd, IM_NET_VAE_DECODER, 1, r->size, r->a.eager, NULL);
-    bool ok = s && ((picture && z) || im_fail(r->c, "out of memory for a picture of %dx%d", r->size.width,
-                                              r->size.height));
     float scaling = r->sd->config->vae.scaling_factor;
-    for (size_t k = 0; ok && k < r->each; k++) z[k] = r->x[k] / scaling;
-    if (ok) im_to_channels_last(z, r->channels, r->pixels, last);
-    ok = ok && im_stage_run(s, last, NULL, picture);
-    free(z);
-    if (ok) return picture;
-    free(picture);
-    return NULL;
+    im_combination z = { .count = 1, .x = { r->x }, .w = { 1 }, .by = scaling, .limit = INFINITY };
+    im_scope_push(c);
+    float *picture = s && im_combine(c, s->in[0], &z) ? im_values(c, im_stage_forward(s)) : NULL;
+    im_scope_pop(c);
+    return picture;
 }
 
 static bool decode_again(im_sd_run *r)

@@ -65,9 +65,15 @@ static bool take_latents(im_sd_run *r, const float *latents)
     im_run_name(&r->a, name, sizeof name);
     if (!im_run_finite(r, latents, r->each))
         return im_fail(r->c, "%s: the latents that were given hold values that are not finite", name);
-    memcpy(r->x, latents, r->each * sizeof *latents);
-    r->handed_in = true;
+    r->given = malloc(r->each * sizeof *r->given);
+    if (!r->given) return im_fail(r->c, "out of memory for the latents of a picture");
+    memcpy(r->given, latents, r->each * sizeof *latents);
     return true;
+}
+
+static im_tensor *own_latent(const im_sd_run *r)
+{
+    return im_own(r->c, im_new(r->c, IM_F32, 4, (int64_t[]){ 1, r->size.h, r->size.w, r->channels }));
 }
 
 static bool open_run(im_sd_run *r, const im_sd_args *a)
@@ -84,10 +90,11 @@ static bool open_run(im_sd_run *r, const im_sd_args *a)
         || (a->init && !im_scheduler_begin(r->scheduler, a->strength)))
         return false;
     r->rng = im_rng_new(c, a->rng, a->seed);
-    r->x = malloc(r->each * sizeof *r->x);
-    r->e = malloc(r->each * sizeof *r->e);
-    r->guess = malloc(r->each * sizeof *r->guess);
-    if (!r->x || !r->e || !r->guess) return im_fail(c, "out of memory for the latents of a picture");
+    r->x = own_latent(r);
+    r->e = own_latent(r);
+    r->guess = own_latent(r);
+    r->good = own_latent(r);
+    r->mark = im_own(c, im_new(c, IM_I32, 1, (int64_t[]){ 1 }));
     return im_ok(c) && take_latents(r, a->latents);
 }
 
@@ -109,7 +116,7 @@ im_sd_run *im_sd_run_open(im_sd *sd, const im_sd_args *a)
 void im_sd_run_close(im_sd_run *r)
 {
     if (!r) return;
-    if (--r->sd->open_runs == 0) im_sd_stage_close(r->sd);     /* its memory is the largest part                      */
+    if (--r->sd->open_runs == 0) im_sd_stages_rest(r->sd);     /* its memory is the largest part                      */
     im_rng_free(r->rng);
     im_scheduler_free(r->scheduler);
     im_image_free(r->init);
@@ -118,9 +125,9 @@ void im_sd_run_close(im_sd_run *r)
     free(r->scheduler_name);
     free(r->name);
     free(r->text);
-    free(r->x);
-    free(r->e);
-    free(r->guess);
+    free(r->given);
+    im_tensor *const own[] = { r->x, r->e, r->guess, r->good, r->mark };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) im_param_free(r->c, own[i]);
     free(r->error);
     free(r);
 }
@@ -155,6 +162,8 @@ void im_sd_run_cancel(im_sd_run *r)
 bool im_sd_run_latents(const im_sd_run *r, float *out)
 {
     if (!r->begun) return im_fail(r->c, "a picture that has not begun has no latents yet; call im_sd_run_begin or step it");
-    memcpy(out, r->x, r->each * sizeof *out);
-    return true;
+    float *x = im_values(r->c, r->x);
+    if (x) im_to_channels_first(x, r->channels, r->pixels, out);
+    free(x);
+    return x != NULL;
 }

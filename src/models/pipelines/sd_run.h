@@ -20,11 +20,14 @@ struct im_sd_run {
     im_scheduler *scheduler;
     im_rng *rng;
     float *text;                                               /* (rows, T, C), from im_run_begin on                  */
-    float *x;                                                  /* (4, h, w): the latents; before: those handed in     */
-    float *e;                                                  /* (4, h, w): scaled input, then guided noise          */
-    float *guess;                                              /* (4, h, w): the latents that the last evaluation     */
+    float *given;                                              /* (4, h, w): latents handed in: no noise is drawn     */
+    /* On the device, where all of a step happens, in the UNet's order of axes: */
+    im_tensor *x;                                              /* (1, h, w, 4): the latents                           */
+    im_tensor *e;                                              /* (1, h, w, 4): guided noise                          */
+    im_tensor *guess;                                          /* (1, h, w, 4): the latents that the last evaluation  */
                                                                /* takes for the finished ones                         */
-    bool handed_in;                                            /* x was given: no noise is drawn                      */
+    im_tensor *good;                                           /* (1, h, w, 4): before the first step that went wrong */
+    im_tensor *mark;                                           /* i32 (1): 0, or which step that was (sd_finite.c)    */
     bool unchecked;                                            /* a trace: goes on with whatever comes                */
     bool begun;
     int done;
@@ -40,15 +43,25 @@ void im_run_name(const im_sd_args *a, char *out, size_t size);
 /* sd_begin.c: texts through the encoder, all of them at once, and the first latents, where that has not been done. */
 bool im_run_begin(im_sd *sd, im_sd_run *const r[], int n);
 
-/* sd_step.c: one evaluation of n runs of one size, side by side; what scheduler.h calls the model's output is left in
- * every r->e. noise: malloc'd, the network's own output, (sum of rows, h, w, 4). Looks at nothing. */
-bool im_run_evaluate(im_sd *sd, im_sd_run *const r[], int n, float **noise);
+bool im_run_encode_again(im_sd_run *r);                        /* its init picture                                    */
+bool im_run_noise(void *run, im_tensor *to);                   /* the next values of its generator, (h, w, 4)         */
+bool im_run_upload(const im_sd_run *r, const float *from, im_tensor *to); /* (4, h, w), turned to (h, w, 4)            */
+
+/* sd_step.c: one evaluation of n runs of one size, side by side, in a scope of the caller; what scheduler.h calls the
+ * model's output is left in every r->e. noise: the network's own output, (sum of rows, h, w, 4). Looks at nothing. */
+bool im_run_evaluate(im_sd *sd, im_sd_run *const r[], int n, im_tensor **noise);
 
 /* sd_finite.c: ends a run, not the context: `what` gave values that are not finite. again() (or NULL) does it once more,
  * alone, with every value looked at, and net names the network in what is found ("unet"). advice: NULL: the usual one.
  * Returns false. */
 bool im_run_not_finite(im_sd_run *r, const char *what, const char *net, bool (*again)(im_sd_run *r), const char *advice);
 bool im_run_fail(im_sd_run *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-bool im_run_finite(const im_sd_run *r, const float *x, size_t n);
+bool im_run_finite(const im_sd_run *r, const float *x, size_t n);         /* values that are on the host            */
+
+/* What goes wrong in a step is marked on the device and found out later, so that steps follow one another without a word
+ * from it: after the first evaluation, where a damaged model shows, and after the last one. */
+typedef enum { IM_BAD_ENCODER, IM_BAD_START, IM_BAD_NET, IM_BAD_GUIDANCE, IM_BAD_SCHEDULER, IM_BAD_KINDS } im_bad;
+bool im_run_watch(im_sd_run *r, const im_tensor *x, im_bad what);         /* in the step after r->done of them         */
+bool im_run_look(im_sd_run *r);                                /* reads the mark; false: the run has failed           */
 
 #endif

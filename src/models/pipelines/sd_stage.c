@@ -1,9 +1,9 @@
 /* sd_stage.c: one network at one shape, as something that takes values and gives values.
  *
  * A stage records its network once (imago_engine.h, plans) and runs the plan, or runs op by op; the bits are the same. Keys
- * and values of the text depend on the text alone: a UNet stage computes them when it is opened and keeps them.
- * A model keeps one stage open, the last that was used: a second step, or a second picture to decode, records nothing,
- * and the memory of two networks' intermediates is never held at once. Used by sd_text.c, sd_begin.c, sd_step.c,
+ * and values of the text depend on the text alone: they are inputs, computed when the texts change.
+ * A model keeps its stages, so a second picture of a size records nothing; but only the one in use has memory for its
+ * intermediates, so that of two networks is never held at once. Used by sd_text.c, sd_begin.c, sd_step.c,
  * sd_image.c, sd_report.c. */
 #include "models/pipelines/sd.h"
 
@@ -86,12 +86,16 @@ bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size siz
     return s->open && im_ok(c);
 }
 
+im_tensor *im_stage_forward(im_stage *s)
+{
+    return s->plan ? im_plan_run(s->c, s->plan) : functions[s->net](s->c, (void *)s->nets, s->in, s->n_in);
+}
+
 bool im_stage_run(im_stage *s, const void *x, const float *times, float *out)
 {
     if (!im_ok(s->c) || !im_upload(s->c, s->in[0], x) || (times && !im_upload(s->c, s->in[1], times))) return false;
     im_scope_push(s->c);
-    im_tensor *y = s->plan ? im_plan_run(s->c, s->plan) : functions[s->net](s->c, (void *)s->nets, s->in, s->n_in);
-    bool ok = im_download(s->c, y, out);
+    bool ok = im_download(s->c, im_stage_forward(s), out);
     im_scope_pop(s->c);
     return ok;
 }
@@ -105,39 +109,91 @@ void im_stage_close(im_stage *s)
     *s = (im_stage){ .c = s->c };
 }
 
-/* ---------------------------------------------------------------- the stage that is open */
+/* ---------------------------------------------------------------- the stages of a model */
 
-static bool same_stage(const im_stage *s, im_net net, int batch, im_sd_size size, bool eager, const uint64_t runs[], int n)
+static bool same_size(im_sd_size a, im_sd_size b)
 {
-    return s->open && s->net == net && s->batch == batch && s->eager == eager && s->n_runs == n
-        && s->size.width == size.width && s->size.height == size.height
-        && (!n || !memcmp(s->runs, runs, (size_t)n * sizeof *runs));
+    return a.width == b.width && a.height == b.height;
+}
+
+/* The stage of this kind, or the place of the next one: a free one, or that of the one used longest ago. */
+static im_stage *find_stage(im_sd *sd, im_net net, int batch, im_sd_size size, bool eager)
+{
+    im_stage *place = &sd->stages[0];
+    for (im_stage *s = sd->stages; s < sd->stages + IM_STAGES; s++) {
+        if (s->open && s->net == net && s->batch == batch && s->eager == eager && same_size(s->size, size)) return s;
+        if (place->open && (!s->open || s->used < place->used)) place = s;
+    }
+    im_stage_close(place);
+    return place;
+}
+
+static bool has_text(const im_stage *s, const im_stage_text *t)
+{
+    return s->open && s->n_runs == t->n_runs && !memcmp(s->runs, t->runs, (size_t)t->n_runs * sizeof *t->runs);
+}
+
+/* Keys and values of other texts into the inputs. */
+static bool set_text(im_stage *s, const im_model_config *m, const float *text)
+{
+    im_ctx *c = s->c;
+    int n = s->n_in - 2;
+    im_tensor **kv = calloc((size_t)n + 1, sizeof *kv);
+    if (!kv) return im_fail(c, "out of memory for the keys and values of a text");
+    im_scope_push(c);
+    int64_t shape[3] = { s->batch, m->clip.max_position_embeddings, m->clip.hidden_size };
+    bool ok = im_unet_context(c, s->nets->unet, im_from(c, IM_F32, 3, shape, text), kv);
+    for (int i = 0; ok && i < n; i++) ok = im_assign(c, s->in[2 + i], kv[i]);
+    im_scope_pop(c);
+    free(kv);
+    return ok;
+}
+
+static bool note_text(im_stage *s, const im_stage_text *t)
+{
+    free(s->runs);
+    s->n_runs = 0;
+    s->runs = malloc((size_t)t->n_runs * sizeof *s->runs);
+    if (!s->runs) return im_fail(s->c, "out of memory for the list of a batch");
+    memcpy(s->runs, t->runs, (size_t)t->n_runs * sizeof *s->runs);
+    s->n_runs = t->n_runs;
+    return true;
 }
 
 im_stage *im_sd_stage(im_sd *sd, im_net net, int batch, im_sd_size size, bool eager, const im_stage_text *t)
 {
-    im_stage *s = &sd->stage;
-    int n = t ? t->n_runs : 0;
-    if (same_stage(s, net, batch, size, eager, t ? t->runs : NULL, n)) return s;
-    im_sd_stage_close(sd);
-    float *text = t ? t->join(t->arg) : NULL;
-    bool ok = (!t || text) && im_stage_open(sd, s, net, batch, size, text, eager);
+    im_stage *s = find_stage(sd, net, batch, size, eager);
+    if (sd->stage != s) im_sd_stages_rest(sd);
+    bool known = t && has_text(s, t), ok = im_ok(sd->c);
+    float *text = ok && t && !known ? t->join(t->arg) : NULL;
+    if (t && !known) ok = text != NULL;
+    if (ok && !s->open) ok = im_stage_open(sd, s, net, batch, size, text, eager);
+    else if (ok && text) ok = set_text(s, sd->config, text);
+    if (ok && text) ok = note_text(s, t);
     free(text);
-    if (ok && n) {
-        s->runs = malloc((size_t)n * sizeof *s->runs);
-        ok = s->runs || im_fail(sd->c, "out of memory for the list of a batch");
-        if (ok) memcpy(s->runs, t->runs, (size_t)n * sizeof *s->runs);
-        s->n_runs = n;
-    }
+    s->used = ++sd->stage_uses;
+    sd->stage = s;
     if (ok) return s;
-    im_sd_stage_close(sd);
+    im_stage_close(s);
     return NULL;
 }
 
-void im_sd_stage_close(im_sd *sd)
+void im_sd_stages_rest(im_sd *sd)
 {
-    sd->stage.c = sd->c;
-    im_stage_close(&sd->stage);
+    if (sd->stage) im_plan_rest(sd->c, sd->stage->plan);
+    sd->stage = NULL;
+}
+
+void im_sd_stages_forget(im_sd *sd)
+{
+    for (int i = 0; i < IM_STAGES; i++) sd->stages[i].n_runs = 0;
+}
+
+void im_sd_stages_close(im_sd *sd)
+{
+    for (int i = 0; i < IM_STAGES; i++)
+        if (sd->stages[i].open) im_stage_close(&sd->stages[i]);
+    sd->stage = NULL;
 }
 
 /* ---------------------------------------------------------------- describing */
@@ -195,7 +251,7 @@ static bool pretend_loaded(im_ctx *c, const im_params *p, im_dtype hold)
     return ok;
 }
 
-bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_plan_info *out)
+static bool describe_stage(im_sd *sd, im_net net, int batch, im_sd_size size, im_plan_info *out)
 {
     im_ctx *c = sd->c;
     const im_model_config *m = sd->config;
@@ -230,4 +286,19 @@ bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_pla
     im_scope_pop(c);
     im_nets_free(&own);
     return ok;
+}
+
+bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_plan_info *out)
+{
+    int seen = sd->n_known < IM_STAGES ? sd->n_known : IM_STAGES;
+    for (int i = 0; i < seen; i++) {
+        const im_stage_info *k = &sd->known[i];
+        if (k->net == net && k->batch == batch && same_size(k->size, size)) {
+            *out = k->info;
+            return im_ok(sd->c);
+        }
+    }
+    if (!describe_stage(sd, net, batch, size, out)) return false;
+    sd->known[sd->n_known++ % IM_STAGES] = (im_stage_info){ .net = net, .batch = batch, .size = size, .info = *out };
+    return true;
 }

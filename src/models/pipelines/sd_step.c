@@ -5,10 +5,11 @@
  *     x = scheduler(e, x)
  *
  * Every run brings its own time, scheduler and random numbers: runs that are stepped together may be at different steps of
- * different schedules. Latents are turned to channels-last at the UNet. Used by sd_run.c. */
+ * different schedules. All of a step is asked of the device, and nothing is read back but a mark, after the first and the
+ * last evaluation: whether all was finite (sd_finite.c). Used by sd_run.c. */
 #include "models/pipelines/sd_run.h"
 
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,98 +50,82 @@ static group group_of(im_sd *sd, im_sd_run *const r[], int n)
     return g;
 }
 
-/* in (rows, h, w, 4), times (rows) */
-static void fill_inputs(const group *g, float *in, float *times)
+/* Samples [from, from + n) of (rows, h, w, 4). */
+static im_tensor *samples(im_ctx *c, im_tensor *t, int from, int n)
 {
-    for (int i = 0; i < g->n; i++) {
-        im_sd_run *r = g->r[i];
-        im_scheduler_scale(r->scheduler, r->x, r->e);
-        for (int k = 0; k < r->rows; k++, in += r->each) {
-            im_to_channels_last(r->e, r->channels, r->pixels, in);
-            *times++ = im_scheduler_time(r->scheduler, r->done);
+    return im_slice(c, t, 0, from, from + n);
+}
+
+/* x (rows, h, w, 4), times (rows) */
+static bool fill_inputs(const group *g, const im_stage *s)
+{
+    float *times = malloc((size_t)g->rows * sizeof *times);
+    bool ok = times || im_fail(g->sd->c, "out of memory for the times of %d pictures", g->n);
+    for (int i = 0, at = 0; ok && i < g->n; i++) {
+        const im_sd_run *r = g->r[i];
+        for (int k = 0; ok && k < r->rows; k++, at++) {
+            ok = im_scheduler_scale(r->scheduler, r->x, samples(g->sd->c, s->in[0], at, 1));
+            times[at] = im_scheduler_time(r->scheduler, r->done);
         }
     }
+    ok = ok && im_upload(g->sd->c, s->in[1], times);
+    free(times);
+    return ok;
 }
 
-/* noise (rows, h, w, 4) -> r->e (4, h, w); work: as large as one row */
-static void guide(const im_sd_run *r, const float *noise, float *work)
+/* y = a + w (b - a), or a alone where b is NULL */
+static bool guide(im_ctx *c, im_tensor *y, const im_tensor *a, const im_tensor *b, float w)
 {
-    const float *cond = noise + r->each;
-    float g = r->a.guidance;
-    for (size_t k = 0; k < r->each; k++) work[k] = r->guided ? noise[k] + g * (cond[k] - noise[k]) : noise[k];
-    im_to_channels_first(work, r->channels, r->pixels, r->e);
+    if (!b) return im_assign(c, y, a);
+    return im_combine(c, y, &(im_combination){ .count = 2, .x = { b, a }, .w = { 1, -1 }, .by = 1, .limit = INFINITY })
+        && im_combine(c, y, &(im_combination){ .count = 2, .x = { a, y }, .w = { 1, w }, .by = 1, .limit = INFINITY });
 }
 
-bool im_run_evaluate(im_sd *sd, im_sd_run *const r[], int n, float **noise)
+bool im_run_evaluate(im_sd *sd, im_sd_run *const r[], int n, im_tensor **noise)
 {
     group g = group_of(sd, r, n);
-    size_t each = r[0]->each;
+    im_ctx *c = sd->c;
     im_stage *s = stage_of(&g);
-    float *in = malloc((size_t)g.rows * each * sizeof *in), *times = malloc((size_t)g.rows * sizeof *times);
-    float *out = *noise = malloc((size_t)g.rows * each * sizeof *out);
-    bool ok = s && ((in && times && out) || im_fail(sd->c, "out of memory for the noise of %d pictures", n));
-    if (ok) {
-        fill_inputs(&g, in, times);
-        ok = im_stage_run(s, in, times, out);
-    }
-    for (int i = 0; ok && i < n; out += (size_t)r[i++]->rows * each) guide(r[i], out, in);
-    free(in);
-    free(times);
+    bool ok = s && fill_inputs(&g, s) && (*noise = im_stage_forward(s));
+    for (int i = 0, at = 0; ok && i < n; at += r[i++]->rows)
+        ok = guide(c, r[i]->e, samples(c, *noise, at, 1), r[i]->guided ? samples(c, *noise, at + 1, 1) : NULL,
+                   r[i]->a.guidance);
     return ok;
 }
 
 /* ---------------------------------------------------------------- a step */
 
-static bool evaluate_again(im_sd_run *r)
+/* What an evaluation begins from is kept until one goes wrong. */
+static bool keep_good(im_sd_run *r)
 {
-    float *noise;
-    bool ok = im_run_evaluate(r->sd, (im_sd_run *const[]){ r }, 1, &noise);
-    free(noise);
-    return ok;
+    return im_combine(r->c, r->good, &(im_combination){ .count = 1, .x = { r->x }, .w = { 1 }, .by = 1, .limit = INFINITY,
+                                                        .unless = r->mark });
 }
 
-static void fill_noise(void *arg, float *out, size_t n)
+/* noise (rows, h, w, 4): the network's, for this run. */
+static bool move_on(im_sd_run *r, const im_tensor *noise)
 {
-    const im_sd_run *r = arg;
-    im_randn(r->rng, out, n);
-}
-
-static const char SOLVER_ADVICE[] = "choose another --scheduler, or other settings in scheduler_config.json: "
-    "final_sigmas_type sigma_min or lower_order_final true keep the last step finite";
-
-static bool scheduler_failed(im_sd_run *r)
-{
-    char settings[300], what[400];
-    im_scheduler_settings(r->scheduler, settings, sizeof settings);
-    snprintf(what, sizeof what, "the scheduler %s (%s), given noise that is finite,", im_scheduler_name(r->scheduler),
-             settings);
-    return im_run_not_finite(r, what, "", NULL,
-                             strstr(settings, "solver_order") ? SOLVER_ADVICE : "choose another --scheduler");
-}
-
-/* noise (rows, h, w, 4): the network's, for this run. False: the run has failed. */
-static bool move_on(im_sd_run *r, const float *noise)
-{
-    if (!im_run_finite(r, r->e, r->each)) {
-        bool net = !im_run_finite(r, noise, (size_t)r->rows * r->each);
-        return im_run_not_finite(r, net ? "the UNet" : "the guidance of noise that is finite", "unet",
-                                 net ? evaluate_again : NULL, net ? NULL : "ask for a lower --guidance");
-    }
-    im_scheduler_guess(r->scheduler, r->e, r->x, r->guess);
-    if (!im_scheduler_step(r->scheduler, r->e, r->x, (im_noise){ fill_noise, r })) return false;
-    if (!im_run_finite(r, r->x, r->each)) return scheduler_failed(r);
-    if (++r->done == im_scheduler_evaluations(r->scheduler)) r->state = IM_SD_FINISHED;
+    bool ok = im_run_watch(r, noise, IM_BAD_NET) && im_run_watch(r, r->e, IM_BAD_GUIDANCE)
+        && im_scheduler_guess(r->scheduler, r->e, r->x, r->guess)
+        && im_scheduler_step(r->scheduler, r->e, r->x, (im_noise){ im_run_noise, r })
+        && im_run_watch(r, r->x, IM_BAD_SCHEDULER);
+    if (!ok) return false;
+    bool last = ++r->done == im_scheduler_evaluations(r->scheduler);
+    if ((r->done == 1 || last) && !im_run_look(r)) return im_ok(r->c);
+    if (last) r->state = IM_SD_FINISHED;
     return true;
 }
 
 static bool step_group(im_sd *sd, im_sd_run *const r[], int n)
 {
-    float *noise = NULL;
-    bool ok = im_run_evaluate(sd, r, n, &noise);
-    const float *own = noise;
-    for (int i = 0; ok && i < n; own += (size_t)r[i++]->rows * r[0]->each)
-        ok = move_on(r[i], own) || im_ok(sd->c);
-    free(noise);
+    im_tensor *noise = NULL;
+    im_ctx *c = sd->c;
+    bool ok = true;
+    im_scope_push(c);
+    for (int i = 0; ok && i < n; i++) ok = keep_good(r[i]);
+    ok = ok && im_run_evaluate(sd, r, n, &noise);
+    for (int i = 0, at = 0; ok && i < n; at += r[i++]->rows) ok = move_on(r[i], samples(c, noise, at, r[i]->rows));
+    im_scope_pop(c);
     return ok;
 }
 

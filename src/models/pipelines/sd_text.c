@@ -170,8 +170,10 @@ static bool encode(im_sd *sd, const char *const texts[], const int *which, int n
     for (int i = 0; ok && i < n; i++)
         if (which[i] == next)                                  /* the first of its kind                               */
             ok = tokens_of(sd, texts[i], ids + (size_t)next++ * (size_t)length);
-    im_stage *s = ok ? im_sd_stage(sd, IM_NET_CLIP, different, (im_sd_size){ 0 }, eager, NULL) : NULL;
-    ok = s && im_stage_run(s, ids, NULL, out);
+    int at_once = eager ? different : 1;                       /* whatever their number, there is one plan            */
+    im_stage *s = ok ? im_sd_stage(sd, IM_NET_CLIP, at_once, (im_sd_size){ 0 }, eager, NULL) : NULL;
+    for (int i = 0; ok && i < different; i += at_once)
+        ok = s && im_stage_run(s, ids + (size_t)i * (size_t)length, NULL, out + (size_t)i * im_sd_text_size(sd));
     free(ids);
     return ok;
 }

@@ -109,6 +109,22 @@ im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const c
     return new_scheduler(c, name, (im_scheduler_file){ .path = path, .text = text, .pipeline = true });
 }
 
+static void free_memory(im_scheduler *s)
+{
+    for (int i = 0; i < IM_SCHEDULER_BUFFERS; i++) im_param_free(s->c, s->buf[i]);
+    for (int i = 0; i < IM_SCHEDULER_WORK; i++) im_param_free(s->c, s->work[i]);
+    memset(s->buf, 0, sizeof s->buf);
+    memset(s->work, 0, sizeof s->work);
+}
+
+/* n zeros on the device. */
+static im_tensor *zeros(im_scheduler *s)
+{
+    im_tensor *t = im_own(s->c, im_new(s->c, IM_F32, 1, (int64_t[]){ (int64_t)s->n }));
+    if (t) im_fill(s->c, t, 0);
+    return t;
+}
+
 void im_scheduler_free(im_scheduler *s)
 {
     if (!s) return;
@@ -117,7 +133,7 @@ void im_scheduler_free(im_scheduler *s)
     free(s->alphas);
     free(s->times);
     free(s->sigmas);
-    free(s->memory);
+    free_memory(s);
     free(s);
 }
 
@@ -160,18 +176,12 @@ bool im_scheduler_plan(im_scheduler *s, int steps, size_t n)
 {
     if (!s || !im_ok(s->c)) return false;
     if (steps < 1 || !lay_out(s, steps)) return im_ok(s->c) && refuse_steps(s, steps);
-    free(s->memory);
-    s->memory = NULL;
+    free_memory(s);
     s->done = s->kept = s->last_order = 0;
     s->n = n;
-    if (n && s->kind->buffers) {
-        s->memory = calloc(n * (size_t)s->kind->buffers, sizeof *s->memory);
-        if (!s->memory)
-            return im_fail(s->c, "scheduler %s: out of memory for %d arrays of %zu values", s->kind->name,
-                           s->kind->buffers, n);
-        for (int i = 0; i < s->kind->buffers; i++) s->buf[i] = s->memory + (size_t)i * n;
-    }
-    return true;
+    for (int i = 0; n && i < s->kind->buffers; i++) s->buf[i] = zeros(s);
+    for (int i = 0; n && i < IM_SCHEDULER_WORK; i++) s->work[i] = zeros(s);
+    return im_ok(s->c);
 }
 
 /* strength was typed as a decimal: 0.7 must mean 0.7 and not the f32 below it, or int(10 * 0.7) loses a step. */
@@ -226,17 +236,27 @@ float im_scheduler_start(const im_scheduler *s)
     return s->cfg.timestep_spacing == IM_SPACE_LEADING ? sqrtf(top * top + 1) : top;
 }
 
-void im_scheduler_scale(const im_scheduler *s, const float *x, float *input)
+bool im_mix(const im_scheduler *s, im_tensor *y, float by, float limit, const im_term terms[], int n)
+{
+    im_combination a = { .count = n, .by = by, .limit = limit };
+    for (int i = 0; i < n; i++) {
+        a.x[i] = terms[i].x;
+        a.w[i] = terms[i].w;
+    }
+    return im_combine(s->c, y, &a);
+}
+
+bool im_scheduler_scale(const im_scheduler *s, const im_tensor *x, im_tensor *input)
 {
     float by = 1;
     if (s->kind->by_sigma) {
         float sigma = s->sigmas[im_step_index(s)];
         by = sqrtf(sigma * sigma + 1);
     }
-    for (size_t i = 0; i < s->n; i++) input[i] = x[i] / by;
+    return IM_MIX_BY(s, input, by, { x, 1 });
 }
 
-bool im_scheduler_step(im_scheduler *s, const float *model_output, float *x, im_noise noise)
+bool im_scheduler_step(im_scheduler *s, const im_tensor *model_output, im_tensor *x, im_noise noise)
 {
     if (!s || !im_ok(s->c)) return false;
     if (s->done >= im_scheduler_evaluations(s))
@@ -247,7 +267,12 @@ bool im_scheduler_step(im_scheduler *s, const float *model_output, float *x, im_
     return ok;
 }
 
-void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *noise, float *out)
+void im_scheduler_rewind(im_scheduler *s, int i)
+{
+    s->done = i;
+}
+
+bool im_scheduler_add_noise(const im_scheduler *s, const im_tensor *x, const im_tensor *noise, im_tensor *out)
 {
     float keep = 1, add;
     if (s->kind->by_sigma) {
@@ -261,11 +286,11 @@ void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *
         keep = sqrtf(a);
         add = sqrtf(1 - a);
     }
-    for (size_t i = 0; i < s->n; i++) out[i] = keep * x[i] + add * noise[i];
+    return IM_MIX(s, out, { x, keep }, { noise, add });
 }
 
 /* By the kind of prediction, in the scaling that the sample is kept in: noise, v = alpha noise - sigma x0, or x0 itself. */
-void im_scheduler_guess(const im_scheduler *s, const float *e, const float *x, float *x0)
+bool im_scheduler_guess(const im_scheduler *s, const im_tensor *e, const im_tensor *x, im_tensor *x0)
 {
     int i = im_step_index(s);
     float a = s->sigmas ? 0 : s->alphas[im_step_time(s)], sigma = s->sigmas ? s->sigmas[i] : sqrtf((1 - a) / a);
@@ -278,7 +303,7 @@ void im_scheduler_guess(const im_scheduler *s, const float *e, const float *x, f
         by_x = 0;
         by_e = 1;
     }
-    for (size_t k = 0; k < s->n; k++) x0[k] = by_x * x[k] + by_e * e[k];
+    return IM_MIX(s, x0, { x, by_x }, { e, by_e });
 }
 
 void im_scheduler_settings(const im_scheduler *s, char *out, size_t size)

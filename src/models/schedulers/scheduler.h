@@ -1,4 +1,5 @@
-/* scheduler.h: turns noise into a latent by asking a network for its noise at falling times.
+/* scheduler.h: turns noise into a latent by asking a network for its noise at falling times. Samples, and what a scheduler
+ * remembers of them, stay on the device.
  *
  *     im_scheduler *s = im_scheduler_new(c, "pndm", "MODEL/scheduler/scheduler_config.json");
  *     im_scheduler_plan(s, 50, n);                            // x: n normal values times im_scheduler_start(s)
@@ -18,8 +19,8 @@
 
 typedef struct im_scheduler im_scheduler;
 
-/* Fills all n values with normal noise, each picture's part from the picture's own generator. */
-typedef struct im_noise { void (*fill)(void *arg, float *out, size_t n); void *arg; } im_noise;
+/* Uploads normal noise to all n values, each picture's part from the picture's own generator. False: c has failed. */
+typedef struct im_noise { bool (*fill)(void *arg, im_tensor *out); void *arg; } im_noise;
 
 /* name: "pndm", "ddim" ... or a diffusers class name; NULL: the class that the file names. path: a
  * scheduler_config.json, of whichever class; NULL: the values of Stable Diffusion v1.4. Fields that the file does not
@@ -44,13 +45,16 @@ int im_scheduler_first(const im_scheduler *s);                 /* evaluations le
 float im_scheduler_time(const im_scheduler *s, int i);         /* of evaluation i, counted from where the run begins  */
 float im_scheduler_start(const im_scheduler *s);               /* standard deviation of the first sample              */
 
-void im_scheduler_scale(const im_scheduler *s, const float *x, float *input);       /* what the network sees          */
-bool im_scheduler_step(im_scheduler *s, const float *model_output, float *x, im_noise noise);
+/* All f32, contiguous, n values; nothing is read back. False: c has failed. */
+bool im_scheduler_scale(const im_scheduler *s, const im_tensor *x, im_tensor *input);          /* what the network sees */
+bool im_scheduler_step(im_scheduler *s, const im_tensor *model_output, im_tensor *x, im_noise noise);
 /* x + noise at the level of the first evaluation; x and out may be the same. */
-void im_scheduler_add_noise(const im_scheduler *s, const float *x, const float *noise, float *out);
+bool im_scheduler_add_noise(const im_scheduler *s, const im_tensor *x, const im_tensor *noise, im_tensor *out);
 
 /* Before the step: what the finished sample would be if this evaluation were right. */
-void im_scheduler_guess(const im_scheduler *s, const float *model_output, const float *x, float *x0);
+bool im_scheduler_guess(const im_scheduler *s, const im_tensor *model_output, const im_tensor *x, im_tensor *x0);
+/* Back to before evaluation i, to ask for its time and scale again. Its step cannot be taken again: history moved on. */
+void im_scheduler_rewind(im_scheduler *s, int i);
 /* Class and the settings of its solver, as scheduler_config.json names them: for errors. */
 void im_scheduler_settings(const im_scheduler *s, char *out, size_t size);
 

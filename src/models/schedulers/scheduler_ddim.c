@@ -11,36 +11,34 @@
 /* x0 as the network's output has it, clipped where the configuration says so; the noise too where asked. */
 typedef struct { im_prediction what; float root_a, root_b; } reading;
 
-static float read_x0(const reading *r, float e, float x)
+static bool read_x0(im_scheduler *s, const reading *r, const im_tensor *e, const im_tensor *x, im_tensor *x0)
 {
+    float limit = im_limit(s);
     switch (r->what) {
-    case IM_PREDICT_V: return r->root_a * x - r->root_b * e;
-    case IM_PREDICT_SAMPLE: return e;
-    default: return (x - r->root_b * e) / r->root_a;
+    case IM_PREDICT_V: return im_mix(s, x0, 1, limit, IM_TERMS({ x, r->root_a }, { e, -r->root_b }));
+    case IM_PREDICT_SAMPLE: return im_mix(s, x0, 1, limit, IM_TERMS({ e, 1 }));
+    default: return im_mix(s, x0, r->root_a, limit, IM_TERMS({ x, 1 }, { e, -r->root_b }));
     }
 }
 
-static float read_noise(const reading *r, float e, float x)
+static bool read_noise(im_scheduler *s, const reading *r, const im_tensor *e, const im_tensor *x, im_tensor *out)
 {
     switch (r->what) {
-    case IM_PREDICT_V: return r->root_a * e + r->root_b * x;
-    case IM_PREDICT_SAMPLE: return (x - r->root_a * e) / r->root_b;
-    default: return e;
+    case IM_PREDICT_V: return IM_MIX(s, out, { e, r->root_a }, { x, r->root_b });
+    case IM_PREDICT_SAMPLE: return IM_MIX_BY(s, out, r->root_b, { x, 1 }, { e, -r->root_a });
+    default: return IM_MIX(s, out, { e, 1 });
     }
 }
 
-bool im_step_ddim(im_scheduler *s, const float *e, float *x, im_noise noise)
+bool im_step_ddim(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     (void)noise;
     int t = im_step_time(s);
     float a = im_alpha_at(s, t), a2 = im_alpha_at(s, t - s->cfg.num_train_timesteps / s->steps);
     reading r = { s->cfg.prediction_type, sqrtf(a), sqrtf(1 - a) };
-    float to_x0 = sqrtf(a2), to_noise = sqrtf(1 - a2);
-    for (size_t i = 0; i < s->n; i++) {
-        float x0 = im_clip(s, read_x0(&r, e[i], x[i]));
-        x[i] = to_x0 * x0 + to_noise * read_noise(&r, e[i], x[i]);
-    }
-    return true;
+    im_tensor *x0 = s->work[0], *back = s->work[1];
+    return read_x0(s, &r, e, x, x0) && read_noise(s, &r, e, x, back)
+        && IM_MIX(s, x, { x0, sqrtf(a2) }, { back, sqrtf(1 - a2) });
 }
 
 /* Standard deviation of the noise put back: of the posterior ("fixed_small"), or of the forward step. */
@@ -55,7 +53,7 @@ static float ddpm_deviation(im_variance type, float a, float a2, float b)
     }
 }
 
-bool im_step_ddpm(im_scheduler *s, const float *e, float *x, im_noise noise)
+bool im_step_ddpm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     int index = im_step_index(s), t = im_step_time(s);
     float a = s->alphas[t], a2 = index + 1 < s->count ? s->alphas[(int)s->times[index + 1]] : 1;
@@ -63,11 +61,7 @@ bool im_step_ddpm(im_scheduler *s, const float *e, float *x, im_noise noise)
     reading r = { s->cfg.prediction_type, sqrtf(a), sqrtf(b_t) };
     float to_x0 = sqrtf(a2) * b / b_t, to_x = sqrtf(kept) * b_next / b_t;
     float deviation = ddpm_deviation(s->cfg.variance_type, a, a2, b);
-    if (t > 0) noise.fill(noise.arg, s->buf[0], s->n);
-    for (size_t i = 0; i < s->n; i++) {
-        float x0 = im_clip(s, read_x0(&r, e[i], x[i]));
-        x[i] = to_x0 * x0 + to_x * x[i];
-        if (t > 0) x[i] += deviation * s->buf[0][i];
-    }
-    return true;
+    im_tensor *x0 = s->work[0], *z = s->buf[0];
+    if (!read_x0(s, &r, e, x, x0) || (t > 0 && !noise.fill(noise.arg, z))) return false;
+    return t > 0 ? IM_MIX(s, x, { x0, to_x0 }, { x, to_x }, { z, deviation }) : IM_MIX(s, x, { x0, to_x0 }, { x, to_x });
 }

@@ -24,20 +24,25 @@ im_vp im_vp_at(float sigma)
 }
 
 /* What the solver integrates: x0 for the ++ family, the noise for the other. */
-static void convert(const im_scheduler *s, const float *e, const float *x, float *m)
+static bool convert(const im_scheduler *s, const im_tensor *e, const im_tensor *x, im_tensor *m)
 {
-    im_vp v = im_vp_at(s->sigmas[im_step_index(s)]);
-    bool x0 = s->cfg.algorithm_type == IM_ALGO_DPMPP || s->cfg.algorithm_type == IM_ALGO_SDE_DPMPP;
-    for (size_t i = 0; i < s->n; i++)
-        switch (s->cfg.prediction_type) {
-        case IM_PREDICT_V: m[i] = x0 ? v.alpha * x[i] - v.sigma * e[i] : v.alpha * e[i] + v.sigma * x[i]; break;
-        case IM_PREDICT_SAMPLE: m[i] = x0 ? e[i] : (x[i] - v.alpha * e[i]) / v.sigma; break;
-        default: m[i] = x0 ? (x[i] - v.sigma * e[i]) / v.alpha : e[i];
-        }
+    im_dpm_algorithm a = s->cfg.algorithm_type;
+    return im_vp_convert(s, e, x, a == IM_ALGO_DPMPP || a == IM_ALGO_SDE_DPMPP, m);
 }
 
-/* x' = x_by x + d0 D0 + d1 D1 + d2 D2 + noise_by noise */
-typedef struct { float x_by, d0, d1, d2, noise_by; } weights;
+bool im_vp_convert(const im_scheduler *s, const im_tensor *e, const im_tensor *x, bool x0, im_tensor *m)
+{
+    im_vp v = im_vp_at(s->sigmas[im_step_index(s)]);
+    switch (s->cfg.prediction_type) {
+    case IM_PREDICT_V:
+        return x0 ? IM_MIX(s, m, { x, v.alpha }, { e, -v.sigma }) : IM_MIX(s, m, { e, v.alpha }, { x, v.sigma });
+    case IM_PREDICT_SAMPLE: return x0 ? IM_MIX(s, m, { e, 1 }) : IM_MIX_BY(s, m, v.sigma, { x, 1 }, { e, -v.alpha });
+    default: return x0 ? IM_MIX_BY(s, m, v.alpha, { x, 1 }, { e, -v.sigma }) : IM_MIX(s, m, { e, 1 });
+    }
+}
+
+/* x' = x_by x + d0 D0 + noise_by noise + what the higher orders add */
+typedef struct { float x_by, d0, noise_by; } weights;
 
 /* The parts that all orders share. `to`, `from`: the ends of the step. */
 static weights first_order(im_dpm_algorithm a, im_vp to, im_vp from, float h)
@@ -96,37 +101,36 @@ static int order_now(const im_scheduler *s)
     return order;
 }
 
-bool im_step_dpm(im_scheduler *s, const float *e, float *x, im_noise noise)
+bool im_step_dpm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     im_dpm_algorithm a = s->cfg.algorithm_type;
     int index = im_step_index(s);
     im_history_push(s, 3);
-    convert(s, e, x, s->buf[0]);
+    if (!convert(s, e, x, s->buf[0])) return false;
     int order = order_now(s);
     im_vp to = im_vp_at(s->sigmas[index + 1]), from = im_vp_at(s->sigmas[index]);
-    float h = to.lambda - from.lambda, r0 = 1, r1 = 1;
+    float h = to.lambda - from.lambda;
     weights w = first_order(a, to, from, h);
-    if (order > 1) {
+    const im_tensor *m0 = s->buf[0], *m1 = s->buf[1], *m2 = s->buf[2];
+    im_tensor *near = s->work[0], *far = s->work[1], *z = s->buf[NOISE];
+    im_term terms[5] = { { x, w.x_by }, { m0, w.d0 } };
+    int n = 2;
+    bool ok = true;
+    if (order > 1) {                                           /* near = (m0 - m1) / r0                               */
         im_vp before = im_vp_at(s->sigmas[index - 1]);
-        r0 = (from.lambda - before.lambda) / h;
-        w.d1 = slope_weight(a, s->cfg.solver_heun || order == 3, to, h);
-        if (order == 3) {
-            r1 = (before.lambda - im_vp_at(s->sigmas[index - 2]).lambda) / h;
-            w.d2 = curve_weight(a, to, h);
+        float r0 = (from.lambda - before.lambda) / h, by0 = 1 / r0;
+        ok = IM_MIX(s, near, { m0, 1 }, { m1, -1 }) && IM_MIX(s, near, { near, by0 });
+        terms[n++] = (im_term){ near, slope_weight(a, s->cfg.solver_heun || order == 3, to, h) };
+        if (order == 3) {                                      /* far = (m1 - m2) / r1, then the curve of the two     */
+            float r1 = (before.lambda - im_vp_at(s->sigmas[index - 2]).lambda) / h, by1 = 1 / r1;
+            float part = r0 / (r0 + r1), by2 = 1 / (r0 + r1);
+            ok = ok && IM_MIX(s, far, { m1, 1 }, { m2, -1 }) && IM_MIX(s, far, { far, by1 })
+                && IM_MIX(s, far, { near, 1 }, { far, -1 }) && IM_MIX(s, near, { near, 1 }, { far, part })
+                && IM_MIX(s, far, { far, by2 });
+            terms[n++] = (im_term){ far, curve_weight(a, to, h) };
         }
     }
-    float by0 = 1 / r0, by1 = 1 / r1, part = r0 / (r0 + r1), by2 = 1 / (r0 + r1);
-    if (a == IM_ALGO_SDE_DPM || a == IM_ALGO_SDE_DPMPP) noise.fill(noise.arg, s->buf[NOISE], s->n);
-    const float *m0 = s->buf[0], *m1 = s->buf[1], *m2 = s->buf[2], *z = s->buf[NOISE];
-    for (size_t i = 0; i < s->n; i++) {
-        float y = w.x_by * x[i] + w.d0 * m0[i];
-        if (order == 2) y += w.d1 * (by0 * (m0[i] - m1[i]));
-        if (order == 3) {
-            float near = by0 * (m0[i] - m1[i]), far = by1 * (m1[i] - m2[i]);
-            y += w.d1 * (near + part * (near - far));
-            y += w.d2 * (by2 * (near - far));
-        }
-        x[i] = w.noise_by != 0 ? y + w.noise_by * z[i] : y;
-    }
-    return true;
+    if (a == IM_ALGO_SDE_DPM || a == IM_ALGO_SDE_DPMPP) ok = ok && noise.fill(noise.arg, z);
+    if (w.noise_by != 0) terms[n++] = (im_term){ z, w.noise_by };
+    return ok && im_mix(s, x, 1, INFINITY, terms, n);
 }

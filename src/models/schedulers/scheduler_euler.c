@@ -9,7 +9,6 @@
 #include "models/schedulers/scheduler_parts.h"
 
 #include <math.h>
-#include <string.h>
 
 enum { LMS_ORDER = 4 };
 
@@ -22,58 +21,56 @@ static reading reading_at(const im_scheduler *s, float sigma)
     return (reading){ s->cfg.prediction_type, sigma, -sigma / sqrtf(v), v };
 }
 
-static float read_x0(const reading *r, float e, float x)
+static bool read_x0(im_scheduler *s, const reading *r, const im_tensor *e, const im_tensor *x, float limit, im_tensor *x0)
 {
+    im_tensor *part = s->work[2];
     switch (r->what) {
-    case IM_PREDICT_V: return e * r->out + x / r->in;
-    case IM_PREDICT_SAMPLE: return e;
-    default: return x - r->sigma * e;
+    case IM_PREDICT_V:
+        return IM_MIX_BY(s, part, r->in, { x, 1 }) && im_mix(s, x0, 1, limit, IM_TERMS({ e, r->out }, { part, 1 }));
+    case IM_PREDICT_SAMPLE: return im_mix(s, x0, 1, limit, IM_TERMS({ e, 1 }));
+    default: return im_mix(s, x0, 1, limit, IM_TERMS({ x, 1 }, { e, -r->sigma }));
     }
 }
 
-bool im_step_euler(im_scheduler *s, const float *e, float *x, im_noise noise)
+/* d = (x - x0) / sigma; x0: of work */
+static bool slope_at(im_scheduler *s, const reading *r, const im_tensor *e, const im_tensor *x, float limit, im_tensor *d)
+{
+    im_tensor *x0 = s->work[0];
+    return read_x0(s, r, e, x, limit, x0) && IM_MIX_BY(s, d, r->sigma, { x, 1 }, { x0, -1 });
+}
+
+bool im_step_euler(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     (void)noise;
     const float *sigma = s->sigmas + im_step_index(s);
     reading r = reading_at(s, sigma[0]);
-    float step = sigma[1] - sigma[0];
-    for (size_t i = 0; i < s->n; i++) x[i] += (x[i] - read_x0(&r, e[i], x[i])) / sigma[0] * step;
-    return true;
+    im_tensor *d = s->work[1];
+    return slope_at(s, &r, e, x, INFINITY, d) && IM_MIX(s, x, { x, 1 }, { d, sigma[1] - sigma[0] });
 }
 
-bool im_step_euler_a(im_scheduler *s, const float *e, float *x, im_noise noise)
+bool im_step_euler_a(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     const float *sigma = s->sigmas + im_step_index(s);
     reading r = reading_at(s, sigma[0]);
     float from2 = sigma[0] * sigma[0], to2 = sigma[1] * sigma[1];
     float up = sqrtf(to2 * (from2 - to2) / from2);
     float step = sqrtf(to2 - up * up) - sigma[0];
-    noise.fill(noise.arg, s->buf[0], s->n);
-    for (size_t i = 0; i < s->n; i++) {
-        x[i] += (x[i] - read_x0(&r, e[i], x[i])) / sigma[0] * step;
-        x[i] += s->buf[0][i] * up;
-    }
-    return true;
+    im_tensor *d = s->work[1], *z = s->buf[0];
+    return noise.fill(noise.arg, z) && slope_at(s, &r, e, x, INFINITY, d)
+        && IM_MIX(s, x, { x, 1 }, { d, step }, { z, up });
 }
 
-bool im_step_heun(im_scheduler *s, const float *e, float *x, im_noise noise)
+bool im_step_heun(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     (void)noise;
     bool second = s->done % 2;                                 /* the evaluation at the far end of the step           */
     const float *sigma = s->sigmas + im_step_index(s) - second;
     reading r = reading_at(s, sigma[second]);
-    float step = sigma[1] - sigma[0], *slope = s->buf[0], *start = s->buf[1];
-    for (size_t i = 0; i < s->n; i++) {
-        float d = (x[i] - im_clip(s, read_x0(&r, e[i], x[i]))) / sigma[second];
-        if (second) {
-            x[i] = start[i] + (slope[i] + d) / 2 * step;
-        } else {
-            slope[i] = d;
-            start[i] = x[i];
-            x[i] += d * step;
-        }
-    }
-    return true;
+    float step = sigma[1] - sigma[0];
+    im_tensor *slope = s->buf[0], *start = s->buf[1], *d = second ? s->work[1] : slope;
+    if (!slope_at(s, &r, e, x, im_limit(s), d)) return false;
+    if (second) return IM_MIX_BY(s, d, 2, { slope, 1 }, { d, 1 }) && IM_MIX(s, x, { start, 1 }, { d, step });
+    return im_assign(s->c, start, x) && IM_MIX(s, x, { x, 1 }, { d, step });
 }
 
 /* Integral from sigma[0] to sigma[1] of the Lagrange polynomial that is 1 at sigma[-which] and 0 at the other points
@@ -90,7 +87,7 @@ static double lms_weight(const float *sigma, int order, int which)
     return sum * (to - from) / 6;
 }
 
-bool im_step_lms(im_scheduler *s, const float *e, float *x, im_noise noise)
+bool im_step_lms(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     (void)noise;
     int index = im_step_index(s), order = index + 1 < LMS_ORDER ? index + 1 : LMS_ORDER;
@@ -100,13 +97,9 @@ bool im_step_lms(im_scheduler *s, const float *e, float *x, im_noise noise)
     /* A run that begins in the middle has fewer slopes than `order`; the weights stay those of `order`, as in
      * diffusers. */
     int n = s->kept < order ? s->kept : order;
-    float weight[LMS_ORDER];
-    for (int k = 0; k < n; k++) weight[k] = (float)lms_weight(sigma, order, k);
-    for (size_t i = 0; i < s->n; i++) {
-        s->buf[0][i] = (x[i] - read_x0(&r, e[i], x[i])) / sigma[0];
-        float sum = 0;
-        for (int k = 0; k < n; k++) sum += weight[k] * s->buf[k][i];
-        x[i] += sum;
-    }
-    return true;
+    im_tensor *sum = s->work[1];
+    bool ok = slope_at(s, &r, e, x, INFINITY, s->buf[0]) && im_fill(s->c, sum, 0);
+    for (int k = 0; ok && k < n; k++)
+        ok = IM_MIX(s, sum, { sum, 1 }, { s->buf[k], (float)lms_weight(sigma, order, k) });
+    return ok && IM_MIX(s, x, { x, 1 }, { sum, 1 });
 }

@@ -4,6 +4,8 @@
 
 #include "models/schedulers/scheduler.h"
 
+#include <math.h>
+
 typedef enum { IM_BETA_LINEAR, IM_BETA_SCALED_LINEAR, IM_BETA_COSINE } im_beta_schedule;
 typedef enum { IM_PREDICT_EPSILON, IM_PREDICT_V, IM_PREDICT_SAMPLE } im_prediction;
 typedef enum { IM_SPACE_LINSPACE, IM_SPACE_LEADING, IM_SPACE_TRAILING } im_spacing;
@@ -53,7 +55,7 @@ enum {                                                         /* fields that on
     IM_HAS_SAMPLE = 16384,                                     /* prediction_type may be "sample"                     */
 };
 
-enum { IM_SCHEDULER_BUFFERS = 7 };
+enum { IM_SCHEDULER_BUFFERS = 7, IM_SCHEDULER_WORK = 3 };
 
 typedef struct im_scheduler_kind {
     const char *name, *class_name;
@@ -65,7 +67,7 @@ typedef struct im_scheduler_kind {
     double beta_start, beta_end;                               /* defaults of the class                               */
     im_spacing spacing;
     bool (*times)(im_scheduler *s, int steps);                 /* fills times, sigmas and count                       */
-    bool (*step)(im_scheduler *s, const float *e, float *x, im_noise noise);
+    bool (*step)(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
 } im_scheduler_kind;
 
 struct im_scheduler {
@@ -79,7 +81,8 @@ struct im_scheduler {
     float *sigmas;                                             /* (count + 1), or NULL                                */
     int first, done;                                           /* evaluations left out; made since                    */
     size_t n;
-    float *memory, *buf[IM_SCHEDULER_BUFFERS];                 /* (n) each                                            */
+    im_tensor *buf[IM_SCHEDULER_BUFFERS];                      /* (n) each: history; on the device                    */
+    im_tensor *work[IM_SCHEDULER_WORK];                        /* (n) each: free at the beginning of a step           */
     int kept;                                                  /* buffers that hold history                           */
     int last_order;                                            /* unipc: order of the last prediction                 */
 };
@@ -107,16 +110,24 @@ static inline int im_step_index(const im_scheduler *s) { return s->first + s->do
 static inline int im_step_time(const im_scheduler *s) { return (int)s->times[im_step_index(s)]; }
 static inline float im_alpha_at(const im_scheduler *s, int t) { return t >= 0 ? s->alphas[t] : s->final_alpha; }
 
-static inline float im_clip(const im_scheduler *s, float x0)   /* clip_sample                                         */
+/* Where clip_sample holds x0. */
+static inline float im_limit(const im_scheduler *s)
 {
-    float r = (float)s->cfg.clip_sample_range;
-    return !s->cfg.clip_sample ? x0 : x0 < -r ? -r : x0 > r ? r : x0;
+    return s->cfg.clip_sample ? (float)s->cfg.clip_sample_range : INFINITY;
 }
+
+/* y = (sum of w x) / by, kept within limit; every operation rounded by itself, in this order (im_combine). a - w b is
+ * a + (-w) b, the same number. */
+typedef struct im_term { const im_tensor *x; float w; } im_term;
+bool im_mix(const im_scheduler *s, im_tensor *y, float by, float limit, const im_term terms[], int n);
+#define IM_TERMS(...) (im_term[]){ __VA_ARGS__ }, (int)(sizeof((im_term[]){ __VA_ARGS__ }) / sizeof(im_term))
+#define IM_MIX(s, y, ...) im_mix(s, y, 1, INFINITY, IM_TERMS(__VA_ARGS__))
+#define IM_MIX_BY(s, y, by, ...) im_mix(s, y, by, INFINITY, IM_TERMS(__VA_ARGS__))
 
 /* Moves the newest history array to the front: buf[0] is free to be written, the others age by one. */
 static inline void im_history_push(im_scheduler *s, int length)
 {
-    float *oldest = s->buf[length - 1];
+    im_tensor *oldest = s->buf[length - 1];
     for (int i = length - 1; i > 0; i--) s->buf[i] = s->buf[i - 1];
     s->buf[0] = oldest;
     if (s->kept < length) s->kept++;
@@ -125,15 +136,17 @@ static inline void im_history_push(im_scheduler *s, int length)
 /* Variance-preserving scaling of a noise level: x = alpha x0 + sigma noise with alpha^2 + sigma^2 = 1. */
 typedef struct im_vp { float alpha, sigma, lambda; } im_vp;    /* lambda = ln(alpha / sigma)                          */
 im_vp im_vp_at(float sigma);                                   /* scheduler_dpm.c                                     */
+/* What dpm and unipc integrate, as the network's output e has it: x0, or the noise. */
+bool im_vp_convert(const im_scheduler *s, const im_tensor *e, const im_tensor *x, bool x0, im_tensor *m);
 
-bool im_step_pndm(im_scheduler *s, const float *e, float *x, im_noise noise);
-bool im_step_ddim(im_scheduler *s, const float *e, float *x, im_noise noise);
-bool im_step_ddpm(im_scheduler *s, const float *e, float *x, im_noise noise);
-bool im_step_euler(im_scheduler *s, const float *e, float *x, im_noise noise);
-bool im_step_euler_a(im_scheduler *s, const float *e, float *x, im_noise noise);
-bool im_step_heun(im_scheduler *s, const float *e, float *x, im_noise noise);
-bool im_step_lms(im_scheduler *s, const float *e, float *x, im_noise noise);
-bool im_step_dpm(im_scheduler *s, const float *e, float *x, im_noise noise);
-bool im_step_unipc(im_scheduler *s, const float *e, float *x, im_noise noise);
+bool im_step_pndm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_ddim(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_ddpm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_euler(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_euler_a(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_heun(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_lms(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_dpm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_unipc(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
 
 #endif

@@ -11,7 +11,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { HISTORY = 4, START = 4, SUM = 5, USED = 6, PRK_TIMES = 12 };                /* buf[0..3]: past e, newest first */
 
@@ -49,75 +48,62 @@ bool im_times_pndm(im_scheduler *s, int steps)
 }
 
 /* From x at time t to time `to` with noise e. */
-static void transfer(const im_scheduler *s, int t, int to, const float *x, const float *e, float *out)
+static bool transfer(const im_scheduler *s, int t, int to, const im_tensor *x, const im_tensor *e, im_tensor *out)
 {
     float a = im_alpha_at(s, t), a2 = im_alpha_at(s, to), b = 1 - a, b2 = 1 - a2;
     float keep = sqrtf(a2 / a), move = a2 - a, by = a * sqrtf(b2) + sqrtf(a * b * a2);
-    float root_a = sqrtf(a), root_b = sqrtf(b);
+    im_tensor *noise = s->work[0];
     bool velocity = s->cfg.prediction_type == IM_PREDICT_V;
-    for (size_t i = 0; i < s->n; i++) {
-        float noise = velocity ? root_a * e[i] + root_b * x[i] : e[i];
-        out[i] = keep * x[i] - move * noise / by;
-    }
+    if (velocity && !IM_MIX(s, noise, { e, sqrtf(a) }, { x, sqrtf(b) })) return false;
+    return IM_MIX_BY(s, noise, by, { velocity ? noise : e, move }) && IM_MIX(s, out, { x, keep }, { noise, -1 });
 }
 
-static void runge_kutta(im_scheduler *s, const float *e, float *x)
+static bool runge_kutta(im_scheduler *s, const im_tensor *e, im_tensor *x)
 {
     int call = s->done, stage = call % 4;
     int to = im_step_time(s) - (call % 2 ? 0 : s->cfg.num_train_timesteps / s->steps / 2);
     int from = (int)s->times[call / 4 * 4];
-    float *sum = s->buf[SUM], *used = s->buf[USED];
+    im_tensor *sum = s->buf[SUM];
     const float sixth = (float)(1.0 / 6), third = (float)(1.0 / 3);
+    bool ok = true;
     if (stage == 0) {
         im_history_push(s, HISTORY);
-        memcpy(s->buf[0], e, s->n * sizeof *e);
-        memcpy(s->buf[START], x, s->n * sizeof *x);
-        memset(sum, 0, s->n * sizeof *sum);
+        ok = im_assign(s->c, s->buf[0], e) && im_assign(s->c, s->buf[START], x) && im_fill(s->c, sum, 0);
     }
     float weight = stage == 0 || stage == 3 ? sixth : third;
-    for (size_t i = 0; i < s->n; i++) {
-        float more = sum[i] + weight * e[i];
-        used[i] = stage == 3 ? more : e[i];
-        sum[i] = more;
-    }
-    transfer(s, from, to, s->buf[START], used, x);
+    return ok && IM_MIX(s, sum, { sum, 1 }, { e, weight }) && transfer(s, from, to, s->buf[START], stage == 3 ? sum : e, x);
 }
 
-static void linear_multistep(im_scheduler *s, const float *e, float *x)
+/* The noise of one step: of what was found here and before, newest first. */
+static bool multistep_noise(im_scheduler *s, im_tensor *used)
+{
+    const im_tensor *e1 = s->buf[0], *e2 = s->buf[1], *e3 = s->buf[2], *e4 = s->buf[3];
+    switch (s->kept) {
+    case 1: return im_assign(s->c, used, e1);
+    case 2: return IM_MIX_BY(s, used, 2, { e1, 3 }, { e2, -1 });
+    case 3: return IM_MIX_BY(s, used, 12, { e1, 23 }, { e2, -16 }, { e3, 5 });
+    default:
+        return IM_MIX(s, used, { e1, 55 }, { e2, -59 }, { e3, 37 }, { e4, -9 })
+            && IM_MIX(s, used, { used, (float)(1.0 / 24) });
+    }
+}
+
+static bool linear_multistep(im_scheduler *s, const im_tensor *e, im_tensor *x)
 {
     int ratio = s->cfg.num_train_timesteps / s->steps, t = im_step_time(s), to = t - ratio;
-    float *used = s->buf[USED];
-    if (s->done == 1) {                                        /* the first step again, with the mean of both ends    */
-        to = t;
-        t += ratio;
-        for (size_t i = 0; i < s->n; i++) used[i] = (e[i] + s->buf[0][i]) / 2;
-        transfer(s, t, to, s->buf[START], used, x);
-        return;
-    }
+    im_tensor *used = s->buf[USED];
+    if (s->done == 1)                                          /* the first step again, with the mean of both ends    */
+        return IM_MIX_BY(s, used, 2, { e, 1 }, { s->buf[0], 1 }) && transfer(s, t + ratio, t, s->buf[START], used, x);
     im_history_push(s, HISTORY);
-    memcpy(s->buf[0], e, s->n * sizeof *e);
-    const float *e1 = s->buf[0], *e2 = s->buf[1], *e3 = s->buf[2], *e4 = s->buf[3];
-    const float by24 = (float)(1.0 / 24);
-    if (s->done == 0) memcpy(s->buf[START], x, s->n * sizeof *x);
-    for (size_t i = 0; i < s->n; i++)
-        switch (s->kept) {
-        case 1: used[i] = e1[i]; break;
-        case 2: used[i] = (3 * e1[i] - e2[i]) / 2; break;
-        case 3: used[i] = (23 * e1[i] - 16 * e2[i] + 5 * e3[i]) / 12; break;
-        default: used[i] = by24 * (55 * e1[i] - 59 * e2[i] + 37 * e3[i] - 9 * e4[i]);
-        }
-    transfer(s, t, to, x, used, x);
+    return im_assign(s->c, s->buf[0], e) && (s->done || im_assign(s->c, s->buf[START], x)) && multistep_noise(s, used)
+        && transfer(s, t, to, x, used, x);
 }
 
-bool im_step_pndm(im_scheduler *s, const float *e, float *x, im_noise noise)
+bool im_step_pndm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     (void)noise;
-    if (!s->cfg.skip_prk_steps && s->done < PRK_TIMES) {
-        runge_kutta(s, e, x);
-        return true;
-    }
+    if (!s->cfg.skip_prk_steps && s->done < PRK_TIMES) return runge_kutta(s, e, x);
     if (!s->cfg.skip_prk_steps && s->kept < 3)
         return im_fail(s->c, "scheduler pndm: a run without its Runge-Kutta steps cannot go on; set skip_prk_steps");
-    linear_multistep(s, e, x);
-    return true;
+    return linear_multistep(s, e, x);
 }

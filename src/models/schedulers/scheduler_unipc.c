@@ -8,21 +8,8 @@
 #include "models/schedulers/scheduler_parts.h"
 
 #include <math.h>
-#include <string.h>
 
 enum { ORDERS = 3, FROM = 3, GUESS = 4 };                    /* buf[0..2]: guesses; start of the last step; new guess */
-
-static void convert(const im_scheduler *s, const float *e, const float *x, float *m)
-{
-    im_vp v = im_vp_at(s->sigmas[im_step_index(s)]);
-    bool x0 = s->cfg.predict_x0;
-    for (size_t i = 0; i < s->n; i++)
-        switch (s->cfg.prediction_type) {
-        case IM_PREDICT_V: m[i] = x0 ? v.alpha * x[i] - v.sigma * e[i] : v.alpha * e[i] + v.sigma * x[i]; break;
-        case IM_PREDICT_SAMPLE: m[i] = x0 ? e[i] : (x[i] - v.alpha * e[i]) / v.sigma; break;
-        default: m[i] = x0 ? (x[i] - v.sigma * e[i]) / v.alpha : e[i];
-        }
-}
 
 /* Solves m y = b for the n unknowns (n <= ORDERS) by elimination with row exchange; b becomes y. */
 static void solve(double m[ORDERS][ORDERS], double b[ORDERS], int n)
@@ -89,16 +76,21 @@ static step make_step(const im_scheduler *s, int from, int order, bool corrector
     return t;
 }
 
-/* Applies a step to x; fresh (corrector): the guess at the end of the step. */
-static void apply(const im_scheduler *s, const step *t, const float *x, const float *fresh, float *out)
+/* sum += rho (m - m0) / r */
+static bool add_slope(const im_scheduler *s, im_tensor *sum, const im_tensor *m, float r, float rho)
 {
-    const float *m0 = s->buf[0];
-    for (size_t i = 0; i < s->n; i++) {
-        float y = t->x_by * x[i] - t->m0_by * m0[i], sum = 0;
-        for (int k = 0; k < t->slopes; k++) sum += t->rho[k] * ((s->buf[k + 1][i] - m0[i]) / t->r[k]);
-        if (fresh) sum += t->rho[t->slopes] * (fresh[i] - m0[i]);
-        out[i] = y - t->sum_by * sum;
-    }
+    im_tensor *d = s->work[2];
+    return IM_MIX_BY(s, d, r, { m, 1 }, { s->buf[0], -1 }) && IM_MIX(s, sum, { sum, 1 }, { d, rho });
+}
+
+/* Applies a step to x; fresh (corrector): the guess at the end of the step. */
+static bool apply(const im_scheduler *s, const step *t, const im_tensor *x, const im_tensor *fresh, im_tensor *out)
+{
+    im_tensor *y = s->work[0], *sum = s->work[1];
+    bool ok = IM_MIX(s, y, { x, t->x_by }, { s->buf[0], -t->m0_by }) && im_fill(s->c, sum, 0);
+    for (int k = 0; ok && k < t->slopes; k++) ok = add_slope(s, sum, s->buf[k + 1], t->r[k], t->rho[k]);
+    if (fresh) ok = ok && add_slope(s, sum, fresh, 1, t->rho[t->slopes]);
+    return ok && IM_MIX(s, out, { y, 1 }, { sum, -t->sum_by });
 }
 
 static bool corrects(const im_scheduler *s)
@@ -109,24 +101,22 @@ static bool corrects(const im_scheduler *s)
     return true;
 }
 
-bool im_step_unipc(im_scheduler *s, const float *e, float *x, im_noise noise)
+bool im_step_unipc(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
     (void)noise;
     int index = im_step_index(s), left = s->count - index;
-    convert(s, e, x, s->buf[GUESS]);
+    if (!im_vp_convert(s, e, x, s->cfg.predict_x0, s->buf[GUESS])) return false;
     if (corrects(s)) {
         step back = make_step(s, index - 1, s->last_order, true);
-        apply(s, &back, s->buf[FROM], s->buf[GUESS], x);
+        if (!apply(s, &back, s->buf[FROM], s->buf[GUESS], x)) return false;
     }
     int had = s->kept;
     im_history_push(s, ORDERS);
-    memcpy(s->buf[0], s->buf[GUESS], s->n * sizeof *x);
-    memcpy(s->buf[FROM], x, s->n * sizeof *x);
     int order = s->cfg.solver_order;
     if (s->cfg.lower_order_final && order > left) order = left;
     if (order > had + 1) order = had + 1;
     s->last_order = order;
     step ahead = make_step(s, index, order, false);
-    apply(s, &ahead, x, NULL, x);
-    return true;
+    return im_assign(s->c, s->buf[0], s->buf[GUESS]) && im_assign(s->c, s->buf[FROM], x)
+        && apply(s, &ahead, x, NULL, x);
 }

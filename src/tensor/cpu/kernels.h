@@ -6,7 +6,7 @@
 #include "tensor/host.h"
 
 #define X(name) int IM_FN(im_cpu_##name)(im_device *dev, const im_##name##_args *args);
-IM_KERNELS(X)
+IM_KERNELS_OWN(X)
 #undef X
 
 void IM_FN(im_cpu_init)(im_kernels *k);  /* table.c: fills every slot */

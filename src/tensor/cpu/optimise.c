@@ -189,9 +189,15 @@ static void find_trust(const job *w)
     }
 }
 
-int IM_FN(im_cpu_optimise)(im_device *dev, const im_optimise_args *at)
+int IM_FN(im_cpu_optimise)(im_device *dev, const im_optimise_args *p)
 {
+    im_optimise_args gated = *p;
+    const im_optimise_args *at = &gated;
     job w = { .at = at, .slots = at->slots, .count = at->count };
+    if (p->gate && p->gate->shut)
+        return IM_DONE;
+    if (p->gate)
+        gated.scale = p->gate->scale;
     if (!lay_out(dev, &w))
         return IM_NO_MEMORY;
     double t = (double)at->step;

@@ -4,6 +4,7 @@
 void IM_FN(im_cpu_init)(im_kernels *k)
 {
 #define X(name) k->name = IM_FN(im_cpu_##name);
-    IM_KERNELS(X)
+    IM_KERNELS_OWN(X)
 #undef X
+    im_host_kernels(k);
 }

@@ -382,6 +382,7 @@ bool im_far_open(im_ctx *c, im_device *dev, int threads)
     s->plan_begin = far_plan_begin;
     s->plan_end = far_plan_end;
     s->plan_free = far_plan_free;
+    dev->maps = false;
     im_ref_kernels(&f->ref);
 #define X(name) dev->k.name = kernel_##name;
     IM_KERNELS(X)

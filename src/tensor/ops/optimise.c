@@ -72,9 +72,19 @@ bool im_optimise(im_ctx *c, const im_optimise_step *s)
     int status = c->dev.k.optimise(&c->dev, &(im_optimise_args){
         .kind = s->kind, .count = s->count, .slots = slots, .scale = s->scale, .lr = s->lr, .momentum = s->momentum,
         .nesterov = s->nesterov, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .step = s->step,
-        .trust = s->trust, .ema_decay = s->ema_decay });
+        .trust = s->trust, .ema_decay = s->ema_decay, .gate = im_ledger_gate(s->ledger) });
     free(slots);
     return done(c, status, "optimise");
+}
+
+bool im_sumsq_into(im_ctx *c, const im_trained *params, int count, double *sum, int32_t *bad)
+{
+    im_slot *slots = slots_of(c, params, count, NULL);
+    if (!slots)
+        return false;
+    int status = c->dev.k.sumsq(&c->dev, &(im_sumsq_args){ .count = count, .slots = slots, .sum = sum, .first_bad = bad });
+    free(slots);
+    return done(c, status, "sumsq");
 }
 
 bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *bad)
@@ -83,12 +93,12 @@ bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *
         return false;
     if (!sum || !bad)
         return im_fail(c, "sumsq: found no place for the sum or for the first bad parameter");
-    im_slot *slots = slots_of(c, params, count, NULL);
-    *sum = 0;
-    *bad = -1;
-    if (!slots)
-        return false;
-    int status = c->dev.k.sumsq(&c->dev, &(im_sumsq_args){ .count = count, .slots = slots, .sum = sum, .first_bad = bad });
-    free(slots);
-    return done(c, status, "sumsq");
+    im_step_part part = { .first_bad = -1 };
+    im_ledger *l = im_ledger_new(c, 1);
+    if (im_ledger_norm(c, l, 0, params, count) && im_ledger_end(c, l, 1, 0))
+        im_ledger_read(c, l, &part);
+    im_ledger_free(l);
+    *sum = part.sumsq;
+    *bad = part.first_bad;
+    return im_ok(c);
 }

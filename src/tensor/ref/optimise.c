@@ -71,7 +71,12 @@ static void slot(const void *arg, int64_t index, int thread)
 
 int im_ref_optimise(im_device *dev, const im_optimise_args *p)
 {
-    return im_ref_each(dev, p->count, slot, p);
+    im_optimise_args at = *p;
+    if (p->gate && p->gate->shut)
+        return IM_DONE;
+    if (p->gate)
+        at.scale = p->gate->scale;
+    return im_ref_each(dev, at.count, slot, &at);
 }
 
 int im_ref_sumsq(im_device *dev, const im_sumsq_args *p)

@@ -8,7 +8,7 @@
 #include "tensor/host.h"
 
 #define X(name) int im_ref_##name(im_device *dev, const im_##name##_args *p);
-IM_KERNELS(X)
+IM_KERNELS_OWN(X)
 #undef X
 
 /* Calls fn(job, i, thread) for each i in [0, count), spread over the device's threads; IM_STOPPED once im_cancel was

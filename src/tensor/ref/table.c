@@ -5,8 +5,9 @@
 void im_ref_kernels(im_kernels *k)
 {
 #define X(name) k->name = im_ref_##name;
-    IM_KERNELS(X)
+    IM_KERNELS_OWN(X)
 #undef X
+    im_host_kernels(k);
 }
 
 enum { MAX_TASKS = 4096 };       /* enough to share out evenly, and few enough for any count to fit an int           */
