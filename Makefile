@@ -182,13 +182,16 @@ ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=und
 FUZZERS   := $(patsubst tests/fuzz/fuzz_%.c,fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
 
-check: ## run every test (installs what is missing)
+# make check-all has the parts that take minutes for one sure thing each, too.
+check-all: HOW := whole
+check-all: check ## make check, the neon kernels under an emulator, a picture at the real size
+check: ## run every test that ends within minutes (installs what is missing)
 	@CC="$(CC)" tests/need.sh --install check
 	@$(SUB) all tests
 	@$(SUB) san-build
 	@$(SUB) fuzz-build
 	@BUILD="$(BUILD)" ISAS="$(ISAS)" SAN_ISA="$(SAN_ISA)" SAN_TESTS="$(SAN_TESTS)" FUZZERS="$(FUZZERS)" \
-	    MAKE="$(MAKE)" tests/check.sh
+	    MAKE="$(MAKE)" tests/check.sh $(or $(HOW),all)
 
 san-build:
 	@$(SUB) BUILD=$(BUILD)/san KBUILD=$(KBUILD) OWN=$(SAN_ISA) WERROR= CFLAGS="$(ASAN)" \
@@ -369,5 +372,5 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests libs san-build model-data model-report model-train experiment demo check asan tsan fuzz fuzz-build \
-        bench bench-rivals install uninstall lint format clean help force
+.PHONY: all tests libs san-build model-data model-report model-train experiment demo check check-all asan tsan fuzz \
+        fuzz-build bench bench-rivals install uninstall lint format clean help force

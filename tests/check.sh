@@ -1,23 +1,21 @@
 #!/bin/sh
 # check.sh: runs what `make check` has built: rules, test programs, the same under lower instruction sets, the command, the
-# loaders under sanitizers, a short fuzz run, the neon kernels under qemu, the full-size picture. The last line is the
-# total; 1 if anything failed.
+# loaders and kernels under sanitizers, a short fuzz run; with `whole` also the neon kernels under qemu and the full-size
+# picture. As many parts at once as there are processors, those that take longest first. The last line is the total; 1 if
+# anything failed.
 #
-#     tests/check.sh [all|programs|fuzz]      with BUILD, ISAS, SAN_TESTS, FUZZERS, FUZZ_SECONDS from the Makefile
+#     tests/check.sh [all|whole|programs|fuzz]      with BUILD, ISAS, SAN_TESTS, FUZZERS, FUZZ_SECONDS from the Makefile
 set -u
 BUILD=${BUILD:-build}
-passed=0 failed=0 skipped=0
 log=$BUILD/tests/log
 mkdir -p "$log"
+OMP_WAIT_POLICY=passive         # the threads of one part do not spin while another part could work
+export OMP_WAIT_POLICY
 
-count() {       # count NAME PASSED FAILED SKIPPED SECONDS
-    passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
-    printf '%-34s %5d passed %4d failed %4d skipped %5d s\n' "$1" "$2" "$3" "$4" "$5"
-}
-
-# run NAME COMMAND...: success is one test passed, unless the output has counts of its own: Check's
-# "NN%: Checks: C, Failures: F, Errors: E", or a last line "N passed, N failed, N skipped".
-run() {
+# one NAME COMMAND...: a part. Success is one test passed, unless the output has counts of its own: Check's
+# "NN%: Checks: C, Failures: F, Errors: E", or a last line "N passed, N failed, N skipped". Prints one line, and the end of
+# the output of what failed; adds a line to $log/results.
+one() {
     name=$1 out=$log/$(printf %s "$1" | tr -c 'a-zA-Z0-9_.\n' _).txt
     shift
     start=$(date +%s)
@@ -34,26 +32,64 @@ run() {
     elif [ "$rc" != 0 ] && [ "$2" = 0 ]; then
         set -- "$1" 1 "$3"                          # it ended badly, whatever its summary says
     fi
-    count "$name" "$1" "$2" "$3" "$seconds"
-    if [ "$rc" != 0 ] || [ "$2" != 0 ]; then
-        tail -n 40 "$out" | sed 's/^/    /'
-        echo "    (all of it: $out)"
-    fi
-    grep '^SKIP' "$out" | sed 's/^/    /'
+    {
+        printf '%-34s %5d passed %4d failed %4d skipped %5d s\n' "$name" "$1" "$2" "$3" "$seconds"
+        if [ "$rc" != 0 ] || [ "$2" != 0 ]; then
+            tail -n 40 "$out" | sed 's/^/    /'
+            echo "    (all of it: $out)"
+        fi
+        grep '^SKIP' "$out" | sed 's/^/    /'
+    } >"$out.said"
+    cat "$out.said"
+    rm -f "$out.said"
+    echo "$1 $2 $3 $seconds $name" >>"$log/results"
+}
+if [ "${1:-}" = one ]; then
+    # shellcheck disable=SC2086 # NAME|a command of words without blanks
+    one "${2%%|*}" ${2#*|}
+    exit 0
+fi
+
+# part NAME COMMAND...: to be run by `together`, or at once where something stands on it
+part() {
+    name=$1
+    shift
+    printf '%s|%s\n' "$name" "$*"
+}
+# The parts on standard input, several at once.
+together() {
+    xargs -d '\n' -n 1 -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" "$0" one
 }
 
+# What takes minutes begins first, so that the end does not wait for it.
+slow='test_learn test_trajectory test_trajectory_pictures test_halves test_grad_products test_programs test_grad test_ops'
 programs() {
+    for t in $slow; do
+        [ ! -x "$BUILD/tests/$t" ] || part "$t" "$BUILD/tests/$t"
+    done
     for t in "$BUILD"/tests/test_*; do
         case $t in *.* | */test_full_size) continue ;; esac
-        run "${t##*/}" "$t"
+        case " $slow " in *" ${t##*/} "*) continue ;; esac
+        part "${t##*/}" "$t"
     done
 }
 
 # The first test once more under every instruction set; the other programs walk the sets themselves.
 capped() {
     for isa in ${ISAS:-}; do
-        run "test_tiny, IMAGO_ISA=$isa" env IMAGO_ISA="$isa" "$BUILD/tests/test_tiny"
+        part "test_tiny, IMAGO_ISA=$isa" env IMAGO_ISA="$isa" "$BUILD/tests/test_tiny"
     done
+}
+
+# The command line: a subject of the program each, tests/cli/SUBJECT.sh PROGRAM.
+command_line() {
+    part "training, command line" tests/test_train.sh "$BUILD/imago" "$BUILD/tests/test_learn"
+    part "command line" tests/test_cli.sh "$BUILD/imago"
+    part "sheets and names of pictures" tests/test_sheet.sh "$BUILD/imago" "$BUILD/tests/test_learn"
+    for t in tests/cli/*.sh; do
+        [ ! -f "$t" ] || part "$(basename "$t" .sh), command line" "$t" "$BUILD/imago"
+    done
+    part "model report, as a whole" env BUILD="$BUILD" MAKE="${MAKE:-make}" tests/test_report.sh
 }
 
 # Kernels of one instruction set are sanitized (the Makefile's SAN_ISA): ops and gradients on that one, on small cases.
@@ -64,13 +100,13 @@ sanitized() {
         test_programs) set -- env PROGRAM_SECONDS=10 ;;
         *) set -- ;;
         esac
-        run "$t, sanitizers" "$@" "$BUILD/san/tests/$t"
+        part "$t, sanitizers" "$@" "$BUILD/san/tests/$t"
     done
 }
 
 fuzz() {
     if [ "${1:-}" = long ]; then
-        run "random programs" "$BUILD/san/tests/test_programs" --seconds "${FUZZ_SECONDS:-60}" --seed "$(date +%s)00000"
+        part "random programs" "$BUILD/san/tests/test_programs" --seconds "${FUZZ_SECONDS:-60}" --seed "$(date +%s)00000"
     fi
     for f in ${FUZZERS:-}; do
         corpus=tests/fuzz/corpus/${f#fuzz_}
@@ -78,39 +114,38 @@ fuzz() {
         mkdir -p "$found"
         set -- "$found"
         [ -d "$corpus" ] && set -- "$@" "$corpus"
-        run "$f" "$BUILD/fuzz/$f" -max_total_time="${FUZZ_SECONDS:-8}" -rss_limit_mb=2048 -timeout=20 \
+        part "$f" "$BUILD/fuzz/$f" -max_total_time="${FUZZ_SECONDS:-8}" -rss_limit_mb=2048 -timeout=20 \
             -artifact_prefix="$BUILD/fuzz/" "$@"
     done
 }
 
-neon() {
+# Minutes each: the neon kernels, compiled for aarch64 and run by an emulator; a picture at the real size.
+long_parts() {
     if [ "$(uname -m)" = x86_64 ]; then
-        run "neon kernels under qemu" "${MAKE:-make}" -s neon BUILD="$BUILD"
+        part "neon kernels under qemu" "${MAKE:-make}" -s neon BUILD="$BUILD"
     fi
+    part "full size, beside diffusers" tests/full_size.sh
 }
 
+: >"$log/results"
+began=$(date +%s)
 case ${1:-all} in
-programs) programs ;;
-fuzz) fuzz long ;;
-all)
-    run "layers" tests/check_layers.sh
-    run "style" tests/check_style.sh
-    programs
-    capped
-    run "command line" tests/test_cli.sh "$BUILD/imago"
-    run "training, command line" tests/test_train.sh "$BUILD/imago" "$BUILD/tests/test_learn"
-    run "sheets and names of pictures" tests/test_sheet.sh "$BUILD/imago" "$BUILD/tests/test_learn"
-    for t in tests/cli/*.sh; do             # a subject of the program each: tests/cli/SUBJECT.sh PROGRAM
-        [ -f "$t" ] || continue
-        run "$(basename "$t" .sh), command line" "$t" "$BUILD/imago"
-    done
-    run "model report, as a whole" env BUILD="$BUILD" MAKE="${MAKE:-make}" tests/test_report.sh
-    sanitized
-    fuzz
-    neon
-    run "full size, beside diffusers" tests/full_size.sh
+programs) programs | together ;;
+fuzz) fuzz long | together ;;
+all | whole)
+    {
+        part layers tests/check_layers.sh
+        part style tests/check_style.sh
+        [ "${1:-all}" = all ] || long_parts
+        programs
+        capped
+        command_line
+        sanitized
+        fuzz
+    } | together
     ;;
-*) echo "usage: tests/check.sh [all|programs|fuzz]" >&2; exit 2 ;;
+*) echo "usage: tests/check.sh [all|whole|programs|fuzz]" >&2; exit 2 ;;
 esac
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ]
+echo "the ten parts that took longest, of $(($(date +%s) - began)) s in all:"
+sort -k 4,4nr "$log/results" | head -n 10 | awk '{ s = $4; $1 = $2 = $3 = $4 = ""; printf "%8d s %s\n", s, $0 }'
+awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 }' "$log/results"

@@ -14,7 +14,7 @@ makes() {       # makes TARGET
     ${MAKE:-make} -s BUILD="$(dirname "$imago")" PREFIX=/usr DESTDIR="$root" SMALL="$small" "$1" >"$dir/out" 2>"$dir/err"
 }
 files() { (cd "$root" && find . ! -type d | LC_ALL=C sort); }
-model() { (cd weights/imago-small && find . -type f | sed 's,^\.,./usr/share/imago/weights/imago-small,'); }
+model() { (cd weights/imago-small && find . -type f ! -path '*/features/*' | sed 's,^\.,./usr/share/imago/weights/imago-small,'); }
 
 # The model as it is carried, and what training, a fetch or a hand may have left in its folder.
 cp -R weights/imago-small "$small"
@@ -23,8 +23,9 @@ mkdir "$small/samples" && echo x >"$small/samples/a.safetensors"
 makes install
 check "make install"
 { model; printf './usr/%s\n' bin/imago include/imago.h include/imago_engine.h include/imago_generate.h \
-      include/imago_train.h lib/libimago.a lib/libimago.so lib/libimago.so.0 lib/pkgconfig/imago.pc \
-      share/man/man1/imago.1; } | LC_ALL=C sort >"$dir/want"
+      include/imago_train.h lib/libimago.a lib/libimago.so lib/libimago.so.0 lib/pkgconfig/imago.pc share/man/man1/imago.1 \
+      share/bash-completion/completions/imago share/fish/vendor_completions.d/imago.fish \
+      share/zsh/site-functions/_imago; } | LC_ALL=C sort >"$dir/want"
 files >"$dir/have"
 diff "$dir/want" "$dir/have" >"$dir/err"
 check "what is installed, and nothing else"

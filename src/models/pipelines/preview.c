@@ -185,7 +185,7 @@ im_image *im_preview_picture(im_ctx *c, const float *map, const float *latents, 
         for (int k = 0; k < 3; k++) {
             const float *row = map + k * (channels + 1);
             float v = row[channels];
-            for (int i = 0; i < channels; i++) v += row[i] * latents[(size_t)i * pixels + p];
+            for (int i = 0; i < channels; i++) v += row[i] * latents[p * (size_t)channels + (size_t)i];
             x[3 * p + (size_t)k] = v;
         }
     if (x) out = im_picture_of(c, x, w, h);

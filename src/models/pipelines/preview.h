@@ -16,7 +16,7 @@ float *im_preview_fit(im_ctx *c, const im_vae *vae, const im_vae_config *cfg);
 /* As the file has it, malloc'd; and read from it. */
 char *im_preview_text(im_ctx *c, const float *map, int channels);
 float *im_preview_read(im_ctx *c, const char *name, const char *text, int channels);
-/* latents (channels, h, w), scaled -> a picture of w x h pixels */
+/* latents (h, w, channels), scaled -> a picture of w x h pixels */
 im_image *im_preview_picture(im_ctx *c, const float *map, const float *latents, int channels, int w, int h);
 
 #endif

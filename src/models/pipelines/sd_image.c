@@ -79,5 +79,8 @@ im_image *im_sd_run_preview(im_sd_run *r)
         return NULL;
     }
     const float *map = preview_map(r->sd);
-    return map ? im_preview_picture(r->c, map, r->done ? r->guess : r->x, r->channels, r->size.w, r->size.h) : NULL;
+    float *latents = map ? im_values(r->c, r->done ? r->guess : r->x) : NULL;
+    im_image *out = latents ? im_preview_picture(r->c, map, latents, r->channels, r->size.w, r->size.h) : NULL;
+    free(latents);
+    return out;
 }
