@@ -142,6 +142,9 @@ typedef struct im_eval_args {
                                                                /* anomaly                                              */
     const char *save_features;                                 /* NULL, or a safetensors file to write: features (n,   */
                                                                /* width), labels (n); metadata names, classes          */
+    const char *zero_shot, *form;                              /* NULL; or a list of classes: model is a folder with   */
+                                                               /* CLIP, and a class is the text that form makes of its */
+                                                               /* name, in the place of %s                             */
     int batch, size;                                           /* size 0: as it was trained, or 224                    */
     bool strict;
 } im_eval_args;
@@ -244,6 +247,7 @@ typedef struct im_compare_args {
     const char *recognizer;                                    /* NULL: the same net; else another classifier          */
     const char *sets[2];
     const char *save_features;                                 /* A.safetensors: A.1.safetensors, A.2.safetensors      */
+    const char *clip;                                          /* NULL, or a folder with CLIP, for CMMD                */
     int k;                                                     /* nearest neighbour that says how far a set reaches    */
 } im_compare_args;
 im_compare_args im_compare_defaults(void);
@@ -257,19 +261,21 @@ typedef struct im_comparison {
     double density, coverage;                                  /* Naeem et al. 2020                                    */
     double vendi[2];                                           /* effective number of different pictures               */
     double recognizability[2];                                 /* top-1 of the recognizer; NAN: it has not the classes */
+    double cmmd;                                               /* NAN: without CLIP                                    */
     char *weights, *recognizer;                                /* the files that were read                             */
 } im_comparison;
 bool im_compare(im_ctx *c, const im_compare_args *a, im_comparison *out);
 void im_comparison_free(im_comparison *r);
 
 /* sieve.c: which pictures of a synthetic set stay: those that a classifier takes most surely for what they are meant to
- * be. text: "classifier=RUN:keep=.8", RUN a run or a safetensors file, .8 of each class stay. */
+ * be, or whose cosine with their prompt is the largest for CLIP. text: "classifier=RUN:keep=.8", RUN a run or a safetensors
+ * file, or "clip=DIR:keep=.8"; .8 of each class stay. */
 typedef struct im_sieve im_sieve;
 im_sieve *im_sieve_open(im_ctx *c, const char *text);
-const char *im_sieve_text(const im_sieve *f);                /* "classifier SHA-256": for im_synth_args              */
+const char *im_sieve_text(const im_sieve *f);                /* "classifier SHA-256", "clip ..": for im_synth_args   */
 double im_sieve_keep(const im_sieve *f);
 bool im_sieve_fits(im_ctx *c, im_sieve *f, const im_synth *s);               /* it knows every class of the set      */
-/* score (pictures of the set): log of the softmax of the class that is meant. All must be there. */
+/* score (pictures of the set): log of the softmax of the class that is meant, or the cosine. All must be there. */
 bool im_sieve_scores(im_ctx *c, im_sieve *f, const im_synth *s, double *score);
 void im_sieve_free(im_sieve *f);
 

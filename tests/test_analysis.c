@@ -185,6 +185,14 @@ START_TEST(comparison_is_numpys)
     near_to("coverage", r.coverage, number(want, "coverage"), 1e-12);
     near_to("Frechet distance", im_frechet(c, a->data, a->shape[0], b->data, b->shape[0], d), number(want, "frechet"),
             EXACT);
+    float *x = malloc(a->bytes), *y = malloc(b->bytes);
+    memcpy(x, a->data, a->bytes);
+    memcpy(y, b->data, b->bytes);
+    im_unit_rows(x, a->shape[0], d);
+    im_unit_rows(y, b->shape[0], d);
+    near_to("CMMD", im_cmmd(c, x, a->shape[0], y, b->shape[0], d), number(want, "cmmd"), 1e-5);
+    free(x);
+    free(y);
     ck_assert(!im_prdc(c, a->data, 5, b->data, b->shape[0], d, 5, &r) && strstr(im_error(c), "more than 5"));
     im_clear_error(c);
 }

@@ -1,5 +1,6 @@
 /* test_clip.c: CLIP with both towers beside transformers' CLIPModel (golden_clip.py): the tower for pictures, texts, what a
- * folder must hold, pictures as they are cut, names as classes. */
+ * folder must hold, pictures as they are cut, names as classes. `test_clip --write FOLDER` makes such a folder,
+ * FOLDER/clip, for the tests of the command line. */
 #include "classifier.h"
 
 #include <jansson.h>
@@ -164,9 +165,88 @@ START_TEST(folders_that_are_refused)
 }
 END_TEST
 
-int main(void)
+/* Twelve pictures of golden_clip.py in class folders, asked for three names. Its processor resizes by torchvision, whose
+ * bicubic filter rounds otherwise than Pillow's: pixels differ by a level here and there. */
+#define RESIZED 1e-3
+
+static void write_pictures(const char *root)
 {
+    static const char *const names[] = { "cat", "strawberry", "tree" };
+    for (int number = 0; number < 12; number++) {
+        char name[40], path[500];
+        im_image *p = im_image_new(c, 48, 40, 3);
+        snprintf(name, sizeof name, "eval.%d", number);
+        uint64_t block = hashed_seed(name);
+        snprintf(name, sizeof name, "eval.%d.noise", number);
+        uint64_t noise = hashed_seed(name);
+        for (int i = 0; i < 40 * 48 * 3; i++)
+            p->pixels[i] = (uint8_t)((hashed_bits(block, (i / 144 / 8 * 6 + i / 3 % 48 / 8) * 3 + i % 3) >> 8) % 200 +
+                                     hashed_bits(noise, i) % 56);
+        snprintf(path, sizeof path, "%s/%s", root, names[number % 3]);
+        ck_assert(im_make_folder(c, path));
+        snprintf(path, sizeof path, "%s/%s/%02d.png", root, names[number % 3], number);
+        ck_assert_msg(im_png_write(c, path, p, NULL, 0, true), "%s", im_error(c));
+        im_image_free(p);
+    }
+}
+
+START_TEST(names_are_classes)
+{
+    const json_t *want = json_object_get(about, "zero_shot");
+    const char *folder = write_folder(), *data = scratch_path(dir, "pictures"), *list = scratch_path(dir, "names.txt");
+    write_pictures(data);
+    ck_assert(im_write_file(c, list, "tree\nstrawberry | fruit\ncat\n", 27, true));
+    im_eval_args a = im_eval_defaults();
+    im_eval_result r;
+    a.model = folder;
+    a.data = data;
+    a.zero_shot = list;
+    a.batch = 5;
+    a.save_features = scratch_path(dir, "f.safetensors");
+    ck_assert_msg(im_eval_classifier(c, &a, &r, NULL, NULL), "%s", im_error(c));
+    ck_assert(r.pictures == 12 && r.classes == 3 && !strcmp(r.names[0], "cat") && r.size == 32);
+    ck_assert_double_eq_tol(r.top1, json_number_value(json_object_get(want, "top1")), 1e-9);
+    double loss = json_number_value(json_object_get(want, "loss"));
+    ck_assert_msg(fabs(r.loss - loss) < RESIZED * loss, "loss is %.9g, wanted %.9g", r.loss, loss);
+    im_safetensors *s = im_st_open(c, a.save_features);
+    const im_st_entry *e = s ? im_st_find(s, "features") : NULL, *f = found("zero_shot");
+    ck_assert(e && e->shape[0] == 12 && e->shape[1] == 24);
+    for (int i = 0; i < 12; i++) {                             /* in the order of the folders                         */
+        double d = distance((const float *)e->data + i * 24, (const float *)f->data + (i % 4 * 3 + i / 4) * 24, 24);
+        ck_assert_msg(d < RESIZED, "picture %d is %g away", i, d);
+    }
+    im_st_close(s);
+    im_eval_result_free(&r);
+    a.form = "a photo";
+    ck_assert(!im_eval_classifier(c, &a, &r, NULL, NULL) && strstr(im_error(c), "wanted one %s in it"));
+    im_clear_error(c);
+    a.form = "%s";
+    ck_assert(im_write_file(c, list, "tree\ncat\n", 9, true));
+    ck_assert(!im_eval_classifier(c, &a, &r, NULL, NULL) && strstr(im_error(c), "has 3 classes"));
+    im_clear_error(c);
+}
+END_TEST
+
+static const char *place;                                      /* of --write                                          */
+
+START_TEST(folder_is_written)
+{
+    char made[200];
+    snprintf(made, sizeof made, "%s", dir);
+    snprintf(dir, sizeof dir, "%s", place);
+    write_folder();
+    snprintf(dir, sizeof dir, "%s", made);                     /* what is removed at the end                          */
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    const suite_test writing[] = { ONCE(folder_is_written) };
+    if (argc == 3 && !strcmp(argv[1], "--write")) {
+        place = argv[2];
+        return suite_run("clip", setup, teardown, SUITE_SECONDS, writing, 1);
+    }
     const suite_test tests[] = { LOOP(pictures_are_transformers, 3), ONCE(texts_are_transformers),
-                                 ONCE(folders_that_are_refused) };
+                                 ONCE(folders_that_are_refused), ONCE(names_are_classes) };
     return suite_run("clip", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -23,6 +23,8 @@ static const option options[] = {
     OPTION_TEXT(0, "recognizer", "RUN|FILE", AT(a.recognizer), NULL,
              "a classifier, trained on real pictures, say, whose top-1 on both sets is their recognizability; without it "
              "the one of -m"),
+    OPTION_TEXT(0, "clip", "DIR", AT(a.clip), NULL,
+             "a folder with CLIP (config.json, model.safetensors, tokenizer): CMMD of its features as well"),
     OPTION_INT(0, "k", "K", AT(a.k), NULL, 1, 10000, "the neighbour whose distance says how far a set reaches"),
     OPTION_TEXT(0, "save-features", "FILE", AT(a.save_features), NULL,
              "A.safetensors: write A.1.safetensors and A.2.safetensors: features (n, width), labels (n)"),
@@ -48,6 +50,9 @@ static void print_json(const arguments *v, const im_comparison *r)
                              r->frechet, "precision", r->precision, "recall", r->recall, "density", r->density, "coverage",
                              r->coverage, "vendi", r->vendi[1], "recognizability", measure_number(r->recognizability[1]),
                              "sets", sets, "constants", constants);
+    json_object_set_new(root, "cmmd", measure_number(r->cmmd));
+    if (o->a.clip)
+        json_object_set_new(root, "clip", json_string(o->a.clip));
     measure_print(root, v);
 }
 
@@ -64,6 +69,8 @@ static void print_table(const compare_options *o, const im_comparison *r)
     printf("Frechet distance %.4f; precision %.4f, recall %.4f, density %.4f, coverage %.4f of the second set beside the "
            "first (k = %d)\nfeatures: %d, of %s\n", r->frechet, r->precision, r->recall, r->density, r->coverage, o->a.k,
            r->width, r->weights);
+    if (!isnan(r->cmmd))
+        printf("CMMD %.4f, features of %s\n", r->cmmd, o->a.clip);
 }
 
 static void defaults(void *values)

@@ -33,6 +33,10 @@ static const option options[] = {
              "999), imagenet-sketch, imagenet-a, imagenet-r (200 classes: only theirs count), imagenet-o (anomalies: AUPR "
              "beside --val)"),
     OPTION_TEXT(0, "val", "DIR", AT(a.val), NULL, "with --set imagenet-o: ImageNet's val, of which its 200 classes count"),
+    OPTION_TEXT(0, "zero-shot", "NAMES", AT(a.zero_shot), NULL,
+             "-m is a folder with CLIP (config.json, model.safetensors, tokenizer), which is asked for these classes: a "
+             "file or list as imago synth --classes takes it, whose wnids or names are the folders"),
+    OPTION_TEXT(0, "template", "TEXT", AT(a.form), NULL, "with --zero-shot: what is asked; %s is the name of a class"),
     OPTION_TEXT(0, "save-features", "FILE", AT(a.save_features), NULL,
              "write a safetensors file: features (n, width), labels (n); metadata names, classes"),
     OPTION_INT('b', "batch", "B", AT(a.batch), NULL, 1, 65536, "pictures at once; no result depends on it"),
@@ -153,7 +157,8 @@ static void print_json(im_ctx *c, const arguments *a, const im_eval_result *r, c
                               "top1", all ? (double)right / (double)all : 0.0, "top5",
                               all ? (double)r->top5_hits[i] / (double)all : 0.0));
     }
-    json_object_set_new(root, "constants", measure_seen(r->size, false));
+    json_object_set_new(root, "constants", o->a.zero_shot ? measure_clip(r->size, o->a.form)
+                                                             : measure_seen(r->size, false));
     json_object_set_new(root, "per_class", list);
     measure_print(root, a);
 }
@@ -232,6 +237,8 @@ static int run(const arguments *a)
     if (odd != (o->a.val != NULL))
         return usage_error(a->verb, odd ? "--set imagenet-o is judged beside ordinary pictures: --val DIR is missing"
                                         : "--val goes with --set imagenet-o");
+    if (option_given(a, "template") && !o->a.zero_shot)
+        return usage_error(a->verb, "--template goes with --zero-shot");
     o->common.strict = o->a.strict;
     im_ctx *c = session_open(&o->common);
     if (!c)

@@ -52,7 +52,7 @@ static const option options[] = {
              "only the first stays; 8, say; 0: all stay"),
     OPTION_TEXT(0, "filter", "classifier=RUN:keep=Q", AT(filter), NULL,
              "at the end, only the share Q of each class stays that the classifier RUN takes most surely for what they are "
-             "meant to be; after --dedup"),
+             "meant to be; or clip=DIR:keep=Q, whose cosine with their prompts is the largest for CLIP; after --dedup"),
     OPTION_TEXT(0, "part", "I/N", AT(part), "auto",
              "draw part I of N only; auto: as the environment says (Slurm, MPI, torchrun); none: everything"),
     OPTION_FLAG(0, "prompts-only", AT(prompts_only), "draw nothing: print what would be drawn, a JSON object a picture"),
@@ -104,7 +104,8 @@ static bool on_scores(void *arg, im_ctx *c, const im_synth *s, double *score)
 {
     view *v = arg;
     if (!v->filter)
-        return im_fail(c, "the set was begun with a filter; name the classifier again: --filter classifier=RUN:keep=Q");
+        return im_fail(c, "the set was begun with a filter; name it again: --filter classifier=RUN:keep=Q, or "
+                       "clip=DIR:keep=Q");
     return im_sieve_scores(c, v->filter, s, score);
 }
 

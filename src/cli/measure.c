@@ -20,6 +20,12 @@ json_t *measure_seen(int size, bool whole)
                      whole ? "bicubic" : "bilinear", "mean", 0.485, 0.456, 0.406, "std", 0.229, 0.224, 0.225);
 }
 
+json_t *measure_clip(int size, const char *form)
+{
+    return json_pack("{s:i, s:i, s:s, s:s, s:s}", "size", size, "resize", size, "filter", "bicubic", "colours",
+                     "preprocessor_config.json, or CLIP's own", "template", form);
+}
+
 json_t *measure_number(double x)
 {
     return isnan(x) ? json_null() : json_real(x);

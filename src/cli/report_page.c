@@ -344,7 +344,7 @@ static void gaps(const report *r, FILE *f)
 static void compare_row(FILE *f, const char *name, const json_t *o)
 {
     static const char *const fields[] = { "frechet", "precision", "recall", "density", "coverage", "vendi",
-                                          "recognizability" };
+                                          "cmmd", "recognizability" };
     fputs("<tr><td>", f);
     page_text(f, name);
     fputs("</td>", f);
@@ -373,7 +373,7 @@ static void comparisons(const report *r, FILE *f)
             if (!any)
                 fputs("<h2>Sets</h2>\n<p>Each beside the reference that its command names, by the features of one net."
                       "</p>\n<div class=\"wide\"><table><thead><tr><th>set</th><th>Fr&eacute;chet</th><th>precision</th>"
-                      "<th>recall</th><th>density</th><th>coverage</th><th>Vendi</th><th>recognizability</th>"
+                      "<th>recall</th><th>density</th><th>coverage</th><th>Vendi</th><th>CMMD</th><th>recognizability</th>"
                       "<th>feature net</th></tr></thead>\n", f);
             any = true;
             compare_row(f, key + 8, v);

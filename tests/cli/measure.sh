@@ -160,6 +160,37 @@ check "compare without -m: the embedded classifier, named"
 gives 1 'more than 5' compare -m "$dir/run" "$dir/set" "$dir/flat" -q
 gives 2 'SET|DIR SET|DIR is missing' compare "$dir/set"
 
+# ---- CLIP
+"${imago%/*}/tests/test_clip" --write "$dir" >"$dir/err" 2>&1
+check "a folder with CLIP"
+run compare "$dir/set" "$dir/other" -m "$dir/run" --k 2 --clip "$dir/clip" --json -q -t 1
+[ "$rc" = 0 ] && grep -q '^ "cmmd": [0-9]' "$dir/out" && grep -q '"cmmd": null' "$dir/compare.json"
+check "compare --clip: CMMD"
+run compare "$dir/set" "$dir/set" -m "$dir/run" --clip "$dir/clip" --json -q -t 2
+python_on "$dir/out" <<'PYTHON'
+import json, sys
+assert abs(json.load(open(sys.argv[1]))["cmmd"]) < 1e-6
+PYTHON
+check "compare --clip: a set beside itself"
+run eval -m "$dir/clip" --data "$dir/other" --zero-shot "$dir/three.txt" --json -q -t 1 -o "$dir"
+[ "$rc" = 0 ] && grep -q '"template": "a photo of a %s."' "$dir/out" && grep -q '"pictures": 15' "$dir/out"
+check "eval --zero-shot"
+cp "$dir/out" "$dir/eval.json"
+run eval -m "$dir/clip" --data "$dir/other" --zero-shot "$dir/three.txt" --json -q -t 2 -b 4 -o "$dir"
+same_numbers eval
+check "eval --zero-shot: the same on two threads and at another batch"
+gives 2 '--template goes with --zero-shot' eval -m "$dir/run" --data "$dir/other" --template '%s'
+gives 1 'config.json' eval -m "$dir/run" --data "$dir/other" --zero-shot "$dir/three.txt"
+run synth -m tests/golden/models/a --classes "$dir/three.txt" --per-class 4 --steps 1 --scheduler ddim -t 1 -q \
+    --filter "clip=$dir/clip:keep=.5" -o "$dir/sifted"
+python_on "$dir/sifted" <<'PYTHON'
+import json, sys
+gone = [json.loads(l) for l in open(sys.argv[1] + "/dropped.jsonl")]
+assert len(gone) == 6 and all(-1 <= r["score"] <= 1 for r in gone) and len({r["score"] for r in gone}) == 6, gone
+assert json.load(open(sys.argv[1] + "/manifest.json"))["filter"].startswith("clip ")
+PYTHON
+check "synth --filter clip=DIR:keep=.5"
+
 # ---- report: two seeds of one training, one of another
 cp -r "$dir/run" "$dir/real-s1"
 for r in real-s2 "synth <b>"; do

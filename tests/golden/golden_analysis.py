@@ -102,6 +102,15 @@ def vendi(x):
     return numpy.exp(-(p * numpy.log(p)).sum())
 
 
+def cmmd(x, y):
+    """The formula of google-research/cmmd: sigma 10, scale 1000, V-statistics."""
+    x, y = unit(x.astype(float)), unit(y.astype(float))
+
+    def mean(a, b):
+        return numpy.exp(-(pairwise_distances(a, b) ** 2) / 200).mean()
+    return 1000 * (mean(x, x) + mean(y, y) - 2 * mean(x, y))
+
+
 def make_analysis(out):
     sets = {"a": features("analysis.a", 60, 12, 0.3), "b": features("analysis.b", 45, 12, 0.1),
             "wide": features("analysis.wide", 9, 20)}
@@ -112,7 +121,7 @@ def make_analysis(out):
         "analysis": {name: analyse(sets[name], named[name]) for name in sets},
         "logreg": [logreg(train, named["a"], test, named["b"], cost) for cost in COSTS],
         "sgd": sgd(train, named["a"], 25, 2.0, 1e-3),
-        "compare": prdc(sets["a"], sets["b"]) | {"frechet": frechet(sets["a"], sets["b"])},
+        "compare": prdc(sets["a"], sets["b"]) | {"frechet": frechet(sets["a"], sets["b"]), "cmmd": cmmd(sets["a"], sets["b"])},
         "vendi": {name: vendi(x) for name, x in sets.items()}}
     tensors = {name: torch.from_numpy(x) for name, x in (sets | {"train": train, "test": test}).items()}
     tensors |= {name + ".labels": torch.from_numpy(y) for name, y in named.items()}

@@ -16,6 +16,7 @@ import hashed
 from golden_store import save_tensors
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+NAMES = ["cat", "strawberry", "tree"]
 TEXTS = ["a photo of a cat", "a photo of a strawberry", "a tree"]
 VISION = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32,
           "patch_size": 8, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
@@ -52,8 +53,17 @@ def make_clip(out):
     tensors = {"pixels": pixels.permute(0, 2, 3, 1), "ids": ids, "image_embeds": result.image_embeds,
                "text_embeds": result.text_embeds, "logits": result.logits_per_image,
                "hidden": states.hidden_states[0], "pooled": states.pooler_output}
+    # Zero-shot: twelve pictures, each of the class of its number.
+    seen = see(images=[hashed_picture(i) for i in range(12)], return_tensors="pt").pixel_values
+    asked = tokenizer([f"a photo of a {name}." for name in NAMES], padding="max_length", max_length=length, truncation=True,
+                      return_tensors="pt").input_ids
+    told = model(input_ids=asked, pixel_values=seen)
+    truth = torch.arange(12) % len(NAMES)
+    zero_shot = {"names": NAMES, "top1": float((told.logits_per_image.argmax(1) == truth).double().mean()),
+                 "loss": float(torch.nn.functional.cross_entropy(told.logits_per_image, truth))}
+    tensors["zero_shot"] = told.image_embeds
     save_tensors(os.path.join(out, "clip.safetensors"), tensors)
-    about = {"about": "transformers' CLIPModel with hashed weights", "transformers": transformers.__version__,
+    about = {"zero_shot": zero_shot, "about": "transformers' CLIPModel with hashed weights", "transformers": transformers.__version__,
              "texts": TEXTS, "logit_scale": SCALE,
              "config": {"model_type": "clip", "projection_dim": WIDTH, "text_config": text, "vision_config": VISION}}
     with open(os.path.join(out, "clip.json"), "w", encoding="ascii") as file:

@@ -8,6 +8,7 @@
 #include "models/eval/measured.h"
 #include "models/eval/measures.h"
 #include "models/eval/neighbours.h"
+#include "models/eval/zero_shot.h"
 
 im_compare_args im_compare_defaults(void)
 {
@@ -65,19 +66,37 @@ static bool compare(im_ctx *c, const im_compare_args *a, const im_lens *l, const
     return im_ok(c) && ((out->weights = strdup(l->info.path)) || im_fail(c, "out of memory for a path"));
 }
 
+/* CMMD (Jayasumana et al. 2024, arXiv 2401.09603) of CLIP's features of both sets. */
+static bool compare_clip(im_ctx *c, const im_compare_args *a, const im_measured m[2], im_comparison *out)
+{
+    im_zero_shot z;
+    im_classifier_info info;
+    float *x[2] = { NULL, NULL };
+    im_run_args run = { .batch = a->measure.batch, .progress = a->measure.progress, .arg = a->measure.arg };
+    bool ok = im_zero_shot_open(c, a->clip, NULL, NULL, &z, &info);
+    for (int i = 0; ok && i < 2; i++) ok = (x[i] = im_zero_shot_features(c, &z, m[i].d, &run)) != NULL;
+    if (ok) out->cmmd = im_cmmd(c, x[0], m[0].d->count, x[1], m[1].d->count, im_clip_pair_width(z.pair));
+    free(x[0]);
+    free(x[1]);
+    im_zero_shot_free(&z);
+    im_classifier_info_free(&info);
+    return ok && im_ok(c);
+}
+
 bool im_compare(im_ctx *c, const im_compare_args *a, im_comparison *out)
 {
     static const char *const which[] = { "1", "2" };
     im_lens l = { .m = NULL };
     im_measured m[2] = { { .d = NULL }, { .d = NULL } };
-    *out = (im_comparison){ .recognizability = { NAN, NAN } };
+    *out = (im_comparison){ .recognizability = { NAN, NAN }, .cmmd = NAN };
     bool ok = im_lens_open(c, &a->measure, &l);
     for (int i = 0; ok && i < 2; i++) {
         char *save = a->save_features ? im_features_name(c, a->save_features, which[i]) : NULL;
         ok = im_ok(c) && im_measure(c, &l, &(im_measured_args){ .data = a->sets[i], .save_features = save }, &m[i]);
         free(save);
     }
-    ok = ok && compare(c, a, &l, m, out) && (!a->recognizer || recognize(c, a, out));
+    ok = ok && compare(c, a, &l, m, out) && (!a->recognizer || recognize(c, a, out))
+      && (!a->clip || compare_clip(c, a, m, out));
     for (int i = 0; i < 2; i++) im_measured_free(&m[i]);
     im_lens_free(&l);
     if (!ok) im_comparison_free(out);

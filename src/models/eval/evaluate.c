@@ -14,6 +14,7 @@
 #include "models/eval/features.h"
 #include "models/eval/measures.h"
 #include "models/eval/sets.h"
+#include "models/eval/zero_shot.h"
 
 enum { TOP = 5 };
 
@@ -74,18 +75,32 @@ static bool make_result(im_ctx *c, im_eval_result *out, int classes)
     return (out->confusion && out->top5_hits) || im_fail(c, "out of memory for a confusion matrix of %d classes", classes);
 }
 
-bool im_classify_set(im_ctx *c, im_classifier *m, const im_judged *w, const im_dataset *d, const im_run_args *a,
+typedef struct viewer { im_classifier *m; im_zero_shot z; } viewer;            /* one of both: m, or z.pair           */
+
+static bool view(im_ctx *c, const viewer *v, int classes, const im_dataset *d, const im_run_args *a, im_seen_fn fn,
+                 void *arg, int64_t *broken)
+{
+    return v->m ? im_run_set(c, v->m, classes, d, a, fn, arg, broken) : im_zero_shot_run(c, &v->z, d, a, fn, arg, broken);
+}
+
+static bool classify(im_ctx *c, const viewer *v, const im_judged *w, const im_dataset *d, const im_run_args *a,
                      im_seen_fn also, void *also_arg, im_eval_result *out)
 {
     if (!im_ok(c) || !make_result(c, out, w->classes)) return false;
     judge j = { .c = c, .data = d, .which = w, .out = out, .also = also, .also_arg = also_arg };
-    if (!im_run_set(c, m, w->classes, d, a, judge_one, &j, &out->broken)) return false;
+    if (!view(c, v, w->classes, d, a, judge_one, &j, &out->broken)) return false;
     if (!out->pictures)
         return im_fail(c, "%s: not one of its %lld pictures could be read", d->path, (long long)d->count);
     out->top1 = (double)j.right / (double)out->pictures;
     out->top5 = (double)j.right5 / (double)out->pictures;
     out->loss = j.loss / (double)out->pictures;
     return true;
+}
+
+bool im_classify_set(im_ctx *c, im_classifier *m, const im_judged *w, const im_dataset *d, const im_run_args *a,
+                     im_seen_fn also, void *also_arg, im_eval_result *out)
+{
+    return classify(c, &(viewer){ .m = m }, w, d, a, also, also_arg, out);
 }
 
 bool im_same_classes(im_ctx *c, const char *model, int classes, char *const names[], int n_names, const im_dataset *d)
@@ -131,7 +146,7 @@ static void keep_allowed(im_dataset *d, const uint8_t *allowed)
     d->count = kept;
 }
 
-static bool judge_anomalies(im_ctx *c, const im_eval_args *a, im_classifier *m, const im_classifier_info *info,
+static bool judge_anomalies(im_ctx *c, const im_eval_args *a, const viewer *v, const im_classifier_info *info,
                             const im_dataset *odd, const im_judged *w, const im_run_args *run, im_features_out *keep,
                             im_eval_result *out)
 {
@@ -148,10 +163,10 @@ static bool judge_anomalies(im_ctx *c, const im_eval_args *a, im_classifier *m, 
     anomalies x = { .which = w, .score = calloc(room + 1, sizeof *x.score), .is = calloc(room + 1, 1), .now = true,
                     .keep = keep };
     if (ok && (!x.score || !x.is)) ok = im_fail(c, "out of memory for the scores of %zu pictures", room);
-    ok = ok && im_run_set(c, m, w->classes, odd, run, score_one, &x, &out->broken);
+    ok = ok && view(c, v, w->classes, odd, run, score_one, &x, &out->broken);
     int64_t n = x.n, broken = out->broken;
     x.now = false;
-    ok = ok && im_classify_set(c, m, w, val, run, score_one, &x, out);
+    ok = ok && classify(c, v, w, val, run, score_one, &x, out);
     if (ok) {
         out->aupr = im_average_precision(x.score, x.is, x.n);
         out->pictures += n;
@@ -184,18 +199,20 @@ static bool copy_names(im_ctx *c, const im_classifier_info *info, const im_datas
 
 im_eval_args im_eval_defaults(void)
 {
-    return (im_eval_args){ .set = "folder", .batch = 32 };
+    return (im_eval_args){ .set = "folder", .batch = 32, .form = "a photo of a %s." };
 }
 
 bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
                         void (*progress)(void *arg, int64_t done, int64_t total), void *arg)
 {
     im_classifier_info info;
+    viewer v = { .m = NULL };
     im_fit fit = { 0 };
     bool imagenet = a->set && strcmp(a->set, "folder"), odd = a->set && !strcmp(a->set, "imagenet-o");
     *out = (im_eval_result){ .aupr = NAN };
-    im_classifier *m = im_classifier_open(c, a->model, &info);
-    im_dataset *d = m ? im_dataset_open(c, &(im_dataset_args){ .path = a->data, .classes = a->classes,
+    if (a->zero_shot) im_zero_shot_open(c, a->model, a->zero_shot, a->form, &v.z, &info);
+    else v.m = im_classifier_open(c, a->model, &info);
+    im_dataset *d = im_ok(c) ? im_dataset_open(c, &(im_dataset_args){ .path = a->data, .classes = a->classes,
                                                                .min_classes = imagenet ? 1 : 2, .strict = a->strict })
                       : NULL;
     bool ok = d && im_fit_set(c, a->set, d, &info, &fit) && copy_names(c, &info, d, imagenet, out);
@@ -203,15 +220,16 @@ bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
         im_run_args run = { .batch = a->batch > 0 ? a->batch : im_eval_defaults().batch, .strict = a->strict,
                             .progress = progress, .arg = arg,
                             .size = a->size > 0 ? a->size : info.size > 0 ? info.size : 224 };
+        int width = v.m ? im_classifier_width(v.m) : im_clip_pair_width(v.z.pair);
         im_judged which = { .classes = info.config.classes, .allowed = fit.allowed };
-        im_features_out *keep = a->save_features ? im_features_create(c, a->save_features, d, im_classifier_width(m), 0,
+        im_features_out *keep = a->save_features ? im_features_create(c, a->save_features, d, width, 0,
                                                                       (const char *const *)out->names, out->classes)
                                                  : NULL;
-        ok = im_ok(c) && (odd ? judge_anomalies(c, a, m, &info, d, &which, &run, keep, out)
-                              : im_classify_set(c, m, &which, d, &run, keep ? im_features_add : NULL, keep, out));
+        ok = im_ok(c) && (odd ? judge_anomalies(c, a, &v, &info, d, &which, &run, keep, out)
+                              : classify(c, &v, &which, d, &run, keep ? im_features_add : NULL, keep, out));
         if (keep && ok) ok = im_features_finish(c, keep);
         else im_features_abandon(keep);
-        out->size = run.size;
+        out->size = v.m ? run.size : info.size;
         out->in_common = fit.in_common;
         out->left_out = fit.left_out;
         out->weights = info.path;
@@ -219,7 +237,8 @@ bool im_eval_classifier(im_ctx *c, const im_eval_args *a, im_eval_result *out,
     }
     im_fit_free(&fit);
     im_dataset_free(d);
-    im_classifier_free(m);
+    im_classifier_free(v.m);
+    im_zero_shot_free(&v.z);
     im_classifier_info_free(&info);
     if (!ok) im_eval_result_free(out);
     return ok;

@@ -139,3 +139,42 @@ double im_vendi(im_ctx *c, const float *x, int64_t n, int d)
     free(values);
     return exp(sum);
 }
+
+/* ---------------------------------------------------------------- CMMD */
+
+static const double DEVIATION = 10, SCALE = 1000;
+
+typedef struct kernel { const float *a, *b; int64_t nb; int d; double *sum; } kernel;
+
+static void kernel_row(void *arg, int i, int thread)
+{
+    const kernel *k = arg;
+    double sum = 0;
+    (void)thread;
+    for (int64_t j = 0; j < k->nb; j++)
+        sum += exp(-squared_distance(k->a + (int64_t)i * k->d, k->b + j * k->d, k->d) / (2 * DEVIATION * DEVIATION));
+    k->sum[i] = sum;
+}
+
+static double mean_kernel(im_ctx *c, const float *a, int64_t na, const float *b, int64_t nb, int d, double *room)
+{
+    double sum = 0;
+    im_parallel(c, (int)na, kernel_row, &(kernel){ a, b, nb, d, room });
+    for (int64_t i = 0; i < na; i++) sum += room[i] / (double)nb;
+    return sum / (double)na;
+}
+
+double im_cmmd(im_ctx *c, const float *a, int64_t na, const float *b, int64_t nb, int d)
+{
+    if (!im_ok(c)) return NAN;
+    double *room = malloc((size_t)(na > nb ? na : nb) * sizeof *room);
+    if (!room || na > INT32_MAX || nb > INT32_MAX) {
+        im_fail(c, "out of memory for %lld pictures", (long long)(na + nb));
+        free(room);
+        return NAN;
+    }
+    double x = mean_kernel(c, a, na, a, na, d, room) + mean_kernel(c, b, nb, b, nb, d, room)
+             - 2 * mean_kernel(c, a, na, b, nb, d, room);
+    free(room);
+    return SCALE * x;
+}
