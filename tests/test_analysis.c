@@ -129,20 +129,20 @@ START_TEST(logreg_is_scikit_learns)
     int iterations, right = 0;
     bool converged;
     open_problem(&p);
-    ck_assert_msg(im_logreg_fit(c, &p.train, number(want, "C"), w, &iterations, &converged), "%s", im_error(c));
+    ck_assert_msg(im_logreg_fit(c, &p.train, number(want, "C"), false, w, &iterations, &converged), "%s", im_error(c));
     ck_assert(converged && iterations > 1);
     same_weights(want, w, 12, 1e-4);
     ck_assert(im_linear_name(c, &p.test, w, named));
     for (int64_t i = 0; i < p.test.n; i++)
         right += named[i] == p.labels[1][i];
     near_to("top-1", (double)right / (double)p.test.n, number(want, "top1"), 1e-12);
-    ck_assert(im_logreg_fit(c, &p.train, 7, w, &iterations, &converged));
-    ck_assert(im_logreg_fit(c, &p.train, number(want, "C"), w, &iterations, &converged));
+    ck_assert(im_logreg_fit(c, &p.train, 7, false, w, &iterations, &converged));
+    ck_assert(im_logreg_fit(c, &p.train, number(want, "C"), false, w, &iterations, &converged));
     same_weights(want, w, 12, 1e-4);
     im_ctx *one = im_ctx_new("cpu", 1);                        /* the same bits on one thread                         */
     memset(w, 0, sizeof w);
-    ck_assert(im_logreg_fit(one, &p.train, number(want, "C"), w, &iterations, &converged));
-    ck_assert(im_logreg_fit(c, &p.train, number(want, "C"), again, &iterations, &converged));
+    ck_assert(im_logreg_fit(one, &p.train, number(want, "C"), false, w, &iterations, &converged));
+    ck_assert(im_logreg_fit(c, &p.train, number(want, "C"), false, again, &iterations, &converged));
     ck_assert_mem_eq(w, again, sizeof w);
     im_ctx_free(one);
     close_problem(&p);

@@ -9,20 +9,21 @@
 #include "data/sets/order.h"
 
 enum { PARTS = 16, ITERATIONS = 2000, MEMORY = 10 };           /* of a sum; of L-BFGS                                 */
-static const double MOMENTUM = 0.9;
+static const double MOMENTUM = 0.9, WORTH_THREADS = 1e6;
 
 /* ---------------------------------------------------------------- loss and gradient */
 
 typedef struct pass {
     const im_feature_rows *r;
     const double *w;                                           /* (d + 1, classes)                                    */
+    const double *mean;                                        /* (d): taken off every row; NULL: nothing is          */
     const int64_t *index; int64_t n;                           /* rows of this pass                                   */
     double *x, *y;                                             /* (PARTS, d), (PARTS, classes)                        */
     double *loss, *dw;                                         /* (PARTS), (PARTS, d + 1, classes); dw NULL: none     */
     int32_t *named;                                            /* (n), or NULL                                        */
 } pass;
 
-static void read_row(const im_feature_rows *r, int64_t at, double *x)
+static void read_row(const im_feature_rows *r, int64_t at, const double *mean, double *x)
 {
     double squares = 0;
     for (int j = 0; j < r->d; j++) {
@@ -30,6 +31,7 @@ static void read_row(const im_feature_rows *r, int64_t at, double *x)
         squares += x[j] * x[j];
     }
     for (int j = 0; r->unit && squares > 0 && j < r->d; j++) x[j] /= sqrt(squares);
+    for (int j = 0; mean && j < r->d; j++) x[j] -= mean[j];
 }
 
 /* y = x w + b */
@@ -75,7 +77,7 @@ static void pass_part(void *arg, int part, int thread)
     p->loss[part] = 0;
     if (dw) memset(dw, 0, (size_t)size * sizeof *dw);
     for (int64_t i = p->n * part / PARTS; i < p->n * (part + 1) / PARTS; i++) {
-        read_row(r, p->index[i], x);
+        read_row(r, p->index[i], p->mean, x);
         logits_of(r, p->w, x, y);
         int best = 0;
         for (int k = 1; p->named && k < r->classes; k++)
@@ -108,12 +110,21 @@ static void pass_close(pass *p)
     free(p->dw);
 }
 
+/* The same parts, whether threads are worth waking or not. */
+static void run_parts(im_ctx *c, pass *p)
+{
+    if ((double)p->n * p->r->d * p->r->classes > WORTH_THREADS)
+        im_parallel(c, PARTS, pass_part, p);
+    else
+        for (int part = 0; part < PARTS; part++) pass_part(p, part, 0);
+}
+
 /* Mean loss; g: its gradient. */
 static double mean_loss(im_ctx *c, pass *p, double *g)
 {
     int64_t size = (int64_t)(p->r->d + 1) * p->r->classes;
     double loss = 0;
-    im_parallel(c, PARTS, pass_part, p);
+    run_parts(c, p);
     memset(g, 0, (size_t)size * sizeof *g);
     for (int part = 0; part < PARTS; part++) {
         loss += p->loss[part];
@@ -154,38 +165,71 @@ static int count(void *arg, const lbfgsfloatval_t *w, const lbfgsfloatval_t *g, 
 }
 
 /* Where to end: |gradient| beside max(1, |w|). The curvature is that of the ridge at least, so that a gradient of 1e-6
- * ridge leaves an error of 1e-6 |w|; what f64 cannot reach is not asked for. */
-static double small_gradient(double ridge)
+ * ridge leaves an error of 1e-6 |w|; what f64 cannot reach is not asked for. roughly: to be compared with others. */
+static double small_gradient(double ridge, bool roughly)
 {
-    return fmax(1e-10, fmin(1e-6, 1e-6 * ridge));
+    return roughly ? 1e-5 : fmax(1e-10, fmin(1e-6, 1e-6 * ridge));
 }
 
-bool im_logreg_fit(im_ctx *c, const im_feature_rows *r, double cost, double *w, int *iterations, bool *converged)
+/* The mean of the rows, as they are read; malloc'd. */
+static double *mean_of(im_ctx *c, const im_feature_rows *r)
+{
+    double *mean = calloc(2 * (size_t)r->d, sizeof *mean), *x = mean ? mean + r->d : NULL;
+    if (!mean) im_fail(c, "out of memory for the mean of %d features", r->d);
+    for (int64_t i = 0; mean && i < r->n; i++) {
+        read_row(r, r->index[i], NULL, x);
+        for (int j = 0; j < r->d; j++) mean[j] += x[j] / (double)r->n;
+    }
+    return mean;
+}
+
+/* b of rows less their mean becomes that of the rows as they are (sign -1), or the other way round (1). */
+static void move_bias(const im_feature_rows *r, const double *mean, double sign, double *w)
+{
+    for (int j = 0; j < r->d; j++)
+        for (int k = 0; k < r->classes; k++)
+            w[(int64_t)r->d * r->classes + k] += sign * mean[j] * w[(int64_t)j * r->classes + k];
+}
+
+/* Did it end where it should? A line search that cannot better the last digit has arrived as well. */
+static bool arrived(int rc)
+{
+    return rc == LBFGS_SUCCESS || rc == LBFGS_ALREADY_MINIMIZED || rc == LBFGSERR_ROUNDING_ERROR ||
+           rc == LBFGSERR_MINIMUMSTEP || rc == LBFGSERR_WIDTHTOOSMALL || rc == LBFGSERR_MAXIMUMLINESEARCH;
+}
+
+/* Features have a large mean in common, which makes the problem badly conditioned: it is taken off. b is free, so that the
+ * minimum is the same. */
+bool im_logreg_fit(im_ctx *c, const im_feature_rows *r, double cost, bool roughly, double *w, int *iterations,
+                   bool *converged)
 {
     pass p;
     int size = (r->d + 1) * r->classes;
     bool ok = im_ok(c) && pass_open(c, r, true, &p);
     if (!im_ok(c)) return false;
-    lbfgsfloatval_t *x = ok ? lbfgs_malloc(size) : NULL;
-    if (ok && !x) ok = im_fail(c, "out of memory for a linear classifier of %d classes on %d features", r->classes, r->d);
+    double *mean = mean_of(c, r);
+    lbfgsfloatval_t *x = mean ? lbfgs_malloc(size) : NULL;
+    if (!x) ok = im_fail(c, "out of memory for a linear classifier of %d classes on %d features", r->classes, r->d);
     if (ok) {
         objective o = { .c = c, .p = &p, .ridge = 1 / (cost * (double)r->n) };
         lbfgs_parameter_t how;
         lbfgs_parameter_init(&how);
         how.m = MEMORY;
-        how.epsilon = small_gradient(o.ridge);
+        how.epsilon = small_gradient(o.ridge, roughly);
         how.max_iterations = ITERATIONS;
+        p.mean = mean;
         memcpy(x, w, (size_t)size * sizeof *w);
+        move_bias(r, mean, 1, x);
         int rc = lbfgs(size, x, NULL, evaluate, count, &o, &how);
+        move_bias(r, mean, -1, x);
         memcpy(w, x, (size_t)size * sizeof *w);
-        /* A line search that cannot better the last digit has arrived as well. */
-        *converged = rc == LBFGS_SUCCESS || rc == LBFGS_ALREADY_MINIMIZED || rc == LBFGSERR_ROUNDING_ERROR ||
-                     rc == LBFGSERR_MINIMUMSTEP || rc == LBFGSERR_WIDTHTOOSMALL || rc == LBFGSERR_MAXIMUMLINESEARCH;
+        *converged = arrived(rc);
         *iterations = o.iterations;
         if (!*converged && rc != LBFGSERR_MAXIMUMITERATION)
             ok = im_fail(c, "logistic regression with C = %g failed (liblbfgs: %d); are all features finite?", cost, rc);
     }
     lbfgs_free(x);
+    free(mean);
     pass_close(&p);
     return ok;
 }
@@ -233,7 +277,7 @@ bool im_linear_name(im_ctx *c, const im_feature_rows *r, const double *w, int32_
     bool ok = pass_open(c, r, false, &p);
     p.w = w;
     p.named = named;
-    if (ok) im_parallel(c, PARTS, pass_part, &p);
+    if (ok) run_parts(c, &p);
     pass_close(&p);
     return ok;
 }

@@ -18,8 +18,9 @@ typedef struct im_feature_rows {                               /* those that ind
     bool unit;                                                 /* rows are brought to length 1                        */
 } im_feature_rows;
 
-/* w: (d + 1, classes), b in the last row. In: where to begin; out: the result. */
-bool im_logreg_fit(im_ctx *c, const im_feature_rows *r, double cost, double *w, int *iterations, bool *converged);
+/* w: (d + 1, classes), b in the last row. In: where to begin; out: the result. roughly: as far as settings are compared. */
+bool im_logreg_fit(im_ctx *c, const im_feature_rows *r, double cost, bool roughly, double *w, int *iterations,
+                   bool *converged);
 
 typedef struct im_sgd_settings { double lr, decay; int epochs, batch; uint64_t seed; } im_sgd_settings;
 bool im_sgd_fit(im_ctx *c, const im_feature_rows *r, const im_sgd_settings *s, double *w);

@@ -130,12 +130,12 @@ static void draw_settings(const transfer *t, setting *v)
 }
 
 /* Trains t->w on rows; logreg goes on from what t->w is, SGD begins anew. */
-static bool fit(transfer *t, const int64_t *rows, int64_t n, const setting *s, im_transfer_score *out)
+static bool fit(transfer *t, const int64_t *rows, int64_t n, const setting *s, bool roughly, im_transfer_score *out)
 {
     im_feature_rows r = t->train;
     r.index = rows;
     r.n = n;
-    if (!t->sgd) return im_logreg_fit(t->c, &r, s->cost, t->w, &out->iterations, &out->converged);
+    if (!t->sgd) return im_logreg_fit(t->c, &r, s->cost, roughly, t->w, &out->iterations, &out->converged);
     memset(t->w, 0, (size_t)(r.d + 1) * (size_t)r.classes * sizeof *t->w);
     im_sgd_settings how = { .lr = s->lr, .decay = s->decay, .epochs = t->a->epochs, .batch = SGD_BATCH,
                             .seed = t->a->seed };
@@ -184,7 +184,7 @@ static bool choose(transfer *t, setting *best, im_transfer_score *out)
     if (ok) draw_settings(t, v);
     out->val_top1 = -1;
     for (int i = 0; ok && i < t->a->trials; i++) {
-        ok = fit(t, t->rows, t->n_rows, &v[i], out);
+        ok = fit(t, t->rows, t->n_rows, &v[i], true, out);
         double top1 = ok ? judge(t, &val, NULL) : NAN;
         if (top1 > out->val_top1) {
             out->val_top1 = top1;
@@ -207,7 +207,7 @@ static bool run_one(transfer *t, int shots, int seed)
     out->lr = s.lr;
     out->decay = s.decay;
     memset(t->w, 0, (size_t)(t->train.d + 1) * (size_t)t->train.classes * sizeof *t->w);
-    ok = ok && (shots ? fit(t, t->rows, t->n_rows, &s, out) : fit(t, t->index[0], t->train.n, &s, out));
+    ok = ok && (shots ? fit(t, t->rows, t->n_rows, &s, false, out) : fit(t, t->index[0], t->train.n, &s, false, out));
     if (ok) judge(t, &t->test, out);
     t->out->n++;
     return ok && im_ok(t->c);
