@@ -79,6 +79,17 @@ mkdir "$dir/broken" && cp -r "$dir/other/cat" "$dir/other/tree" "$dir/broken" &&
     head -c 300 "$dir/other/cat/000000.png" >"$dir/broken/cat/000000.png"
 gives 1 'features need every one' analyze -m "$dir/run" --data "$dir/broken" -q
 
+cp "$dir/run/model.safetensors" "$dir/nan.safetensors"
+python_on "$dir/nan.safetensors" <<'PYTHON'
+import json, struct, sys
+f = open(sys.argv[1], "r+b")
+n = struct.unpack("<Q", f.read(8))[0]
+f.seek(8 + n + json.loads(f.read(n))["fc.bias"]["data_offsets"][0])
+f.write(struct.pack("<f", float("nan")))
+PYTHON
+gives 1 'that is not finite with' analyze -m "$dir/nan.safetensors" --data "$dir/other" -q
+gives 1 'that is not finite with' compare -m "$dir/nan.safetensors" "$dir/set" "$dir/other" -q
+
 # ---- transfer
 run transfer -m "$dir/run" --train "$dir/set" --test "$dir/other" --trials 4 --few-shot 1,3 --seeds 2 --json -q -t 1 \
     --save-features "$dir/t.safetensors"

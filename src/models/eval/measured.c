@@ -1,6 +1,7 @@
 /* measured.c: see measured.h. */
 #include "models/eval/measured.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,21 @@ void im_lens_free(im_lens *l)
     im_classifier_free(l->m);
     im_classifier_info_free(&l->info);
     *l = (im_lens){ .m = NULL };
+}
+
+/* A number that is not finite would be one in every result. */
+static bool all_finite(im_ctx *c, const im_lens *l, const im_measured *m)
+{
+    for (int64_t i = 0; i < m->f.n; i++) {
+        const float *x = m->f.features + i * m->f.width, *y = m->f.logits + i * m->f.classes;
+        bool ok = true;
+        for (int k = 0; k < m->f.width; k++) ok &= isfinite(x[k]) != 0;
+        for (int k = 0; k < m->f.classes; k++) ok &= isfinite(y[k]) != 0;
+        if (!ok)
+            return im_fail(c, "%s: of %s gives a feature or logit that is not finite with %s; the network's weights are "
+                           "damaged, or a training has gone astray", m->d->samples[i].name, m->d->path, l->info.path);
+    }
+    return true;
 }
 
 static bool save(im_ctx *c, const char *path, const im_measured *m)
@@ -50,6 +66,7 @@ bool im_measure(im_ctx *c, im_lens *l, const im_measured_args *a, im_measured *o
     if (!im_features_cached(c, l->m, &l->info, l->a.model, out->d, &run, &out->f)) return false;
     if (out->f.n != out->d->count || out->f.classes != l->info.config.classes)
         return im_fail(c, "%s: its features are of other pictures: the set changes while it is read", a->data);
+    if (!all_finite(c, l, out)) return false;
     return !a->save_features || save(c, a->save_features, out);
 }
 
