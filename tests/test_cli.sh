@@ -97,8 +97,8 @@ gives 2 '--dtype is "f64", wanted one of f32|f16|bf16' generate -p x --dtype f64
 gives 2 '--device is "tpu"' generate -p x --device tpu
 gives 2 'there is no option -Z' generate -p x -Z
 gives 2 'what to draw is missing' generate
-gives 2 'exclude each other' generate -p x --prompts y
-gives 2 'exclude each other' generate -p x --force --skip-existing
+gives 2 'cannot be combined' generate -p x --prompts y
+gives 2 'cannot be combined' generate -p x --force --skip-existing
 gives 2 '--strength needs a picture' generate -p x --strength 0.5
 gives 2 'one argument too many' generate -p x y
 gives 2 'FILE.safetensors is missing' trace -p x
@@ -171,13 +171,13 @@ check "--prompts - reads standard input"
 printf 'a\n{"prompt": "b", "sed": 1}\n' >"$dir/bad.txt"
 gives 1 'line 2: "sed" is unknown' generate -m $model --prompts "$dir/bad.txt" -o "$dir/x"
 printf '{"prompt": "b"\n' >"$dir/bad.txt"
-gives 1 'line 1: begins with { but is no JSON object' generate -m $model --prompts "$dir/bad.txt" -o "$dir/x"
+gives 1 'line 1: begins with { but is not a JSON object' generate -m $model --prompts "$dir/bad.txt" -o "$dir/x"
 printf 'a\n\377\n' >"$dir/bad.txt"
-gives 1 'bad.txt, line 2: byte 0 (0xff) is no UTF-8' generate -m $model --prompts "$dir/bad.txt" -o "$dir/x"
+gives 1 'bad.txt, line 2: byte 0 (0xff) is not UTF-8' generate -m $model --prompts "$dir/bad.txt" -o "$dir/x"
 : >"$dir/bad.txt"
 gives 1 'has no prompts' generate -m $model --prompts "$dir/bad.txt" -o "$dir/x"
 gives 1 'No such file' generate -m $model --prompts "$dir/none.txt" -o "$dir/x"
-gives 1 'the prompt: byte 1 (0xff) is no UTF-8' generate -m $model -p "$(printf 'a\377')" -o "$dir/x.png"
+gives 1 'the prompt: byte 1 (0xff) is not UTF-8' generate -m $model -p "$(printf 'a\377')" -o "$dir/x.png"
 [ ! -e "$dir/x" ] && [ ! -e "$dir/x.png" ]
 check "nothing is made of a list that is refused"
 
@@ -289,7 +289,7 @@ gives 1 'config.json' generate -p x -m "$dir/broken" -o "$dir/r.png"
 gives 1 'convert' generate -p x -m "$dir/model.ckpt" -o "$dir/r.png"
 gives 2 'names the file of a picture of this run' generate -p x -m $model -o "$dir/r.png" --sheet "$dir/./r.png"
 gives 2 'names the file of a picture of this run' generate -p x -m $model -o "$dir/r.png" --save-latents "$dir/r.png"
-gives 2 'name one file' generate -p x -m $model -o "$dir/r.png" --sheet "$dir/q.png" --save-latents "$dir/q.png"
+gives 2 'name the same file' generate -p x -m $model -o "$dir/r.png" --sheet "$dir/q.png" --save-latents "$dir/q.png"
 timeout 60 "$imago" generate -q -p x -m $model -s 1 --count 40000 -o "$dir/r" --sheet "$dir/r.png" 2>"$dir/err"
 [ $? = 1 ] && grep -q 'at most 32767 a side' "$dir/err" && [ ! -e "$dir/r" ]
 check "a sheet that is too large is refused before anything is drawn"

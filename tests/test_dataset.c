@@ -63,7 +63,7 @@ START_TEST(takes_a_class_list)
     put("list", "a\nz\nb\ny\n");
     bad("set", ARGS(.classes = list), PARTS("2 of the 4 classes", "list", ": z, y"));
     put("list", "a\nb\na\n");
-    bad("set", ARGS(.classes = list), PARTS("list: line 3", "\"a\" stands in line 1"));
+    bad("set", ARGS(.classes = list), PARTS("list: line 3", "\"a\" is already in line 1"));
     put("list", "a\n\nb\n");
     bad("set", ARGS(.classes = list), PARTS("list: line 2 is empty"));
     put("list", "");
@@ -216,7 +216,7 @@ START_TEST(refuses_metadata)
     const char *const cases[][2] = {
         { LINE1 LINE1 "{\"file_name\": \"z.jpg\",}", "metadata.jsonl: line 3: column" },
         { LINE1 "{\"text\": \"t\"}", "line 2: \"file_name\" is missing" },
-        { LINE1 "[1]", "line 2: column 1: is no valid JSON object" },
+        { LINE1 "[1]", "line 2: column 1: is not a valid JSON object" },
         { LINE1 "{\"file_name\": 7}", "line 2: \"file_name\" is 7; wanted a text" },
         { LINE1 "{\"file_name\": NaN}", "line 2: \"file_name\" is NaN; wanted a text" },
         { LINE1 "{\"file_name\": \"\"}", "line 2: \"file_name\" is empty" },
@@ -226,7 +226,7 @@ START_TEST(refuses_metadata)
         { LINE1 "{\"file_name\": \"z.txt\"}", "line 2: \"file_name\" is z.txt; wanted a .jpg" },
         { LINE1 "{\"file_name\": \"x.jpg\"}\n{\"file_name\": \"y.jpg\"}",
           "2 of the files that it lists are not there: x.jpg, y" },
-        { LINE1 "{\"file_name\": \"\xFF.jpg\"}", "line 2: byte 15 (0xff) is no UTF-8" },
+        { LINE1 "{\"file_name\": \"\xFF.jpg\"}", "line 2: byte 15 (0xff) is not UTF-8" },
         { "\n\r\n", "holds no pictures" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -238,7 +238,7 @@ START_TEST(refuses_metadata)
 }
 END_TEST
 
-/* As Python writes it, with a byte order mark: what is no text and no label is as good as absent, and said once. */
+/* As Python writes it, with a byte order mark: what is not a text and no label is as good as absent, and said once. */
 START_TEST(reads_odd_metadata)
 {
     put("y.jpg", NULL);

@@ -142,7 +142,7 @@ START_TEST(what_does_not_fit)
     const char *v2 = write_tree("imagenet-v2");
     const char *val = write_tree("imagenet"), *odd = write_tree("imagenet-o");
     const struct { const char *model, *data, *set, *says; } cases[] = {
-        { one, a, "imagenet-v2", "is no number below 1000" }, { one, v2, "imagenet", "named by wnid" },
+        { one, a, "imagenet-v2", "is not a number below 1000" }, { one, v2, "imagenet", "named by wnid" },
         { one, val, "imagenet-a", "is none of the 200 classes of imagenet-a" }, { ten, val, "imagenet", "10 classes" },
         { one, odd, "imagenet-o", "name ImageNet's val with --val" }, { one, val, "imagenet-x", "there is no set" },
         { model, val, "folder", "was trained on 100" }

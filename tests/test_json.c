@@ -174,18 +174,18 @@ END_TEST
 START_TEST(bad_json)
 {
     const struct { const char *text, *error; } cases[] = {
-        { "", "x.json:1: column 0: is no valid JSON" },
-        { "{", "x.json:1: column 1: is no valid JSON" },
-        { "{\n \"a\": 1,\n \"b\": }", "x.json:3: column 7: is no valid JSON" },
+        { "", "x.json:1: column 0: is not valid JSON" },
+        { "{", "x.json:1: column 1: is not valid JSON" },
+        { "{\n \"a\": 1,\n \"b\": }", "x.json:3: column 7: is not valid JSON" },
         { "{\"a\":1,\"a\":2}", "duplicate object key" },
         { "[1,2]", "x.json: holds no JSON object; wanted { \"key\": value, ... }" },
-        { "{} x", "is no valid JSON" },
-        { "{\"a\":NaN}", "is no valid JSON" },
-        { "{\"a\":1e999}", "is no valid JSON" },
-        { "{\"a\":\"\xff\"}", "is no valid JSON" },
-        { "{\"a\":\"\\u0000\"}", "is no valid JSON" },
-        { "{\"a\":01}", "is no valid JSON" },
-        { "{'a':1}", "is no valid JSON" },
+        { "{} x", "is not valid JSON" },
+        { "{\"a\":NaN}", "is not valid JSON" },
+        { "{\"a\":1e999}", "is not valid JSON" },
+        { "{\"a\":\"\xff\"}", "is not valid JSON" },
+        { "{\"a\":\"\\u0000\"}", "is not valid JSON" },
+        { "{\"a\":01}", "is not valid JSON" },
+        { "{'a':1}", "is not valid JSON" },
     };
     im_json j;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -198,11 +198,11 @@ START_TEST(bad_json)
                 "big.json: has 10 bytes; wanted at most 9");
     expect_part(im_json_load(c, &j, scratch_path(dir, "absent.json"), 9),
                 "absent.json: cannot open: No such file or directory");
-    expect_part(im_json_parse(c, &j, "zero", "{}\0", 3), "is no valid JSON");
+    expect_part(im_json_parse(c, &j, "zero", "{}\0", 3), "is not valid JSON");
     char *deep = malloc(200001);
     memset(deep, '[', 100000);
     memset(deep + 100000, ']', 100000);
-    expect_part(im_json_parse(c, &j, "deep", deep, 200000), "is no valid JSON: maximum parsing depth reached");
+    expect_part(im_json_parse(c, &j, "deep", deep, 200000), "is not valid JSON: maximum parsing depth reached");
     free(deep);
 }
 END_TEST
@@ -265,7 +265,7 @@ START_TEST(reading)
     ck_assert_ptr_null(im_read_file(c, scratch_path(dir, "f"), 3, &n));
     expect_part(false, "f: has 4 bytes; wanted at most 3: is it the right file?");
     expect_part(im_map_open(c, &m, dir), "is a folder; wanted a file");
-    expect_part(im_map_open(c, &m, scratch_path(dir, "pipe")), "pipe: is no regular file; wanted a file");
+    expect_part(im_map_open(c, &m, scratch_path(dir, "pipe")), "pipe: is not a regular file; wanted a file");
     expect_part(im_map_open(c, &m, scratch_path(dir, "f/x")), "f/x: cannot open: Not a directory; check the path");
 }
 END_TEST

@@ -1,4 +1,4 @@
-/* test_not_finite.c: what gives a NaN or an infinity is no picture: the error says when, which network, and which layer
+/* test_not_finite.c: what gives a NaN or an infinity is not a picture: the error says when, which network, and which layer
  * first. Others of a batch come out, with the bits that they have alone. */
 #include <check.h>
 #include <jansson.h>

@@ -201,8 +201,8 @@ START_TEST(sixteen_bits)
         im_image *got = im_picture_decode(c, bytes, n, "a/grey.png", NULL);
         ck_assert(got && got->pixels[0] == 7 && got->pixels[3] == 255);
         ck_assert_int_eq(warnings, i);
-        if (i) ck_assert_msg(strstr(warned, "a/grey.png: is grey with 16 bits a value, and 50 % of its values are above "
-                                            "255, which is white"), "%s", warned);
+        if (i) ck_assert_msg(strstr(warned, "a/grey.png: is grey with 16 bits per value, and read as Pillow reads it, so "
+                                            "that the 50 % of its values above 255 are white"), "%s", warned);
         im_image_free(got);
         free(bytes);
     }
@@ -260,13 +260,13 @@ static void refused(const void *bytes, size_t n, int64_t max_pixels, const char 
 START_TEST(errors)
 {
     refused("", 0, 0, "is empty");
-    refused("hello, world", 12, 0, "is no picture; wanted a JPEG or PNG");
+    refused("hello, world", 12, 0, "is not a picture; wanted a JPEG or PNG");
     refused("GIF89a......", 12, 0, "is a GIF; convert it");
     refused("RIFF....WEBPVP8 ", 16, 0, "is a WebP; convert it to JPEG or PNG first");
     refused("\0\0\0\x1c" "ftypavif\0\0\0\0", 16, 0, "is an AVIF; convert it");
     refused("\0\0\0\x18" "ftypheic\0\0\0\0", 16, 0, "is a HEIC; convert it");
     refused("\0\0\0\x18" "ftypmif1\0\0\0\0", 16, 0, "is a HEIC or AVIF; convert it");
-    refused("RIFF....WAVEfmt ", 16, 0, "is no picture");
+    refused("RIFF....WAVEfmt ", 16, 0, "is not a picture");
     refused("<svg xmlns>", 11, 0, "an SVG");
     refused("\xff\xd8\xff", 3, 0, "ends too early");
     refused("\x89PNG\r\n\x1a\n", 8, 0, "ends too early");

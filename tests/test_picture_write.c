@@ -194,9 +194,9 @@ START_TEST(bad_writing)
     unwritten(path, NULL, (im_picture_how){ .format = IM_JPEG }, "there is no picture to write");
     unwritten(path, i, (im_picture_how){ .format = IM_JPEG, .quality = 101 }, "a.jpg: the quality is 101; wanted 1 to 100");
     unwritten(path, i, (im_picture_how){ .format = IM_JPEG, .texts = &much, .n_texts = 1 },
-              "a.jpg: what it says of its making takes 80058 bytes, and a JPEG holds 65533 of them; write a PNG");
-    unwritten(path, i, (im_picture_how){ .format = IM_JPEG, .texts = &wrong, .n_texts = 1 }, "byte 2 (0xff) is no UTF-8");
-    unwritten(path, i, (im_picture_how){ .format = IM_JPEG, .texts = &other, .n_texts = 1 }, "is no UTF-8");
+              "a.jpg: its metadata takes 80058 bytes, and a JPEG holds at most 65533; write a PNG");
+    unwritten(path, i, (im_picture_how){ .format = IM_JPEG, .texts = &wrong, .n_texts = 1 }, "byte 2 (0xff) is not UTF-8");
+    unwritten(path, i, (im_picture_how){ .format = IM_JPEG, .texts = &other, .n_texts = 1 }, "is not UTF-8");
     scratch_write(dir, "file", "", 0);
     unwritten(scratch_path(dir, "file/a.jpg"), i, (im_picture_how){ .format = IM_JPEG }, "file");
     ck_assert(!im_picture_texts_fit(c, path, &(im_picture_how){ .format = IM_JPEG, .texts = &much, .n_texts = 1 }));

@@ -141,7 +141,7 @@ START_TEST(truncated_everywhere)
     for (size_t k = 8; k < n - 100; k += k < 200 ? 1 : 37)     /* near the end: test_picture.c, golden_cut            */
         expect_error(scratch_write(dir, "cut.png", file, k),
                      "is a damaged PNG: the file ends too early; fetch or export it");
-    for (size_t k = 1; k < 8; k++) expect_error(scratch_write(dir, "cut.png", file, k), "is no picture; wanted a JPEG");
+    for (size_t k = 1; k < 8; k++) expect_error(scratch_write(dir, "cut.png", file, k), "is not a picture; wanted a JPEG");
     free(file);
 }
 END_TEST
@@ -174,7 +174,7 @@ START_TEST(not_a_png)
     expect_error(scratch_write(dir, "x", "\xff\xd8\xff\xe0 JFIF", 10), "is a damaged JPEG: the file ends too early");
     expect_error(scratch_write(dir, "x", "GIF89a..", 8), "is a GIF; convert it to JPEG or PNG first");
     expect_error(scratch_write(dir, "x", "RIFF....WEBP", 12), "is a WebP; convert it");
-    expect_error(scratch_write(dir, "x", "hello, world", 12), "is no picture; wanted a JPEG or PNG");
+    expect_error(scratch_write(dir, "x", "hello, world", 12), "is not a picture; wanted a JPEG or PNG");
     expect_error(scratch_write(dir, "x", "", 0), "is empty; wanted a JPEG or PNG");
     expect_error(scratch_path(dir, "absent.png"), "cannot open: No such file or directory; check the path");
     expect_error(dir, "is a folder; wanted a file");
@@ -271,7 +271,7 @@ START_TEST(bad_writing)
     snprintf(long_name, 402, "%.100s/%0300d", dir, 7);
     expect_unwritten("/dev/null/no/a.png", i, NULL, false, "cannot write: Not a directory");
     expect_unwritten(dir, i, NULL, true, "is a folder; wanted the name of a file to write");
-    expect_unwritten("/dev/null", i, NULL, true, "/dev/null: is no regular file; wanted the name of a file to write");
+    expect_unwritten("/dev/null", i, NULL, true, "/dev/null: is not a regular file; wanted the name of a file to write");
     expect_unwritten("", i, NULL, true, "cannot write a file of an empty name; name a file");
     expect_unwritten(long_name, i, NULL, true, "cannot write: File name too long; choose a shorter name");
     expect_unwritten(path, NULL, NULL, false, "a.png: there is no picture to write");
@@ -279,7 +279,7 @@ START_TEST(bad_writing)
                      "\"\" cannot be the name of a text in a PNG; wanted 1 to 79");
     expect_unwritten(path, i, &(im_text){ "a  b", "x" }, false, "\"a  b\" cannot be the name");
     expect_unwritten(path, i, &(im_text){ "a\xc3\xa9", "x" }, false, "cannot be the name of a text");
-    expect_unwritten(path, i, &(im_text){ "a", "ab\xff" }, false, "a.png: text \"a\": byte 2 (0xff) is no UTF-8");
+    expect_unwritten(path, i, &(im_text){ "a", "ab\xff" }, false, "a.png: text \"a\": byte 2 (0xff) is not UTF-8");
     ck_assert(im_png_write(c, path, i, NULL, 0, false));
     expect_unwritten(path, i, NULL, false,
                      "a.png: exists already and is kept; use --force to replace it, or another name");

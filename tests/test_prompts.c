@@ -67,7 +67,7 @@ START_TEST(damaged)
     im_synset s;
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         ck_assert_msg(!find(lines[i], "n00000000", &s), "%s", lines[i]);
-        WANT_ERROR("data.noun", "00000000", "install wordnet-base anew");
+        WANT_ERROR("data.noun", "00000000", "reinstall wordnet-base");
     }
     ck_assert(!find("", "n00000000", &s) && im_ok(c));
     setenv("IMAGO_WORDNET", "nowhere/data.noun", 1);

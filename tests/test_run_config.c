@@ -324,7 +324,7 @@ START_TEST(a_cosine_does_not_grow)
 }
 END_TEST
 
-/* ---------------------------------------------------------------- texts that are no UTF-8 */
+/* ---------------------------------------------------------------- texts that are not UTF-8 */
 
 /* JSON cannot hold them: that is said before anything is trained. */
 START_TEST(latin_names)
@@ -336,7 +336,7 @@ START_TEST(latin_names)
     ck_assert(!rename(from, to));
     im_train_resnet_args a = small_run(1, "cosine");
     ck_assert(!im_train_resnet(c, &a, NULL));
-    WANT_ERROR("the name of class 0", "caf", "byte 3 (0xe9) is no UTF-8");
+    WANT_ERROR("the name of class 0", "caf", "byte 3 (0xe9) is not UTF-8");
     struct stat st;
     ck_assert(stat(run, &st));
     ck_assert(!rename(to, from));
@@ -344,7 +344,7 @@ START_TEST(latin_names)
     ck_assert(!rename(shapes, to));
     a.common.data = to;
     ck_assert(!im_train_resnet(c, &a, NULL));
-    WANT_ERROR("--data", "is no UTF-8");
+    WANT_ERROR("--data", "is not UTF-8");
 }
 END_TEST
 
@@ -362,8 +362,8 @@ START_TEST(counters_of_checkpoints)
         { "{\"step\": 3, \"tracked\": null, \"loss_sum\": 1.5, \"losses\": 3}", "\"tracked\" is null" },
         { "{\"step\": 3, \"tracked\": 3, \"loss_sum\": [], \"losses\": 3}", "\"loss_sum\" is a list" },
         { "{\"step\": 3, \"tracked\": 3, \"loss_sum\": 1.5, \"losses\": 99999999999999999999}", "\"losses\" is 1e20" },
-        { "{\"step\": 3, \"step\": 4, \"tracked\": 3, \"loss_sum\": 1.5, \"losses\": 3}", "is no valid JSON" },
-        { "[]", "holds no JSON object" }, { "", "is no valid JSON" }, { NULL, "has no \"state\"" },
+        { "{\"step\": 3, \"step\": 4, \"tracked\": 3, \"loss_sum\": 1.5, \"losses\": 3}", "is not valid JSON" },
+        { "[]", "holds no JSON object" }, { "", "is not valid JSON" }, { NULL, "has no \"state\"" },
     };
     mkdir(run, 0777);
     mkdir(run_file(IM_RUN_CHECKPOINTS), 0777);

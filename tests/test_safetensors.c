@@ -135,7 +135,7 @@ START_TEST(bad_headers)
 #define T(dtype, shape, from, to)                                                                                      \
     "{\"t\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}}"
     const struct { const char *header; size_t bytes; const char *error; } cases[] = {
-        { "{\"t\":", 0, "m.safetensors (header):1: column 5: is no valid JSON" },
+        { "{\"t\":", 0, "m.safetensors (header):1: column 5: is not valid JSON" },
         { "{\"t\":{},\"t\":{}}", 0, "duplicate object key" },
         { "[]", 0,
           "does not begin like a safetensors file (header of 2 bytes; wanted at most 100000000, starting with '{')" },
@@ -143,8 +143,8 @@ START_TEST(bad_headers)
         { "{\"t\":{\"dtype\":3}}", 0, "tensor t: has no text \"dtype\"; " DAMAGED },
         { T("\"Q7\"", "[1]", 0, 4), 4, "tensor t: has the unknown dtype \"Q7\"; convert it to F32, F16 or BF16" },
         { T("\"F32\"", "3", 0, 4), 4, "tensor t: has no list \"shape\"; " DAMAGED },
-        { T("\"F32\"", "[1,-1]", 0, 4), 4, "tensor t: shape[1] is no whole number >= 0; " DAMAGED },
-        { T("\"F32\"", "[1.0]", 0, 4), 4, "tensor t: shape[0] is no whole number >= 0; " DAMAGED },
+        { T("\"F32\"", "[1,-1]", 0, 4), 4, "tensor t: shape[1] is not a whole number >= 0; " DAMAGED },
+        { T("\"F32\"", "[1.0]", 0, 4), 4, "tensor t: shape[0] is not a whole number >= 0; " DAMAGED },
         { T("\"F32\"", "[1,1,1,1,1,1,1,1,1]", 0, 4), 4, "tensor t: has 9 axes; wanted at most 8" },
         { T("\"F32\"", "[4294967296,4294967296]", 0, 4), 4,
           "tensor t: its shape has more elements than can be counted" },
@@ -169,7 +169,7 @@ START_TEST(bad_headers)
           "its tensors need 1152921504606846975 bytes, 4 are" },
         { T("\"U8\"", "[1]", 9223372036854775806, 9223372036854775807), 4,
           "its tensors need 9223372036854775807 bytes, 4 are" },
-        { T("\"U8\"", "[1]", 0, 18446744073709551615), 4, "is no whole number" },
+        { T("\"U8\"", "[1]", 0, 18446744073709551615), 4, "is not a whole number" },
         { "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_"
           "offsets\":[2,5]}}",
           5, "tensors a and b overlap (at byte 2); " DAMAGED },
@@ -180,8 +180,8 @@ START_TEST(bad_headers)
           "offsets\":[6,8]}}",
           8, "bytes 4 to 6, before tensor b, belong to no tensor" },
         { "{}", 3, "has 3 bytes after its last tensor" },
-        { "{\"__metadata__\":3}", 0, "\"__metadata__\" is no object of texts" },
-        { "{\"__metadata__\":{\"a\":1}}", 0, "__metadata__: \"a\" is no text" },
+        { "{\"__metadata__\":3}", 0, "\"__metadata__\" is not an object of texts" },
+        { "{\"__metadata__\":{\"a\":1}}", 0, "__metadata__: \"a\" is not a text" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_error(write_st("m.safetensors", cases[i].header, cases[i].bytes), cases[i].error);
@@ -281,7 +281,7 @@ START_TEST(bad_shards)
     ck_assert(s && im_st_count(s) == 0 && !im_st_metadata(s, "format"));
     im_st_close(s);
     expect_index_error("{}", "has no object \"weight_map\"; is it the right file?");
-    expect_index_error("{\"weight_map\":{\"a\":3}}", "weight_map: \"a\" is no text; wanted the name of a shard");
+    expect_index_error("{\"weight_map\":{\"a\":3}}", "weight_map: \"a\" is not a text; wanted the name of a shard");
     expect_index_error("{\"weight_map\":{\"a\":\"4.safetensors\"}}", "4.safetensors: is missing, though ");
     expect_index_error("{\"weight_map\":{\"b\":\"1.safetensors\"}}", "1.safetensors: tensor b is missing, though ");
     expect_index_error("{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}",
@@ -300,7 +300,7 @@ START_TEST(bad_shards)
         expect_index_error(text, "weight_map: tensor a is said to be in \"");
     }
     expect_index_error("{\"weight_map\":{\"a\":\"1.safetensors\",\"a\":\"1.safetensors\"}}", "duplicate object key");
-    expect_index_error("{\"weight_map\"", "is no valid JSON");
+    expect_index_error("{\"weight_map\"", "is not valid JSON");
 }
 END_TEST
 
@@ -382,13 +382,13 @@ START_TEST(bad_writers)
     const char *path = scratch_path(dir, "w.safetensors");
     const im_st_entry good = { .name = "t", .dtype = IM_F32, .ndim = 1, .shape = { 1 } };
     im_st_entry two[2] = { good, good }, e;
-    expect_no_writer(two, 2, NULL, 0, path, "tensor \"t\": is given twice, or its name is no UTF-8");
+    expect_no_writer(two, 2, NULL, 0, path, "tensor \"t\": is given twice, or its name is not UTF-8");
     e = good, e.name = NULL;
     expect_no_writer(&e, 1, NULL, 0, path, "tensor 0 has no name that a safetensors file can hold");
     e = good, e.name = "__metadata__";
     expect_no_writer(&e, 1, NULL, 0, path, "tensor 0 has no name that a safetensors file can hold");
     e = good, e.name = "\xff";
-    expect_no_writer(&e, 1, NULL, 0, path, "is given twice, or its name is no UTF-8");
+    expect_no_writer(&e, 1, NULL, 0, path, "is given twice, or its name is not UTF-8");
     e = good, e.dtype = 17;
     expect_no_writer(&e, 1, NULL, 0, path, "tensor t: cannot be written as dtype 17");
     e = good, e.dtype = -1;
@@ -399,7 +399,7 @@ START_TEST(bad_writers)
     expect_no_writer(&e, 1, NULL, 0, path, "tensor t: has more elements than can be counted");
     e = good, e.shape[0] = -1;
     expect_no_writer(&e, 1, NULL, 0, path, "tensor t: has more elements than can be counted");
-    expect_no_writer(&good, 1, (const char *const[]){ "k", "\xff" }, 1, path, "metadata \"k\": is no UTF-8 text");
+    expect_no_writer(&good, 1, (const char *const[]){ "k", "\xff" }, 1, path, "metadata \"k\": is not UTF-8 text");
     expect_no_writer(&good, 1, NULL, 0, "/proc/no/w", "/proc/no: cannot make the folder");
     expect_no_writer(&good, 1, NULL, 0, dir, "is a folder; wanted the name of a file to write");
 }

@@ -85,8 +85,8 @@ many() {        # many NAME ARGUMENT...: the four pictures in $dir/NAME, the she
         --sheet "$dir/$name.png" "$@"
 }
 many plain
-[ "$rc" = 0 ] && grep -q '^4 pictures in .* a second$' "$dir/err" && grep -qF "$dir/plain.png  all 4" "$dir/err"
-check "--sheet: time, pictures a second and the path of the sheet are said"
+[ "$rc" = 0 ] && grep -q '^4 pictures in .* per second$' "$dir/err" && grep -qF "$dir/plain.png  all 4" "$dir/err"
+check "--sheet: time, pictures per second and the path of the sheet are said"
 python "$dir/plain.png" "$dir/plain" <<'PYTHON'
 import sys
 from sheets import *
@@ -122,7 +122,7 @@ check "seven pictures stand four in a row"
 mkdir "$dir/set" && cp tests/golden/init_64x64.png "$dir/set/$(printf 'x\377').png"
 gives 0 '1 picture' data "$dir/set" --size 32 -o "$dir/set.png"
 [ -s "$dir/set.png" ]
-check "a sheet of files whose names are no UTF-8"
+check "a sheet of files whose names are not UTF-8"
 
 # ---- what a classifier says
 many named --classify "$dir/run" --json
@@ -195,12 +195,12 @@ check "the size at which it was trained, and that of the picture where the file 
 rm -f "$dir/x.png"
 refused() { gives 1 "$1" generate -m $model --steps 2 -p x -s 2 -o "$dir/x.png" --classify "$2"; }
 refused 'does not tell the names of its 4 classes' "$dir/nameless.safetensors"
-refused 'names 3 classes, and its tensors have 4' "$dir/few.safetensors"
+refused 'names 3 classes, but its tensors have 4' "$dir/few.safetensors"
 refused 'its tensors are not those of' $model/unet/diffusion_pytorch_model.safetensors
 refused 'does not begin like a safetensors file' README.md
 refused 'has no model.safetensors and no good checkpoint' $model
 refused 'nowhere: cannot open' "$dir/nowhere"
-gives 2 'says its names nowhere' generate -m $model -p x -q -o "$dir/x.png" --classify "$dir/run"
+gives 2 'shows its names nowhere' generate -m $model -p x -q -o "$dir/x.png" --classify "$dir/run"
 [ ! -e "$dir/x.png" ]
 check "nothing is drawn for a classifier that is refused"
 gives 1 'found a logit that is not finite' generate -m $model --steps 1 -p x -o "$dir/x.png" \

@@ -1,5 +1,5 @@
 /* test_side_json.c: objects of JSON as Python writes them, beside what Python reads (tests/golden/side_json.json), and what
- * only we take: bytes that are no UTF-8, control characters, any depth. */
+ * only we take: bytes that are not UTF-8, control characters, any depth. */
 #include <check.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -57,7 +57,7 @@ START_TEST(golden)
                           value);
         }
         done();
-        for (size_t k = 0; k < n && n < 400; k++) {            /* cut anywhere it is no object                        */
+        for (size_t k = 0; k < n && n < 400; k++) {            /* cut anywhere it is not an object                        */
             if (strspn(text + k, " \t\r\n") == n - k) continue;
             ck_assert_msg(!read_object(text, k) || !json_is_object(fields), "row %zu, %zu bytes", i, k);
             done();

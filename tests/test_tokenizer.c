@@ -150,11 +150,11 @@ END_TEST
 START_TEST(not_utf8)
 {
     const struct { const char *text, *error; } cases[] = {
-        { "cat \xff", "prompt: byte 4 (0xff) is no UTF-8; write it as UTF-8" },
-        { "\xc3", "prompt: byte 0 (0xc3) is no UTF-8; write it as UTF-8" },
-        { "a\xed\xa0\x80", "prompt: byte 1 (0xed) is no UTF-8; write it as UTF-8" },
-        { "ab\xc0\x80", "prompt: byte 2 (0xc0) is no UTF-8; write it as UTF-8" },
-        { "\xf4\x90\x80\x80", "prompt: byte 0 (0xf4) is no UTF-8; write it as UTF-8" },
+        { "cat \xff", "prompt: byte 4 (0xff) is not UTF-8; write it as UTF-8" },
+        { "\xc3", "prompt: byte 0 (0xc3) is not UTF-8; write it as UTF-8" },
+        { "a\xed\xa0\x80", "prompt: byte 1 (0xed) is not UTF-8; write it as UTF-8" },
+        { "ab\xc0\x80", "prompt: byte 2 (0xc0) is not UTF-8; write it as UTF-8" },
+        { "\xf4\x90\x80\x80", "prompt: byte 0 (0xf4) is not UTF-8; write it as UTF-8" },
     };
     im_tokenizer *t = im_tokenizer_open(c, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -165,7 +165,7 @@ START_TEST(not_utf8)
     }
     int32_t one;
     ck_assert(!im_tokenize(c, t, "a", 1, &one, NULL));
-    ck_assert_str_eq(im_error(c), "tokenize: asked for 1 ids a text; wanted at least 2 (start and end)");
+    ck_assert_str_eq(im_error(c), "tokenize: asked for 1 ids per text; wanted at least 2 (start and end)");
     im_tokenizer_free(t);
 }
 END_TEST
@@ -270,19 +270,19 @@ START_TEST(bad_files)
         { "{\"a\":\"b\"}", "", NULL, "/vocab.json: \"a\" has no id from 0" },
         { "{\"a\":1,\"b\":1}", "", NULL, "/vocab.json: \"a\" and \"b\" have the same id 1; wanted each id once" },
         { "{}", "", NULL, ": the vocabulary has no \"<|startoftext|>\"; name the bos_token in tokenizer_config.json" },
-        { VOCAB, "ab\n", NULL, "/merges.txt:1: is no pair of pieces (\"ab\"); wanted two, with a space between" },
-        { VOCAB, "#version: 0.2\na b</w>\na  b\n", NULL, "/merges.txt:3: is no pair of pieces (\"a  b\")" },
-        { VOCAB, "a b c\n", NULL, "/merges.txt:1: is no pair of pieces (\"a b c\")" },
-        { VOCAB, "a \n", NULL, "/merges.txt:1: is no pair of pieces (\"a \")" },
+        { VOCAB, "ab\n", NULL, "/merges.txt:1: is not a pair of pieces (\"ab\"); wanted two, with a space between" },
+        { VOCAB, "#version: 0.2\na b</w>\na  b\n", NULL, "/merges.txt:3: is not a pair of pieces (\"a  b\")" },
+        { VOCAB, "a b c\n", NULL, "/merges.txt:1: is not a pair of pieces (\"a b c\")" },
+        { VOCAB, "a \n", NULL, "/merges.txt:1: is not a pair of pieces (\"a \")" },
         { VOCAB, "a b\n", NULL, "/merges.txt:1: the piece \"ab\" is not in the vocabulary" },
         { VOCAB, "", NULL, "/merges.txt: 1 pieces of the vocabulary, \"ab</w>\" the first, come from none of its 0 merges; "
           "the file is cut off or belongs to another vocabulary" },
         { VOCAB, "a zz\n", NULL, "/merges.txt:1: the piece \"zz\" is not in the vocabulary" },
         { VOCAB, "zz a\n", NULL, "/merges.txt:1: the piece \"zz\" is not in the vocabulary" },
-        { VOCAB, "", "{\"bos_token\":5}", "/tokenizer_config.json: bos_token is no token; wanted a text" },
+        { VOCAB, "", "{\"bos_token\":5}", "/tokenizer_config.json: bos_token is not a token; wanted a text" },
         { VOCAB, "", "{\"added_tokens_decoder\":{\"9\":{\"content\":\"<new>\"}}}",
           "/tokenizer_config.json: the token \"<new>\" has the id 9 there, but by its place it gets 8" },
-        { VOCAB, "", "{\"added_tokens_decoder\":{\"9\":{}}}", "added_tokens_decoder is no token" },
+        { VOCAB, "", "{\"added_tokens_decoder\":{\"9\":{}}}", "added_tokens_decoder is not a token" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ck_assert_ptr_null(open_with(cases[i].vocab, cases[i].merges, cases[i].config, NULL));
@@ -307,15 +307,15 @@ START_TEST(bad_whole_file)
         { "{\"model\":{\"vocab\":{},\"merges\":[]}}", "words ending in \"\"; wanted CLIP's: BPE with \"</w>\"" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0}}}", "\"merges\" is missing" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}",
-          "merges[0] is no pair" },
-        { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[3]}}", "merges[0] is no pair" },
+          "merges[0] is not a pair" },
+        { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[3]}}", "merges[0] is not a pair" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[\"a a\"]}}",
           "the piece \"aa\" is not" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"a\":0},\"merges\":[]}}",
           "the vocabulary has no \"<|startoftext|>\"" },
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"<|startoftext|>\":0,\"<|endoftext|>\":1},"
           "\"merges\":[]},\"added_tokens\":[1]}",
-          "added_tokens is no token" },
+          "added_tokens is not a token" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         scratch_write(dir, "tokenizer.json", cases[i].text, strlen(cases[i].text));
@@ -329,7 +329,7 @@ END_TEST
 START_TEST(missing_files)
 {
     ck_assert_ptr_null(im_tokenizer_open(c, "no/such/folder"));
-    ck_assert_str_eq(im_error(c), "no/such/folder: is no folder; wanted one that holds vocab.json and merges.txt, or "
+    ck_assert_str_eq(im_error(c), "no/such/folder: is not a folder; wanted one that holds vocab.json and merges.txt, or "
                      "tokenizer.json");
     ck_assert_ptr_null(im_tokenizer_open(c, dir));             /* after an error: nothing, and the message stays      */
     ck_assert_ptr_nonnull(strstr(im_error(c), "no/such/folder"));

@@ -17,16 +17,17 @@ typedef struct bench_train_options {
 #define AT(field) offsetof(bench_train_options, field)
 static const option options[] = {
     OPTION_CHOICE('a', "arch", "NAME", AT(a.arch), NULL, "resnet18|resnet34|resnet50|resnet101|unet-small|loader",
-             "resnet18, resnet34, resnet50, resnet101; unet-small (64/128/192 channels, 16x16 latents); loader (pictures "
-             "alone, with DINO's nine crops)"),
+                  "resnet18, resnet34, resnet50 or resnet101; unet-small (64/128/192 channels, 16x16 latents); "
+                  "loader (pictures only, with DINO's nine crops)"),
     OPTION_INT('b', "batch", "B", AT(a.batch), NULL, 1, 65536, "pictures at once"),
     OPTION_INT(0, "size", "PIXELS", AT(a.size), NULL, 32, 4096, "side of the pictures"),
-    OPTION_CHOICE(0, "dtype", "TYPE", AT(a.dtype), NULL, "f32|bf16", "what products are computed in"),
+    OPTION_CHOICE(0, "dtype", "TYPE", AT(a.dtype), NULL, "f32|bf16", "type in which products are computed"),
     OPTION_CHOICE(0, "from", "WHERE", AT(where), "all", "all|none|memory|jpeg",
-             "where pictures come from: none (the same batch again), memory (decoded), jpeg (files), or all in turn"),
-    OPTION_TEXT(0, "data", "DIR", AT(a.folder), NULL, "JPEGs in class folders; without it some are made"),
-    OPTION_INT('r', "rounds", "N", AT(a.rounds), NULL, 1, 10000, "steps that are measured, after one to warm up"),
-    OPTION_FLAG(0, "json", AT(json), "a JSON object a line"),
+                  "source of the pictures: none (the same batch again), memory (decoded), jpeg (files), or all of "
+                  "them in turn"),
+    OPTION_TEXT(0, "data", "DIR", AT(a.folder), NULL, "JPEGs in class folders; without it, some are made"),
+    OPTION_INT('r', "rounds", "N", AT(a.rounds), NULL, 1, 10000, "number of measured steps, after one to warm up"),
+    OPTION_FLAG(0, "json", AT(json), "print one JSON object per row"),
     OPTION_END
 };
 
@@ -101,10 +102,11 @@ static int run(const arguments *arguments_)
 const verb verb_bench_train = {
     .name = "bench train", .common = OPT_DEVICE, .options = options, .size = sizeof(bench_train_options), .run = run,
     .defaults = defaults,
-    .summary = "measure how fast networks are trained here",
-    .about = "Times steps of training: forward, backward and the optimiser's pass, medians of the rounds, in wall time. "
-             "Pictures are ready (none), decoded in memory, or JPEG files of 256x256; where the third is slower than the "
-             "first, the loader starves the network. The peak is the memory of the whole process so far.",
+    .summary = "measure how fast networks train here",
+    .about = "Times steps of training (forward, backward and the optimiser's pass) and prints the median wall time. "
+             "Pictures are always the same batch (none), decoded in memory (memory), or JPEG files of 256x256 "
+             "(jpeg); if jpeg is slower than none, the loader starves the network. The peak is the memory of the "
+             "whole process so far.",
     .examples = "  imago bench train -t 2 --json\n  imago bench train --arch unet-small --dtype bf16\n"
                 "  imago bench train --arch loader --data DIR",
 };

@@ -13,15 +13,15 @@ static const char CSV_HEADER[] = "commit,cpu,isa,threads,bench,shape,dtype,ms,ms
 #define AT(field) offsetof(bench_options, field)
 static const option options[] = {
     OPTION_TEXT('m', "model", "MODEL", AT(model), NULL,
-             "for clip, unet, vae, generate; without it the embedded model"),
+                "model for clip, unet, vae and generate; without it, the embedded model"),
     OPTION_INT('r', "rounds", "N", AT(rounds), "5", 1, 10000,
-             "measurements of each; the median and the best are shown"),
+               "number of measurements; the median and the best are shown"),
     OPTION_INT('b', "batch", "B", AT(batch), "0", 0, 4096,
-             "samples at once; 0: 2 for unet (one guided step), else 1"),
-    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "0: the model's own size"),
-    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
-    OPTION_INT(0, "steps", "N", AT(steps), "3", 1, 1000, "for generate: denoising steps"),
-    OPTION_FLAG(0, "json", AT(json), "a JSON object a line"),
+               "samples at once; 0: 2 for unet (one guided step), otherwise 1"),
+    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the picture; 0: the model's own"),
+    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the picture; 0: the model's own"),
+    OPTION_INT(0, "steps", "N", AT(steps), "3", 1, 1000, "for generate: number of denoising steps"),
+    OPTION_FLAG(0, "json", AT(json), "print one JSON object per row"),
     OPTION_TEXT(0, "csv", "FILE", AT(csv), NULL, "append the rows to this file"),
     OPTION_END
 };
@@ -115,8 +115,8 @@ const verb verb_bench = {
     .name = "bench", .operands = "peak|ops|clip|unet|vae|generate", .min_operands = 1, .max_operands = 1,
     .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(bench_options), .run = run,
     .summary = "measure this machine and the engine on it",
-    .about = "Measures the arithmetic peak and the memory bandwidth of this machine, the operations at the shapes of "
-             "Stable Diffusion, its networks, or whole pictures. Every row shows the share of the measured peak. Without "
-             "--dtype all but the peak is measured with weights in f32, f16 and bf16, one after the other.",
+    .about = "Measures this machine's arithmetic peak and memory bandwidth, single operations at the shapes of "
+             "Stable Diffusion, its networks, or whole pictures. Every row shows its share of the measured peak. "
+             "Without --dtype, everything but the peak is measured with weights in f32, f16 and bf16 in turn.",
     .examples = "  imago bench peak\n  imago bench unet -m FOLDER -t 2 --json\n  imago bench ops --csv rows.csv",
 };

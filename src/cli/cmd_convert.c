@@ -11,12 +11,13 @@ typedef struct convert_options {
 
 #define AT(field) offsetof(convert_options, field)
 static const option options[] = {
-    OPTION_TEXT('o', "out", "OUT", AT(out), NULL, "FILE.safetensors for a single file, else a folder (required)"),
+    OPTION_TEXT('o', "out", "OUT", AT(out), NULL, "FILE.safetensors for a single file, otherwise a folder (required)"),
     OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "keep", "keep|f32|f16|bf16",
-             "of the weights written: f32, f16, bf16; keep: as they are"),
+                  "type of the written weights; keep: as they are"),
     OPTION_SIZE(0, "max-file", "SIZE", AT(max_file), "0",
-             "folder: no file of weights larger than this, 16M say; larger networks in shards with an index; 0: any size"),
-    OPTION_FLAG('f', "force", AT(force), "replace the file or the model that is there"),
+                "for a folder: no file of weights larger than this, such as 16M; larger networks become shards with "
+                "an index; 0: no limit"),
+    OPTION_FLAG('f', "force", AT(force), "replace an existing file or model"),
     OPTION_END
 };
 
@@ -43,13 +44,13 @@ const verb verb_convert = {
     .name = "convert", .operands = "MODEL|FILE|RUN", .min_operands = 1, .max_operands = 1, .common = OPT_MODEL,
     .options = options,
     .size = sizeof(convert_options), .run = run,
-    .summary = "model folder to single file and back, and between dtypes",
-    .about = "Converts a diffusers folder into a single file of the original layout, a single file into a folder, or "
-             "either into other dtypes. diffusers loads the result: from_pretrained the folder, from_single_file the "
-             "file. The run or file of a classifier becomes one file of weights, whose vectors stay f32.\n\n"
-             "A folder is written whole beside its name and then put in place at once, so OUT may be MODEL itself, with "
-             "--force: until the end the old model stands there, and after a failure too. Your own files in the folder "
-             "are kept; only what belongs to the old model goes.",
+    .summary = "convert a model between folder and single file, and between dtypes",
+    .about = "Converts a diffusers folder to a single file in the original layout, a single file to a folder, or "
+             "either to another dtype. diffusers loads the result: a folder with from_pretrained, a file with "
+             "from_single_file. A classifier, given as a run or a file, becomes one file of weights; its vectors "
+             "stay f32.\n\nA folder is written whole under another name and then put in place at once. So, with "
+             "--force, OUT may be MODEL itself: the old model stands there until the new one is complete, even if "
+             "something fails. Your own files in the folder are kept; only those of the old model are removed.",
     .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n"
                 "  imago convert FOLDER -o SHARDED --dtype f16 --max-file 16M\n"
                 "  imago convert model.safetensors -o FOLDER\n"

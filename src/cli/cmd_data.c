@@ -15,26 +15,31 @@ enum { MOST_LOOKED_AT = 1000, MOST_NAMED = 10 };
 
 #define AT(field) offsetof(data_options, field)
 static const option options[] = {
-    OPTION_TEXT('o', "out", "SHEET.png", AT(sheet), NULL, "draw the pictures as they are fed to a network (.png or .jpg)"),
+    OPTION_TEXT('o', "out", "SHEET.png", AT(sheet), NULL, "draw the pictures as a network gets them (.png or .jpg)"),
     OPTION_TEXT(0, "dump", "FILE", AT(dump), NULL,
-                "write them as tensors: crop0 .. (n, size, size, 3) U8, labels I32, indices I64 (.safetensors)"),
+                "write them as tensors (.safetensors): crop0, crop1 ... (n, size, size, 3) U8, labels I32, indices "
+                "I64"),
     OPTION_TEXT(0, "json", "FILE", AT(json), NULL,
-                "write what was drawn for every crop, enough to repeat it with Pillow"),
+                "write the random choices for every crop, enough to repeat them with Pillow"),
     OPTION_CHOICE(0, "augment", "RECIPE", AT(augment), "none", "none|plain|drawing|dino",
-                  "none: resize and centre crop; plain: random crop, flip; drawing: larger crops, flip, some colours; "
-                  "dino: multi-crop with colours and blur"),
+                  "none: resize and crop the centre; plain: random crop and flip; drawing: larger crops, flip, some "
+                  "change of light and saturation; dino: several crops per picture, with colours and blur"),
     OPTION_INT(0, "size", "N", AT(size), "224", 1, 4096, "side of the (global) crop"),
-    OPTION_INT(0, "locals", "N", AT(locals), NULL, 0, IM_RECIPE_MAX_CROPS - 1, "dino: local crops a picture (8)"),
-    OPTION_INT(0, "local-size", "N", AT(local_size), NULL, 1, 4096, "dino: side of a local crop (3/7 of --size)"),
-    OPTION_INT('n', "count", "N", AT(count), "16", 1, 100000, "pictures to show, from the beginning of the epoch"),
-    OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "of order and augmentation"),
-    OPTION_CHOICE(0, "order", "ORDER", AT(order), "shuffled", "shuffled|listed", "of the pictures"),
-    OPTION_INT(0, "epoch", "N", AT(epoch), "0", 0, 1000000000, "which one to show"),
-    OPTION_TEXT(0, "classes", "FILE", AT(classes), NULL, "a class a line: use these, labelled in this order"),
+    OPTION_INT(0, "locals", "N", AT(locals), NULL, 0, IM_RECIPE_MAX_CROPS - 1,
+               "dino: number of small crops per picture; without it, 8"),
+    OPTION_INT(0, "local-size", "N", AT(local_size), NULL, 1, 4096,
+               "dino: side of the small crops; without it, 3/7 of --size"),
+    OPTION_INT('n', "count", "N", AT(count), "16", 1, 100000, "pictures to show, from the start of the epoch"),
+    OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "seed of the order and the augmentation"),
+    OPTION_CHOICE(0, "order", "ORDER", AT(order), "shuffled", "shuffled|listed", "order of the pictures"),
+    OPTION_INT(0, "epoch", "N", AT(epoch), "0", 0, 1000000000, "which epoch to show"),
+    OPTION_TEXT(0, "classes", "FILE", AT(classes), NULL,
+                "names of classes, one per line: use only these, numbered in this order"),
     OPTION_FLAG(0, "strict", AT(strict), "stop at a broken picture instead of leaving it out"),
-    OPTION_FLAG(0, "shrink", AT(shrink), "decode large JPEGs smaller where every crop allows it, as training may"),
-    OPTION_INT(0, "decoders", "N", AT(threads), "0", 0, 256, "threads that decode; 0: one a processor"),
-    OPTION_FLAG('f', "force", AT(force), "write over files that are there"),
+    OPTION_FLAG(0, "shrink", AT(shrink),
+                "decode large JPEGs at a smaller size where every crop allows it, as training may"),
+    OPTION_INT(0, "decoders", "N", AT(threads), "0", 0, 256, "decoding threads; 0: one per core"),
+    OPTION_FLAG('f', "force", AT(force), "overwrite existing files"),
     OPTION_END
 };
 
@@ -182,11 +187,12 @@ static int run(const arguments *a)
 const verb verb_data = {
     .name = "data", .operands = "DIR|SHARDS", .min_operands = 1, .max_operands = 1, .options = options,
     .size = sizeof(data_options), .run = run,
-    .summary = "what a set of pictures holds, and what a network is fed of it",
-    .about = "Reads class folders (DIR/CLASS/x.jpg), a folder of pictures, a folder with metadata.jsonl (file_name, text, "
-             "label), or tar shards in WebDataset form (X.tar, a folder of them, \"x-{000..012}.tar\"), and prints what "
-             "is in them and what is broken. With -o, --dump or --json it also shows the first pictures of an epoch "
-             "exactly as training gets them: order and augmentation depend on seed, epoch and picture alone.",
+    .summary = "show what a set of pictures holds, and what training gets of it",
+    .about = "Reads class folders (DIR/CLASS/x.jpg), a folder of pictures, a folder with metadata.jsonl (file_name, "
+             "text, label), or tar shards in WebDataset form (X.tar, a folder of them, \"x-{000..012}.tar\"), and "
+             "prints what they contain and what is broken. With -o, --dump or --json it also shows the first "
+             "pictures of an epoch exactly as training gets them: order and augmentation depend only on seed, epoch "
+             "and picture.",
     .examples = "  imago data DIR -o sheet.png\n"
                 "  imago data DIR --augment dino -s 1 --epoch 3 -o sheet.png --json drawn.json\n"
                 "  imago data \"train-{000..012}.tar\" --order listed --dump tensors.safetensors",

@@ -24,28 +24,30 @@ typedef struct eval_options {
 #define AT(field) offsetof(eval_options, field)
 static const option options[] = {
     OPTION_TEXT('m', "model", "RUN|FILE", AT(a.model), NULL,
-             "the folder of a run (its model.safetensors, or its newest good checkpoint), or a safetensors file"),
-    OPTION_TEXT(0, "data", "DIR|SHARDS", AT(a.data), NULL, "the pictures, in class folders or tar shards"),
-    OPTION_TEXT(0, "classes", "FILE", AT(a.classes), NULL, "a class a line: its number is its line"),
+                "folder of a run (its model.safetensors, or its newest good checkpoint), or a safetensors file"),
+    OPTION_TEXT(0, "data", "DIR|SHARDS", AT(a.data), NULL, "pictures in class folders or tar shards"),
+    OPTION_TEXT(0, "classes", "FILE", AT(a.classes), NULL,
+                "names of classes, one per line, in the order of their numbers"),
     OPTION_CHOICE(0, "set", "SET", AT(a.set), NULL,
              "folder|imagenet|imagenet-v2|imagenet-sketch|imagenet-a|imagenet-r|imagenet-o",
              "what DIR is: folder (class folders with the classifier's own classes), imagenet, imagenet-v2 (folders 0 to "
              "999), imagenet-sketch, imagenet-a, imagenet-r (200 classes: only theirs count), imagenet-o (anomalies: AUPR "
              "beside --val)"),
-    OPTION_TEXT(0, "val", "DIR", AT(a.val), NULL, "with --set imagenet-o: ImageNet's val, of which its 200 classes count"),
+    OPTION_TEXT(0, "val", "DIR", AT(a.val), NULL, "with --set imagenet-o: ImageNet's val, of which 200 classes count"),
     OPTION_TEXT(0, "zero-shot", "NAMES", AT(a.zero_shot), NULL,
-             "-m is a folder with CLIP (config.json, model.safetensors, tokenizer), which is asked for these classes: a "
-             "file or list as imago synth --classes takes it, whose wnids or names are the folders"),
-    OPTION_TEXT(0, "template", "TEXT", AT(a.form), NULL, "with --zero-shot: what is asked; %s is the name of a class"),
+             "take CLIP as the classifier: -m is a folder with config.json, model.safetensors and tokenizer; NAMES are its "
+                "classes, a file or list as for synth --classes, whose wnids or names are the folders of DIR"),
+    OPTION_TEXT(0, "template", "TEXT", AT(a.form), NULL, "with --zero-shot: the text to compare with; %s is the name of a class"),
     OPTION_TEXT(0, "save-features", "FILE", AT(a.save_features), NULL,
-             "write a safetensors file: features (n, width), labels (n); metadata names, classes"),
+                "also write a safetensors file with features (n, width) and labels (n); its metadata holds names "
+                "and classes"),
     OPTION_INT('b', "batch", "B", AT(a.batch), NULL, 1, 65536, "pictures at once; no result depends on it"),
     OPTION_INT(0, "size", "PIXELS", AT(a.size), NULL, 0, 4096, "side of the crop; 0: as in training, or 224"),
     OPTION_TEXT('o', "out", "FOLDER", AT(out), NULL,
-             "for confusion.csv and confusion.png; without it the run's folder, or the folder of FILE"),
-    OPTION_FLAG(0, "strict", AT(a.strict), "a broken picture is an error, and so is a tensor that no network asks for"),
+                "folder for confusion.csv and confusion.png; without it, that of the run or of FILE"),
+    OPTION_FLAG(0, "strict", AT(a.strict), "stop at a broken picture, and at a tensor that no network uses"),
     OPTION_FLAG(0, "json", AT(json), "print one JSON object"),
-    OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
+    OPTION_FLAG('q', "quiet", AT(quiet), "show no progress"),
     OPTION_END
 };
 
@@ -261,11 +263,11 @@ static int run(const arguments *a)
 const verb verb_eval = {
     .name = "eval", .common = OPT_DEVICE, .options = options, .size = sizeof(eval_options), .run = run,
     .defaults = defaults,
-    .summary = "how often a classifier is right",
-    .about = "Top-1 and top-5 of a ResNet on labelled pictures, class by class, with the confusion matrix as confusion.csv "
-             "and confusion.png. Pictures are resized (shorter side size * 8 / 7, bilinear as Pillow), cut in the centre "
-             "and normalised. The classes must be those that the network was trained on; with --set, of a set that "
-             "tests classifiers of ImageNet, those that both have count.",
+    .summary = "measure how often a classifier is right",
+    .about = "Measures top-1 and top-5 of a ResNet on labelled pictures, class by class, and writes the confusion "
+             "matrix to confusion.csv and confusion.png. Pictures are resized (shorter side to size * 8 / 7, "
+             "bilinear as in Pillow), cropped to the centre and normalised. The classes must be those that the "
+             "network was trained on; with --set, for ImageNet's test sets, those that both have count.",
     .examples = "  imago eval -m RUN --data DIR\n"
                 "  imago eval -m resnet50.safetensors --data VAL --classes names.txt --json\n"
                 "  imago eval -m resnet50.safetensors --data imagenet-a --set imagenet-a",

@@ -16,56 +16,60 @@
 #define AT(field) offsetof(generate_options, field)
 static const option options[] = {
     OPTION_TEXT('m', "model", "MODEL", AT(model), NULL,
-             "a diffusers folder or a single .safetensors file; without it the small embedded model"),
+                "a diffusers folder or a single .safetensors file; without it, the small embedded model"),
     OPTION_PHRASE('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw"),
     OPTION_TEXT(0, "prompts", "FILE", AT(prompts), NULL,
-             "a prompt a line, or a JSON object a line with prompt, negative, seed; - reads standard input"),
-    OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
+                "a file with one prompt per line, or one JSON object per line with prompt, negative and seed; - "
+                "reads standard input"),
+    OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what the picture should not show"),
     OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 100000,
-               "denoising steps, at most as many as the model was trained with: 1000 in v1.x"),
+               "number of denoising steps, at most as many as the model was trained with: 1000 in v1.x"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000,
-             "how closely to follow the prompt; 1 or less: a single pass a step"),
+                "how closely to follow the prompt; at 1 or less, each step needs only one pass"),
     OPTION_DRAWN_SEED('s', "seed", "SEED", AT(seed),
-             "of the first picture; the others count up. Without it, or with -1: a random one, which is printed"),
+                      "seed of the first picture; the others count up from it. Without it, or with -1: a random "
+                      "one, which is printed"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL,
-             "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm; without it the model's "
-             "own"),
-    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "0: the model's own size"),
-    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
-    OPTION_INT('c', "count", "N", AT(count), "1", 1, 1000000, "pictures a prompt"),
-    OPTION_INT('b', "batch", "B", AT(batch), "1", 1, 4096, "pictures at once; the bits stay the same"),
-    OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "whose noise: torch's cpu or cuda generator"),
+                "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc or ddpm; without it, the "
+                "model's own"),
+    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the pictures; 0: the model's own"),
+    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the pictures; 0: the model's own"),
+    OPTION_INT('c', "count", "N", AT(count), "1", 1, 1000000, "pictures per prompt"),
+    OPTION_INT('b', "batch", "B", AT(batch), "1", 1, 4096, "pictures drawn at once; it changes no picture"),
+    OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "which of torch's generators the noise follows"),
     OPTION_TEXT('i', "init", "PICTURE", AT(init), NULL,
-             "begin from this picture, a PNG or JPEG; one that a camera turned is turned upright"),
-    OPTION_REAL(0, "strength", "S", AT(strength), NULL, 0, 1, "with -i: 0 keeps the picture, 1 forgets it"),
+                "picture to start from, a PNG or JPEG; it is turned upright as its EXIF data says"),
+    OPTION_REAL(0, "strength", "S", AT(strength), NULL, 0, 1,
+                "with -i: how much to change the picture; 0 keeps it, 1 ignores it"),
     OPTION_TEXT('o', "out", "OUT", AT(out), ".",
-             "a .png or .jpg file for one picture; a folder for SEED.png; folders that are missing are made"),
+                "a .png or .jpg file for one picture, or a folder for SEED.png; missing folders are made"),
     OPTION_CHOICE(0, "format", "FORMAT", AT(format), NULL, "png|jpeg",
-                  "of the pictures; without it as the name of OUT ends, PNG in a folder"),
+                  "format of the pictures; without it, as the name of OUT ends, and PNG in a folder"),
     OPTION_INT(0, "quality", "Q", AT(quality), "95", 1, 100,
-               "of JPEGs, colour at full resolution (4:4:4); a sheet named .jpg has it too"),
+               "quality of JPEGs, always with colour at full resolution (4:4:4); also of a sheet named .jpg"),
     OPTION_TEXT(0, "from", "PICTURE", AT(from), NULL,
-             "make this PNG or JPEG again, from what its file says; other options change single settings"),
-    OPTION_FLAG(0, "any-model", AT(any_model), "with --from: use its settings with another model"),
+                "draw this PNG or JPEG again, from the settings that its file holds; other options replace single "
+                "settings"),
+    OPTION_FLAG(0, "any-model", AT(any_model), "with --from: allow another model than the one that drew the picture"),
     OPTION_TEXT(0, "latents", "IN.safetensors", AT(latents), NULL,
-             "begin from this noise: tensor \"latents\" (N, 4, h, w)"),
+                "noise to start from: a tensor \"latents\" of shape (N, 4, h, w)"),
     OPTION_TEXT(0, "save-latents", "OUT.safetensors", AT(save_latents), NULL,
-             "write the finished latents of all pictures"),
+                "also write the final latents of all pictures"),
     OPTION_TEXT(0, "sheet", "SHEET.png", AT(sheet), NULL,
-                "also write all pictures as one sheet (.png or .jpg), enlarged to at least 160 pixels, each with its "
-                "prompt beneath"),
+                "also draw all pictures on one sheet (.png or .jpg), enlarged to at least 160 pixels, each with its "
+                "prompt below"),
     OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
-                "let a classifier of `imago train resnet` name each picture: class and probability on the sheet, in the "
-                "lines and in --json. It sees them as in `imago eval`, at the size it was trained at; where its file "
-                "does not tell that, at their own"),
-    OPTION_FLAG('f', "force", AT(force), "write over files that are there"),
+                "name each picture with a classifier of `imago train resnet`: class and probability go on the "
+                "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
+                "size it was trained at, or at their own if its file does not say"),
+    OPTION_FLAG('f', "force", AT(force), "overwrite existing files"),
     OPTION_FLAG(0, "skip-existing", AT(skip_existing),
-                "draw only the pictures that are not there yet; a file of the same name that holds another picture is an "
+                "draw only the pictures that do not exist yet; a file of that name that holds another picture is an "
                 "error"),
-    OPTION_FLAG(0, "profile", AT(profile), "print the time of every op and layer"),
-    OPTION_FLAG(0, "eager", AT(eager), "run op by op, without a recorded plan; the bits stay the same"),
-    OPTION_FLAG(0, "json", AT(json), "a JSON object a picture and a summary on standard output"),
-    OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
+    OPTION_FLAG(0, "profile", AT(profile), "print the time of every operation and layer"),
+    OPTION_FLAG(0, "eager", AT(eager), "run operation by operation, without a recorded plan; it changes no picture"),
+    OPTION_FLAG(0, "json", AT(json), "print one JSON object per picture and a summary on standard output"),
+    OPTION_FLAG('q', "quiet", AT(quiet), "show no progress"),
     OPTION_END
 };
 
@@ -75,22 +79,22 @@ static int check_options(const arguments *a)
     if (!o->prompt && !o->prompts && !o->from)
         return usage_error(a->verb, "what to draw is missing: -p TEXT, --prompts FILE or --from PICTURE");
     if (o->prompt && o->prompts)
-        return usage_error(a->verb, "-p and --prompts exclude each other; put the prompt into the file");
+        return usage_error(a->verb, "-p and --prompts cannot be combined; put the prompt into the file");
     if (option_given(a, "strength") && !o->init && !o->from)
         return usage_error(a->verb, "--strength needs a picture to begin from: -i PICTURE");
     if (o->init && o->latents)
-        return usage_error(a->verb, "-i and --latents exclude each other: both say what to begin from");
+        return usage_error(a->verb, "-i and --latents cannot be combined: both say what to begin from");
     if (o->any_model && !o->from)
-        return usage_error(a->verb, "--any-model goes with --from");
+        return usage_error(a->verb, "--any-model needs --from");
     if (o->force && o->skip_existing)
-        return usage_error(a->verb, "--force and --skip-existing exclude each other");
+        return usage_error(a->verb, "--force and --skip-existing cannot be combined");
     if (o->classify && o->quiet && !o->json && !o->sheet)
-        return usage_error(a->verb, "--classify with -q and neither --json nor --sheet says its names nowhere; leave one "
-                                    "out or add one");
+        return usage_error(a->verb, "--classify with -q, and without --json and --sheet, shows its names nowhere; leave "
+                                    "-q out, or add one of them");
     if (o->quiet && events_wanted(&o->common))
-        return usage_error(a->verb, "--quiet and --progress json exclude each other");
+        return usage_error(a->verb, "--quiet and --progress json cannot be combined");
     if (o->save_latents && o->skip_existing)
-        return usage_error(a->verb, "--save-latents needs all pictures of the run made anew: leave --skip-existing "
+        return usage_error(a->verb, "--save-latents needs every picture of the run drawn now; leave --skip-existing "
                                     "out");
     return CLI_OK;
 }
@@ -302,10 +306,10 @@ const verb verb_generate = {
     .name = "generate", .common = OPT_MODEL | OPT_PROGRESS | OPT_DEVICE | OPT_DTYPE, .options = options,
     .size = sizeof(generate_options), .run = run, .defaults = defaults,
     .summary = "draw pictures from prompts",
-    .about = "Draws pictures from text. A seed gives the same picture, bit for bit, alone or as any member of a batch "
-             "and at any number of threads. Each picture is written as soon as it is finished, and its file carries "
-             "everything that makes it again (--from), in the texts of a PNG or the EXIF comment of a JPEG. Seeds shared "
-             "by several prompts give SEED-pN.png, N the number "
+    .about = "Draws pictures from text. The same seed gives the same picture, bit for bit, whether it is drawn "
+             "alone or in a batch, on any number of threads. Each picture is written as soon as it is finished, and "
+             "its file holds all that is needed to draw it again (--from): in the text chunks of a PNG, in the EXIF "
+             "comment of a JPEG. Where several prompts share a seed, files are named SEED-pN.png, with N the number "
              "of the prompt. Ctrl-C keeps the finished pictures and says how to go on.",
     .examples = "  imago generate -p \"a red bicycle\" -s 42 -o bicycle.png\n"
                 "  imago generate -m FOLDER --prompts prompts.txt --batch 4 -o pictures --sheet sheet.png\n"

@@ -15,9 +15,9 @@ typedef struct info_options {
 
 #define AT(field) offsetof(info_options, field)
 static const option options[] = {
-    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "for FLOP and memory; 0: the model's own size"),
-    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
-    OPTION_FLAG(0, "ops", AT(ops), "list the operations of the engine"),
+    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width for FLOP and memory; 0: the model's own"),
+    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height for FLOP and memory; 0: the model's own"),
+    OPTION_FLAG(0, "ops", AT(ops), "list the engine's operations"),
     OPTION_FLAG(0, "json", AT(json), "print one JSON object"),
     OPTION_END
 };
@@ -160,10 +160,10 @@ static int run(const arguments *a)
 const verb verb_info = {
     .name = "info", .operands = "[MODEL|FILE]", .max_operands = 1, .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE,
     .options = options, .size = sizeof(info_options), .run = run,
-    .summary = "what is in a model or a file, and what this machine runs",
+    .summary = "describe a model, a file of tensors, or this machine",
     .about = "Lists the tensors of a model or a safetensors file with their types and shapes, and for each network "
-             "its parameters, bytes, arithmetic and planned memory. With --device it prints the instruction set "
-             "chosen and the kernel that serves each type of weight; with --ops the operations of the engine. A model that "
-             "lacks a network or tensors is described all the same; what is missing is the error at the end.",
+             "its parameters, bytes, FLOP and planned memory. With --device it prints the chosen instruction set "
+             "and the kernel for each type of weight; with --ops, the engine's operations. A model that lacks a "
+             "network or tensors is described all the same; what is missing is the error at the end.",
     .examples = "  imago info FOLDER\n  imago info unet/diffusion_pytorch_model.safetensors\n  imago info --device cpu",
 };

@@ -13,9 +13,9 @@ typedef struct init_options {
 static const option options[] = {
     OPTION_TEXT(0, "like", "SHAPE", AT(like), "sd-v1-4",
              "sd-v1-4, or a model folder whose config.json files give the shape"),
-    OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "of the weights"),
-    OPTION_TEXT('o', "out", "FOLDER", AT(out), NULL, "where to write it (required)"),
-    OPTION_FLAG('f', "force", AT(force), "replace the model that is there; your own files in the folder are kept"),
+    OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "seed of the weights"),
+    OPTION_TEXT('o', "out", "FOLDER", AT(out), NULL, "folder to write (required)"),
+    OPTION_FLAG('f', "force", AT(force), "replace the model in the folder; your own files there are kept"),
     OPTION_END
 };
 
@@ -34,7 +34,7 @@ static int run(const arguments *a)
 const verb verb_init_weights = {
     .name = "init-weights", .common = OPT_DTYPE, .options = options, .size = sizeof(init_options), .run = run,
     .summary = "write a model folder with random weights",
-    .about = "Writes a complete model folder of the shape asked for, with random weights scaled so that activations "
+    .about = "Writes a complete model folder of the given shape with random weights, scaled so that activations "
              "stay near unit size. It stands in for a real checkpoint in tests and benchmarks; the same seed gives "
              "the same bytes on every machine.",
     .examples = "  imago init-weights --like sd-v1-4 -s 1 --dtype f16 -o FOLDER",

@@ -20,47 +20,51 @@ typedef struct synth_options {
 #define AT(field) offsetof(synth_options, field)
 static const option options[] = {
     OPTION_TEXT(0, "classes", "FILE|LIST", AT(a.classes), NULL,
-             "a file with a class a line: a wnid, or name | hypernym | definition; or wnids with commas between them; or "
-             "imagenet100, imagenet1k"),
+                "a file with one class per line (a wnid, or name | hypernym | definition); or wnids separated by "
+                "commas; or imagenet100, imagenet1k"),
     OPTION_TEXT(0, "recipe", "RECIPE", AT(a.recipe), "name",
-             "what prompts are made of: name, hypernym, definition, background, hypernym-background, multiple, "
-             "multiple-different, or captions=FILE[,FILE..]: JSON lines with class and caption, used in turn"),
-    OPTION_INT(0, "per-class", "N", AT(per_class), NULL, 1, 1000000, "pictures a class"),
-    OPTION_CHOICE(0, "lemmas", "WHICH", AT(a.lemmas), "all", "all|first", "words of a wnid that make its name"),
-    OPTION_TEXT('o', "out", "SET", AT(a.out), NULL, "folder of the set; one that was begun goes on, with its own settings"),
+                "what prompts are made of: name, hypernym, definition, background, hypernym-background, multiple, "
+                "multiple-different, or captions=FILE[,FILE..]: JSON lines with class and caption, used in turn"),
+    OPTION_INT(0, "per-class", "N", AT(per_class), NULL, 1, 1000000, "pictures per class"),
+    OPTION_CHOICE(0, "lemmas", "WHICH", AT(a.lemmas), "all", "all|first", "which words of a wnid make its name"),
+    OPTION_TEXT('o', "out", "SET", AT(a.out), NULL,
+                "folder of the set; one that was begun goes on with its own settings"),
     OPTION_TEXT('m', "model", "MODEL", AT(a.model), NULL,
-             "a diffusers folder or a single .safetensors file; without it the small embedded model"),
+                "a diffusers folder or a single .safetensors file; without it, the small embedded model"),
     OPTION_TEXT('g', "guidance", "G", AT(a.guidance), "2.0",
-             "of every picture (2.0); several, in turn (1,2,7.5); or an interval to draw from (1.5:4)"),
-    OPTION_INT(0, "steps", "N", AT(a.steps), "50", 1, 1000, "denoising steps"),
-    OPTION_TEXT(0, "scheduler", "NAME", AT(a.scheduler), NULL, "as imago generate has them; without it the model's own"),
-    OPTION_SEED('s', "seed", "SEED", AT(a.seed), "0", "of the set; every picture has one of its own, made from it"),
-    OPTION_INT(0, "size", "PIXELS", AT(a.size), "0", 0, 1 << 16, "side of what is drawn; 0: the model's own"),
+                "one value for every picture (2.0), several used in turn (1,2,7.5), or an interval to draw from "
+                "(1.5:4)"),
+    OPTION_INT(0, "steps", "N", AT(a.steps), "50", 1, 1000, "number of denoising steps"),
+    OPTION_TEXT(0, "scheduler", "NAME", AT(a.scheduler), NULL, "as for generate"),
+    OPTION_SEED('s', "seed", "SEED", AT(a.seed), "0", "seed of the set, from which every picture's own seed is made"),
+    OPTION_INT(0, "size", "PIXELS", AT(a.size), "0", 0, 1 << 16, "side of the drawn pictures; 0: the model's own"),
     OPTION_INT(0, "save-size", "PIXELS", AT(a.save_size), "0", 0, 1 << 16,
-             "side of what is written, resized by Lanczos; 0: as drawn"),
-    OPTION_CHOICE(0, "format", "FORMAT", AT(a.format), "png", "png|jpeg", "of the pictures"),
-    OPTION_INT(0, "quality", "Q", AT(a.quality), "95", 1, 100, "of JPEG, as libjpeg counts it"),
+               "side of the written pictures, resized by Lanczos; 0: as drawn"),
+    OPTION_CHOICE(0, "format", "FORMAT", AT(a.format), "png", "png|jpeg", "format of the pictures"),
+    OPTION_INT(0, "quality", "Q", AT(a.quality), "95", 1, 100, "JPEG quality, on libjpeg's scale"),
     OPTION_CHOICE(0, "layout", "LAYOUT", AT(a.layout), "folders", "folders|shards",
-             "folders: SET/CLASS/INDEX; shards: tar files in WebDataset form"),
-    OPTION_INT(0, "shard-size", "N", AT(a.shard_size), "1000", 1, 1000000, "pictures a shard"),
-    OPTION_INT('b', "batch", "B", AT(a.batch), "8", 1, 4096, "pictures at once; the bits stay the same"),
+                  "folders: SET/CLASS/INDEX; shards: tar files in WebDataset form"),
+    OPTION_INT(0, "shard-size", "N", AT(a.shard_size), "1000", 1, 1000000, "pictures per shard"),
+    OPTION_INT('b', "batch", "B", AT(a.batch), "8", 1, 4096, "pictures drawn at once; it changes no picture"),
     OPTION_TEXT(0, "init-data", "DIR", AT(a.init_data), NULL,
-             "begin from pictures of the same class, in class folders, in turn"),
-    OPTION_REAL(0, "strength", "S", AT(a.strength), "0.75", 0, 1, "with --init-data: 0 keeps the picture, 1 forgets it"),
+                "start from pictures of the same class, in class folders, used in turn"),
+    OPTION_REAL(0, "strength", "S", AT(a.strength), "0.75", 0, 1,
+                "with --init-data: how much to change them; 0 keeps a picture, 1 ignores it"),
     OPTION_INT(0, "dedup", "BITS", AT(a.dedup), "0", 0, 64,
-             "at the end, of pictures of a class whose perceptual hashes (pHash, 64 bits) differ in so many bits or fewer, "
-             "only the first stays; 8, say; 0: all stay"),
+               "at the end, keep only the first of the pictures of a class whose perceptual hashes (pHash, 64 bits) "
+               "differ in at most this many bits, such as 8; 0: keep all"),
     OPTION_TEXT(0, "filter", "classifier=RUN:keep=Q", AT(filter), NULL,
-             "at the end, only the share Q of each class stays that the classifier RUN takes most surely for what they are "
-             "meant to be; or clip=DIR:keep=Q, whose cosine with their prompts is the largest for CLIP; after --dedup"),
+                "at the end, after --dedup, keep the share Q of each class that the classifier RUN finds most likely to be of "
+                "that class; or clip=DIR:keep=Q: the share whose cosine with the prompt is largest for CLIP"),
     OPTION_TEXT(0, "part", "I/N", AT(part), "auto",
-             "draw part I of N only; auto: as the environment says (Slurm, MPI, torchrun); none: everything"),
-    OPTION_FLAG(0, "prompts-only", AT(prompts_only), "draw nothing: print what would be drawn, a JSON object a picture"),
-    OPTION_FLAG(0, "verify", AT(verify), "draw nothing: check every file of a finished set"),
+                "draw only part I of N; auto: as the environment says (Slurm, MPI, torchrun); none: everything"),
+    OPTION_FLAG(0, "prompts-only", AT(prompts_only),
+                "draw nothing; print what would be drawn, one JSON object per picture"),
+    OPTION_FLAG(0, "verify", AT(verify), "draw nothing; check every file of a finished set"),
     OPTION_TEXT(0, "one", "CLASS:INDEX", AT(one), NULL,
-             "draw this picture again, and put it into the set or say whether its bytes are the same"),
-    OPTION_FLAG('f', "force", AT(force), "with --one: in the place of other bytes"),
-    OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
+                "draw this picture again, and add it to the set or say whether its bytes are the same"),
+    OPTION_FLAG('f', "force", AT(force), "with --one: replace a picture whose bytes differ"),
+    OPTION_FLAG('q', "quiet", AT(quiet), "show no progress"),
     OPTION_END
 };
 
@@ -138,9 +142,9 @@ static int check_options(const arguments *a)
     if (!o->a.out && !o->prompts_only)
         return usage_error(a->verb, "-o SET is missing: the folder of the set");
     if ((o->verify != 0) + (o->one != NULL) + (o->prompts_only != 0) > 1)
-        return usage_error(a->verb, "--verify, --one and --prompts-only exclude each other");
+        return usage_error(a->verb, "--verify, --one and --prompts-only cannot be combined");
     if (o->force && !o->one)
-        return usage_error(a->verb, "--force goes with --one");
+        return usage_error(a->verb, "--force needs --one");
     if (option_given(a, "strength") && !o->a.init_data)
         return usage_error(a->verb, "--strength needs pictures to begin from: --init-data DIR");
     return CLI_OK;
@@ -248,13 +252,14 @@ static int run(const arguments *a)
 const verb verb_synth = {
     .name = "synth", .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(synth_options), .run = run,
     .summary = "draw a training set from a list of classes",
-    .about = "Draws N pictures of every class of a list, from prompts that a recipe makes of its name, its hypernym and "
-             "its definition (\"Fake it till you make it\", arXiv 2212.08420). Classes given by wnid are looked up in "
-             "WordNet (Debian: wordnet-base). A picture is a function of class, index, recipe, guidance and seed, and of "
-             "the model: the set has the same bytes whatever the order, the batch, the number of workers and of restarts. "
-             "A run that was killed loses the pictures at work; the same command goes on, and so does `imago synth -o "
-             "SET` alone. Several may draw one set at once (--part); the last one writes metadata.jsonl and ends the "
-             "manifest. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 stop a run in order, with exit code 75.",
+    .about = "Draws N pictures of every class in a list. A recipe makes the prompts from the name of the class, its "
+             "hypernym and its definition (\"Fake it till you make it\", arXiv 2212.08420); classes given by wnid "
+             "are looked up in WordNet (Debian: wordnet-base). A picture depends only on class, index, recipe, "
+             "guidance, seed and model, so that a set has the same bytes whatever the order, the batch, the number "
+             "of workers and of restarts. A run that was killed loses only the pictures in progress; the same "
+             "command goes on, and so does `imago synth -o SET` alone. Several processes may draw one set (--part); "
+             "the last one writes metadata.jsonl and completes the manifest. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and "
+             "SIGUSR2 stop a run in order, with exit code 75.",
     .examples = "  imago synth --classes imagenet100 --recipe hypernym --per-class 1300 --prompts-only\n"
                 "  imago synth --classes classes.txt --per-class 50 -o SET\n"
                 "  imago synth -m FOLDER --classes imagenet1k --recipe definition --per-class 1300 --part 1/8 -o SET\n"

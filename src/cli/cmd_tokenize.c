@@ -18,8 +18,9 @@ typedef struct tokenize_options {
 #define AT(field) offsetof(tokenize_options, field)
 static const option options[] = {
     OPTION_TEXT('m', "model", "MODEL", AT(model), NULL,
-             "a model folder or one that holds only tokenizer/, or a single file; without it the built-in CLIP vocabulary"),
-    OPTION_INT(0, "length", "N", AT(length), "77", 2, 65536, "ids to pad to, with start and end"),
+                "a model folder, a folder that holds only tokenizer/, or a single file; without it, the built-in "
+                "CLIP vocabulary"),
+    OPTION_INT(0, "length", "N", AT(length), "77", 2, 65536, "number of ids to pad to, start and end included"),
     OPTION_FLAG(0, "json", AT(json), "print {\"ids\": [...], \"pieces\": [...]}"),
     OPTION_END
 };
@@ -111,9 +112,9 @@ static int run(const arguments *a)
 const verb verb_tokenize = {
     .name = "tokenize", .operands = "PROMPT", .min_operands = 1, .max_operands = 1, .options = options,
     .size = sizeof(tokenize_options), .run = run,
-    .summary = "the token ids of a prompt and their pieces",
-    .about = "Prints the ids that the text encoder is given for PROMPT, and the piece of text that each stands for. "
-             "Write -- before a prompt that begins with a hyphen.",
+    .summary = "print the token ids of a prompt",
+    .about = "Prints the token ids that the text encoder gets for PROMPT, and the piece of text that each stands "
+             "for. Put -- before a prompt that begins with a hyphen.",
     .examples = "  imago tokenize -- \"a photograph of an astronaut\"\n  imago tokenize --json -m FOLDER -- \"a "
                 "horse\"",
 };

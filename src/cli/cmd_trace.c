@@ -20,16 +20,16 @@ typedef struct trace_options {
 static const option options[] = {
     OPTION_TEXT('m', "model", "MODEL", AT(model), NULL, "as for generate"),
     OPTION_PHRASE('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw (required)"),
-    OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what to keep away from"),
-    OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "of the noise"),
-    OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 100000, "the first of so many denoising steps is traced"),
-    OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000, "1 or less: a single pass"),
+    OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what the picture should not show"),
+    OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "seed of the noise"),
+    OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 100000, "number of denoising steps, of which the first is traced"),
+    OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000, "at 1 or less, a single pass"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL, "as for generate"),
-    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "0: the model's own size"),
-    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "0: the model's own size"),
-    OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "whose noise: torch's cpu or cuda generator"),
-    OPTION_TEXT('o', "out", "FILE.safetensors", AT(out), NULL, "where to write the tensors (required)"),
-    OPTION_FLAG('f', "force", AT(force), "write over a file that is there"),
+    OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the picture; 0: the model's own"),
+    OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the picture; 0: the model's own"),
+    OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "which of torch's generators the noise follows"),
+    OPTION_TEXT('o', "out", "FILE.safetensors", AT(out), NULL, "file to write the tensors to (required)"),
+    OPTION_FLAG('f', "force", AT(force), "overwrite an existing file"),
     OPTION_END
 };
 
@@ -156,8 +156,8 @@ const verb verb_trace = {
     .name = "trace", .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options,
     .size = sizeof(trace_options), .run = run, .defaults = defaults,
     .summary = "write the intermediate tensors of one evaluation",
-    .about = "Runs the text encoder and one guided evaluation of the UNet and writes every named intermediate tensor "
-             "to a safetensors file, to be compared with another program's. Names are the paths of the blocks in "
-             "diffusers; layout is channels-last. What is computed twice is NAME and NAME#2.",
+    .about = "Runs the text encoder and one guided evaluation of the UNet, and writes every named intermediate "
+             "tensor to a safetensors file, for comparison with another program. Names are the paths of diffusers' "
+             "blocks; the layout is channels-last. What is computed twice appears as NAME and NAME#2.",
     .examples = "  imago trace -m FOLDER -p \"a horse\" -s 1 -o trace.safetensors",
 };

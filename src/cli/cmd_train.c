@@ -14,7 +14,7 @@ typedef struct resnet_options {
 
 #define AT(field) offsetof(resnet_options, field)
 static const option options[] = {
-    TRAIN_OPTIONS(resnet_options, "0.1 for 256 pictures per step, and in proportion for others"),
+    TRAIN_OPTIONS(resnet_options, "0.1 per 256 pictures in a step", "a safetensors file of a ResNet"),
     OPTION_FIELD('a', "arch", "NAME", "network, as torchvision defines it"),
     OPTION_FIELD(0, "width", "W",
                  "channels of the first stage; the others have 2W, 4W and 8W (four times that in resnet50 and resnet101)"),
@@ -91,13 +91,13 @@ const verb verb_train_resnet = {
     .name = "train resnet", .common = OPT_PROGRESS | OPT_DEVICE, .options = options,
     .size = sizeof(resnet_options), .run = run,
     .defaults = defaults, .fields = im_train_resnet_fields, .fields_at = offsetof(resnet_options, a),
-    .summary = "train a ResNet to name pictures",
-    .about = "Trains a ResNet of torchvision's shape on labelled pictures. RUN receives config.json, log.jsonl "
-             "(an object a step), curves.svg and .png, checkpoints, and at the end model.safetensors, which torchvision "
-             "and timm load. Without --lr the rate is 0.1 for 256 pictures a step, in proportion to them. A run that was "
-             "killed, stopped by a signal, or found the disk full goes on with --resume to the same bits as one left "
-             "alone. With --augment none, --order listed and --init FILE its losses can be compared with another "
-             "program's, step by step.",
+    .summary = "train a ResNet to classify pictures",
+    .about = "Trains a ResNet, as torchvision defines it, on labelled pictures. RUN receives config.json, log.jsonl "
+             "(one object per step), curves.svg and curves.png, checkpoints, and at the end model.safetensors, "
+             "which torchvision and timm load. Without --lr the rate is 0.1 per 256 pictures in a step. A run that "
+             "was killed, stopped by a signal, or ran out of disk space goes on with --resume, to the same bits as "
+             "one that was not interrupted. With --augment none, --order listed and --init FILE its losses can be "
+             "compared step by step with another program's.",
     .examples = "  imago train resnet --data DIR --epochs 90 --batch 64 --accumulate 4 -o RUN\n"
                 "  imago train resnet --data \"train-{000..099}.tar\" --augment dino --head cosine --dtype bf16 -o RUN\n"
                 "  imago train resnet --resume -o RUN",

@@ -30,7 +30,7 @@ typedef struct diffusion_options {
     OPTION_FLAG('q', "quiet", offsetof(type, quiet), "show no progress")
 
 static const option autoencoder_table[] = {
-    TRAIN_OPTIONS(autoencoder_options, "1e-3"),
+    TRAIN_OPTIONS(autoencoder_options, "1e-3", "the folder of an autoencoder"),
     OPTION_FIELD(0, "config", "FOLDER",
                  "shape of the network: config.json of an AutoencoderKL, in FOLDER or FOLDER/vae (required for a new run)"),
     OPTION_FIELD(0, "val", "DIR",
@@ -47,7 +47,7 @@ static const option autoencoder_table[] = {
 
 #define AT(field) offsetof(diffusion_options, field)
 static const option diffusion_table[] = {
-    TRAIN_OPTIONS(diffusion_options, "6e-4"),
+    TRAIN_OPTIONS(diffusion_options, "6e-4", "the folder of a model"),
     OPTION_FIELD(0, "config", "FOLDER",
                  "a diffusers folder that gives the shape of the model, its tokenizer and its scheduler; its weights are "
                  "not read (required for a new run)"),
@@ -64,13 +64,13 @@ static const option diffusion_table[] = {
     OPTION_FIELD(0, "favour", "FILE",
                  "a list of things, one per line: pictures whose first tag is one of them, or ends in one, are shown more "
                  "often; for --balance, all pictures of a thing count as sharing one tag"),
-    OPTION_FIELD(0, "favour-share", "S", "share of the pictures shown that --favour's things make up"),
+    OPTION_FIELD(0, "favour-share", "S", "share of all pictures shown that are of the things in --favour"),
     OPTION_FIELD(0, "snr-gamma", "G", "min-SNR weighting of the loss, such as 5; 0: all times count alike"),
     OPTION_FIELD(0, "snr-power", "P",
-                 "weight late times, where outlines are decided, by snr^-P where snr < 1, such as 0.5; 0: do not"),
+                 "weight late times, which decide outlines, by snr^-P where snr < 1, such as 0.5; 0: all alike"),
     VIEWS,
     OPTION_TEXT(0, "samples", "FILE", AT(samples), NULL,
-                "prompts, one per line: drawn with seed 1 after every checkpoint, as RUN/samples/step-N.png; to be given "
+                "prompts, one per line, drawn with seed 1 after every checkpoint as RUN/samples/step-N.png; give it "
                 "again with --resume"),
     OPTION_REAL(0, "sample-guidance", "G", AT(sample_guidance), "4", 0, 100, "guidance of the samples"),
     SHOWN(diffusion_options),
@@ -183,11 +183,11 @@ const verb verb_train_autoencoder = {
     .size = sizeof(autoencoder_options),
     .run = run_autoencoder, .defaults = autoencoder_defaults, .fields = im_train_autoencoder_fields,
     .fields_at = offsetof(autoencoder_options, a), .summary = "train the autoencoder of a latent diffusion model",
-    .about = "Trains an AutoencoderKL on pictures: L1 distance of pixels and of their differences, and a little divergence "
-             "from a normal distribution. RUN receives config.json, log.jsonl, curves, checkpoints, and after every "
-             "checkpoint RUN/vae, which diffusers loads (AutoencoderKL.from_pretrained), with the scaling_factor that "
-             "gives its latents unit deviation. Without --lr the rate is 1e-3. --init FOLDER goes on from another "
-             "one.",
+    .about = "Trains an AutoencoderKL on pictures. The loss is the L1 distance of pixels and of their differences, "
+             "and a little divergence from a normal distribution. RUN receives config.json, log.jsonl, curves, "
+             "checkpoints and, after every checkpoint, RUN/vae, which diffusers loads "
+             "(AutoencoderKL.from_pretrained); its scaling_factor gives the latents unit deviation. Without --lr "
+             "the rate is 1e-3. --init FOLDER starts from trained weights.",
     .examples = "  imago train autoencoder --data DIR --config MODEL --size 64 --epochs 50 -o RUN\n"
                 "  imago train autoencoder --resume -o RUN",
 };
@@ -197,12 +197,13 @@ const verb verb_train_diffusion = {
     .options = diffusion_table,
     .size = sizeof(diffusion_options),
     .run = run_diffusion, .defaults = diffusion_defaults, .fields = im_train_diffusion_fields,
-    .fields_at = offsetof(diffusion_options, a), .summary = "train text encoder and UNet of a latent diffusion model",
-    .about = "Trains the noise predictor, and with --text train the text encoder, of a Stable Diffusion of any width on "
-             "pictures with captions (metadata.jsonl, or .txt beside the pictures of tar shards). RUN receives "
-             "config.json, log.jsonl, curves, checkpoints, and after every checkpoint RUN/model, a diffusers folder with "
-             "the averaged weights (--ema), ready for `imago generate -m RUN/model`, and with --samples a "
-             "sheet of what it draws. Without --lr the rate is 6e-4. --init MODEL goes on from trained weights.",
+    .fields_at = offsetof(diffusion_options, a), .summary = "train the text encoder and UNet of a latent diffusion model",
+    .about = "Trains the noise predictor and, with --text train, the text encoder of a Stable Diffusion of any "
+             "width, on pictures with captions (metadata.jsonl, or .txt files in tar shards). RUN receives "
+             "config.json, log.jsonl, curves, checkpoints and, after every checkpoint, RUN/model, a diffusers "
+             "folder with the averaged weights (--ema), ready for `imago generate -m RUN/model`; with --samples "
+             "also a sheet of what it draws. Without --lr the rate is 6e-4. --init MODEL starts from trained "
+             "weights.",
     .examples = "  imago train diffusion --data DIR --config MODEL --vae RUN/vae --cache-latents --ema 0.999 -o RUN\n"
                 "  imago train diffusion --resume -o RUN",
 };

@@ -11,7 +11,7 @@
 bool events_wanted(const common_options *o);                   /* false for NULL                                       */
 /* Prints {"event": name, the members of `fields`, "time": seconds since 1970}; frees fields, which may be NULL. */
 void event_print(const char *name, json_t *fields);
-/* {"event": name, "text": ...}; bytes that are no UTF-8 become U+FFFD. */
+/* {"event": name, "text": ...}; bytes that are not UTF-8 become U+FFFD. */
 void event_text(im_ctx *c, const char *name, const char *text);
 json_t *event_number(double x);                                /* null where it is not finite                          */
 

@@ -74,7 +74,7 @@ static bool add_json_line(run_state *r, const char *line, int number, uint64_t *
     json_t *value, *root = json_loads(line, JSON_REJECT_DUPLICATES, &e);
     if (!json_is_object(root)) {
         json_decref(root);
-        return im_fail(r->c, "%s, line %d: begins with { but is no JSON object: %s", file, number, e.text);
+        return im_fail(r->c, "%s, line %d: begins with { but is not a JSON object: %s", file, number, e.text);
     }
     json_object_foreach(root, key, value) {
         if (!strcmp(key, "prompt") && json_is_string(value))
@@ -121,7 +121,7 @@ static bool read_prompts(run_state *r, uint64_t *next_seed)
     size_t cap = 0;
     bool ok = true;
     if (!f)
-        return im_fail(r->c, "%s: %s; wanted a file with a prompt a line", name, strerror(errno));
+        return im_fail(r->c, "%s: %s; wanted a file with one prompt per line", name, strerror(errno));
     ssize_t got = 0;
     for (int number = 1; ok && (got = getline(&line, &cap, f)) >= 0; number++) {
         if (strlen(line) != (size_t)got)
@@ -129,9 +129,9 @@ static bool read_prompts(run_state *r, uint64_t *next_seed)
         ok = ok && add_line(r, line, number, next_seed);
     }
     if (ok && ferror(f))
-        ok = im_fail(r->c, "%s: %s; wanted a file with a prompt a line", name, strerror(errno));
+        ok = im_fail(r->c, "%s: %s; wanted a file with one prompt per line", name, strerror(errno));
     if (ok && r->jobs.n == 0)
-        ok = im_fail(r->c, "%s: has no prompts; wanted one a line", name);
+        ok = im_fail(r->c, "%s: has no prompts; wanted one per line", name);
     free(line);
     if (f != stdin)
         fclose(f);

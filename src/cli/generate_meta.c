@@ -169,7 +169,7 @@ static bool fill_options(run_state *r, const im_json *j)
         && im_json_int(c, j, "latents_index", IM_MAY, 0, INT_MAX, &r->from.latents_index)
         && check_word(r, "dtype", dtype) && check_word(r, "rng", rng);
     if (ok && !read_seed(json_object_get(j->value, "seed"), &seed))
-        ok = im_fail(c, "%s: \"seed\" is no whole number; the text `imago` of this picture was changed", r->from.path);
+        ok = im_fail(c, "%s: \"seed\" is not a whole number; the text `imago` of this picture was changed", r->from.path);
     if (!ok)
         return false;
     const arguments *a = r->a;
@@ -268,7 +268,7 @@ void meta_compare(run_state *r, const im_image *picture)
     int worst = 0;
     size_t differ = 0, n = (size_t)made->width * (size_t)made->height * (size_t)made->channels;
     if (then->width != made->width || then->height != made->height || then->channels != made->channels) {
-        progress_say(&r->bar, "the picture is of another size than %s", r->from.path);
+        progress_say(&r->bar, "the picture differs in size from %s", r->from.path);
         im_image_free(shown);
         return;
     }

@@ -120,7 +120,7 @@ static int refuse_same_names(const run_state *r)
                 return usage_error(r->a->verb, "--%s %s names the file of a picture of this run, %s; give it another "
                                                "name", name[k], path[k], r->jobs.v[i].path);
     if (o->sheet && o->save_latents && same_file(r->c, o->sheet, o->save_latents))
-        return usage_error(r->a->verb, "--sheet %s and --save-latents %s name one file; give one of them another name",
+        return usage_error(r->a->verb, "--sheet %s and --save-latents %s name the same file; give one of them another name",
                            o->sheet, o->save_latents);
     return CLI_OK;
 }
@@ -161,13 +161,13 @@ static int look_at_out(run_state *r, bool *folder)
                            out, out);
     r->format = r->o->format ? (strcmp(r->o->format, "jpeg") ? IM_PNG : IM_JPEG) : *folder ? IM_PNG : named;
     if (!*folder && r->format != named)
-        return usage_error(r->a->verb, "-o %s ends as a %s does, but --format is %s; change one of them", out,
+        return usage_error(r->a->verb, "-o %s is named like a %s, but --format is %s; change one of them", out,
                            named == IM_PNG ? "PNG" : "JPEG", r->o->format);
     im_picture_format sheet = IM_PNG;
     if (option_given(r->a, "quality") && r->format == IM_PNG
         && (!r->o->sheet || !im_picture_format_of(r->o->sheet, &sheet) || sheet == IM_PNG))
-        return usage_error(r->a->verb, "--quality is of JPEGs, and this run writes PNGs; add --format jpeg, or leave it "
-                                       "out");
+        return usage_error(r->a->verb, "--quality applies to JPEGs, but this run writes PNGs; add --format jpeg, or leave "
+                                       "it out");
     return CLI_OK;
 }
 

@@ -144,7 +144,7 @@ static bool tell_failed(run_state *r)
         return im_ok(r->c);
     if (r->jobs.n == 1)
         return im_fail(r->c, "%s: %s", first->path, first->error);
-    return im_fail(r->c, "%d of %d pictures did not come out and were not written%s; what is wrong with each is said "
+    return im_fail(r->c, "%d of %d pictures did not come out and were not written%s; the reasons are given "
                          "above", r->failed, r->jobs.n, r->o->sheet ? ", nor was the sheet of all" : "");
 }
 
@@ -214,7 +214,7 @@ void run_report(run_state *r, double seconds)
         if (!r->o->quiet)
             say_stopped(r, skipped);
     } else if (r->finished > 1) {
-        progress_say(&r->bar, "%d pictures in %.1f s, %.2f a second", r->finished, seconds, r->finished / seconds);
+        progress_say(&r->bar, "%d pictures in %.1f s, %.2f per second", r->finished, seconds, r->finished / seconds);
     }
     if (skipped)
         progress_say(&r->bar, "%d of %d pictures were there already", skipped, n);

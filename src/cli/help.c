@@ -74,12 +74,12 @@ void help_program(FILE *f, const verb *const verbs[])
                "usage: imago VERB [OPTION...]\n\n", IM_VERSION);
     for (int i = 0; verbs[i]; i++)
         fprintf(f, "  %-18s %s\n", verbs[i]->name, verbs[i]->summary);
-    fprintf(f, "  %-18s %s\n\n", "help VERB", "the options of a verb");
+    fprintf(f, "  %-18s %s\n\n", "help VERB", "show the options of a verb");
     fprintf(f, "  imago generate -p \"a red bicycle\"         draws a picture with the embedded model\n"
                "  imago generate -m FOLDER -p \"a horse\"     the same with Stable Diffusion v1.4 "
                "(weights/README.md)\n\n"
-               "Exit codes: 0 done, 1 failed, 2 used wrongly, 130 stopped by Ctrl-C, 143 by SIGTERM, 75 stopped where\n"
-               "the same command goes on (synth).\n");
+               "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, 75 stopped\n"
+               "where the same command goes on (synth).\n");
 }
 
 void help_verb(FILE *f, const verb *v)
@@ -158,13 +158,14 @@ void help_man(FILE *f, const verb *const verbs[])
             fputs("\n.fi\n", f);
         }
     }
-    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 used wrongly, 130 stopped by Ctrl-C, 143 by SIGTERM, 75 stopped "
+    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, 75 stopped "
           "where the same command goes on (synth).\n"
-          ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no more than this instruction set: portable, avx2, avx512, "
+          ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no instruction set beyond this one: portable, avx2, avx512, "
           "avx512bf16, neon.\n"
           ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe embedded model: its folder, or one that holds imago-small. No other place is "
-          "looked at then.\n"
-          ".TP\n\\fBXDG_CACHE_HOME\\fR\nimago/ in it, or in ~/.cache, keeps the hashes of models that are single files.\n"
-          ".TP\n\\fBIMAGO_WINOGRAD\\fR\n0: convolutions without Winograd's transform; 1: with it where it pays, as "
-          "without this variable.\n", f);
+          "searched then.\n"
+          ".TP\n\\fBXDG_CACHE_HOME\\fR\nimago/ in it, or in ~/.cache without it, keeps the hashes of single-file "
+          "models.\n"
+          ".TP\n\\fBIMAGO_WINOGRAD\\fR\n0: no convolution goes through Winograd's transform; 1, and without this "
+          "variable: those that gain by it do.\n", f);
 }

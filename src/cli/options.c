@@ -15,30 +15,28 @@
 
 static const option device_options[] = {
     OPTION_CHOICE(0, "device", "NAME", AT(device), "cpu", "cpu|ref|cuda",
-             "where to compute: cpu (fast), ref (plain loops, slow), cuda"),
+                  "where to compute: cpu (fast), ref (plain loops, slow) or cuda"),
     OPTION_CHOICE(0, "isa", "NAME", AT(isa), NULL, "portable|avx2|avx512|avx512bf16|neon",
-             "use no more than this instruction set: portable, avx2, avx512, avx512bf16, neon; IMAGO_ISA does the "
-             "same"),
-    OPTION_INT('t', "threads", "N", AT(threads), "0", 0, 1024, "threads; 0: one a core"),
+                  "use no instruction set beyond this one; IMAGO_ISA does the same"),
+    OPTION_INT('t', "threads", "N", AT(threads), "0", 0, 1024, "number of threads; 0: one per core"),
     OPTION_END
 };
 
 static const option dtype_options[] = {
-    OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "f32", "f32|f16|bf16",
-             "what the weights are held in: f32, f16, bf16"),
+    OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "f32", "f32|f16|bf16", "type in which the weights are held"),
     OPTION_END
 };
 
 static const option variant_options[] = {
     OPTION_TEXT(0, "variant", "NAME", AT(variant), NULL,
-             "which weights of a model folder: fp16, bf16, non_ema ... as in model.NAME.safetensors; without it the plain "
-             "ones, or the only variant there is"),
+                "which weights of a model folder to use: fp16, bf16, non_ema ..., as in model.NAME.safetensors; "
+                "without it, the plain ones, or the only variant there is"),
     OPTION_END
 };
 
 static const option strict_options[] = {
     OPTION_FLAG(0, "strict", AT(strict),
-                "a tensor that no network asks for is an error; else it is left out with a warning"),
+                "a tensor that no network uses is an error; otherwise it is left out with a warning"),
     OPTION_END
 };
 

@@ -25,12 +25,12 @@ static bool number_in(im_ctx *c, const char *name, int64_t *out)
 {
     const char *text = getenv(name), *rest;
     return whole(text, '\0', out, &rest)
-        || im_fail(c, "%s is \"%s\"; wanted a whole number: unset it, or say --part I/N", name, text ? text : "not set");
+        || im_fail(c, "%s is \"%s\"; wanted a whole number: unset it, or give --part I/N", name, text ? text : "not set");
 }
 
 static bool in_range(im_ctx *c, const char *name, int64_t i, int64_t n)
 {
-    return i < n || im_fail(c, "%s says process %lld (from 0) of %lld; wanted less than that: say --part I/N", name,
+    return i < n || im_fail(c, "%s says process %lld (from 0) of %lld; wanted less than that: give --part I/N", name,
                             (long long)i, (long long)n);
 }
 
@@ -45,8 +45,8 @@ static bool find_array(im_ctx *c, part *out)
         || (getenv("SLURM_ARRAY_TASK_STEP") && !number_in(c, "SLURM_ARRAY_TASK_STEP", &step)))
         return false;
     if (step < 1 || id < least || (id - least) % step || (id - least) / step >= count)
-        return im_fail(c, "SLURM_ARRAY_TASK_ID is %lld in an array of %lld from %lld on: its numbers have holes; number "
-                          "the array without, or say --part I/N", (long long)id, (long long)count, (long long)least);
+        return im_fail(c, "SLURM_ARRAY_TASK_ID is %lld in an array of %lld from %lld on: its numbers have gaps; number "
+                          "the array without gaps, or give --part I/N", (long long)id, (long long)count, (long long)least);
     *out = (part){ .i = (id - least) / step, .n = count };
     snprintf(out->said_by, sizeof out->said_by, "SLURM_ARRAY_TASK_ID");
     return true;

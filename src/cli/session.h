@@ -28,7 +28,7 @@ const char *commit_name(void);                                 /* version.c: the
 const char *bytes_text(double bytes, char out[32]);
 const char *duration_text(double s, char out[32]);             /* progress.c: "52 s", "3 min 20 s", "1.2 h"             */
 
-/* A text as JSON, with U+FFFD for bytes that are no UTF-8; null for NULL. */
+/* A text as JSON, with U+FFFD for bytes that are not UTF-8; null for NULL. */
 json_t *clean_json(im_ctx *c, const char *text);
 
 /* Between the parts of an ending that are all to be tried: takes the error away, malloc'd, NULL where there is none; and

@@ -72,7 +72,7 @@ static size_t character(const char *s)                         /* bytes of the U
 }
 
 /* A copy that cairo takes: names of files may hold any bytes and prompts line ends, and one such byte would spoil the whole
- * sheet. Control characters become spaces; in a text that is no UTF-8, bytes beyond ASCII become question marks. */
+ * sheet. Control characters become spaces; in a text that is not UTF-8, bytes beyond ASCII become question marks. */
 static char *printable(im_ctx *c, const char *text)
 {
     char *out = im_copy_text(c, text ? text : "", text ? strlen(text) : 0);

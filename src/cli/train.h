@@ -6,17 +6,16 @@
 #include "imago.h"
 
 /* Rows for im_train_common as the member `common` of the arguments `a` in the verb's struct `type`. Their defaults, limits
- * and words are the library's (im_train_*_defaults, im_train_*_fields). `lr`: what the rate is where it is not given. */
+ * and words are the library's (im_train_*_defaults, im_train_*_fields). `lr`: what the rate is where it is not given;
+ * `init`: what gives weights to begin with. */
 #define TRAIN_AT(type, field) (offsetof(type, a.common) + offsetof(im_train_common, field))
-#define TRAIN_OPTIONS(type, lr) \
+#define TRAIN_OPTIONS(type, lr, init) \
     OPTION_FIELD(0, "data", "DIR|SHARDS", \
                  "pictures to train on: class folders, tar shards, or a folder with metadata.jsonl (imago help data)"), \
     OPTION_TEXT('o', "out", "RUN", TRAIN_AT(type, out), NULL, "folder of the run (required)"), \
     OPTION_FLAG(0, "resume", TRAIN_AT(type, resume), \
                 "continue the run in RUN from its last good checkpoint; options that are not given stay as they were"), \
-    OPTION_FIELD(0, "init", "WHAT", \
-                 "initial weights: a safetensors file of a ResNet, or the folder of an autoencoder or a model; random " \
-                 "without it"), \
+    OPTION_FIELD(0, "init", "WHAT", "initial weights: " init "; without it, random ones"), \
     OPTION_FIELD('e', "epochs", "N", "passes over the pictures"), \
     OPTION_FIELD(0, "steps", "N", "stop after N steps, whatever --epochs says; 0: as --epochs says"), \
     OPTION_FIELD('b', "batch", "B", \

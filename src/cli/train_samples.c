@@ -24,7 +24,7 @@ static bool read_lines(im_ctx *c, train_samples *s, const char *file, FILE *f)
     char line[LONGEST];
     while (fgets(line, sizeof line, f)) {
         if (!strchr(line, '\n') && !feof(f))
-            return im_fail(c, "%s: has a line of more than %d bytes; wanted a prompt a line", file, LONGEST - 2);
+            return im_fail(c, "%s: has a line of more than %d bytes; wanted one prompt per line", file, LONGEST - 2);
         line[strcspn(line, "\r\n")] = '\0';
         if (!*line)
             continue;
@@ -35,7 +35,7 @@ static bool read_lines(im_ctx *c, train_samples *s, const char *file, FILE *f)
         s->n++;
     }
     if (ferror(f) || s->n == 0)
-        return im_fail(c, "%s: %s; wanted a file with a prompt a line", file,
+        return im_fail(c, "%s: %s; wanted a file with one prompt per line", file,
                        ferror(f) ? "cannot be read" : "has no prompts");
     return true;
 }
@@ -45,7 +45,7 @@ train_samples *train_samples_open(im_ctx *c, const char *file, float guidance, c
     FILE *f = fopen(file, "r");
     train_samples *s = f ? calloc(1, sizeof *s) : NULL;
     if (!s) {
-        im_fail(c, "%s: %m; wanted a file with a prompt a line", file);
+        im_fail(c, "%s: %m; wanted a file with one prompt per line", file);
     } else {
         *s = (train_samples){ .device = device, .guidance = guidance };
         if (!read_lines(c, s, file, f)) {

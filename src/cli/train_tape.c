@@ -58,7 +58,7 @@ void train_tape_print(struct train_tape *t, FILE *f)
         print_part(t->v + from, to - from, f);
     }
     if (t->full)
-        fprintf(f, "memory is out: the table ends here\n");
+        fprintf(f, "out of memory: the table ends here\n");
     fflush(f);
     free(t->v);
     free(t);

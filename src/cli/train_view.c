@@ -139,7 +139,7 @@ static void on_tape(void *arg, const im_tape_row *row)
 
 int train_check_shown(const arguments *a, const train_shown *s)
 {
-    return s->quiet && events_wanted(s->common) ? usage_error(a->verb, "--quiet and --progress json exclude each other")
+    return s->quiet && events_wanted(s->common) ? usage_error(a->verb, "--quiet and --progress json cannot be combined")
                                                 : CLI_OK;
 }
 

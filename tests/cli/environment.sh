@@ -12,7 +12,7 @@ unset IMAGO_WEIGHTS IMAGO_WINOGRAD
 draws() { gives "$1" "$2" generate -p strawberry -s 1 --steps 1 -t 1 -o "$dir/$3.png"; }
 mkdir "$dir/empty"
 draws 0 one.png one
-IMAGO_WEIGHTS=$dir/none draws 1 "IMAGO_WEIGHTS is \"$dir/none\", which is no folder; wanted the folder of a model" none
+IMAGO_WEIGHTS=$dir/none draws 1 "IMAGO_WEIGHTS is \"$dir/none\", which is not a folder; wanted the folder of a model" none
 IMAGO_WEIGHTS=$dir/empty draws 1 "IMAGO_WEIGHTS is \"$dir/empty\", in which there is no model; wanted" empty
 [ ! -e "$dir/none.png" ] && [ ! -e "$dir/empty.png" ]
 check "a wrong IMAGO_WEIGHTS draws nothing"

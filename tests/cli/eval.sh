@@ -59,7 +59,7 @@ run eval -m "$dir/run" --data "$dir/a" --set imagenet-a --json -q -t 1 -o "$dir/
 [ "$rc" = 0 ] && [ "$(value pictures)" = 8 ] && [ "$(value classes_in_common)" = 2 ]
 check "--set imagenet-a"
 gives 1 'is none of the 200 classes of imagenet-a' eval -m "$dir/run" --data "$dir/set" --set imagenet-a -q
-gives 1 'is no number below 1000' eval -m "$dir/run" --data "$dir/set" --set imagenet-v2 -q
+gives 1 'is not a number below 1000' eval -m "$dir/run" --data "$dir/set" --set imagenet-v2 -q
 gives 1 'was trained on 3' eval -m "$dir/run" --data "$dir/a" -q
 gives 2 '--val DIR is missing' eval -m "$dir/run" --data "$dir/set" --set imagenet-o
 gives 2 '--val goes with' eval -m "$dir/run" --data "$dir/set" --val "$dir/set"

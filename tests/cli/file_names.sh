@@ -1,5 +1,5 @@
 #!/bin/sh
-# file_names.sh: paths that are no UTF-8, as Latin-1 names are: models of such names draw, and pictures are written.
+# file_names.sh: paths that are not UTF-8, as Latin-1 names are: models of such names draw, and pictures are written.
 # Prints what fails and, last, "N passed, N failed, N skipped".
 #
 #     tests/cli/file_names.sh [PROGRAM]          default: build/imago; runs from the root of the repository
@@ -13,7 +13,7 @@ model=$dir/$(printf 'mod\350le')
 cp -r tests/golden/models/a "$model"
 run generate -m "$model" -p x -s 1 --steps 1 -q -t 1 -o "$dir/a.png"
 [ "$rc" = 0 ] && [ -s "$dir/a.png" ]
-check "a model whose name is no UTF-8 (found $rc)"
+check "a model whose name is not UTF-8 (found $rc)"
 run generate -m "$model" --from "$dir/a.png" -t 1 -o "$dir/b.png"
 [ "$rc" = 0 ] && cmp -s "$dir/a.png" "$dir/b.png"
 check "its picture is made again"
@@ -22,7 +22,7 @@ run generate -m tests/golden/models/a -p x -s 1 --steps 1 -q -t 1 --json -o "$ou
 [ "$rc" = 0 ] && [ -s "$out" ] && python3 -c 'import json, sys
 d = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
 assert d[0]["path"].endswith("caf\ufffd.png"), d' "$dir/out" 2>"$dir/err"
-check "a picture whose name is no UTF-8, and its JSON"
+check "a picture whose name is not UTF-8, and its JSON"
 
 set=$dir/$(printf 'b\344r')
 mkdir -p "$set/one" "$set/two" && cp "$dir/a.png" "$set/one" && cp "$dir/b.png" "$set/two"
@@ -30,7 +30,7 @@ mkdir "$dir/plain" && cp -r "$set/one" "$set/two" "$dir/plain"
 run train resnet --data "$dir/plain" --arch resnet18 --width 4 --size 32 --batch 2 --steps 2 --checkpoint-every 1 \
     --augment none -t 1 -q -o "$set/run"
 [ "$rc" = 0 ] && [ ! -s "$dir/err" ] && [ -s "$set/run/curves.svg" ] && [ -s "$set/run/curves.png" ]
-check "a run whose name is no UTF-8, with its curves (found $rc)"
+check "a run whose name is not UTF-8, with its curves (found $rc)"
 run eval -m "$set/run" --data "$dir/plain" -t 1
 [ "$rc" = 0 ] && [ -s "$set/run/confusion.png" ]
 check "... is evaluated (found $rc)"
@@ -51,8 +51,8 @@ run train resnet --resume -o "$set/run" -t 1 -q
 check "... and resumed (found $rc)"
 rm -r "$set/run"
 run train resnet --data "$set" --arch resnet18 --width 4 --size 32 --batch 2 --steps 1 --augment none -t 1 -q -o "$dir/new"
-[ "$rc" = 1 ] && grep -q 'is no UTF-8' "$dir/err" && [ ! -e "$dir/new/model.safetensors" ]
-check "a set whose name is no UTF-8 is refused before training, as RUN/config.json could not say it (found $rc)"
+[ "$rc" = 1 ] && grep -q 'is not UTF-8' "$dir/err" && [ ! -e "$dir/new/model.safetensors" ]
+check "a set whose name is not UTF-8 is refused before training, as RUN/config.json could not say it (found $rc)"
 
 
 # ---- classes, lists of them and captions in Latin-1
@@ -61,8 +61,8 @@ mkdir -p "$latin/a" "$latin/$(printf 'b\344r')" && cp "$dir/a.png" "$latin/a" &&
 resnet='--arch resnet18 --width 4 --size 32 --batch 2 --steps 1 --augment none -t 1 -q'
 # shellcheck disable=SC2086 # several words
 gives 1 'the name of class 1, "b' train resnet $resnet --data "$latin" -o "$dir/new"
-grep -q 'byte 1 (0xe4) is no UTF-8; write it as UTF-8' "$dir/err"
-check "a class whose name is no UTF-8 is refused before training"
+grep -q 'byte 1 (0xe4) is not UTF-8; write it as UTF-8' "$dir/err"
+check "a class whose name is not UTF-8 is refused before training"
 run data "$latin" --json "$dir/drawn.json" -o "$dir/drawn.png"
 [ "$rc" = 0 ] && python3 -c 'import json, sys
 d = json.load(open(sys.argv[1], encoding="utf-8"))
@@ -71,14 +71,14 @@ sys.exit(not (d["classes"] == ["a", "b\ufffdr"] and len(d["pictures"]) == 2 and
 check "imago data leaves out neither the class nor its pictures (found $rc)"
 printf 'a\nb\344r\n' >"$dir/classes.txt"
 # shellcheck disable=SC2086 # several words
-gives 1 'classes.txt: line 2: byte 1 (0xe4) is no UTF-8' train resnet $resnet --data "$latin" --classes "$dir/classes.txt" \
-    -o "$dir/new"
+gives 1 'classes.txt: line 2: byte 1 (0xe4) is not UTF-8' train resnet $resnet --data "$latin" \
+    --classes "$dir/classes.txt" -o "$dir/new"
 # shellcheck disable=SC2086 # several words
 run train resnet $resnet --data "$dir/plain" -o "$dir/resnet"
-gives 1 "classes.txt: line 2: byte 1 (0xe4) is no UTF-8" eval -m "$dir/resnet" --data "$latin" --classes "$dir/classes.txt"
+gives 1 "classes.txt: line 2: byte 1 (0xe4) is not UTF-8" eval -m "$dir/resnet" --data "$latin" --classes "$dir/classes.txt"
 cp "$dir/a.png" "$dir/0.png" && printf 'b\344r' >"$dir/0.txt" && cp "$dir/b.png" "$dir/1.png" && echo ok >"$dir/1.txt"
 tar cf "$dir/shard.tar" -C "$dir" 0.png 0.txt 1.png 1.txt
-gives 1 'shard.tar/0.png: its caption: byte 1 (0xe4) is no UTF-8' train diffusion --data "$dir/shard.tar" \
+gives 1 'shard.tar/0.png: its caption: byte 1 (0xe4) is not UTF-8' train diffusion --data "$dir/shard.tar" \
     --config tests/golden/models/a --vae tests/golden/models/a --batch 1 --steps 1 -q -t 1 -o "$dir/new"
 run data "$dir/shard.tar" --json "$dir/drawn.json" -f
 [ "$rc" = 0 ] && python3 -c 'import json, sys

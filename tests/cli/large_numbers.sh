@@ -67,7 +67,7 @@ rm -rf "$dir/m" && cp -r $m "$dir/m" && chmod -R u+w "$dir/m" || exit 2
 echo '{"<odd>": 4294968310}' >"$dir/m/tokenizer/added_tokens.json"
 gives 1 '"<odd>" has no id from 0 to' generate -m "$dir/m" -p x -o "$dir/x.png"
 echo '{"prompt": "x", "seed": 18446744073709551617}' >"$dir/p.txt"
-gives 1 'p.txt, line 1: begins with { but is no JSON object: too big integer' generate -m $m --prompts "$dir/p.txt" \
+gives 1 'p.txt, line 1: begins with { but is not a JSON object: too big integer' generate -m $m --prompts "$dir/p.txt" \
     -o "$dir/x"
 cp -r "$dir/run" "$dir/run2" && python3 -c 'import json, sys
 j = json.load(open(sys.argv[1]))
@@ -81,7 +81,7 @@ check "... with the number as it stands there"
 odd 'conv1.weight has 4294967300 rows' 't["conv1.weight"] = ["F32", [2 ** 32 + 4, 0, 7, 7], b""]'
 odd 'a first stage of 2147483647 channels; wanted 1 to 1024' 't["conv1.weight"] = ["F32", [2 ** 31 - 1, 0, 7, 7], b""]'
 odd 'has no classes' 't["fc.weight"] = ["F32", [2 ** 32 + 2, 0], b""]'
-odd 'names 2 classes, and its tensors have 2147483647' 't["fc.weight"] = ["F32", [2 ** 31 - 1, 0], b""]'
+odd 'names 2 classes, but its tensors have 2147483647' 't["fc.weight"] = ["F32", [2 ** 31 - 1, 0], b""]'
 
 # ---- pictures, labels, names
 python3 - "$dir/wide.png" <<'PYTHON'

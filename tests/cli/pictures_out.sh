@@ -97,10 +97,10 @@ run data "$dir/set" -o "$dir/set.jpg"
 [ "$rc" = 0 ] && is_jpeg "$dir/set.jpg"; check "a sheet of imago data as JPEG"
 
 # refused before anything is drawn
-gives 2 'ends as a PNG does, but --format is jpeg' generate -m $model -p x --format jpeg -o "$dir/x.png"
-gives 2 'ends as a JPEG does, but --format is png' generate -m $model -p x --format png -o "$dir/x.jpg"
+gives 2 'is named like a PNG, but --format is jpeg' generate -m $model -p x --format jpeg -o "$dir/x.png"
+gives 2 'is named like a JPEG, but --format is png' generate -m $model -p x --format png -o "$dir/x.jpg"
 gives 2 'wanted a name ending in .png or .jpg' generate -m $model -p x -o "$dir/x.webp"
-gives 2 '--quality is of JPEGs' generate -m $model -p x --quality 80 -o "$dir/x.png"
+gives 2 '--quality applies to JPEGs' generate -m $model -p x --quality 80 -o "$dir/x.png"
 gives 2 '--quality' generate -m $model -p x --quality 0 -o "$dir/x.jpg"
 gives 2 '--format' generate -m $model -p x --format webp -o "$dir/x.jpg"
 gives 2 'names a file, but 2 pictures' generate -m $model -p x -c 2 -o "$dir/x.jpg"
@@ -108,7 +108,7 @@ gives 1 'x.webp: wanted a name for the sheet that ends in' generate -m $model -p
 gives 1 'is there already' generate -m $model -p x -o "$dir/a.jpg"
 long=$(head -c 20000 /dev/zero | tr '\0' x)
 run generate -m $model -p "$long" -o "$dir/long.jpg"
-[ "$rc" = 1 ] && grep -q 'long.jpg: what it says of its making takes .* bytes, and a JPEG holds 65533' "$dir/err"
+[ "$rc" = 1 ] && grep -q 'long.jpg: its metadata takes .* bytes, and a JPEG holds at most 65533' "$dir/err"
 check "a prompt that no JPEG can carry"
 [ ! -e "$dir/x.jpg" ] && [ ! -e "$dir/x.png" ] && [ ! -e "$dir/long.jpg" ]; check "nothing was drawn"
 cp "$dir/a.jpg" "$dir/kept.jpg"

@@ -70,7 +70,7 @@ odd=$(printf '%s/b\377d' "$dir")
 run generate -m "$odd" -p x -o "$dir/q.png" --progress json
 [ "$rc" = 1 ] && events generate '"b\ufffdd" in e[-1]["text"] and "b\ufffdd" in of("load")[0]["model"]'
 check "a name that is not UTF-8 keeps the line JSON"
-gives 2 'exclude each other' generate -m $model -p x -q --progress json
+gives 2 'cannot be combined' generate -m $model -p x -q --progress json
 gives 2 '--progress is "xml", wanted one of bar|json' generate -m $model -p x --progress xml
 cp -r $model "$dir/nan" && chmod -R u+w "$dir/nan"
 python3 - "$dir/nan/vae/diffusion_pytorch_model.safetensors" <<'PYTHON'
@@ -126,7 +126,7 @@ check "train diffusion"
 run train resnet --data "$dir/none" -o "$dir/run2" --progress json
 [ "$rc" = 1 ] && events train 'n[-1] == "error" and "/none" in e[-1]["text"]'
 check "a set that is not there"
-gives 2 'exclude each other' train resnet --data "$dir/set" -q --progress json -o "$dir/run3"
+gives 2 'cannot be combined' train resnet --data "$dir/set" -q --progress json -o "$dir/run3"
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -74,7 +74,7 @@ rows = [json.loads(l) for l in open(sys.argv[1])]
 assert [r["class"] for r in rows] == ["n02123045", "tabby", "St. Ägidius/x"], rows
 assert rows[0]["prompt"] == "tabby, tabby cat" and rows[2]["file"].startswith("St. Ägidius_x/000000."), rows
 PYTHON
-check "a file: a mark of UTF-8, CRLF, a comment, an empty line, a name that is no folder"
+check "a file: a mark of UTF-8, CRLF, a comment, an empty line, a name that is not a folder"
 printf 'tabby|cat|a grey one\n' >"$dir/one.txt"
 prompts d --classes "$dir/one.txt" --recipe definition --per-class 1
 grep -qF '"class":"tabby","index":0,"recipe":"definition","prompt":"tabby, a grey one"' "$dir/d"
@@ -143,7 +143,7 @@ odd() {         # odd "VARIABLE=... ..." TEXT
     [ $? = 1 ] && grep -qF "$2" "$dir/err" && [ ! -s "$dir/out" ]
     check "$1: $2"
 }
-odd "SLURM_ARRAY_TASK_ID=9 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_COUNT=3" "its numbers have holes"
+odd "SLURM_ARRAY_TASK_ID=9 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_COUNT=3" "its numbers have gaps"
 odd "RANK=2 WORLD_SIZE=2" "process 2 (from 0) of 2"
 odd "RANK=x WORLD_SIZE=2" 'RANK is "x"'
 
@@ -173,7 +173,7 @@ refused 'line 2: found more behind the wnid n01440764' "$dir/more.txt" name
 printf '|b\n' >"$dir/nameless.txt"
 refused 'line 1: the name is empty' "$dir/nameless.txt" name
 printf 'a\377\n' >"$dir/bytes.txt"
-refused 'is no UTF-8' "$dir/bytes.txt" name
+refused 'is not UTF-8' "$dir/bytes.txt" name
 refused 'nowhere.txt: cannot open' "$dir/nowhere.txt" name
 refused 'there is no recipe "hyper"' "$dir/some.txt" hyper
 printf '{"class": "tabby"}\n' >"$dir/c.jsonl"

@@ -39,7 +39,7 @@ check "its curves begin at the first step"
 changed 's/"schedule": "cosine"/"schedule": null/' 1 'config.json: "schedule" is null; wanted one of cosine|step|constant'
 changed 's/"size": 16/"size": 4294967312/' 1 'config.json: "size" is 4294967312; wanted a whole number from 1 to 4096'
 changed 's/"batch": 3/"batch": "3"/' 1 'config.json: "batch" is "3"; wanted a whole number from 1 to 65536'
-changed 's/"momentum": 0.9/"momentum": NaN/' 1 'is no valid JSON'
+changed 's/"momentum": 0.9/"momentum": NaN/' 1 'is not valid JSON'
 changed 's/"momentum": 0.9/"momentum": 0.5/' 1 '--momentum is 0.9 there and 0.5 here; was config.json changed?'
 changed 's/"data-sha256": "/"data-sha256": null, "x": "/' 1 '"data-sha256" is null'
 changed 's/"nesterov": false/"nesterov": false, "nesterov": true/' 1 'duplicate object key'
@@ -73,7 +73,7 @@ new x --steps 2 --ema 0.9999999999
 says 2 '--ema is' "an average that never moves, by rounding"
 cp -r "$dir/set" "$dir/latin" && mv "$dir/latin/a" "$dir/latin/$(printf 'caf\351')"
 run train resnet --data "$dir/latin" --arch resnet18 --width 4 --size 16 --batch 3 --steps 2 -q -t 1 -o "$dir/x"
-says 1 'byte 3 (0xe9) is no UTF-8' "a class whose name is no UTF-8"
+says 1 'byte 3 (0xe9) is not UTF-8' "a class whose name is not UTF-8"
 [ ! -e "$dir/x" ]
 check "nothing is made of what is refused"
 

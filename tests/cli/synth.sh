@@ -314,8 +314,8 @@ gives 1 'has no picture of the class "thing 1"' synth -m $model --classes "$dir/
 [ ! -e "$dir/new" ]
 check "no folder for what is refused"
 gives 2 '-o SET is missing' synth -m $model --classes "$dir/four.txt" --per-class 1
-gives 2 '--force goes with --one' synth -m $model --classes "$dir/four.txt" --per-class 1 -f -o "$dir/new"
-gives 2 'exclude each other' synth --verify --prompts-only -o "$dir/whole"
+gives 2 '--force needs --one' synth -m $model --classes "$dir/four.txt" --per-class 1 -f -o "$dir/new"
+gives 2 'cannot be combined' synth --verify --prompts-only -o "$dir/whole"
 "$imago" synth -m $model --classes "$dir/four.txt" --per-class 2000 --steps 2 -q --part 1/2 -o "$dir/live" 2>/dev/null &
 pid=$!
 alive() { started live; }

@@ -69,20 +69,20 @@ gives 1 'out/1.png: does not begin like a safetensors file' trace -m "$w/out/1.p
 gives 1 'out/1.png: does not begin like a safetensors file' tokenize -m "$w/out/1.png" x
 gives 1 'its name is that of a PyTorch pickle' generate -p x -m "$w/sd.ckpt" -o "$w/new.png"
 gives 1 'its name is that of a PyTorch pickle' train resnet $train --data "$w/set" --init "$w/resnet.pth" -o "$w/new"
-gives 1 'text.png: is no picture; wanted a JPEG or PNG' generate -p x -m $m -i "$w/text.png" -o "$w/new.png"
+gives 1 'text.png: is not a picture; wanted a JPEG or PNG' generate -p x -m $m -i "$w/text.png" -o "$w/new.png"
 gives 1 'empty.png: is empty; wanted a JPEG or PNG' generate -p x -m $m -i "$w/empty.png" -o "$w/new.png"
 gives 1 'folder: is a folder; wanted a file' generate -p x -m $m -i "$w/folder" -o "$w/new.png"
 gives 1 'folder: is a folder; wanted a file' generate -m $m --from "$w/folder" -o "$w/new.png"
-gives 1 'text.png: is no picture' generate -m $m --from "$w/text.png" -o "$w/new.png"
+gives 1 'text.png: is not a picture' generate -m $m --from "$w/text.png" -o "$w/new.png"
 gives 1 'folder: is a folder; wanted a file' generate -p x -m $m --latents "$w/folder" -o "$w/new.png"
-gives 1 'folder: Is a directory; wanted a file with a prompt a line' generate -m $m --prompts "$w/folder" -o "$w/new"
+gives 1 'folder: Is a directory; wanted a file with one prompt per line' generate -m $m --prompts "$w/folder" -o "$w/new"
 gives 1 'empty: has no prompts' generate -m $m --prompts "$w/empty" -o "$w/new"
-gives 1 'out/1.png, line 1: byte 0 (0x89) is no UTF-8' generate -m $m --prompts "$w/out/1.png" -o "$w/new"
+gives 1 'out/1.png, line 1: byte 0 (0x89) is not UTF-8' generate -m $m --prompts "$w/out/1.png" -o "$w/new"
 gives 1 'text.txt: does not begin like a safetensors file' generate -p x -m $m --classify "$w/text.txt" -o "$w/new.png"
 gives 1 'is neither "sd-v1-4" nor a folder' init-weights --like "$w/none" -o "$w/new"
 gives 1 'found no vocab.json and no tokenizer.json' tokenize -m "$w/folder" x
 gives 1 'none: cannot be opened: No such file or directory; wanted a folder of pictures, or tar shards' data "$w/none"
-gives 1 'text.txt: byte 0: is no header of a tar' data "$w/text.txt"
+gives 1 'text.txt: byte 0: is not a tar header' data "$w/text.txt"
 gives 1 'folder: holds no pictures' data "$w/folder"
 gives 1 'folder: holds no pictures' train resnet $train --data "$w/folder" -o "$w/new"
 gives 1 'none: cannot be opened' train resnet $train --data "$w/set" --val "$w/none" -o "$w/new"
@@ -93,9 +93,9 @@ gives 1 'set: holds 4 pictures and a batch has 100: no batch is whole; lower --b
     --batch 100 -o "$w/new"
 gives 1 'there is a run in this folder already' train resnet $train --data "$w/set" -o "$w/run"
 gives 2 'folder holds no run to resume' train resnet --resume -o "$w/folder"
-gives 1 'truncated/config.json:1: column 9: is no valid JSON' train resnet --resume -o "$w/truncated"
-gives 1 'none: No such file or directory; wanted a file with a prompt a line' train diffusion --data "$w/set" --config $m \
-    --vae $m --samples "$w/none" -o "$w/new"
+gives 1 'truncated/config.json:1: column 9: is not valid JSON' train resnet --resume -o "$w/truncated"
+gives 1 'none: No such file or directory; wanted a file with one prompt per line' train diffusion --data "$w/set" \
+    --config $m --vae $m --samples "$w/none" -o "$w/new"
 gives 1 'text.txt: does not begin like a safetensors file' eval -m "$w/text.txt" --data "$w/set"
 gives 1 'folder: holds no pictures' eval -m "$w/run" --data "$w/folder"
 
@@ -108,12 +108,12 @@ gives 1 'of memory are free; ask for a smaller size' generate -p x -m $m -W 6553
 gives 1 'one evaluation of 65536x65536 needs about ' bench unet -m $m -W 65536 -H 65536
 
 # ---- text that is not UTF-8
-gives 1 'the prompt: byte 1 (0xe4) is no UTF-8; write it as UTF-8' generate -m $m -p "$latin" -o "$w/new.png"
-gives 1 'the negative prompt: byte 1 (0xe4) is no UTF-8' generate -m $m -p x -n "$latin" -o "$w/new.png"
-gives 1 'the prompt: byte 1 (0xe4) is no UTF-8' trace -m $m -p "$latin" -o "$w/new.safetensors"
-gives 1 'prompt: byte 1 (0xe4) is no UTF-8' tokenize "$latin"
-gives 1 'byte 1 (0xe4) is no UTF-8' train resnet $train --data "$w/latin" -o "$w/new"
-gives 1 'byte 1 (0xe4) is no UTF-8' synth --classes "$w/latin.txt" --per-class 1 --prompts-only
+gives 1 'the prompt: byte 1 (0xe4) is not UTF-8; write it as UTF-8' generate -m $m -p "$latin" -o "$w/new.png"
+gives 1 'the negative prompt: byte 1 (0xe4) is not UTF-8' generate -m $m -p x -n "$latin" -o "$w/new.png"
+gives 1 'the prompt: byte 1 (0xe4) is not UTF-8' trace -m $m -p "$latin" -o "$w/new.safetensors"
+gives 1 'prompt: byte 1 (0xe4) is not UTF-8' tokenize "$latin"
+gives 1 'byte 1 (0xe4) is not UTF-8' train resnet $train --data "$w/latin" -o "$w/new"
+gives 1 'byte 1 (0xe4) is not UTF-8' synth --classes "$w/latin.txt" --per-class 1 --prompts-only
 
 # ---- places where nothing can be written; /proc is for root as well
 gives 1 '/proc/new.png: cannot write' generate -p x -m $m --steps 1 -o /proc/new.png
@@ -125,8 +125,8 @@ gives 1 'a file of this name is in the way' train resnet $train --data "$w/set" 
 gives 1 'a file of this name is in the way' convert $m -o "$w/out/1.png"
 gives 1 'out/1.png/new: cannot make the folder: Not a directory' convert $m -o "$w/out/1.png/new"
 gives 1 'out: exists already and is not empty; use --force' init-weights --like $m -o "$w/out"
-gives 1 '/dev/full: is no regular file' trace -m $m -p x -o /dev/full
-gives 1 '/dev/full: is no regular file' generate -p x -m $m -o "$w/new.png" --save-latents /dev/full
+gives 1 '/dev/full: is not a regular file' trace -m $m -p x -o /dev/full
+gives 1 '/dev/full: is not a regular file' generate -p x -m $m -o "$w/new.png" --save-latents /dev/full
 gives 1 'out: is a folder; wanted the name of a file to write' trace -m $m -p x -o "$w/out"
 gives 2 'wanted a name ending in .png or .jpg' generate -p x -m $m -o "$w/new.gif"
 gives 1 'wanted a name for the sheet that ends in .png, .jpg or .jpeg' data "$w/set" -o "$w/new.gif"

@@ -54,7 +54,7 @@ bool im_field_read(im_ctx *c, const im_json *j, const im_field *f, void *args);
 bool im_fields_check(im_ctx *c, const im_field *const tables[], const void *args);         /* tables up to NULL      */
 
 /* The value as JSON: a real as its shortest decimal, a seed as digits in quotes (64 bits are no number of JSON). NULL with
- * an error where a text is no UTF-8. */
+ * an error where a text is not UTF-8. */
 struct json_t *im_field_json(im_ctx *c, const im_field *f, const void *args);
 
 /* Shortest decimal that is this float, as a double: 0.1f is 0.1, not 0.10000000149. */

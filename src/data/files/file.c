@@ -121,7 +121,7 @@ static int open_file(im_ctx *c, const char *path, size_t *bytes)
     }
     if (!S_ISREG(st.st_mode)) {
         close(fd);
-        im_fail(c, "%s: is %s; wanted a file", path, S_ISDIR(st.st_mode) ? "a folder" : "no regular file");
+        im_fail(c, "%s: is %s; wanted a file", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
         return -1;
     }
     *bytes = (size_t)st.st_size;
@@ -218,7 +218,7 @@ static bool may_make_in_folder_of(im_ctx *c, const char *path)
     const char *up = *folder ? folder : ".";
     bool ok = false;
     if (stat(up, &st)) im_fail(c, "%s: cannot write: %s: %s; %s", path, up, strerror(errno), im_hint(errno));
-    else if (!S_ISDIR(st.st_mode)) im_fail(c, "%s: cannot write: %s is no folder; choose another place", path, up);
+    else if (!S_ISDIR(st.st_mode)) im_fail(c, "%s: cannot write: %s is not a folder; choose another place", path, up);
     else if (access(up, W_OK | X_OK))
         im_fail(c, "%s: cannot write: its folder %s: %s; %s", path, up, strerror(errno), im_hint(errno));
     else ok = true;
@@ -261,7 +261,7 @@ bool im_may_write(im_ctx *c, const char *path, bool force)
     if (!*path) return im_fail(c, "cannot write a file of an empty name; name a file");
     if (!stat(path, &st)) {
         if (S_ISDIR(st.st_mode)) return im_fail(c, "%s: is a folder; wanted the name of a file to write", path);
-        if (!S_ISREG(st.st_mode)) return im_fail(c, "%s: is no regular file; wanted the name of a file to write", path);
+        if (!S_ISREG(st.st_mode)) return im_fail(c, "%s: is not a regular file; wanted the name of a file to write", path);
         if (!force) return im_fail(c, "%s: exists already and is kept; use --force to replace it, or another name", path);
         char *real = realpath(path, NULL);                     /* where a link leads, as im_out_open writes there     */
         bool may = may_make_in_folder_of(c, real ? real : path);

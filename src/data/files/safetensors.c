@@ -43,7 +43,7 @@ static bool read_shape(im_ctx *c, const char *path, const char *name, const json
     for (size_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(shape, i);
         if (!json_is_integer(v) || json_integer_value(v) < 0)
-            return im_fail(c, "%s: tensor %s: shape[%zu] is no whole number >= 0; the header is damaged, fetch it "
+            return im_fail(c, "%s: tensor %s: shape[%zu] is not a whole number >= 0; the header is damaged, fetch it "
                            "again", path, name, i);
         e->shape[i] = json_integer_value(v);
     }
@@ -163,9 +163,9 @@ static bool check_metadata(im_ctx *c, const shard *s)
     json_t *meta = json_object_get(s->header, "__metadata__"), *v;
     const char *key;
     if (meta && !json_is_object(meta) && !json_is_null(meta))
-        return im_fail(c, "%s: \"__metadata__\" is no object of texts", s->path);
+        return im_fail(c, "%s: \"__metadata__\" is not an object of texts", s->path);
     json_object_foreach(meta, key, v)
-        if (!json_is_string(v)) return im_fail(c, "%s: __metadata__: \"%.60s\" is no text", s->path, key);
+        if (!json_is_string(v)) return im_fail(c, "%s: __metadata__: \"%.60s\" is not a text", s->path, key);
     return true;
 }
 
@@ -336,7 +336,7 @@ static bool open_index(im_ctx *c, im_safetensors *f, const char *path)
     if (!json_is_object(map)) return im_fail(c, "%s: has no object \"weight_map\"; is it the right file?", path);
     json_object_foreach(map, name, v) {
         const char *label = json_string_value(v);
-        if (!label) return im_fail(c, "%s: weight_map: \"%s\" is no text; wanted the name of a shard", path, name);
+        if (!label) return im_fail(c, "%s: weight_map: \"%s\" is not a text; wanted the name of a shard", path, name);
         if (shard_index(f, label) < 0 && !open_shard(c, f, path, name, label)) return false;
         int e = im_names_find(&f->names, name, strlen(name)), s = shard_index(f, label);
         if (e < 0 || f->shard_of[e] != s)

@@ -20,7 +20,7 @@ int im_st_type_find(const char *name);                         /* index into the
 int im_st_type_of(im_dtype t);
 extern const im_st_type im_st_types[];                         /* in the order of alignment that writers sort by      */
 
-/* Bytes of a tensor; false when the product overflows or is no whole number of bytes. */
+/* Bytes of a tensor; false when the product overflows or is not a whole number of bytes. */
 bool im_st_bytes(int type, int ndim, const int64_t shape[], uint64_t *bytes);
 
 /* The types that a weight may have in a file: F32, F16, BF16, F64, F8_E4M3, F8_E5M2. im_dtype knows the first three. */

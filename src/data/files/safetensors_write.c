@@ -62,7 +62,7 @@ static bool lay_out(im_ctx *c, im_st_writer *w, const im_st_entry *entries, json
                               (json_int_t)s->at, (json_int_t)(s->at + s->bytes));
         bool twice = json_object_get(header, s->name);
         if ((json_object_set_new(header, s->name, v) || twice) && ok)
-            ok = im_fail(c, "%s: tensor \"%s\": is given twice, or its name is no UTF-8", w->out.path, s->name);
+            ok = im_fail(c, "%s: tensor \"%s\": is given twice, or its name is not UTF-8", w->out.path, s->name);
     }
     free(order);
     return ok;
@@ -74,7 +74,7 @@ static bool add_metadata(im_ctx *c, const char *path, json_t *header, const char
     for (int i = 0; i < n; i++)
         if (json_object_set_new(meta, metadata[2 * i], json_string(metadata[2 * i + 1]))) {
             json_decref(meta);
-            return im_fail(c, "%s: metadata \"%s\": is no UTF-8 text", path, metadata[2 * i]);
+            return im_fail(c, "%s: metadata \"%s\": is not UTF-8 text", path, metadata[2 * i]);
         }
     if (!n) json_decref(meta);
     else json_object_set_new(header, "__metadata__", meta);

@@ -14,7 +14,7 @@ typedef enum {
     IM_SIDE_NONE,                                              /* absent, or null                                     */
     IM_SIDE_TEXT, IM_SIDE_WHOLE,                               /* text: what it says; the digits of a whole number    */
     IM_SIDE_OTHER                                              /* text: the first bytes as they stand: NaN, [1, ; also */
-                                                               /* of a text that is no UTF-8                          */
+                                                               /* of a text that is not UTF-8                          */
 } im_side_kind;
 
 typedef struct im_side_field {
@@ -23,7 +23,7 @@ typedef struct im_side_field {
     char *text;                                                /* malloc'd; NULL with IM_SIDE_NONE                    */
 } im_side_field;
 
-/* False: it is no JSON object, and *at is the byte where that shows; or memory was short, with an error in c. The fields
+/* False: it is not a JSON object, and *at is the byte where that shows; or memory was short, with an error in c. The fields
  * are always to be freed. */
 bool im_side_json(im_ctx *c, const char *text, size_t bytes, im_side_field fields[], int n, size_t *at);
 void im_side_free(im_side_field fields[], int n);

@@ -22,7 +22,7 @@ bool im_is_utf8(const char *text, size_t bytes) { return valid_bytes(text, bytes
 bool im_utf8_check(im_ctx *c, const char *what, const char *text, size_t bytes)
 {
     size_t i = valid_bytes(text, bytes);
-    return i == bytes || im_fail(c, "%s: byte %zu (0x%02x) is no UTF-8; write it as UTF-8", what, i, (uint8_t)text[i]);
+    return i == bytes || im_fail(c, "%s: byte %zu (0x%02x) is not UTF-8; write it as UTF-8", what, i, (uint8_t)text[i]);
 }
 
 char *im_utf8_from_latin1(im_ctx *c, const char *text, size_t bytes)

@@ -64,7 +64,7 @@ uint8_t *im_exif_comment_new(im_ctx *c, const char *name, const char *text, size
     memcpy(comment, "UNICODE\0", CODE);
     *bytes = (size_t)(end - block);
     if (*bytes <= IM_EXIF_MAX_BYTES) return block;
-    im_fail(c, "%s: what it says of its making takes %zu bytes, and a JPEG holds %d of them; write a PNG, or shorten the "
+    im_fail(c, "%s: its metadata takes %zu bytes, and a JPEG holds at most %d; write a PNG, or shorten the "
                "prompt", name, *bytes, IM_EXIF_MAX_BYTES);
     free(block);
     return NULL;
@@ -142,7 +142,7 @@ char *im_comment_of_texts(im_ctx *c, const im_text *texts, int n)
         }
     ok = f && !fclose(f) && ok;
     if (ok) return out;
-    im_fail(c, "out of memory for the texts of a picture, or one is no UTF-8");
+    im_fail(c, "out of memory for the texts of a picture, or one is not UTF-8");
     free(out);
     return NULL;
 }

@@ -42,7 +42,7 @@ static bool no_picture(im_ctx *c, const uint8_t *p, size_t n, const char *name)
     const char *other = im_picture_other(p, n);
     if (!n) return im_fail(c, "%s: is empty; wanted a JPEG or PNG", name);
     if (other) return im_fail(c, "%s: is %s; convert it to JPEG or PNG first", name, other);
-    return im_fail(c, "%s: is no picture; wanted a JPEG or PNG", name);
+    return im_fail(c, "%s: is not a picture; wanted a JPEG or PNG", name);
 }
 
 static int64_t limit_of(const im_decode_args *args)

@@ -121,8 +121,8 @@ static void clip_grey16(const work *w)
         memset(w->image->pixels + 3 * i, v, 3);
     }
     if (clipped)
-        im_warn(w->c, "%s: is grey with 16 bits a value, and %.0f %% of its values are above 255, which is white, as "
-                      "Pillow reads it; divide them by 257 and write 8 bits to see all of it", w->path,
+        im_warn(w->c, "%s: is grey with 16 bits per value, and read as Pillow reads it, so that the %.0f %% of its values "
+                      "above 255 are white; divide them by 257 and write 8 bits to see all of it", w->path,
                 100.0 * (double)clipped / (double)n);
 }
 

@@ -111,7 +111,7 @@ static bool note_broken(im_gather *g, const im_sample *s, const head *h)
     return im_gather_broken(g, s->name, "is neither JPEG nor PNG (begins with%s)", hex);
 }
 
-/* Moves what is no picture from samples to broken. */
+/* Moves what is not a picture from samples to broken. */
 static bool sort_out(im_gather *g)
 {
     im_dataset *d = g->d;
@@ -161,7 +161,7 @@ static bool gather_folder(im_gather *g)
         ok = im_gather_class_folders(g);
     } else if (d->kind == IM_SET_FLAT) ok = im_gather_flat(g);
     else if (folders.n)
-        ok = im_fail(g->c, "%s: holds %lld tar shards and %lld folders; name one of both: \"%s/*.tar\" for the shards",
+        ok = im_fail(g->c, "%s: holds %lld tar shards and %lld folders; name one of them: \"%s/*.tar\" for the shards",
                      d->path, (long long)shards, (long long)folders.n, d->path);
     else {
         for (int64_t i = 0; i < shards && ok; i++) {

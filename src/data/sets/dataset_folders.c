@@ -135,7 +135,7 @@ static bool add_pictures(im_gather *g, const char *below, int label, int64_t *n)
         if (!im_ok(g->c)) ok = false;
         else if (fstatat(fd, files.names[i], &st, 0))
             ok = im_gather_broken(g, name, "cannot be read: %s", strerror(errno));
-        else if (!S_ISREG(st.st_mode)) ok = im_gather_broken(g, name, "is no file");
+        else if (!S_ISREG(st.st_mode)) ok = im_gather_broken(g, name, "is not a file");
         else
             ok = im_gather_add(g,
                                (im_sample){ .name = name,

@@ -55,15 +55,15 @@ static bool split_list(im_gather *g, const char *path, char *text)
         const char *name = ok ? im_texts_add(g->c, d->texts, p, (size_t)(last - p)) : NULL;
         int before = name ? im_names_find(&seen, name, strlen(name)) : -1;
         if (empty)
-            ok = im_fail(g->c, "%s: line %d is empty; wanted a class a line, the label is the number of the line", path,
+            ok = im_fail(g->c, "%s: line %d is empty; wanted one class per line, the label is the number of the line", path,
                          empty);
-        else if (before >= 0) ok = im_fail(g->c, "%s: line %d: \"%s\" stands in line %d already", path, line, name,
+        else if (before >= 0) ok = im_fail(g->c, "%s: line %d: \"%s\" is already in line %d", path, line, name,
                                            before + 1);
         else ok = name && im_names_add(g->c, &seen, name, strlen(name), line - 1);
         if (ok) d->classes[d->n_classes++] = name;
     }
     im_names_free(&seen);
-    return ok && (d->n_classes || im_fail(g->c, "%s: holds no classes; wanted one a line", path));
+    return ok && (d->n_classes || im_fail(g->c, "%s: holds no classes; wanted one per line", path));
 }
 
 bool im_read_class_list(im_gather *g)

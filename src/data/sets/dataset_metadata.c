@@ -70,8 +70,8 @@ bool im_caption_json(im_gather *g, const char *where, const char *text, size_t b
     size_t at;
     bool ok = im_side_json(g->c, text, bytes, f, FIELDS, &at);
     if (!ok && im_ok(g->c) && file_name)
-        im_fail(g->c, "%s: column %zu: is no valid JSON object; wanted { \"file_name\": \"...\", ... }", where, at + 1);
-    else if (!ok && im_ok(g->c)) ok = note_odd(g, where, "is no JSON object from byte %zu on", at);
+        im_fail(g->c, "%s: column %zu: is not a valid JSON object; wanted { \"file_name\": \"...\", ... }", where, at + 1);
+    else if (!ok && im_ok(g->c)) ok = note_odd(g, where, "is not a JSON object from byte %zu on", at);
     else
         ok = ok && (!file_name || name_of(g, where, &f[FILE_NAME], file_name)) &&
              text_of(g, where, &f[TEXT], false, caption) &&
@@ -120,7 +120,7 @@ static bool add_line(im_gather *g, const char *where, const char *text, size_t b
         return true;
     }
     if (err) return im_ok(g->c) && im_gather_broken(g, name, "cannot be read: %s", strerror(err));
-    if (!S_ISREG(st.st_mode)) return im_gather_broken(g, name, "is no file");
+    if (!S_ISREG(st.st_mode)) return im_gather_broken(g, name, "is not a file");
     return im_gather_add(g,
                          (im_sample){ .name = name,
                                       .caption = caption,

@@ -29,7 +29,7 @@ static bool check_args(im_ctx *c, const im_loader_args *a)
             "the batch",
             d->path, (long long)d->count, a->batch);
     if (a->threads < 0 || a->threads > MOST_THREADS)
-        return im_fail(c, "%d threads for decoding; wanted 0 (one a processor) to %d", a->threads, MOST_THREADS);
+        return im_fail(c, "%d threads for decoding; wanted 0 (one per core) to %d", a->threads, MOST_THREADS);
     if (a->cache == IM_CACHE_DISK && !a->cache_folder)
         return im_fail(c, "a cache on disk needs a folder to lie in");
     return im_recipe_check(c, a->recipe);
@@ -104,7 +104,7 @@ static bool count_steps(im_ctx *c, im_loader *l)
     if (a->first_epoch < 0 || a->first_step < 0 || a->first_step >= l->steps ||
         a->first_epoch > INT64_MAX / l->steps - 1)
         return im_fail(
-            c, "%s: begins at step %lld of epoch %lld; an epoch has steps 0 to %lld with %d pictures a batch",
+            c, "%s: begins at step %lld of epoch %lld; an epoch has steps 0 to %lld with %d pictures per batch",
             a->data->path, (long long)a->first_step, (long long)a->first_epoch, (long long)l->steps - 1, a->batch);
     int64_t from = a->first_epoch * l->steps + a->first_step;
     l->serials = a->epochs <= 0 || a->epochs > INT64_MAX / l->steps ? INT64_MAX : a->epochs * l->steps - from;

@@ -269,7 +269,7 @@ static bool index_members(reader *r, struct archive *a)
 {
     struct archive_entry *e;
     if (archive_read_support_format_tar(a) != ARCHIVE_OK || archive_read_open_fd(a, r->fd, READ_AT_ONCE) != ARCHIVE_OK)
-        return wrong(r, 0, "is no header of a tar");
+        return wrong(r, 0, "is not a tar header");
     for (;;) {
         if (im_cancelled(r->g->c)) return im_fail(r->g->c, "stopped");
         int rc = archive_read_next_header(a, &e);
@@ -281,7 +281,7 @@ static bool index_members(reader *r, struct archive *a)
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) {
             char text[300];
             const char *said = archive_error_string(a);
-            snprintf(text, sizeof text, "%.200s", said ? said : "is no header of a tar");
+            snprintf(text, sizeof text, "%.200s", said ? said : "is not a tar header");
             return wrong(r, r->end, text);
         }
         bool over = false;
@@ -325,7 +325,7 @@ bool im_gather_shard(im_gather *g, const char *path, int shard)
     r.changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     struct archive *a = archive_read_new();
     bool ok = a || im_fail(g->c, "%s: out of memory; close other programs", path);
-    if (ok && !S_ISREG(st.st_mode)) ok = im_fail(g->c, "%s: is no file; wanted a tar shard", path);
+    if (ok && !S_ISREG(st.st_mode)) ok = im_fail(g->c, "%s: is not a file; wanted a tar shard", path);
     if (ok && !st.st_size && (r.alone || g->args->strict))
         ok = im_fail(g->c, "%s: has 0 bytes; wanted a tar shard", path);
     else if (ok && !st.st_size) ok = cut(&r, "has 0 bytes", false);

@@ -109,7 +109,7 @@ static bool each_pair(im_ctx *c, im_bpe *b, const char *name, const char *text, 
         pair_line p;
         if (!length || (number == 1 && length >= 8 && !memcmp(line, "#version", 8))) continue;
         if (memchr(line, 0, length) || !split_pair(line, length, &p))
-            return im_fail(c, "%s:%d: is no pair of pieces (\"%.*s\"); wanted two, with a space between", name, number,
+            return im_fail(c, "%s:%d: is not a pair of pieces (\"%.*s\"); wanted two, with a space between", name, number,
                            length < 60 ? (int)length : 60, line);
         if (!fn(c, b, name, number, &p)) return false;
     }
@@ -189,7 +189,7 @@ static bool read_merge(im_ctx *c, im_bpe *b, const char *file, int number, const
     pair_line p = { l, r, l ? strlen(l) : 0, r ? strlen(r) : 0 };
     const char *line = json_string_value(v);
     bool ok = line ? split_pair(line, strlen(line), &p) : l && r && json_array_size(v) == 2;
-    if (!ok) return im_fail(c, "%s: model: merges[%d] is no pair of pieces; wanted [left, right]", file, number - 1);
+    if (!ok) return im_fail(c, "%s: model: merges[%d] is not a pair of pieces; wanted [left, right]", file, number - 1);
     return add_merge(c, b, file, number, &p);
 }
 

@@ -68,7 +68,7 @@ int im_class_find(const im_class_list *l, const char *key)
 bool im_class_list_check(im_ctx *c, const im_class_list *l, const char *from)
 {
     im_names keys = { 0 }, folders = { 0 };
-    bool ok = (l->n || im_fail(c, "%s: holds no classes; wanted one a line: a wnid, or name | hypernym | definition",
+    bool ok = (l->n || im_fail(c, "%s: holds no classes; wanted one per line: a wnid, or name | hypernym | definition",
                                from))
            && im_names_init(c, &keys, (size_t)l->n) && im_names_init(c, &folders, (size_t)l->n);
     for (int i = 0; ok && i < l->n; i++) {

@@ -51,7 +51,7 @@ static bool add_caption(im_ctx *c, im_prompts *p, const char *where, const char 
     bool ok = im_side_json(c, line, bytes, f, FIELDS, &at);
     const char *class = first_text(f, CAPTION), *text = first_text(f + CAPTION, FIELDS - CAPTION);
     int k = class ? im_class_find(p->classes, class) : -1;
-    if (!ok) im_fail(c, "%s: column %zu: is no valid JSON; wanted {\"class\": ..., \"caption\": ...}", where, at + 1);
+    if (!ok) im_fail(c, "%s: column %zu: is not valid JSON; wanted {\"class\": ..., \"caption\": ...}", where, at + 1);
     else if (!class || !text) ok = im_fail(c, "%s: has no \"%s\"; wanted {\"class\": ..., \"caption\": ...}", where,
                                            class ? "caption" : "class");
     if (ok && k >= 0) {                                        /* captions of other classes may stand there           */

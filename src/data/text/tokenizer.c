@@ -25,7 +25,7 @@ static bool has_vocabulary(im_ctx *c, const char *folder)
 static char *find_folder(im_ctx *c, const char *folder)
 {
     if (!im_is_folder(folder)) {
-        im_fail(c, "%s: is no folder; wanted one that holds vocab.json and merges.txt, or tokenizer.json", folder);
+        im_fail(c, "%s: is not a folder; wanted one that holds vocab.json and merges.txt, or tokenizer.json", folder);
         return NULL;
     }
     char *below = im_join(c, folder, "tokenizer");
@@ -188,7 +188,7 @@ bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length,
 {
     if (cut) *cut = NULL;
     if (!im_ok(c) || !t) return false;
-    if (length < 2) return im_fail(c, "tokenize: asked for %d ids a text; wanted at least 2 (start and end)", length);
+    if (length < 2) return im_fail(c, "tokenize: asked for %d ids per text; wanted at least 2 (start and end)", length);
     if (!im_utf8_check(c, "prompt", utf8, strlen(utf8))) return false;
     encoding e = { .c = c, .t = t, .room = (size_t)length - 2 };
     bool ok = encode(&e, true, utf8, strlen(utf8));

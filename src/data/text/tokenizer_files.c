@@ -78,7 +78,7 @@ static bool read_token(im_ctx *c, const char *file, const char *key, const json_
 {
     const char *text = json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
     const json_t *normalized = json_object_get(v, "normalized");
-    if (!text) return im_fail(c, "%s: %s is no token; wanted a text, or an object with \"content\"", file, key);
+    if (!text) return im_fail(c, "%s: %s is not a token; wanted a text, or an object with \"content\"", file, key);
     *out = (token){ .text = text, .file = file, .id = -1, .raw = true };
     if (!json_is_object(v)) return true;
     special |= json_is_true(json_object_get(v, "special"));
@@ -149,7 +149,7 @@ static bool read_decoder(reading *r, const im_json *j)
         char *end;
         long long id = strtoll(number, &end, 10);
         if (!*number || *end || id < 0 || id > INT32_MAX)
-            return im_fail(r->c, "%s: added_tokens_decoder: \"%.60s\" is no id", j->file, number);
+            return im_fail(r->c, "%s: added_tokens_decoder: \"%.60s\" is not an id", j->file, number);
         if (!read_token(r->c, j->file, "added_tokens_decoder", v, false, &x)) return false;
         x.id = id;
         if (!set_id(r, x)) return false;

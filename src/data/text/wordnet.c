@@ -72,7 +72,7 @@ static char *line_at(im_ctx *c, const im_wordnet *w, const char *offset)
 
 static bool damaged(im_ctx *c, const im_wordnet *w, const char *offset)
 {
-    return im_fail(c, "%s: the line at byte %.8s is not as WordNet 3.0 has it; install wordnet-base anew", w->path, offset);
+    return im_fail(c, "%s: the line at byte %.8s is not as WordNet 3.0 has it; reinstall wordnet-base", w->path, offset);
 }
 
 /* The next word of a line, ended by a zero byte in place of its blank; NULL at the end. */

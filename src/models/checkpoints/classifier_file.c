@@ -46,7 +46,7 @@ bool im_classifier_infer(im_ctx *c, const im_safetensors *s, const char *path, i
         return im_fail(c, "%s: its tensors are not those of resnet18, 34, 50 or 101 (wanted conv1.weight, "
                        "layer1.0.conv1.weight ... as torchvision names them; layer3 has %d blocks here)", path, third);
     if (stem->shape[0] < 1 || stem->shape[0] > INT32_MAX)
-        return im_fail(c, "%s: conv1.weight has %lld rows; wanted a channel or more", path, (long long)stem->shape[0]);
+        return im_fail(c, "%s: conv1.weight has %lld rows; wanted 1 to 2147483647", path, (long long)stem->shape[0]);
     cfg->width = (int)stem->shape[0];
     cfg->small_stem = stem->shape[2] == 3;
     cfg->classes = rows(s, "fc.weight");
@@ -140,7 +140,7 @@ im_classifier *im_classifier_open(im_ctx *c, const char *path, im_classifier_inf
     if (s && im_classifier_read_info(c, s, info) && im_classifier_infer(c, s, info->path, &info->config))
         m = im_classifier_new(c, &info->config);
     if (m && info->n_names && info->n_names != info->config.classes)
-        im_fail(c, "%s: names %d classes, and its tensors have %d", info->path, info->n_names, info->config.classes);
+        im_fail(c, "%s: names %d classes, but its tensors have %d", info->path, info->n_names, info->config.classes);
     im_state_rules rules = { .ours = true, .from = s && im_st_find(s, "ema.conv1.weight") ? "ema." : NULL };
     if (m && !im_state_read(im_classifier_params(m), s, info->path, IM_F32, &rules)) {
         im_classifier_free(m);

@@ -55,7 +55,7 @@ static void clean_one(im_ctx *c, const char *path, const char *left, bool aside,
         if (!rename(left, path))
             im_warn(c, "%s: put back; a process that was killed while replacing it had left it as %s", path, left);
     } else if (!(aside && cut) && !im_tree_remove(left)) {
-        im_warn(c, "%s: was left by a process that was killed, and cannot be removed whole; remove it yourself", left);
+        im_warn(c, "%s: was left by a process that was killed, and cannot be removed completely; remove it yourself", left);
     }
     close(lock);
 }
@@ -348,7 +348,7 @@ static bool replace(im_folder_out *f, bool *lost)
     else if (err)
         im_fail(c, "%s: cannot be replaced: %s; move it away, or write to another folder", f->path, strerror(err));
     else if (!remove_both(aside, f->build))
-        im_warn(c, "%s: the folder that was replaced could not be removed whole; remove it yourself", f->build);
+        im_warn(c, "%s: the folder that was replaced could not be removed completely; remove it yourself", f->build);
     if (old >= 0)
         close(old);
     free(aside);
@@ -410,7 +410,7 @@ bool im_folder_end(im_folder_out *f)
         place(f, &lost);
     bool ok = im_ok(f->c);
     if (!ok && begun && !lost && !im_tree_remove(f->build))
-        im_warn(f->c, "%s: could not be removed whole; remove it yourself", f->build);
+        im_warn(f->c, "%s: could not be removed completely; remove it yourself", f->build);
     if (!ok)
         im_remove_above(f->path, f->made);
     if (!ok && begun && !lost)

@@ -70,7 +70,7 @@ static bool clean_index(im_ctx *c, im_model_files *f, const char *where)
     json_t *index = json_loads(f->text[INDEX], JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(index)) {
         json_decref(index);
-        return im_fail(c, "%s: %s is no JSON object", where, names[INDEX]);
+        return im_fail(c, "%s: %s is not a JSON object", where, names[INDEX]);
     }
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (i < 2 || json_object_get(index, parts[i]))

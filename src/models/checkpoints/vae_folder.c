@@ -148,7 +148,7 @@ static char *with_scaling(im_ctx *c, const char *config, double scaling_factor)
         text = json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     json_decref(j);
     if (!text)
-        im_fail(c, "the autoencoder's config.json could not be written: out of memory, or it is no JSON object");
+        im_fail(c, "the autoencoder's config.json could not be written: out of memory, or it is not a JSON object");
     return text;
 }
 

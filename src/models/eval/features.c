@@ -67,7 +67,7 @@ static char *list_text(im_ctx *c, const char *(*name)(const void *of, int64_t i)
     json_t *list = json_array();
     for (int64_t i = 0; list && i < n; i++) {
         json_t *text = json_string(name(of, i));
-        json_array_append_new(list, text ? text : json_string("?"));                        /* a name that is no UTF-8 */
+        json_array_append_new(list, text ? text : json_string("?"));                        /* a name that is not UTF-8 */
     }
     char *text = json_dumps(list, JSON_COMPACT);
     json_decref(list);

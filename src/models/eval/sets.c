@@ -59,7 +59,7 @@ static int class_of(im_ctx *c, const known *k, const im_dataset *d, const char *
     if (k->numbered) {
         long i = strtol(folder, &end, 10);
         if (*folder >= '0' && *folder <= '9' && !*end && i < IM_IMAGENET_CLASSES) return (int)i;
-        im_fail(c, "%s: its folder \"%s\" is no number below 1000; wanted the folders of %s, 0 to 999", d->path, folder,
+        im_fail(c, "%s: its folder \"%s\" is not a number below 1000; wanted the folders of %s, 0 to 999", d->path, folder,
                 k->name);
         return -1;
     }

@@ -43,7 +43,8 @@ char *im_embedded_model_path(im_ctx *c)
         char *found = model_in(c, given);
         if (!found)
             im_fail(c, "IMAGO_WEIGHTS is \"%s\", %s; wanted the folder of a model, with a model_index.json, or one that "
-                    "holds %s", given, im_is_folder(given) ? "in which there is no model" : "which is no folder", EMBEDDED);
+                    "holds %s", given, im_is_folder(given) ? "in which there is no model" : "which is not a folder",
+                    EMBEDDED);
         return found;
     }
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);

@@ -167,7 +167,7 @@ bool im_synth_shard_members(im_ctx *c, const char *path,
         free(bytes);
     }
     if (!ok || rc != ARCHIVE_EOF)
-        im_fail(c, "%s: is no whole shard: %s; remove it: the set's pictures are drawn again", path,
+        im_fail(c, "%s: is not a whole shard: %s; remove it: the set's pictures are drawn again", path,
                 a && archive_error_string(a) ? archive_error_string(a) : "out of memory");
     archive_read_free(a);
     return im_ok(c);

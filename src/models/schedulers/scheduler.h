@@ -27,7 +27,7 @@ typedef struct im_noise { bool (*fill)(void *arg, im_tensor *out); void *arg; } 
  * have take the default of the class being built. */
 im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path);
 /* The same with the two repairs that diffusers' StableDiffusionPipeline makes to the file of a model that it opens:
- * steps_offset becomes 1 and clip_sample false, with a warning. text: the file's content where it is no file of its
+ * steps_offset becomes 1 and clip_sample false, with a warning. text: the file's content where it is not a file of its
  * own, path then being what errors call it; NULL: read path. */
 im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text);
 void im_scheduler_free(im_scheduler *s);
