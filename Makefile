@@ -9,7 +9,7 @@ OMP     ?= -fopenmp
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wstrict-aliasing=2
 # -ffp-contract=off: every fused multiply-add is written out, so that results repeat on every ISA.
 ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -I. -MMD -MP $(CFLAGS)
-LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -llapacke -llapack -lblas -llbfgs -lm
+LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -llapacke -llapack -lblas -llbfgs -lm $(CUDA_LIBS)
 CLI_LIBS = -lcairo
 comma := ,
 TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread
@@ -26,10 +26,12 @@ F_avx2       := -mavx2 -mfma -mf16c
 F_avx512     := $(F_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 F_avx512bf16 := $(F_avx512) -mavx512bf16
 
+include src/cuda/cuda.mk
+
 # src/tensor/cpu/cpu.c chooses the ISA and is compiled once; every other file there is compiled once per ISA.
 KERNELS := $(filter-out src/tensor/cpu/cpu.c,$(wildcard src/tensor/cpu/*.c))
 PLAIN   := $(filter-out $(KERNELS),$(wildcard src/tensor/*.c src/tensor/ops/*.c src/tensor/ref/*.c src/tensor/far/*.c \
-             src/tensor/cpu/cpu.c src/cuda/*.c src/data/*/*.c src/models/*/*.c))
+             src/tensor/cpu/cpu.c src/data/*/*.c src/models/*/*.c)) $(CUDA_SRC)
 # KBUILD: where the kernels' objects are: builds under sanitizers may take those of the plain build, but for the sets OWN.
 KBUILD  ?= $(BUILD)
 OWN     ?=
@@ -37,7 +39,7 @@ kernels_in = $(KERNELS:src/tensor/cpu/%.c=$(if $(filter $(1),$(OWN)),$(BUILD),$(
 KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i)))
 # PARALLEL: a file that stands in for parallel.c where OpenMP is in the way (fuzz and thread sanitizer builds).
 LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/tensor/parallel.c,$(PLAIN)),$(PLAIN))) \
-           $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ)
+           $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ) $(CUDA_OBJ)
 # The program: the command line, and bench/, which measures the inside of the engine.
 CLI_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/cli/*.c)) $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -154,7 +156,8 @@ $(BUILD)/tests/test_art: TEST_EXTRA := $(ART_TESTED)
 $(BUILD)/tests/test_errors: TEST_EXTRA := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc aligned_alloc strdup free \
                               mmap munmap)
 
-tests: $(TESTS) ## build the test programs
+include tests/sim/sim.mk
+tests: $(TESTS) $(SIM_TESTS) ## build the test programs
 
 include tests/neon.mk
 
@@ -338,7 +341,7 @@ uninstall: ## remove what install wrote
 	    rmdir scheduler tokenizer text_encoder unet vae classifier 2>/dev/null; \
 	    cd $(HERE)/share && rmdir -p imago/weights/imago-small 2>/dev/null || true
 
-LINTED := $(PLAIN) $(wildcard src/cli/*.c bench/*.c)
+LINTED := $(PLAIN) $(filter-out $(PLAIN),$(wildcard src/cuda/*.c)) $(wildcard src/cli/*.c bench/*.c)
 # A quiet set: what finds mistakes and not tastes. Switched off beside the tastes: integer-division and widening casts (ours
 # are written on purpose), not-null-terminated-result (paths are joined by memcpy), UnixAPI (malloc of 0 where n > 0 is
 # known), and the checks for values never written, which take every loop that fills an array for one that may not run.

@@ -24,13 +24,13 @@ static im_tensor *root(im_tensor *t)
     return t->base ? t->base : t;
 }
 
-static size_t bytes_of(const im_tensor *t)
+static inline size_t bytes_of(const im_tensor *t)
 {
     return (size_t)im_numel(t) * im_dtype_size((im_dtype)t->dtype);
 }
 
 /* What the op says that its backward does not read is made NaN before it comes; on the way back it is put right again. */
-static void poison(const im_case_table *t, im_tensor *const in[], const im_tensor *y, void *kept[], bool back)
+static inline void poison(const im_case_table *t, im_tensor *const in[], const im_tensor *y, void *kept[], bool back)
 {
     for (int i = 0; i < IM_MAX_IN; i++) {
         im_tensor *x = in[i] ? root(in[i]) : NULL;

@@ -51,6 +51,7 @@ look() {
     header check check.h
     file libsubunit-dev "/usr/lib/*/libsubunit.so"
     program python3 python3
+    program g++ g++                                         # the simulator of a CUDA device
     file wordnet-base "/usr/share/wordnet/data.noun"        # classes by wnid
     program clang clang
     file libclang-rt-dev "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"

@@ -1,0 +1,291 @@
+/* device.c: the services of a CUDA device (tensor/services.h, which says what stands behind each), made of cu.h.
+ *
+ *     up      two halves of pinned memory; a piece of an upload waits for the half that was used before the last, is copied
+ *             there by the host and from there by the device: src may be overwritten on return, and both copies overlap
+ *     down    pinned memory where downloads arrive; `wait` takes them to their places, so does a download that finds it
+ *     full marks   a ring of events; a mark is the number of one, and those that are older have happened, too
+ *     workspace   one for all kernels, as they run in order; it grows, and what it was stays until the end, as a graph may
+ *                 still use it */
+#include "cuda/cuda.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { HALF = 4 << 20, MARKS = 16, SPACES = 48 };
+
+typedef struct arrival { void *dst; const char *from; size_t bytes; uint64_t mark; } arrival;
+
+struct im_cuda {
+    im_cu *cu;
+    im_ctx *ctx;                 /* where failures are told                                                            */
+    char *up[2], *down;
+    im_cu_event *up_done[2], *marks[MARKS];
+    int half;                    /* the next of up                                                                     */
+    size_t down_used;
+    arrival *arrivals; int n_arrivals, cap_arrivals;
+    uint64_t marked, happened;   /* marks given, and known to be over                                                  */
+    void *space; size_t space_bytes;
+    void *old_spaces[SPACES]; int n_old;
+    int winograd;
+};
+
+im_cu *im_cuda_stream(const im_device *dev) { return im_cuda_of(dev)->cu; }
+bool im_cuda_stopped(const im_device *dev) { return dev->stop && *dev->stop; }
+
+bool im_cuda_winograd(const im_device *dev, bool *always)
+{
+    *always = im_cuda_of(dev)->winograd == 2;
+    return im_cuda_of(dev)->winograd != 0;
+}
+
+int im_cuda_done(im_device *dev, int failed)
+{
+    im_cuda *d = im_cuda_of(dev);
+    if (!failed)
+        return IM_DONE;
+    im_fail(d->ctx, "device %s: %s", dev->name, im_cu_failed(d->cu));
+    return IM_NO_KERNEL;
+}
+
+void *im_cuda_workspace(im_device *dev, size_t bytes)
+{
+    im_cuda *d = im_cuda_of(dev);
+    if (bytes <= d->space_bytes)
+        return d->space;
+    size_t more = bytes < 2 * d->space_bytes ? 2 * d->space_bytes : bytes;
+    void *p = d->n_old < SPACES ? im_cu_lasting(d->cu, more) : NULL;
+    if (!p)
+        return NULL;
+    if (d->space)
+        d->old_spaces[d->n_old++] = d->space;
+    d->space = p;
+    d->space_bytes = more;
+    return p;
+}
+
+/* ---------------------------------------------------------------- memory */
+
+static void *cuda_alloc(im_device *dev, size_t bytes) { return im_cu_alloc(im_cuda_of(dev)->cu, bytes); }
+
+static void cuda_free(im_device *dev, void *p, size_t bytes)
+{
+    (void)bytes;
+    im_cu_free(im_cuda_of(dev)->cu, p);
+}
+
+static int cuda_fill(im_device *dev, void *dst, uint32_t word, size_t bytes)
+{
+    return bytes ? im_cuda_done(dev, im_cu_fill(im_cuda_of(dev)->cu, dst, word, bytes)) : IM_DONE;
+}
+
+static int cuda_copy(im_device *dev, void *dst, const void *src, size_t bytes)
+{
+    return bytes ? im_cuda_done(dev, im_cu_move(im_cuda_of(dev)->cu, dst, src, bytes)) : IM_DONE;
+}
+
+/* ---------------------------------------------------------------- to and fro */
+
+static int cuda_upload(im_device *dev, void *dst, const void *src, size_t bytes)
+{
+    im_cuda *d = im_cuda_of(dev);
+    int failed = 0;
+    for (size_t at = 0; at < bytes && !failed; at += HALF) {
+        size_t n = bytes - at < HALF ? bytes - at : HALF;
+        failed = im_cu_event_wait(d->cu, d->up_done[d->half]);
+        if (failed)
+            break;
+        memcpy(d->up[d->half], (const char *)src + at, n);
+        failed = im_cu_to_device(d->cu, (char *)dst + at, d->up[d->half], n) ||
+                 im_cu_event_record(d->cu, d->up_done[d->half]);
+        d->half ^= 1;
+    }
+    return im_cuda_done(dev, failed);
+}
+
+static uint64_t cuda_mark(im_device *dev)
+{
+    im_cuda *d = im_cuda_of(dev);
+    im_cu_event_record(d->cu, d->marks[++d->marked % MARKS]);
+    return d->marked;
+}
+
+static int cuda_wait(im_device *dev, uint64_t mark)
+{
+    im_cuda *d = im_cuda_of(dev);
+    if (mark > d->happened) {
+        uint64_t known = d->marked - mark < MARKS ? mark : d->marked - MARKS + 1;        /* its event was used again  */
+        if (im_cu_event_wait(d->cu, d->marks[known % MARKS]))
+            return im_cuda_done(dev, 1);
+        d->happened = known;
+    }
+    int n = 0;
+    for (; n < d->n_arrivals && d->arrivals[n].mark <= d->happened; n++)
+        memcpy(d->arrivals[n].dst, d->arrivals[n].from, d->arrivals[n].bytes);
+    d->n_arrivals -= n;
+    memmove(d->arrivals, d->arrivals + n, (size_t)d->n_arrivals * sizeof *d->arrivals);
+    if (!d->n_arrivals)
+        d->down_used = 0;
+    return IM_DONE;
+}
+
+static bool room_for_arrival(im_cuda *d)
+{
+    if (d->n_arrivals < d->cap_arrivals)
+        return true;
+    int cap = d->cap_arrivals ? 2 * d->cap_arrivals : 16;
+    arrival *v = realloc(d->arrivals, (size_t)cap * sizeof *v);
+    if (!v)
+        return false;
+    d->arrivals = v;
+    d->cap_arrivals = cap;
+    return true;
+}
+
+static int cuda_download(im_device *dev, void *dst, const void *src, size_t bytes)
+{
+    im_cuda *d = im_cuda_of(dev);
+    for (size_t at = 0, n; at < bytes; at += n) {
+        if (d->down_used == HALF && cuda_wait(dev, cuda_mark(dev)))
+            return IM_NO_KERNEL;
+        n = bytes - at < HALF - d->down_used ? bytes - at : HALF - d->down_used;
+        if (!room_for_arrival(d))
+            return IM_NO_MEMORY;
+        char *to = d->down + d->down_used;
+        if (im_cu_to_host(d->cu, to, (const char *)src + at, n))
+            return im_cuda_done(dev, 1);
+        d->arrivals[d->n_arrivals++] = (arrival){ (char *)dst + at, to, n, d->marked + 1 };
+        d->down_used += n;
+    }
+    return IM_DONE;
+}
+
+/* As it is into memory of the device, where a kernel turns and converts it. */
+static int cuda_load(im_device *dev, const im_pack_args *p)
+{
+    size_t bytes = (size_t)p->n * (size_t)p->taps * (size_t)p->cin * im_dtype_size(p->src_dtype);
+    if (p->src_dtype == p->dtype && p->taps == 1)
+        return cuda_upload(dev, p->dst, p->src, bytes);
+    void *raw = cuda_alloc(dev, bytes);
+    if (!raw)
+        return IM_NO_MEMORY;
+    int status = cuda_upload(dev, raw, p->src, bytes);
+    status = status ? status : im_cuda_convert(dev, p, raw);
+    cuda_free(dev, raw, bytes);
+    return status;
+}
+
+/* ---------------------------------------------------------------- plans */
+
+static int cuda_plan_begin(im_device *dev, void **captured, bool *run)
+{
+    im_cuda *d = im_cuda_of(dev);
+    *run = !*captured;
+    if (*captured)
+        return im_cuda_done(dev, im_cu_graph_launch(d->cu, *captured));
+    return im_cuda_done(dev, im_cu_capture_begin(d->cu));
+}
+
+static int cuda_plan_end(im_device *dev, void **captured, bool ok)
+{
+    im_cuda *d = im_cuda_of(dev);
+    void *graph = im_cu_capture_end(d->cu);
+    if (!ok || !graph) {
+        im_cu_graph_free(d->cu, graph);
+        return im_cuda_done(dev, ok);
+    }
+    *captured = graph;
+    return im_cuda_done(dev, im_cu_graph_launch(d->cu, graph));
+}
+
+static void cuda_plan_free(im_device *dev, void *captured)
+{
+    if (captured)
+        im_cu_graph_free(im_cuda_of(dev)->cu, captured);
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static const char *cuda_product(const im_device *dev, im_dtype weights)
+{
+    return weights == IM_F32 && dev->products == IM_BF16 ? "both factors rounded to bf16, then f32 multiply-adds"
+         : weights == IM_F32                             ? "f32 multiply-adds"
+                                                         : "widened to f32, then f32 multiply-adds";
+}
+
+static void cuda_close(im_device *dev)
+{
+    im_cuda *d = im_cuda_of(dev);
+    for (int i = 0; i < 2; i++) {
+        im_cu_unpin(d->cu, d->up[i]);
+        im_cu_event_free(d->cu, d->up_done[i]);
+    }
+    im_cu_unpin(d->cu, d->down);
+    for (int i = 0; i < MARKS; i++)
+        im_cu_event_free(d->cu, d->marks[i]);
+    for (int i = 0; i < d->n_old; i++)
+        im_cu_lasting_free(d->cu, d->old_spaces[i]);
+    im_cu_lasting_free(d->cu, d->space);
+    im_cu_close(d->cu);
+    free(d->arrivals);
+    free(d);
+}
+
+/* Pinned memory and events; false: out of memory. */
+static bool set_up(im_cuda *d)
+{
+    bool all = (d->down = im_cu_pinned(d->cu, HALF)) != NULL;
+    for (int i = 0; i < 2; i++)
+        all = all && (d->up[i] = im_cu_pinned(d->cu, HALF)) && (d->up_done[i] = im_cu_event_new(d->cu));
+    for (int i = 0; i < MARKS; i++)
+        all = all && (d->marks[i] = im_cu_event_new(d->cu));
+    return all;
+}
+
+/* IMAGO_WINOGRAD: as on the cpu. */
+static bool read_winograd(im_ctx *c, im_cuda *d)
+{
+    const char *text = getenv("IMAGO_WINOGRAD");
+    bool given = text && *text, good = given && *text >= '0' && *text <= '2' && !text[1];
+    d->winograd = good ? *text - '0' : 1;
+    return !given || good || im_fail(c, "IMAGO_WINOGRAD is \"%s\"; wanted 0 (never), 1 (where it pays) or 2 (in every 3x3 "
+                                     "convolution)", text);
+}
+
+/* "cuda" is "cuda:0"; -1: something else stands behind the colon. */
+static int index_of(const char *name)
+{
+    const char *digits = name[4] ? name + 5 : "0";
+    int n = 0;
+    for (const char *p = digits; *p; p++)
+        if (*p < '0' || *p > '9' || (n = 10 * n + *p - '0') > 1023)
+            return -1;
+    return *digits ? n : -1;
+}
+
+bool im_cuda_open(im_ctx *c, im_device *dev, const char *name)
+{
+    char why[300] = "";
+    int index = index_of(name);
+    if (index < 0)
+        return im_fail(c, "device \"%s\": wanted cuda, or cuda:N with the number of a device", name);
+    im_cuda *d = calloc(1, sizeof *d);
+    if (!d)
+        return im_fail(c, "out of memory while opening the device \"%s\"", name);
+    if (!(d->cu = im_cu_open(index, why, sizeof why))) {
+        free(d);
+        return im_fail(c, "device \"%s\": %s; use --device cpu", name, why);
+    }
+    d->ctx = c;
+    dev->impl = d;
+    dev->s = (im_services){
+        .alloc = cuda_alloc, .free = cuda_free, .upload = cuda_upload, .load = cuda_load, .download = cuda_download,
+        .fill = cuda_fill, .copy = cuda_copy, .mark = cuda_mark, .wait = cuda_wait, .plan_begin = cuda_plan_begin,
+        .plan_end = cuda_plan_end, .plan_free = cuda_plan_free, .product = cuda_product, .close = cuda_close };
+    dev->name = "cuda";
+    dev->isa = im_cu_name(d->cu);
+#define X(slot) dev->k.slot = im_cuda_##slot;
+    IM_KERNELS(X)
+#undef X
+    return read_winograd(c, d) &&
+           (set_up(d) || im_fail(c, "device \"%s\": out of pinned memory: %d MiB are needed", name, 3 * HALF >> 20));
+}

@@ -1,0 +1,200 @@
+/* optimise.cu: one step of an optimiser over all parameters, and the sums of squares of their gradients (ref/optimise.c
+ * has the formulas, cpu/optimise.c the order of the operations). Called by ops/optimise.c.
+ *
+ * The list of parameters is the host's: MANY at a time travel in a kernel's arguments, of which there may be 4 KiB; the
+ * grid's y axis is the parameter, x its elements. Sums of squares: 16 threads a chunk of IM_MAP_CHUNK elements in f64,
+ * then a thread a parameter; the host reads those sums, one number each. */
+#include "cuda/kernel.cuh"
+
+#include <stdlib.h>
+
+enum { MANY = 32 };
+
+/* Numbers of the whole step, as f32. */
+struct numbers { float scale, lr, momentum, ema, b1, b2, b2_rest, eps, root, rate; };
+
+struct step_call {
+    im_optimiser_kind kind;
+    bool momentum, nesterov;
+    numbers x;
+    float keep[MANY], trust[MANY];                             /* AdamW: 1 - lr decay                                  */
+    im_slot slots[MANY];
+};
+
+DEV void average(const im_slot &s, int64_t i, float w, float rest)
+{
+    if (s.ema)
+        s.ema[i] = fmaf(rest, w - s.ema[i], s.ema[i]);
+}
+
+DEV float sgd(const step_call &p, const im_slot &s, float trust, int64_t i)
+{
+    float w = s.w[i], g = fmaf((float)s.decay, w, s.g[i] * p.x.scale) * trust;
+    if (p.momentum && s.m) {
+        float m = fmaf(p.x.momentum, s.m[i], g);
+        s.m[i] = m;
+        g = p.nesterov ? fmaf(p.x.momentum, m, g) : m;
+    }
+    return fnma(p.x.lr, g, w);
+}
+
+DEV float adamw(const step_call &p, const im_slot &s, float keep, int64_t i)
+{
+    float w = s.w[i] * keep, g = s.g[i] * p.x.scale, m = s.m[i];
+    m = fmaf(p.x.b1, g - m, m);
+    float v = fmaf(p.x.b2_rest, g * g, p.x.b2 * s.v[i]);
+    s.m[i] = m;
+    s.v[i] = v;
+    return fnma(p.x.rate, m / (sqrtf(v) / p.x.root + p.x.eps), w);
+}
+
+KERNEL(THREADS) step_kernel(GRID step_call p)
+{
+    const im_slot &s = p.slots[blockIdx.y];
+    for (int64_t i = thread_of_grid(); i < s.n; i += (int64_t)gridDim.x * blockDim.x) {
+        float w = s.w[i];
+        if (s.g) {
+            w = p.kind == IM_ADAMW ? adamw(p, s, p.keep[blockIdx.y], i) : sgd(p, s, p.trust[blockIdx.y], i);
+            s.w[i] = w;
+        }
+        average(s, i, w, p.x.ema);
+    }
+}
+
+/* ---------------------------------------------------------------- sums of squares */
+
+struct square_call {
+    const float *x[MANY]; int64_t n[MANY];                     /* x NULL: the sum is 0                                 */
+    int64_t chunks, slot0;                                     /* most of one parameter; the first parameter           */
+    double *parts, *sums;                                      /* (MANY, chunks), (parameters)                         */
+};
+
+KERNEL(THREADS) square_chunks(GRID square_call p)
+{
+    const float *x = p.x[blockIdx.y];
+    int64_t chunk = thread_of_grid() / 16, from = chunk * IM_MAP_CHUNK, last = min_of(from + IM_MAP_CHUNK, p.n[blockIdx.y]);
+    int lane = (int)threadIdx.x % 16;
+    double sum = 0.0;
+    for (int64_t i = from + lane; x && i < last; i += 16)
+        sum = sum + (double)x[i] * (double)x[i];
+    sum = tree_sum(sum);
+    if (lane == 0 && chunk < p.chunks)
+        p.parts[blockIdx.y * p.chunks + chunk] = sum;
+}
+
+KERNEL(MANY) square_sums(GRID square_call p, int count)
+{
+    int i = (int)threadIdx.x;
+    double sum = 0.0;
+    if (i >= count)
+        return;
+    for (int64_t chunk = 0; chunk * IM_MAP_CHUNK < p.n[i]; chunk++)
+        sum = sum + p.parts[i * p.chunks + chunk];
+    p.sums[p.slot0 + i] = sum;
+}
+
+static int64_t most_elements(const im_slot *slots, int count)
+{
+    int64_t most = 1;
+    for (int i = 0; i < count; i++)
+        most = slots[i].n > most ? slots[i].n : most;
+    return most;
+}
+
+/* Sums of squares of the weights or the gradients of all parameters, to the host. */
+static int squares(im_device *dev, const im_slot *slots, int count, bool weights, double *to)
+{
+    int64_t most = (most_elements(slots, count) + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK;
+    double *parts = (double *)im_cuda_workspace(dev, (size_t)(MANY * most + count) * sizeof(double));
+    int failed = 0;
+    if (!parts)
+        return IM_NO_MEMORY;
+    for (int at = 0; at < count && !failed; at += MANY) {
+        int n = count - at < MANY ? count - at : (int)MANY;
+        square_call p = { { NULL }, { 0 }, 0, at, parts, parts + MANY * most };
+        p.chunks = (most_elements(slots + at, n) + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK;
+        for (int i = 0; i < n; i++) {
+            p.x[i] = !slots[at + i].g ? NULL : weights ? slots[at + i].w : slots[at + i].g;
+            p.n[i] = slots[at + i].n;
+        }
+        failed = RUN(dev, dim3(im_cuda_blocks(p.chunks * 16, THREADS), (unsigned)n), THREADS, square_chunks, p);
+        failed = failed || RUN(dev, 1, MANY, square_sums, p, n);
+    }
+    int status = im_cuda_done(dev, failed);
+    status = status ? status : dev->s.download(dev, to, parts + MANY * most, (size_t)count * sizeof(double));
+    return status ? status : dev->s.wait(dev, dev->s.mark(dev));
+}
+
+int im_cuda_sumsq(im_device *dev, const im_sumsq_args *p)
+{
+    double *sums = (double *)malloc(((size_t)p->count + 1) * sizeof(double));
+    int status = !sums ? IM_NO_MEMORY : p->count ? squares(dev, p->slots, p->count, false, sums) : IM_DONE;
+    *p->sum = 0;
+    *p->first_bad = -1;
+    for (int i = 0; i < p->count && !status; i++) {
+        if (!isfinite(sums[i]) && *p->first_bad < 0)
+            *p->first_bad = i;
+        *p->sum += sums[i];
+    }
+    free(sums);
+    return status;
+}
+
+/* ---------------------------------------------------------------- the step */
+
+/* LARS: trust (count) of each parameter; 1 elsewhere. */
+static int find_trust(im_device *dev, const im_optimise_args *p, float *trust)
+{
+    double *w = (double *)malloc(2 * ((size_t)p->count + 1) * sizeof(double)), *g = w + p->count;
+    int status = !w ? IM_NO_MEMORY : squares(dev, p->slots, p->count, true, w);
+    status = status ? status : squares(dev, p->slots, p->count, false, g);
+    for (int i = 0; i < p->count && !status; i++) {
+        double weight = sqrt(w[i]), grad = fabs(p->scale) * sqrt(g[i]);
+        if (p->slots[i].adapt && weight > 0 && grad > 0)
+            trust[i] = (float)(p->trust * weight / (grad + p->slots[i].decay * weight + p->eps));
+    }
+    free(w);
+    return status;
+}
+
+static numbers numbers_of(const im_optimise_args *p)
+{
+    double t = (double)p->step;
+    numbers x = { (float)p->scale, (float)p->lr, (float)p->momentum, (float)(1 - p->ema_decay), 0, 0, 0, 0, 0, 0 };
+    if (p->kind == IM_ADAMW) {
+        x.b1 = (float)(1 - p->beta1);
+        x.b2 = (float)p->beta2;
+        x.b2_rest = (float)(1 - p->beta2);
+        x.eps = (float)p->eps;
+        x.root = (float)sqrt(1 - pow(p->beta2, t));
+        x.rate = (float)(p->lr / (1 - pow(p->beta1, t)));
+    }
+    return x;
+}
+
+int im_cuda_optimise(im_device *dev, const im_optimise_args *p)
+{
+    float *trust = (float *)malloc(((size_t)p->count + 1) * sizeof(float));
+    int status = trust ? IM_DONE : IM_NO_MEMORY, failed = 0;
+    for (int i = 0; i < p->count && trust; i++)
+        trust[i] = 1.0f;
+    if (p->kind == IM_LARS && p->count && !status)
+        status = find_trust(dev, p, trust);
+    step_call c;
+    c.kind = p->kind;
+    c.momentum = p->momentum != 0;
+    c.nesterov = p->nesterov;
+    c.x = numbers_of(p);
+    for (int at = 0; at < p->count && !status && !failed; at += MANY) {
+        int n = p->count - at < MANY ? p->count - at : (int)MANY;
+        int64_t blocks = (most_elements(p->slots + at, n) + THREADS - 1) / THREADS;
+        for (int i = 0; i < n; i++) {
+            c.slots[i] = p->slots[at + i];
+            c.trust[i] = trust[at + i];
+            c.keep[i] = (float)(1 - p->lr * c.slots[i].decay);
+        }
+        failed = RUN(dev, dim3((unsigned)(blocks < 4096 ? blocks : 4096), (unsigned)n), THREADS, step_kernel, c);
+    }
+    free(trust);
+    return status ? status : im_cuda_done(dev, failed);
+}

@@ -1,0 +1,54 @@
+# sim.mk: the simulator of a CUDA device (tests/sim/sim.h), its tests, and the program linked against it. Needs no nvcc
+# and no device; a C++ compiler. Included by the Makefile.
+CXX       := $(shell command -v g++ 2>/dev/null)
+SIM_MATH  := $(if $(filter x86_64%,$(MACHINE)),-mfma -mf16c)
+SIM_FLAGS  = -std=c++17 -O2 -g -Wall -Wextra $(WERROR) -fPIC -ffp-contract=off -fno-exceptions \
+              -Itests/sim -Itests -Isrc -MMD -MP
+SIM_OBJ   := $(patsubst %,$(BUILD)/sim/%.o,block fiber shadow stream)
+SIM_HOST  := $(patsubst src/cuda/%.c,$(BUILD)/sim/host/%.o,$(filter-out src/cuda/stub.c,$(wildcard src/cuda/*.c)))
+SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
+# checked: loads and stores call the simulator; fast: they do not.
+SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
+SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
+SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
+                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda))
+
+$(BUILD)/sim/%.o: tests/sim/%.cc | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  c++ $<"
+	$(Q)$(CXX) $(SIM_FLAGS) -c $< -o $@
+
+$(BUILD)/sim/host/%.o: src/cuda/%.c | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  cc $< (simulator)"
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/sim/checked/%.o: src/cuda/%.cu | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  c++ $< (simulator, checked)"
+	$(Q)$(CXX) $(SIM_FLAGS) $(SIM_MATH) -fsanitize=thread -x c++ -c $< -o $@
+
+$(BUILD)/sim/checked/%.o: tests/sim/%.cu | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  c++ $< (simulator, checked)"
+	$(Q)$(CXX) $(SIM_FLAGS) $(SIM_MATH) -fsanitize=thread -x c++ -c $< -o $@
+
+$(BUILD)/sim/fast/%.o: src/cuda/%.cu | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  c++ $< (simulator)"
+	$(Q)$(CXX) $(SIM_FLAGS) $(SIM_MATH) -O3 -x c++ -c $< -o $@
+
+$(BUILD)/tests/test_sim: $(BUILD)/sim/test_sim.o $(BUILD)/sim/checked/faults.o $(SIM_OBJ)
+	@mkdir -p $(@D)
+	$(SAY) "  link $@"
+	$(Q)$(CXX) -o $@ $^ $(TEST_LIBS) -lm
+
+$(BUILD)/tests/test_cuda: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/device_case.o $(CASES) $(SIM_CHECKED) \
+                          $(BUILD)/libimago.a
+	@mkdir -p $(@D)
+	$(SAY) "  link $@"
+	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
+
+$(BUILD)/imago-sim: $(CLI_OBJ) $(SIM_FAST) $(BUILD)/libimago.a ## the program with the simulator behind --device cuda
+	$(SAY) "  link $@"
+	$(Q)$(CXX) $(OMP) -o $@ $^ $(CLI_LIBS) $(LIBS) -lpthread

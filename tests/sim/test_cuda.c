@@ -1,0 +1,372 @@
+/* test_cuda.c: the kernels of src/cuda in the simulator (sim.h), every op of cases.h forwards and backwards, beside the cpu
+ * device bit by bit: the plain path follows the order of sums of tensor/device.h, in f32 and in 16 bits as well. Each case
+ * in a process of its own, in f32, bf16, f16 and a mix of them; threads in three orders; the stream early and late; once
+ * as a plan. Any fault that the simulator sees fails the case.
+ *
+ * The last lines are a table: how often each slot of the kernel table was called in which form; none may be missing.
+ *
+ *     CK_RUN_CASE=conv2d build/tests/test_cuda       one op */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "device_case.h"
+#include "sim_settings.h"
+#include "suite.h"
+#include "tensor/tensor.h"
+
+static const device_form forms[] = {
+    { "f32", { IM_F32, IM_F32, IM_F32 }, IM_F32 },
+    { "bf16", { IM_BF16, IM_BF16, IM_BF16 }, IM_BF16 },
+    { "f16", { IM_F16, IM_F16, IM_F16 }, IM_F16 },
+    { "mixed", { IM_F16, IM_F32, IM_BF16 }, IM_F32 },
+    { "bf16 by f32", { IM_BF16, IM_BF16, IM_BF16 }, IM_F32 },  /* training: weights stay in f32                        */
+};
+
+/* ---------------------------------------------------------------- which slots were called */
+
+#define X(name) SLOT_##name,
+enum { IM_KERNELS(X) SLOTS };
+#undef X
+
+static int (*called)[COUNT(forms)];                            /* [SLOTS]: shared with the processes of the cases      */
+static int form_now;
+static im_kernels own;
+
+#define X(name) \
+    static int count_##name(im_device *dev, const struct im_##name##_args *p) \
+    { \
+        __atomic_fetch_add(&called[SLOT_##name][form_now], 1, __ATOMIC_RELAXED); \
+        return own.name(dev, p); \
+    }
+IM_KERNELS(X)
+#undef X
+
+static void count_calls(im_ctx *c)
+{
+    own = c->dev.k;
+#define X(name) c->dev.k.name = count_##name;
+    IM_KERNELS(X)
+#undef X
+}
+
+static int print_table(void)
+{
+    static const char *const names[] = {
+#define X(name) #name,
+        IM_KERNELS(X)
+#undef X
+    };
+    int missing = 0;
+    printf("\nslot                 path      f32   bf16    f16  mixed  bf16 by f32 (calls in the simulator)\n");
+    for (int s = 0; s < SLOTS; s++) {
+        int sum = 0;
+        printf("%-20s plain ", names[s]);
+        for (int f = 0; f < COUNT(forms); f++) {
+            printf("%6d ", called[s][f]);
+            sum += called[s][f];
+        }
+        printf("%s\n", sum ? "" : " <- missing");
+        missing += !sum;
+    }
+    printf("%d slots, %d missing\n", (int)SLOTS, missing);
+    return missing;
+}
+
+/* ---------------------------------------------------------------- contexts */
+
+static im_ctx *cpu, *cuda;
+
+/* A set of the cpu with fused multiply-adds and without bf16 dots, whose bits device.h defines. */
+static void open_both(void)
+{
+    static const char *const isas[] = { "avx2", "neon" };
+    for (int i = 0; i < COUNT(isas) && !cpu; i++) {
+        setenv("IMAGO_ISA", isas[i], 1);
+        cpu = im_ctx_new("cpu", 1);
+        if (!im_ok(cpu) || strcmp(im_device_isa(cpu), isas[i])) {
+            im_ctx_free(cpu);
+            cpu = NULL;
+        }
+    }
+    ck_assert_msg(cpu != NULL, "this machine has no instruction set with fused multiply-adds");
+    cuda = im_ctx_new("cuda", 1);
+    ck_assert_msg(im_ok(cuda), "%s", im_error(cuda));
+    count_calls(cuda);
+}
+
+static void close_both(void)
+{
+    im_ctx_free(cuda);
+    im_ctx_free(cpu);
+}
+
+/* ---------------------------------------------------------------- cases */
+
+static const struct { int order; bool late, planned; } ways[] = {
+    { 0, false, false }, { 1, true, false }, { 2, false, false }, { 2, true, true },
+};
+
+static void try_form(const im_case_table *t, const im_case *cs, const device_form *f)
+{
+    char name[500], text[300];
+    device_case_name(t, cs, f, name, sizeof name);
+    for (int planned = 0; planned < 2; planned++) {
+        device_results want = device_run(&(device_way){ cpu, cpu, f, 2, planned }, t, cs);
+        ck_assert_msg(want.v[0] != NULL, "%s: cpu: %s", name, im_error(cpu));
+        for (int i = 0; i < COUNT(ways); i++) {
+            if (ways[i].planned != planned || (i && f != forms && i < 3))        /* 16 bits: in one order */
+                continue;
+            sim_set(true, ways[i].order, ways[i].late);
+            device_results got = device_run(&(device_way){ cuda, cpu, f, 2, planned }, t, cs);
+            ck_assert_msg(got.v[0] != NULL, "%s: %s", name, im_error(cuda));
+            ck_assert_msg(sim_all_faults() == 0, "%s: %d faults in order %d", name, sim_all_faults(), ways[i].order);
+            ck_assert_msg(device_same(&got, &want, text, sizeof text), "%s: order %d%s%s: %s", name, ways[i].order,
+                          ways[i].late ? ", late" : "", planned ? ", planned" : "", text);
+            device_free(&got);
+        }
+        device_free(&want);
+    }
+}
+
+static bool small(const im_case *cs, bool wanted)
+{
+    setenv("TEST_SMALL", "1", 1);
+    bool is = case_is_tried(cs);
+    unsetenv("TEST_SMALL");
+    return is == wanted && case_is_tried(cs);
+}
+
+static bool differs(const im_case_table *t, int form)
+{
+    return form == 0 || (form < 4 ? t->acts || t->weight >= 0 : t->acts && t->weight >= 0);
+}
+
+START_TEST(cuda_has_the_bits_of_cpu)
+{
+    const im_case_table *t = im_all_cases[_i >> 16];
+    const im_case *cs = &t->cases[_i & 0xffff];
+    open_both();
+    for (form_now = 0; form_now < COUNT(forms); form_now++)
+        if (small(cs, true) && differs(t, form_now))
+            try_form(t, cs, &forms[form_now]);
+    close_both();
+}
+END_TEST
+
+/* Sizes of several tiles and chunks, in f32 and one order; and the same of convolutions that Winograd takes everywhere. */
+enum { MOST = 400000 };
+
+static int64_t work_of(const im_case_table *t, const im_case *cs)
+{
+    int64_t n = 0;
+    for (int i = 0; i < IM_MAX_IN; i++) {
+        int64_t elements = cs->in[i].ndim ? 1 : 0;
+        for (int a = 0; a < cs->in[i].ndim; a++)
+            elements *= cs->in[i].shape[a];
+        n += i == 0 || i == t->weight ? elements : 0;
+    }
+    return n;
+}
+
+static void try_once(const im_case_table *t, const im_case *cs)
+{
+    char name[500], text[300];
+    device_case_name(t, cs, forms, name, sizeof name);
+    sim_set(true, 2, false);
+    device_results want = device_run(&(device_way){ cpu, cpu, forms, 1, false }, t, cs);
+    device_results got = device_run(&(device_way){ cuda, cpu, forms, 1, false }, t, cs);
+    ck_assert_msg(got.v[0] && want.v[0], "%s: %s%s", name, im_error(cuda), im_error(cpu));
+    ck_assert_msg(sim_all_faults() == 0, "%s: %d faults", name, sim_all_faults());
+    ck_assert_msg(device_same(&got, &want, text, sizeof text), "%s: %s", name, text);
+    device_free(&want);
+    device_free(&got);
+}
+
+START_TEST(larger_ones_too)
+{
+    const im_case_table *t = im_all_cases[_i >> 16];
+    const im_case *cs = &t->cases[_i & 0xffff];
+    if (!small(cs, false) || work_of(t, cs) > MOST)
+        return;
+    open_both();
+    try_once(t, cs);
+    close_both();
+}
+END_TEST
+
+START_TEST(winograd_everywhere)
+{
+    const im_case *cs = &im_cases_conv2d.cases[_i];
+    if (!small(cs, true))
+        return;
+    setenv("IMAGO_WINOGRAD", "2", 1);
+    open_both();
+    try_once(&im_cases_conv2d, cs);
+    close_both();
+}
+END_TEST
+
+/* ---------------------------------------------------------------- optimisers */
+
+enum { PARAMS = 37, STEPS = 3 };                               /* more than one launch takes                           */
+
+static const im_optimise_step steps[] = {
+    { .kind = IM_SGD, .lr = 0.1, .scale = 0.5 },
+    { .kind = IM_SGD, .lr = 0.1, .momentum = 0.9, .nesterov = true, .scale = 1 },
+    { .kind = IM_ADAMW, .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .scale = 0.7 },
+    { .kind = IM_LARS, .lr = 1, .momentum = 0.9, .trust = 0.02, .eps = 1e-8, .scale = 1 },
+};
+
+static im_tensor *filled(im_ctx *c, int64_t n, uint32_t seed, float size)
+{
+    float *v = malloc((size_t)n * sizeof *v);
+    im_tensor *t = im_new(c, IM_F32, 1, &n);
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        v[i] = ((float)(seed >> 8) / 16777216.0f - 0.5f) * size;
+    }
+    ck_assert_msg(im_upload(c, t, v), "%s", im_error(c));
+    free(v);
+    return t;
+}
+
+/* Parameter i: of 1 to 20,000 elements; every fifth has no gradient, every second an average. */
+static void set_params(im_ctx *c, im_trained p[PARAMS])
+{
+    for (int i = 0; i < PARAMS; i++) {
+        int64_t n = i == 3 ? 20000 : 1 + 37 * i % 301;
+        uint32_t seed = (uint32_t)(100 * i);
+        p[i] = (im_trained){ .w = filled(c, n, seed, 2), .m = filled(c, n, seed + 1, 0.1f), .v = filled(c, n, seed + 2, 0),
+                             .ema = i % 2 ? filled(c, n, seed + 3, 2) : NULL, .decay = i % 3 ? 0.01 : 0, .adapt = i % 4 };
+        im_want_grad(c, p[i].w);
+        im_scope_take(c, p[i].w->grad = filled(c, n, seed + 4, 0.3f));
+        p[i].w->grad_set = i % 5 != 4;
+    }
+}
+
+static void same_values(const im_tensor *a, const im_tensor *b, const char *what, int i)
+{
+    if (!a)
+        return;
+    float *x = im_values(cuda, a), *y = im_values(cpu, b);
+    ck_assert_msg(x && y && !memcmp(x, y, (size_t)im_numel(a) * sizeof *x), "%s of parameter %d: other bits", what, i);
+    free(x);
+    free(y);
+}
+
+START_TEST(optimisers_have_the_bits_of_cpu)
+{
+    im_trained a[PARAMS], b[PARAMS];
+    double sum[2];
+    int bad[2];
+    sim_set(true, _i % 3, _i % 2);
+    open_both();
+    set_params(cuda, a);
+    set_params(cpu, b);
+    im_optimise_step s = steps[_i];
+    s.count = PARAMS;
+    s.ema_decay = 0.9;
+    for (s.step = 1; s.step <= STEPS; s.step++) {
+        ck_assert(im_sumsq(cuda, a, PARAMS, &sum[0], &bad[0]) && im_sumsq(cpu, b, PARAMS, &sum[1], &bad[1]));
+        ck_assert(!memcmp(&sum[0], &sum[1], sizeof sum[0]) && bad[0] == -1 && bad[1] == -1);
+        s.params = a;
+        ck_assert_msg(im_optimise(cuda, &s), "%s", im_error(cuda));
+        s.params = b;
+        ck_assert_msg(im_optimise(cpu, &s), "%s", im_error(cpu));
+    }
+    for (int i = 0; i < PARAMS; i++) {
+        same_values(a[i].w, b[i].w, "weight", i);
+        same_values(a[i].m, b[i].m, "momentum", i);
+        same_values(a[i].v, b[i].v, "second moment", i);
+        same_values(a[i].ema, b[i].ema, "average", i);
+    }
+    im_fill(cuda, a[5].w->grad, NAN);
+    ck_assert(im_sumsq(cuda, a, PARAMS, &sum[0], &bad[0]) && bad[0] == 5);
+    ck_assert_int_eq(sim_all_faults(), 0);
+    for (int i = 0; i < PARAMS; i++) {
+        im_zero_grad(a[i].w);
+        im_zero_grad(b[i].w);
+    }
+    close_both();
+}
+END_TEST
+
+/* ---------------------------------------------------------------- the device */
+
+START_TEST(errors_are_clear)
+{
+    static const struct { const char *name, *text; } wrong[] = {
+        { "cuda:1", "cuda:0" }, { "cuda:x", "cuda:N" }, { "cuda:", "cuda:N" }, { "cuda:99999", "cuda:N" },
+    };
+    for (int i = 0; i < COUNT(wrong); i++) {
+        im_ctx *c = im_ctx_new(wrong[i].name, 1);
+        ck_assert_msg(!im_ok(c) && strstr(im_error(c), wrong[i].text), "%s: %s", wrong[i].name, im_error(c));
+        im_ctx_free(c);
+    }
+    sim_set(true, 0, true);
+    sim_set_memory(1 << 20);
+    im_ctx *c = im_ctx_new("cuda:0", 1);
+    int64_t much = 1 << 20, some = 100;
+    ck_assert_msg(!im_new(c, IM_F32, 1, &much) && strstr(im_error(c), "out of memory"), "%s", im_error(c));
+    im_clear_error(c);
+    im_tensor *x = im_new(c, IM_F32, 1, &some);
+    ck_assert(im_fill(c, x, 2));
+    for (int i = 0; i < 100; i++) {                            /* memory that is given back is lent again              */
+        im_scope_push(c);
+        int64_t most = 200000;
+        im_tensor *y = im_new(c, IM_F32, 1, &most);
+        ck_assert_msg(im_fill(c, y, 1), "%s", im_error(c));
+        im_scope_pop(c);
+    }
+    ck_assert_double_eq(im_item(c, im_slice(c, x, 0, 7, 8)), 2);
+    im_cancel(c);
+    ck_assert(!im_scale(c, x, 2));
+    im_ctx_free(c);
+    ck_assert_int_eq(sim_all_faults(), 0);
+}
+END_TEST
+
+/* More than the rings of pinned memory hold, to and fro, with a stream that is late. */
+START_TEST(large_transfers_arrive)
+{
+    int64_t n = 3 * 1000 * 1000;
+    sim_set(true, 0, _i);
+    im_ctx *c = im_ctx_new("cuda", 1);
+    float *v = malloc((size_t)n * sizeof *v), *back = calloc((size_t)n, sizeof *v);
+    im_tensor *x = im_new(c, IM_F32, 1, &n);
+    for (int k = 0; k < 3; k++) {
+        for (int64_t i = 0; i < n; i++)
+            v[i] = (float)(i * 7 + k);
+        ck_assert_msg(im_upload(c, x, v), "%s", im_error(c));
+    }
+    ck_assert_msg(im_download(c, x, back), "%s", im_error(c));
+    ck_assert(!memcmp(v, back, (size_t)n * sizeof *v));
+    free(v);
+    free(back);
+    im_ctx_free(c);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("cuda");
+    called = mmap(NULL, SLOTS * sizeof *called, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (called == MAP_FAILED)
+        return 2;
+    for (int i = 0; im_all_cases[i]; i++) {
+        TCase *tc = tcase_create(im_all_cases[i]->op->name);
+        tcase_set_timeout(tc, SUITE_SECONDS);
+        tcase_add_loop_test(tc, cuda_has_the_bits_of_cpu, i << 16, (i << 16) + im_all_cases[i]->n);
+        tcase_add_loop_test(tc, larger_ones_too, i << 16, (i << 16) + im_all_cases[i]->n);
+        suite_add_tcase(s, tc);
+    }
+    const suite_test more[] = { LOOP(winograd_everywhere, im_cases_conv2d.n), LOOP(optimisers_have_the_bits_of_cpu,
+                                COUNT(steps)), ONCE(errors_are_clear), LOOP(large_transfers_arrive, 2) };
+    suite_case(s, "device", NULL, NULL, SUITE_SECONDS, more, SUITE_COUNT(more));
+    int failed = suite_end(s), missing = print_table();
+    return failed || (missing && !getenv("CK_RUN_CASE"));
+}
