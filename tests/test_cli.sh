@@ -107,7 +107,7 @@ gives 2 'is missing' convert $model
 gives 2 'MODEL|FILE|RUN is missing' convert
 gives 2 'nothing called' bench fast
 gives 2 'did you mean unet' bench unte
-CUDA_VISIBLE_DEVICES='' gives 1 'device "cuda": .*; use --device cpu$' generate -p x --device cuda -o "$dir/a.png"
+CUDA_VISIBLE_DEVICES='' gives 1 '; use --device cpu' generate -p x --device cuda -o "$dir/a.png"
 gives 2 'wanted a name ending in .png or .jpg' generate -m $model -p x -o "$dir/a.gif"
 gives 2 'pictures were asked for; name a folder' generate -m $model -p x --count 2 -o "$dir/a.png"
 "$imago" help >/dev/full 2>"$dir/err"

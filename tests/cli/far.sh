@@ -3,10 +3,11 @@
 # transfers: pictures from text and from pictures, every training with a resume, eval, convert and trace, each with the bits
 # that the device "ref" gives. Whoever follows a pointer into a tensor instead of downloading it ends here.
 #
-#     tests/cli/far.sh [PROGRAM]              default: build/imago; beside it tests/test_learn, which draws
+#     tests/cli/far.sh [PROGRAM [NEAR FAR]]   default: build/imago ref far; beside it tests/test_learn, which draws.
+#                                             cuda.sh: the same of "cuda" in the simulator, beside "cpu"
 # shellcheck disable=SC2319 # check reads $? of the condition before it, on purpose
 set -u
-imago=${1:-build/imago}
+imago=${1:-build/imago} near=${2:-ref} far=${3:-far}
 draw=$(dirname "$imago")/tests/test_learn
 # shellcheck source=tests/shell.sh
 . tests/shell.sh
@@ -36,16 +37,16 @@ sys.exit(values(sys.argv[1]) != values(sys.argv[2]))' "$1" "$2"
 both() {
     what=$1 of=$2
     shift 2
-    for device in ref far; do
+    for device in $near $far; do
         mkdir -p "$dir/$device"
         echo "$@" | sed "s|@|$dir/$device|g" >"$dir/line"
         # shellcheck disable=SC2046 # words
-        run $(cat "$dir/line") --device $device -t 1
+        run $(cat "$dir/line") --device "$device" -t 1
         [ "$rc" = 0 ]
         check "$what on $device ends with 0 (found $rc)"
     done
-    same "$dir/ref/$of" "$dir/far/$of"
-    check "$what: $of has the bits of ref"
+    same "$dir/$near/$of" "$dir/$far/$of"
+    check "$what: $of has the bits of $near"
 }
 
 "$draw" --draw "$dir/shapes" 0 2 && "$draw" --draw "$dir/more" 50 4 && mv "$dir/more/circle" "$dir/captions" && (
@@ -54,13 +55,14 @@ both() {
 check "drawing the pictures"
 
 both "generate" a.png generate -m $model -p horse -s 1 --steps 3 -o @/a.png
-gives 0 'to the device: ' generate -m $model -p horse -s 1 --steps 1 --device far -t 1 --profile -o "$dir/far/p.png"
+gives 0 'to the device: ' generate -m $model -p horse -s 1 --steps 1 --device "$far" -t 1 --profile \
+    -o "$dir/$far/p.png"
 grep -qE 'to the device: [1-9][0-9]* uploads, .* MB; back: [1-9][0-9]* downloads, .* MB; waited for it [1-9]' "$dir/err"
 check "--profile counts what went to the device and back"
-gives 0 '"syncs":' generate -m $model -p horse -s 1 --steps 1 --device far -t 1 --profile --json -o "$dir/far/q.png"
+gives 0 '"syncs":' generate -m $model -p horse -s 1 --steps 1 --device "$far" -t 1 --profile --json -o "$dir/$far/q.png"
 both "generate with noise in every step" n.png generate -m $model -p horse -s 2 --steps 3 --scheduler euler_a \
     --guidance 1 -o @/n.png
-both "image to image" b.png generate -m $model -p cat -s 1 --steps 4 --strength 0.5 -i "$dir/ref/a.png" -o @/b.png
+both "image to image" b.png generate -m $model -p cat -s 1 --steps 4 --strength 0.5 -i "$dir/$near/a.png" -o @/b.png
 both "trace" t.safetensors trace -m $model -p horse -o @/t.safetensors
 
 small="--batch 4 --steps 4 --checkpoint-every 2 --keep 9 --seed 5 -q"
@@ -70,28 +72,28 @@ trained() {
     shift 3
     # shellcheck disable=SC2086 # options
     both "train $kind" "$name/$file" train "$kind" "$@" $small -o "@/$name"
-    same "$dir/ref/$name/log.jsonl" "$dir/far/$name/log.jsonl"
-    check "train $kind: the log has the numbers of ref"
-    cp -r "$dir/far/$name" "$dir/far/resumed-$name" && rm "$dir/far/resumed-$name"/checkpoints/step-00000004.safetensors
-    run train "$kind" --resume --device far -t 1 -q -o "$dir/far/resumed-$name"
-    [ "$rc" = 0 ] && same "$dir/far/$name/$file" "$dir/far/resumed-$name/$file"
-    check "train $kind goes on from a checkpoint on far, to the same bits (found $rc)"
+    same "$dir/$near/$name/log.jsonl" "$dir/$far/$name/log.jsonl"
+    check "train $kind: the log has the numbers of $near"
+    cp -r "$dir/$far/$name" "$dir/$far/resumed-$name" && rm "$dir/$far/resumed-$name"/checkpoints/step-00000004.safetensors
+    run train "$kind" --resume --device "$far" -t 1 -q -o "$dir/$far/resumed-$name"
+    [ "$rc" = 0 ] && same "$dir/$far/$name/$file" "$dir/$far/resumed-$name/$file"
+    check "train $kind goes on from a checkpoint on $far, to the same bits (found $rc)"
 }
 trained resnet model.safetensors resnet --data "$dir/shapes" --val "$dir/shapes" --arch resnet18 --width 8 --small-stem \
     --size 16 --mixup 0.5 --clip 1 --ema 0.9
 trained vae vae/diffusion_pytorch_model.safetensors autoencoder --data "$dir/shapes" --config $model --size 16 --ema 0.9 \
     --val "$dir/shapes"
 trained sd model/unet/diffusion_pytorch_model.safetensors diffusion --data "$dir/captions" --config $model \
-    --vae "$dir/ref/vae/vae" --size 16 --accumulate 2
+    --vae "$dir/$near/vae/vae" --size 16 --accumulate 2
 both "train diffusion on kept latents" kept/model/unet/diffusion_pytorch_model.safetensors train diffusion \
-    --data "$dir/captions" --config $model --vae "$dir/ref/vae/vae" --init $model --text frozen --cache-latents --views 2 \
-    --size 16 --batch 4 --steps 2 -q -o @/kept
-run convert "$dir/far/sd/model" -o "$dir/one.safetensors" --dtype f16
+    --data "$dir/captions" --config $model --vae "$dir/$near/vae/vae" --init $model --text frozen --cache-latents \
+    --views 2 --size 16 --batch 4 --steps 2 -q -o @/kept
+run convert "$dir/$far/sd/model" -o "$dir/one.safetensors" --dtype f16
 [ "$rc" = 0 ]
-check "what was trained on far is converted"
+check "what was trained on $far is converted"
 both "generate from one file in f16" o.png generate -m "$dir/one.safetensors" -p circle -s 3 --steps 2 -W 16 -H 16 \
     --dtype f16 -o @/o.png
-both "eval" eval/confusion.csv eval -m "$dir/ref/resnet" --data "$dir/shapes" --size 16 -o @/eval
+both "eval" eval/confusion.csv eval -m "$dir/$near/resnet" --data "$dir/shapes" --size 16 -o @/eval
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
