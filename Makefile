@@ -9,7 +9,8 @@ OMP     ?= -fopenmp
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wstrict-aliasing=2
 # -ffp-contract=off: every fused multiply-add is written out, so that results repeat on every ISA.
 ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -I. -MMD -MP $(CFLAGS)
-LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -llapacke -llapack -lblas -llbfgs -lm $(CUDA_LIBS)
+LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -llapacke -llapack -lblas -llbfgs -lm \
+           $(CUDA_LIBS)
 CLI_LIBS = -lcairo
 comma := ,
 TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread

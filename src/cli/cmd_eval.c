@@ -37,7 +37,8 @@ static const option options[] = {
     OPTION_TEXT(0, "zero-shot", "NAMES", AT(a.zero_shot), NULL,
              "take CLIP as the classifier: -m is a folder with config.json, model.safetensors and tokenizer; NAMES are its "
                 "classes, a file or list as for synth --classes, whose wnids or names are the folders of DIR"),
-    OPTION_TEXT(0, "template", "TEXT", AT(a.form), NULL, "with --zero-shot: the text to compare with; %s is the name of a class"),
+    OPTION_TEXT(0, "template", "TEXT", AT(a.form), NULL,
+                "with --zero-shot: the text to compare with; %s is the name of a class"),
     OPTION_TEXT(0, "save-features", "FILE", AT(a.save_features), NULL,
                 "also write a safetensors file with features (n, width) and labels (n); its metadata holds names "
                 "and classes"),

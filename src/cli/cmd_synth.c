@@ -54,8 +54,8 @@ static const option options[] = {
                "at the end, keep only the first of the pictures of a class whose perceptual hashes (pHash, 64 bits) "
                "differ in at most this many bits, such as 8; 0: keep all"),
     OPTION_TEXT(0, "filter", "classifier=RUN:keep=Q", AT(filter), NULL,
-                "at the end, after --dedup, keep the share Q of each class that the classifier RUN finds most likely to be of "
-                "that class; or clip=DIR:keep=Q: the share whose cosine with the prompt is largest for CLIP"),
+                "at the end, after --dedup, keep the share Q of each class that the classifier RUN finds most likely to be "
+                "of that class; or clip=DIR:keep=Q: the share whose cosine with the prompt is largest for CLIP"),
     OPTION_TEXT(0, "part", "I/N", AT(part), "auto",
                 "draw only part I of N; auto: as the environment says (Slurm, MPI, torchrun); none: everything"),
     OPTION_FLAG(0, "prompts-only", AT(prompts_only),

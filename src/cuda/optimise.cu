@@ -3,7 +3,7 @@
  *
  * The list of parameters is the host's: MANY at a time travel in a kernel's arguments, of which there may be 4 KiB; the
  * grid's y axis is the parameter, x its elements. Sums of squares: 16 threads a chunk of IM_MAP_CHUNK elements in f64,
- * then a thread a parameter; the host reads those sums, one number each. */
+ * then a thread a parameter, and one thread for all. Of LARS the host reads the sums, one number each. */
 #include "cuda/kernel.cuh"
 
 #include <stdlib.h>
@@ -17,6 +17,7 @@ struct step_call {
     im_optimiser_kind kind;
     bool momentum, nesterov;
     numbers x;
+    const im_step_gate *gate;                                  /* NULL, or where scale is taken from                   */
     float keep[MANY], trust[MANY];                             /* AdamW: 1 - lr decay                                  */
     im_slot slots[MANY];
 };
@@ -27,9 +28,9 @@ DEV void average(const im_slot &s, int64_t i, float w, float rest)
         s.ema[i] = fmaf(rest, w - s.ema[i], s.ema[i]);
 }
 
-DEV float sgd(const step_call &p, const im_slot &s, float trust, int64_t i)
+DEV float sgd(const step_call &p, const im_slot &s, float scale, float trust, int64_t i)
 {
-    float w = s.w[i], g = fmaf((float)s.decay, w, s.g[i] * p.x.scale) * trust;
+    float w = s.w[i], g = fmaf((float)s.decay, w, s.g[i] * scale) * trust;
     if (p.momentum && s.m) {
         float m = fmaf(p.x.momentum, s.m[i], g);
         s.m[i] = m;
@@ -38,9 +39,9 @@ DEV float sgd(const step_call &p, const im_slot &s, float trust, int64_t i)
     return fnma(p.x.lr, g, w);
 }
 
-DEV float adamw(const step_call &p, const im_slot &s, float keep, int64_t i)
+DEV float adamw(const step_call &p, const im_slot &s, float scale, float keep, int64_t i)
 {
-    float w = s.w[i] * keep, g = s.g[i] * p.x.scale, m = s.m[i];
+    float w = s.w[i] * keep, g = s.g[i] * scale, m = s.m[i];
     m = fmaf(p.x.b1, g - m, m);
     float v = fmaf(p.x.b2_rest, g * g, p.x.b2 * s.v[i]);
     s.m[i] = m;
@@ -51,10 +52,14 @@ DEV float adamw(const step_call &p, const im_slot &s, float keep, int64_t i)
 KERNEL(THREADS) step_kernel(GRID step_call p)
 {
     const im_slot &s = p.slots[blockIdx.y];
+    if (p.gate && p.gate->shut)
+        return;
+    float scale = p.gate ? (float)p.gate->scale : p.x.scale;
     for (int64_t i = thread_of_grid(); i < s.n; i += (int64_t)gridDim.x * blockDim.x) {
         float w = s.w[i];
         if (s.g) {
-            w = p.kind == IM_ADAMW ? adamw(p, s, p.keep[blockIdx.y], i) : sgd(p, s, p.trust[blockIdx.y], i);
+            w = p.kind == IM_ADAMW ? adamw(p, s, scale, p.keep[blockIdx.y], i)
+                                   : sgd(p, s, scale, p.trust[blockIdx.y], i);
             s.w[i] = w;
         }
         average(s, i, w, p.x.ema);
@@ -101,17 +106,19 @@ static int64_t most_elements(const im_slot *slots, int count)
     return most;
 }
 
-/* Sums of squares of the weights or the gradients of all parameters, to the host. */
-static int squares(im_device *dev, const im_slot *slots, int count, bool weights, double *to)
+/* Sums of squares of the weights or the gradients of all parameters: (count), on the device, until the workspace is asked
+ * for again. */
+static int squares(im_device *dev, const im_slot *slots, int count, bool weights, double **to)
 {
     int64_t most = (most_elements(slots, count) + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK;
-    double *parts = (double *)im_cuda_workspace(dev, (size_t)(MANY * most + count) * sizeof(double));
+    double *parts = (double *)im_cuda_workspace(dev, (size_t)(MANY * most + count + 1) * sizeof(double));
     int failed = 0;
     if (!parts)
         return IM_NO_MEMORY;
+    *to = parts + MANY * most;
     for (int at = 0; at < count && !failed; at += MANY) {
         int n = count - at < MANY ? count - at : (int)MANY;
-        square_call p = { { NULL }, { 0 }, 0, at, parts, parts + MANY * most };
+        square_call p = { { NULL }, { 0 }, 0, at, parts, *to };
         p.chunks = (most_elements(slots + at, n) + IM_MAP_CHUNK - 1) / IM_MAP_CHUNK;
         for (int i = 0; i < n; i++) {
             p.x[i] = !slots[at + i].g ? NULL : weights ? slots[at + i].w : slots[at + i].g;
@@ -120,36 +127,51 @@ static int squares(im_device *dev, const im_slot *slots, int count, bool weights
         failed = RUN(dev, dim3(im_cuda_blocks(p.chunks * 16, THREADS), (unsigned)n), THREADS, square_chunks, p);
         failed = failed || RUN(dev, 1, MANY, square_sums, p, n);
     }
-    int status = im_cuda_done(dev, failed);
-    status = status ? status : dev->s.download(dev, to, parts + MANY * most, (size_t)count * sizeof(double));
-    return status ? status : dev->s.wait(dev, dev->s.mark(dev));
+    return im_cuda_done(dev, failed);
+}
+
+KERNEL(32) square_total(const double *sums, GRID im_sumsq_args p)
+{
+    double sum = 0.0;
+    int first = -1;
+    if (threadIdx.x)
+        return;
+    for (int i = 0; i < p.count; i++) {
+        if (!isfinite(sums[i]) && first < 0)
+            first = i;
+        sum = sum + sums[i];
+    }
+    *p.sum = sum;
+    *p.first_bad = first;
 }
 
 int im_cuda_sumsq(im_device *dev, const im_sumsq_args *p)
 {
-    double *sums = (double *)malloc(((size_t)p->count + 1) * sizeof(double));
-    int status = !sums ? IM_NO_MEMORY : p->count ? squares(dev, p->slots, p->count, false, sums) : IM_DONE;
-    *p->sum = 0;
-    *p->first_bad = -1;
-    for (int i = 0; i < p->count && !status; i++) {
-        if (!isfinite(sums[i]) && *p->first_bad < 0)
-            *p->first_bad = i;
-        *p->sum += sums[i];
-    }
-    free(sums);
-    return status;
+    double *sums;
+    int status = squares(dev, p->slots, p->count, false, &sums);
+    return status ? status : im_cuda_done(dev, RUN(dev, 1, 32, square_total, sums, *p));
 }
 
 /* ---------------------------------------------------------------- the step */
+
+static int squares_to_host(im_device *dev, const im_slot *slots, int count, bool weights, double *to)
+{
+    double *sums;
+    int status = squares(dev, slots, count, weights, &sums);
+    return status ? status : dev->s.download(dev, to, sums, (size_t)count * sizeof(double));
+}
 
 /* LARS: trust (count) of each parameter; 1 elsewhere. */
 static int find_trust(im_device *dev, const im_optimise_args *p, float *trust)
 {
     double *w = (double *)malloc(2 * ((size_t)p->count + 1) * sizeof(double)), *g = w + p->count;
-    int status = !w ? IM_NO_MEMORY : squares(dev, p->slots, p->count, true, w);
-    status = status ? status : squares(dev, p->slots, p->count, false, g);
+    im_step_gate gate = { p->scale, 0, 0 };
+    int status = !w ? IM_NO_MEMORY : squares_to_host(dev, p->slots, p->count, true, w);
+    status = status ? status : squares_to_host(dev, p->slots, p->count, false, g);
+    status = status || !p->gate ? status : dev->s.download(dev, &gate, p->gate, sizeof gate);
+    status = status ? status : dev->s.wait(dev, dev->s.mark(dev));
     for (int i = 0; i < p->count && !status; i++) {
-        double weight = sqrt(w[i]), grad = fabs(p->scale) * sqrt(g[i]);
+        double weight = sqrt(w[i]), grad = fabs(gate.scale) * sqrt(g[i]);
         if (p->slots[i].adapt && weight > 0 && grad > 0)
             trust[i] = (float)(p->trust * weight / (grad + p->slots[i].decay * weight + p->eps));
     }
@@ -185,6 +207,7 @@ int im_cuda_optimise(im_device *dev, const im_optimise_args *p)
     c.momentum = p->momentum != 0;
     c.nesterov = p->nesterov;
     c.x = numbers_of(p);
+    c.gate = p->gate;
     for (int at = 0; at < p->count && !status && !failed; at += MANY) {
         int n = p->count - at < MANY ? p->count - at : (int)MANY;
         int64_t blocks = (most_elements(p->slots + at, n) + THREADS - 1) / THREADS;

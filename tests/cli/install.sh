@@ -14,7 +14,9 @@ makes() {       # makes TARGET
     ${MAKE:-make} -s BUILD="$(dirname "$imago")" PREFIX=/usr DESTDIR="$root" SMALL="$small" "$1" >"$dir/out" 2>"$dir/err"
 }
 files() { (cd "$root" && find . ! -type d | LC_ALL=C sort); }
-model() { (cd weights/imago-small && find . -type f ! -path '*/features/*' | sed 's,^\.,./usr/share/imago/weights/imago-small,'); }
+model() {
+    (cd weights/imago-small && find . -type f ! -path '*/features/*' | sed 's,^\.,./usr/share/imago/weights/imago-small,')
+}
 
 # The model as it is carried, and what training, a fetch or a hand may have left in its folder.
 cp -R weights/imago-small "$small"

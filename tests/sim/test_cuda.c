@@ -295,6 +295,83 @@ START_TEST(optimisers_have_the_bits_of_cpu)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- steps of samplers and of training */
+
+/* A sampler's sum, a draw of latents, the mark of what is not finite, and a training step of two parts behind the gate. */
+static void take_steps(im_ctx *c, float out[6], im_step_part parts[2])
+{
+    enum { N = 1000, ROWS = 30, CLASSES = 17 };
+    im_tensor *x = filled(c, N, 1, 4), *y = filled(c, N, 2, 4), *z = filled(c, N, 3, 4);
+    im_tensor *mark = im_new(c, IM_I32, 1, (int64_t[]){ 1 });
+    im_combination sum = { .count = 3, .x = { x, y, z }, .w = { 0.3f, -1.7f, 2 }, .by = 0.7f, .limit = INFINITY };
+    ck_assert_msg(im_combine(c, z, &sum), "%s", im_error(c));
+    sum.limit = 1;
+    ck_assert(im_combine(c, y, &sum) && im_watch(c, y, 3, mark));
+    out[0] = (float)im_item(c, im_slice(c, z, 0, 700, 701));
+    out[1] = (float)im_item(c, im_slice(c, y, 0, 701, 702));
+    im_tensor *moments = im_reshape(c, filled(c, 80, 4, 3), 2, (int64_t[]){ 10, 8 });
+    im_tensor *latent = im_new(c, IM_F32, 2, (int64_t[]){ 10, 4 });
+    ck_assert_msg(im_draw_latent(c, latent, moments, filled(c, 40, 5, 2), 0.18f), "%s", im_error(c));
+    out[2] = (float)im_item(c, im_slice(c, im_reshape(c, latent, 1, (int64_t[]){ 40 }), 0, 33, 34));
+    int32_t bad;
+    ck_assert(im_download(c, mark, &bad) && bad == 0);
+    im_fill(c, im_slice(c, x, 0, 999, 1000), NAN);
+    ck_assert(im_watch(c, x, 7, mark) && im_watch(c, x, 8, mark) && im_download(c, mark, &bad) && bad == 7);
+    sum.unless = mark;                                         /* marked: nothing is written                           */
+    ck_assert(im_combine(c, z, &sum));
+    out[3] = (float)im_item(c, im_slice(c, z, 0, 702, 703));
+
+    im_trained p[3];
+    for (int i = 0; i < 3; i++) {
+        p[i] = (im_trained){ .w = filled(c, 301, 6 + (uint32_t)i, 2) };
+        im_want_grad(c, p[i].w);
+        im_scope_take(c, p[i].w->grad = filled(c, 301, 16 + (uint32_t)i, 3));
+        p[i].w->grad_set = 1;
+    }
+    int32_t named[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        named[i] = i % CLASSES;
+    im_tensor *labels = im_new(c, IM_I32, 1, (int64_t[]){ ROWS });
+    ck_assert(im_upload(c, labels, named));
+    im_tensor *logits = im_reshape(c, filled(c, ROWS * CLASSES, 9, 5), 2, (int64_t[]){ ROWS, CLASSES });
+    im_ledger *l = im_ledger_new(c, 2);
+    for (int k = 0; k < 2; k++)
+        ck_assert_msg(im_ledger_loss(c, l, k, filled(c, 1, 20 + (uint32_t)k, 3)) && im_ledger_right(c, l, k, logits, labels)
+                      && im_ledger_norm(c, l, k, p, 3), "%s", im_error(c));
+    ck_assert(im_ledger_end(c, l, 0.5, 1));
+    im_optimise_step s = { .kind = IM_SGD, .lr = 0.1, .count = 3, .params = p, .step = 1, .scale = 1, .ledger = l };
+    ck_assert_msg(im_optimise(c, &s) && im_ledger_read(c, l, parts), "%s", im_error(c));
+    out[4] = (float)im_item(c, im_slice(c, p[1].w, 0, 200, 201));
+    im_fill(c, p[2].w->grad, INFINITY);                        /* the gate is shut: nothing moves                      */
+    im_step_part shut[2];
+    ck_assert(im_ledger_norm(c, l, 0, p, 3) && im_ledger_norm(c, l, 1, p, 3) && im_ledger_end(c, l, 0.5, 1));
+    ck_assert(im_optimise(c, &s) && im_ledger_read(c, l, shut) && shut[1].first_bad == 2);
+    out[5] = (float)im_item(c, im_slice(c, p[1].w, 0, 200, 201));
+    ck_assert(out[5] == out[4]);
+    im_ledger_free(l);
+    for (int i = 0; i < 3; i++)
+        im_zero_grad(p[i].w);
+}
+
+START_TEST(steps_have_the_bits_of_cpu)
+{
+    float a[6], b[6];
+    im_step_part at_a[2], at_b[2];
+    sim_set(true, _i % 3, _i % 2);
+    open_both();
+    take_steps(cuda, a, at_a);
+    take_steps(cpu, b, at_b);
+    ck_assert_int_eq(sim_all_faults(), 0);
+    for (int i = 0; i < 6; i++)
+        ck_assert_msg(!memcmp(&a[i], &b[i], sizeof *a), "value %d: %.9g on cuda, %.9g on cpu", i, (double)a[i],
+                      (double)b[i]);
+    for (int i = 0; i < 2; i++)
+        ck_assert_msg(at_a[i].loss == at_b[i].loss && at_a[i].sumsq == at_b[i].sumsq && at_a[i].right == at_b[i].right
+                      && at_a[i].first_bad == at_b[i].first_bad && at_a[i].right > 0, "part %d of the ledger differs", i);
+    close_both();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- the device */
 
 START_TEST(errors_are_clear)
@@ -364,8 +441,10 @@ int main(void)
         tcase_add_loop_test(tc, larger_ones_too, i << 16, (i << 16) + im_all_cases[i]->n);
         suite_add_tcase(s, tc);
     }
-    const suite_test more[] = { LOOP(winograd_everywhere, im_cases_conv2d.n), LOOP(optimisers_have_the_bits_of_cpu,
-                                COUNT(steps)), ONCE(errors_are_clear), LOOP(large_transfers_arrive, 2) };
+    const suite_test more[] = {
+        LOOP(winograd_everywhere, im_cases_conv2d.n), LOOP(optimisers_have_the_bits_of_cpu, COUNT(steps)),
+        LOOP(steps_have_the_bits_of_cpu, 6), ONCE(errors_are_clear), LOOP(large_transfers_arrive, 2),
+    };
     suite_case(s, "device", NULL, NULL, SUITE_SECONDS, more, SUITE_COUNT(more));
     int failed = suite_end(s), missing = print_table();
     return failed || (missing && !getenv("CK_RUN_CASE"));
