@@ -34,6 +34,7 @@ static conv_call turned(const im_device *dev, const im_conv_dx_args *d, const ph
 static int plain_dx(im_device *dev, const im_conv_dx_args *d)
 {
     bool always, may = im_cuda_winograd(dev, &always) && d->stride == 1 && d->kh == 3 && d->kw == 3;
+    may = may && !(im_cuda_tensor_cores(dev) && (d->wt.dtype != IM_F32 || rounds(dev, d->wt.dtype)));
     bool forward = d->cout >= 64 && (int64_t)d->h * d->w >= 49;
     int failed = 0, s = d->stride;
     if (may && (always || forward || winograd_pays(d->cout, d->cin, d->h, d->w))) {

@@ -12,6 +12,7 @@ typedef struct im_cuda im_cuda;                                /* device.c      
 static inline im_cuda *im_cuda_of(const im_device *dev) { return (im_cuda *)dev->impl; }
 im_cu *im_cuda_stream(const im_device *dev);                   /* where kernels are launched                           */
 bool im_cuda_winograd(const im_device *dev, bool *always);     /* IMAGO_WINOGRAD, as on the cpu (device.h)             */
+bool im_cuda_tensor_cores(const im_device *dev);               /* sm_80 or later, and not IMAGO_CUDA=plain              */
 /* At least `bytes`, 256-byte aligned, until the next call from another slot: one workspace for all kernels, which run in
  * order. NULL: out of memory. */
 void *im_cuda_workspace(im_device *dev, size_t bytes);

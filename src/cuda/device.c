@@ -27,6 +27,7 @@ struct im_cuda {
     void *space; size_t space_bytes;
     void *old_spaces[SPACES]; int n_old;
     int winograd;
+    bool tensor_cores;
 };
 
 im_cu *im_cuda_stream(const im_device *dev) { return im_cuda_of(dev)->cu; }
@@ -36,6 +37,11 @@ bool im_cuda_winograd(const im_device *dev, bool *always)
 {
     *always = im_cuda_of(dev)->winograd == 2;
     return im_cuda_of(dev)->winograd != 0;
+}
+
+bool im_cuda_tensor_cores(const im_device *dev)
+{
+    return im_cuda_of(dev)->tensor_cores;
 }
 
 int im_cuda_done(im_device *dev, int failed)
@@ -207,9 +213,12 @@ static void cuda_plan_free(im_device *dev, void *captured)
 
 static const char *cuda_product(const im_device *dev, im_dtype weights)
 {
-    return weights == IM_F32 && dev->products == IM_BF16 ? "both factors rounded to bf16, then f32 multiply-adds"
-         : weights == IM_F32                             ? "f32 multiply-adds"
-                                                         : "widened to f32, then f32 multiply-adds";
+    bool cores = im_cuda_tensor_cores(dev), rounded = weights == IM_F32 && dev->products == IM_BF16;
+    if (weights == IM_F32 && !rounded)
+        return "f32 multiply-adds";
+    if (cores)
+        return "tensor cores with f32 sums; both factors are rounded to the weights' 16 bits";
+    return rounded ? "both factors rounded to bf16, then f32 multiply-adds" : "widened to f32, then f32 multiply-adds";
 }
 
 static void cuda_close(im_device *dev)
@@ -241,9 +250,14 @@ static bool set_up(im_cuda *d)
     return all;
 }
 
-/* IMAGO_WINOGRAD: as on the cpu. */
-static bool read_winograd(im_ctx *c, im_cuda *d)
+/* IMAGO_CUDA: "plain" keeps products off the tensor cores; IMAGO_WINOGRAD: as on the cpu. */
+static bool read_choices(im_ctx *c, im_cuda *d)
 {
+    const char *path = getenv("IMAGO_CUDA");
+    bool plain = path && !strcmp(path, "plain");
+    if (path && *path && !plain)
+        return im_fail(c, "IMAGO_CUDA is \"%s\"; wanted plain (no tensor cores), or nothing", path);
+    d->tensor_cores = !plain && im_cu_capability(d->cu) >= 80;
     const char *text = getenv("IMAGO_WINOGRAD");
     bool given = text && *text, good = given && *text >= '0' && *text <= '2' && !text[1];
     d->winograd = good ? *text - '0' : 1;
@@ -286,6 +300,6 @@ bool im_cuda_open(im_ctx *c, im_device *dev, const char *name)
 #define X(slot) dev->k.slot = im_cuda_##slot;
     IM_KERNELS(X)
 #undef X
-    return read_winograd(c, d) &&
+    return read_choices(c, d) &&
            (set_up(d) || im_fail(c, "device \"%s\": out of pinned memory: %d MiB are needed", name, 3 * HALF >> 20));
 }

@@ -1,6 +1,6 @@
 /* gemm.cu: the product behind every linear layer: c = act(a b^T + bias) + res, and GEGLU, c = v gelu(g) + res
  * (ref/gemm.c has the formulas). Tiles: product.cuh. Called by ops/linear.c. */
-#include "cuda/product.cuh"
+#include "cuda/product_mma.cuh"
 
 struct gemm_job {
     int64_t m; int n, k;
@@ -10,10 +10,13 @@ struct gemm_job {
     epilogue e;
     int64_t ldres, ldc;
     im_buf c;
+    bool bf16, a_direct, b_direct;
     typedef int64_t row;
     MEMBER row row_of(int64_t i) const { return i * lda; }
     MEMBER float a(row at, int i) const { return factor(w.round, load(x, at + i)); }
     MEMBER float b(int i, int step) const { return w.at(i, step); }
+    MEMBER const void *a8(row at, int i) const { return (const uint16_t *)x.p + at + i; }
+    MEMBER const void *b8(int i, int step) const { return (const uint16_t *)w.p + w.place(i, step); }
     MEMBER void finish(int64_t i, int col, float sum, float gate) const
     {
         float y = sum;
@@ -35,6 +38,12 @@ int im_cuda_gemm(im_device *dev, const im_gemm_args *p)
     if (im_cuda_stopped(dev))
         return IM_STOPPED;
     gemm_job j = { p->m, p->n, p->k, p->geglu, p->a, p->lda, view_of(dev, &p->b, 1, p->k > 0 ? p->k : 1),
-                   { p->bias, { NULL, IM_F32 }, p->res, p->act }, p->ldres, p->ldc, p->c };
-    return im_cuda_done(dev, run_product(dev, j, 1));
+                   { p->bias, { NULL, IM_F32 }, p->res, p->act }, p->ldres, p->ldc, p->c, false, false, false };
+    if (!mma_takes(dev, j.w))
+        return im_cuda_done(dev, run_product(dev, j, 1));
+    im_dtype half = j.w.t == IM_F16 ? IM_F16 : IM_BF16;
+    j.bf16 = half == IM_BF16;
+    j.a_direct = p->a.t == half && aligned16(p->a.p) && (p->lda | p->k) % 8 == 0;
+    j.b_direct = weight_direct(j.w, half);
+    return im_cuda_done(dev, run_product_mma(dev, j));
 }

@@ -60,11 +60,10 @@ template <class J> KERNEL(256) product_kernel(GRID J j)
         }
         sync_block();
     }
-    int step = j.geglu ? 2 : 1;
-    for (int i = 0; i < EACH; i++)
-        for (int c = 0; c < EACH; c += step)
-            if (m0 + ty + i < j.m && n0 + tx + c < columns)
-                j.finish(m0 + ty + i, (n0 + tx + c) / step, sum[i][c], sum[i][c + step - 1]);
+    UNROLL for (int i = 0; i < EACH; i++)
+        UNROLL for (int c = 0; c < EACH; c++)
+            if (m0 + ty + i < j.m && n0 + tx + c < columns && !(j.geglu && c % 2))
+                j.finish(m0 + ty + i, j.geglu ? (n0 + tx + c) / 2 : n0 + tx + c, sum[i][c], sum[i][c | 1]);
 }
 
 template <class J> static int run_product(im_device *dev, const J &j, int products)
@@ -80,12 +79,12 @@ struct weight_view {
     int64_t base, ld, lr, lc, lk;                              /* of row n, of r, of s, of the channel                 */
     int kw, channels;
     bool round;                                                /* to bf16: im_set_products                             */
-    MEMBER float at(int n, int k) const
+    MEMBER int64_t place(int n, int k) const
     {
         int tap = k / channels;
-        int64_t i = base + n * ld + tap / kw * lr + tap % kw * lc + k % channels * lk;
-        return factor(round, load(t, p, i));
+        return base + n * ld + tap / kw * lr + tap % kw * lc + k % channels * lk;
     }
+    MEMBER float at(int n, int k) const { return factor(round, load(t, p, place(n, k))); }
 };
 
 /* f32 weights are rounded where im_set_products asked for it (tensor/device.h). */

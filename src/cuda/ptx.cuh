@@ -21,8 +21,11 @@ extern "C" {
 #define MEMBER __device__ __forceinline__
 #define GRID const __grid_constant__
 
+/* Before a loop whose count is a constant: sums in an array reach registers only if every place in it is one.  */
+#define UNROLL _Pragma("unroll")
 #define SHARED(type, name, n) __shared__ type name[n]
 #define SHARED2(type, name, n, m) __shared__ type name[n][m]
+#define SHARED16(type, name, n) __shared__ __align__(16) type name[n]  /* begins at a multiple of 16 bytes             */
 
 DEV void sync_block() { __syncthreads(); }
 DEV void sync_warp() { __syncwarp(); }
@@ -47,6 +50,46 @@ DEV uint16_t f32_to_bf16(float x)
 {
     uint32_t u = __float_as_uint(x), r = u + 0x7fffu + ((u >> 16) & 1u);
     return (uint16_t)(((u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r) >> 16);
+}
+
+/* ---- from sm_80 on; kernels that use these are launched nowhere else (product_mma.cuh). PTX ISA 9.0, "cp.async",
+ * "Warp-level Matrix Load Instruction: ldmatrix", "Matrix Fragments for mma.m16n8k16 with floating point type". */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define FROM_80(...) __VA_ARGS__
+#else
+#define FROM_80(...) __trap()
+#endif
+DEV uint32_t shared_at(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+/* 16 bytes to shared memory, or zeros; there once a wait says so. */
+DEV void copy_async(void *to, const void *from, bool in)
+{
+    FROM_80(asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_at(to)), "l"(from),
+                         "r"(in ? 16 : 0) : "memory"));
+}
+DEV void copy_commit() { FROM_80(asm volatile("cp.async.commit_group;" ::: "memory")); }
+/* All groups of this thread but the newest N are there. */
+template <int N> DEV void copy_wait() { FROM_80(asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory")); }
+/* Four 8x8 matrices of 16-bit numbers: lane l holds the address of row l % 8 of matrix l / 8; it gets numbers 2 (l % 4) and
+ * 2 (l % 4) + 1 of row l / 4 of each. */
+DEV void ldmatrix4(uint32_t r[4], const void *row)
+{
+    FROM_80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_at(row)) : "memory"));
+}
+/* d += a b, 16 x 8 by 16: g = lane / 4, t = lane % 4;  a: (g, 2t) (g + 8, 2t) (g, 2t + 8) (g + 8, 2t + 8), two k each;
+ * b: (2t, g) (2t + 8, g);  d: (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1). */
+template <bool BF16> DEV void mma16816(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    if (BF16)
+        FROM_80(asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+                             "{%8, %9}, {%0, %1, %2, %3};"
+                             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])));
+    else
+        FROM_80(asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+                             "{%8, %9}, {%0, %1, %2, %3};"
+                             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])));
 }
 
 /* cu.cu: its stream; looks whether the launch was taken, 0 if so, and keeps the kernel's name with the failure. */

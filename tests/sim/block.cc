@@ -40,7 +40,7 @@ struct sim_thread {
 };
 
 /* A meeting of the lanes of `mask`: a shuffle or a vote, or __syncwarp. */
-struct meeting { uint32_t mask, here; int line, turn; uint32_t value[2][WARP]; };
+struct meeting { uint32_t mask, here; int line, turn; uint32_t value[2][WARP], words[2][WARP][16]; };
 struct warp { std::vector<meeting> meetings; };
 
 struct worker {                  /* one operating-system thread that runs blocks                                       */
@@ -178,7 +178,8 @@ void sim_sync_block(int line)
 }
 
 /* All lanes of mask are here: the last one opens. Returns the meeting's turn. */
-static meeting *meet(uint32_t mask, uint32_t value, int line, const char *what, bool orders, int *turn)
+static meeting *meet(uint32_t mask, uint32_t value, int line, const char *what, bool orders, int *turn,
+                     const uint32_t *words = NULL, int n = 0)
 {
     unsigned slot = me->now, lane = slot % WARP;
     warp &w = me->warps[slot / WARP];
@@ -201,6 +202,8 @@ static meeting *meet(uint32_t mask, uint32_t value, int line, const char *what, 
     m->here |= 1u << lane;
     *turn = m->turn;
     m->value[m->turn][lane] = value;
+    for (int i = 0; i < n; i++)
+        m->words[m->turn][lane][i] = words[i];
     unsigned first = slot / WARP * WARP, in = me->where.threads - first < WARP ? me->where.threads - first : WARP;
     uint32_t wanted = in == WARP ? mask : mask & ((1u << in) - 1);
     if ((m->here & wanted) == wanted) {
@@ -231,6 +234,13 @@ uint32_t sim_shuffle(uint32_t mask, uint32_t value, int lane, int line)
     if (!(mask >> lane & 1) || first + (unsigned)lane >= me->where.threads)
         sim_report(SIM_WARP, "a shuffle in line %d from lane %d, which takes no part", line, lane);
     return m->value[turn][lane];
+}
+
+const uint32_t *sim_exchange(const uint32_t *words, int n, const char *what, int line)
+{
+    int turn;
+    meeting *m = meet(0xffffffffu, 0, line, what, false, &turn, words, n);
+    return m->words[turn][0];
 }
 
 uint32_t sim_ballot(uint32_t mask, bool p, int line)
@@ -284,6 +294,7 @@ static void begin_block()
     me->alive = n;
     me->at_barrier = 0;
     me->shared_known = 0;
+    sim_tensor_begin_block(n);
     if (sim.checks) {
         memset(me->shared, 0xff, SHARED_BYTES);
         memset(me->clocks.data(), 0, me->clocks.size() * sizeof(uint32_t));

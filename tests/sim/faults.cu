@@ -107,6 +107,29 @@ KERNEL(1) of_host(float *host, float *y, int bad)
         host[0] = 1;
 }
 
+/* Two stages of asynchronous copies: sums of 16 numbers. bad 1: no wait; 2: no barrier behind it; 3: the next copy is asked
+ * for before all have read its place. */
+KERNEL(32) stages(const float *x, float *y, int bad)
+{
+    SHARED16(float, s, 2 * 128);
+    int t = (int)threadIdx.x;
+    float sum = 0;
+    copy_async(s + 4 * t, x + 4 * t, true);
+    copy_commit();
+    for (int i = 0; i < 4; i++) {
+        if (bad != 1)
+            copy_wait<0>();
+        if (bad != 2)
+            sync_block();
+        if (i < 3)
+            copy_async(s + (bad == 3 ? i : i + 1) % 2 * 128 + 4 * t, x + 128 * (i + 1) + 4 * t, true);
+        copy_commit();
+        for (int k = 0; k < 4; k++)
+            sum += s[i % 2 * 128 + 4 * (31 - t) + k];
+    }
+    y[t] = sum;
+}
+
 typedef struct { float *x, *y; int *sum; float *host; } planted;
 
 extern "C" void sim_planted(im_cu *cu, const char *name, int bad, planted p)
@@ -118,6 +141,7 @@ extern "C" void sim_planted(im_cu *cu, const char *name, int bad, planted p)
     case 'a' + 'c': LAUNCH(cu, 4, 32, across, p.y, p.sum, bad); break;
     case 'o' + 'u': LAUNCH(cu, 1, 32, outside, p.x, p.y, 512, bad); break;
     case 'b' + 'a': LAUNCH(cu, 1, 32, barriers, p.y, bad); break;
+    case 's' + 't': LAUNCH(cu, 1, 32, stages, p.x, p.y, bad); break;
     case 'o' + 'f': LAUNCH(cu, 1, 1, of_host, p.host, p.y, bad); break;
     }
 }

@@ -168,6 +168,14 @@ void sim_shadow_shared(size_t at, size_t bytes)
         shared_cells[i].flags |= LIVE;
 }
 
+void sim_shadow_poison(void *p, size_t bytes)
+{
+    size_t at = (size_t)((char *)p - sim_here()->shared);
+    memset(p, 0xff, bytes);
+    for (size_t i = at / 2; sim.checks && i < (at + bytes) / 2; i++)
+        shared_cells[i].flags &= ~(uint32_t)WRITTEN;
+}
+
 static uint32_t list_new(unsigned threads)
 {
     if (lists_used == lists.size())

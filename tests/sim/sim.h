@@ -77,8 +77,13 @@ struct sim_where {
     char *shared; size_t shared_size;                          /* of the block                                         */
 };
 const sim_where *sim_here();                                   /* NULL outside of kernels                              */
+/* All lanes of a warp meet and lay down up to 16 words; returns those of all, [lane][16], until the next such meeting. */
+const uint32_t *sim_exchange(const uint32_t *words, int n, const char *what, int line);
 void sim_shadow_begin_block(const sim_where *w);
 void sim_shadow_shared(size_t at, size_t bytes);               /* these bytes of shared memory are a variable          */
+void sim_shadow_poison(void *p, size_t bytes);                 /* shared memory: as if it had never been written       */
+void sim_tensor_begin_block(unsigned threads);                 /* tensor.cc: no copies are under way                   */
+float sim_mma_dot(const uint16_t *a, const uint16_t *b, float c, bool bf16);     /* 16 products: one number of an mma   */
 void sim_access(const void *p, size_t bytes, bool write, bool atomic, const void *pc);
 
 #endif

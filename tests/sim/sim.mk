@@ -4,7 +4,7 @@ CXX       := $(shell command -v g++ 2>/dev/null)
 SIM_MATH  := $(if $(filter x86_64%,$(MACHINE)),-mfma -mf16c)
 SIM_FLAGS  = -std=c++17 -O2 -g -Wall -Wextra $(WERROR) -fPIC -ffp-contract=off -fno-exceptions \
               -Itests/sim -Itests -Isrc -MMD -MP
-SIM_OBJ   := $(patsubst %,$(BUILD)/sim/%.o,block fiber shadow stream)
+SIM_OBJ   := $(patsubst %,$(BUILD)/sim/%.o,block fiber shadow stream tensor)
 SIM_HOST  := $(patsubst src/cuda/%.c,$(BUILD)/sim/host/%.o,$(filter-out src/cuda/stub.c,$(wildcard src/cuda/*.c)))
 SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
 # checked: loads and stores call the simulator; fast: they do not.

@@ -7,6 +7,7 @@
 
 void sim_set(bool checks, int order, bool late);               /* checks: before any memory is asked for               */
 int sim_all_faults(void);
+void sim_set_capability(int sm);                               /* what it says it is: 75, 80                           */
 void sim_set_memory(size_t bytes);                             /* that the device has                                  */
 
 #endif

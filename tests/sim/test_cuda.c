@@ -32,14 +32,15 @@ static const device_form forms[] = {
 enum { IM_KERNELS(X) SLOTS };
 #undef X
 
-static int (*called)[COUNT(forms)];                            /* [SLOTS]: shared with the processes of the cases      */
-static int form_now;
+enum { PATHS = 2 };                                            /* plain, mma                                           */
+static int (*called)[PATHS][COUNT(forms)];                     /* [SLOTS]: shared with the processes of the cases      */
+static int form_now, path_now;
 static im_kernels own;
 
 #define X(name) \
     static int count_##name(im_device *dev, const struct im_##name##_args *p) \
     { \
-        __atomic_fetch_add(&called[SLOT_##name][form_now], 1, __ATOMIC_RELAXED); \
+        __atomic_fetch_add(&called[SLOT_##name][path_now][form_now], 1, __ATOMIC_RELAXED); \
         return own.name(dev, p); \
     }
 IM_KERNELS(X)
@@ -62,16 +63,19 @@ static int print_table(void)
     };
     int missing = 0;
     printf("\nslot                 path      f32   bf16    f16  mixed  bf16 by f32 (calls in the simulator)\n");
-    for (int s = 0; s < SLOTS; s++) {
-        int sum = 0;
-        printf("%-20s plain ", names[s]);
-        for (int f = 0; f < COUNT(forms); f++) {
-            printf("%6d ", called[s][f]);
-            sum += called[s][f];
+    for (int s = 0; s < SLOTS; s++)
+        for (int path = 0; path < PATHS; path++) {
+            int sum = 0;
+            for (int f = 0; f < COUNT(forms); f++)
+                sum += called[s][path][f];
+            if (path && s != SLOT_gemm && s != SLOT_conv && s != SLOT_conv_dx)
+                continue;                                      /* the plain kernel serves there, too                   */
+            printf("%-20s %s ", names[s], path ? "mma  " : "plain");
+            for (int f = 0; f < COUNT(forms); f++)
+                printf("%6d ", called[s][path][f]);
+            printf("%s\n", sum ? "" : " <- missing");
+            missing += !sum;
         }
-        printf("%s\n", sum ? "" : " <- missing");
-        missing += !sum;
-    }
     printf("%d slots, %d missing\n", (int)SLOTS, missing);
     return missing;
 }
@@ -206,6 +210,75 @@ START_TEST(winograd_everywhere)
     setenv("IMAGO_WINOGRAD", "2", 1);
     open_both();
     try_once(&im_cases_conv2d, cs);
+    close_both();
+}
+END_TEST
+
+/* ---------------------------------------------------------------- tensor cores */
+
+/* Products whose weights are in 16 bits, on a device that says it is sm_80: near what ref makes of the same numbers. Each
+ * 8 products are cut off 24 bits behind the largest, so a chain of K errs by K/8 steps of at most 6.5 eps of its size. An
+ * output in 16 bits is rounded once; activations in f32, and gradients on their way back through an activation, are
+ * rounded before they are multiplied: at random, which five deviations of one such rounding cover. */
+static const device_form mma_forms[] = {
+    { "bf16", { IM_BF16, IM_BF16, IM_BF16 }, IM_BF16 }, { "f16", { IM_F16, IM_F16, IM_F16 }, IM_F16 },
+    { "f32 by bf16", { IM_F32, IM_F32, IM_F32 }, IM_BF16 }, { "f32 by f16", { IM_F32, IM_F32, IM_F32 }, IM_F16 },
+};
+
+static const im_case_table *const multiplying[] = { &im_cases_linear, &im_cases_geglu, &im_cases_conv2d };
+
+static void near_ref(const device_results *got, const device_results *ref, const device_form *f, int k, const char *name)
+{
+    double half = f->weight == IM_BF16 ? 0x1p-8 : 0x1p-11;     /* rounding of one number                               */
+    for (int p = 0; p <= IM_MAX_IN; p++) {
+        double unit = 0;
+        ck_assert_msg(got->n[p] == ref->n[p], "%s: part %d: %lld values, wanted %lld", name, p, (long long)got->n[p],
+                      (long long)ref->n[p]);
+        for (int64_t i = 0; i < ref->n[p]; i++)
+            unit += (double)ref->v[p][i] * ref->v[p][i] / (double)ref->n[p];
+        unit = sqrt(unit);
+        for (int64_t i = 0; i < ref->n[p]; i++) {
+            double a = got->v[p][i], b = ref->v[p][i], size = fabs(b) + unit;
+            double limit = (k / 8 + 2) * 6.5 * 0x1p-23 * size + (f->acts[0] == IM_F32 || p ? 5 : 1.01) * half * size;
+            ck_assert_msg(fabs(a - b) <= limit, "%s: part %d, element %lld: found %.9g, ref has %.9g", name, p,
+                          (long long)i, a, b);
+        }
+    }
+}
+
+START_TEST(tensor_cores_are_near_ref)
+{
+    const im_case_table *t = multiplying[_i >> 16];
+    const im_case *cs = &t->cases[_i & 0xffff];
+    if (!small(cs, true))
+        return;
+    for (int i = 0; i < IM_MAX_IN; i++)
+        if (cs->in[i].fill == BROKEN || cs->in[i].fill == TINY)        /* f16 has no 1e-20                            */
+            return;
+    sim_set(true, _i % 3, false);
+    sim_set_capability(80);
+    im_ctx *ref = im_ctx_new("ref", 1);
+    open_both();
+    path_now = 1;
+    for (int k = 0; k < COUNT(mma_forms); k++) {
+        static const int column[] = { 1, 2, 1, 2 };
+        const device_form *f = &mma_forms[k];
+        form_now = column[k];
+        char name[500], text[300];
+        device_case_name(t, cs, f, name, sizeof name);
+        device_results want = device_run(&(device_way){ ref, cpu, f, 1, false }, t, cs);
+        device_results got = device_run(&(device_way){ cuda, cpu, f, 1, false }, t, cs);
+        ck_assert_msg(got.v[0] && want.v[0], "%s: %s%s", name, im_error(cuda), im_error(ref));
+        near_ref(&got, &want, f, t->terms(cs) + (int)cs->in[1].shape[0] * 9, name);
+        sim_set(true, (_i + 1) % 3, true);
+        device_results again = device_run(&(device_way){ cuda, cpu, f, 1, false }, t, cs);
+        ck_assert_msg(device_same(&again, &got, text, sizeof text), "%s: in another order: %s", name, text);
+        ck_assert_msg(sim_all_faults() == 0, "%s: %d faults", name, sim_all_faults());
+        device_free(&want);
+        device_free(&got);
+        device_free(&again);
+    }
+    im_ctx_free(ref);
     close_both();
 }
 END_TEST
@@ -439,6 +512,12 @@ int main(void)
         tcase_set_timeout(tc, SUITE_SECONDS);
         tcase_add_loop_test(tc, cuda_has_the_bits_of_cpu, i << 16, (i << 16) + im_all_cases[i]->n);
         tcase_add_loop_test(tc, larger_ones_too, i << 16, (i << 16) + im_all_cases[i]->n);
+        suite_add_tcase(s, tc);
+    }
+    for (int i = 0; i < COUNT(multiplying); i++) {
+        TCase *tc = tcase_create("mma");
+        tcase_set_timeout(tc, SUITE_SECONDS);
+        tcase_add_loop_test(tc, tensor_cores_are_near_ref, i << 16, (i << 16) + multiplying[i]->n);
         suite_add_tcase(s, tc);
     }
     const suite_test more[] = {

@@ -22,9 +22,9 @@ static const fault faults[] = {
     { "outside", 3, SIM_UNWRITTEN }, { "outside", 4, SIM_UNWRITTEN }, { "outside", 5, SIM_OUTSIDE },
     { "outside", 6, SIM_MISALIGNED }, { "barriers", 1, SIM_BARRIER }, { "barriers", 2, SIM_BARRIER },
     { "barriers", 3, SIM_DEADLOCK }, { "lanes", 1, SIM_DEADLOCK }, { "of_host", 1, SIM_OUTSIDE },
-    { "of_host", 2, SIM_OUTSIDE },
+    { "of_host", 2, SIM_OUTSIDE }, { "stages", 1, SIM_UNWRITTEN }, { "stages", 2, SIM_UNWRITTEN }, { "stages", 3, SIM_RACE },
 };
-static const char *const clean[] = { "halves", "warp_turn", "lanes", "across", "outside", "barriers", "of_host" };
+static const char *const clean[] = { "halves", "warp_turn", "lanes", "across", "outside", "barriers", "of_host", "stages" };
 enum { ORDERS = 3, FAULTS = sizeof faults / sizeof *faults, CLEAN = sizeof clean / sizeof *clean, N = 512 };
 
 static float result[N];
@@ -71,8 +71,26 @@ START_TEST(right_kernel_has_none)
         ck_assert_float_eq(result[i], (float)(31 - i));
     for (int i = 0; !strcmp(kernel, "lanes") && i < 4; i++)
         ck_assert_float_eq(result[i], (float)(16 * 16 * i + 15 * 8));
+    for (int i = 0; !strcmp(kernel, "stages") && i < 32; i++)
+        ck_assert_float_eq(result[i], (float)(16 * 4 * (31 - i) + 4 * 6 + 4 * 128 * 6));
     if (!strcmp(kernel, "across"))
         ck_assert_int_eq(total, 128);
+}
+END_TEST
+
+/* Bit by bit what MMA-Sim says that a tensor core of sm_80 computes. */
+START_TEST(mma_is_the_tensor_cores)
+{
+    struct { uint16_t a[16], b[16]; float c, d; } r;
+    FILE *f = fopen("tests/golden/mma.bin", "rb");
+    ck_assert_ptr_nonnull(f);
+    int n = 0;
+    for (; fread(&r, sizeof r, 1, f) == 1; n++) {
+        float d = sim_mma_dot(r.a, r.b, r.c, n >= 160);
+        ck_assert_msg(!memcmp(&d, &r.d, sizeof d), "record %d: found %.9g, wanted the bits of %.9g", n, d, r.d);
+    }
+    ck_assert_int_eq(n, 320);
+    fclose(f);
 }
 END_TEST
 
@@ -132,6 +150,6 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = { LOOP(planted_fault_is_seen, FAULTS * ORDERS), LOOP(right_kernel_has_none, CLEAN * ORDERS),
-                                 ONCE(memory_is_the_devices), ONCE(streams_keep_their_order) };
+                                 ONCE(mma_is_the_tensor_cores), ONCE(memory_is_the_devices), ONCE(streams_keep_their_order) };
     return suite_run("sim", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -19,6 +19,7 @@ extern "C" {
 #define DEV static inline
 #define MEMBER inline
 #define GRID const
+#define UNROLL _Pragma("GCC unroll 16")
 
 /* ---- where a thread is: constant for a thread, so that the compiler need not ask again */
 dim3 sim_thread_index() __attribute__((const));
@@ -34,6 +35,8 @@ dim3 sim_grid_size() __attribute__((const));
 void *sim_shared(size_t bytes, size_t align);
 #define SHARED(type, name, n) type *name = (type *)sim_shared(sizeof(type) * (n), alignof(type))
 #define SHARED2(type, name, n, m) type (*name)[m] = (type (*)[m])sim_shared(sizeof(type) * (n) * (m), alignof(type))
+
+#define SHARED16(type, name, n) type *name = (type *)sim_shared(sizeof(type) * (n), 16)
 
 /* ---- threads among each other. line: of the call */
 void sim_sync_block(int line);
@@ -84,6 +87,21 @@ DEV float f16_to_f32(uint16_t h) { return im_half_to_f32(h); }
 DEV uint16_t f32_to_f16(float x) { return im_half_from_f32(x); }
 DEV float bf16_to_f32(uint16_t h) { return im_bhalf_to_f32(h); }
 DEV uint16_t f32_to_bf16(float x) { return im_bhalf_from_f32(x); }
+
+/* ---- from sm_80 on (tensor.cc) */
+void sim_copy_async(void *to, const void *from, bool in);
+void sim_copy_commit();
+void sim_copy_wait(int newest);
+void sim_ldmatrix4(uint32_t r[4], const void *row, int line);
+void sim_mma16816(float d[4], const uint32_t a[4], const uint32_t b[2], bool bf16, int line);
+DEV void copy_async(void *to, const void *from, bool in) { sim_copy_async(to, from, in); }
+DEV void copy_commit() { sim_copy_commit(); }
+template <int N> DEV void copy_wait() { sim_copy_wait(N); }
+DEV void ldmatrix4(uint32_t r[4], const void *row, int line = __builtin_LINE()) { sim_ldmatrix4(r, row, line); }
+template <bool BF16> DEV void mma16816(float d[4], const uint32_t a[4], const uint32_t b[2], int line = __builtin_LINE())
+{
+    sim_mma16816(d, a, b, BF16, line);
+}
 
 /* ---- a launch on the stream of cu (cuda/cu.h): 0, or what im_cu_failed says. The arguments are copied once, as a driver
  * does, and every thread reads them there. */
