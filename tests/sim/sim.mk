@@ -52,3 +52,12 @@ $(BUILD)/tests/test_cuda: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/devi
 $(BUILD)/imago-sim: $(CLI_OBJ) $(SIM_FAST) $(BUILD)/libimago.a ## the program with the simulator behind --device cuda
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(CLI_LIBS) $(LIBS) -lpthread
+
+# One barrier, wait or bound check less at a time (tests/sim/mutants.py): MUTANTS=20 of them, all without it.
+mutants: $(SIM_TESTS) ## take barriers and bound checks out of kernels: does the simulator notice? MUTANTS=20 (long)
+	@tests/sim/mutants.py $(BUILD) $(MUTANTS)
+
+mutants-libs:
+	@echo $(TEST_LIBS) $(LIBS)
+
+.PHONY: mutants mutants-libs

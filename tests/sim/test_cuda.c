@@ -1,7 +1,8 @@
 /* test_cuda.c: the kernels of src/cuda in the simulator (sim.h), every op of cases.h forwards and backwards, beside the cpu
  * device bit by bit: the plain path follows the order of sums of tensor/device.h, in f32 and in 16 bits as well. Each case
  * in a process of its own, in f32, bf16, f16 and a mix of them; threads in three orders; the stream early and late; once
- * as a plan. Any fault that the simulator sees fails the case.
+ * as a plan. Any fault that the simulator sees fails the case. Products on tensor cores have bits of their own, and are
+ * compared with ref.
  *
  * The last lines are a table: how often each slot of the kernel table was called in which form; none may be missing.
  *
