@@ -85,6 +85,8 @@ void sim_report(sim_fault kind, const char *format, ...)
 
 void sim_set(bool checks, int order, bool late) { sim = sim_settings{ checks, order, late, false }; }
 
+bool sim_is_real() { return false; }
+
 int sim_all_faults()
 {
     int all = 0;

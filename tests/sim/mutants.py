@@ -3,7 +3,7 @@
 
     tests/sim/mutants.py BUILD [COUNT]      COUNT: that many, drawn at random; else all of them (an hour or two)
 
-Needs BUILD/tests/test_cuda built before. Prints a line a mutant and the score; those that nobody notices are listed, and
+MUTANTS_ONLY=sync in the environment: those whose file and piece match it. Needs BUILD/tests/test_cuda built before. Prints a line a mutant and the score; those that nobody notices are listed, and
 tests/sim/survivors.md has to explain each. Ends with 1 where one is not explained, or fewer than 97 % of all are caught.
 A mutant is one line of a kernel, without
     a barrier or wait   sync_block(); sync_warp(); copy_wait<...>();
@@ -89,6 +89,7 @@ def caught(build, name, text, tmp):
 def main():
     build, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else 0
     every = [(f, *m) for f in sorted(list(OPS) + list(HEADERS)) for m in mutants_of(f"src/cuda/{f}")]
+    every = [m for m in every if re.search(os.environ.get("MUTANTS_ONLY", ""), m[0] + " " + m[2])]
     some = random.Random(os.environ.get("MUTANTS_SEED")).sample(every, count) if 0 < count < len(every) else every
     explained, missed, unexplained = open("tests/sim/survivors.md").read(), 0, 0
     for name, i, what, line in some:

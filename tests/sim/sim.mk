@@ -53,6 +53,18 @@ $(BUILD)/imago-sim: $(CLI_OBJ) $(SIM_FAST) $(BUILD)/libimago.a ## the program wi
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(CLI_LIBS) $(LIBS) -lpthread
 
+# The same cases on a device that is here: bit by bit beside the cpu, then the whole program.
+$(BUILD)/tests/gpu_check: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/device_case.o $(BUILD)/tests/sim/real.o \
+                          $(CASES) $(BUILD)/libimago.a
+	$(SAY) "  link $@"
+	$(Q)$(CC) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
+
+gpu-check: ## where there is a GPU: every kernel on it, bit by bit beside the cpu, then the whole program
+	@$(SUB) $(BUILD)/imago $(BUILD)/tests/gpu_check $(BUILD)/tests/test_learn
+	@$(BUILD)/imago info --device cuda >/dev/null
+	timeout 150 $(BUILD)/tests/gpu_check
+	timeout 150 env IMAGO_CUDA=plain tests/cli/far.sh $(BUILD)/imago cpu cuda
+
 # One barrier, wait or bound check less at a time (tests/sim/mutants.py): MUTANTS=20 of them, all without it.
 mutants: $(SIM_TESTS) ## take barriers and bound checks out of kernels: does the simulator notice? MUTANTS=20 (long)
 	@tests/sim/mutants.py $(BUILD) $(MUTANTS)
@@ -60,4 +72,4 @@ mutants: $(SIM_TESTS) ## take barriers and bound checks out of kernels: does the
 mutants-libs:
 	@echo $(TEST_LIBS) $(LIBS)
 
-.PHONY: mutants mutants-libs
+.PHONY: gpu-check mutants mutants-libs

@@ -8,6 +8,7 @@
 void sim_set(bool checks, int order, bool late);               /* checks: before any memory is asked for               */
 int sim_all_faults(void);
 void sim_set_capability(int sm);                               /* what it says it is: 75, 80                           */
+bool sim_is_real(void);                                        /* a device, no simulator: real.c                       */
 void sim_set_memory(size_t bytes);                             /* that the device has                                  */
 
 #endif
