@@ -64,6 +64,10 @@ gives 1 'was trained on 3' eval -m "$dir/run" --data "$dir/a" -q
 gives 2 '--val DIR is missing' eval -m "$dir/run" --data "$dir/set" --set imagenet-o
 gives 2 '--val goes with' eval -m "$dir/run" --data "$dir/set" --val "$dir/set"
 gives 1 'Not a directory' eval -m "$dir/run" --data "$dir/set" --save-features "$dir/set/manifest.json/f.safetensors" -q
+run eval -m "$dir/run" --data "$dir/set" --save-features "$dir/no/f.safetensors" -q
+[ "$rc" = 0 ] && [ -s "$dir/no/f.safetensors" ]
+check "--save-features makes the folder of its file"
+gives 1 '/proc/no: cannot make the folder' eval -m "$dir/run" --data "$dir/set" --save-features /proc/no/f.safetensors -q
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

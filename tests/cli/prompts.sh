@@ -181,7 +181,8 @@ refused 'line 1: has no "caption"' "$dir/one.txt" "captions=$dir/c.jsonl"
 printf '{"class"\n' >"$dir/e.jsonl"
 refused 'line 1: column' "$dir/one.txt" "captions=$dir/e.jsonl"
 IMAGO_WORDNET=$dir/none refused 'install the Debian package wordnet-base' n01440764 name
-for g in x 1,,2 4:2 1:2:3 1,2:3 nan ''; do
+gives 2 '--guidance is empty' synth --prompts-only --classes "$dir/one.txt" --per-class 1 --guidance ''
+for g in x 1,,2 4:2 1:2:3 1,2:3 nan; do
     gives 1 'wanted a number' synth --prompts-only --classes "$dir/one.txt" --per-class 1 --guidance "$g"
 done
 for p in 0/3 4/3 1/0 x 1 1/2/3 -1/2; do
