@@ -79,13 +79,15 @@ mv "$m" "$dir/kept" && cp "$dir/one.safetensors" "$m"
 [ "$rc" = 0 ] && same "... and in the single file that convert makes of it"
 rm "$m"
 mv "$dir/kept" "$m"
+config text_encoder 'j = {**j["text_config"], "hidden_act": "gelu", "text_config": j["text_config"]}'
+same "... within a text model's own, which it takes the place of"
 config text_encoder 'j["text_config"]["hidden_size"] = 50'
 draw
 [ "$rc" = 1 ] && grep -q 'text_encoder/config.json.*hidden_size 50' "$dir/err"
 check "an error in it names the file"
 config text_encoder 'j["model_type"] = "siglip"'
 draw
-[ "$rc" = 1 ] && grep -q 'model_type is "siglip", but Stable Diffusion v1.x has a "clip"' "$dir/err"
+[ "$rc" = 1 ] && grep -q 'model_type is "siglip", but Stable Diffusion v1.x has a "clip_text_model"' "$dir/err"
 check "another model with a text_config is refused"
 config text_encoder 'j["model_type"] = "clip"; j["text_config"] = None'
 draw

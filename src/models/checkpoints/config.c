@@ -134,22 +134,24 @@ static bool clip_fields(im_ctx *c, const im_json *j, im_clip_config *o)
     return true;
 }
 
-static bool want_kind(im_ctx *c, const im_json *j, const char *wanted)
+/* whole: that of a CLIPModel will do, too. */
+static bool want_clip(im_ctx *c, const im_json *j, bool whole)
 {
-    const char *kind = wanted;
+    const char *wanted = "clip_text_model", *kind = wanted;
     return im_json_string(c, j, "model_type", IM_MAY, &kind)
-        && (!strcmp(kind, wanted) || im_fail(c, "%s: model_type is \"%s\", but Stable Diffusion v1.x has a \"%s\"",
-                                             j->file, kind, wanted));
+        && (!strcmp(kind, wanted) || (whole && !strcmp(kind, "clip"))
+            || im_fail(c, "%s: model_type is \"%s\", but Stable Diffusion v1.x has a \"%s\"", j->file, kind, wanted));
 }
 
-/* The configuration of a whole CLIPModel holds that of its text model, as transformers' CLIPTextModel reads it. */
+/* The configuration of a whole CLIPModel holds that of its text model. transformers' CLIPTextModel reads that wherever it
+ * is, whatever stands around it. */
 bool im_clip_config_read(im_ctx *c, const im_json *j, im_clip_config *out)
 {
     im_json text = *j;
     bool whole = im_json_has(j, "text_config");
     *out = clip_defaults();
-    return (!whole || (want_kind(c, j, "clip") && im_json_object(c, j, "text_config", IM_MUST, &text)))
-        && want_kind(c, &text, "clip_text_model") && clip_fields(c, &text, out);
+    return want_clip(c, j, whole) && (!whole || im_json_object(c, j, "text_config", IM_MUST, &text))
+        && want_clip(c, &text, false) && clip_fields(c, &text, out);
 }
 
 /* ---------------------------------------------------------------- CLIP, both towers */
