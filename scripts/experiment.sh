@@ -38,7 +38,7 @@ SHOTS=1,2,4,8
 if [ -n "$quick" ]; then
     STEPS=120
     NET="--arch resnet18 --width 8 --small-stem --size 64 --batch 32"
-    PER_CLASS=16 BUDGET=192 DRAW_STEPS=10 SWEEP= LARGER= TRIALS=8 SHOTS=1,4
+    PER_CLASS=16 BUDGET=192 DRAW_STEPS=10 SWEEP='' LARGER='' TRIALS=8 SHOTS=1,4
 fi
 # ----
 

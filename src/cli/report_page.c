@@ -115,7 +115,7 @@ static void tables(const report *r, FILE *f, const char *heading, const char *fr
     column *columns = calloc((size_t)most + 1, sizeof *columns);
     char (*titles)[200] = calloc((size_t)most + 1, sizeof *titles);
     if (most && columns && titles) {
-        json_array_foreach(names, i, v)
+        json_array_foreach(names, i, v) {
             for (int k = 0; k < n; k++) {
                 snprintf(titles[count], sizeof *titles, "%s: %s", json_string_value(v), fields[k].title);
                 columns[count] = fields[k];
@@ -123,6 +123,7 @@ static void tables(const report *r, FILE *f, const char *heading, const char *fr
                 columns[count].title = titles[count];
                 count++;
             }
+        }
         fprintf(f, "<h2>%s</h2>\n<p>%s</p>\n", heading, note);
         table(r, f, columns, count);
     }
@@ -230,7 +231,7 @@ static void few_shot(const report *r, FILE *f)
     static double x[LINES_MOST][ROOM], y[LINES_MOST][ROOM];
     json_t *names = report_names(r, "transfer"), *name;
     size_t i;
-    json_array_foreach(names, i, name)
+    json_array_foreach(names, i, name) {
         for (int from = 0; from < r->n_arms; from += LINES_MOST) {
             plot_line lines[LINES_MOST];
             char title[300];
@@ -248,6 +249,7 @@ static void few_shot(const report *r, FILE *f)
             if (n)
                 plot(r->c, f, LINES_WIDTH, LINES_HEIGHT, plot_lines_draw, &p, title);
         }
+    }
     json_decref(names);
 }
 
@@ -333,8 +335,9 @@ static void gaps(const report *r, FILE *f)
     if (r->n_arms > 1 && json_array_size(names)) {
         fputs("<h2>Gaps of classes</h2>\n<p>Top-1 in % of the first training, and by how many points the others differ; "
               "classes that lose most come first.</p>\n", f);
-        json_array_foreach(names, i, name)
+        json_array_foreach(names, i, name) {
             gaps_on(r, f, json_string_value(name));
+        }
     }
     json_decref(names);
 }

@@ -88,7 +88,8 @@ static void web(cairo_t *g, const plot_spider *s)
     char text[40];
     double x, y, step = round_step(s->most);
     cairo_set_line_width(g, 0.8);
-    for (double at = step; at <= s->most * 1.0001; at += step) {
+    for (int ring = 1; ring * step <= s->most * 1.0001; ring++) {
+        double at = ring * step;
         ink(g, 0.82);
         for (int i = 0; i <= s->n; i++) {
             corner(i, s->n, at / s->most, &x, &y);
@@ -175,8 +176,8 @@ void plot_bars_draw(void *arg, cairo_t *g)
     fitted(g, 10, 18, 13, b->title, BARS_WIDTH - 20);
     double step = round_step(most), bottom = 30 + b->n * BARS_EACH;
     cairo_set_line_width(g, 0.8);
-    for (double at = 0; at <= most * 1.0001; at += step) {
-        double x = left + (right - left) * at / most;
+    for (int tick = 0; tick * step <= most * 1.0001; tick++) {
+        double at = tick * step, x = left + (right - left) * at / most;
         ink(g, 0.87);
         cairo_move_to(g, x, 28);
         cairo_line_to(g, x, bottom);
@@ -243,7 +244,8 @@ static void grid(cairo_t *g, const plot_lines *p, const frame *f)
     char text[40];
     double step = round_step(f->y1 - f->y0);
     cairo_set_line_width(g, 0.8);
-    for (double y = ceil(f->y0 / step - 1e-9) * step; y <= f->y1 + 1e-9 * step; y += step) {
+    for (int64_t i = (int64_t)ceil(f->y0 / step - 1e-9); (double)i * step <= f->y1 + 1e-9 * step; i++) {
+        double y = (double)i * step;
         ink(g, 0.87);
         cairo_move_to(g, f->left, at_y(f, y));
         cairo_line_to(g, f->right, at_y(f, y));
@@ -253,7 +255,8 @@ static void grid(cairo_t *g, const plot_lines *p, const frame *f)
         plot_text(g, f->left - 6 - plot_text_width(g, 10, text), at_y(f, y) + 4, 10, text);
     }
     step = p->log_x ? 1 : round_step(f->x1 - f->x0);
-    for (double x = ceil(f->x0 / step - 1e-9) * step; x <= f->x1 + 1e-9 * step; x += step) {
+    for (int64_t i = (int64_t)ceil(f->x0 / step - 1e-9); (double)i * step <= f->x1 + 1e-9 * step; i++) {
+        double x = (double)i * step;
         snprintf(text, sizeof text, "%.6g", p->log_x ? exp2(x) : x);
         plot_text(g, at_x(f, x) - plot_text_width(g, 10, text) / 2, f->bottom + 14, 10, text);
     }

@@ -1,4 +1,5 @@
 /* report_read.c: runs, the results in them, and which runs are seeds of one arm. See report.h. */
+#include <assert.h>
 #include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
@@ -150,6 +151,7 @@ static bool find_arms(report *r)
     if (!r->arms)
         return im_fail(r->c, "out of memory for %d runs", r->n);
     for (int i = 0; i < r->n; i++) {
+        assert(r->runs[i].path);
         char *label = arm_label(r->c, r->runs[i].path);
         int k = 0;
         while (label && k < r->n_arms && strcmp(r->arms[k].label, label))
@@ -255,13 +257,15 @@ json_t *report_names(const report *r, const char *verb)
     size_t n = strlen(verb);
     const char *key;
     for (int i = 0; i < r->n; i++)
-        json_object_foreach(r->runs[i].results, key, v)
+        json_object_foreach(r->runs[i].results, key, v) {
             if (!strncmp(key, verb, n) && key[n] == '/')
                 json_object_set_new(set, key + n + 1, json_true());
+        }
     char *text = json_dumps(set, JSON_SORT_KEYS);
     json_t *sorted = text ? json_loads(text, 0, NULL) : NULL;
-    json_object_foreach(sorted, key, v)
+    json_object_foreach(sorted, key, v) {
         json_array_append_new(list, json_string(key));
+    }
     free(text);
     json_decref(sorted);
     json_decref(set);

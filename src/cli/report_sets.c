@@ -20,9 +20,10 @@ static void add_path(json_t *list, const char *path)
 {
     json_t *v;
     size_t i;
-    json_array_foreach(list, i, v)
+    json_array_foreach(list, i, v) {
         if (!strcmp(json_string_value(v), path))
             return;
+    }
     json_array_append_new(list, json_string(path));
 }
 
@@ -174,7 +175,8 @@ void report_sets(const report *r, FILE *f)
         else if (data)
             add_path(list, data);
     }
-    json_array_foreach(list, i, v)
+    json_array_foreach(list, i, v) {
         one_set(r->c, f, json_string_value(v));
+    }
     json_decref(list);
 }

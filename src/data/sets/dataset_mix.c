@@ -203,7 +203,7 @@ static im_dataset *join(mix *m)
         broken += (size_t)m->v[i].d->n_broken;
         shards += (size_t)m->v[i].d->n_shards;
     }
-    bool ok = out && (out->texts = im_texts_new(m->c)) && (out->samples = calloc(pictures, sizeof *out->samples))
+    bool ok = first && out && (out->texts = im_texts_new(m->c)) && (out->samples = calloc(pictures, sizeof *out->samples))
            && (out->broken = calloc(broken, sizeof *out->broken)) && (out->shards = calloc(shards, sizeof *out->shards))
            && (out->roots = calloc((size_t)m->n, sizeof *out->roots))
            && (out->classes = calloc((size_t)first->n_classes + 1, sizeof *out->classes));

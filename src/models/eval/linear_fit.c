@@ -54,7 +54,7 @@ static double entropy(double *y, int classes, int label)
     for (int k = 0; k < classes; k++) sum += y[k] = exp(y[k] - most);
     for (int k = 0; k < classes; k++) y[k] /= sum;
     y[label] -= 1;
-    return log(sum) + most - own;
+    return log(fmax(sum, 1)) + most - own;                     /* the largest of them is 1                            */
 }
 
 static void add_outer(const im_feature_rows *r, const double *x, const double *dy, double *dw)
@@ -205,11 +205,11 @@ bool im_logreg_fit(im_ctx *c, const im_feature_rows *r, double cost, bool roughl
 {
     pass p;
     int size = (r->d + 1) * r->classes;
-    bool ok = im_ok(c) && pass_open(c, r, true, &p);
     if (!im_ok(c)) return false;
-    double *mean = mean_of(c, r);
+    bool ok = pass_open(c, r, true, &p);
+    double *mean = ok ? mean_of(c, r) : NULL;
     lbfgsfloatval_t *x = mean ? lbfgs_malloc(size) : NULL;
-    if (!x) ok = im_fail(c, "out of memory for a linear classifier of %d classes on %d features", r->classes, r->d);
+    if (ok && !x) ok = im_fail(c, "out of memory for a linear classifier of %d classes on %d features", r->classes, r->d);
     if (ok) {
         objective o = { .c = c, .p = &p, .ridge = 1 / (cost * (double)r->n) };
         lbfgs_parameter_t how;

@@ -114,7 +114,7 @@ static bool score_one(void *arg, const im_seen *x)
     double most = x->logits[0], sum = 0;
     for (int k = 1; k < s->classes; k++) most = x->logits[k] > most ? x->logits[k] : most;
     for (int k = 0; k < s->classes; k++) sum += exp(x->logits[k] - most);
-    s->score[x->index] = x->logits[x->label] - most - log(sum);
+    s->score[x->index] = x->logits[x->label] - most - log(fmax(sum, 1));
     return true;
 }
 
