@@ -145,6 +145,24 @@ static char *arm_label(im_ctx *c, const char *path)
     return im_copy_text(c, path + from, end - from);
 }
 
+/* Runs that are averaged may differ in their seed, in the pictures (a set a seed), and in where they ran. */
+static bool same_training(report *r, const report_run *a, const report_run *b)
+{
+    static const char *const free_keys[] = { "seed", "data", "mix", "data-sha256", "pictures", "val", "init", "workers",
+                                             "keep", "checkpoint-every", "cache", "strict", "imago", "device", "isa" };
+    const char *key;
+    json_t *v;
+    json_object_foreach(a->config, key, v) {
+        bool free_key = json_equal(v, json_object_get(b->config, key));
+        for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
+            free_key |= !strcmp(key, free_keys[i]);
+        if (!free_key)
+            return im_fail(r->c, "%s and %s: their names say that they are seeds of one training, and their --%s differs; "
+                           "rename one of them", a->path, b->path, key);
+    }
+    return true;
+}
+
 static bool find_arms(report *r)
 {
     r->arms = calloc((size_t)r->n + 1, sizeof *r->arms);
@@ -166,6 +184,8 @@ static bool find_arms(report *r)
             return im_fail(r->c, "%s: there are more than %d runs of the name \"%s\"", r->runs[i].path, REPORT_SEEDS,
                            r->arms[k].label);
         r->arms[k].runs[r->arms[k].n++] = i;
+        if (!same_training(r, &r->runs[r->arms[k].runs[0]], &r->runs[i]))
+            return false;
     }
     return true;
 }

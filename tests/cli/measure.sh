@@ -264,6 +264,9 @@ for src in reader.images:
 assert "strawberry" in reader.text and '"k":2' in reader.text           # prompts, constants
 PYTHON
 check "report: its numbers, pictures, prompts; well-formed; nothing from elsewhere"
+mkdir "$dir/more" && cp -r "$dir/real-s2" "$dir/more/real-s3" &&
+    sed -i 's/"batch": 6/"batch": 7/' "$dir/more/real-s3/config.json"
+gives 1 'and their --batch differs' report "$dir/real-s1" "$dir/more/real-s3" -o "$dir/p.html"
 gives 2 'is missing' report
 gives 2 '-o PAGE.html is missing' report "$dir/run"
 gives 1 'config.json' report "$dir/set" -o "$dir/p.html"
