@@ -43,7 +43,7 @@ static const option strict_options[] = {
 static const option progress_options[] = {
     OPTION_CHOICE(0, "progress", "KIND", AT(progress), "bar", "bar|json",
                   "how progress is shown on standard error. json: one JSON object per line for other programs to read, "
-                  "such as start, step, picture, warning, done and error (docs/progress.md lists their fields)"),
+                  "such as start, step, picture, warning, done and error (fields: docs/progress.md in the source)"),
     OPTION_END
 };
 
