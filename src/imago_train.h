@@ -1,4 +1,5 @@
-/* imago_train.h: training of classifiers, autoencoders and diffusion models; evaluation. */
+/* imago_train.h: training of classifiers, autoencoders and diffusion models; evaluation, analysis, transfer and
+ * comparison. */
 #ifndef IMAGO_TRAIN_H
 #define IMAGO_TRAIN_H
 
