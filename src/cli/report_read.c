@@ -55,22 +55,34 @@ static int by_name(const void *a, const void *b)
 
 static bool read_results(report *r, report_run *run)
 {
-    char *folder = im_join(r->c, run->path, "results"), *names[1024];
+    char *folder = im_join(r->c, run->path, "results"), **names = NULL;
     DIR *d = folder ? opendir(folder) : NULL;
-    int n = 0;
-    for (struct dirent *e; d && n < 1024 && (e = readdir(d)); ) {
+    size_t n = 0, cap = 0;
+    for (struct dirent *e; d && im_ok(r->c) && (e = readdir(d)); ) {
         size_t length = strlen(e->d_name);
-        if (e->d_name[0] != '.' && length > 5 && !strcmp(e->d_name + length - 5, ".json"))
-            names[n++] = im_join(r->c, folder, e->d_name);
+        if (e->d_name[0] == '.' || length <= 5 || strcmp(e->d_name + length - 5, ".json") != 0)
+            continue;
+        if (n == cap) {
+            char **more = realloc(names, (cap = cap ? 2 * cap : 16) * sizeof *names);
+            if (!more) {
+                im_fail(r->c, "%s: out of memory for its results", folder);
+                break;
+            }
+            names = more;
+        }
+        if ((names[n] = im_join(r->c, folder, e->d_name)))
+            n++;
     }
     if (d)
         closedir(d);
-    qsort(names, (size_t)n, sizeof *names, by_name);
-    for (int i = 0; i < n; i++) {
+    if (n)
+        qsort(names, n, sizeof *names, by_name);
+    for (size_t i = 0; i < n; i++) {
         if (im_ok(r->c))
             read_result(r, run->results, names[i]);
         free(names[i]);
     }
+    free(names);
     free(folder);
     return im_ok(r->c);
 }
