@@ -178,8 +178,8 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 # arguments with the kernels of one instruction set, which take most of the compiler's time. All of it: `make asan`.
 SAN_ISA   := $(if $(filter neon,$(ISAS)),neon,avx2)
 SAN_TESTS := $(filter $(addprefix test_,json side_json safetensors tokenizer png picture picture_write augment image \
-               config checkpoint text utf8 prompts file names dataset mix shards loader cache order run_config programs tape \
-               arguments ops grad halves),\
+               config checkpoint text utf8 prompts file names dataset mix shards loader cache order run_config programs \
+               tape arguments ops grad halves),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/plot.h"
 #include "cli/report.h"
@@ -29,6 +30,28 @@ void page_text(FILE *f, const char *text)
         case '"': fputs("&quot;", f); break;
         default: fputc(*text, f);
         }
+}
+
+/* A page is to be read elsewhere: where the folder lies on this machine says nothing there. */
+void page_paths(FILE *f, const char *text)
+{
+    char here[4096], *plain = strdup(text), *to = plain;
+    size_t n = getcwd(here, sizeof here) ? strlen(here) : 0;
+    for (const char *at = text; plain && *at; ) {
+        bool ours = n > 1 && !strncmp(at, here, n);
+        if (ours && at[n] == '/') {
+            at += n + 1;
+        } else if (ours && (!at[n] || strchr(" ,:", at[n]))) {
+            at += n;
+            *to++ = '.';
+        } else {
+            *to++ = *at++;
+        }
+    }
+    if (plain)
+        *to = '\0';
+    page_text(f, plain ? plain : text);
+    free(plain);
 }
 
 void page_data(FILE *f, const char *type, const void *bytes, size_t n, const char *alt)
@@ -359,8 +382,8 @@ static void compare_row(FILE *f, const char *name, const json_t *o)
             fputs("<td>&ndash;</td>", f);
     }
     fputs("<td>", f);
-    page_text(f, json_string_value(json_object_get(o, "feature_net")) ? json_string_value(json_object_get(o, "feature_net"))
-                                                                      : "?");
+    const char *net = json_string_value(json_object_get(o, "feature_net"));
+    page_paths(f, net ? net : "?");
     fputs("</td></tr>\n", f);
 }
 
@@ -424,7 +447,7 @@ static void training_command(FILE *f, const json_t *config)
         if (!skip)
             fprintf(f, " --%s%s", key, text ? " " : "");
         if (text)
-            page_text(f, text);
+            page_paths(f, text);
         free(text);
     }
 }
@@ -436,7 +459,7 @@ static void result_details(FILE *f, const json_t *results)
     json_object_foreach((json_t *)results, key, v) {
         const char *command = json_string_value(json_object_get(v, "command"));
         char *constants = json_dumps(json_object_get(v, "constants"), JSON_COMPACT);
-        page_text(f, command ? command : key);
+        page_paths(f, command ? command : key);
         fputs("\n    # ", f);
         page_text(f, key);
         fputs("; ", f);
@@ -462,7 +485,7 @@ static void commands(const report *r, FILE *f, const char *own)
     }
     fputs("<pre>", f);
     result_details(f, r->loose);
-    page_text(f, own);
+    page_paths(f, own);
     fputs("</pre>\n", f);
 }
 

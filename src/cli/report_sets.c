@@ -145,7 +145,7 @@ static void one_set(im_ctx *c, FILE *f, const char *set)
     char *path = im_join(c, set, "manifest.json");
     im_json j = { 0 };
     fputs("<h3>", f);
-    page_text(f, set);
+    page_paths(f, set);
     fputs("</h3>\n", f);
     if (path && im_is_file(path) && im_json_load(c, &j, path, LIST_BYTES)) {
         settings_table(f, j.value);

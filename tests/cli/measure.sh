@@ -264,6 +264,9 @@ for src in reader.images:
 assert "strawberry" in reader.text and '"k":2' in reader.text           # prompts, constants
 PYTHON
 check "report: its numbers, pictures, prompts; well-formed; nothing from elsewhere"
+(cd "$dir" && case $imago in /*) ;; *) imago=$OLDPWD/$imago ;; esac && "$imago" report real-s1 real-s2 -o here.html) \
+    2>"$dir/err" && ! grep -q "$dir" "$dir/here.html" && grep -q '<h3>set</h3>' "$dir/here.html"
+check "report: paths below this folder are relative"
 mkdir "$dir/more" && cp -r "$dir/real-s2" "$dir/more/real-s3" &&
     sed -i 's/"batch": 6/"batch": 7/' "$dir/more/real-s3/config.json"
 gives 1 'and their --batch differs' report "$dir/real-s1" "$dir/more/real-s3" -o "$dir/p.html"
