@@ -179,7 +179,7 @@ demo: ## draw a sheet of 24 pictures with the embedded model (installs what is m
 SAN_ISA   := $(if $(filter neon,$(ISAS)),neon,avx2)
 SAN_TESTS := $(filter $(addprefix test_,json side_json safetensors tokenizer png picture picture_write augment image \
                config checkpoint text utf8 prompts file names dataset mix shards loader cache order run_config programs \
-               tape arguments ops grad halves),\
+               tape arguments ops grad halves mix),\
                $(notdir $(TESTS)))
 SAN_FLAGS := -O1 -g -fno-omit-frame-pointer
 ASAN      := $(SAN_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=undefined
