@@ -39,6 +39,7 @@ typedef struct im_bench_train_args {
     const char *arch, *dtype, *data;                           /* data: "none", "memory", "jpeg": where pictures are   */
     const char *folder;                                        /* of JPEGs in class folders; for memory and jpeg       */
     int batch, size, rounds;
+    bool recompute;                                            /* as im_train_common's                                 */
 } im_bench_train_args;
 im_bench_train_args im_bench_train_defaults(void);
 

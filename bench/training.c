@@ -46,6 +46,7 @@ static bool make_resnet(bench *b)
     if (!p)
         return false;
     p->train = p->batch_statistics = true;
+    p->recompute = b->a->recompute;
     im_optimiser_args o = im_optimiser_defaults(IM_SGD);
     return im_init_params(p, 1) &&
            (b->optimiser = im_optimiser_new(b->c, &(im_part_params){ .params = p, .prefix = "" }, 1, &o));
@@ -68,6 +69,7 @@ static bool make_unet(bench *b)
     if (!p)
         return false;
     p->train = true;
+    p->recompute = b->a->recompute;
     im_optimiser_args o = im_optimiser_defaults(IM_ADAMW);
     return im_init_params(p, 1) &&
            (b->optimiser = im_optimiser_new(b->c, &(im_part_params){ .params = p, .prefix = "" }, 1, &o));
@@ -145,7 +147,7 @@ static bool open_loader(bench *b, const char *recipe, int batch)
 static bool one_step(bench *b, times *t)
 {
     im_ctx *c = b->c;
-    im_loop_result r;
+    im_loop_result r = { 0 };
     double start = im_seconds();
     const im_batch *batch = b->loader ? im_loader_next(c, b->loader) : &b->ready;
     im_optimiser_zero(b->optimiser);
@@ -162,7 +164,7 @@ static bool one_step(bench *b, times *t)
     double backward = im_seconds();
     im_scope_pop(c);
     if (im_ok(c))
-        im_optimiser_step(b->optimiser, 1e-3, 1);
+        im_optimiser_step(b->optimiser, 1e-3, 1, NULL);
     double end = im_seconds();
     *t = (times){ forward - begun, backward - forward, end - backward, end - start };
     return im_ok(c);

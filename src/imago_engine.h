@@ -308,7 +308,7 @@ bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *
  *     for (;;) {
  *         ... for each part k: im_backward, im_ledger_loss(c, l, k, loss), im_ledger_norm(c, l, k, params, n) ...
  *         im_ledger_end(c, l, 1.0 / parts, clip);             // ... im_optimise with .ledger = l
- *         if (im_ledger_open(l) > 1) im_ledger_read(c, l, row);                       // of the step before
+ *         if (im_ledger_open(l) > im_ledger_lag(l)) im_ledger_read(c, l, row);        // of the step before
  *     } */
 typedef struct im_step_part {
     double sumsq;                                              /* of the gradients, from the first part to this one    */
@@ -324,6 +324,8 @@ bool im_ledger_right(im_ctx *c, im_ledger *l, int part, const im_tensor *logits,
 bool im_ledger_norm(im_ctx *c, im_ledger *l, int part, const im_trained *params, int count);
 bool im_ledger_end(im_ctx *c, im_ledger *l, double mean, double clip);    /* mean: 1 / parts; clip 0: never            */
 int im_ledger_open(const im_ledger *l);                        /* steps that have ended and were not read: 0 to 2      */
+int im_ledger_lag(const im_ledger *l);                         /* how many of them are best left: 1 where the device   */
+                                                               /* works while the host goes on, else 0                 */
 bool im_ledger_read(im_ctx *c, im_ledger *l, im_step_part parts[]);       /* the oldest of them; waits for it          */
 
 /* ---------------------------------------------------------------- profile and trace (tensor/op.c) */

@@ -31,6 +31,7 @@ typedef struct im_train_common {                               /* what every tra
     const char *order, *cache;                                 /* "shuffled", "listed"; "none", "ram", "disk"          */
     int workers;                                               /* decoding threads; 0: one a processor                 */
     int keep, checkpoint_every;                                /* checkpoints kept; steps between, 0: an epoch         */
+    bool recompute;                                            /* blocks run again in backward: less memory, same bits */
     bool strict;                                               /* a broken picture stops the run                       */
     bool resume;
 } im_train_common;

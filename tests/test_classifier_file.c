@@ -252,7 +252,7 @@ START_TEST(mixed_pictures)
             mixed[i * EACH + p] = keep * x[i * EACH + p] + (1 - keep) * x[(B - 1 - i) * EACH + p];
     im_classifier *m = narrow(true, false);
     im_batch b = { .n = B, .kinds = 1, .labels = labels, .crops = { { .count = 1, .size = SIZE, .f32 = x } } };
-    im_loop_result r;
+    im_loop_result r = { 0 };
     double by_picture[2] = { 0, 0 }, got[2];
     im_scope_push(c);
     for (int i = 0; i < B; i++) {

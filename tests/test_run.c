@@ -105,7 +105,7 @@ START_TEST(decay_spares_vectors)
         im_scope_pop(c);
         before[i] = *(float *)im_data(t);
     }
-    ck_assert(im_optimiser_step(o, 0.1, 1));
+    ck_assert(im_optimiser_step(o, 0.1, 1, NULL));
     ck_assert_float_eq_tol(*(float *)im_data(w), before[0] * 0.95f, 1e-7f);
     ck_assert_float_eq(*(float *)im_data(b), before[1]);
     ck_assert_float_eq(*(float *)im_data(gamma), before[2]);

@@ -39,7 +39,7 @@ static void one_step(const run *r, const im_classifier *m, im_optimiser *o, int 
     im_backward(c, l);
     ck_assert(im_optimiser_norm(o, 1, norm, &bad));
     ck_assert_ptr_null(bad);
-    ck_assert(im_optimiser_step(o, r->lr, 1));
+    ck_assert(im_optimiser_step(o, r->lr, 1, NULL));
     im_scope_pop(c);
     no_error();
 }

@@ -42,7 +42,7 @@ static im_tensor *unet_loss(const run *r, const im_unet *m, const float *abar, i
     hashed_labels(name, 4, 1000, times);
     for (int i = 0; i < 4; i++)
         as_floats[i] = (float)times[i];
-    im_noise_latents(im_data(x), im_data(eps), times, abar, 4, 16 * 16 * 4, im_data(x));
+    ck_assert(im_noise_latents(c, x, eps, times, abar));
     return im_diffusion_loss(c, m, NULL, &(im_diffusion_batch){ .x = x, .noise = eps,
         .t = im_from(c, IM_F32, 1, (int64_t[]){ 4 }, as_floats),
         .text = hashed(r, step, "text", 1, 3, (int64_t[]){ 4, TOKENS, WIDTH }) });
@@ -91,7 +91,7 @@ static void train(const run *r, const im_part_params *parts, int n, const im_une
         im_backward(c, l);
         ck_assert(im_optimiser_norm(o, 1, &norm[i], &bad));
         ck_assert_ptr_null(bad);
-        ck_assert(im_optimiser_step(o, r->lr, unet && norm[i] + 1e-6 > 1 ? 1 / (norm[i] + 1e-6) : 1));
+        ck_assert(im_optimiser_step(o, r->lr, unet && norm[i] + 1e-6 > 1 ? 1 / (norm[i] + 1e-6) : 1, NULL));
         im_scope_pop(c);
         no_error();
     }

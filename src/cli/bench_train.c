@@ -22,6 +22,8 @@ static const option options[] = {
     OPTION_INT('b', "batch", "B", AT(a.batch), NULL, 1, 65536, "pictures at once"),
     OPTION_INT(0, "size", "PIXELS", AT(a.size), NULL, 32, 4096, "side of the pictures"),
     OPTION_CHOICE(0, "dtype", "TYPE", AT(a.dtype), NULL, "f32|bf16", "type in which products are computed"),
+    OPTION_FLAG(0, "recompute", AT(a.recompute),
+                "compute again what backward needs of a block, as `imago train --recompute` does"),
     OPTION_CHOICE(0, "from", "WHERE", AT(where), "all", "all|none|memory|jpeg",
                   "source of the pictures: none (the same batch again), memory (decoded), jpeg (files), or all of "
                   "them in turn"),
@@ -38,12 +40,12 @@ static void print_row(im_ctx *c, const bench_train_options *o, const im_bench_tr
     int batch = loader ? 16 : a->batch, size = unet ? 16 : a->size;
     char peak[32];
     if (o->json) {
-        json_t *v = json_pack("{s:s, s:i, s:i, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:s, s:s}",
+        json_t *v = json_pack("{s:s, s:i, s:i, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:i, s:s, s:s}",
                               "arch", a->arch, "batch", batch, "size", size, "dtype", a->dtype, "data", a->data,
                               "img_per_s", r->img_per_s, "forward_ms", r->forward_ms, "backward_ms", r->backward_ms,
                               "optimiser_ms", r->optimiser_ms, "step_ms", r->step_ms, "cpu_ms_per_img", r->cpu_ms_per_img,
-                              "peak_bytes", (json_int_t)r->peak_bytes, "threads", im_threads(c), "isa", im_device_isa(c),
-                              "commit", commit_name());
+                              "peak_bytes", (json_int_t)r->peak_bytes, "recompute", a->recompute, "threads", im_threads(c),
+                              "isa", im_device_isa(c), "commit", commit_name());
         json_dumpf(v, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(v);

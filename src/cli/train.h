@@ -40,6 +40,9 @@
     OPTION_FIELD('s', "seed", "SEED", "seed of the initial weights, the order and the augmentation"), \
     OPTION_FIELD(0, "dtype", "TYPE", \
                  "type in which products are computed; weights, sums and statistics are always f32"), \
+    OPTION_FIELD(0, "recompute", NULL, \
+                 "keep only the input of every block and compute the rest again for the gradients: less memory, more " \
+                 "time, the same bits"), \
     OPTION_FIELD(0, "order", "NAME", "order of the pictures in an epoch"), \
     OPTION_FIELD(0, "cache", "WHERE", "keep decoded pictures: in memory (ram) or in RUN/cache (disk)"), \
     OPTION_FIELD(0, "workers", "N", "decoding threads; 0: one per core"), \

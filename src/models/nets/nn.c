@@ -73,11 +73,18 @@ size_t im_params_bytes(const im_params *p, im_dtype hold)
     return bytes;
 }
 
-bool im_params_hold(const im_params *p, const im_param *q, im_dtype hold)
+im_held im_params_held(const im_params *p, const im_param *q, im_dtype hold)
 {
     bool plain = q->kind >= IM_PARAM_DIRECTIONS;
     bool packed = !p->train && !plain && q->kind != IM_PARAM_EMBEDDING && im_packs_weights(p->c);
-    if (!im_param_alloc(p->c, q->t, plain || p->train ? IM_F32 : hold, packed, q->kind == IM_PARAM_GEGLU ? 2 : 1))
+    return (im_held){ .dtype = plain || p->train ? IM_F32 : hold, .packed = packed,
+                      .halves = q->kind == IM_PARAM_GEGLU ? 2 : 1 };
+}
+
+bool im_params_hold(const im_params *p, const im_param *q, im_dtype hold)
+{
+    im_held h = im_params_held(p, q, hold);
+    if (!im_param_alloc(p->c, q->t, h.dtype, h.packed, h.halves))
         return false;
     return !p->train || q->kind == IM_PARAM_BUFFER || im_want_grad(p->c, q->t);
 }

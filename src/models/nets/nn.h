@@ -38,6 +38,9 @@ typedef struct im_params {               /* one network's parameters, in the ord
     int n_memory, cap_memory;
     bool train;                          /* set before loading: weights are held plain in f32 and want gradients      */
     bool batch_statistics;               /* batch norm takes those of its batch, and moves the running ones           */
+    bool mapped;                         /* the file stays open: weights that the device takes as they stand in it    */
+                                         /* stay there                                                                */
+    bool recompute;                      /* training: blocks keep their inputs only, and run again in backward        */
 } im_params;
 
 void im_params_init(im_params *p, im_ctx *c);
@@ -52,6 +55,8 @@ size_t im_params_bytes(const im_params *p, im_dtype hold);     /* as held, witho
 /* Storage for q as this registry wants it: in training plain f32 with gradients, else in `hold`, packed where the device
  * likes that; vectors and buffers in f32. */
 bool im_params_hold(const im_params *p, const im_param *q, im_dtype hold);
+typedef struct im_held { im_dtype dtype; bool packed; int halves; } im_held;
+im_held im_params_held(const im_params *p, const im_param *q, im_dtype hold);      /* the form that this is           */
 
 /* Shape as the checkpoint has it: convolutions are (Cout, Cin, Kh, Kw). Returns the number of axes. */
 int im_param_file_shape(const im_param *p, int64_t shape[IM_MAX_DIMS]);

@@ -143,7 +143,7 @@ im_params *im_classifier_params(im_classifier *m) { return &m->params; }
 int im_classifier_width(const im_classifier *m) { return m->width; }
 
 /* x (B, H, W, Cin)  ->  (B, H / stride, W / stride, Cout) */
-static im_tensor *block_forward(im_ctx *c, const block *b, im_tensor *x)
+static im_tensor *block_body(im_ctx *c, const block *b, im_tensor *x)
 {
     im_scope_push(c);
     im_tensor *skip = x;                                                                  /* (B, H', W', Cout)        */
@@ -171,6 +171,17 @@ static im_tensor *block_forward(im_ctx *c, const block *b, im_tensor *x)
     return im_scope_leave(c, h);
 }
 
+static im_tensor *block_again(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    return block_body(c, arg, in[0]);
+}
+
+static im_tensor *block_forward(im_ctx *c, const im_classifier *m, block *b, im_tensor *x)
+{
+    return m->params.recompute ? im_recompute(c, block_again, b, &x, 1) : block_body(c, b, x);
+}
+
 static im_tensor *stem_forward(im_ctx *c, const im_classifier *m, im_tensor *x)
 {
     im_scope_push(c);
@@ -187,7 +198,7 @@ im_tensor *im_classifier_features(im_ctx *c, const im_classifier *m, im_tensor *
     im_scope_push(c);
     im_tensor *h = stem_forward(c, m, im_products(c) == IM_BF16 ? im_cast(c, x, IM_BF16) : x);
     for (int i = 0; i < m->n_blocks; i++)
-        h = block_forward(c, &m->blocks[i], h);
+        h = block_forward(c, m, &m->blocks[i], h);
     return im_scope_leave(c, im_avgpool(c, h));
 }
 

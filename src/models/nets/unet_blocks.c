@@ -10,6 +10,7 @@
 void im_resnet_init(im_params *p, im_resnet *r, const im_resnet_shape *s)
 {
     r->path = im_path_name(p);
+    r->of = p;
     r->scale = s->scale;
     im_groupnorm_init(p, "norm1", &r->norm1, s->cin, s->groups, s->eps);
     im_conv_init(p, "conv1", &r->conv1, s->cin, s->cout, 3, 1, 1);
@@ -21,7 +22,7 @@ void im_resnet_init(im_params *p, im_resnet *r, const im_resnet_shape *s)
         im_pointwise_init(p, "conv_shortcut", &r->conv_shortcut, s->cin, s->cout);
 }
 
-im_tensor *im_resnet_forward(im_ctx *c, const im_resnet *r, im_tensor *x, im_tensor *time)
+static im_tensor *resnet_body(im_ctx *c, const im_resnet *r, im_tensor *x, im_tensor *time)
 {
     im_scope_push(c);
     /* The shortcut comes first: norm1 is then the last to read x and a plan lets it write over x. In the VAE at
@@ -41,6 +42,18 @@ im_tensor *im_resnet_forward(im_ctx *c, const im_resnet *r, im_tensor *x, im_ten
         h = im_scale(c, h, 1.0f / r->scale);
     im_trace(c, r->path, h);
     return im_scope_leave(c, h);
+}
+
+static im_tensor *resnet_again(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    return resnet_body(c, arg, in[0], n_in > 1 ? in[1] : NULL);
+}
+
+im_tensor *im_resnet_forward(im_ctx *c, const im_resnet *r, im_tensor *x, im_tensor *time)
+{
+    if (!r->of->recompute)
+        return resnet_body(c, r, x, time);
+    return im_recompute(c, resnet_again, (void *)(uintptr_t)r, (im_tensor *[]){ x, time }, time ? 2 : 1);
 }
 
 /* ---------------------------------------------------------------- transformer */
@@ -81,16 +94,19 @@ static void projection_init(im_params *p, const char *name, im_linear_layer *l, 
 void im_transformer_init(im_params *p, im_transformer *t, const im_transformer_shape *s, int *n_kv)
 {
     t->path = im_path_name(p);
+    t->of = p;
     t->heads = s->heads;
+    t->first_kv = *n_kv;
     im_groupnorm_init(p, "norm", &t->norm, s->channels, s->groups, 1e-6f);
     projection_init(p, "proj_in", &t->proj_in, s);
     t->blocks = im_params_alloc(p, (size_t)s->layers, sizeof *t->blocks);
     t->n_blocks = t->blocks ? s->layers : 0;
     for (int i = 0; i < t->n_blocks; i++) {
         size_t mark = im_path_push(p, "transformer_blocks.%d", i);
-        block_init(p, &t->blocks[i], s, n_kv);
+        block_init(p, &t->blocks[i], s, &t->n_kv);
         im_path_pop(p, mark);
     }
+    *n_kv += t->n_kv;
     projection_init(p, "proj_out", &t->proj_out, s);
 }
 
@@ -105,8 +121,8 @@ static void attn_context(im_ctx *c, const im_attn *a, im_tensor *text, im_tensor
 void im_transformer_context(im_ctx *c, const im_transformer *t, im_tensor *text, im_tensor *kv[])
 {
     for (int i = 0; i < t->n_blocks; i++) {
-        attn_context(c, &t->blocks[i].attn1, text, kv);
-        attn_context(c, &t->blocks[i].attn2, text, kv);
+        attn_context(c, &t->blocks[i].attn1, text, kv + t->first_kv);
+        attn_context(c, &t->blocks[i].attn2, text, kv + t->first_kv);
     }
 }
 
@@ -140,7 +156,8 @@ static im_tensor *block_forward(im_ctx *c, const im_transformer_block *b, int he
     return im_scope_leave(c, h);
 }
 
-im_tensor *im_transformer_forward(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[])
+/* kv: its own */
+static im_tensor *transformer_body(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[])
 {
     if (!x)
         return NULL;
@@ -156,4 +173,20 @@ im_tensor *im_transformer_forward(im_ctx *c, const im_transformer *t, im_tensor 
         h = im_reshape(c, h, 4, x->shape);                                               /* (B, H, W, C)    */
     im_trace(c, t->path, h);
     return im_scope_leave(c, h);
+}
+
+static im_tensor *transformer_again(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    return transformer_body(c, arg, in[0], in + 1);
+}
+
+im_tensor *im_transformer_forward(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[])
+{
+    im_tensor *in[IM_MAX_IN] = { x };
+    if (!t->of->recompute || 1 + t->n_kv > IM_MAX_IN)
+        return transformer_body(c, t, x, kv + t->first_kv);
+    for (int i = 0; i < t->n_kv; i++)
+        in[1 + i] = kv[t->first_kv + i];
+    return im_recompute(c, transformer_again, (void *)(uintptr_t)t, in, 1 + t->n_kv);
 }

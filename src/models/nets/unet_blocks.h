@@ -13,6 +13,7 @@ typedef struct im_resnet {
     im_linear_layer conv_shortcut;       /* 1x1; w NULL: x itself, as Cin = Cout                                      */
     float scale;
     const char *path;
+    const im_params *of;                 /* whose `recompute` counts                                                  */
 } im_resnet;
 
 typedef struct im_resnet_shape {
@@ -27,7 +28,7 @@ im_tensor *im_resnet_forward(im_ctx *c, const im_resnet *r, im_tensor *x, im_ten
 typedef struct im_attn {                 /* multi-head attention (Vaswani et al. 2017)                                */
     im_linear_layer to_q, to_k, to_v;    /* no bias                                                                   */
     im_linear_layer to_out;
-    int kv;                              /* over the text: index of its keys among im_unet_context's; -1: over itself */
+    int kv;                              /* over the text: index of its keys among the transformer's; -1: over itself */
 } im_attn;
 
 typedef struct im_transformer_block {    /* diffusers' BasicTransformerBlock                                          */
@@ -42,7 +43,9 @@ typedef struct im_transformer {          /* diffusers' Transformer2DModel: pixel
     im_linear_layer proj_in, proj_out;
     im_transformer_block *blocks;
     int n_blocks, heads;
+    int first_kv, n_kv;                  /* its keys and values among im_unet_context's                               */
     const char *path;
+    const im_params *of;                 /* whose `recompute` counts, where it has at most IM_MAX_IN - 1 of them      */
 } im_transformer;
 
 typedef struct im_transformer_shape {

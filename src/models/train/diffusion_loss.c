@@ -4,14 +4,16 @@
 #include <math.h>
 #include <stdlib.h>
 
-void im_noise_latents(const float *x0, const float *noise, const int *t, const float *abar, int batch, int64_t n,
-                      float *out)
+bool im_noise_latents(im_ctx *c, im_tensor *x, im_tensor *noise, const int *t, const float *abar)
 {
-    for (int b = 0; b < batch; b++) {
-        float keep = sqrtf(abar[t[b]]), add = sqrtf(1.0f - abar[t[b]]);
-        for (int64_t i = b * n; i < (b + 1) * n; i++)
-            out[i] = keep * x0[i] + add * noise[i];
+    bool ok = x && noise;
+    for (int64_t b = 0; ok && b < x->shape[0]; b++) {
+        im_tensor *one = im_slice(c, x, 0, b, b + 1);
+        ok = im_combine(c, one, &(im_combination){ .count = 2, .x = { one, im_slice(c, noise, 0, b, b + 1) }, .by = 1,
+                                                   .limit = INFINITY,
+                                                   .w = { sqrtf(abar[t[b]]), sqrtf(1.0f - abar[t[b]]) } });
     }
+    return ok && im_ok(c);
 }
 
 float im_snr_weight(float abar, float power, float gamma)

@@ -8,9 +8,8 @@
 #include "models/nets/vae.h"
 
 /* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise of each sample, in f32 as diffusers' add_noise (Ho et al. 2020, eq. 4).
- * x0, noise, out (batch, n); t (batch) whole numbers below 1000, abar: im_scheduler_alphas */
-void im_noise_latents(const float *x0, const float *noise, const int *t, const float *abar, int batch, int64_t n,
-                      float *out);
+ * x: x_0, and x_t afterwards; x, noise (batch, ...); t (batch) whole numbers below 1000, abar: im_scheduler_alphas */
+bool im_noise_latents(im_ctx *c, im_tensor *x, im_tensor *noise, const int *t, const float *abar);
 
 /* Weight of a sample at time t for networks that predict noise, with snr = abar / (1 - abar): where snr > gamma, gamma /
  * snr (Hang et al. 2023, arXiv 2303.09556; gamma 0: nowhere), else where snr < 1, snr^-power, else 1. Times snr it is

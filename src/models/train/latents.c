@@ -13,16 +13,13 @@ static int64_t moments_size(const im_latents *l)
     return (int64_t)l->side * l->side * l->channels * 2;
 }
 
-/* Moments of n pictures, each in its view. */
-static bool encode(const im_latents *l, const uint8_t *rgb, const im_view *views, int n, float *out)
+/* Moments of n pictures, each in its view: (n, side, side, 2 channels). */
+static im_tensor *encode(const im_latents *l, const uint8_t *rgb, const im_view *views, int n)
 {
     im_ctx *c = l->c;
     im_scope_push(c);
     im_tensor *x = im_views_of(c, views, rgb, n, l->size);
-    im_tensor *m = im_vae_encode(c, l->vae, x);                /* (n, side, side, 2 channels)                         */
-    bool ok = im_download(c, m, out);
-    im_scope_pop(c);
-    return ok;
+    return im_scope_leave(c, im_vae_encode(c, l->vae, x));
 }
 
 static bool stopped(const im_latents *l, const im_train_hooks *hooks, int64_t done)
@@ -54,7 +51,10 @@ bool im_latents_keep(im_latents *l, im_pictures *p, const im_train_hooks *hooks)
         for (int v = 0; ok && v < l->views; v++) {
             for (int i = 0; i < b->n; i++)
                 views[i] = im_view_draw(l->seed, (uint64_t)v, (uint64_t)(at + i), l->flip, l->shift);
-            ok = encode(l, b->crops[0].u8, views, b->n, l->kept + (v * l->pictures + at) * moments_size(l));
+            im_scope_push(l->c);
+            ok = im_download(l->c, encode(l, b->crops[0].u8, views, b->n),
+                             l->kept + (v * l->pictures + at) * moments_size(l));
+            im_scope_pop(l->c);
         }
         at += ok ? b->n : 0;
     }
@@ -70,38 +70,52 @@ void im_latents_free(im_latents *l)
     l->shown = NULL;
 }
 
-static bool draw_one(const im_latents *l, const float *moments, uint64_t number, float *x0)
-{
-    int64_t n = moments_size(l) / 2;
-    if (!im_normal_fill(l->c, l->seed, number, 0, x0, n))
-        return false;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = i / l->channels * 2 * l->channels + i % l->channels;
-        float logvar = moments[at + l->channels], clamped = logvar < -30 ? -30 : logvar > 20 ? 20 : logvar;
-        x0[i] = (moments[at] + expf(0.5f * clamped) * x0[i]) * l->scaling;
-    }
-    return true;
-}
-
-bool im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *rgb, int n, uint64_t first, float *x0)
+/* Moments of a batch, one view of each picture, from what is kept. */
+static im_tensor *kept_moments(const im_latents *l, const int64_t *index, int n, uint64_t first)
 {
     int64_t size = moments_size(l);
-    im_view *views = calloc((size_t)n, sizeof *views);
-    float *moments = l->kept ? NULL : malloc((size_t)(n * size) * sizeof *moments);
-    bool ok = views && (l->kept || moments);
-    if (!ok)
+    float *v = malloc((size_t)(n * size) * sizeof *v);
+    if (!v) {
         im_fail(l->c, "out of memory for the latents of a batch");
-    for (int i = 0; ok && !l->kept && i < n; i++)
-        views[i] = im_view_draw(l->seed, first + (uint64_t)i + 1, 0, l->flip, l->shift);
-    ok = ok && (l->kept || encode(l, rgb, views, n, moments));
-    for (int i = 0; ok && i < n; i++) {
+        return NULL;
+    }
+    for (int i = 0; i < n; i++) {
         im_stream s;
         im_stream_open(&s, l->seed, IM_STREAM_CROP + 1, first + (uint64_t)i, 0);
-        int64_t view = l->kept ? (int64_t)im_stream_below(&s, (uint64_t)l->views) : 0;
-        const float *m = l->kept ? l->kept + (view * l->pictures + index[i]) * size : moments + i * size;
-        ok = draw_one(l, m, first + (uint64_t)i, x0 + i * size / 2);
+        int64_t view = (int64_t)im_stream_below(&s, (uint64_t)l->views);
+        memcpy(v + i * size, l->kept + (view * l->pictures + index[i]) * size, (size_t)size * sizeof *v);
     }
-    free(moments);
+    im_tensor *m = im_from(l->c, IM_F32, 4, (int64_t[]){ n, l->side, l->side, 2 * l->channels }, v);
+    free(v);
+    return m;
+}
+
+static im_tensor *new_moments(const im_latents *l, const uint8_t *rgb, int n, uint64_t first)
+{
+    im_view *views = calloc((size_t)n, sizeof *views);
+    if (!views) {
+        im_fail(l->c, "out of memory for the latents of a batch");
+        return NULL;
+    }
+    for (int i = 0; i < n; i++)
+        views[i] = im_view_draw(l->seed, first + (uint64_t)i + 1, 0, l->flip, l->shift);
+    im_tensor *m = encode(l, rgb, views, n);
     free(views);
-    return ok;
+    return m;
+}
+
+im_tensor *im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *rgb, int n, uint64_t first)
+{
+    im_ctx *c = l->c;
+    int64_t each = moments_size(l) / 2, shape[4] = { n, l->side, l->side, l->channels };
+    float *noise = malloc((size_t)(n * each) * sizeof *noise);
+    bool ok = noise || im_fail(c, "out of memory for the latents of a batch");
+    for (int i = 0; ok && i < n; i++)
+        ok = im_normal_fill(c, l->seed, first + (uint64_t)i, 0, noise + i * each, each);
+    im_scope_push(c);
+    im_tensor *z = ok ? im_from(c, IM_F32, 4, shape, noise) : NULL;
+    im_tensor *m = !z ? NULL : l->kept ? kept_moments(l, index, n, first) : new_moments(l, rgb, n, first);
+    ok = m && im_draw_latent(c, z, m, z, l->scaling);
+    free(noise);
+    return im_scope_leave(c, ok ? z : NULL);
 }

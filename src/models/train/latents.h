@@ -23,9 +23,9 @@ typedef struct im_latents {
 bool im_latents_keep(im_latents *l, im_pictures *p, const im_train_hooks *hooks);
 void im_latents_free(im_latents *l);
 
-/* x0 (n, side, side, channels) = (mean + exp(logvar / 2) noise) * scaling of pictures index[], the first of which is number
+/* x0 = (mean + exp(logvar / 2) noise) * scaling of pictures index[], the first of which is number
  * `first` that the run shows: view and noise are functions of seed and that number, however pictures are dealt into
- * batches. From what is kept, or from rgb (n, size, size, 3). */
-bool im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *rgb, int n, uint64_t first, float *x0);
+ * batches. From what is kept, or from rgb (n, size, size, 3). (n, side, side, channels), of the open scope. */
+im_tensor *im_latents_draw(const im_latents *l, const int64_t *index, const uint8_t *rgb, int n, uint64_t first);
 
 #endif

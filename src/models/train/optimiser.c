@@ -141,6 +141,16 @@ bool im_optimiser_norm(im_optimiser *o, double scale, double *norm, const char *
     return true;
 }
 
+bool im_optimiser_note(im_optimiser *o, im_ledger *l, int part)
+{
+    return im_ledger_norm(o->c, l, part, o->v, o->n);
+}
+
+const char *im_optimiser_name(const im_optimiser *o, int param)
+{
+    return o->v[param].w->name;
+}
+
 /* Decay of the averages in the step after o->steps of them, as TensorFlow's and torch_ema's num_updates has it. */
 static double ema_decay(const im_optimiser *o)
 {
@@ -148,13 +158,14 @@ static double ema_decay(const im_optimiser *o)
     return o->a.ema_rises && young < o->a.ema ? young : o->a.ema;
 }
 
-bool im_optimiser_step(im_optimiser *o, double lr, double scale)
+bool im_optimiser_step(im_optimiser *o, double lr, double scale, const im_ledger *ledger)
 {
     const im_optimiser_args *a = &o->a;
     double decay = ema_decay(o);
     im_optimise_step s = { .kind = a->kind, .params = o->v, .count = o->n, .scale = scale, .lr = lr,
                            .momentum = a->momentum, .nesterov = a->nesterov, .beta1 = a->beta1, .beta2 = a->beta2,
-                           .eps = a->eps, .step = o->steps + 1, .trust = a->trust, .ema_decay = decay };
+                           .eps = a->eps, .step = o->steps + 1, .trust = a->trust, .ema_decay = decay,
+                           .ledger = ledger };
     if (!im_optimise(o->c, &s))
         return false;
     o->steps++;

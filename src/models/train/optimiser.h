@@ -31,8 +31,12 @@ void im_optimiser_free(im_optimiser *o);
 /* Global L2 norm of the gradients times scale; *bad: the name of the first parameter whose gradient is not finite, or
  * NULL. False: c has failed. */
 bool im_optimiser_norm(im_optimiser *o, double scale, double *norm, const char **bad);
-/* One step along scale * gradients; the average follows, that of running statistics too. */
-bool im_optimiser_step(im_optimiser *o, double lr, double scale);
+/* The same, left in the ledger as that of its part; im_optimiser_name: of a parameter that it names. */
+bool im_optimiser_note(im_optimiser *o, im_ledger *l, int part);
+const char *im_optimiser_name(const im_optimiser *o, int param);
+/* One step along scale * gradients; the average follows, that of running statistics too. ledger (or NULL): scale is what
+ * im_ledger_end made of its norms, and a step that is not finite is none. */
+bool im_optimiser_step(im_optimiser *o, double lr, double scale, const im_ledger *ledger);
 void im_optimiser_zero(im_optimiser *o);                       /* before the first part of a step                      */
 int64_t im_optimiser_steps(const im_optimiser *o);             /* taken so far                                         */
 

@@ -123,7 +123,8 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
     im_tensor *z = t->decoder ? im_autoencoder_draw(c, t->vae, x, noise) : NULL;         /* before the tape      */
     if (im_tape_begin(c) && (t->decoder ? im_decoder_loss_of(c, t->vae, x, z, &w, &l, NULL)
                                         : im_autoencoder_loss_of(c, t->vae, x, noise, &w, &l, NULL))) {
-        *r = (im_loop_result){ .loss = im_item(c, l.loss), .pictures = b->n };
+        r->pictures = b->n;
+        im_ledger_loss(c, r->ledger, r->part, l.loss);
         im_backward(c, l.loss);
     } else {
         im_tape_end(c);
@@ -321,6 +322,8 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
     if (!open_network(t) || !open_sets(t))
         return false;
+    im_vae_params(t->vae, IM_VAE_DECODER)->recompute = im_vae_params(t->vae, IM_VAE_ENCODER)->recompute =
+        t->a->common.recompute;
     im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->hash, .pictures = t->data->count,
                               .vae_sha256 = t->decoder ? t->init_hash : NULL };
     int64_t parts_an_epoch = im_pictures_batches(&t->pictures);

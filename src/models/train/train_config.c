@@ -38,6 +38,7 @@ const im_field im_train_common_fields[] = {
     IM_INT_FIELD("workers", AT(workers), 0, { 0, 256 }),
     IM_INT_FIELD("keep", AT(keep), 0, { 1, 1000000 }),
     IM_INT_FIELD("checkpoint-every", AT(checkpoint_every), 0, { 0, INT_MAX }),
+    IM_FLAG_FIELD("recompute", AT(recompute), 0),
     IM_FLAG_FIELD("strict", AT(strict), 0),
     IM_NO_FIELD
 };

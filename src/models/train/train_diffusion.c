@@ -116,14 +116,14 @@ static int choose(training *t, int64_t number, int64_t *index, const uint8_t **r
     return n;
 }
 
-/* A part of a step on the host: x, noise (n, side, side, channels), times, weight (n), ids (n, tokens). */
-typedef struct step { float *x, *noise, *times, *weight; int32_t *ids; int64_t each; } step;
+/* A part of a step on the host: noise (n, side, side, channels), times, weight (n), ids (n, tokens). */
+typedef struct step { float *noise, *times, *weight; int *when; int32_t *ids; int64_t each; } step;
 
 static void free_step(step *s)
 {
-    free(s->x);
     free(s->noise);
     free(s->times);
+    free(s->when);
     free(s->weight);
     free(s->ids);
 }
@@ -132,24 +132,25 @@ static bool make_step(training *t, step *s, int n)
 {
     size_t count = (size_t)n, tokens = (size_t)t->cfg.clip.max_position_embeddings;
     s->each = (int64_t)t->latents.side * t->latents.side * t->latents.channels;
-    s->x = malloc(count * (size_t)s->each * sizeof *s->x);
     s->noise = malloc(count * (size_t)s->each * sizeof *s->noise);
     s->times = malloc(count * sizeof *s->times);
+    s->when = malloc(count * sizeof *s->when);
     s->weight = malloc(count * sizeof *s->weight);
     s->ids = malloc(count * tokens * sizeof *s->ids);
-    return (s->x && s->noise && s->times && s->weight && s->ids) || im_fail(t->c, "out of memory for a batch");
+    return (s->noise && s->times && s->when && s->weight && s->ids) || im_fail(t->c, "out of memory for a batch");
 }
 
-/* To the device. */
-static bool upload(training *t, const step *s, int n, im_diffusion_batch *b)
+/* To the device, where x0 (n, side, side, channels) gets its noise. */
+static bool upload(training *t, const step *s, int n, im_tensor *x0, im_diffusion_batch *b)
 {
     im_ctx *c = t->c;
+    int count;
     int64_t latent[4] = { n, t->latents.side, t->latents.side, t->latents.channels };
     *b = (im_diffusion_batch){
-        .x = im_from(c, IM_F32, 4, latent, s->x), .noise = im_from(c, IM_F32, 4, latent, s->noise),
+        .x = x0, .noise = im_from(c, IM_F32, 4, latent, s->noise),
         .t = im_from(c, IM_F32, 1, latent, s->times), .weight = im_from(c, IM_F32, 1, latent, s->weight),
         .ids = im_from(c, IM_I32, 2, (int64_t[]){ n, t->cfg.clip.max_position_embeddings }, s->ids) };
-    return im_ok(c);
+    return im_noise_latents(c, x0, b->noise, s->when, im_scheduler_alphas(t->scheduler, &count));
 }
 
 static float drop_first(const im_train_diffusion_args *a)
@@ -157,63 +158,68 @@ static float drop_first(const im_train_diffusion_args *a)
     return a->drop_first < 0 ? a->drop_tags : a->drop_first;
 }
 
-/* Times, captions, noise and the noised latents of the whole batch. */
-static bool draw(training *t, step *s, const int64_t *index, const uint8_t *rgb, int n, int64_t number)
+/* Times, captions and noise of the whole batch. */
+static bool draw(training *t, step *s, const int64_t *index, int n, int64_t number)
 {
     int tokens = t->cfg.clip.max_position_embeddings, count;
     const float *abar = im_scheduler_alphas(t->scheduler, &count);
-    int64_t each = s->each;
     uint64_t first = (uint64_t)number * (uint64_t)t->a->common.batch;
-    int *times = malloc((size_t)n * sizeof *times);
-    bool ok = times || im_fail(t->c, "out of memory for a batch");
+    bool ok = true;
     for (int i = 0; ok && i < n; i++) {
         im_stream r;
         im_stream_open(&r, t->a->common.seed, IM_STREAM_CAPTION, first + (uint64_t)i, 0);
-        times[i] = (int)im_stream_below(&r, (uint64_t)count);
+        s->when[i] = (int)im_stream_below(&r, (uint64_t)count);
         bool drop = im_stream_uniform(&r) < (double)t->a->drop;
-        s->times[i] = (float)times[i];
-        s->weight[i] = im_snr_weight(abar[times[i]], t->a->snr_power, t->a->snr_gamma);
+        s->times[i] = (float)s->when[i];
+        s->weight[i] = im_snr_weight(abar[s->when[i]], t->a->snr_power, t->a->snr_gamma);
         const int32_t *ids = drop ? t->captions.empty
                                   : im_captions_draw(&t->captions, index[i], drop_first(t->a), t->a->drop_tags, &r);
         memcpy(s->ids + (int64_t)i * tokens, ids, (size_t)tokens * sizeof *s->ids);
-        ok = im_normal_fill(t->c, t->a->common.seed, first + (uint64_t)i, 1, s->noise + i * each, each);
+        ok = im_normal_fill(t->c, t->a->common.seed, first + (uint64_t)i, 1, s->noise + i * s->each, s->each);
     }
-    ok = ok && im_latents_draw(&t->latents, index, rgb, n, first, s->x);
-    if (ok)
-        im_noise_latents(s->x, s->noise, times, abar, n, each, s->x);
-    free(times);
     return ok;
+}
+
+/* A batch on the device, of the open scope; its size, 0 after a failure. */
+static int make_batch(training *t, int64_t number, im_diffusion_batch *b)
+{
+    int64_t *index = calloc((size_t)t->a->common.batch, sizeof *index);
+    const uint8_t *rgb = NULL;
+    step s = { 0 };
+    if (!index)
+        im_fail(t->c, "out of memory for a batch");
+    int n = index ? choose(t, number, index, &rgb) : 0;
+    bool ok = n > 0 && make_step(t, &s, n) && draw(t, &s, index, n, number);
+    uint64_t first = (uint64_t)number * (uint64_t)t->a->common.batch;
+    im_tensor *x0 = ok ? im_latents_draw(&t->latents, index, rgb, n, first) : NULL;
+    ok = x0 && upload(t, &s, n, x0, b);
+    free_step(&s);
+    free(index);
+    return ok ? n : 0;
 }
 
 static bool run_part(void *arg, int64_t number, im_loop_result *r)
 {
     training *t = arg;
     im_ctx *c = t->c;
-    int n = 0;
-    int64_t *index = calloc((size_t)t->a->common.batch, sizeof *index);
-    const uint8_t *rgb = NULL;
-    step s = { 0 };
     im_diffusion_batch b;
     bool trained = !strcmp(t->a->text, "train");
     im_scope_push(c);
-    if (!index)
-        im_fail(c, "out of memory for a batch");
-    else if ((n = choose(t, number, index, &rgb)) && make_step(t, &s, n) && draw(t, &s, index, rgb, n, number) &&
-             upload(t, &s, n, &b)) {
+    int n = make_batch(t, number, &b);
+    if (n > 0) {
         if (!trained)
             b.text = im_clip_forward(c, t->clip, b.ids);       /* before the tape: no gradient                        */
         im_tape_begin(c);
         im_tensor *loss = im_diffusion_loss(c, t->unet, trained ? t->clip : NULL, &b);
         if (loss) {
-            *r = (im_loop_result){ .loss = im_item(c, loss), .pictures = n };
+            r->pictures = n;
+            im_ledger_loss(c, r->ledger, r->part, loss);
             im_backward(c, loss);
         } else {
             im_tape_end(c);
         }
     }
     im_scope_pop(c);
-    free_step(&s);
-    free(index);
     return im_ok(c);
 }
 
@@ -269,6 +275,7 @@ static bool load_or_draw(training *t)
     const char *init = t->a->common.init;
     im_params *unet = im_unet_params(t->unet), *clip = im_clip_params(t->clip);
     unet->train = clip->train = true;
+    unet->recompute = t->a->common.recompute;
     if (!init)
         return im_init_params_as(unet, t->a->common.seed, IM_INIT_ZERO_ENDS) &&
                im_init_params_as(clip, t->a->common.seed, IM_INIT_TORCH);

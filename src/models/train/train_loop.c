@@ -4,9 +4,12 @@
  *     g = g min(1, clip / (|g| + 1e-6))                                   torch's clip_grad_norm_
  *     w, state = optimiser(w, g, lr(step))                                optimiser.h, schedule.h
  *
- * and then a line of the log and, where one is due, a checkpoint. A loss or a gradient that is not finite stops the run
- * before the weights move: the part is run once more while every operation is looked at, so that the message can name the
- * first one that gave a NaN or an infinity. Used by train_resnet.c. */
+ * and then a line of the log and, where one is due, a checkpoint. Losses, norms and what is made of them stay on the
+ * device: what a step was is read when the next one has been asked for, or when a checkpoint is due, so the device has
+ * work all the time (where the host is the device there is nothing to wait for, and it is read at once). After a loss or a
+ * gradient that is not finite no weight moves any more (im_ledger), and the run stops when that is read: the part is run
+ * once more while every operation is looked at, so that the message can name the first one that gave a NaN or an infinity.
+ * Used by train_resnet.c, train_diffusion.c, train_autoencoder.c. */
 #include "models/train/train_loop.h"
 
 #include <math.h>
@@ -18,7 +21,13 @@
 #include "models/train/train_config.h"
 #include "models/train/train_state.h"
 
-static const double COSINE_FLOOR = 1e-6, CLIP_EPS = 1e-6;
+static const double COSINE_FLOOR = 1e-6;
+
+typedef struct step {                                          /* asked for, and not read yet                         */
+    int64_t number;                                            /* from 1                                              */
+    double lr, begun, ended;                                   /* ended 0: no other step has begun                    */
+    int64_t pictures, judged;
+} step;
 
 typedef struct loop {
     im_ctx *c;
@@ -31,6 +40,9 @@ typedef struct loop {
     im_train_state state;
     int64_t steps, saved_step;                                 /* of the run; last one in a checkpoint                */
     double step_seconds;                                       /* a running mean                                      */
+    im_ledger *ledger;
+    im_step_part *parts;                                       /* (accumulate) of the step that was read              */
+    step open[2];                                              /* number n in open[n % 2]                             */
     char line[480];                                            /* of the log: the last step's, its end still open     */
 } loop;
 
@@ -92,67 +104,44 @@ typedef struct same_part { loop *l; int64_t number; } same_part;
 
 static bool part_again(void *arg)
 {
-    im_loop_result r;
+    im_loop_result r = { 0 };
     const same_part *p = arg;
     return p->l->t->part(p->l->t->arg, p->number, &r);
 }
 
 /* Runs the part again with every value looked at; the context then has the message. */
-static bool not_finite(loop *l, int64_t number, const char *what, const char *name, double value)
+static bool not_finite(loop *l, const step *s, int part, const char *what, const char *name, double value)
 {
     char layer[1200], good[600];
-    bool weights, found = im_find_not_finite(l->c, part_again, &(same_part){ l, number }, layer, sizeof layer, &weights);
+    int64_t number = (s->number - 1) * l->a->accumulate + part;
+    bool weights, found = !l->t->begin || l->t->begin(l->t->arg, number);
+    found = found && im_find_not_finite(l->c, part_again, &(same_part){ l, number }, layer, sizeof layer, &weights);
     if (!im_ok(l->c))
         return false;                                          /* stopped meanwhile                                   */
     last_good(l, good, sizeof good);
     return im_fail(l->c, "step %lld (epoch %lld): %s%s is %g%s%s; %s; try a lower --lr, --clip, or --dtype f32",
-                   (long long)l->state.step + 1, (long long)(number / l->t->parts_an_epoch) + 1, what, name, value,
-                   found ? "; it begins in " : "", layer, good);
+                   (long long)s->number, (long long)(number / l->t->parts_an_epoch) + 1, what, name, value,
+                   found ? "; it begins in " : "", found ? layer : "", good);
 }
 
-/* ---------------------------------------------------------------- one step */
+/* ---------------------------------------------------------------- what a step was */
 
-/* All parts of a step; *norm: of the mean gradient. */
-static bool run_parts(loop *l, im_loop_result *total, double *norm)
-{
-    int n = l->a->accumulate;
-    const char *bad;
-    *total = (im_loop_result){ 0 };
-    im_optimiser_zero(l->optimiser);
-    for (int k = 0; k < n; k++) {
-        int64_t number = l->state.step * n + k;
-        im_loop_result r = { 0 };
-        if (!l->t->part(l->t->arg, number, &r))
-            return false;
-        if (!isfinite(r.loss))
-            return not_finite(l, number, "the loss", "", r.loss);
-        if (!im_optimiser_norm(l->optimiser, 1.0 / n, norm, &bad))
-            return false;
-        if (bad)
-            return not_finite(l, number, "the gradient of ", bad, *norm);
-        total->loss += r.loss / n;
-        total->pictures += r.pictures;
-        total->correct += r.correct;
-        total->judged += r.judged;
-    }
-    return true;
-}
-
-static void report(loop *l, const im_loop_result *r, double lr, double norm, double seconds)
+static void report(loop *l, const step *s, double loss, int64_t correct, double norm)
 {
     int64_t epochs = (l->steps * l->a->accumulate + l->t->parts_an_epoch - 1) / l->t->parts_an_epoch;
-    int64_t last = l->state.step * l->a->accumulate - 1;       /* number of the last part                             */
+    int64_t last = s->number * l->a->accumulate - 1;           /* number of the last part                             */
+    double seconds = (s->ended > 0 ? s->ended : im_seconds()) - s->begun;
     l->step_seconds = l->step_seconds > 0 ? 0.9 * l->step_seconds + 0.1 * seconds : seconds;
     im_train_progress p = {
-        .step = l->state.step, .steps = l->steps, .epoch = last / l->t->parts_an_epoch + 1, .epochs = epochs,
-        .loss = r->loss, .lr = lr, .grad_norm = norm, .img_per_s = (double)r->pictures / seconds,
-        .top1 = r->judged ? (double)r->correct / (double)r->judged : NAN,
-        .seconds_left = l->step_seconds * (double)(l->steps - l->state.step),
+        .step = s->number, .steps = l->steps, .epoch = last / l->t->parts_an_epoch + 1, .epochs = epochs,
+        .loss = loss, .lr = s->lr, .grad_norm = norm, .img_per_s = (double)s->pictures / seconds,
+        .top1 = s->judged ? (double)correct / (double)s->judged : NAN,
+        .seconds_left = l->step_seconds * (double)(l->steps - s->number),
     };
     int n = snprintf(l->line, sizeof l->line, "{\"step\": %lld, \"epoch\": %lld, \"loss\": %.9g, \"lr\": %.9g, "
                      "\"grad_norm\": %.9g, \"img_per_s\": %.4g", (long long)p.step, (long long)p.epoch, p.loss, p.lr,
                      p.grad_norm, p.img_per_s);
-    if (r->judged)
+    if (s->judged)
         snprintf(l->line + n, sizeof l->line - (size_t)n, ", \"top1\": %.6g", p.top1);
     if (l->h->step)
         l->h->step(l->h->arg, &p);
@@ -169,28 +158,77 @@ static void log_step(loop *l, double scored)
     im_run_log(l->run, l->line);
 }
 
+/* Waits for the oldest step that was not read, and tells of it; its line is the loop's, to be written. */
+static bool read_step(loop *l)
+{
+    int n = l->a->accumulate;
+    double loss = 0, norm = 0, mean = 1.0 / n;
+    int64_t correct = 0;
+    const step *s = &l->open[(l->state.step - im_ledger_open(l->ledger) + 1) % 2];
+    if (!im_ledger_read(l->c, l->ledger, l->parts))
+        return false;
+    for (int k = 0; k < n; k++) {
+        const im_step_part *p = &l->parts[k];
+        norm = mean * sqrt(p->sumsq);
+        if (!isfinite(p->loss))
+            return not_finite(l, s, k, "the loss", "", (double)p->loss);
+        if (p->first_bad >= 0)
+            return not_finite(l, s, k, "the gradient of ", im_optimiser_name(l->optimiser, p->first_bad), norm);
+        loss += (double)p->loss / n;
+        correct += p->right;
+    }
+    l->state.loss_sum += loss;
+    l->state.losses++;
+    report(l, s, loss, correct, norm);
+    return im_ok(l->c);
+}
+
+/* All steps but the last `but` ones, with their lines. */
+static bool catch_up(loop *l, int but)
+{
+    while (im_ledger_open(l->ledger) > but) {
+        if (!read_step(l))
+            return false;
+        log_step(l, NAN);
+    }
+    return im_ok(l->c);
+}
+
+/* ---------------------------------------------------------------- one step */
+
+/* All parts of a step. */
+static bool run_parts(loop *l, step *s)
+{
+    im_optimiser_zero(l->optimiser);
+    for (int k = 0; k < l->a->accumulate; k++) {
+        im_loop_result r = { .ledger = l->ledger, .part = k };
+        if (!l->t->part(l->t->arg, l->state.step * l->a->accumulate + k, &r) ||
+            !im_optimiser_note(l->optimiser, l->ledger, k))
+            return false;
+        s->pictures += r.pictures;
+        s->judged += r.judged;
+    }
+    return true;
+}
+
+/* Asks for a step; at most one before it is not read yet. */
 static bool one_step(loop *l)
 {
-    double start = im_seconds(), norm = 0, clip = im_decimal(l->a->clip);
-    bool first_of_run = l->h->tape && l->state.step == 0;
-    im_loop_result r;
-    if (first_of_run)
+    double now = im_seconds(), mean = 1.0 / l->a->accumulate;
+    step *s = &l->open[(l->state.step + 1) % 2];
+    if (im_ledger_open(l->ledger))
+        l->open[l->state.step % 2].ended = now;
+    *s = (step){ .number = l->state.step + 1, .begun = now, .lr = im_schedule_lr(&l->schedule, l->state.step) };
+    if (l->h->tape && l->state.step == 0)
         im_on_tape(l->c, l->h->tape, l->h->arg);
-    bool ok = run_parts(l, &r, &norm);
+    bool ok = run_parts(l, s);
     im_on_tape(l->c, NULL, NULL);
-    if (!ok)
-        return false;
-    double scale = 1.0 / l->a->accumulate, lr = im_schedule_lr(&l->schedule, l->state.step);
-    if (clip > 0 && clip / (norm + CLIP_EPS) < 1)
-        scale *= clip / (norm + CLIP_EPS);
-    if (!im_optimiser_step(l->optimiser, lr, scale))
+    if (!ok || !im_ledger_end(l->c, l->ledger, mean, im_decimal(l->a->clip)) ||
+        !im_optimiser_step(l->optimiser, s->lr, mean, l->ledger))
         return false;
     l->state.step++;
     l->state.tracked += (int64_t)l->a->accumulate * l->t->norms_a_part;
-    l->state.loss_sum += r.loss;
-    l->state.losses++;
-    report(l, &r, lr, norm, im_seconds() - start);
-    return im_ok(l->c);
+    return true;
 }
 
 /* ---------------------------------------------------------------- checkpoints */
@@ -252,10 +290,10 @@ static bool save_when_due(loop *l)
 {
     bool over = l->state.step == l->steps, epoch = epoch_ended(l) || over, scored = l->t->score && epoch;
     bool due = l->a->checkpoint_every > 0 ? l->state.step % l->a->checkpoint_every == 0 : epoch;
-    if (!due && !scored && !over) {
-        log_step(l, NAN);
-        return true;
-    }
+    if (!due && !scored && !over)
+        return catch_up(l, im_ledger_lag(l->ledger));
+    if (!catch_up(l, 1) || !read_step(l))
+        return false;
     double worth = scored ? score(l) : l->t->score ? NAN : -l->state.loss_sum / (double)l->state.losses;
     log_step(l, scored ? worth : NAN);
     l->state.loss_sum = 0;                                     /* also where the disk is full: the next score is to    */
@@ -268,6 +306,8 @@ static bool save_when_due(loop *l)
 static bool stopped(loop *l)
 {
     char good[600];
+    if (!catch_up(l, 0))
+        return false;
     if (l->saved_step != l->state.step)
         save(l, NAN, false);
     last_good(l, good, sizeof good);
@@ -346,6 +386,10 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
                .steps = im_loop_steps(a, t->parts_an_epoch) };
     im_optimiser_args o = optimiser_args(c, a);
     l.optimiser = im_optimiser_new(c, t->parts, t->n_parts, &o);
+    l.ledger = im_ledger_new(c, a->accumulate);
+    l.parts = calloc((size_t)a->accumulate, sizeof *l.parts);
+    if (!l.parts)
+        im_fail(c, "out of memory for the parts of a step");
     l.state = (im_train_state){ .c = c, .run = run, .parts = t->parts, .n_parts = t->n_parts, .optimiser = l.optimiser,
                                 .config = config, .fields = t->fields, .keep = a->keep, .best = NAN, .last_good = -1 };
     l.schedule = (im_schedule){ .peak = im_decimal(a->lr), .floor = COSINE_FLOOR, .steps = l.steps,
@@ -354,8 +398,10 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
                              : (int64_t)llround(warmup * (double)t->parts_an_epoch / a->accumulate) };
     im_schedule_parse(c, a->schedule, &l.schedule.kind);
     im_set_products(c, strcmp(a->dtype, "bf16") ? IM_F32 : IM_BF16);
-    bool ok = l.optimiser && open_run(&l, config) && run_steps(&l) && export(&l);
+    bool ok = im_ok(c) && open_run(&l, config) && run_steps(&l) && export(&l);
     im_set_products(c, IM_F32);
     im_optimiser_free(l.optimiser);
+    im_ledger_free(l.ledger);
+    free(l.parts);
     return ok && im_ok(c);
 }

@@ -17,10 +17,12 @@
 
 enum { IM_WARMUP_SHARE = 10 };                                 /* of the steps, where --warmup is not given           */
 
-typedef struct im_loop_result {                                /* of one part                                         */
-    double loss;                                               /* mean over the part                                  */
+/* What one part tells: im_ledger_loss, and im_ledger_right where there are classes, put values that stay on the device
+ * where the loop reads them a step later; the rest is known on the host. */
+typedef struct im_loop_result {
+    im_ledger *ledger; int part;                               /* given; NULL: nobody asks for values                 */
     int64_t pictures;                                          /* seen: for the speed                                 */
-    int64_t correct, judged;                                   /* top-1; judged 0: there are no classes               */
+    int64_t judged;                                            /* rows of im_ledger_right; 0: there are no classes    */
 } im_loop_result;
 
 typedef struct im_loop_task {
@@ -31,10 +33,11 @@ typedef struct im_loop_task {
     int norms_a_part;                                          /* how often a part runs every batch norm              */
     bool averaged;                                             /* score and saved find the averages in the networks   */
     bool exported;                                             /* RUN/model.safetensors at the end: the first part    */
-    /* Called once, when it is known where to begin: the next part is number `first` of the run. May be NULL. */
+    /* Called when it is known where to begin: the next part is number `first` of the run; and again to go back to a part,
+     * to see what was not finite. May be NULL. */
     bool (*begin)(void *arg, int64_t first);
     /* Forward and backward of part number `number` (accumulate of them are a step). Gradients are added to what is there.
-     * The same number twice: once more on the same data, to see what was not finite. A function of number and weights. */
+     * A function of number and weights. */
     bool (*part)(void *arg, int64_t number, im_loop_result *r);
     /* At the end of an epoch: higher is better, and the best checkpoint is kept. NULL: minus the mean loss is taken.
      * score_name: its key in the log, "val_top1". */

@@ -66,19 +66,6 @@ im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_res
 
 /* ---------------------------------------------------------------- one part of a step */
 
-static int64_t count_right(const float *y, int64_t rows, int64_t classes, const int32_t *labels)
-{
-    int64_t right = 0;
-    for (int64_t i = 0; i < rows; i++, y += classes) {
-        int64_t best = 0;
-        for (int64_t k = 1; k < classes; k++)
-            if (y[k] > y[best])
-                best = k;
-        right += best == labels[i];
-    }
-    return right;
-}
-
 /* Pictures (count, n, size, size, 3), `keep` of each and the rest of its partner; one without a partner stays. */
 static im_tensor *mixed(im_ctx *c, const im_crops *crops, int n, float keep)
 {
@@ -115,42 +102,40 @@ static im_tensor *features_of(im_ctx *c, const im_classifier *m, const im_batch 
     return all;
 }
 
-/* Of every crop, malloc'd; of the partners where they are mixed. */
-static int32_t *labels_of(im_ctx *c, const im_batch *b, bool partners, int64_t *n)
+/* Of every crop (crops n); of the partners where they are mixed. */
+static im_tensor *labels_of(im_ctx *c, const im_batch *b, bool partners)
 {
     int64_t crops = 0;
     for (int k = 0; k < b->kinds; k++)
         crops += b->crops[k].count;
-    *n = crops * b->n;
-    int32_t *v = malloc((size_t)*n * sizeof *v);
-    if (!v)
+    int64_t n = crops * b->n;
+    int32_t *v = malloc((size_t)n * sizeof *v);
+    if (!v) {
         im_fail(c, "out of memory for the labels of a batch");
-    for (int64_t i = 0; v && i < *n; i++)
+        return NULL;
+    }
+    for (int64_t i = 0; i < n; i++)
         v[i] = b->labels[partners ? b->n - 1 - i % b->n : i % b->n];
-    return v;
-}
-
-static im_tensor *entropy(im_ctx *c, im_tensor *logits, const int32_t *labels, int64_t n)
-{
-    im_tensor *t = labels ? im_from(c, IM_I32, 1, &n, labels) : NULL;
-    return im_cross_entropy(c, logits, t);
+    im_tensor *t = im_from(c, IM_I32, 1, &n, v);
+    free(v);
+    return t;
 }
 
 im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r)
 {
-    int64_t n;
-    int32_t *labels = labels_of(c, b, false, &n), *others = keep < 1 ? labels_of(c, b, true, &n) : NULL;
+    im_tensor *labels = labels_of(c, b, false);                                           /* (crops n)                */
     im_tensor *logits = im_classifier_logits(c, m, features_of(c, m, b, keep));           /* (crops n, classes)       */
-    im_tensor *loss = entropy(c, logits, labels, n);
-    if (keep < 1)
-        loss = im_add(c, im_scale(c, loss, keep), im_scale(c, entropy(c, logits, others, n), 1 - keep));
-    float *y = loss ? im_values(c, logits) : NULL;
-    if (y)
-        *r = (im_loop_result){ .loss = im_item(c, loss), .pictures = b->n, .judged = n,
-                               .correct = count_right(y, n, logits->shape[1], labels) };
-    free(y);
-    free(labels);
-    free(others);
+    im_tensor *loss = im_cross_entropy(c, logits, labels);
+    if (keep < 1) {
+        im_tensor *theirs = im_cross_entropy(c, logits, labels_of(c, b, true));
+        loss = im_add(c, im_scale(c, loss, keep), im_scale(c, theirs, 1 - keep));
+    }
+    if (!im_ok(c))
+        return NULL;
+    r->pictures = b->n;
+    r->judged = im_numel(labels);
+    im_ledger_loss(c, r->ledger, r->part, loss);
+    im_ledger_right(c, r->ledger, r->part, logits, labels);
     return im_ok(c) ? loss : NULL;
 }
 
@@ -319,6 +304,7 @@ static bool make_network(training *t)
         return false;
     im_params *p = im_classifier_params(t->m);
     p->train = p->batch_statistics = true;
+    p->recompute = a->common.recompute;
     return im_init_params(p, a->common.seed) && (!a->common.init || read_init(t, a->common.init));
 }
 

@@ -6,7 +6,7 @@
 #include "models/nets/resnet.h"
 #include "models/train/train_loop.h"
 
-/* The loss (1) of one batch, on an open tape, with *r filled. Every kind of crop is one pass of the encoder; the features
+/* The loss (1) of one batch, on an open tape; *r is told. Every kind of crop is one pass of the encoder; the features
  * of all crops are stacked, go through the head together, and share one mean loss. keep < 1: two pictures each are mixed,
  * and their losses (see train_resnet.c). */
 im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r);

@@ -43,10 +43,13 @@ im_ledger *im_ledger_new(im_ctx *c, int parts)
     return NULL;
 }
 
+/* What is on its way must have arrived before its place goes. */
 void im_ledger_free(im_ledger *l)
 {
     if (!l)
         return;
+    if (l->ended > l->read)
+        l->s->dev->s.wait(l->s->dev, l->mark[(l->ended - 1) % 2]);
     im_storage_release(l->s);
     free(l->sent[0]);
     free(l);
@@ -123,6 +126,11 @@ bool im_ledger_end(im_ctx *c, im_ledger *l, double mean, double clip)
 int im_ledger_open(const im_ledger *l)
 {
     return l ? (int)(l->ended - l->read) : 0;
+}
+
+int im_ledger_lag(const im_ledger *l)
+{
+    return l && !l->s->dev->maps;                              /* host memory: what is asked for is done already       */
 }
 
 bool im_ledger_read(im_ctx *c, im_ledger *l, im_step_part parts[])
