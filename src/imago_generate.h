@@ -72,6 +72,9 @@ typedef struct im_sd im_sd;
  * loaded when first used; that each finds its tensors is checked at once. path NULL: the embedded model. */
 im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold);
 void im_sd_free(im_sd *sd);
+/* From now on weights are kept as the device holds them (as large as the model in memory), in MODEL/imago-cache or, where
+ * that cannot be written, in the user's cache; the next start maps them. Files that do not fit any more are made anew. */
+void im_sd_cache_weights(im_sd *sd, bool on);
 im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold); /* without that check, to be looked at (im_sd_file)     */
 bool im_sd_whole(im_sd *sd);                                   /* the check, of all networks                           */
 const im_tokenizer *im_sd_tokenizer(im_sd *sd);                /* the model's own; lives as long as the model          */

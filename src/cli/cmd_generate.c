@@ -66,6 +66,9 @@ static const option options[] = {
     OPTION_FLAG(0, "skip-existing", AT(skip_existing),
                 "draw only the pictures that do not exist yet; a file of that name that holds another picture is an "
                 "error"),
+    OPTION_FLAG(0, "cache-weights", AT(cache_weights),
+                "keep packed weights in MODEL/imago-cache or in the user's cache, so that the next start takes no time; "
+                "they are as large as the model"),
     OPTION_FLAG(0, "profile", AT(profile), "print the time of every operation and layer"),
     OPTION_FLAG(0, "eager", AT(eager), "run operation by operation, without a recorded plan; it changes no picture"),
     OPTION_FLAG(0, "json", AT(json), "print one JSON object per picture and a summary on standard output"),
@@ -165,6 +168,7 @@ static bool open_model(run_state *r)
 {
     generate_options *o = r->o;
     r->sd = im_sd_open(r->c, o->model, session_dtype(&o->common));
+    im_sd_cache_weights(r->sd, o->cache_weights);
     if (!r->sd)
         return false;
     if (!set_model_name(r))

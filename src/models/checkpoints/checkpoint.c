@@ -437,6 +437,14 @@ bool im_checkpoint_no_room(const im_checkpoint *k, im_part which, const im_param
     return false;
 }
 
+/* Plain weights that have the device's own type and order of axes need no copy. */
+static bool map_param(const im_params *p, const im_param *q, im_dtype hold, const im_st_entry *e)
+{
+    im_held h = im_params_held(p, q, hold);
+    return p->mapped && !p->train && !h.packed && q->kind != IM_PARAM_CONV && q->kind != IM_PARAM_BUFFER
+        && e->dtype == (int)h.dtype && im_param_map(p->c, q->t, h.dtype, false, 1, e->data);
+}
+
 bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype hold)
 {
     if (!k || !im_ok(k->c) || !check_params(k, which, p))
@@ -447,7 +455,8 @@ bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype 
         if (im_cancelled(k->c))
             return im_fail(k->c, "stopped");
         const im_param *q = &p->v[i];
-        if (!im_params_hold(p, q, hold) || !im_param_read(k->c, q, t->file, item_of(t, q->t->name, &cursor)->entry))
+        const im_st_entry *e = item_of(t, q->t->name, &cursor)->entry;
+        if (!map_param(p, q, hold, e) && !(im_params_hold(p, q, hold) && im_param_read(k->c, q, t->file, e)))
             return im_checkpoint_no_room(k, which, p, hold);
     }
     return true;

@@ -128,6 +128,7 @@ void im_sd_free(im_sd *sd)
     im_nets_free(&sd->nets);
     im_text_states_free(sd->texts);
     im_tokenizer_free(sd->tokenizer);
+    for (int i = 0; i < IM_NET_COUNT; i++) im_map_close(&sd->maps[i]);        /* after the networks that lie in them */
     im_checkpoint_close(sd->checkpoint);
     free(sd->scheduler_path);
     free(sd->preview);
@@ -178,13 +179,27 @@ bool im_net_make(im_ctx *c, const im_model_config *config, im_net net, im_networ
     }
 }
 
+void im_sd_cache_weights(im_sd *sd, bool on)
+{
+    if (sd) sd->cache_weights = on;
+}
+
+/* From the file of packed weights where there is one that fits, else from the checkpoint, to be kept from then on. */
 bool im_sd_need(im_sd *sd, im_net net)
 {
+    static const char *const names[IM_NET_COUNT] = {
+        [IM_NET_CLIP] = "text_encoder", [IM_NET_UNET] = "unet", [IM_NET_VAE_DECODER] = "vae_decoder",
+        [IM_NET_VAE_ENCODER] = "vae_encoder" };
     if (!im_ok(sd->c)) return false;
     if (sd->loaded[net]) return true;
-    sd->loaded[net] = im_net_make(sd->c, sd->config, net, &sd->nets)
-        && im_checkpoint_load(sd->checkpoint, im_net_part(net), im_net_params(&sd->nets, net), sd->hold);
-    return sd->loaded[net];
+    if (!im_net_make(sd->c, sd->config, net, &sd->nets)) return false;
+    im_params *p = im_net_params(&sd->nets, net);
+    im_weight_cache w = { .c = sd->c, .k = sd->checkpoint, .part = im_net_part(net), .name = names[net], .hold = sd->hold };
+    p->mapped = true;                                          /* the checkpoint is closed after the networks         */
+    bool kept = sd->cache_weights && im_weight_cache_map(&w, p, &sd->maps[net]);
+    sd->loaded[net] = kept || im_checkpoint_load(sd->checkpoint, w.part, p, sd->hold);
+    if (sd->cache_weights && !kept && sd->loaded[net]) im_weight_cache_keep(&w, p);
+    return sd->loaded[net] && im_ok(sd->c);
 }
 
 /* ---------------------------------------------------------------- a run before it begins */

@@ -2,7 +2,7 @@
 #ifndef IM_SD_H
 #define IM_SD_H
 
-#include "models/checkpoints/checkpoint.h"
+#include "models/checkpoints/weight_cache.h"
 #include "models/nets/clip.h"
 #include "models/schedulers/scheduler.h"
 #include "models/nets/unet.h"
@@ -39,6 +39,8 @@ struct im_sd {
     im_tokenizer *tokenizer;                                   /* NULL until the first text                           */
     im_networks nets;                                          /* each NULL until it is needed                        */
     bool loaded[IM_NET_COUNT];
+    bool cache_weights;                                        /* im_sd_cache_weights                                 */
+    im_map maps[IM_NET_COUNT];                                 /* what such weights lie in                            */
     char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */
     const char *scheduler_text;                                /* its content, where a single file carries it         */
     float *preview;                                            /* (3, C + 1): preview.h; NULL: not needed so far      */
