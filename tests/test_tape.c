@@ -324,6 +324,42 @@ START_TEST(recomputing_changes_no_bit)
 END_TEST
 
 /* Nothing in it wants a gradient: no node, and nothing to complain about. */
+static im_tensor *gated(im_ctx *ctx, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)arg;
+    (void)n_in;
+    return im_linear_geglu(ctx, im_linear(ctx, in[0], in[1], NULL, NULL, IM_ACT_GELU), in[2], NULL);
+}
+
+/* The first run of im_recompute is on no tape, but the result of what a tape would see: on ref, too, which rounds what is
+ * stored. */
+START_TEST(recomputing_gives_the_result_of_the_tape)
+{
+    enum { N = 24, ROWS = 40 };
+    float y[2][ROWS * N], *got;
+    im_rng *rng = im_rng_new(c, IM_RNG_CPU, 5);
+    static float values[2 * N * N];
+    im_tensor *in[3] = { im_new(c, IM_F32, SHAPE(ROWS, N)), im_new(c, IM_F32, SHAPE(N, N)),
+                         im_new(c, IM_F32, SHAPE(2 * N, N)) };
+    for (int i = 0; i < 3; i++) {
+        im_randn(rng, values, (size_t)im_numel(in[i]));
+        ck_assert(im_upload(c, in[i], values) && im_want_grad(c, in[i]));
+    }
+    for (int again = 0; again < 2; again++) {
+        im_scope_push(c);
+        ck_assert(im_tape_begin(c));
+        got = im_values(c, again ? im_recompute(c, gated, NULL, in, 3) : gated(c, NULL, in, 3));
+        ck_assert_msg(got != NULL, "%s", im_error(c));
+        memcpy(y[again], got, sizeof y[0]);
+        free(got);
+        im_tape_end(c);
+        im_scope_pop(c);
+    }
+    ck_assert_mem_eq(y[0], y[1], sizeof y[0]);
+    im_rng_free(rng);
+}
+END_TEST
+
 START_TEST(recomputing_what_is_frozen)
 {
     im_tensor *x = filled(1, SHAPE(B, T, C)), *w = filled(2, SHAPE(C, C)), *last = wanted(3, SHAPE(C, C));
@@ -374,6 +410,7 @@ int main(void)
         ONCE(blocks_come_back_in_any_order), ONCE(a_bf16_tensor_is_copied_twice),
         ONCE(gradients_that_only_f32_can_hold_are_refused), ONCE(gradients_of_overlapping_views),
         ONCE(views_outlive_their_tape), ONCE(views_outlive_the_scope_of_their_base), ONCE(recomputing_changes_no_bit),
+        ONCE(recomputing_gives_the_result_of_the_tape),
         ONCE(recomputing_what_is_frozen), ONCE(recomputing_what_leads_nowhere),
         ONCE(recompute_wants_a_function_and_few_inputs),
     };

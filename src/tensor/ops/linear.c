@@ -49,13 +49,23 @@ static int product(im_ctx *c, im_node *n, im_tensor *out, im_act act, bool geglu
         .res = im_read_of(res), .ldres = cols, .c = im_write_of(out), .ldc = cols, .act = act, .geglu = geglu });
 }
 
-/* z (..., N or 2N), kept for backward. */
-static im_tensor *keep_z(im_ctx *c, im_node *n)
+/* Is z made by itself, and not within the product? On a tape, since backward reads it; and in im_recompute's first run,
+ * which has to give the bits of the second one, on a tape: ref rounds a z that is stored. */
+static bool stores_z(const im_ctx *c, const im_node *n)
+{
+    bool grad = false;
+    for (int i = 0; c->marking && i < n->op->n_in; i++)
+        grad |= n->in[i] && n->in[i]->wants_grad;
+    return n->taped || grad;
+}
+
+/* z (..., N or 2N), kept for backward where that comes. */
+static im_tensor *new_z(im_ctx *c, im_node *n)
 {
     int64_t shape[IM_MAX_DIMS];
     memcpy(shape, n->out->shape, sizeof shape);
     shape[n->out->ndim - 1] = n->in[W]->shape[0];
-    return im_save(c, n, 0, n->out->ndim, shape);
+    return n->taped ? im_save(c, n, 0, n->out->ndim, shape) : im_new(c, IM_F32, n->out->ndim, shape);
 }
 
 /* y = act(z) [+ res]. The sum is rounded once, so where y is in 16 bits act(z) waits in f32. */
@@ -76,20 +86,20 @@ static int act_of_z(im_ctx *c, im_node *n, const im_tensor *z)
 static int linear_forward(im_ctx *c, im_node *n)
 {
     im_act act = (im_act)n->attrs.i[0];
-    if (!n->taped || act == IM_ACT_NONE)
+    if (!stores_z(c, n) || act == IM_ACT_NONE)
         return product(c, n, n->out, act, false, n->in[RES]);
-    im_tensor *z = keep_z(c, n);
+    im_tensor *z = new_z(c, n);
     int status = z ? product(c, n, z, IM_ACT_NONE, false, NULL) : IM_NO_MEMORY;
     return status ? status : act_of_z(c, n, z);
 }
 
 static int geglu_forward(im_ctx *c, im_node *n)
 {
-    if (!n->taped)
+    if (!stores_z(c, n))
         return product(c, n, n->out, IM_ACT_NONE, true, NULL);
     if (!im_want(c, n, !n->in[W]->packed, "w that is not packed, as training needs it"))
         return IM_NO_KERNEL;
-    im_tensor *z = keep_z(c, n);
+    im_tensor *z = new_z(c, n);
     int status = z ? product(c, n, z, IM_ACT_NONE, false, NULL) : IM_NO_MEMORY;
     int cols = (int)n->out->shape[n->out->ndim - 1];
     return status ? status : c->dev.k.glu(&c->dev, &(im_glu_args){ .rows = im_numel(n->out) / cols, .n = cols,
