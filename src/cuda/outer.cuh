@@ -15,7 +15,7 @@ template <class J> KERNEL(256) outer_kernel(GRID J j)
 {
     SHARED2(float, as, STEPS, PITCH);
     SHARED2(float, bs, STEPS, PITCH);
-    int t = (int)threadIdx.x, line = t % TILE, m4 = t / TILE * EACH, ty = t / 16 * EACH, tx = t % 16 * EACH;
+    int t = (int)threadIdx.x, line = t % TILE, m4 = t / TILE * EACH, ty = t / 16, tx = t % 16;
     int i0 = (int)blockIdx.x * TILE, j0 = (int)blockIdx.y * TILE;
     bool a_in = i0 + line < j.ni, b_in = j0 + line < j.nj;
     typename J::column col = j.column_of(b_in ? j0 + line : 0);
@@ -31,8 +31,8 @@ template <class J> KERNEL(256) outer_kernel(GRID J j)
         for (int m = 0; m < steps; m++) {
             float a[EACH], b[EACH];
             for (int i = 0; i < EACH; i++) {
-                a[i] = as[m][ty + i];
-                b[i] = bs[m][tx + i];
+                a[i] = as[m][ty + 16 * i];
+                b[i] = bs[m][tx + 16 * i];
             }
             for (int i = 0; i < EACH; i++)
                 for (int c = 0; c < EACH; c++)
@@ -48,8 +48,8 @@ template <class J> KERNEL(256) outer_kernel(GRID J j)
     }
     for (int i = 0; i < EACH; i++)
         for (int c = 0; c < EACH; c++)
-            if (i0 + ty + i < j.ni && j0 + tx + c < j.nj)
-                j.finish(i0 + ty + i, j0 + tx + c, total[i][c]);
+            if (i0 + ty + 16 * i < j.ni && j0 + tx + 16 * c < j.nj)
+                j.finish(i0 + ty + 16 * i, j0 + tx + 16 * c, total[i][c]);
 }
 
 template <class J> static int run_outer(im_device *dev, const J &j, int products)

@@ -428,5 +428,7 @@ void sim_run(const char *kernel, dim3 grid, dim3 block, const sim_body &body)
         me->block = nth_block(sim.order == 1 ? blocks - 1 - i : i, grid);
         me->where.stamp = stamp++;
         run_block();
+        if (sim_counting)
+            sim_count_end_block();
     }
 }

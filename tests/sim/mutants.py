@@ -68,7 +68,7 @@ def caught(build, name, text, tmp):
                            objects[-1]]).returncode:
             return "compiler"
     rest = [o for o in glob.glob(f"{build}/sim/checked/*.o") + glob.glob(f"{build}/sim/host/*.o")
-            + [f"{build}/sim/{o}.o" for o in ("block", "fiber", "shadow", "stream", "tensor")]
+            + [f"{build}/sim/{o}.o" for o in ("block", "count", "fiber", "shadow", "stream", "tensor")]
             + glob.glob(f"{build}/tests/cases*.o") + [f"{build}/tests/sim/{o}.o" for o in ("test_cuda", "device_case")]
             if os.path.basename(o)[:-2] + ".cu" not in units and os.path.basename(o) != "faults.o"]
     libs = subprocess.run(["make", "-s", "--no-print-directory", "mutants-libs"], capture_output=True, text=True).stdout.split()

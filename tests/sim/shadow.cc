@@ -301,6 +301,8 @@ void sim_access(const void *p, size_t bytes, bool write, bool atomic, const void
         c = cells + (at - base) / 2;
     else
         return elsewhere(w, p, write, pc);
+    if (sim_counting)
+        sim_count_access(w, p, bytes, device, pc);
     if ((uintptr_t)p % bytes)
         complain(SIM_MISALIGNED, "an access at", p, pc, 0);
     for (size_t i = 0; i < (bytes + 1) / 2; i++, c++) {

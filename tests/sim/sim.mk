@@ -4,14 +4,14 @@ CXX       := $(shell command -v g++ 2>/dev/null)
 SIM_MATH  := $(if $(filter x86_64%,$(MACHINE)),-mfma -mf16c)
 SIM_FLAGS  = -std=c++17 -O2 -g -Wall -Wextra $(WERROR) -fPIC -ffp-contract=off -fno-exceptions \
               -Itests/sim -Itests -Isrc -MMD -MP
-SIM_OBJ   := $(patsubst %,$(BUILD)/sim/%.o,block fiber shadow stream tensor)
+SIM_OBJ   := $(patsubst %,$(BUILD)/sim/%.o,block count fiber shadow stream tensor)
 SIM_HOST  := $(patsubst src/cuda/%.c,$(BUILD)/sim/host/%.o,$(filter-out src/cuda/stub.c,$(wildcard src/cuda/*.c)))
 SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
 # checked: loads and stores call the simulator; fast: they do not.
 SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
 SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
 SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
-                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda) $(BUILD)/imago-sim)
+                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda ladder) $(BUILD)/imago-sim)
 
 $(BUILD)/sim/%.o: tests/sim/%.cc | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -48,6 +48,22 @@ $(BUILD)/tests/test_cuda: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/devi
 	@mkdir -p $(@D)
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
+
+# The ladder of a product, from naive to the shipped kernels (bench/ladder).
+$(BUILD)/sim/checked/%.o: bench/ladder/%.cu | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  c++ $< (simulator, checked)"
+	$(Q)$(CXX) $(SIM_FLAGS) $(SIM_MATH) -fsanitize=thread -x c++ -c $< -o $@
+
+$(BUILD)/sim/%.o: bench/ladder/%.cc | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  c++ $<"
+	$(Q)$(CXX) $(SIM_FLAGS) -c $< -o $@
+
+$(BUILD)/tests/test_ladder: $(BUILD)/sim/ladder.o $(BUILD)/sim/checked/ladder_gemm.o $(SIM_OBJ) $(SIM_HOST)
+	@mkdir -p $(@D)
+	$(SAY) "  link $@"
+	$(Q)$(CXX) -o $@ $(filter-out $(SIM_HOST),$^) -lm
 
 $(BUILD)/imago-sim: $(CLI_OBJ) $(SIM_FAST) $(BUILD)/libimago.a ## the program with the simulator behind --device cuda
 	$(SAY) "  link $@"

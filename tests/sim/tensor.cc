@@ -37,13 +37,13 @@ static unsigned me()
 void sim_copy_async(void *to, const void *from, bool in)
 {
     copy c = { to, { 0 } };
-    const void *pc = __builtin_return_address(0);
+    const char *pc = (const char *)__builtin_return_address(0);          /* pc + 1: the other half of it               */
     if (in && sim.checks)
         sim_access(from, 16, false, false, pc);
     if (in)
         memcpy(c.data, from, 16);
     if (sim.checks) {
-        sim_access(to, 16, true, false, pc);
+        sim_access(to, 16, true, false, pc + 1);
         sim_shadow_poison(to, 16);
     }
     under_way[me()].groups.back().push_back(c);
@@ -54,6 +54,8 @@ void sim_copy_commit() { under_way[me()].groups.emplace_back(); }
 void sim_copy_wait(int newest)
 {
     auto &groups = under_way[me()].groups;
+    bool counting = sim_counting;
+    sim_counting = false;                                      /* it was counted when it was asked for                 */
     while ((int)groups.size() - 1 > newest) {
         for (const copy &c : groups.front()) {
             if (sim.checks)
@@ -62,6 +64,7 @@ void sim_copy_wait(int newest)
         }
         groups.erase(groups.begin());
     }
+    sim_counting = counting;
 }
 
 /* ---------------------------------------------------------------- matrices */
