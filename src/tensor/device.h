@@ -17,6 +17,8 @@
  *    the columns (the operations: cpu/winograd_transforms.c), then + bias, + chan, + res as above. Weights of every dtype
  *    are multiplied in f32. The relative error is 1.7 times that of direct sums; a NaN or an infinity reaches the whole of
  *    the 4x4 tiles whose inputs hold it;
+ *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k, never split, whatever the
+ *    batch: the same bits for a picture alone and in a batch, but not those of the chain above;
  *  - other reductions run in 16 virtual lanes (element i into lane i % 16, ascending), then the fixed tree
  *    8+8, 4+4, 2+2, 1+1 (lane j += lane j + half);
  *  - group norm: chunks of IM_GN_CHUNK pixels; within a chunk each channel is one ascending chain in f32; chunks are
@@ -133,7 +135,7 @@ typedef struct im_kernels {      /* one table per backend; `make check` wants no
 #undef X
 } im_kernels;
 
-typedef struct im_device {       /* "ref", "cpu", "far", later "cuda:0"                                             */
+typedef struct im_device {       /* "ref", "cpu", "far", "cuda:0"                                                   */
     const char *name, *isa;
     im_kernels k;
     im_services s;
