@@ -4,16 +4,20 @@
 #define TEST_MODELS_H
 
 #include <check.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "context.h"
+#include "data/files/sha256.h"
 #include "models/checkpoints/checkpoint.h"
 #include "want.h"
 
 #define MODEL_A "tests/golden/models/a"
-#define SINGLE_A "tests/golden/models/a_single_file.safetensors"
+/* Model a as a single file that diffusers' reader accepts: a row [name, dtype, shape, SHA-256 of the bytes (32 digits)] for
+ * each tensor. */
+#define SINGLE_A "tests/golden/models/a_single_file.json"
 
 static inline const char *at(const char *name)
 {
@@ -23,6 +27,29 @@ static inline const char *at(const char *name)
 static inline void no_error(void)
 {
     ck_assert_msg(im_ok(c), "%s", im_error(c));
+}
+
+/* The row of SINGLE_A with this name; its shape and bytes are those of e. */
+static inline void in_single_a(const json_t *rows, const char *name, const im_st_entry *e)
+{
+    size_t i, axis;
+    const json_t *row, *size;
+    char hex[65];
+    json_array_foreach(rows, i, row) {
+        if (strcmp(json_string_value(json_array_get(row, 0)), name))
+            continue;
+        ck_assert_str_eq(e->dtype_name, json_string_value(json_array_get(row, 1)));
+        int64_t values = 1, wanted = 1;
+        json_array_foreach(json_array_get(row, 2), axis, size)
+            wanted *= json_integer_value(size);
+        for (int k = 0; k < e->ndim; k++)
+            values *= e->shape[k];
+        ck_assert_msg(values == wanted, "%s: %lld values, wanted %lld", name, (long long)values, (long long)wanted);
+        ck_assert(im_sha256_of(c, e->data, e->bytes, hex));
+        ck_assert_msg(!strncmp(hex, json_string_value(json_array_get(row, 3)), 32), "%s: other bytes", name);
+        return;
+    }
+    ck_abort_msg("%s is not in %s", name, SINGLE_A);
 }
 
 static inline im_checkpoint *open_whole(const char *path)

@@ -84,7 +84,7 @@ static const char *run_file(const char *name)
 /* ---------------------------------------------------------------- config.json */
 
 static const char *const free_keys[] = { "imago", "device", "isa", "data", "mix", "budget", "init", "classes", "val",
-                                         "workers", "keep", "checkpoint-every", "strict", "new-head", NULL };
+                                         "workers", "keep", "checkpoint-every", "strict", "new-head", "recompute", NULL };
 
 /* Does `text`, a config.json, mean what `whole` does, in all that decides? */
 static bool same_training(json_t *whole, const char *text)

@@ -4,7 +4,11 @@ The names are turned round by the rules below and then checked with diffusers' o
 (convert_ldm_unet_checkpoint and its sisters): what it makes of the file must be the weights we began with.
 """
 
+import hashlib
+import json
+import os
 import re
+import tempfile
 
 import torch
 from diffusers.loaders.single_file_utils import (convert_ldm_clip_checkpoint, convert_ldm_unet_checkpoint,
@@ -84,12 +88,20 @@ def same(got, wanted):
 
 
 def write_single_file(pipe, path):
-    """Write a pipeline as one file and check it with diffusers' reader."""
-    save_file({name: value.contiguous() for name, value in original_state(pipe).items()}, path)
-    state = load_file(path)
+    """Make one file of a pipeline, check it with diffusers' reader, and write what its tensors are: JSON rows of name,
+    dtype, shape and the first 32 digits of the SHA-256 of their bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = os.path.join(folder, "whole.safetensors")
+        save_file({name: value.contiguous() for name, value in original_state(pipe).items()}, whole)
+        state = load_file(whole)
     assert same(convert_ldm_unet_checkpoint(dict(state), dict(pipe.unet.config)), pipe.unet.state_dict())
     assert same(convert_ldm_vae_checkpoint(dict(state), dict(pipe.vae.config)), pipe.vae.state_dict())
     text = {name.removeprefix("text_model."): v for name, v in convert_ldm_clip_checkpoint(dict(state)).items()}
     wanted = {name.removeprefix("text_model."): v for name, v in pipe.text_encoder.state_dict().items()}
     assert same(text, wanted)
+    types = {torch.float32: "F32", torch.float16: "F16"}
+    rows = [[name, types[value.dtype], list(value.shape), hashlib.sha256(value.numpy().tobytes()).hexdigest()[:32]]
+            for name, value in sorted(state.items())]
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("[\n" + ",\n".join(" " + json.dumps(row) for row in rows) + "\n]\n")
     report(path)

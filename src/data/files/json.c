@@ -24,6 +24,8 @@ bool im_json_parse(im_ctx *c, im_json *j, const char *name, const char *text, si
     /* Python writes whole numbers of any size (a tokenizer's model_max_length is 1e30): read such a file as reals. */
     if (!value && json_error_code(&e) == json_error_numeric_overflow)
         value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
+    if (!value && (!*e.text || json_error_code(&e) == json_error_out_of_memory))         /* jansson names no place then */
+        return im_fail(c, "%s: out of memory while it was read", name);
     if (!value) return im_fail(c, "%s:%d: column %d: is not valid JSON: %s", name, e.line, e.column, e.text);
     if (!json_is_object(value)) {
         json_decref(value);
