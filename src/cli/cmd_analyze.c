@@ -33,11 +33,7 @@ static const option options[] = {
                 "mean squared error of the code whose length is computed: eps2"),
     OPTION_TEXT(0, "save-features", "FILE", AT(a.save_features), NULL,
              "write a safetensors file: features (n, width), labels (n); metadata names, classes"),
-    OPTION_INT('b', "batch", "B", AT(a.measure.batch), NULL, 1, 65536, "pictures at once; no result depends on it"),
-    OPTION_INT(0, "size", "PIXELS", AT(a.measure.size), NULL, 0, 4096, "side of the crop; 0: as in training, or 224"),
-    OPTION_FLAG(0, "strict", AT(a.measure.strict), "a broken picture is an error"),
-    OPTION_FLAG(0, "json", AT(json), "print one JSON object"),
-    OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
+    MEASURE_OPTIONS,
     OPTION_END
 };
 

@@ -28,11 +28,7 @@ static const option options[] = {
     OPTION_INT(0, "k", "K", AT(a.k), NULL, 1, 10000, "the neighbour whose distance says how far a set reaches"),
     OPTION_TEXT(0, "save-features", "FILE", AT(a.save_features), NULL,
              "A.safetensors: write A.1.safetensors and A.2.safetensors: features (n, width), labels (n)"),
-    OPTION_INT('b', "batch", "B", AT(a.measure.batch), NULL, 1, 65536, "pictures at once; no result depends on it"),
-    OPTION_INT(0, "size", "PIXELS", AT(a.measure.size), NULL, 0, 4096, "side of the crop; 0: as in training, or 224"),
-    OPTION_FLAG(0, "strict", AT(a.measure.strict), "a broken picture is an error"),
-    OPTION_FLAG(0, "json", AT(json), "print one JSON object"),
-    OPTION_FLAG('q', "quiet", AT(quiet), "no progress"),
+    MEASURE_OPTIONS,
     OPTION_END
 };
 
