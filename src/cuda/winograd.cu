@@ -22,25 +22,7 @@ KERNEL(THREADS) wino_inputs(GRID wino_call w)
     int64_t i = thread_of_grid(), all = w.tiles * w.c.cin;
     if (i >= all)
         return;
-    int channel = (int)(i % w.c.cin);
-    int64_t tile = w.tile0 + i / w.c.cin, b = tile / w.across / w.down;
-    int oy = (int)(tile / w.across % w.down) * WINO_OUT - w.c.pad_top;
-    int ox = (int)(tile % w.across) * WINO_OUT - w.c.pad_left;
-    float t[WINO_POINTS], d[WINO_IN];
-    for (int col = 0; col < WINO_IN; col++) {                  /* down the columns, then along the rows                */
-        int sx = source_of(ox + col, w.c.w, w.c.up_w);
-        for (int row = 0; row < WINO_IN; row++) {
-            int sy = source_of(oy + row, w.c.h, w.c.up_h);
-            bool in = sx >= 0 && sy >= 0;
-            d[row] = in ? load(w.c.x, ((b * w.c.h + sy) * w.c.w + sx) * w.c.cin + channel) : 0.0f;
-        }
-        wino_input(d, 1, t + WINO_IN * col, 1);
-    }
-    for (int row = 0; row < WINO_IN; row++) {
-        wino_input(t + row, WINO_IN, d, 1);
-        for (int col = 0; col < WINO_IN; col++)
-            w.v[(WINO_IN * row + col) * all + i] = d[col];
-    }
+    wino_input_tile(w.c, w.across, w.down, w.tile0, all, i, w.v);
 }
 
 KERNEL(THREADS) wino_filters(GRID wino_call w)

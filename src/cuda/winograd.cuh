@@ -3,7 +3,7 @@
 #ifndef IM_CUDA_WINOGRAD_H
 #define IM_CUDA_WINOGRAD_H
 
-#include "cuda/kernel.cuh"
+#include "cuda/conv.cuh"
 
 enum { WINO_OUT = 4, WINO_IN = 6, WINO_POINTS = 36 };
 #define A1 0.625f                                              /* the points are 0, +-a, +-b, infinity: a = 5/8, b = 3/2 */
@@ -76,6 +76,32 @@ DEV void wino_dw(const float *u, int us, float *r, int rs)
     r[0] = fmaf((float)(1 / NB), sb, fmaf((float)(1 / NA), sa, zero));
     r[rs] = fmaf((float)(1.5 / NB), db, (float)(0.625 / NA) * da);
     r[2 * rs] = fmaf((float)(2.25 / NB), sb, fmaf((float)(0.390625 / NA), sa, u[5 * us]));
+}
+
+/* V of one tile and channel of the convolution c, at all 36 points: v [36][all], all = tiles of this part * cin, of which
+ * this is i; tile0: the first tile of the part; across, down: tiles of a picture. */
+template <class C>
+DEV void wino_input_tile(const C &c, int across, int down, int64_t tile0, int64_t all, int64_t i, float *v)
+{
+    int channel = (int)(i % c.cin);
+    int64_t tile = tile0 + i / c.cin, b = tile / across / down;
+    int oy = (int)(tile / across % down) * WINO_OUT - c.pad_top;
+    int ox = (int)(tile % across) * WINO_OUT - c.pad_left;
+    float t[WINO_POINTS], d[WINO_IN];
+    for (int col = 0; col < WINO_IN; col++) {                  /* down the columns, then along the rows                */
+        int sx = source_of(ox + col, c.w, c.up_w);
+        for (int row = 0; row < WINO_IN; row++) {
+            int sy = source_of(oy + row, c.h, c.up_h);
+            bool in = sx >= 0 && sy >= 0;
+            d[row] = in ? load(c.x, ((b * c.h + sy) * c.w + sx) * c.cin + channel) : 0.0f;
+        }
+        wino_input(d, 1, t + WINO_IN * col, 1);
+    }
+    for (int row = 0; row < WINO_IN; row++) {
+        wino_input(t + row, WINO_IN, d, 1);
+        for (int col = 0; col < WINO_IN; col++)
+            v[(WINO_IN * row + col) * all + i] = d[col];
+    }
 }
 
 #endif

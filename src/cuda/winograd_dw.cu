@@ -23,25 +23,7 @@ KERNEL(THREADS) dw_inputs(GRID dw_call w)
     int64_t i = thread_of_grid(), all = w.tiles * w.d.cin;
     if (i >= all)
         return;
-    int channel = (int)(i % w.d.cin);
-    int64_t tile = w.tile0 + i / w.d.cin, b = tile / w.across / w.down;
-    int oy = (int)(tile / w.across % w.down) * WINO_OUT - w.d.pad_top;
-    int ox = (int)(tile % w.across) * WINO_OUT - w.d.pad_left;
-    float t[WINO_POINTS], d[WINO_IN];
-    for (int col = 0; col < WINO_IN; col++) {
-        int sx = source_of(ox + col, w.d.w, w.d.up_w);
-        for (int row = 0; row < WINO_IN; row++) {
-            int sy = source_of(oy + row, w.d.h, w.d.up_h);
-            bool in = sx >= 0 && sy >= 0;
-            d[row] = in ? load(w.d.x, ((b * w.d.h + sy) * w.d.w + sx) * w.d.cin + channel) : 0.0f;
-        }
-        wino_input(d, 1, t + WINO_IN * col, 1);
-    }
-    for (int row = 0; row < WINO_IN; row++) {
-        wino_input(t + row, WINO_IN, d, 1);
-        for (int col = 0; col < WINO_IN; col++)
-            w.v[(WINO_IN * row + col) * all + i] = d[col];
-    }
+    wino_input_tile(w.d, w.across, w.down, w.tile0, all, i, w.v);
 }
 
 KERNEL(THREADS) dw_outputs(GRID dw_call w)
