@@ -28,3 +28,8 @@ gives() {       # gives CODE TEXT ARGUMENT...: exit code, and TEXT in what was s
     [ "$rc" = "$want" ] && grep -qF -- "$text" "$dir/err" "$dir/out"
     check "imago $* -> $want, \"$text\" (found $rc)"
 }
+# of a PNG, whatever its texts; Python finds png_parts in tests/
+pixels() { python3 tests/png_parts.py "$1"; }
+same_pixels() { of=$(pixels "$1") && [ -n "$of" ] && [ "$of" = "$(pixels "$2")" ]; }
+PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH PYTHONDONTWRITEBYTECODE

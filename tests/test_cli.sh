@@ -15,21 +15,6 @@ json() {        # json EXPRESSION: over d, the list of the objects on standard o
 d = [json.loads(line) for line in open(sys.argv[1]) if line.strip()]
 sys.exit(0 if eval("(" + sys.argv[2] + ")") else 1)' "$dir/out" "$1"
 }
-same_pixels() { # same_pixels A B: without their texts
-    "$imago" generate -q -m $model --from "$1" -o "$dir/cmp.png" --force --steps 1 >/dev/null 2>&1
-    python3 - "$1" "$2" <<'PYTHON'
-import sys
-def chunks(path):
-    data, at, out = open(path, "rb").read(), 8, b""
-    while at < len(data):
-        n = int.from_bytes(data[at:at + 4], "big")
-        if data[at + 4:at + 8] in (b"IHDR", b"IDAT"):
-            out += data[at + 4:at + 8 + n]
-        at += 12 + n
-    return out
-sys.exit(0 if chunks(sys.argv[1]) == chunks(sys.argv[2]) else 1)
-PYTHON
-}
 draw() { run generate -m $model -q --steps 2 "$@"; }
 retell() {      # retell IN OUT KEY VALUE: the same PNG, with another text VALUE for KEY in what it says of its making
     python3 - "$@" <<'PYTHON'
@@ -202,19 +187,9 @@ check "--sheet writes a picture of all pictures"
 
 # ---- metadata, and the picture made again
 python3 - "$dir/a.png" <<'PYTHON'
-import json, sys, zlib
-data, at, texts = open(sys.argv[1], "rb").read(), 8, {}
-while at < len(data):
-    n, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
-    body = data[at + 8:at + 8 + n]
-    if kind == b"tEXt":
-        k, v = body.split(b"\0", 1)
-        texts[k.decode()] = v.decode("latin-1")
-    if kind == b"iTXt":
-        k, rest = body.split(b"\0", 1)
-        packed, rest = rest[0], rest[2:].split(b"\0", 2)[2]
-        texts[k.decode()] = (zlib.decompress(rest) if packed else rest).decode()
-    at += 12 + n
+import json, sys
+from png_parts import texts as texts_of
+texts = texts_of(sys.argv[1])
 j, p = json.loads(texts["imago"]), texts["parameters"]
 assert p.startswith("a horse\nSteps: 2, Sampler: PLMS, CFG scale: 7.5, Seed: 42, Size: 64x64, Model: "), p
 assert j["seed"] == 42 and j["steps"] == 2 and j["prompt"] == "a horse" and len(j["model_hash"]) == 64, j

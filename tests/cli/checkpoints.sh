@@ -51,16 +51,6 @@ fresh() {       # fresh: $dir/m is model a again, without what it carries beside
     cp -r "$model" "$dir/m" && chmod -R u+w "$dir/m"
     edit "$dir/m/$text.safetensors" 't.pop("text_model.embeddings.position_ids")'
 }
-pixels() { python3 - "$1" <<'PYTHON'
-import hashlib, sys
-data, at, out = open(sys.argv[1], "rb").read(), 8, b""
-while at < len(data):
-    n = int.from_bytes(data[at:at + 4], "big")
-    out += data[at + 4:at + 8 + n] if data[at + 4:at + 8] in (b"IHDR", b"IDAT") else b""
-    at += 12 + n
-print(hashlib.sha256(out).hexdigest())
-PYTHON
-}
 draw() { rm -f "$dir/o.png"; run generate -m "$1" -q -t 1 -s 5 --steps 1 -p "a red kite" -o "$dir/o.png"; }
 same() {        # same MODEL NAME: it draws what model a draws
     draw "$1"

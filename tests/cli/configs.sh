@@ -26,17 +26,7 @@ same() {        # same NAME ARGUMENT...: model m draws what model a draws
     name=$1
     shift
     draw "$@"
-    [ "$rc" = 0 ] && python3 - "$dir/o.png" "$dir/want.png" <<'PYTHON'
-import sys
-def pixels(path):
-    data, at, out = open(path, "rb").read(), 8, b""
-    while at < len(data):
-        n = int.from_bytes(data[at:at + 4], "big")
-        out += data[at + 4:at + 8 + n] if data[at + 4:at + 8] in (b"IHDR", b"IDAT") else b""
-        at += 12 + n
-    return out
-sys.exit(pixels(sys.argv[1]) != pixels(sys.argv[2]))
-PYTHON
+    [ "$rc" = 0 ] && same_pixels "$dir/o.png" "$dir/want.png"
     check "$name (found $rc)"
 }
 warnings() { [ "$(grep -c warning "$dir/err")" = "$1" ]; }

@@ -15,13 +15,5 @@ for device in cpu cuda; do
     IMAGO_ISA=$isa "$sim" generate -p strawberry -s 1 --steps 3 --guidance 5 --device $device -q \
         -o "$dir/$device.png" || exit 1
 done
-pixels() {
-    python3 -c 'import struct, sys, zlib
-b, at, data = open(sys.argv[1], "rb").read(), 8, b""
-while at < len(b):
-    n, kind = struct.unpack(">I4s", b[at:at + 8])
-    data += b[at + 8:at + 8 + n] if kind == b"IDAT" else b""
-    at += 12 + n
-print(zlib.decompress(data).hex())' "$1"
-}
+pixels() { python3 tests/png_parts.py "$1"; }
 [ "$(pixels "$dir/cpu.png")" = "$(pixels "$dir/cuda.png")" ] || { echo "FAIL strawberry has other pixels on cuda"; exit 1; }

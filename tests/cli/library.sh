@@ -20,19 +20,6 @@ check "docs/library.md has its example"
     "$imago" generate -q -p 'flag of Japan' -s 1 --steps 20 --guidance 4 -o "$dir/wanted3.png"
 check "imago generate draws two of the pictures"
 
-pixels() {      # pixels FILE: the PNG without its texts
-    python3 - "$1" <<'PYTHON'
-import hashlib, sys
-data, at, h = open(sys.argv[1], "rb").read(), 8, hashlib.sha256()
-while at < len(data):
-    n = int.from_bytes(data[at:at + 4], "big")
-    if data[at + 4:at + 8] in (b"IHDR", b"IDAT"):
-        h.update(data[at + 4:at + 8 + n])
-    at += 12 + n
-print(h.hexdigest())
-PYTHON
-}
-
 cxx=$(command -v g++ || command -v clang++)
 for language in c c++; do
     compiler=${CC:-gcc}

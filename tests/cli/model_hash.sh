@@ -14,19 +14,9 @@ XDG_CACHE_HOME=$dir/cache
 # setting NAME: what that interface reads under it; its modules/infotext_utils.py has this pattern and this rule.
 setting() {
     python3 - "$dir/o.png" "$1" <<'PYTHON' 2>>"$dir/err"
-import json, re, sys, zlib
-data, at, texts = open(sys.argv[1], "rb").read(), 8, {}
-while at < len(data):
-    n, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
-    body = data[at + 8:at + 8 + n]
-    if kind == b"tEXt":
-        k, v = body.split(b"\0", 1)
-        texts[k.decode()] = v.decode("latin-1")
-    if kind == b"iTXt":
-        k, rest = body.split(b"\0", 1)
-        packed, rest = rest[0], rest[2:].split(b"\0", 2)[2]
-        texts[k.decode()] = (zlib.decompress(rest) if packed else rest).decode()
-    at += 12 + n
+import json, re, sys
+from png_parts import texts as texts_of
+texts = texts_of(sys.argv[1])
 found = {}
 for k, v in re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', texts["parameters"].split("\n")[-1]):
     found[k] = json.loads(v) if v[:1] == '"' and v[-1:] == '"' else v
