@@ -105,14 +105,17 @@ sanitized() {
 }
 
 fuzz() {
-    if [ "${1:-}" = long ]; then
+    long=${1:-}
+    if [ "$long" ]; then
         part "random programs" "$BUILD/san/tests/test_programs" --seconds "${FUZZ_SECONDS:-60}" --seed "$(date +%s)00000"
     fi
     for f in ${FUZZERS:-}; do
         corpus=tests/fuzz/corpus/${f#fuzz_}
-        found=$BUILD/fuzz/found/${f#fuzz_}
+        # The short run is the same every time, so that a change is judged by itself; the long one looks for new inputs.
+        found=$BUILD/fuzz/${long:-short}/${f#fuzz_}
+        [ "$long" ] || rm -rf "$found"
         mkdir -p "$found"
-        set -- "$found"
+        if [ "$long" ]; then set -- "$found"; else set -- -seed=1 -runs=200000 "$found"; fi
         [ -d "$corpus" ] && set -- "$@" "$corpus"
         part "$f" "$BUILD/fuzz/$f" -max_total_time="${FUZZ_SECONDS:-8}" -rss_limit_mb=2048 -timeout=20 \
             -artifact_prefix="$BUILD/fuzz/" "$@"

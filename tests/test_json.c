@@ -198,7 +198,8 @@ START_TEST(bad_json)
                 "big.json: has 10 bytes; wanted at most 9");
     expect_part(im_json_load(c, &j, scratch_path(dir, "absent.json"), 9),
                 "absent.json: cannot open: No such file or directory");
-    expect_part(im_json_parse(c, &j, "zero", "{}\0", 3), "is not valid JSON");
+    expect_part(im_json_parse(c, &j, "zero", "{}\0", 3), "zero: is not valid JSON: byte 2 is zero");
+    expect_part(im_json_parse(c, &j, "zero", "{\"a\":1\0}", 8), "zero: is not valid JSON: byte 6 is zero");
     char *deep = malloc(200001);
     memset(deep, '[', 100000);
     memset(deep + 100000, ']', 100000);

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t at;
     bool ok = im_side_json(c, (const char *)data, size, f, FIELDS, &at);
     must(im_ok(c) && at <= size);
-    json_t *strict = json_loadb((const char *)data, size, 0, NULL);
+    /* jansson takes {"a":1\0} for JSON: it drops a zero byte behind a number. */
+    json_t *strict = memchr(data, '\0', size) ? NULL : json_loadb((const char *)data, size, 0, NULL);
     must(ok || !json_is_object(strict));
     for (int i = 0; i < FIELDS; i++) {
         must((f[i].kind == IM_SIDE_NONE) == !f[i].text);

@@ -20,6 +20,8 @@ bool im_json_parse(im_ctx *c, im_json *j, const char *name, const char *text, si
         text += 3;
         bytes -= 3;
     }
+    const char *zero = memchr(text, '\0', bytes);               /* jansson drops one that stands behind a number      */
+    if (zero) return im_fail(c, "%s: is not valid JSON: byte %td is zero; write the file again", name, zero - text);
     json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
     /* Python writes whole numbers of any size (a tokenizer's model_max_length is 1e30): read such a file as reals. */
     if (!value && json_error_code(&e) == json_error_numeric_overflow)
