@@ -25,8 +25,8 @@ classes=scripts/experiment-classes.txt
 
 # ---- the constants
 SEEDS="1 2 3"
-STEPS=600                               # of every training, whatever it is trained on
-NET="--arch resnet18 --width 20 --small-stem --size 64 --batch 64"
+STEPS=400                               # of every training, whatever it is trained on
+NET="--arch resnet18 --width 16 --small-stem --size 64 --batch 64"
 PER_CLASS=54                            # pictures a class of a set of size 1x: as many as there are real ones
 BUDGET=630                              # pictures of a mix; the real set has 637
 DRAW_STEPS=20
