@@ -34,7 +34,7 @@ GUIDANCE=5                              # where it is not what is varied: what t
 SWEEP="1 2 7.5"
 LARGER="5 10"                           # times 1x
 TRIALS=30
-SHOTS=1,2,4,8
+SHOTS=1,2,4
 if [ -n "$quick" ]; then
     STEPS=120
     NET="--arch resnet18 --width 8 --small-stem --size 64 --batch 32"
