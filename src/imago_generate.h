@@ -78,6 +78,7 @@ void im_sd_cache_weights(im_sd *sd, bool on);
 im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold); /* without that check, to be looked at (im_sd_file)     */
 bool im_sd_whole(im_sd *sd);                                   /* the check, of all networks                           */
 const im_tokenizer *im_sd_tokenizer(im_sd *sd);                /* the model's own; lives as long as the model          */
+im_dtype im_sd_dtype(const im_sd *sd);                         /* what its weights are held in                         */
 const char *im_sd_hash(im_sd *sd);                             /* 64 hex digits: SHA-256 over names, shapes, samples   */
 /* Of a single file: SHA-256 of its bytes, as other programs name a model. Computed once and kept in the user's cache
  * ($XDG_CACHE_HOME/imago or ~/.cache/imago). NULL for a folder, and after an error. */
@@ -158,6 +159,55 @@ bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dty
 /* dtype: im_dtype, or -1: as they are. max_file: a folder's weights in several files of at most so many bytes, as diffusers
  * splits them; 0: a file a network. */
 bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force);
+
+/* ---------------------------------------------------------------- requests (models/pipelines/request*.c)
+ * A request is all that decides the bits of a picture. Its file carries it in two texts: `imago`, a JSON object that is
+ * read back, and `parameters`, as the AUTOMATIC1111 web interface writes it, for other programs. Neither holds a path. */
+
+typedef struct im_request {                                    /* texts are borrowed                                   */
+    im_sd_args args;                                           /* scheduler, width, height: as they are used           */
+    const char *model_name;                                    /* for people                                           */
+    const char *init_sha256, *latents_sha256;                  /* hex, of the pixels of args.init and of the file of   */
+    int latents_index;                                         /* args.latents, with its row there; NULL: none         */
+    int quality;                                               /* of a JPEG; 0: it is a PNG                            */
+} im_request;
+
+/* malloc'd; NULL: the model's context has an error. */
+char *im_request_json(im_sd *sd, const im_request *q);
+char *im_request_parameters(im_sd *sd, const im_request *q);
+/* The picture's file with both texts; picture NULL: only, can its file carry them? (A JPEG has 64 kB for them.) */
+bool im_request_write(im_sd *sd, const im_request *q, const char *path, const im_image *picture, bool force);
+
+/* The text `imago` of a picture's file, read back. NULL without an error: the file carries none. What `given` says true
+ * of ("prompt", "steps" ...) is not looked at and may be anything: the caller has another value. given NULL: no key. */
+typedef struct im_request_text im_request_text;
+im_request_text *im_request_read(im_ctx *c, const char *path, bool (*given)(void *arg, const char *key), void *arg);
+void im_request_free(im_request_text *t);
+const im_request *im_request_of(const im_request_text *t);     /* init and latents NULL; latents_index -1: not said    */
+const char *im_request_said(const im_request_text *t, const char *key);            /* any text in it: "isa"; or NULL   */
+/* What differs between a picture that is there and one that would be made: "its seed is 1, wanted 2; ...", cut to size; ""
+ * where nothing does that decides bits. */
+bool im_request_differences(im_sd *sd, const im_request_text *then, const im_request *now, char *out, size_t size);
+/* Has a picture made with this dtype here, and with the instruction set `then` there, the bits of its instruction set? In
+ * f32 all but "portable" agree. */
+bool im_request_isa_decides(im_sd *sd, const char *then);
+
+typedef struct im_prompt {                                     /* a picture to be made                                 */
+    char *prompt, *negative;                                   /* malloc'd                                             */
+    uint64_t seed;
+    int number;                                                /* of its prompt, from 1: its line in a file            */
+} im_prompt;
+typedef struct im_prompt_list { im_prompt *v; int n, room; } im_prompt_list;
+/* count pictures of a prompt: seeds *seed, *seed + 1 ..., and *seed moves on. */
+bool im_prompt_list_add(im_ctx *c, im_prompt_list *l, const char *prompt, const char *negative, int count, uint64_t *seed);
+/* The lines of a file ("-": standard input), each a prompt, or an object {"prompt":, "negative":, "seed":}; what a line
+ * does not say is `negative`, and seeds as above. */
+bool im_prompt_list_read(im_ctx *c, im_prompt_list *l, const char *path, const char *negative, int count, uint64_t *seed);
+void im_prompt_list_free(im_prompt_list *l);
+/* SEED.png, or .jpg, below folder for each: out[i] malloc'd. SEED-pN.png, N the prompt's number, where several prompts
+ * share a seed; *shared: so many seeds. */
+bool im_prompt_list_names(im_ctx *c, const im_prompt_list *l, const char *folder, im_picture_format format, char *out[],
+                      int *shared);
 
 /* ---------------------------------------------------------------- synthetic sets (models/pipelines/synth*.c)
  * Picture n of a set is picture n / K of class n % K, K classes: any first part of a set has the classes in balance. What

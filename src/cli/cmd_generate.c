@@ -164,6 +164,17 @@ static bool set_size(run_state *r)
     return true;
 }
 
+/* A JPEG may be too small for what it says of its making. */
+static bool texts_fit(run_state *r)
+{
+    bool ok = true;
+    for (int i = 0; ok && r->format == IM_JPEG && i < r->jobs.n; i++) {
+        const im_request q = job_request(r, &r->jobs.v[i]);
+        ok = im_request_write(r->sd, &q, r->jobs.v[i].path, NULL, false);
+    }
+    return ok;
+}
+
 static bool open_model(run_state *r)
 {
     generate_options *o = r->o;
@@ -189,7 +200,7 @@ static bool open_model(run_state *r)
     r->base.scheduler = im_sd_scheduler(r->sd, &r->base);
     int at_once = o->batch < r->jobs.n ? o->batch : r->jobs.n;
     im_sd_file_hash(r->sd);                                    /* now: where it fails, nothing was drawn yet            */
-    return im_ok(r->c) && r->base.scheduler && set_size(r) && latents_load(r) && meta_check(r) && meta_fits(r) &&
+    return im_ok(r->c) && r->base.scheduler && set_size(r) && latents_load(r) && from_check(r) && texts_fit(r) &&
            existing_check(r) &&
            im_sd_check_memory(r->sd, &r->base, at_once);
 }
@@ -245,9 +256,9 @@ static void close_run(run_state *r)
     profile_free(r->profile);
     im_image_free(r->init);
     im_image_free(r->from.image);
-    json_decref(r->from.data);
+    im_request_free(r->from.text);
     json_decref(r->summary);
-    jobs_free(&r->jobs);
+    jobs_free(r);
     im_namer_free(r->namer);
     im_sd_free(r->sd);
 }
@@ -285,7 +296,7 @@ static int run(const arguments *a)
     if (o->from) {
         if (!(r.c = session_open_files()))
             return CLI_FAILED;
-        if (!meta_read(&r)) {
+        if (!from_read(&r)) {
             close_run(&r);
             return session_end(r.c, &o->common, NULL);
         }

@@ -20,9 +20,7 @@ typedef struct generate_options {
 } generate_options;
 
 typedef struct job {                                           /* one picture                                          */
-    char *prompt, *negative;
-    uint64_t seed;
-    int number;                                                /* of its prompt, from 1: its line in --prompts         */
+    const im_prompt *p;                                        /* in run_state.prompts                                 */
     char *path;
     bool skip, done;                                           /* there already (--skip-existing); made in this run    */
     double seconds;                                            /* its share of its batch                               */
@@ -31,14 +29,12 @@ typedef struct job {                                           /* one picture   
     char *error;                                               /* why it did not come out; NULL: nothing is wrong      */
 } job;
 
-typedef struct job_list { job *v; int n, cap; } job_list;
+typedef struct job_list { job *v; int n; } job_list;
 
 typedef struct source {                                        /* what --from reads out of a picture                   */
     const char *path;
-    json_t *data;                                              /* the JSON text `imago`; NULL without --from           */
-    int latents_index;                                         /* its row in the file of --latents; -1: it says none   */
+    im_request_text *text;                                     /* NULL without --from                                  */
     im_image *image;
-    int quality;                                               /* of a JPEG                                            */
 } source;
 
 typedef struct run_state {
@@ -48,7 +44,8 @@ typedef struct run_state {
     im_sd *sd;
     im_namer *namer;                                           /* of --classify; NULL: none                            */
     im_sd_args base;                                           /* all but prompt, seed and latents                     */
-    job_list jobs;
+    im_prompt_list prompts;
+    job_list jobs;                                             /* one for each of them                                 */
     im_picture_format format;                                  /* of all pictures                                      */
     source from;
     im_image *init;
@@ -67,20 +64,17 @@ typedef struct run_state {
 
 /* generate_jobs.c */
 bool jobs_build(run_state *r);                                 /* prompts x count, with seeds                          */
-bool read_seed(const json_t *v, uint64_t *out);
-void jobs_free(job_list *l);
+void jobs_free(run_state *r);
+im_sd_args job_args(const run_state *r, const job *j);
+im_request job_request(const run_state *r, const job *j);
 
 /* generate_names.c */
 int names_assign(run_state *r);                                /* paths, before any work; returns an exit code         */
 
-/* generate_meta.c */
-bool meta_write(run_state *r, const job *j, const im_image *picture);     /* the file with its two texts               */
-bool meta_fits(run_state *r);                                  /* whether a JPEG can carry what it says of its making  */
-json_t *meta_json(const run_state *r, const job *j);
-bool meta_read(run_state *r);                                  /* --from: fills options that were not given            */
-bool meta_check(run_state *r);                                 /* model, init and latents are those of the picture     */
-bool meta_isa_decides(const run_state *r, const char *then);   /* whether bits depend on the instruction set           */
-void meta_compare(run_state *r, const im_image *picture);      /* says whether the same pixels came out                */
+/* generate_from.c */
+bool from_read(run_state *r);                                  /* --from: fills options that were not given            */
+bool from_check(run_state *r);                                 /* model, init and latents are those of the picture     */
+void from_compare(run_state *r, const im_image *picture);      /* says whether the same pixels came out                */
 
 /* generate_existing.c */
 bool existing_check(run_state *r);                             /* --skip-existing: those that are there are the same   */

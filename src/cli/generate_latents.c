@@ -11,7 +11,7 @@ static const char NAME[] = "latents";
 /* --from, one picture and a file of several: the row that the picture was made from. */
 static bool find_row(run_state *r, int64_t count)
 {
-    r->first_latents = r->from.latents_index;
+    r->first_latents = im_request_of(r->from.text)->latents_index;
     return r->first_latents < count
         || im_fail(r->c, "%s: holds latents of %lld pictures, but %s began from number %lld of its file; give the file "
                          "that it was made with", r->o->latents, (long long)count, r->from.path,
@@ -26,7 +26,7 @@ static bool check_shape(run_state *r, const im_st_entry *e, const int64_t want[3
         return im_fail(r->c, "%s: \"latents\" does not fit pictures of %dx%d: wanted (N, %lld, %lld, %lld), or without N; "
                              "see -W and -H", r->o->latents, r->base.width, r->base.height, (long long)want[0],
                        (long long)want[1], (long long)want[2]);
-    if (*count > 1 && r->jobs.n == 1 && r->from.data && r->from.latents_index >= 0)
+    if (*count > 1 && r->jobs.n == 1 && r->from.text && im_request_of(r->from.text)->latents_index >= 0)
         return find_row(r, *count);
     if (*count != 1 && *count != r->jobs.n)
         return im_fail(r->c, "%s: holds latents of %lld pictures, but %d are to be made; wanted 1 (for all) or %d",
@@ -84,7 +84,7 @@ bool latents_save(run_state *r)
     json_t *seeds = json_array();
     for (int i = 0; i < r->jobs.n; i++) {
         char seed[24];
-        snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->jobs.v[i].seed);
+        snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->jobs.v[i].p->seed);
         json_array_append_new(seeds, json_string(seed));
     }
     char *text = json_dumps(seeds, JSON_COMPACT);

@@ -4,7 +4,6 @@
  * JPEGs, by --format or by the name of the one file, end in .jpg in a folder.
  * Files that are there are refused, or passed over with --skip-existing; no two files may have one name. Used by
  * cmd_generate.c. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,54 +19,20 @@ static bool exists(const char *path)
     return lstat(path, &st) == 0;
 }
 
-static int by_seed(const void *a, const void *b)
-{
-    uint64_t x = (*(job *const *)a)->seed, y = (*(job *const *)b)->seed;
-    return x < y ? -1 : x > y;
-}
-
-static bool set_name(run_state *r, job *j, bool shared)
-{
-    char name[64];
-    const char *ending = r->format == IM_JPEG ? "jpg" : "png";
-    if (shared)
-        snprintf(name, sizeof name, "%" PRIu64 "-p%d.%s", j->seed, j->number, ending);
-    else
-        snprintf(name, sizeof name, "%" PRIu64 ".%s", j->seed, ending);
-    size_t n = strlen(r->o->out), size = n + strlen(name) + 2;
-    const char *slash = n && r->o->out[n - 1] != '/' ? "/" : "";
-    j->path = malloc(size);
-    if (!j->path)
-        return im_fail(r->c, "out of memory for the name of a picture");
-    snprintf(j->path, size, "%s%s%s", r->o->out, slash, name);
-    if (!strncmp(j->path, "./", 2))
-        memmove(j->path, j->path + 2, strlen(j->path + 2) + 1);
-    return true;
-}
-
-/* SEED.png for seeds used once. A seed that several prompts share would name one file twice: those carry the prompt. */
 static bool name_in_folder(run_state *r)
 {
-    job_list *l = &r->jobs;
-    job **sorted = malloc((size_t)l->n * sizeof *sorted);
-    if (!sorted)
-        return im_fail(r->c, "out of memory for %d names", l->n);
-    int shared_seeds = 0;
-    for (int i = 0; i < l->n; i++)
-        sorted[i] = &l->v[i];
-    qsort(sorted, (size_t)l->n, sizeof *sorted, by_seed);
-    for (int i = 0, end; im_ok(r->c) && i < l->n; i = end) {
-        for (end = i + 1; end < l->n && sorted[end]->seed == sorted[i]->seed; )
-            end++;
-        shared_seeds += end - i > 1;
-        for (int k = i; im_ok(r->c) && k < end; k++)
-            set_name(r, sorted[k], end - i > 1);
-    }
-    if (shared_seeds)
+    int shared = 0;
+    char **paths = calloc((size_t)r->jobs.n, sizeof *paths);
+    if (!paths)
+        return im_fail(r->c, "out of memory for %d names", r->jobs.n);
+    bool ok = im_prompt_list_names(r->c, &r->prompts, r->o->out, r->format, paths, &shared);
+    for (int i = 0; i < r->jobs.n; i++)
+        r->jobs.v[i].path = paths[i];
+    free(paths);
+    if (ok && shared)
         progress_say(&r->bar, "%d seed%s shared by several prompts: those pictures are named SEED-pN.png, N the line of "
-                              "the prompt", shared_seeds, shared_seeds > 1 ? "s are" : " is");
-    free(sorted);
-    return im_ok(r->c);
+                              "the prompt", shared, shared > 1 ? "s are" : " is");
+    return ok;
 }
 
 static const char *last_part(const char *path)

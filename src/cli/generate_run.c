@@ -12,23 +12,16 @@ static size_t latent_size(const run_state *r)
     return (size_t)(r->latent_shape[0] * r->latent_shape[1] * r->latent_shape[2]);
 }
 
-static im_sd_args args_of(run_state *r, int index)
-{
-    const job *j = &r->jobs.v[index];
-    im_sd_args a = r->base;
-    a.prompt = j->prompt;
-    a.negative = j->negative;
-    a.seed = j->seed;
-    if (r->latents)
-        a.latents = r->latents + latent_size(r) * (size_t)latents_row(r, index);
-    return a;
-}
-
 /* What is said of a picture: on standard output with --json, as an event, or in a line. */
 static void print_json(run_state *r, const job *j, int members)
 {
     bool events = events_wanted(&r->o->common);
-    json_t *m = events || r->o->json ? meta_json(r, j) : NULL;
+    if (!events && !r->o->json)
+        return;
+    const im_request q = job_request(r, j);
+    char *text = im_request_json(r->sd, &q);
+    json_t *m = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
     if (!m)
         return;
     json_object_set_new(m, "path", clean_json(r->c, j->path));
@@ -67,18 +60,19 @@ static bool give_up_picture(run_state *r, job *j, const char *why, int members)
 static bool finish_picture(run_state *r, int index, im_image *picture, int members)
 {
     job *j = &r->jobs.v[index];
-    if (!meta_write(r, j, picture))
+    const im_request q = job_request(r, j);
+    if (!im_request_write(r->sd, &q, j->path, picture, r->o->force))
         return false;
     j->done = true;
     r->finished++;
     if (!classify_picture(r, j, picture))
         return false;
     if (!r->bar.events)
-        progress_say(&r->bar, "%s  seed %llu, %.1f s%s%s", j->path, (unsigned long long)j->seed, j->seconds,
+        progress_say(&r->bar, "%s  seed %llu, %.1f s%s%s", j->path, (unsigned long long)j->p->seed, j->seconds,
                      j->guess_text ? ", taken for " : "", j->guess_text ? j->guess_text : "");
     print_json(r, j, members);
     if (r->from.image)
-        meta_compare(r, picture);
+        from_compare(r, picture);
     return true;
 }
 
@@ -121,7 +115,7 @@ static bool run_batch(run_state *r, const int index[], int n)
     double start = im_seconds();
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {
-        im_sd_args a = args_of(r, index[i]);
+        im_sd_args a = job_args(r, &r->jobs.v[index[i]]);
         ok = (runs[i] = im_sd_run_open(r->sd, &a)) != NULL;
     }
     ok = ok && step_batch(r, runs, n);

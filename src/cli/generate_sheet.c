@@ -52,8 +52,8 @@ static void fill_cells(const run_state *r, const im_image *coming, sheet_cell ce
 {
     for (int i = 0; i < r->jobs.n; i++) {
         const job *j = &r->jobs.v[i];
-        snprintf(notes[i], sizeof notes[i], "seed %llu", (unsigned long long)j->seed);
-        cells[i] = (sheet_cell){ .picture = r->pictures[i] ? r->pictures[i] : coming, .label = j->prompt,
+        snprintf(notes[i], sizeof notes[i], "seed %llu", (unsigned long long)j->p->seed);
+        cells[i] = (sheet_cell){ .picture = r->pictures[i] ? r->pictures[i] : coming, .label = j->p->prompt,
                                  .guess = j->guess_text ? j->guess_text : r->namer ? "?" : NULL, .note = notes[i] };
     }
 }

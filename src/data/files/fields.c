@@ -58,7 +58,7 @@ double im_decimal(float x)
 /* ---------------------------------------------------------------- from JSON */
 
 /* "18446744073709551615": digits alone. */
-static bool take_seed(const char *text, uint64_t *out)
+bool im_seed_of_text(const char *text, uint64_t *out)
 {
     char *end;
     errno = 0;
@@ -100,7 +100,7 @@ static bool take(const im_field *f, const json_t *v, void *at)
     switch (f->kind) {
     case IM_FIELD_INT:
     case IM_FIELD_REAL: return take_number(f, v, at);
-    case IM_FIELD_SEED: return take_seed(json_string_value(v), at);
+    case IM_FIELD_SEED: return im_seed_of_text(json_string_value(v), at);
     case IM_FIELD_FLAG: *(bool *)at = json_is_true(v); return json_is_boolean(v);
     default:            return take_text(f, v, at);
     }

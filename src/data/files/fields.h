@@ -57,6 +57,9 @@ bool im_fields_check(im_ctx *c, const im_field *const tables[], const void *args
  * an error where a text is not UTF-8. */
 struct json_t *im_field_json(im_ctx *c, const im_field *f, const void *args);
 
+/* Digits, up to 2^64 - 1; NULL is none. */
+bool im_seed_of_text(const char *text, uint64_t *out);
+
 /* Shortest decimal that is this float, as a double: 0.1f is 0.1, not 0.10000000149. */
 double im_decimal(float x);
 

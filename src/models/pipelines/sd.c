@@ -135,6 +135,8 @@ void im_sd_free(im_sd *sd)
     free(sd);
 }
 
+im_dtype im_sd_dtype(const im_sd *sd) { return sd->hold; }
+
 const char *im_sd_hash(im_sd *sd)
 {
     return sd ? im_checkpoint_fingerprint(sd->checkpoint) : NULL;

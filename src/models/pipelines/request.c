@@ -1,0 +1,108 @@
+/* request.c: the two texts that a picture carries of its making: `imago`, a JSON object with all that decides its bits, and
+ * `parameters`, a paragraph as the AUTOMATIC1111 web interface writes it. What reads the first is in request_read.c. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/fields.h"
+#include "data/images/picture.h"
+#include "models/pipelines/request.h"
+
+json_t *im_request_object(im_sd *sd, const im_request *q)
+{
+    const im_sd_args *a = &q->args;
+    json_t *m = json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:i, s:f, s:s, s:s, s:s, s:s, s:s, s:s}",
+                          "version", IM_VERSION, "model", q->model_name, "model_hash", im_sd_hash(sd),
+                          "seed", im_seed_json(a->seed), "width", a->width, "height", a->height,
+                          "scheduler", a->scheduler, "steps", a->steps, "guidance", im_decimal(a->guidance),
+                          "dtype", im_dtype_name(im_sd_dtype(sd)), "device", im_device_name(sd->c), "isa",
+                          im_device_isa(sd->c), "rng", a->rng == IM_RNG_CUDA ? "cuda" : "cpu", "prompt", a->prompt,
+                          "negative", a->negative ? a->negative : "");
+    if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));
+    if (m && q->init_sha256) {
+        json_object_set_new(m, "strength", json_real(im_decimal(a->strength)));
+        json_object_set_new(m, "init_sha256", json_string(q->init_sha256));
+    }
+    if (m && q->latents_sha256) {
+        json_object_set_new(m, "latents_sha256", json_string(q->latents_sha256));
+        json_object_set_new(m, "latents_index", json_integer(q->latents_index));
+    }
+    return m;
+}
+
+char *im_request_json(im_sd *sd, const im_request *q)
+{
+    json_t *m = im_request_object(sd, q);
+    char *text = m ? json_dumps(m, JSON_COMPACT) : NULL;
+    json_decref(m);
+    if (!text) im_fail(sd->c, "out of memory for what is said of a picture");
+    return text;
+}
+
+/* Names of samplers in that interface; our own where it has none. */
+static const char *sampler_name(const char *scheduler)
+{
+    static const char *const names[][2] = {
+        { "pndm", "PLMS" }, { "ddim", "DDIM" }, { "euler", "Euler" }, { "euler_a", "Euler a" }, { "heun", "Heun" },
+        { "lms", "LMS" }, { "dpmpp_2m", "DPM++ 2M" }, { "dpmpp_2m_karras", "DPM++ 2M Karras" }, { "unipc", "UniPC" },
+        { "ddpm", "DDPM" }
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i][0], scheduler)) return names[i][1];
+    return scheduler;
+}
+
+/* A value as that interface writes it: as JSON where a comma, a colon or a line break would end it; and where it begins
+ * with a quotation mark, which would be taken for the beginning of such. malloc'd */
+static char *quoted(const char *value)
+{
+    json_t *v = strpbrk(value, ",:\n\r") || *value == '"' ? json_string(value) : NULL;
+    char *text = v ? json_dumps(v, JSON_ENCODE_ANY) : strdup(value);
+    json_decref(v);
+    return text;
+}
+
+/* Its hash is that of a single file; that interface opens no folders, and has none for them. */
+static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char *model)
+{
+    const im_sd_args *a = &q->args;
+    const char *hash = im_sd_file_hash(sd);
+    fprintf(f, "%s\n", a->prompt);
+    if (a->negative && *a->negative) fprintf(f, "Negative prompt: %s\n", a->negative);
+    fprintf(f, "Steps: %d, Sampler: %s, CFG scale: %.9g, Seed: %llu, Size: %dx%d, ", a->steps, sampler_name(a->scheduler),
+            im_decimal(a->guidance), (unsigned long long)a->seed, a->width, a->height);
+    if (hash) fprintf(f, "Model hash: %.10s, ", hash);
+    fprintf(f, "Model: %s, ", model);
+    if (q->init_sha256) fprintf(f, "Denoising strength: %.9g, ", im_decimal(a->strength));
+    fprintf(f, "Version: imago %s", IM_VERSION);
+}
+
+char *im_request_parameters(im_sd *sd, const im_request *q)
+{
+    char *text = NULL, *model = quoted(q->model_name);
+    size_t size = 0;
+    FILE *f = model ? open_memstream(&text, &size) : NULL;
+    if (f) print_parameters(f, sd, q, model);
+    free(model);
+    if (f && !fclose(f)) return text;
+    if (f) free(text);
+    im_fail(sd->c, "out of memory for what is said of a picture");
+    return NULL;
+}
+
+bool im_request_write(im_sd *sd, const im_request *q, const char *path, const im_image *picture, bool force)
+{
+    im_ctx *c = sd->c;
+    char *json = im_request_json(sd, q), *parameters = json ? im_request_parameters(sd, q) : NULL;
+    if (parameters) {
+        const im_text texts[] = { { "parameters", parameters }, { "imago", json } };
+        const im_picture_how how = { .format = q->quality ? IM_JPEG : IM_PNG, .quality = q->quality, .texts = texts,
+                                     .n_texts = 2 };
+        if (picture) im_picture_write(c, path, picture, &how, force);
+        else im_picture_texts_fit(c, path, &how);
+    }
+    free(json);
+    free(parameters);
+    return im_ok(c);
+}

@@ -1,0 +1,155 @@
+/* request_list.c: lists of pictures to make: prompts, each with its seeds, typed or out of a file; and the names of their
+ * files. A line of a file is a prompt, or a JSON object {"prompt": ..., "negative": ..., "seed": ...}. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/file.h"
+#include "data/files/utf8.h"
+#include "models/pipelines/request.h"
+
+void im_prompt_list_free(im_prompt_list *l)
+{
+    for (int i = 0; i < l->n; i++) {
+        free(l->v[i].prompt);
+        free(l->v[i].negative);
+    }
+    free(l->v);
+    *l = (im_prompt_list){ 0 };
+}
+
+static bool add(im_ctx *c, im_prompt_list *l, const char *prompt, const char *negative, uint64_t seed, int number)
+{
+    if (l->n == l->room) {
+        int room = l->room ? 2 * l->room : 16;
+        im_prompt *v = realloc(l->v, (size_t)room * sizeof *v);
+        if (!v) return im_fail(c, "out of memory for a list of %d pictures", room);
+        l->v = v;
+        l->room = room;
+    }
+    im_prompt *p = &l->v[l->n++];
+    *p = (im_prompt){ .prompt = strdup(prompt), .negative = strdup(negative), .seed = seed, .number = number };
+    return (p->prompt && p->negative) || im_fail(c, "out of memory for the prompts");
+}
+
+typedef struct reading {
+    im_ctx *c;
+    im_prompt_list *list;
+    const char *path, *negative;
+    int count;
+    uint64_t *seed;
+    int number;                                                /* of the line, from 1                                  */
+} reading;
+
+static bool add_prompt(const reading *r, const char *prompt, const char *negative, const uint64_t *own_seed)
+{
+    for (int k = 0; k < r->count; k++) {
+        uint64_t seed = own_seed ? *own_seed + (uint64_t)k : (*r->seed)++;
+        if (!add(r->c, r->list, prompt, negative, seed, r->number)) return false;
+    }
+    return true;
+}
+
+static bool add_object(const reading *r, const char *line)
+{
+    const char *key, *prompt = NULL, *negative = r->negative;
+    uint64_t seed = 0;
+    bool has_seed = false, ok = true;
+    json_error_t e;
+    json_t *value, *root = json_loads(line, JSON_REJECT_DUPLICATES, &e);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return im_fail(r->c, "%s, line %d: begins with { but is not a JSON object: %s", r->path, r->number, e.text);
+    }
+    json_object_foreach(root, key, value) {
+        if (!strcmp(key, "prompt") && json_is_string(value)) prompt = json_string_value(value);
+        else if (!strcmp(key, "negative") && json_is_string(value)) negative = json_string_value(value);
+        else if (!strcmp(key, "seed") && im_seed_read(value, &seed)) has_seed = true;
+        else ok = ok && im_fail(r->c, "%s, line %d: \"%s\" is unknown or of the wrong kind; wanted prompt and negative "
+                                      "(texts) and seed (a whole number)", r->path, r->number, key);
+    }
+    if (ok && !prompt) ok = im_fail(r->c, "%s, line %d: has no \"prompt\"", r->path, r->number);
+    ok = ok && add_prompt(r, prompt, negative, has_seed ? &seed : NULL);
+    json_decref(root);
+    return ok;
+}
+
+/* `line` without its end; blank lines are no pictures. */
+static bool add_line(const reading *r, char *line)
+{
+    line[strcspn(line, "\r\n")] = '\0';
+    if (r->number == 1 && !strncmp(line, IM_BYTE_ORDER_MARK, 3)) line += 3;
+    line += strspn(line, " \t");
+    if (!*line) return true;
+    char place[512];
+    snprintf(place, sizeof place, "%s, line %d", r->path, r->number);
+    if (!im_utf8_check(r->c, place, line, strlen(line))) return false;
+    return *line == '{' ? add_object(r, line) : add_prompt(r, line, r->negative, NULL);
+}
+
+bool im_prompt_list_read(im_ctx *c, im_prompt_list *l, const char *path, const char *negative, int count, uint64_t *seed)
+{
+    reading r = { .c = c, .list = l, .path = path, .negative = negative, .count = count, .seed = seed };
+    FILE *f = strcmp(path, "-") ? fopen(path, "r") : stdin;
+    char *line = NULL;
+    size_t room = 0;
+    bool ok = true;
+    if (!f) return im_fail(c, "%s: %s; wanted a file with one prompt per line", path, strerror(errno));
+    for (ssize_t got; ok && (got = getline(&line, &room, f)) >= 0; ) {
+        r.number++;
+        if (strlen(line) != (size_t)got)
+            ok = im_fail(c, "%s, line %d: holds a zero byte; wanted text in UTF-8", path, r.number);
+        ok = ok && add_line(&r, line);
+    }
+    if (ok && ferror(f)) ok = im_fail(c, "%s: %s; wanted a file with one prompt per line", path, strerror(errno));
+    if (ok && !l->n) ok = im_fail(c, "%s: has no prompts; wanted one per line", path);
+    free(line);
+    if (f != stdin) fclose(f);
+    return ok;
+}
+
+bool im_prompt_list_add(im_ctx *c, im_prompt_list *l, const char *prompt, const char *negative, int count, uint64_t *seed)
+{
+    reading r = { .c = c, .list = l, .count = count, .seed = seed,
+                  .number = l->n ? l->v[l->n - 1].number + 1 : 1 };
+    return im_utf8_check(c, "the prompt", prompt, strlen(prompt)) &&
+           im_utf8_check(c, "the negative prompt", negative, strlen(negative)) && add_prompt(&r, prompt, negative, NULL);
+}
+
+/* ---------------------------------------------------------------- names of files */
+
+static int by_seed(const void *a, const void *b)
+{
+    uint64_t x = (*(im_prompt *const *)a)->seed, y = (*(im_prompt *const *)b)->seed;
+    return x < y ? -1 : x > y;
+}
+
+static char *name_of(im_ctx *c, const char *folder, const im_prompt *p, const char *ending, bool shared)
+{
+    char name[64];
+    if (shared) snprintf(name, sizeof name, "%" PRIu64 "-p%d.%s", p->seed, p->number, ending);
+    else snprintf(name, sizeof name, "%" PRIu64 ".%s", p->seed, ending);
+    char *path = im_join(c, folder, name);
+    if (path && !strncmp(path, "./", 2)) memmove(path, path + 2, strlen(path + 2) + 1);
+    return path;
+}
+
+bool im_prompt_list_names(im_ctx *c, const im_prompt_list *l, const char *folder, im_picture_format format, char *out[],
+                          int *shared)
+{
+    const im_prompt **sorted = malloc((size_t)(l->n + 1) * sizeof *sorted);
+    if (!sorted) return im_fail(c, "out of memory for %d names", l->n);
+    for (int i = 0; i < l->n; i++) sorted[i] = &l->v[i];
+    qsort(sorted, (size_t)l->n, sizeof *sorted, by_seed);
+    *shared = 0;
+    for (int i = 0, end; im_ok(c) && i < l->n; i = end) {
+        for (end = i + 1; end < l->n && sorted[end]->seed == sorted[i]->seed; ) end++;
+        *shared += end - i > 1;
+        for (int k = i; k < end; k++)
+            out[sorted[k] - l->v] = name_of(c, folder, sorted[k], format == IM_JPEG ? "jpg" : "png", end - i > 1);
+    }
+    free(sorted);
+    return im_ok(c);
+}

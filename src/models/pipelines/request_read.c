@@ -1,0 +1,175 @@
+/* request_read.c: the text `imago` of a picture's file, read back into a request, and what differs between one that is
+ * there and one that would be made. Used by `generate --from` and `--skip-existing`. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/files/fields.h"
+#include "data/files/json.h"
+#include "models/pipelines/request.h"
+
+struct im_request_text {
+    im_json json;
+    im_request request;
+};
+
+json_t *im_seed_json(uint64_t seed)
+{
+    return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%llu", (unsigned long long)seed);
+}
+
+bool im_seed_read(const json_t *v, uint64_t *out)
+{
+    if (!json_is_integer(v)) return im_seed_of_text(json_string_value(v), out);
+    *out = (uint64_t)json_integer_value(v);
+    return json_integer_value(v) >= 0;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+typedef struct reader {
+    im_ctx *c;
+    const char *path;
+    const im_json *json;
+    bool (*given)(void *arg, const char *key);
+    void *arg;
+} reader;
+
+static bool wanted(const reader *r, const char *key) { return !r->given || !r->given(r->arg, key); }
+
+static bool text(const reader *r, const char *key, im_need need, const char **out)
+{
+    return !wanted(r, key) || im_json_string(r->c, r->json, key, need, out);
+}
+
+static bool word(const reader *r, const char *key, const char *words, const char **out)
+{
+    if (!wanted(r, key)) return true;
+    return im_json_string(r->c, r->json, key, IM_MUST, out) &&
+           (im_words_have(words, *out) ||
+            im_fail(r->c, "%s: \"%s\" is \"%s\", wanted one of %s; the text `imago` of this picture was changed: say with "
+                          "--%s which it is", r->path, key, *out, words, key));
+}
+
+static bool whole(const reader *r, const char *key, im_need need, int min, int max, int *out)
+{
+    return !wanted(r, key) || im_json_int(r->c, r->json, key, need, min, max, out);
+}
+
+static bool real(const reader *r, const char *key, im_need need, double min, double max, float *out)
+{
+    double x = *out;
+    bool ok = !wanted(r, key) || im_json_float(r->c, r->json, key, need, min, max, &x);
+    *out = (float)x;
+    return ok;
+}
+
+static bool seed(const reader *r, uint64_t *out)
+{
+    return !wanted(r, "seed") || im_seed_read(json_object_get(r->json->value, "seed"), out) ||
+           im_fail(r->c, "%s: \"seed\" is not a whole number; the text `imago` of this picture was changed", r->path);
+}
+
+static bool read_all(const reader *r, im_request *q)
+{
+    const char *rng = "cpu", *dtype = NULL, *device = NULL;
+    im_sd_args *a = &q->args;
+    *q = (im_request){ .args = im_sd_defaults(NULL), .latents_index = -1, .model_name = "" };
+    a->negative = "";
+    a->strength = 0.75f;
+    bool ok = text(r, "prompt", IM_MUST, &a->prompt) && text(r, "negative", IM_MAY, &a->negative) &&
+              text(r, "scheduler", IM_MUST, &a->scheduler) && word(r, "dtype", "f32|f16|bf16", &dtype) &&
+              text(r, "device", IM_MUST, &device) && word(r, "rng", "cpu|cuda", &rng) &&
+              whole(r, "steps", IM_MUST, 1, 100000, &a->steps) && whole(r, "width", IM_MUST, 1, 1 << 20, &a->width) &&
+              whole(r, "height", IM_MUST, 1, 1 << 20, &a->height) &&
+              real(r, "guidance", IM_MUST, -1000, 1000, &a->guidance) &&
+              real(r, "strength", IM_MAY, 0, 1, &a->strength) && whole(r, "quality", IM_MAY, 1, 100, &q->quality) &&
+              whole(r, "latents_index", IM_MAY, 0, INT_MAX, &q->latents_index) && seed(r, &a->seed) &&
+              text(r, "model", IM_MAY, &q->model_name) && text(r, "init_sha256", IM_MAY, &q->init_sha256) &&
+              text(r, "latents_sha256", IM_MAY, &q->latents_sha256);
+    a->rng = strcmp(rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
+    return ok;
+}
+
+im_request_text *im_request_read(im_ctx *c, const char *path, bool (*given)(void *arg, const char *key), void *arg)
+{
+    char *json = im_picture_text(c, path, "imago");
+    im_request_text *t = json ? calloc(1, sizeof *t) : NULL;
+    if (json && !t) im_fail(c, "%s: out of memory while it was read", path);
+    if (t && im_json_parse(c, &t->json, path, json, strlen(json)))
+        read_all(&(reader){ .c = c, .path = path, .json = &t->json, .given = given, .arg = arg }, &t->request);
+    free(json);
+    if (im_ok(c)) return t;
+    im_request_free(t);
+    return NULL;
+}
+
+void im_request_free(im_request_text *t)
+{
+    if (!t) return;
+    im_json_close(&t->json);
+    free(t);
+}
+
+const im_request *im_request_of(const im_request_text *t) { return &t->request; }
+
+const char *im_request_said(const im_request_text *t, const char *key)
+{
+    return json_string_value(json_object_get(t->json.value, key));
+}
+
+/* ---------------------------------------------------------------- comparing */
+
+/* What decides the bits of a picture, and how an error calls it. Other keys (version, isa) are looked at apart. */
+static const char *const keys[][2] = {
+    { "prompt", "prompt" }, { "negative", "negative prompt" }, { "seed", "seed" }, { "model_hash", "model, by its hash," },
+    { "width", "width" }, { "height", "height" }, { "scheduler", "scheduler" }, { "steps", "number of steps" },
+    { "guidance", "guidance" }, { "init_sha256", "picture of -i, by its SHA-256," }, { "strength", "strength" },
+    { "latents_sha256", "file of --latents, by its SHA-256," }, { "latents_index", "place in the file of --latents" },
+    { "dtype", "dtype" }, { "rng", "rng" }, { "device", "device" }, { "quality", "quality as a JPEG" },
+};
+
+static bool equal(const json_t *a, const json_t *b)
+{
+    if (json_is_number(a) && json_is_number(b)) return json_number_value(a) == json_number_value(b);
+    return (!a && !b) || (a && b && json_equal(a, b));
+}
+
+/* A value for an error: JSON, of long texts the beginning. */
+static void value_words(const json_t *v, char out[96])
+{
+    enum { SHOWN = 72 };                                       /* bytes                                                */
+    char *words = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : strdup("none");
+    size_t n = words ? strlen(words) : 0, cut = SHOWN;
+    while (n > SHOWN && cut && (words[cut] & 0xc0) == 0x80) cut--;                       /* never within a character  */
+    snprintf(out, 96, "%.*s%s", (int)(n > SHOWN ? cut : n), words ? words : "", n > SHOWN ? "...\"" : "");
+    free(words);
+}
+
+bool im_request_isa_decides(im_sd *sd, const char *then)
+{
+    return im_sd_dtype(sd) != IM_F32 || !strcmp(im_device_isa(sd->c), "portable") || (then && !strcmp(then, "portable"));
+}
+
+bool im_request_differences(im_sd *sd, const im_request_text *then, const im_request *now, char *out, size_t size)
+{
+    char old[96], new[96];
+    const char *isa = im_request_said(then, "isa");
+    json_t *wanted_now = im_request_object(sd, now);
+    *out = '\0';
+    if (!wanted_now) return im_fail(sd->c, "out of memory for what is said of a picture");
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const json_t *a = json_object_get(then->json.value, keys[k][0]), *b = json_object_get(wanted_now, keys[k][0]);
+        size_t n = strlen(out);
+        if (equal(a, b)) continue;
+        value_words(a, old);
+        value_words(b, new);
+        snprintf(out + n, size - n, "%sits %s is %s, wanted %s", n ? "; " : "", keys[k][1], old, new);
+    }
+    json_decref(wanted_now);
+    if (!*out && im_request_isa_decides(sd, isa) && isa && strcmp(isa, im_device_isa(sd->c)))
+        snprintf(out, size, "it was drawn with the instruction set %s, wanted %s", isa, im_device_isa(sd->c));
+    return true;
+}
