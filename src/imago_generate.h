@@ -72,6 +72,10 @@ typedef struct im_sd im_sd;
  * loaded when first used; that each finds its tensors is checked at once. path NULL: the embedded model. */
 im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold);
 void im_sd_free(im_sd *sd);
+/* What the UNet and the VAE hold between their first and last layers: f32, or half the memory in f16 or bf16; sums stay in
+ * f32. Before anything is drawn. In f16 a value above 65504 ends a picture; bf16 holds any, to 8 bits. */
+void im_sd_set_activations(im_sd *sd, im_dtype t);
+im_dtype im_sd_activations(const im_sd *sd);
 /* From now on weights are kept as the device holds them (as large as the model in memory), in MODEL/imago-cache or, where
  * that cannot be written, in the user's cache; the next start maps them. Files that do not fit any more are made anew. */
 void im_sd_cache_weights(im_sd *sd, bool on);

@@ -10,11 +10,19 @@ static im_sd *open_model(bench_output *out, im_sd_args *a)
 {
     im_sd *sd = im_sd_open(out->c, out->o->model, out->dtype);
     *a = im_sd_defaults(sd);
+    im_sd_set_activations(sd, session_activations(&out->o->common));
     if (out->o->width)
         a->width = out->o->width;
     if (out->o->height)
         a->height = out->o->height;
     return sd;
+}
+
+/* Behind a shape: ", activations f16"; "" in f32. */
+static const char *activations_name(const bench_output *out)
+{
+    static const char *const names[] = { [IM_F32] = "", [IM_F16] = ", activations f16", [IM_BF16] = ", activations bf16" };
+    return names[session_activations(&out->o->common)];
 }
 
 bool bench_network(bench_output *out, im_net net)
@@ -32,7 +40,7 @@ bool bench_network(bench_output *out, im_net net)
     if (sd && seconds && im_sd_net_info(sd, net, a.width, a.height, &info)
         && im_sd_time(sd, net, batch, a.width, a.height, o->rounds, seconds)) {
         bench_row row = { .bench = names[net], .shape = shape, .dtype = im_dtype_name(out->dtype) };
-        snprintf(shape, sizeof shape, "%dx%dx%d", batch, a.width, a.height);
+        snprintf(shape, sizeof shape, "%dx%dx%d%s", batch, a.width, a.height, activations_name(out));
         bench_summary(out, seconds, o->rounds, batch * info.flop, &row);
         bench_emit(out, &row);
     }
@@ -92,7 +100,8 @@ static bool first_step(bench_output *out)
     for (int i = 0; i < 2 && im_ok(out->c); i++) {
         char shape[80];
         bench_row row = { .bench = "generate", .shape = shape, .dtype = im_dtype_name(out->dtype) };
-        snprintf(shape, sizeof shape, "%s to first step %dx%d", i ? "open model" : "start", a.width, a.height);
+        snprintf(shape, sizeof shape, "%s to first step %dx%d%s", i ? "open model" : "start", a.width, a.height,
+                 activations_name(out));
         bench_summary(out, seconds[i], o->rounds, 0, &row);
         bench_emit(out, &row);
     }
@@ -119,7 +128,7 @@ bool bench_generate(bench_output *out)
     }
     if (im_ok(out->c)) {
         bench_row row = { .bench = "generate", .shape = shape, .dtype = im_dtype_name(out->dtype) };
-        snprintf(shape, sizeof shape, "%d steps %dx%d", o->steps, a.width, a.height);
+        snprintf(shape, sizeof shape, "%d steps %dx%d%s", o->steps, a.width, a.height, activations_name(out));
         bench_summary(out, seconds, o->rounds, picture_flop(sd, &a), &row);
         bench_emit(out, &row);
     }

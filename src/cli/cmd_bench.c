@@ -113,7 +113,8 @@ static int run(const arguments *a)
 
 const verb verb_bench = {
     .name = "bench", .operands = "peak|ops|clip|unet|vae|generate", .min_operands = 1, .max_operands = 1,
-    .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(bench_options), .run = run,
+    .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE | OPT_ACTIVATIONS, .options = options,
+    .size = sizeof(bench_options), .run = run,
     .summary = "measure this machine and the engine on it",
     .about = "Measures this machine's arithmetic peak and memory bandwidth, single operations at the shapes of "
              "Stable Diffusion, its networks, or whole pictures. Every row shows its share of the measured peak. "

@@ -182,6 +182,7 @@ static bool open_model(run_state *r)
     im_sd_cache_weights(r->sd, o->cache_weights);
     if (!r->sd)
         return false;
+    im_sd_set_activations(r->sd, session_activations(&o->common));
     if (!set_model_name(r))
         return false;
     r->base = im_sd_defaults(r->sd);
@@ -318,7 +319,7 @@ static int run(const arguments *a)
 }
 
 const verb verb_generate = {
-    .name = "generate", .common = OPT_MODEL | OPT_PROGRESS | OPT_DEVICE | OPT_DTYPE, .options = options,
+    .name = "generate", .common = OPT_MODEL | OPT_PROGRESS | OPT_DEVICE | OPT_DTYPE | OPT_ACTIVATIONS, .options = options,
     .size = sizeof(generate_options), .run = run, .defaults = defaults,
     .summary = "draw pictures from prompts",
     .about = "Draws pictures from text. The same seed gives the same picture, bit for bit, whether it is drawn "

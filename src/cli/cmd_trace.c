@@ -125,6 +125,7 @@ static int run(const arguments *a)
     trace t = { .c = c };
     im_sd *sd = im_may_write(c, o->out, o->force) ? im_sd_open(c, o->model, session_dtype(&o->common)) : NULL;
     if (sd) {
+        im_sd_set_activations(sd, session_activations(&o->common));
         im_sd_args args = im_sd_defaults(sd);
         args.prompt = o->prompt;
         args.negative = o->negative;
@@ -153,7 +154,7 @@ static int run(const arguments *a)
 }
 
 const verb verb_trace = {
-    .name = "trace", .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE, .options = options,
+    .name = "trace", .common = OPT_MODEL | OPT_DEVICE | OPT_DTYPE | OPT_ACTIVATIONS, .options = options,
     .size = sizeof(trace_options), .run = run, .defaults = defaults,
     .summary = "write the intermediate tensors of one evaluation",
     .about = "Runs the text encoder and one guided evaluation of the UNet, and writes every named intermediate "

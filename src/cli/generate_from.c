@@ -28,6 +28,8 @@ static void fill_options(run_state *r)
     if (!given(r, "negative")) o->negative = a->negative;
     if (!given(r, "scheduler")) o->scheduler = a->scheduler;
     if (!given(r, "dtype")) o->common.dtype = im_request_said(r->from.text, "dtype");
+    const char *activations = im_request_said(r->from.text, "activations");
+    if (!given(r, "activations")) o->common.activations = activations ? activations : "f32";
     if (!given(r, "device")) o->common.device = im_request_said(r->from.text, "device");
     if (!given(r, "rng")) o->rng = a->rng == IM_RNG_CUDA ? "cuda" : "cpu";
     if (!given(r, "steps")) o->steps = a->steps;

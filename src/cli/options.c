@@ -27,6 +27,12 @@ static const option dtype_options[] = {
     OPTION_END
 };
 
+static const option activations_options[] = {
+    OPTION_CHOICE(0, "activations", "TYPE", AT(activations), "f32", "f32|f16|bf16",
+                  "type in which the UNet and the VAE hold what their layers give: 16 bits take half the memory"),
+    OPTION_END
+};
+
 static const option variant_options[] = {
     OPTION_TEXT(0, "variant", "NAME", AT(variant), NULL,
                 "which weights of a model folder to use: fp16, bf16, non_ema ..., as in model.NAME.safetensors; "
@@ -72,6 +78,7 @@ bool option_at(const verb *v, int i, option *out)
                                v->common & OPT_STRICT ? strict_options : NULL,
                                v->common & OPT_PROGRESS ? progress_options : NULL,
                                v->common & OPT_DTYPE ? dtype_options : NULL,
+                               v->common & OPT_ACTIVATIONS ? activations_options : NULL,
                                v->common & OPT_DEVICE ? device_options : NULL };
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (const option *o = tables[t]; o && o->name; o++)

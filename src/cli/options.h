@@ -58,13 +58,13 @@ typedef struct option {
 #define OPTION_END                               { .name = NULL }
 
 typedef struct common_options {                                /* the first member of the struct of a verb             */
-    const char *device, *isa, *dtype, *variant, *progress;
+    const char *device, *isa, *dtype, *activations, *variant, *progress;
     int threads;
     bool strict;
 } common_options;
 
 enum { OPT_DEVICE = 1, OPT_DTYPE = 2,                          /* which of the common options a verb takes             */
-       OPT_VARIANT = 4, OPT_STRICT = 8, OPT_MODEL = 12, OPT_PROGRESS = 16 };
+       OPT_VARIANT = 4, OPT_STRICT = 8, OPT_MODEL = 12, OPT_PROGRESS = 16, OPT_ACTIVATIONS = 32 };
 
 typedef struct arguments arguments;
 typedef struct verb {

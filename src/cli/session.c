@@ -121,6 +121,13 @@ im_dtype session_dtype(const common_options *o)
     return t;
 }
 
+im_dtype session_activations(const common_options *o)
+{
+    im_dtype t = IM_F32;
+    im_dtype_parse(o->activations, &t);
+    return t;
+}
+
 char *error_put_aside(im_ctx *c)
 {
     char *error = im_ok(c) ? NULL : strdup(im_error(c));

@@ -62,6 +62,7 @@ check "--profile counts what went to the device and back"
 gives 0 '"syncs":' generate -m $model -p horse -s 1 --steps 1 --device "$far" -t 1 --profile --json -o "$dir/$far/q.png"
 both "generate with noise in every step" n.png generate -m $model -p horse -s 2 --steps 3 --scheduler euler_a \
     --guidance 1 -o @/n.png
+both "generate with activations in f16" h.png generate -m $model -p horse -s 1 --steps 2 --activations f16 -o @/h.png
 both "image to image" b.png generate -m $model -p cat -s 1 --steps 4 --strength 0.5 -i "$dir/$near/a.png" -o @/b.png
 both "trace" t.safetensors trace -m $model -p horse -o @/t.safetensors
 

@@ -17,6 +17,11 @@ void im_params_init(im_params *p, im_ctx *c)
     p->c = c;
 }
 
+im_tensor *im_as_activation(const im_params *p, im_tensor *h)
+{
+    return h && h->dtype != p->activations ? im_cast(p->c, h, p->activations) : h;
+}
+
 void im_params_free(im_params *p)
 {
     for (int i = 0; i < p->n; i++)

@@ -40,11 +40,14 @@ typedef struct im_params {               /* one network's parameters, in the ord
     bool batch_statistics;               /* batch norm takes those of its batch, and moves the running ones           */
     bool mapped;                         /* the file stays open: weights that the device takes as they stand in it    */
                                          /* stay there                                                                */
+    im_dtype activations;                /* what values between a network's first and last layers are held in         */
     bool recompute;                      /* training: blocks keep their inputs only, and run again in backward        */
 } im_params;
 
 void im_params_init(im_params *p, im_ctx *c);
 void im_params_free(im_params *p);
+/* h as values between layers are held. */
+im_tensor *im_as_activation(const im_params *p, im_tensor *h);
 /* Zeroed memory that lives as long as the registry: a network's lists of blocks. NULL: the context has the failure. */
 void *im_params_alloc(im_params *p, size_t count, size_t size);
 /* The parameter of that name, or NULL. */

@@ -223,6 +223,7 @@ int im_unet_context_count(const im_unet *m)
 
 bool im_unet_context(im_ctx *c, const im_unet *m, im_tensor *text, im_tensor *kv[])
 {
+    text = im_as_activation(&m->params, text);
     for (int i = 0; i < m->n_transformers; i++)
         im_transformer_context(c, m->transformers[i], text, kv);
     return im_ok(c);
@@ -307,6 +308,7 @@ im_tensor *im_unet_forward(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor 
         x = im_add(c, im_scale(c, x, 2.0f), m->minus_one);                               /* (B, H, W, 4)    */
     im_tensor *h = im_conv_forward(c, &m->conv_in, x, NULL, NULL);                       /* (B, H, W, 320)  */
     im_trace(c, "conv_in", h);
+    h = im_as_activation(&m->params, h);
     u.skips[u.n_skips++] = h;
     for (int i = 0; i < m->cfg.levels; i++)
         h = down_forward(&u, &m->down[i], h);
@@ -315,6 +317,8 @@ im_tensor *im_unet_forward(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor 
     for (int i = 0; i < m->cfg.levels; i++)
         h = up_forward(&u, &m->up[i], h);
     h = im_norm_forward(c, &m->conv_norm_out, h, true);                                  /* (B, H, W, 320)  */
+    if (h && h->dtype != IM_F32)
+        h = im_cast(c, h, IM_F32);                                                       /* what it says is not rounded */
     h = im_conv_forward(c, &m->conv_out, h, NULL, NULL);                                 /* (B, H, W, 4)    */
     im_trace(c, "conv_out", h);
     return im_scope_leave(c, h);

@@ -227,6 +227,8 @@ static im_tensor *out_forward(im_ctx *c, const vae_half *v, im_tensor *h)
 {
     h = im_norm_forward(c, &v->norm_out, h, true);                                       /* (B, H, W, C)    */
     h = im_conv_forward(c, &v->conv_out, h, NULL, NULL);
+    if (h && h->dtype != IM_F32)
+        h = im_cast(c, h, IM_F32);       /* behind it: in f32 the layer's input is the largest of all                 */
     im_trace(c, v->out_path, h);
     return h;
 }
@@ -244,6 +246,7 @@ im_tensor *im_vae_decode(im_ctx *c, const im_vae *m, im_tensor *z)
     }
     h = im_conv_forward(c, &d->conv_in, h, NULL, NULL);                                  /* (B, h, w, 512)  */
     im_trace(c, "decoder.conv_in", h);
+    h = im_as_activation(&d->params, h);
     h = mid_forward(c, &d->mid, h);                                                      /* (B, h, w, 512)  */
     for (int i = 0; i < m->cfg.levels; i++)
         h = stage_forward(c, &d->stages[i], h, true);
@@ -259,6 +262,7 @@ im_tensor *im_vae_encode(im_ctx *c, const im_vae *m, im_tensor *x)
     im_scope_push(c);
     im_tensor *h = im_conv_forward(c, &e->conv_in, x, NULL, NULL);                       /* (B, H, W, 128)  */
     im_trace(c, "encoder.conv_in", h);
+    h = im_as_activation(&e->params, h);
     for (int i = 0; i < m->cfg.levels; i++)
         h = stage_forward(c, &e->stages[i], h, false);
     h = mid_forward(c, &e->mid, h);                                                      /* (B, H/8, W/8, 512) */

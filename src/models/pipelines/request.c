@@ -19,6 +19,8 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
                           "dtype", im_dtype_name(im_sd_dtype(sd)), "device", im_device_name(sd->c), "isa",
                           im_device_isa(sd->c), "rng", a->rng == IM_RNG_CUDA ? "cuda" : "cpu", "prompt", a->prompt,
                           "negative", a->negative ? a->negative : "");
+    if (m && im_sd_activations(sd) != IM_F32)
+        json_object_set_new(m, "activations", json_string(im_dtype_name(im_sd_activations(sd))));
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));
     if (m && q->init_sha256) {
         json_object_set_new(m, "strength", json_real(im_decimal(a->strength)));

@@ -44,10 +44,10 @@ static bool text(const reader *r, const char *key, im_need need, const char **ou
     return !wanted(r, key) || im_json_string(r->c, r->json, key, need, out);
 }
 
-static bool word(const reader *r, const char *key, const char *words, const char **out)
+static bool word(const reader *r, const char *key, im_need need, const char *words, const char **out)
 {
     if (!wanted(r, key)) return true;
-    return im_json_string(r->c, r->json, key, IM_MUST, out) &&
+    return im_json_string(r->c, r->json, key, need, out) &&
            (im_words_have(words, *out) ||
             im_fail(r->c, "%s: \"%s\" is \"%s\", wanted one of %s; the text `imago` of this picture was changed: say with "
                           "--%s which it is", r->path, key, *out, words, key));
@@ -74,14 +74,15 @@ static bool seed(const reader *r, uint64_t *out)
 
 static bool read_all(const reader *r, im_request *q)
 {
-    const char *rng = "cpu", *dtype = NULL, *device = NULL;
+    const char *rng = "cpu", *activations = "f32", *dtype = NULL, *device = NULL;
     im_sd_args *a = &q->args;
     *q = (im_request){ .args = im_sd_defaults(NULL), .latents_index = -1, .model_name = "" };
     a->negative = "";
     a->strength = 0.75f;
     bool ok = text(r, "prompt", IM_MUST, &a->prompt) && text(r, "negative", IM_MAY, &a->negative) &&
-              text(r, "scheduler", IM_MUST, &a->scheduler) && word(r, "dtype", "f32|f16|bf16", &dtype) &&
-              text(r, "device", IM_MUST, &device) && word(r, "rng", "cpu|cuda", &rng) &&
+              text(r, "scheduler", IM_MUST, &a->scheduler) && word(r, "dtype", IM_MUST, "f32|f16|bf16", &dtype) &&
+              word(r, "activations", IM_MAY, "f32|f16|bf16", &activations) &&
+              text(r, "device", IM_MUST, &device) && word(r, "rng", IM_MUST, "cpu|cuda", &rng) &&
               whole(r, "steps", IM_MUST, 1, 100000, &a->steps) && whole(r, "width", IM_MUST, 1, 1 << 20, &a->width) &&
               whole(r, "height", IM_MUST, 1, 1 << 20, &a->height) &&
               real(r, "guidance", IM_MUST, -1000, 1000, &a->guidance) &&
@@ -128,7 +129,8 @@ static const char *const keys[][2] = {
     { "width", "width" }, { "height", "height" }, { "scheduler", "scheduler" }, { "steps", "number of steps" },
     { "guidance", "guidance" }, { "init_sha256", "picture of -i, by its SHA-256," }, { "strength", "strength" },
     { "latents_sha256", "file of --latents, by its SHA-256," }, { "latents_index", "place in the file of --latents" },
-    { "dtype", "dtype" }, { "rng", "rng" }, { "device", "device" }, { "quality", "quality as a JPEG" },
+    { "dtype", "dtype" }, { "activations", "type of activations" }, { "rng", "rng" }, { "device", "device" },
+    { "quality", "quality as a JPEG" },
 };
 
 static bool equal(const json_t *a, const json_t *b)
@@ -150,7 +152,8 @@ static void value_words(const json_t *v, char out[96])
 
 bool im_request_isa_decides(im_sd *sd, const char *then)
 {
-    return im_sd_dtype(sd) != IM_F32 || !strcmp(im_device_isa(sd->c), "portable") || (then && !strcmp(then, "portable"));
+    return im_sd_dtype(sd) != IM_F32 || im_sd_activations(sd) != IM_F32 ||
+           !strcmp(im_device_isa(sd->c), "portable") || (then && !strcmp(then, "portable"));
 }
 
 bool im_request_differences(im_sd *sd, const im_request_text *then, const im_request *now, char *out, size_t size)

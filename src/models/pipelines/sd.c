@@ -181,6 +181,16 @@ bool im_net_make(im_ctx *c, const im_model_config *config, im_net net, im_networ
     }
 }
 
+void im_sd_set_activations(im_sd *sd, im_dtype t)
+{
+    if (!sd) return;
+    sd->activations = t;
+    for (int net = 0; net < IM_NET_COUNT; net++)
+        if (sd->loaded[net]) im_net_params(&sd->nets, (im_net)net)->activations = t;
+}
+
+im_dtype im_sd_activations(const im_sd *sd) { return sd->activations; }
+
 void im_sd_cache_weights(im_sd *sd, bool on)
 {
     if (sd) sd->cache_weights = on;
@@ -196,6 +206,7 @@ bool im_sd_need(im_sd *sd, im_net net)
     if (sd->loaded[net]) return true;
     if (!im_net_make(sd->c, sd->config, net, &sd->nets)) return false;
     im_params *p = im_net_params(&sd->nets, net);
+    p->activations = sd->activations;
     im_weight_cache w = { .c = sd->c, .k = sd->checkpoint, .part = im_net_part(net), .name = names[net], .hold = sd->hold };
     p->mapped = true;                                          /* the checkpoint is closed after the networks         */
     bool kept = sd->cache_weights && im_weight_cache_map(&w, p, &sd->maps[net]);

@@ -39,6 +39,7 @@ struct im_sd {
     im_tokenizer *tokenizer;                                   /* NULL until the first text                           */
     im_networks nets;                                          /* each NULL until it is needed                        */
     bool loaded[IM_NET_COUNT];
+    im_dtype activations;                                      /* im_sd_activations                                   */
     bool cache_weights;                                        /* im_sd_cache_weights                                 */
     im_map maps[IM_NET_COUNT];                                 /* what such weights lie in                            */
     char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */

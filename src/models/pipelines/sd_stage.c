@@ -265,6 +265,7 @@ static bool describe_stage(im_sd *sd, im_net net, int batch, im_sd_size size, im
             im_nets_free(&own);
             return false;
         }
+        im_net_params(nets, net)->activations = sd->activations;
     }
     im_scope_push(c);
     im_tensor *in[3] = { 0 };
