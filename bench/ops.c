@@ -124,17 +124,17 @@ static float *values(call *q, int64_t n)
     return p;
 }
 
-static im_weight weights(call *q, int n, int k, int halves, im_dtype t)
+static im_weight weights(call *q, int n, int k, bool geglu, im_dtype t)
 {
     float *plain = values(q, (int64_t)n * k);
-    size_t bytes = im_packed_bytes(t, n, k, halves);
+    size_t bytes = im_packed_bytes(t, n, k, geglu);
     void *packed = piece(q, bytes);
-    im_pack_args a = { .src = plain, .src_dtype = IM_F32, .dtype = t, .n = n, .halves = halves, .taps = 1, .cin = k,
+    im_pack_args a = { .src = plain, .src_dtype = IM_F32, .dtype = t, .n = n, .geglu = geglu, .taps = 1, .cin = k,
                        .row_stride = k, .cin_stride = 1, .dst = packed };
     if (packed)
-        im_pack_panels(&a, 0, im_pack_panel_count(n, halves));
+        im_pack_panels(&a, 0, im_pack_panel_count(n, geglu));
     q->bytes += (double)bytes;
-    return (im_weight){ .data = packed, .dtype = t, .packed = true, .halves = halves, .n = n, .k = k };
+    return (im_weight){ .data = packed, .dtype = t, .packed = true, .geglu = geglu, .n = n, .k = k };
 }
 
 static float *activations(call *q, int64_t n)                  /* read or written once: counts as traffic */
@@ -153,18 +153,20 @@ static void make_conv(call *q, im_dtype t)
     q->conv = (im_conv_args){
         .batch = b, .h = d[1], .w = d[2], .cin = d[3], .cout = d[4], .kh = d[5], .kw = d[5], .oh = oh, .ow = ow,
         .stride = d[6], .pad_top = pad, .pad_left = pad, .up_h = uh, .up_w = uw,
-        .x.p = activations(q, (int64_t)b * d[1] * d[2] * d[3]), .wt = weights(q, d[4], k, 1, t),
+        .x.p = activations(q, (int64_t)b * d[1] * d[2] * d[3]), .wt = weights(q, d[4], k, false, t),
         .bias = activations(q, d[4]), .y.p = activations(q, out * d[4]) };
 }
 
 static void make_gemm(call *q, im_dtype t)
 {
-    int m = q->s->d[0], k = q->s->d[1], n = q->s->d[2], halves = q->s->op == GEGLU ? 2 : 1;
-    q->flop = 2.0 * m * n * k * halves;
+    int m = q->s->d[0], k = q->s->d[1], n = q->s->d[2];
+    bool geglu = q->s->op == GEGLU;
+    int rows = geglu ? 2 * n : n;
+    q->flop = 2.0 * m * rows * k;
     q->gemm = (im_gemm_args){
         .m = m, .n = n, .k = k, .a.p = activations(q, (int64_t)m * k), .lda = k,
-        .b = weights(q, n * halves, k, halves, t), .bias = activations(q, (int64_t)n * halves),
-        .c.p = activations(q, (int64_t)m * n), .ldc = n, .geglu = halves == 2 };
+        .b = weights(q, rows, k, geglu, t), .bias = activations(q, rows),
+        .c.p = activations(q, (int64_t)m * n), .ldc = n, .geglu = geglu };
 }
 
 static void make_norm(call *q)

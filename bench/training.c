@@ -229,9 +229,9 @@ static bool time_network(bench *b, im_bench_train_row *out)
     bool unet = !strcmp(b->a->arch, "unet-small");
     if (!unet && !(strcmp(b->a->data, "none") ? open_loader(b, "plain", b->a->batch) : ready_batch(b)))
         return false;
-    im_set_products(b->c, strcmp(b->a->dtype, "bf16") ? IM_F32 : IM_BF16);
+    im_set_compute_dtype(b->c, strcmp(b->a->dtype, "bf16") ? IM_F32 : IM_BF16);
     bool ok = (unet ? make_unet(b) : make_resnet(b)) && time_steps(b, out);
-    im_set_products(b->c, IM_F32);
+    im_set_compute_dtype(b->c, IM_F32);
     return ok;
 }
 

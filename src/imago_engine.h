@@ -75,7 +75,7 @@ typedef struct im_tensor {                                     /* a shape laid o
     uint8_t grad_set;                                          /* grad holds a value: what comes next is added         */
     uint8_t on_tape;                                           /* its scope has closed: the tape's nodes hold the data */
     uint8_t packed;                                            /* 1: weight in panels of IM_PANEL rows (device.h)      */
-    uint8_t halves;                                            /* 2: packed as two halves of rows (GEGLU); else 1      */
+    uint8_t geglu;                                             /* packed as values and gates (im_linear_geglu)         */
     const char *name;                                          /* parameters: the state-dict name; else NULL           */
     struct im_tensor *base;                                    /* a view of what wants a gradient: whose gradient it is */
     struct im_tensor *grad;                                    /* same shape, NULL until backward reaches it           */
@@ -120,18 +120,20 @@ im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to)
 
 /* Parameters: weights of a model, owned by the caller, outside every scope. */
 im_tensor *im_param_new(im_ctx *c, const char *name, im_dtype t, int ndim, const int64_t shape[]);   /* no storage yet */
-/* Memory for it: plain, or packed in panels (weights of linear and conv2d on the cpu; halves 2: for im_linear_geglu). */
-bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves);
+/* How a device stores a weight: in what dtype; packed: in panels (weights of linear and conv2d on the cpu), and then geglu:
+ * the values and the gates of im_linear_geglu. */
+typedef struct im_weight_layout { im_dtype dtype; bool packed, geglu; } im_weight_layout;
+bool im_param_alloc(im_ctx *c, im_tensor *t, im_weight_layout layout);              /* memory for it                  */
 /* Converts and packs src (all elements, in src_dtype) into t, in parallel. oihw: src is (Cout, Cin, Kh, Kw) as in
  * checkpoints while t is (Cout, Kh, Kw, Cin). */
 bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw);
 bool im_packs_weights(const im_ctx *c);                        /* true where the device wants packed weights           */
-/* Bytes as the device holds a weight: what im_param_alloc asks for; all of them, malloc'd, or NULL after a failure; and a
+/* Bytes as the device stores a weight: what im_param_alloc asks for; all of them, malloc'd, or NULL after a failure; and a
  * weight made of such bytes without a copy: of a mapped file, say, that stays as long as t, to which nothing may be written
  * then. False, and no failure: this device has to be given them by im_param_load. */
-size_t im_param_held_bytes(im_ctx *c, const im_tensor *t, im_dtype hold, bool packed, int halves);
-void *im_param_held(im_ctx *c, const im_tensor *t);
-bool im_param_map(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves, const void *held);
+size_t im_param_stored_bytes(im_ctx *c, const im_tensor *t, im_weight_layout layout);
+void *im_param_stored(im_ctx *c, const im_tensor *t);
+bool im_param_map(im_ctx *c, im_tensor *t, im_weight_layout layout, const void *stored);
 void im_param_free(im_ctx *c, im_tensor *t);
 
 /* Calls fn(arg, task, thread) for every task in [0, tasks) on the context's threads. Not nested. */
@@ -254,8 +256,8 @@ typedef im_tensor *(*im_recompute_fn)(im_ctx *c, void *arg, im_tensor *const in[
 im_tensor *im_recompute(im_ctx *c, im_recompute_fn fn, void *arg, im_tensor *const in[], int n_in);
 
 /* What products of plain f32 weights are computed in: IM_F32, or IM_BF16: both factors rounded to bf16, sums in f32. */
-void im_set_products(im_ctx *c, im_dtype t);
-im_dtype im_products(const im_ctx *c);
+void im_set_compute_dtype(im_ctx *c, im_dtype t);
+im_dtype im_compute_dtype(const im_ctx *c);
 
 /* A result was not finite: runs again() with every output and gradient looked at, and writes to out which layer gave the
  * first; *weights: its own are not finite. False, and "", when all is finite now. Leaves no failure but "stopped". */

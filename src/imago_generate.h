@@ -68,9 +68,9 @@ void im_tokenizer_free(im_tokenizer *t);
 /* ---------------------------------------------------------------- Stable Diffusion v1.x (models/pipelines/sd.c) */
 
 typedef struct im_sd im_sd;
-/* A diffusers folder, or a single .safetensors file in the original layout. Weights are held in `hold`. Networks are
+/* A diffusers folder, or a single .safetensors file in the original layout. Weights are stored in `dtype`. Networks are
  * loaded when first used; that each finds its tensors is checked at once. path NULL: the embedded model. */
-im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold);
+im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype dtype);
 void im_sd_free(im_sd *sd);
 /* What the UNet and the VAE hold between their first and last layers: f32, or half the memory in f16 or bf16; sums stay in
  * f32. Before anything is drawn. In f16 a value above 65504 ends a picture; bf16 holds any, to 8 bits. */
@@ -79,7 +79,7 @@ im_dtype im_sd_activations(const im_sd *sd);
 /* From now on weights are kept as the device holds them (as large as the model in memory), in MODEL/imago-cache or, where
  * that cannot be written, in the user's cache; the next start maps them. Files that do not fit any more are made anew. */
 void im_sd_cache_weights(im_sd *sd, bool on);
-im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold); /* without that check, to be looked at (im_sd_file)     */
+im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype dtype); /* without that check, to be looked at (im_sd_file)    */
 bool im_sd_whole(im_sd *sd);                                   /* the check, of all networks                           */
 const im_tokenizer *im_sd_tokenizer(im_sd *sd);                /* the model's own; lives as long as the model          */
 im_dtype im_sd_dtype(const im_sd *sd);                         /* what its weights are held in                         */
@@ -234,7 +234,7 @@ typedef struct im_synth_args {                                 /* texts are borr
     const char *format, *layout;                               /* "png", "jpeg"; "folders", "shards"                   */
     int shard_size, quality;                                   /* pictures a shard; of JPEG                            */
     /* What follows is not looked at to say what would be drawn. */
-    const char *model; im_dtype hold;                          /* as im_sd_open has them                               */
+    const char *model; im_dtype dtype;                         /* as im_sd_open has them                               */
     const char *out;                                           /* folder of the set                                    */
     int64_t part, parts;                                       /* part i of n is drawn: 0 of 1                         */
     int steps, batch;

@@ -84,7 +84,7 @@ static void measure(im_device *dev, const shape *s, int rounds, const char *line
     int up = s->h * s->up, pad = s->k / 2, oh = (up + 2 * pad - s->k) / s->stride + 1, k = s->k * s->k * s->cin;
     int64_t nx = (int64_t)s->b * s->h * s->h * s->cin, ny = (int64_t)s->b * oh * oh * s->cout, nw = (int64_t)s->cout * k;
     float *x = values(nx), *w = values(nw), *y = values(ny), *dx = values(nx), *dw = values(nw);
-    im_weight wt = { .data = w, .dtype = IM_F32, .halves = 1, .n = s->cout, .k = k, .ld = k };
+    im_weight wt = { .data = w, .dtype = IM_F32, .n = s->cout, .k = k, .ld = k };
     im_conv_args f = { s->b, s->h, s->h, s->cin, s->cout, s->k, s->k, oh, oh, s->stride, pad, pad, up, up, .x = x, .wt = wt,
                        .y = y };
     im_conv_dx_args d = { s->b, s->h, s->h, s->cin, s->cout, s->k, s->k, oh, oh, s->stride, pad, pad, up, up, .dy = y,
@@ -126,7 +126,7 @@ int main(int argc, char **argv)
     if (!im_bench_peak(c, threads, &peak))
         return 1;
     if (argc > 3 && !strcmp(argv[3], "bf16"))
-        im_set_products(c, IM_BF16);
+        im_set_compute_dtype(c, IM_BF16);
     printf("%s, %d threads, peak %.0f GFLOP/s f32, %.0f bf16\n", peak.isa, threads, peak.fma_gflops, peak.dot_gflops);
     printf("%-34s n          forward                      dx                      dw\n", "");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {

@@ -96,22 +96,22 @@ static im_tensor *base_tensor(im_ctx *c, const im_case_table *t, const im_case *
 }
 
 /* The same weight in panels: (n, ...) with k = taps * cin contiguous in a row. */
-static im_tensor *packed(im_ctx *c, const im_tensor *plain, int halves)
+static im_tensor *packed(im_ctx *c, const im_tensor *plain, bool geglu)
 {
     int n = (int)plain->shape[0], k = (int)(im_numel(plain) / n);
     im_dtype dtype = (im_dtype)plain->dtype;
-    int64_t elements = (int64_t)(im_packed_bytes(dtype, n, k, halves) / im_dtype_size(dtype));
+    int64_t elements = (int64_t)(im_packed_bytes(dtype, n, k, geglu) / im_dtype_size(dtype));
     im_tensor *x = im_new(c, dtype, 1, &elements);
     if (!x)
         return NULL;
-    im_pack_panels(&(im_pack_args){ .src = im_data(plain), .src_dtype = dtype, .dtype = dtype, .n = n, .halves = halves,
+    im_pack_panels(&(im_pack_args){ .src = im_data(plain), .src_dtype = dtype, .dtype = dtype, .n = n, .geglu = geglu,
                                     .taps = 1, .cin = k, .row_stride = k, .tap_stride = k, .cin_stride = 1,
-                                    .dst = im_data(x) }, 0, im_pack_panel_count(n, halves));
+                                    .dst = im_data(x) }, 0, im_pack_panel_count(n, geglu));
     im_storage *storage = x->storage;
     *x = *plain;
     x->storage = storage;
     x->packed = 1;
-    x->halves = (uint8_t)halves;
+    x->geglu = geglu;
     return x;
 }
 
@@ -127,7 +127,7 @@ im_tensor *case_input(im_ctx *c, const im_case_table *t, const im_case *cs, int 
         im_want_grad(c, x);
     if (in->before + in->after)
         x = im_slice(c, x, in->axis, in->before, in->before + in->shape[in->axis]);
-    return x && weight && form.packed ? packed(c, x, t->halves) : x;
+    return x && weight && form.packed ? packed(c, x, t->geglu) : x;
 }
 
 bool case_inputs(im_ctx *c, const im_case_table *t, const im_case *cs, weight_form form, im_tensor *in[IM_MAX_IN])

@@ -190,7 +190,7 @@ static const im_case embedding[] = {
 };
 
 const im_case_table im_cases_embedding = {
-    &im_op_embedding, call_embedding, one_term, EXACT, .batched = 1u << 1, .weight = 0, .halves = 0, .cases = embedding,
+    &im_op_embedding, call_embedding, one_term, EXACT, .batched = 1u << 1, .weight = 0, .cases = embedding,
     .n = COUNT(embedding), .grads = 1u << 0, .grad_c = 5e-7,   /* chains of up to 30 in f32                           */
 };
 

@@ -56,7 +56,7 @@ static const im_case linear[] = {
 
 const im_case_table im_cases_linear = {
     &im_op_linear, call_linear, terms_linear, .c = 2, .why = PRODUCT_WHY GRAD_WHY, .batched = 1u << 0 | 1u << 3,
-    .weight = 1, .halves = 1, .grads = 0xf, .grad_c = 3e-6, .cases = linear, .n = COUNT(linear),
+    .weight = 1, .packs = true, .grads = 0xf, .grad_c = 3e-6, .cases = linear, .n = COUNT(linear),
     .acts = 1u << 0 | 1u << 3,
 };
 
@@ -83,8 +83,8 @@ static const im_case geglu[] = {
 
 const im_case_table im_cases_geglu = {
     &im_op_geglu, call_geglu, terms_linear, .c = 4, .why = PRODUCT_WHY "; twice, for two factors" GRAD_WHY,
-    .batched = 1u << 0, .weight = 1, .halves = 2, .grads = 7, .grad_c = 3e-6, .cases = geglu, .n = COUNT(geglu),
-    .acts = 1u,
+    .batched = 1u << 0, .weight = 1, .packs = true, .geglu = true, .grads = 7, .grad_c = 3e-6,
+    .cases = geglu, .n = COUNT(geglu), .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- conv2d: x, w, b, chan, res; i as im_conv_attrs */
@@ -149,7 +149,7 @@ static const im_case conv2d[] = {
 
 const im_case_table im_cases_conv2d = {
     &im_op_conv2d, call_conv, terms_conv, .c = 2, .why = PRODUCT_WHY GRAD_WHY, .batched = 1u << 0 | 3u << 3,
-    .weight = 1, .halves = 1, .grads = 0x1f, .grad_c = 3e-6, .cases = conv2d, .n = COUNT(conv2d),
+    .weight = 1, .packs = true, .grads = 0x1f, .grad_c = 3e-6, .cases = conv2d, .n = COUNT(conv2d),
     .acts = 1u << 0 | 3u << 3,
 };
 

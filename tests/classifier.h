@@ -59,7 +59,7 @@ static inline void fill_hashed(im_params *p, const char *set)
         const im_st_entry *e = set ? im_st_find(golden, name) : NULL;
         if (e)
             memcpy(v, e->data, e->bytes);
-        ck_assert(im_params_hold(p, q, IM_F32));
+        ck_assert(im_params_store(p, q, IM_F32));
         im_param_load(c, q->t, v, IM_F32, q->kind == IM_PARAM_CONV);
         free(v);
     }

@@ -65,10 +65,10 @@ static bool digest_gradients(im_ctx *c, const im_case_table *t, const im_case *c
 /* In each dtype of the weight; packed, for test_ops.c shows that plain and packed have the same bits. */
 static bool digest_forms(im_ctx *c, const im_case_table *t, const im_case *cs)
 {
-    bool ok = digest_case(c, t, cs, (weight_form){ IM_F32, t->weight >= 0 && t->halves, 0 });
+    bool ok = digest_case(c, t, cs, (weight_form){ IM_F32, t->weight >= 0 && t->packs, 0 });
     if (t->weight >= 0) {
-        ok &= digest_case(c, t, cs, (weight_form){ IM_F16, t->halves, 0 });
-        ok &= digest_case(c, t, cs, (weight_form){ IM_BF16, t->halves, 0 });
+        ok &= digest_case(c, t, cs, (weight_form){ IM_F16, t->packs, 0 });
+        ok &= digest_case(c, t, cs, (weight_form){ IM_BF16, t->packs, 0 });
     }
     return ok && (!t->grads || digest_gradients(c, t, cs));
 }

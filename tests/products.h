@@ -118,7 +118,7 @@ static inline float rounded(float x, im_dtype t)
 }
 
 /* (n, k) rows in dtype t, every row `gap` elements apart from the next; values (n, k) are set to what is stored. */
-static inline im_weight make_weight(float *values, int n, int k, im_dtype t, int halves, bool packed, int gap)
+static inline im_weight make_weight(float *values, int n, int k, im_dtype t, bool geglu, bool packed, int gap)
 {
     int64_t ld = k + gap;
     char *plain = guarded((size_t)((n - 1) * ld + k) * im_dtype_size(t));
@@ -134,12 +134,12 @@ static inline im_weight make_weight(float *values, int n, int k, im_dtype t, int
             }
             *v = rounded(*v, t);
         }
-    im_weight w = { .data = plain, .dtype = t, .halves = halves, .n = n, .k = k, .ld = ld };
+    im_weight w = { .data = plain, .dtype = t, .geglu = geglu, .n = n, .k = k, .ld = ld };
     if (packed) {
-        void *dst = guarded(im_packed_bytes(t, n, k, halves));
-        im_pack_args a = { .src = plain, .src_dtype = t, .dtype = t, .n = n, .halves = halves, .taps = 1, .cin = k,
+        void *dst = guarded(im_packed_bytes(t, n, k, geglu));
+        im_pack_args a = { .src = plain, .src_dtype = t, .dtype = t, .n = n, .geglu = geglu, .taps = 1, .cin = k,
                            .row_stride = ld, .cin_stride = 1, .dst = dst };
-        im_pack_panels(&a, 0, im_pack_panel_count(n, halves));
+        im_pack_panels(&a, 0, im_pack_panel_count(n, geglu));
         w.data = dst;
         w.packed = true;
     }

@@ -37,7 +37,7 @@ typedef struct {
 typedef enum { FILL_NORMAL, FILL_WEIGHT, FILL_POSITIVE, FILL_IDS, FILL_TIMES } fill;
 
 typedef struct {
-    im_tensor meta;              /* shape, strides, dtype as the engine will have them; halves, packed                */
+    im_tensor meta;              /* shape, strides, dtype as the engine will have them; packed, geglu                 */
     bool leaf, alive;
     bool grads;                  /* wants a gradient: a leaf of its own, or made from one on the open tape            */
     bool moves;                  /* a leaf that an operation changes (running statistics)                             */
@@ -52,7 +52,7 @@ typedef struct {
     uint64_t seed;
     var v[MAX_VARS]; int n_vars;
     statement s[MAX_STATEMENTS]; int n;
-    im_dtype products;           /* im_set_products                                                                   */
+    im_dtype compute_dtype;      /* im_set_compute_dtype                                                              */
     bool bf16;                   /* something is rounded to bf16: other tolerances                                    */
     bool trains_norms;           /* running statistics move: a plan that runs twice makes other numbers               */
     bool hands_through;          /* the result of a block is an input, or a view of one: gradients are summed in      */

@@ -43,7 +43,7 @@ int new_var(draws *d, im_dtype t, int ndim, const int64_t shape[])
 {
     var *v = &d->p->v[d->p->n_vars];
     *v = (var){ .alive = true, .root = -1, .depth = d->depth,
-                .meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim, .halves = 1 } };
+                .meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim } };
     memcpy(v->meta.shape, shape, (size_t)ndim * sizeof *shape);
     im_contiguous_strides(&v->meta);
     d->p->bf16 |= t == IM_BF16;
@@ -265,8 +265,8 @@ void program_draw(program *p, uint64_t seed)
 {
     *p = (program){ .seed = seed, .plan_out = -1 };
     draws d = { .p = p, .state = seed, .block = -1 };
-    p->products = chance(&d, 15) ? IM_BF16 : IM_F32;
-    p->bf16 = p->products == IM_BF16;
+    p->compute_dtype = chance(&d, 15) ? IM_BF16 : IM_F32;
+    p->bf16 = p->compute_dtype == IM_BF16;
     int64_t wide = chance(&d, 8) ? 64 : between(&d, 1, 9);     /* 64 channels: Winograd                                */
     int64_t side = wide == 64 ? 7 : between(&d, 1, 9);
     leaf(&d, IM_F32, chance(&d, 60), FILL_NORMAL, 0, SHAPE(between(&d, 1, 3), side, between(&d, (int)side, 9), wide));

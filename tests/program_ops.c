@@ -46,7 +46,7 @@ static int of_shape(draws *d, int ndim, const int64_t shape[], bool may_want)
 }
 
 /* A weight (n, ...) of rows of k values: mostly f32 that is trained; else 16 bits or packed, where x is not. */
-static int weight(draws *d, int x, int halves, int ndim, const int64_t shape[])
+static int weight(draws *d, int x, bool geglu, int ndim, const int64_t shape[])
 {
     int64_t k = 1;
     for (int i = 1; i < ndim; i++)
@@ -60,7 +60,7 @@ static int weight(draws *d, int x, int halves, int ndim, const int64_t shape[])
             wanted |= d->p->s[i].in[j] == w;
     if (frozen && !wanted && chance(d, 50) && w == d->p->n_vars - 1) {
         d->p->v[w].meta.packed = 1;
-        d->p->v[w].meta.halves = (uint8_t)halves;
+        d->p->v[w].meta.geglu = geglu;
     }
     return w;
 }
@@ -103,7 +103,7 @@ static int draw_linear(draws *d)
     int64_t shape[IM_MAX_DIMS], n = between(d, 1, chance(d, 10) ? 70 : 12);
     memcpy(shape, t->shape, sizeof shape);
     shape[t->ndim - 1] = n;
-    int w = weight(d, x, gates ? 2 : 1, SHAPE(gates ? 2 * n : n, last(t))), b = -1, res = -1;
+    int w = weight(d, x, gates, SHAPE(gates ? 2 * n : n, last(t))), b = -1, res = -1;
     if (!bf16 && chance(d, 60) && !(gates && meta(d, w)->packed))     /* packed gates: not on a tape                      */
         b = vector(d, gates ? 2 * n : n);
     if (!bf16 && !gates && chance(d, 40))
@@ -137,7 +137,7 @@ static int draw_conv(draws *d)
             return -1;
         sides[i] = room / at[0] + 1;
     }
-    int w = weight(d, x, 1, SHAPE(n, kernel, kernel, t->shape[3])), b = -1, chan = -1, res = -1;
+    int w = weight(d, x, false, SHAPE(n, kernel, kernel, t->shape[3])), b = -1, chan = -1, res = -1;
     if (!bf16 && chance(d, 60))
         b = vector(d, n);
     if (!bf16 && chance(d, 30))

@@ -78,7 +78,8 @@ static im_tensor *packed_leaf(im_ctx *c, const var *v, const float *x)
 {
     const im_tensor *m = &v->meta;
     im_tensor *t = im_param_new(c, "packed", IM_F32, m->ndim, m->shape);
-    if (!im_param_alloc(c, t, (im_dtype)m->dtype, true, m->halves) || !im_param_load(c, t, x, IM_F32, false)) {
+    im_weight_layout layout = { (im_dtype)m->dtype, true, m->geglu };
+    if (!im_param_alloc(c, t, layout) || !im_param_load(c, t, x, IM_F32, false)) {
         im_param_free(c, t);
         return NULL;
     }
@@ -297,13 +298,13 @@ bool program_run(im_ctx *c, const program *p, const way *w, numbers *out)
 {
     im_tensor *v[MAX_VARS] = { 0 };
     run r = { .c = c, .p = p, .w = w, .out = out, .blocks = malloc(MAX_STATEMENTS * sizeof(block)) };
-    im_set_products(c, p->products);
+    im_set_compute_dtype(c, p->compute_dtype);
     im_scope_push(c);
     bool ok = r.blocks && make_leaves(&r, v) && exec(&r, v, 0, p->n);
     im_tape_end(c);
     im_scope_pop(c);
     free_leaves(&r, v);
-    im_set_products(c, IM_F32);
+    im_set_compute_dtype(c, IM_F32);
     return ok;
 }
 
@@ -328,7 +329,7 @@ bool program_run_plan(im_ctx *c, const program *p, int times, numbers *out)
     im_tensor *v[MAX_VARS] = { 0 }, *in[2], *y = NULL;
     way w = { .recompute = true };
     recording q = { .r = { .c = c, .p = p, .w = &w, .blocks = malloc(MAX_STATEMENTS * sizeof(block)) }, .v = v };
-    im_set_products(c, p->products);
+    im_set_compute_dtype(c, p->compute_dtype);
     im_scope_push(c);
     bool ok = q.r.blocks && make_leaves(&q.r, v);
     in[0] = v[0];
@@ -340,7 +341,7 @@ bool program_run_plan(im_ctx *c, const program *p, int times, numbers *out)
     im_plan_free(c, plan);
     im_scope_pop(c);
     free_leaves(&q.r, v);
-    im_set_products(c, IM_F32);
+    im_set_compute_dtype(c, IM_F32);
     return ok;
 }
 
@@ -359,7 +360,7 @@ void program_print(FILE *f, const program *p)
     static const char *const words[] = { "", "slice", "reshape", "push", "pop, keep", "block of", "end", "burst", "tape",
                                          "backward from" };
     int depth = 0;
-    fprintf(f, "program %llu%s\n", (unsigned long long)p->seed, p->products == IM_BF16 ? ", products in bf16" : "");
+    fprintf(f, "program %llu%s\n", (unsigned long long)p->seed, p->compute_dtype == IM_BF16 ? ", products in bf16" : "");
     for (int i = 0; i < p->n_vars; i++)
         if (p->v[i].leaf) {
             fprintf(f, "leaf ");

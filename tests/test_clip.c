@@ -1,5 +1,5 @@
 /* test_clip.c: CLIP with both towers beside transformers' CLIPModel (golden_clip.py): the tower for pictures, texts, what a
- * folder must hold, pictures as they are cut, names as classes. `test_clip --write FOLDER` makes such a folder,
+ * folder must dtype, pictures as they are cut, names as classes. `test_clip --write FOLDER` makes such a folder,
  * FOLDER/clip, for the tests of the command line. */
 #include "classifier.h"
 
@@ -102,7 +102,7 @@ static const char *write_folder(void)
     im_params_init(&more, c);
     more.train = true;
     im_vector_init(&more, "logit_scale", 1);
-    ck_assert(im_params_hold(&more, &more.v[0], IM_F32));
+    ck_assert(im_params_store(&more, &more.v[0], IM_F32));
     im_param_load(c, more.v[0].t, &scale, IM_F32, false);
     im_state s = { .c = c };
     ck_assert(im_state_add(&s, "", im_clip_params(t)) && im_state_add(&s, "", im_clip_image_params(m)) &&

@@ -49,7 +49,7 @@ static call make_call(const shape *s, im_dtype t, bool packed, bool bias, bool c
         .batch = s->batch, .h = s->h, .w = s->w, .cin = s->cin, .cout = s->cout, .kh = s->kh, .kw = s->kw, .oh = oh,
         .ow = ow, .stride = s->stride, .pad_top = s->top, .pad_left = s->left, .up_h = s->up_h ? s->up_h : s->h,
         .up_w = s->up_w ? s->up_w : s->w, .x.p = random_floats((int64_t)s->batch * s->h * s->w * s->cin, 1.7f),
-        .wt = make_weight(q.values, s->cout, k, t, 1, packed, 0), .bias = bias ? random_floats(s->cout, 1) : NULL,
+        .wt = make_weight(q.values, s->cout, k, t, false, packed, 0), .bias = bias ? random_floats(s->cout, 1) : NULL,
         .chan.p = chan ? random_floats((s->batch - 1) * (s->cout + 3) + s->cout, 1) : NULL, .ldchan = s->cout + 3,
         .res.p = res ? random_floats(q.outputs, 1) : NULL, .y.p = guarded((size_t)q.outputs * sizeof(float)) };
     return q;

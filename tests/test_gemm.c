@@ -18,7 +18,7 @@ static call make_call(shape s, im_dtype t, bool packed, im_act act, bool geglu, 
     call q = { .values = random_floats((int64_t)rows * s.k, 1.7f / sqrtf((float)s.k)) };
     q.g = (im_gemm_args){
         .m = s.m, .n = s.n, .k = s.k, .a.p = random_floats((s.m - 1) * lda + s.k, 1.7f), .lda = lda,
-        .b = make_weight(q.values, rows, s.k, t, geglu ? 2 : 1, packed, gap),
+        .b = make_weight(q.values, rows, s.k, t, geglu, packed, gap),
         .bias = bias ? random_floats(rows, 1) : NULL, .res.p = res ? random_floats((s.m - 1) * ldres + s.n, 1) : NULL,
         .ldres = ldres, .c.p = guarded((size_t)((s.m - 1) * ldc + s.n) * sizeof(float)), .ldc = ldc,
         .act = act, .geglu = geglu };

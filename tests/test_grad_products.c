@@ -130,7 +130,7 @@ static call make_call(const shape *s)
     call q = { .nx = (int64_t)s->batch * s->h * s->w * s->cin, .nw = (int64_t)s->cout * k * k * s->cin,
                .ny = (int64_t)s->batch * oh * ow * s->cout };
     float *values = random_floats(q.nw, 1);
-    im_weight wt = make_weight(values, s->cout, k * k * s->cin, IM_F32, 1, false, 0);
+    im_weight wt = make_weight(values, s->cout, k * k * s->cin, IM_F32, false, false, 0);
     float *x = random_floats(q.nx, 1), *dy = random_floats(q.ny, 1);
     q.f = (im_conv_args){ s->batch, s->h, s->w, s->cin, s->cout, k, k, oh, ow, s->stride, s->top, s->left, up_h, up_w,
                           .x.p = x, .wt = wt };
@@ -229,16 +229,16 @@ START_TEST(bf16_products)
     call q = make_call(&shapes[_i]);
     im_ctx *c = im_ctx_new("ref", 2);
     results f32 = run(&c->dev, &q, false);
-    im_set_products(c, IM_BF16);
+    im_set_compute_dtype(c, IM_BF16);
     results ref = run(&c->dev, &q, false);
     double want = distance(ref.y, f32.y, q.ny);
     ck_assert_msg(want > 5e-4 && want < 4e-3, "ref: bf16 products differ by %.3g from those in f32", want);
     for (int d = 0; d < n_devices; d++) {
         im_device *dev = &devices[d];
-        dev->products = IM_BF16;
+        dev->compute_dtype = IM_BF16;
         im_host_of(dev)->winograd = 0;
         results r = run(dev, &q, false);
-        dev->products = IM_F32;
+        dev->compute_dtype = IM_F32;
         close_to(dev, _i, "y in bf16", r.y, f32.y, q.ny, 4e-3);
         close_to(dev, _i, "dx in bf16", r.dx, f32.dx, q.nx, 4e-3);
         close_to(dev, _i, "dw in bf16", r.dw, f32.dw, q.nw, 4e-3);

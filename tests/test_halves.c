@@ -251,15 +251,15 @@ static int rounds(const im_case_table *t, const form *f)
 typedef struct { results of[2][2]; } wants;
 
 static int try_device(const im_case_table *t, const im_case *cs, const form *f, const device *d, const wants *ref,
-                      im_dtype products, results *first, const char *name)
+                      im_dtype compute, results *first, const char *name)
 {
-    bool dots = products == IM_BF16 && im_host_of(&d->one->dev)->bf16_dots;     /* without: all in f32  */
+    bool dots = compute == IM_BF16 && im_host_of(&d->one->dev)->bf16_dots;      /* without: all in f32  */
     im_dtype out = ref->of[0][0].t[0];
     double limit[PARTS];
     int failures = 0;
     limits(t, cs, dots, out, limit);
-    im_set_products(d->one, products);
-    im_set_products(d->two, products);
+    im_set_compute_dtype(d->one, compute);
+    im_set_compute_dtype(d->two, compute);
     im_host_of(&d->one->dev)->winograd = im_host_of(&d->two->dev)->winograd = !dots;      /* in f32 too      */
     for (int times = 1; times <= rounds(t, f); times++) {
         results one = run(d->one, t, cs, f, true, out, times);
@@ -291,7 +291,7 @@ static int try_case(const im_case_table *t, const im_case *cs, const form *f, im
     bool product = t->weight >= 0 && full(f);
     int failures = 0;
     for (int bf16 = 0; bf16 <= product; bf16++) {
-        im_set_products(ref, bf16 ? IM_BF16 : IM_F32);
+        im_set_compute_dtype(ref, bf16 ? IM_BF16 : IM_F32);
         for (int times = 1; times <= rounds(t, f); times++)
             w.of[bf16][times - 1] = run(ref, t, cs, f, true, IM_F32, times);
         results f32 = run(ref, t, cs, f, false, w.of[bf16][0].t[0], 1);

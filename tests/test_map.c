@@ -166,7 +166,7 @@ START_TEST(embeddings)
                 static const int32_t ids[N] = { 8, 0, 3, 3, 8, 1 };
                 int c = widths[w];
                 float *values = random_floats(ROWS * c, 2);
-                im_weight table = make_weight(values, ROWS, c, (im_dtype)t, 1, false, 0);
+                im_weight table = make_weight(values, ROWS, c, (im_dtype)t, false, false, 0);
                 im_embedding_args e = { .n = N, .channels = c, .dtype = (im_dtype)t, .table = table.data, .ids = ids,
                                         .y = filled(N * c, canary) };
                 ck_assert_int_eq(devices[d].k.embedding(&devices[d], &e), IM_DONE);

@@ -30,7 +30,7 @@ static im_unet *unet;
 static im_vae *vae;
 
 /* device: "ref" or the cap for IMAGO_ISA */
-static void open_model(const char *device, int threads, const char *model, im_dtype hold)
+static void open_model(const char *device, int threads, const char *model, im_dtype dtype)
 {
     char path[128];
     if (*device && strcmp(device, "ref"))
@@ -48,10 +48,10 @@ static void open_model(const char *device, int threads, const char *model, im_dt
     unet = im_unet_new(c, &m->unet);
     vae = im_vae_new(c, &m->vae);
     ck_assert(im_ok(c));
-    im_checkpoint_load(k, IM_PART_CLIP, im_clip_params(clip), hold);
-    im_checkpoint_load(k, IM_PART_UNET, im_unet_params(unet), hold);
-    im_checkpoint_load(k, IM_PART_VAE, im_vae_params(vae, IM_VAE_DECODER), hold);
-    im_checkpoint_load(k, IM_PART_VAE, im_vae_params(vae, IM_VAE_ENCODER), hold);
+    im_checkpoint_load(k, IM_PART_CLIP, im_clip_params(clip), dtype);
+    im_checkpoint_load(k, IM_PART_UNET, im_unet_params(unet), dtype);
+    im_checkpoint_load(k, IM_PART_VAE, im_vae_params(vae, IM_VAE_DECODER), dtype);
+    im_checkpoint_load(k, IM_PART_VAE, im_vae_params(vae, IM_VAE_ENCODER), dtype);
     im_checkpoint_close(k);
     ck_assert_msg(im_ok(c), "%s", im_error(c));
     im_scope_push(c);
@@ -245,10 +245,10 @@ END_TEST
  * these and average the rounding out better, so c may have twice as much. */
 START_TEST(half_weights)
 {
-    static const struct { const char *model; im_dtype hold; double tolerance; } cases[] = {
+    static const struct { const char *model; im_dtype dtype; double tolerance; } cases[] = {
         { "a", IM_F16, TOLERANCE }, { "c", IM_F16, 4e-3 }, { "c", IM_BF16, 2e-2 },
     };
-    open_model("avx512", 1, cases[_i].model, cases[_i].hold);
+    open_model("avx512", 1, cases[_i].model, cases[_i].dtype);
     check_unet_outputs(cases[_i].tolerance);
     check_vae_outputs(cases[_i].tolerance);
     close_model();

@@ -21,9 +21,9 @@ static void on_cpu(void)
     no_error();
 }
 
-static im_sd *open_model(const char *path, im_dtype hold)
+static im_sd *open_model(const char *path, im_dtype dtype)
 {
-    im_sd *sd = im_sd_open(c, path, hold);
+    im_sd *sd = im_sd_open(c, path, dtype);
     ck_assert_msg(sd != NULL, "%s", im_error(c));
     return sd;
 }

@@ -226,7 +226,7 @@ static int try_case(const im_case_table *t, const im_case *cs, im_ctx *ref_ctx, 
     trial r = { .t = t, .cs = cs };
     values ref = { 0 }, chain = { 0 };
     for (int f = 0; f < (t->weight < 0 ? 1 : COUNT(forms)); f++) {
-        if (forms[f].packed && !t->halves)
+        if (forms[f].packed && !t->packs)
             continue;
         r.form = forms[f];
         case_name(t, cs, r.form, r.name, sizeof r.name);
@@ -309,7 +309,7 @@ static int by_size(const void *a, const void *b)
 static void time_case(im_ctx *c, const im_case_table *t, const im_case *cs, im_dtype dtype)
 {
     char name[400];
-    weight_form form = { dtype, t->weight >= 0 && t->halves, 0 };
+    weight_form form = { dtype, t->weight >= 0 && t->packs, 0 };
     im_profile_row row = { 0 };
     double ms[25], total = 0;
     int n = 0;

@@ -9,7 +9,7 @@
 #include "data/files/file.h"
 #include "data/files/json.h"
 #include "imago.h"
-#include "models/train/schedule.h"
+#include "models/train/learning_rate.h"
 #include "models/train/train_config.h"
 #include "models/train/train_state.h"
 #include "scratch.h"
@@ -60,14 +60,14 @@ START_TEST(rates_are_those_of_numpy)
     json_array_foreach(rows, i, row) {
         json_t *values = json_object_get(row, "values");
         int64_t per_epoch = json_integer_value(json_object_get(row, "per_epoch"));
-        im_schedule s = { .peak = json_real_value(json_object_get(row, "lr")), .floor = 1e-6, .accumulate = 1,
+        im_learning_rate s = { .peak = json_real_value(json_object_get(row, "lr")), .floor = 1e-6, .accumulate = 1,
                           .steps = per_epoch * json_integer_value(json_object_get(row, "epochs")),
                           .warmup = per_epoch * json_integer_value(json_object_get(row, "warmup_epochs")),
                           .parts_an_epoch = per_epoch };
-        ck_assert(im_schedule_parse(c, json_string_value(json_object_get(row, "schedule")), &s.kind));
+        ck_assert(im_learning_rate_parse(c, json_string_value(json_object_get(row, "schedule")), &s.kind));
         ck_assert_int_eq(json_array_size(values), s.steps);
         for (int64_t k = 0; k < s.steps; k++, n++) {
-            double want = json_number_value(json_array_get(values, (size_t)k)), got = im_schedule_lr(&s, k);
+            double want = json_number_value(json_array_get(values, (size_t)k)), got = im_learning_rate_at(&s, k);
             ck_assert_msg(fabs(got - want) <= 1e-14 + 1e-12 * want, "row %zu, step %lld: %.17g, wanted %.17g", i,
                           (long long)k, got, want);
         }

@@ -69,7 +69,7 @@ START_TEST(twenty_steps)
     a.ema = 0.999;
     im_optimiser *o = im_optimiser_new(c, &(im_part_params){ p, "" }, 1, &a);
     no_error();
-    im_set_products(c, r->bf16 ? IM_BF16 : IM_F32);
+    im_set_compute_dtype(c, r->bf16 ? IM_BF16 : IM_F32);
     double loss[STEPS], norm[STEPS];
     for (int i = 0; i < STEPS; i++)
         one_step(r, m, o, i, &loss[i], &norm[i]);

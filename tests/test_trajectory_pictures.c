@@ -79,7 +79,7 @@ static void train(const run *r, const im_part_params *parts, int n, const im_une
     im_scheduler_plan(s, 1, 0);
     int count;
     const float *abar = im_scheduler_alphas(s, &count);
-    im_set_products(c, r->bf16 ? IM_BF16 : IM_F32);
+    im_set_compute_dtype(c, r->bf16 ? IM_BF16 : IM_F32);
     for (int i = 0; i < STEPS; i++) {
         const char *bad;
         im_scope_push(c);

@@ -21,9 +21,9 @@ static void on(const char *device)
 }
 
 /* A picture of m with the option on; mapped: the UNet came out of the file. */
-static im_image *draw(im_dtype hold, bool *mapped)
+static im_image *draw(im_dtype dtype, bool *mapped)
 {
-    im_sd *sd = im_sd_open(c, at("m"), hold);
+    im_sd *sd = im_sd_open(c, at("m"), dtype);
     ck_assert_msg(sd != NULL, "%s", im_error(c));
     im_sd_cache_weights(sd, true);
     im_sd_args a = im_sd_defaults(sd);
@@ -37,14 +37,14 @@ static im_image *draw(im_dtype hold, bool *mapped)
 }
 
 /* The picture is that of the model itself. */
-static void want_picture(im_dtype hold, bool from_file)
+static void want_picture(im_dtype dtype, bool from_file)
 {
     bool mapped;
-    im_sd *sd = im_sd_open(c, at("m"), hold);
+    im_sd *sd = im_sd_open(c, at("m"), dtype);
     im_sd_args a = im_sd_defaults(sd);
     a.prompt = "a horse";
     a.steps = 2;
-    im_image *own = im_sd_generate(sd, &a), *got = draw(hold, &mapped);
+    im_image *own = im_sd_generate(sd, &a), *got = draw(dtype, &mapped);
     ck_assert_msg(own != NULL, "%s", im_error(c));
     ck_assert_int_eq(mapped, from_file);
     ck_assert_int_eq(memcmp(own->pixels, got->pixels, (size_t)own->width * (size_t)own->height * 3), 0);

@@ -140,11 +140,11 @@ static void make_models(int type)
     rewrite_as(MODEL_A "/unet/diffusion_pytorch_model.safetensors", type, m, plain);
 }
 
-static im_unet *load_unet(const char *path, im_dtype hold)
+static im_unet *load_unet(const char *path, im_dtype dtype)
 {
     im_checkpoint *k = open_whole(path);
     im_unet *m = im_unet_new(c, &im_checkpoint_config(k)->unet);
-    ck_assert_msg(im_checkpoint_load(k, IM_PART_UNET, im_unet_params(m), hold), "%s", im_error(c));
+    ck_assert_msg(im_checkpoint_load(k, IM_PART_UNET, im_unet_params(m), dtype), "%s", im_error(c));
     im_checkpoint_close(k);
     return m;
 }

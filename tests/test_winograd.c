@@ -38,7 +38,7 @@ static call make_call(const shape *s, im_dtype t, bool packed, bool bias, bool c
         .batch = s->batch, .h = s->h, .w = s->w, .cin = s->cin, .cout = s->cout, .kh = 3, .kw = 3, .oh = oh, .ow = ow,
         .stride = 1, .pad_top = s->top, .pad_left = s->left, .up_h = up_h, .up_w = up_w,
         .x.p = random_floats((int64_t)s->batch * s->h * s->w * s->cin, 1.7f),
-        .wt = make_weight(q.values, s->cout, k, t, 1, packed, packed ? 0 : 3),
+        .wt = make_weight(q.values, s->cout, k, t, false, packed, packed ? 0 : 3),
         .bias = bias ? random_floats(s->cout, 1) : NULL,
         .chan.p = chan ? random_floats((s->batch - 1) * (s->cout + 3) + s->cout, 1) : NULL, .ldchan = s->cout + 3,
         .res.p = res ? random_floats(q.outputs, 1) : NULL, .y.p = guarded((size_t)q.outputs * sizeof(float)) };
@@ -105,7 +105,7 @@ START_TEST(bits_agree)
     for (int t = 0; t < 3; t++) {
         call q = make_call(&shapes[_i], dtypes[t], true, true, true, true);
         im_conv_args plain = q.a, last = q.a;
-        plain.wt = make_weight(q.values, q.a.cout, q.a.wt.k, dtypes[t], 1, false, 1);
+        plain.wt = make_weight(q.values, q.a.cout, q.a.wt.k, dtypes[t], false, false, 1);
         int64_t rest = last.batch - 1, one = q.outputs / last.batch;
         last.batch = 1;
         last.x = im_cbuf_at(last.x, rest * last.h * last.w * last.cin);

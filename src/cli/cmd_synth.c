@@ -223,7 +223,7 @@ static int run(const arguments *a)
     view v = { .quiet = o->quiet, .terminal = isatty(STDERR_FILENO) };
     im_on_warning(c, on_warning, &v);
     im_synth_args defaults = im_synth_defaults();
-    o->a.hold = session_dtype(&o->common);
+    o->a.dtype = session_dtype(&o->common);
     o->a.per_class = o->per_class;
     o->a.parts = defaults.parts;
     o->a.keep = defaults.keep;

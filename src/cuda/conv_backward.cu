@@ -127,6 +127,6 @@ int im_cuda_conv_dw(im_device *dev, const im_conv_dw_args *d)
     if (may && (always || winograd_pays(d->cin, d->cout, d->oh, d->ow)))
         return im_cuda_winograd_dw(dev, d);
     dw_job j = { (int64_t)d->batch * d->oh * d->ow, d->cout, d->kh * d->kw * d->cin, IM_DW_CHUNK, *d,
-                 dev->products == IM_BF16 };
+                 dev->compute_dtype == IM_BF16 };
     return im_cuda_done(dev, run_outer(dev, j, 1));
 }

@@ -213,7 +213,7 @@ static void cuda_plan_free(im_device *dev, void *captured)
 
 static const char *cuda_product(const im_device *dev, im_dtype weights)
 {
-    bool cores = im_cuda_tensor_cores(dev), rounded = weights == IM_F32 && dev->products == IM_BF16;
+    bool cores = im_cuda_tensor_cores(dev), rounded = weights == IM_F32 && dev->compute_dtype == IM_BF16;
     if (weights == IM_F32 && !rounded)
         return "f32 multiply-adds";
     if (cores)

@@ -37,7 +37,7 @@ DEV void put(im_buf b, int64_t i, float x, bool add) { store(b, i, add ? load(b,
 /* A gradient of a parameter. */
 DEV void put_sum(float *p, double x, bool add) { *p = (float)(add ? (double)*p + x : x); }
 
-/* A factor of a product, rounded where im_set_products asked for bf16. */
+/* A factor of a product, rounded where im_set_compute_dtype asked for bf16. */
 DEV float factor(bool round, float x) { return round ? bf16_to_f32(f32_to_bf16(x)) : x; }
 
 /* This thread among all of the grid's x axis, and the first item of a loop that strides by all of them. */

@@ -23,7 +23,7 @@ int im_cuda_outer(im_device *dev, const im_outer_args *p)
 {
     if (im_cuda_stopped(dev))
         return IM_STOPPED;
-    outer_job j = { p->m, p->ni, p->nj, IM_DW_CHUNK, *p, dev->products == IM_BF16 };
+    outer_job j = { p->m, p->ni, p->nj, IM_DW_CHUNK, *p, dev->compute_dtype == IM_BF16 };
     return im_cuda_done(dev, run_outer(dev, j, 1));
 }
 

@@ -87,7 +87,7 @@ struct weight_view {
     const void *p; im_dtype t;
     int64_t base, ld, lr, lc, lk;                              /* of row n, of r, of s, of the channel                 */
     int kw, channels;
-    bool round;                                                /* to bf16: im_set_products                             */
+    bool round;                                                /* to bf16: im_set_compute_dtype                        */
     MEMBER int64_t place(int n, int k) const
     {
         int tap = k / channels;
@@ -96,10 +96,10 @@ struct weight_view {
     MEMBER float at(int n, int k) const { return factor(round, load(t, p, place(n, k))); }
 };
 
-/* f32 weights are rounded where im_set_products asked for it (tensor/device.h). */
+/* f32 weights are rounded where im_set_compute_dtype asked for it (tensor/device.h). */
 static inline bool rounds(const im_device *dev, im_dtype weight)
 {
-    return dev->products == IM_BF16 && weight == IM_F32;
+    return dev->compute_dtype == IM_BF16 && weight == IM_F32;
 }
 
 static inline weight_view view_of(const im_device *dev, const im_weight *w, int kw, int channels)

@@ -34,7 +34,7 @@
 
 enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64 };
 
-/* c[m][n] = act(sum_k a[m][k] b[n][k] + bias[n]) + res[m][n];  geglu (b.halves 2, b.n = 2 n): c = v * gelu(g)    */
+/* c[m][n] = act(sum_k a[m][k] b[n][k] + bias[n]) + res[m][n];  geglu (b.geglu, b.n = 2 n): c = v * gelu(g)       */
 typedef struct im_gemm_args {
     int64_t m;
     int n, k;                    /* n: columns of c                                                                 */
@@ -140,7 +140,7 @@ typedef struct im_device {       /* "ref", "cpu", "far", "cuda:0"               
     im_kernels k;
     im_services s;
     const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */
-    im_dtype products;           /* plain f32 weights are multiplied in this: IM_F32 or IM_BF16 (im_set_products)   */
+    im_dtype compute_dtype;      /* plain f32 weights are multiplied in this (im_set_compute_dtype): IM_F32, IM_BF16 */
     bool packs;                  /* weights of products are held in panels (weight.h)                               */
     bool maps;                   /* weights that lie in the host's memory may be used where they are                */
     bool reuse;                  /* training: memory that comes back is soon asked for again, and is better kept    */
@@ -164,18 +164,19 @@ const char *im_cpu_isas(void);                   /* "portable avx2 avx512 ...": 
 bool im_cuda_open(im_ctx *c, im_device *dev, const char *name);
 
 /* Packing of weights (tensor/pack.c), shared by loader and kernels; plain portable C, the same bytes on every machine.*/
-size_t im_packed_bytes(im_dtype dtype, int n, int k, int halves);
-/* Packs rows row0 .. row0+rows-1 (row0 a multiple of IM_PANEL within its half) from src rows of k elements in src_dtype.
+size_t im_packed_bytes(im_dtype dtype, int n, int k, bool geglu);
+/* Packs rows row0 .. row0+rows-1 (row0 a multiple of IM_PANEL) from src rows of k elements in src_dtype.
  * elem_stride, row_stride: in elements; three nested k-axes (kh*kw outer, cin inner) let it read OIHW in place:
  * source index of (n, kk, ci) = n*row_stride + kk*kk_stride + ci*ci_stride, k = kk*cin + ci. */
 typedef struct im_pack_args {
     bool packed;                                                          /* `load` alone: false: rows as they are  */
     const void *src; im_dtype src_dtype, dtype;
-    int n, halves, taps, cin;                                             /* k = taps * cin                         */
+    int n, taps, cin;                                                     /* k = taps * cin                         */
+    bool geglu;
     int64_t row_stride, tap_stride, cin_stride;
     void *dst;
 } im_pack_args;
 void im_pack_panels(const im_pack_args *p, int panel0, int panel1);      /* panels [panel0, panel1)                */
-int im_pack_panel_count(int n, int halves);
+int im_pack_panel_count(int n, bool geglu);
 
 #endif

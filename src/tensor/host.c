@@ -3,7 +3,7 @@
 #include "tensor/host.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
-#include "tensor/pool.h"
+#include "tensor/memory_pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,16 +11,16 @@
 static void *host_alloc(im_device *dev, size_t bytes)
 {
     im_host *h = im_host_of(dev);
-    if (dev->reuse && !h->pool && !(h->pool = im_pool_new()))
+    if (dev->reuse && !h->pool && !(h->pool = im_memory_pool_new()))
         return NULL;
-    return h->pool ? im_pool_get(h->pool, bytes) : im_pages_new(bytes);
+    return h->pool ? im_memory_pool_get(h->pool, bytes) : im_pages_new(bytes);
 }
 
 static void host_free(im_device *dev, void *p, size_t bytes)
 {
     im_host *h = im_host_of(dev);
     if (h->pool)
-        im_pool_put(h->pool, p, bytes);
+        im_memory_pool_put(h->pool, p, bytes);
     else
         im_pages_free(p, bytes);
 }
@@ -94,7 +94,7 @@ static void host_close(im_device *dev)
         im_pages_free(h->scratch[i], h->scratch_bytes[i]);
     free(h->scratch);
     free(h->scratch_bytes);
-    im_pool_free(h->pool);
+    im_memory_pool_free(h->pool);
     free(h);
 }
 

@@ -31,7 +31,7 @@ static void pack_task(void *arg, int task, int thread)
 {
     (void)thread;
     const im_pack_args *p = arg;
-    int panels = im_pack_panel_count(p->n, p->halves), from = task * PANELS_A_TASK;
+    int panels = im_pack_panel_count(p->n, p->geglu), from = task * PANELS_A_TASK;
     im_pack_panels(p, from, from + PANELS_A_TASK < panels ? from + PANELS_A_TASK : panels);
 }
 
@@ -59,7 +59,7 @@ static void plain_task(void *arg, int task, int thread)
 
 int im_host_load(im_device *dev, const im_pack_args *p)
 {
-    int panels = im_pack_panel_count(p->n, p->halves), tasks = (panels + PANELS_A_TASK - 1) / PANELS_A_TASK;
+    int panels = im_pack_panel_count(p->n, p->geglu), tasks = (panels + PANELS_A_TASK - 1) / PANELS_A_TASK;
     if (p->packed)
         im_parallel_for(im_threads_of(dev), tasks, pack_task, (void *)(uintptr_t)p);
     else

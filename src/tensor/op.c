@@ -127,7 +127,7 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
 {
     if (!im_ok(c))
         return NULL;
-    im_tensor meta = { .halves = 1 };
+    im_tensor meta = { 0 };
     im_node n = { .op = op, .out = &meta };
     bool grad = false;
     for (int i = 0; i < op->n_in; i++) {

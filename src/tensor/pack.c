@@ -8,20 +8,20 @@
 
 enum { PIECE = 32 };                             /* values of cin in one go */
 
-/* Rows of one half, and panels of it. */
-static int half_rows(int n, int halves)
+/* Rows that are packed together: all, or, of a GEGLU, the values and then the gates. And panels of them. */
+static int group_rows(int n, bool geglu)
 {
-    return n / halves;
+    return geglu ? n / 2 : n;
 }
 
-static int half_panels(int n, int halves)
+static int group_panels(int n, bool geglu)
 {
-    return (half_rows(n, halves) + IM_PANEL - 1) / IM_PANEL;
+    return (group_rows(n, geglu) + IM_PANEL - 1) / IM_PANEL;
 }
 
-int im_pack_panel_count(int n, int halves)
+int im_pack_panel_count(int n, bool geglu)
 {
-    return half_panels(n, halves) * halves;
+    return group_panels(n, geglu) * (geglu ? 2 : 1);
 }
 
 /* k as stored: bf16 comes in pairs. */
@@ -30,9 +30,9 @@ static size_t stored_k(im_dtype dtype, int k)
     return dtype == IM_BF16 ? ((size_t)k + 1) / 2 * 2 : (size_t)k;
 }
 
-size_t im_packed_bytes(im_dtype dtype, int n, int k, int halves)
+size_t im_packed_bytes(im_dtype dtype, int n, int k, bool geglu)
 {
-    return (size_t)im_pack_panel_count(n, halves) * IM_PANEL * stored_k(dtype, k) * im_dtype_size(dtype);
+    return (size_t)im_pack_panel_count(n, geglu) * IM_PANEL * stored_k(dtype, k) * im_dtype_size(dtype);
 }
 
 static inline __attribute__((always_inline)) float load(const void *src, int64_t i, im_dtype t)
@@ -105,13 +105,12 @@ static inline __attribute__((always_inline)) void panel_to(const im_pack_args *p
 
 void im_pack_panels(const im_pack_args *p, int panel0, int panel1)
 {
-    int in_half = half_panels(p->n, p->halves), rows_half = half_rows(p->n, p->halves), k = p->taps * p->cin;
+    int panels = group_panels(p->n, p->geglu), rows_of = group_rows(p->n, p->geglu), k = p->taps * p->cin;
     size_t bytes = IM_PANEL * stored_k(p->dtype, k) * im_dtype_size(p->dtype);
     for (int i = panel0; i < panel1; i++) {
         char *dst = (char *)p->dst + (size_t)i * bytes;
-        int half = i / in_half, row = i % in_half * IM_PANEL;
-        int rows = rows_half - row < IM_PANEL ? rows_half - row : IM_PANEL;
-        int64_t at = ((int64_t)half * rows_half + row) * p->row_stride;
+        int row = i % panels * IM_PANEL, rows = rows_of - row < IM_PANEL ? rows_of - row : IM_PANEL;
+        int64_t at = ((int64_t)(i / panels) * rows_of + row) * p->row_stride;
         if (rows < IM_PANEL || stored_k(p->dtype, k) != (size_t)k)       /* cut panels and odd k end in zeros */
             memset(dst, 0, bytes);
         switch (p->dtype) {

@@ -1,4 +1,4 @@
-/* param.c: weights of a model. They live outside every scope, owned by the model's registry, and are held either plain or
+/* param.c: weights of a model. They live outside every scope, owned by the model's registry, and are stored either plain or
  * in the panels of device.h that the products read. Loading converts and packs in one pass over the source. */
 #include "tensor/tensor.h"
 
@@ -14,7 +14,7 @@ im_tensor *im_param_new(im_ctx *c, const char *name, im_dtype t, int ndim, const
         im_fail(c, "parameter %s: found no %s", name ? name : "(without a name)", name ? "shape" : "name");
         return NULL;
     }
-    im_tensor meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim, .halves = 1 };
+    im_tensor meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim };
     for (int i = 0; i < ndim && i < IM_MAX_DIMS; i++)
         meta.shape[i] = shape[i];
     size_t bytes;
@@ -49,27 +49,28 @@ bool im_packs_weights(const im_ctx *c)
     return c->dev.packs;
 }
 
-/* t's own header with the form that it is to be held in, and the bytes of that; 0 with an error. */
-static size_t held_as(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves)
+/* t's own header in that layout, and the bytes of it; 0 with an error. */
+static size_t laid_out(im_ctx *c, im_tensor *t, im_weight_layout layout)
 {
     int64_t n = t->ndim ? t->shape[0] : 0, k = n ? im_numel(t) / n : 0;
-    if (packed && (n < 1 || n > INT_MAX - IM_PANEL || k > INT_MAX - 1 || halves < 1 || halves > 2 || n % halves
-                   || hold == IM_I32))
-        return (size_t)im_fail(c, "parameter %s: %lld rows of %lld in %s cannot be packed in %d parts; wanted f32, f16 or "
-                               "bf16, 1 or 2 parts of whole rows", t->name ? t->name : "", (long long)n, (long long)k,
-                               im_dtype_name(hold), halves);
-    t->dtype = (uint8_t)hold;
-    t->packed = packed;
-    t->halves = packed ? (uint8_t)halves : 1;
+    bool geglu = layout.packed && layout.geglu;
+    if (layout.packed && (n < 1 || n > INT_MAX - IM_PANEL || k > INT_MAX - 1 || (geglu && n % 2)
+                          || layout.dtype == IM_I32))
+        return (size_t)im_fail(c, "parameter %s: %lld rows of %lld in %s cannot be packed%s; wanted f32, f16 or bf16, and "
+                               "as many rows of values as of gates for GEGLU", t->name ? t->name : "", (long long)n,
+                               (long long)k, im_dtype_name(layout.dtype), geglu ? " for GEGLU" : "");
+    t->dtype = (uint8_t)layout.dtype;
+    t->packed = layout.packed;
+    t->geglu = geglu;
     size_t bytes;
     if (!im_checked_bytes(c, t, &bytes))
         return 0;
-    return packed ? im_packed_bytes(hold, (int)n, (int)k, halves) : bytes;
+    return layout.packed ? im_packed_bytes(layout.dtype, (int)n, (int)k, geglu) : bytes;
 }
 
-bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves)
+bool im_param_alloc(im_ctx *c, im_tensor *t, im_weight_layout layout)
 {
-    size_t bytes = t && im_ok(c) ? held_as(c, t, hold, packed, halves) : 0;
+    size_t bytes = t && im_ok(c) ? laid_out(c, t, layout) : 0;
     if (!bytes)
         return false;
     im_storage_release(t->storage);
@@ -77,13 +78,13 @@ bool im_param_alloc(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int hal
     return t->storage != NULL;
 }
 
-size_t im_param_held_bytes(im_ctx *c, const im_tensor *t, im_dtype hold, bool packed, int halves)
+size_t im_param_stored_bytes(im_ctx *c, const im_tensor *t, im_weight_layout layout)
 {
     im_tensor form = t ? *t : (im_tensor){ 0 };
-    return t && im_ok(c) ? held_as(c, &form, hold, packed, halves) : 0;
+    return t && im_ok(c) ? laid_out(c, &form, layout) : 0;
 }
 
-void *im_param_held(im_ctx *c, const im_tensor *t)
+void *im_param_stored(im_ctx *c, const im_tensor *t)
 {
     if (!im_ok(c) || !t)
         return NULL;
@@ -94,16 +95,16 @@ void *im_param_held(im_ctx *c, const im_tensor *t)
 }
 
 /* Kernels want values at places that their size divides. */
-bool im_param_map(im_ctx *c, im_tensor *t, im_dtype hold, bool packed, int halves, const void *held)
+bool im_param_map(im_ctx *c, im_tensor *t, im_weight_layout layout, const void *stored)
 {
-    if (!t || !held || !im_ok(c) || !c->dev.maps || t->wants_grad || (uintptr_t)held % im_dtype_size(hold))
+    if (!t || !stored || !im_ok(c) || !c->dev.maps || t->wants_grad || (uintptr_t)stored % im_dtype_size(layout.dtype))
         return false;
-    size_t bytes = held_as(c, t, hold, packed, halves);
+    size_t bytes = laid_out(c, t, layout);
     im_storage *s = bytes ? im_storage_new(c, bytes, true) : NULL;
     if (!s)
         return false;
     im_storage_release(t->storage);
-    s->data = (void *)(uintptr_t)held;                         /* not owned: it stays as it is                         */
+    s->data = (void *)(uintptr_t)stored;                       /* not owned: it stays as it is                         */
     t->storage = s;
     return true;
 }
@@ -117,7 +118,7 @@ bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype,
         return im_fail(c, "parameter %s: wanted data to load, in a dtype that there is, and memory to load them into "
                        "(im_param_alloc)", t->name ? t->name : "");
     int n = (int)rows;
-    im_pack_args p = { .src = src, .src_dtype = src_dtype, .dtype = (im_dtype)t->dtype, .n = n, .halves = t->halves,
+    im_pack_args p = { .src = src, .src_dtype = src_dtype, .dtype = (im_dtype)t->dtype, .n = n, .geglu = t->geglu,
                        .taps = 1, .cin = (int)k, .row_stride = k, .tap_stride = k, .cin_stride = 1, .dst = im_data(t),
                        .packed = t->packed };
     if (oihw && t->ndim == 4) {                                /* (Cout, Cin, Kh, Kw): taps are innermost there        */

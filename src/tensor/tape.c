@@ -38,14 +38,14 @@ void im_zero_grad(im_tensor *t)
         t->grad_set = 0;
 }
 
-void im_set_products(im_ctx *c, im_dtype t)
+void im_set_compute_dtype(im_ctx *c, im_dtype t)
 {
-    c->dev.products = t == IM_BF16 ? IM_BF16 : IM_F32;
+    c->dev.compute_dtype = t == IM_BF16 ? IM_BF16 : IM_F32;
 }
 
-im_dtype im_products(const im_ctx *c)
+im_dtype im_compute_dtype(const im_ctx *c)
 {
-    return c->dev.products;
+    return c->dev.compute_dtype;
 }
 
 void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *arg)

@@ -137,7 +137,7 @@ im_tensor *im_new(im_ctx *c, im_dtype t, int ndim, const int64_t shape[])
         im_fail(c, "tensor: found %d axes%s, wanted 0 to %d", ndim, shape ? "" : " and no sizes", IM_MAX_DIMS);
         return NULL;
     }
-    im_tensor meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim, .halves = 1 };
+    im_tensor meta = { .dtype = (uint8_t)t, .ndim = (uint8_t)ndim };
     for (int i = 0; i < ndim; i++)
         meta.shape[i] = shape[i];
     size_t bytes;
@@ -285,6 +285,6 @@ im_common im_overlap(const im_tensor *a, const im_tensor *b)
 im_weight im_weight_of(const im_tensor *t)
 {
     int k = (int)(im_numel(t) / t->shape[0]);
-    return (im_weight){ .data = im_data(t), .dtype = (im_dtype)t->dtype, .packed = t->packed, .halves = t->halves,
+    return (im_weight){ .data = im_data(t), .dtype = (im_dtype)t->dtype, .packed = t->packed, .geglu = t->geglu,
                         .n = (int)t->shape[0], .k = k, .ld = k };
 }

@@ -28,7 +28,7 @@ enum { IM_DW_CHUNK = 2048, IM_SUM_CHUNK = 32, IM_SUM_RUN = 16, IM_MAP_CHUNK = 16
 
 /* ---------------------------------------------------------------- products */
 
-/* c[i][j] (+)= sum_m a[m][i] b[m][j]:  dW = dY^T X. Both factors in dev->products. */
+/* c[i][j] (+)= sum_m a[m][i] b[m][j]:  dW = dY^T X. Both factors in dev->compute_dtype. */
 typedef struct im_outer_args {
     int64_t m;
     int ni, nj;

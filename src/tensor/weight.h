@@ -7,14 +7,15 @@
 /* Packed weights: rows n in panels of IM_PANEL, each panel k-major, missing rows zero; the same on every ISA.
  *   f32, f16:  data[panel][k][16]
  *   bf16:      data[panel][k/2][16][2]   (k odd: padded with a zero), the operand order of vdpbf16ps
- * halves 2 (GEGLU): rows 0..n/2-1 and n/2..n-1 are packed one after the other, each padded to whole panels. */
+ * geglu: the rows of values, 0 .. n/2-1, and those of gates, n/2 .. n-1, are packed one after the other, each padded to
+ * whole panels. */
 enum { IM_PANEL = 16 };
 
 typedef struct im_weight {       /* the second factor of a product: (n, k) rows                                    */
     const void *data;
     im_dtype dtype;              /* f32, f16, bf16                                                                  */
     bool packed;
-    int halves;                  /* 1, or 2 for GEGLU                                                               */
+    bool geglu;                  /* values and gates (im_linear_geglu)                                              */
     int n, k;
     int64_t ld;                  /* plain only: elements from row to row                                            */
     int64_t lk;                  /* plain only: from k to k + 1; 0 means 1. Backward reads w as its transpose       */

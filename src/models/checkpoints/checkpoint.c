@@ -426,26 +426,26 @@ static bool check_params(im_checkpoint *k, im_part which, const im_params *p)
     return !bad || im_fail(k->c, "%s", text);
 }
 
-bool im_checkpoint_no_room(const im_checkpoint *k, im_part which, const im_params *p, im_dtype hold)
+bool im_checkpoint_no_room(const im_checkpoint *k, im_part which, const im_params *p, im_dtype dtype)
 {
     if (strstr(im_error(k->c), "out of memory")) {
         im_clear_error(k->c);
         im_fail(k->c, "%s: out of memory for the weights of the %s, %.0f MiB in %s; %sclose other programs",
-                k->parts[which].path, im_part_name(which), (double)im_params_bytes(p, hold) / (1 << 20),
-                im_dtype_name(hold), hold == IM_F32 ? "hold them in 16 bits (--dtype f16), or " : "");
+                k->parts[which].path, im_part_name(which), (double)im_params_bytes(p, dtype) / (1 << 20),
+                im_dtype_name(dtype), dtype == IM_F32 ? "hold them in 16 bits (--dtype f16), or " : "");
     }
     return false;
 }
 
 /* Plain weights that have the device's own type and order of axes need no copy. */
-static bool map_param(const im_params *p, const im_param *q, im_dtype hold, const im_st_entry *e)
+static bool map_param(const im_params *p, const im_param *q, im_dtype t, const im_st_entry *e)
 {
-    im_held h = im_params_held(p, q, hold);
-    return p->mapped && !p->train && !h.packed && q->kind != IM_PARAM_CONV && q->kind != IM_PARAM_BUFFER
-        && e->dtype == (int)h.dtype && im_param_map(p->c, q->t, h.dtype, false, 1, e->data);
+    im_weight_layout layout = im_params_layout(p, q, t);
+    return p->mapped && !p->train && !layout.packed && q->kind != IM_PARAM_CONV && q->kind != IM_PARAM_BUFFER
+        && e->dtype == (int)layout.dtype && im_param_map(p->c, q->t, layout, e->data);
 }
 
-bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype hold)
+bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype dtype)
 {
     if (!k || !im_ok(k->c) || !check_params(k, which, p))
         return false;
@@ -456,8 +456,8 @@ bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype 
             return im_fail(k->c, "stopped");
         const im_param *q = &p->v[i];
         const im_st_entry *e = item_of(t, q->t->name, &cursor)->entry;
-        if (!map_param(p, q, hold, e) && !(im_params_hold(p, q, hold) && im_param_read(k->c, q, t->file, e)))
-            return im_checkpoint_no_room(k, which, p, hold);
+        if (!map_param(p, q, dtype, e) && !(im_params_store(p, q, dtype) && im_param_read(k->c, q, t->file, e)))
+            return im_checkpoint_no_room(k, which, p, dtype);
     }
     return true;
 }

@@ -23,11 +23,11 @@ const im_model_config *im_checkpoint_config(const im_checkpoint *k);
 const char *im_checkpoint_path(const im_checkpoint *k);        /* as given to im_checkpoint_open                      */
 const char *im_checkpoint_folder(const im_checkpoint *k);      /* the diffusers folder; NULL for a single file        */
 
-/* Loads every parameter of p from the part's files into storage held in `hold` (vectors in f32), in parallel. Reports
+/* Loads every parameter of p from the part's files into storage in `dtype` (vectors in f32), in parallel. Reports
  * all missing and misshapen tensors at once and then loads nothing. p may be a half of the part (VAE). */
-bool im_checkpoint_load(im_checkpoint *k, im_part part, im_params *p, im_dtype hold);
+bool im_checkpoint_load(im_checkpoint *k, im_part part, im_params *p, im_dtype dtype);
 /* Where a tensor of them did not fit into memory: the error says what all need and what helps. Returns false. */
-bool im_checkpoint_no_room(const im_checkpoint *k, im_part which, const im_params *p, im_dtype hold);
+bool im_checkpoint_no_room(const im_checkpoint *k, im_part which, const im_params *p, im_dtype dtype);
 
 /* The same check without loading: does each of these networks find its tensors? What does not fit is told of all at once.
  * Tensors that no network of the checkpoint asks for are left out with one warning that counts them; under

@@ -110,7 +110,7 @@ bool im_state_check(const im_params *p, const im_safetensors *s, const char *pat
     return ok;
 }
 
-bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_dtype hold, const im_state_rules *rules)
+bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_dtype dtype, const im_state_rules *rules)
 {
     static const im_state_rules none = { 0 };
     const im_state_rules *r = rules ? rules : &none;
@@ -119,7 +119,7 @@ bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_d
         const im_param *q = &p->v[i];
         if (begins(q->t->name, r->keep))
             continue;
-        ok = (q->t->storage || im_params_hold(p, q, hold)) && im_param_read(p->c, q, s, entry_of(s, r, q->t->name));
+        ok = (q->t->storage || im_params_store(p, q, dtype)) && im_param_read(p->c, q, s, entry_of(s, r, q->t->name));
     }
     return ok;
 }

@@ -22,7 +22,7 @@ typedef struct im_state_rules {
 
 /* Fills every parameter from s, reporting all missing and misshapen tensors at once; then nothing is loaded. Tensors that
  * no network asks for are left out with a warning (im_weights_rules). path: for errors. */
-bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_dtype hold, const im_state_rules *rules);
+bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_dtype dtype, const im_state_rules *rules);
 
 /* The check alone; and whether the network has a use for a tensor of that name, num_batches_tracked included. */
 bool im_state_check(const im_params *p, const im_safetensors *s, const char *path, const im_state_rules *rules);

@@ -1,10 +1,10 @@
 /* weight_cache.c: see weight_cache.h. A file a network,
  *
- *     MODEL/imago-cache/NAME-HOLD-ISA.weights; of a single file: imago-cache beside it, with the file's name in front
- *     $XDG_CACHE_HOME/imago/weights/FINGERPRINT-NAME-HOLD-ISA.weights, or below ~/.cache, where that cannot be written
+ *     MODEL/imago-cache/NAME-DTYPE-ISA.weights; of a single file: imago-cache beside it, with the file's name in front
+ *     $XDG_CACHE_HOME/imago/weights/FINGERPRINT-NAME-DTYPE-ISA.weights, or below ~/.cache, where that cannot be written
  *
  *     text   what the file is of: program, instruction set, fingerprint of the model (checkpoint.h), its path, size and
- *            time; then a line a tensor: name, dtype, packed, halves, bytes; then a hash over pieces of the tensors
+ *            time; then a line a tensor: name, dtype, packed, geglu, bytes; then a hash over pieces of the tensors
  *     zeros  up to a multiple of 64, then each tensor at a multiple of 64, where vectors begin on a cache line
  *
  * The text is made anew from the model and compared whole: whatever is other (a newer file, another build) is stale. The
@@ -26,7 +26,7 @@ static char *file_name(const im_weight_cache *w, const char *front)
 {
     char text[400];
     snprintf(text, sizeof text, "%.200s%s%s-%s-%s.weights", front, *front ? "-" : "", w->name,
-             im_dtype_name(w->hold), im_device_isa(w->c));
+             im_dtype_name(w->dtype), im_device_isa(w->c));
     return im_copy_text(w->c, text, strlen(text));
 }
 
@@ -60,11 +60,11 @@ static char *in_users_cache(const im_weight_cache *w)
 
 /* ---------------------------------------------------------------- what stands in it */
 
-/* As im_params_hold wants it. */
-static size_t held_bytes(im_ctx *c, const im_params *p, const im_param *q, im_dtype hold, im_held *h)
+/* As im_params_store wants it. */
+static size_t stored_bytes(im_ctx *c, const im_params *p, const im_param *q, im_dtype t, im_weight_layout *layout)
 {
-    *h = im_params_held(p, q, hold);
-    return im_param_held_bytes(c, q->t, h->dtype, h->packed, h->halves);
+    *layout = im_params_layout(p, q, t);
+    return im_param_stored_bytes(c, q->t, *layout);
 }
 
 static size_t rounded(size_t bytes)
@@ -90,9 +90,9 @@ static char *head_of(const im_weight_cache *w, const im_params *p, size_t *size)
     fprintf(f, "imago weights 1\nprogram %s\nisa %s\nmodel %s\nfile %s %lld %lld.%09ld\n", IM_VERSION, im_device_isa(c),
             print, file, (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
     for (int i = 0; i < p->n; i++) {
-        im_held h;
-        size_t n = held_bytes(c, p, &p->v[i], w->hold, &h);
-        fprintf(f, "%s %s %d %d %zu\n", p->v[i].t->name, im_dtype_name(h.dtype), h.packed, h.halves, n);
+        im_weight_layout layout;
+        size_t n = stored_bytes(c, p, &p->v[i], w->dtype, &layout);
+        fprintf(f, "%s %s %d %d %zu\n", p->v[i].t->name, im_dtype_name(layout.dtype), layout.packed, layout.geglu, n);
     }
     if (fclose(f)) im_fail(c, "out of memory for the list of cached weights");
     *size = rounded(bytes + HEX + 1);
@@ -108,18 +108,18 @@ static bool hash_ends(im_ctx *c, im_sha256 *s, const void *data, size_t bytes)
 /* ---------------------------------------------------------------- reading */
 
 /* Are these `bytes` a whole file that begins with head and has the tensors of p? */
-static bool is_good(im_ctx *c, const im_map *m, const char *head, size_t size, const im_params *p, im_dtype hold)
+static bool is_good(im_ctx *c, const im_map *m, const char *head, size_t size, const im_params *p, im_dtype t)
 {
     size_t length = strlen(head), at = size;
     char hex[65] = "";
-    im_held h;
+    im_weight_layout layout;
     if (m->bytes < size || memcmp(m->data, head, length)) return false;
-    for (int i = 0; i < p->n; i++) at += rounded(held_bytes(c, p, &p->v[i], hold, &h));
+    for (int i = 0; i < p->n; i++) at += rounded(stored_bytes(c, p, &p->v[i], t, &layout));
     im_sha256 *s = m->bytes == at ? im_sha256_new(c) : NULL;
     bool ok = s != NULL;
     at = size;
     for (int i = 0; ok && i < p->n; i++) {
-        size_t n = held_bytes(c, p, &p->v[i], hold, &h);
+        size_t n = stored_bytes(c, p, &p->v[i], t, &layout);
         ok = hash_ends(c, s, m->data + at, n);
         at += rounded(n);
     }
@@ -130,14 +130,14 @@ static bool is_good(im_ctx *c, const im_map *m, const char *head, size_t size, c
     return im_sha256_finish(c, s, hex) && !memcmp(m->data + length, hex, HEX);
 }
 
-static bool take(im_ctx *c, const im_map *m, size_t size, im_params *p, im_dtype hold)
+static bool take(im_ctx *c, const im_map *m, size_t size, im_params *p, im_dtype t)
 {
     size_t at = size;
     bool ok = true;
     for (int i = 0; ok && i < p->n; i++) {
-        im_held h;
-        size_t n = held_bytes(c, p, &p->v[i], hold, &h);
-        ok = im_param_map(c, p->v[i].t, h.dtype, h.packed, h.halves, m->data + at);
+        im_weight_layout layout;
+        size_t n = stored_bytes(c, p, &p->v[i], t, &layout);
+        ok = im_param_map(c, p->v[i].t, layout, m->data + at);
         at += rounded(n);
     }
     return ok;
@@ -148,7 +148,7 @@ static bool map_one(const im_weight_cache *w, char *place, const char *head, siz
 {
     im_ctx *c = w->c;
     bool ok = place && im_is_file(place) && im_map_open(c, m, place);
-    if (ok && !(is_good(c, m, head, size, p, w->hold) && take(c, m, size, p, w->hold))) {
+    if (ok && !(is_good(c, m, head, size, p, w->dtype) && take(c, m, size, p, w->dtype))) {
         im_map_close(m);
         ok = false;
     }
@@ -180,8 +180,8 @@ static bool write_tensors(im_ctx *c, im_out *o, const im_params *p, char hex[65]
     bool ok = s != NULL;
     for (int i = 0; ok && i < p->n; i++) {
         const im_tensor *t = p->v[i].t;
-        size_t n = im_param_held_bytes(c, t, (im_dtype)t->dtype, t->packed, t->halves);
-        void *data = im_param_held(c, t);
+        size_t n = im_param_stored_bytes(c, t, (im_weight_layout){ (im_dtype)t->dtype, t->packed, t->geglu });
+        void *data = im_param_stored(c, t);
         ok = data && hash_ends(c, s, data, n) && im_out_write(c, o, data, n) && im_out_write(c, o, zeros, rounded(n) - n);
         free(data);
     }

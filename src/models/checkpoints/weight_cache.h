@@ -10,7 +10,7 @@ typedef struct im_weight_cache {                               /* which weights 
     im_ctx *c;
     im_checkpoint *k; im_part part;
     const char *name;                                          /* of the network: "unet", "vae_decoder"               */
-    im_dtype hold;
+    im_dtype dtype;
 } im_weight_cache;
 
 /* Gives p the weights that are kept: mapped, so that *map has to live as long as p. False, without an error, where there

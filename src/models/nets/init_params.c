@@ -144,7 +144,7 @@ bool im_init_params_as(im_params *p, uint64_t seed, im_init_kind kind)
         job j = { .out = values, .n = im_numel(q->t), .stream = stream_of(seed, q->t->name),
                   .r = recipe_of(p, q, kind) };
         im_parallel(p->c, (int)((j.n + CHUNK - 1) / CHUNK), fill_task, &j);
-        ok = (q->t->storage || im_params_hold(p, q, IM_F32)) && im_param_load(p->c, q->t, values, IM_F32,
+        ok = (q->t->storage || im_params_store(p, q, IM_F32)) && im_param_load(p->c, q->t, values, IM_F32,
                                                                               q->kind == IM_PARAM_CONV);
     }
     free(values);

@@ -70,26 +70,25 @@ int64_t im_params_numel(const im_params *p)
     return n;
 }
 
-size_t im_params_bytes(const im_params *p, im_dtype hold)
+size_t im_params_bytes(const im_params *p, im_dtype t)
 {
     size_t bytes = 0;
     for (int i = 0; i < p->n; i++)
-        bytes += (size_t)im_numel(p->v[i].t) * im_dtype_size(p->v[i].kind >= IM_PARAM_DIRECTIONS ? IM_F32 : hold);
+        bytes += (size_t)im_numel(p->v[i].t) * im_dtype_size(p->v[i].kind >= IM_PARAM_DIRECTIONS ? IM_F32 : t);
     return bytes;
 }
 
-im_held im_params_held(const im_params *p, const im_param *q, im_dtype hold)
+im_weight_layout im_params_layout(const im_params *p, const im_param *q, im_dtype t)
 {
     bool plain = q->kind >= IM_PARAM_DIRECTIONS;
     bool packed = !p->train && !plain && q->kind != IM_PARAM_EMBEDDING && im_packs_weights(p->c);
-    return (im_held){ .dtype = plain || p->train ? IM_F32 : hold, .packed = packed,
-                      .halves = q->kind == IM_PARAM_GEGLU ? 2 : 1 };
+    return (im_weight_layout){ .dtype = plain || p->train ? IM_F32 : t, .packed = packed,
+                               .geglu = q->kind == IM_PARAM_GEGLU };
 }
 
-bool im_params_hold(const im_params *p, const im_param *q, im_dtype hold)
+bool im_params_store(const im_params *p, const im_param *q, im_dtype t)
 {
-    im_held h = im_params_held(p, q, hold);
-    if (!im_param_alloc(p->c, q->t, h.dtype, h.packed, h.halves))
+    if (!im_param_alloc(p->c, q->t, im_params_layout(p, q, t)))
         return false;
     return !p->train || q->kind == IM_PARAM_BUFFER || im_want_grad(p->c, q->t);
 }

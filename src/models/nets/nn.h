@@ -15,7 +15,7 @@ enum { IM_MAX_LEVELS = 12 };             /* resolutions of a UNet or VAE (4 in v
 typedef enum {
     IM_PARAM_LINEAR,                     /* (N, K), packed in panels                                                  */
     IM_PARAM_POINTWISE,                  /* the same, but checkpoints hold the 1x1 convolution (N, K, 1, 1)           */
-    IM_PARAM_GEGLU,                      /* (2N, K), packed as two halves of rows                                     */
+    IM_PARAM_GEGLU,                      /* (2N, K), packed as values and gates                                       */
     IM_PARAM_CONV,                       /* (Cout, Kh, Kw, Cin), packed; checkpoints hold (Cout, Cin, Kh, Kw)         */
     IM_PARAM_EMBEDDING,                  /* (V, C), plain                                                             */
     IM_PARAM_DIRECTIONS,                 /* (N, K), of which only the rows' directions count: f32, as normalize takes */
@@ -53,13 +53,12 @@ void *im_params_alloc(im_params *p, size_t count, size_t size);
 /* The parameter of that name, or NULL. */
 const im_param *im_params_find(const im_params *p, const char *name);
 int64_t im_params_numel(const im_params *p);
-size_t im_params_bytes(const im_params *p, im_dtype hold);     /* as held, without the padding of panels              */
+size_t im_params_bytes(const im_params *p, im_dtype t);        /* as stored, without the padding of panels            */
 
-/* Storage for q as this registry wants it: in training plain f32 with gradients, else in `hold`, packed where the device
- * likes that; vectors and buffers in f32. */
-bool im_params_hold(const im_params *p, const im_param *q, im_dtype hold);
-typedef struct im_held { im_dtype dtype; bool packed; int halves; } im_held;
-im_held im_params_held(const im_params *p, const im_param *q, im_dtype hold);      /* the form that this is           */
+/* Storage for q as this registry wants it: in training plain f32 with gradients, else in dtype t, packed where the device
+ * likes that; vectors and buffers in f32. And the layout that this is. */
+bool im_params_store(const im_params *p, const im_param *q, im_dtype t);
+im_weight_layout im_params_layout(const im_params *p, const im_param *q, im_dtype t);
 
 /* Shape as the checkpoint has it: convolutions are (Cout, Cin, Kh, Kw). Returns the number of axes. */
 int im_param_file_shape(const im_param *p, int64_t shape[IM_MAX_DIMS]);

@@ -196,7 +196,7 @@ static im_tensor *stem_forward(im_ctx *c, const im_classifier *m, im_tensor *x)
 im_tensor *im_classifier_features(im_ctx *c, const im_classifier *m, im_tensor *x)
 {
     im_scope_push(c);
-    im_tensor *h = stem_forward(c, m, im_products(c) == IM_BF16 ? im_cast(c, x, IM_BF16) : x);
+    im_tensor *h = stem_forward(c, m, im_compute_dtype(c) == IM_BF16 ? im_cast(c, x, IM_BF16) : x);
     for (int i = 0; i < m->n_blocks; i++)
         h = block_forward(c, m, &m->blocks[i], h);
     return im_scope_leave(c, im_avgpool(c, h));

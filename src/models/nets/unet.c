@@ -22,7 +22,7 @@
 
 typedef struct stage {                   /* one level of the way down or up                                           */
     int layers;
-    im_resnet *resnets;
+    im_residual_block *resnets;
     im_transformer *attentions;          /* NULL: a level without transformers                                        */
     im_conv_layer resample;              /* downsamplers.0.conv or upsamplers.0.conv; w NULL: the last level          */
     const char *path, *resample_path;
@@ -35,7 +35,7 @@ struct im_unet {
     im_conv_layer conv_in, conv_out;
     im_norm_layer conv_norm_out;
     stage down[IM_MAX_LEVELS], up[IM_MAX_LEVELS];              /* up[0] is the coarsest                               */
-    im_resnet mid_resnets[2];
+    im_residual_block mid_resnets[2];
     im_transformer mid_attention;
     im_transformer **transformers;       /* all of them, in order                                                     */
     int n_transformers, n_kv;
@@ -45,10 +45,10 @@ struct im_unet {
 
 /* ---------------------------------------------------------------- structure and names */
 
-static void resnet_init(im_unet *m, im_resnet *r, const char *name, int i, int cin, int cout, float scale)
+static void residual_init(im_unet *m, im_residual_block *r, const char *name, int i, int cin, int cout, float scale)
 {
     size_t mark = im_path_push(&m->params, "%s.%d", name, i);
-    im_resnet_init(&m->params, r, &(im_resnet_shape){ .cin = cin, .cout = cout, .time = m->cfg.time_embed_dim,
+    im_residual_init(&m->params, r, &(im_residual_shape){ .cin = cin, .cout = cout, .time = m->cfg.time_embed_dim,
                    .groups = m->cfg.norm_num_groups, .eps = m->cfg.norm_eps, .scale = scale });
     im_path_pop(&m->params, mark);
 }
@@ -88,7 +88,7 @@ static void down_init(im_unet *m, int level, int cin)
     if (!stage_lists(m, s, l->layers, l->down_attention))
         return;
     for (int i = 0; i < s->layers; i++) {
-        resnet_init(m, &s->resnets[i], "resnets", i, i ? l->channels : cin, l->channels, 1.0f);
+        residual_init(m, &s->resnets[i], "resnets", i, i ? l->channels : cin, l->channels, 1.0f);
         if (s->attentions)
             transformer_init(m, &s->attentions[i], i, l, l->only_cross_attention);
     }
@@ -110,7 +110,7 @@ static void up_init(im_unet *m, int level, int cin)
         return;
     for (int i = 0; i < s->layers; i++) {
         int below = i ? l->channels : cin, skip = i + 1 < s->layers ? l->channels : finer;
-        resnet_init(m, &s->resnets[i], "resnets", i, below + skip, l->channels, 1.0f);
+        residual_init(m, &s->resnets[i], "resnets", i, below + skip, l->channels, 1.0f);
         if (s->attentions)
             transformer_init(m, &s->attentions[i], i, l, l->only_cross_attention);
     }
@@ -123,9 +123,9 @@ static void mid_init(im_unet *m)
     const im_unet_level *l = &m->cfg.level[m->cfg.levels - 1];
     float scale = m->cfg.mid_block_scale_factor;
     size_t mark = im_path_push(&m->params, "mid_block");
-    resnet_init(m, &m->mid_resnets[0], "resnets", 0, l->channels, l->channels, scale);
+    residual_init(m, &m->mid_resnets[0], "resnets", 0, l->channels, l->channels, scale);
     transformer_init(m, &m->mid_attention, 0, l, false);
-    resnet_init(m, &m->mid_resnets[1], "resnets", 1, l->channels, l->channels, scale);
+    residual_init(m, &m->mid_resnets[1], "resnets", 1, l->channels, l->channels, scale);
     im_path_pop(&m->params, mark);
 }
 
@@ -141,7 +141,7 @@ static void make_minus_one(im_unet *m)
     for (int i = 0; i < n; i++)
         values[i] = -1.0f;
     m->minus_one = im_param_new(c, "center_input_sample", IM_F32, 1, (int64_t[]){ n });
-    if (m->minus_one && im_param_alloc(c, m->minus_one, IM_F32, false, 1))
+    if (m->minus_one && im_param_alloc(c, m->minus_one, (im_weight_layout){ .dtype = IM_F32 }))
         im_param_load(c, m->minus_one, values, IM_F32, false);
     free(values);
 }
@@ -255,7 +255,7 @@ typedef struct run {
 static im_tensor *down_forward(run *u, const stage *s, im_tensor *h)
 {
     for (int i = 0; i < s->layers; i++) {
-        h = im_resnet_forward(u->c, &s->resnets[i], h, u->time);                         /* (B, H, W, C')   */
+        h = im_residual_forward(u->c, &s->resnets[i], h, u->time);                       /* (B, H, W, C')   */
         if (s->attentions)
             h = im_transformer_forward(u->c, &s->attentions[i], h, u->kv);               /* (B, H, W, C')   */
         u->skips[u->n_skips++] = h;
@@ -275,7 +275,7 @@ static im_tensor *up_forward(run *u, const stage *s, im_tensor *h)
     im_scope_push(u->c);
     for (int i = 0; i < s->layers; i++) {
         h = im_concat(u->c, h, u->skips[--u->n_skips]);                                  /* (B, H, W, C + Cskip) */
-        h = im_resnet_forward(u->c, &s->resnets[i], h, u->time);                         /* (B, H, W, C')   */
+        h = im_residual_forward(u->c, &s->resnets[i], h, u->time);                       /* (B, H, W, C')   */
         if (s->attentions)
             h = im_transformer_forward(u->c, &s->attentions[i], h, u->kv);               /* (B, H, W, C')   */
     }
@@ -291,9 +291,9 @@ static im_tensor *up_forward(run *u, const stage *s, im_tensor *h)
 static im_tensor *mid_forward(run *u, const im_unet *m, im_tensor *h)                    /* (B, H, W, C)    */
 {
     im_scope_push(u->c);
-    h = im_resnet_forward(u->c, &m->mid_resnets[0], h, u->time);
+    h = im_residual_forward(u->c, &m->mid_resnets[0], h, u->time);
     h = im_transformer_forward(u->c, &m->mid_attention, h, u->kv);
-    h = im_resnet_forward(u->c, &m->mid_resnets[1], h, u->time);
+    h = im_residual_forward(u->c, &m->mid_resnets[1], h, u->time);
     im_trace(u->c, "mid_block", h);
     return im_scope_leave(u->c, h);
 }

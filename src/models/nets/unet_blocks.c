@@ -7,7 +7,7 @@
 
 /* ---------------------------------------------------------------- residual block */
 
-void im_resnet_init(im_params *p, im_resnet *r, const im_resnet_shape *s)
+void im_residual_init(im_params *p, im_residual_block *r, const im_residual_shape *s)
 {
     r->path = im_path_name(p);
     r->of = p;
@@ -22,7 +22,7 @@ void im_resnet_init(im_params *p, im_resnet *r, const im_resnet_shape *s)
         im_pointwise_init(p, "conv_shortcut", &r->conv_shortcut, s->cin, s->cout);
 }
 
-static im_tensor *resnet_body(im_ctx *c, const im_resnet *r, im_tensor *x, im_tensor *time)
+static im_tensor *residual_body(im_ctx *c, const im_residual_block *r, im_tensor *x, im_tensor *time)
 {
     im_scope_push(c);
     /* The shortcut comes first: norm1 is then the last to read x and a plan lets it write over x. In the VAE at
@@ -46,13 +46,13 @@ static im_tensor *resnet_body(im_ctx *c, const im_resnet *r, im_tensor *x, im_te
 
 static im_tensor *resnet_again(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
-    return resnet_body(c, arg, in[0], n_in > 1 ? in[1] : NULL);
+    return residual_body(c, arg, in[0], n_in > 1 ? in[1] : NULL);
 }
 
-im_tensor *im_resnet_forward(im_ctx *c, const im_resnet *r, im_tensor *x, im_tensor *time)
+im_tensor *im_residual_forward(im_ctx *c, const im_residual_block *r, im_tensor *x, im_tensor *time)
 {
     if (!r->of->recompute)
-        return resnet_body(c, r, x, time);
+        return residual_body(c, r, x, time);
     return im_recompute(c, resnet_again, (void *)(uintptr_t)r, (im_tensor *[]){ x, time }, time ? 2 : 1);
 }
 

@@ -6,7 +6,7 @@
 
 /* Residual block (He et al. 2016, pre-activation), diffusers' ResnetBlock2D:
  *     h = conv1(silu(norm1(x))) + time_emb_proj(silu(time));   y = (conv2(silu(norm2(h))) + shortcut(x)) / scale */
-typedef struct im_resnet {
+typedef struct im_residual_block {
     im_norm_layer norm1, norm2;
     im_conv_layer conv1, conv2;          /* 3x3                                                                       */
     im_linear_layer time_emb_proj;       /* w NULL: a block without time (VAE)                                        */
@@ -14,16 +14,16 @@ typedef struct im_resnet {
     float scale;
     const char *path;
     const im_params *of;                 /* whose `recompute` counts                                                  */
-} im_resnet;
+} im_residual_block;
 
-typedef struct im_resnet_shape {
+typedef struct im_residual_shape {
     int cin, cout, time;                 /* time: width of the time embedding, 0: none                                */
     int groups; float eps;
     float scale;
-} im_resnet_shape;
-void im_resnet_init(im_params *p, im_resnet *r, const im_resnet_shape *s);           /* at the registry's path        */
+} im_residual_shape;
+void im_residual_init(im_params *p, im_residual_block *r, const im_residual_shape *s); /* at the registry's path      */
 /* x (B, H, W, Cin), time (B, time), already through SiLU, or NULL  ->  (B, H, W, Cout) */
-im_tensor *im_resnet_forward(im_ctx *c, const im_resnet *r, im_tensor *x, im_tensor *time);
+im_tensor *im_residual_forward(im_ctx *c, const im_residual_block *r, im_tensor *x, im_tensor *time);
 
 typedef struct im_attn {                 /* multi-head attention (Vaswani et al. 2017)                                */
     im_linear_layer to_q, to_k, to_v;    /* no bias                                                                   */

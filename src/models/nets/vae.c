@@ -20,14 +20,14 @@ typedef struct vae_attention {           /* y = x + to_out(attention(q, k, v of 
 } vae_attention;
 
 typedef struct vae_mid {
-    im_resnet resnets[2];
+    im_residual_block resnets[2];
     vae_attention attention;             /* norm.w NULL: without                                                      */
     const char *path;
 } vae_mid;
 
 typedef struct vae_stage {
     int layers;
-    im_resnet *resnets;
+    im_residual_block *resnets;
     im_conv_layer resample;              /* w NULL: the last level                                                    */
     const char *path, *resample_path;
 } vae_stage;
@@ -49,10 +49,10 @@ struct im_vae {
 
 /* ---------------------------------------------------------------- structure and names */
 
-static void resnet_init(im_params *p, im_resnet *r, const im_vae_config *cfg, int i, int cin, int cout)
+static void residual_init(im_params *p, im_residual_block *r, const im_vae_config *cfg, int i, int cin, int cout)
 {
     size_t mark = im_path_push(p, "resnets.%d", i);
-    im_resnet_init(p, r, &(im_resnet_shape){ .cin = cin, .cout = cout, .groups = cfg->norm_num_groups,
+    im_residual_init(p, r, &(im_residual_shape){ .cin = cin, .cout = cout, .groups = cfg->norm_num_groups,
                    .eps = vae_eps, .scale = 1.0f });
     im_path_pop(p, mark);
 }
@@ -62,7 +62,7 @@ static void mid_init(im_params *p, vae_mid *mid, const im_vae_config *cfg)
     int channels = cfg->channels[cfg->levels - 1];
     size_t mark = im_path_push(p, "mid_block");
     mid->path = im_path_name(p);
-    resnet_init(p, &mid->resnets[0], cfg, 0, channels, channels);
+    residual_init(p, &mid->resnets[0], cfg, 0, channels, channels);
     if (cfg->mid_block_add_attention) {
         vae_attention *a = &mid->attention;
         size_t inner = im_path_push(p, "attentions.0");
@@ -74,7 +74,7 @@ static void mid_init(im_params *p, vae_mid *mid, const im_vae_config *cfg)
         im_linear_init(p, "to_out.0", &a->to_out, channels, channels, true);
         im_path_pop(p, inner);
     }
-    resnet_init(p, &mid->resnets[1], cfg, 1, channels, channels);
+    residual_init(p, &mid->resnets[1], cfg, 1, channels, channels);
     im_path_pop(p, mark);
 }
 
@@ -86,7 +86,7 @@ static void stage_init(im_params *p, vae_stage *s, const im_vae_config *cfg, int
     s->resnets = im_params_alloc(p, (size_t)layers, sizeof *s->resnets);
     s->layers = s->resnets ? layers : 0;
     for (int i = 0; i < s->layers; i++)
-        resnet_init(p, &s->resnets[i], cfg, i, i ? cout : cin, cout);
+        residual_init(p, &s->resnets[i], cfg, i, i ? cout : cin, cout);
     if (!resampler)
         return;
     size_t mark = im_path_push(p, "%s.0", resampler);
@@ -200,10 +200,10 @@ static im_tensor *attention_forward(im_ctx *c, const vae_attention *a, im_tensor
 static im_tensor *mid_forward(im_ctx *c, const vae_mid *m, im_tensor *h)                 /* (B, H, W, C)    */
 {
     im_scope_push(c);
-    h = im_resnet_forward(c, &m->resnets[0], h, NULL);
+    h = im_residual_forward(c, &m->resnets[0], h, NULL);
     if (m->attention.norm.w)
         h = attention_forward(c, &m->attention, h);
-    h = im_resnet_forward(c, &m->resnets[1], h, NULL);
+    h = im_residual_forward(c, &m->resnets[1], h, NULL);
     im_trace(c, m->path, h);
     return im_scope_leave(c, h);
 }
@@ -213,7 +213,7 @@ static im_tensor *stage_forward(im_ctx *c, const vae_stage *s, im_tensor *h, boo
 {
     im_scope_push(c);
     for (int i = 0; i < s->layers; i++)
-        h = im_resnet_forward(c, &s->resnets[i], h, NULL);                               /* (B, H, W, C')   */
+        h = im_residual_forward(c, &s->resnets[i], h, NULL);                             /* (B, H, W, C')   */
     if (s->resample.w && h) {
         h = up ? im_conv_forward_up(c, &s->resample, h, 2 * (int)h->shape[1], 2 * (int)h->shape[2])
                : im_conv_forward(c, &s->resample, h, NULL, NULL);

@@ -64,10 +64,10 @@ char *im_embedded_model_path(im_ctx *c)
 
 /* ---------------------------------------------------------------- opening */
 
-im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold)
+im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype dtype)
 {
     if (!im_ok(c)) return NULL;
-    if (hold == IM_I32) {
+    if (dtype == IM_I32) {
         im_fail(c, "weights cannot be held as i32; wanted f32, f16 or bf16");
         return NULL;
     }
@@ -75,7 +75,7 @@ im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold)
     if (!path && !embedded) return NULL;
     im_sd *sd = calloc(1, sizeof *sd);
     if (!sd) im_fail(c, "out of memory for a model");
-    if (sd) *sd = (im_sd){ .c = c, .hold = hold, .checkpoint = im_checkpoint_open(c, path ? path : embedded) };
+    if (sd) *sd = (im_sd){ .c = c, .dtype = dtype, .checkpoint = im_checkpoint_open(c, path ? path : embedded) };
     free(embedded);
     if (!sd || !sd->checkpoint) {
         im_sd_free(sd);
@@ -96,9 +96,9 @@ im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype hold)
 }
 
 /* The encoder is needed by image to image only, and asked for there. */
-im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype hold)
+im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype dtype)
 {
-    im_sd *sd = im_sd_look(c, path, hold);
+    im_sd *sd = im_sd_look(c, path, dtype);
     if (!sd || im_checkpoint_need(sd->checkpoint, IM_NEED_CLIP | IM_NEED_UNET | IM_NEED_DECODER)) return sd;
     im_sd_free(sd);
     return NULL;
@@ -135,7 +135,7 @@ void im_sd_free(im_sd *sd)
     free(sd);
 }
 
-im_dtype im_sd_dtype(const im_sd *sd) { return sd->hold; }
+im_dtype im_sd_dtype(const im_sd *sd) { return sd->dtype; }
 
 const char *im_sd_hash(im_sd *sd)
 {
@@ -207,10 +207,11 @@ bool im_sd_need(im_sd *sd, im_net net)
     if (!im_net_make(sd->c, sd->config, net, &sd->nets)) return false;
     im_params *p = im_net_params(&sd->nets, net);
     p->activations = sd->activations;
-    im_weight_cache w = { .c = sd->c, .k = sd->checkpoint, .part = im_net_part(net), .name = names[net], .hold = sd->hold };
+    im_weight_cache w = { .c = sd->c, .k = sd->checkpoint, .part = im_net_part(net), .name = names[net],
+                          .dtype = sd->dtype };
     p->mapped = true;                                          /* the checkpoint is closed after the networks         */
     bool kept = sd->cache_weights && im_weight_cache_map(&w, p, &sd->maps[net]);
-    sd->loaded[net] = kept || im_checkpoint_load(sd->checkpoint, w.part, p, sd->hold);
+    sd->loaded[net] = kept || im_checkpoint_load(sd->checkpoint, w.part, p, sd->dtype);
     if (sd->cache_weights && !kept && sd->loaded[net]) im_weight_cache_keep(&w, p);
     return sd->loaded[net] && im_ok(sd->c);
 }

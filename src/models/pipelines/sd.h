@@ -34,7 +34,7 @@ struct im_sd {
     im_ctx *c;
     im_checkpoint *checkpoint;
     const im_model_config *config;
-    im_dtype hold;
+    im_dtype dtype;
     char file_hash[65];                                        /* "": not asked for yet                               */
     im_tokenizer *tokenizer;                                   /* NULL until the first text                           */
     im_networks nets;                                          /* each NULL until it is needed                        */

@@ -44,7 +44,7 @@ static double unloaded_bytes(im_sd *sd, bool encoder)
     for (int net = 0; net < IM_NET_COUNT; net++)
         if (!sd->loaded[net] && (encoder || net != IM_NET_VAE_ENCODER)
             && im_net_make(sd->c, sd->config, (im_net)net, &sd->nets))
-            bytes += (double)im_params_bytes(im_net_params(&sd->nets, (im_net)net), sd->hold);
+            bytes += (double)im_params_bytes(im_net_params(&sd->nets, (im_net)net), sd->dtype);
     return bytes;
 }
 
@@ -52,12 +52,12 @@ static double unloaded_bytes(im_sd *sd, bool encoder)
 static void say_what_helps(im_sd *sd, double needed, double one, int batch, double weights, double available, char *out,
                            size_t n)
 {
-    bool fewer = batch > 1 && one + weights <= available, half = sd->hold == IM_F32 && needed + weights / 2 <= available;
+    bool fewer = batch > 1 && one + weights <= available, half = sd->dtype == IM_F32 && needed + weights / 2 <= available;
     if (fewer || half)
         snprintf(out, n, "%s%s%s", fewer ? "make fewer at once (--batch)" : "", fewer && half ? ", or " : "",
                  half ? "hold the weights in 16 bits (--dtype f16)" : "");
     else if (weights > available)
-        snprintf(out, n, "the weights alone do not fit: %s", sd->hold == IM_F32 && weights / 2 < available
+        snprintf(out, n, "the weights alone do not fit: %s", sd->dtype == IM_F32 && weights / 2 < available
                  ? "hold them in 16 bits (--dtype f16)" : "close other programs, or take a machine with more memory");
     else
         snprintf(out, n, "ask for a smaller size%s", batch > 1 ? ", and for fewer at once (--batch)" : "");
@@ -91,7 +91,7 @@ bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *o
     const im_params *p = im_net_params(&sd->nets, net);
     out->parameters = im_params_numel(p);
     out->tensors = p->n;
-    out->bytes = (int64_t)im_params_bytes(p, sd->hold);
+    out->bytes = (int64_t)im_params_bytes(p, sd->dtype);
     if (!im_stage_describe(sd, net, 1, size, &info)) return false;
     out->flop = info.flop;
     out->ops = info.nodes;
@@ -115,7 +115,7 @@ static bool time_fits(im_sd *sd, im_net net, int batch, im_sd_size size)
     im_plan_info info = { 0 };
     if (!im_net_make(sd->c, sd->config, net, &sd->nets) || !im_stage_describe(sd, net, batch, size, &info)) return false;
     double needed = (double)(info.arena_bytes + KERNEL_SCRATCH), available = (double)im_memory_available();
-    double weights = sd->loaded[net] ? 0 : (double)im_params_bytes(im_net_params(&sd->nets, net), sd->hold);
+    double weights = sd->loaded[net] ? 0 : (double)im_params_bytes(im_net_params(&sd->nets, net), sd->dtype);
     char help[200];
     if (available < 0 || needed + weights <= available) return true;
     say_what_helps(sd, needed, needed, 1, weights, available, help, sizeof help);

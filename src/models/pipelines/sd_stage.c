@@ -239,14 +239,14 @@ static bool describe(im_ctx *c, im_plan_fn fn, im_networks *nets, im_tensor *con
 
 /* Storage for every parameter that has none, as the loader would make it. It is never touched, so it costs address
  * space and no memory. */
-static bool pretend_loaded(im_ctx *c, const im_params *p, im_dtype hold)
+static bool pretend_loaded(im_ctx *c, const im_params *p, im_dtype t)
 {
     bool ok = true;
     for (int i = 0; ok && i < p->n; i++) {
         im_param_kind kind = p->v[i].kind;
         bool product = kind != IM_PARAM_VECTOR && kind != IM_PARAM_EMBEDDING;
-        ok = im_param_alloc(c, p->v[i].t, kind == IM_PARAM_VECTOR ? IM_F32 : hold, product && im_packs_weights(c),
-                            kind == IM_PARAM_GEGLU ? 2 : 1);
+        ok = im_param_alloc(c, p->v[i].t, (im_weight_layout){
+            kind == IM_PARAM_VECTOR ? IM_F32 : t, product && im_packs_weights(c), kind == IM_PARAM_GEGLU });
     }
     return ok;
 }
@@ -260,8 +260,8 @@ static bool describe_stage(im_sd *sd, im_net net, int batch, im_sd_size size, im
     if (!sd->loaded[net]) {
         nets = &own;
         bool made = im_net_make(c, m, net, nets);
-        if (!made || !pretend_loaded(c, im_net_params(nets, net), sd->hold)) {
-            if (made) im_checkpoint_no_room(sd->checkpoint, im_net_part(net), im_net_params(nets, net), sd->hold);
+        if (!made || !pretend_loaded(c, im_net_params(nets, net), sd->dtype)) {
+            if (made) im_checkpoint_no_room(sd->checkpoint, im_net_part(net), im_net_params(nets, net), sd->dtype);
             im_nets_free(&own);
             return false;
         }

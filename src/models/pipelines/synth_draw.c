@@ -25,8 +25,8 @@ static void name_model(im_synth *s)
 static void name_arithmetic(im_ctx *c, im_synth *s)
 {
     const char *isa = im_device_isa(c), *device = im_device_name(c);
-    bool same = s->a.hold == IM_F32 && !strcmp(device, "cpu") && strcmp(isa, "portable");
-    snprintf(s->arithmetic, sizeof s->arithmetic, "%s on %s%s%s", im_dtype_name(s->a.hold), device, same ? "" : " ",
+    bool same = s->a.dtype == IM_F32 && !strcmp(device, "cpu") && strcmp(isa, "portable");
+    snprintf(s->arithmetic, sizeof s->arithmetic, "%s on %s%s%s", im_dtype_name(s->a.dtype), device, same ? "" : " ",
              same ? "" : isa);
 }
 
@@ -82,7 +82,7 @@ bool im_synth_begin(im_ctx *c, im_synth *s)
 {
     if (!s || !im_ok(c)) return false;
     if (s->sd) return true;
-    s->sd = im_sd_open(c, s->a.model, s->a.hold);
+    s->sd = im_sd_open(c, s->a.model, s->a.dtype);
     const char *hash = im_sd_hash(s->sd);
     if (!hash) return false;
     snprintf(s->model_hash, sizeof s->model_hash, "%s", hash);

@@ -9,7 +9,7 @@
 im_synth_args im_synth_defaults(void)
 {
     return (im_synth_args){ .lemmas = "all", .recipe = "name", .guidance = "2.0", .format = "png", .layout = "folders",
-                            .shard_size = 1000, .parts = 1, .hold = IM_F32, .steps = 50, .batch = 8, .quality = 95,
+                            .shard_size = 1000, .parts = 1, .dtype = IM_F32, .steps = 50, .batch = 8, .quality = 95,
                             .strength = 0.75f, .keep = 1 };
 }
 

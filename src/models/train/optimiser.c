@@ -49,7 +49,7 @@ bool im_optimiser_parse(im_ctx *c, const char *name, im_optimiser_kind *out)
 static im_tensor *like(im_ctx *c, const im_tensor *w, bool copy)
 {
     im_tensor *t = im_param_new(c, w->name, IM_F32, w->ndim, w->shape);
-    if (t && !im_param_alloc(c, t, IM_F32, false, 1)) {
+    if (t && !im_param_alloc(c, t, (im_weight_layout){ .dtype = IM_F32 })) {
         im_param_free(c, t);
         return NULL;
     }

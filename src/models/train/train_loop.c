@@ -2,7 +2,7 @@
  *
  *     g = mean over `accumulate` parts of d loss / d w                    the task
  *     g = g min(1, clip / (|g| + 1e-6))                                   torch's clip_grad_norm_
- *     w, state = optimiser(w, g, lr(step))                                optimiser.h, schedule.h
+ *     w, state = optimiser(w, g, lr(step))                                optimiser.h, learning_rate.h
  *
  * and then a line of the log and, where one is due, a checkpoint. Losses, norms and what is made of them stay on the
  * device: what a step was is read when the next one has been asked for, or when a checkpoint is due, so the device has
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/train/schedule.h"
+#include "models/train/learning_rate.h"
 #include "models/train/train_config.h"
 #include "models/train/train_state.h"
 
@@ -35,7 +35,7 @@ typedef struct loop {
     const im_train_common *a;
     const im_loop_task *t;
     const im_train_hooks *h;
-    im_schedule schedule;
+    im_learning_rate rate;
     im_optimiser *optimiser;
     im_train_state state;
     int64_t steps, saved_step;                                 /* of the run; last one in a checkpoint                */
@@ -218,7 +218,7 @@ static bool one_step(loop *l)
     step *s = &l->open[(l->state.step + 1) % 2];
     if (im_ledger_open(l->ledger))
         l->open[l->state.step % 2].ended = now;
-    *s = (step){ .number = l->state.step + 1, .begun = now, .lr = im_schedule_lr(&l->schedule, l->state.step) };
+    *s = (step){ .number = l->state.step + 1, .begun = now, .lr = im_learning_rate_at(&l->rate, l->state.step) };
     if (l->h->tape && l->state.step == 0)
         im_on_tape(l->c, l->h->tape, l->h->arg);
     bool ok = run_parts(l, s);
@@ -392,14 +392,14 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
         im_fail(c, "out of memory for the parts of a step");
     l.state = (im_train_state){ .c = c, .run = run, .parts = t->parts, .n_parts = t->n_parts, .optimiser = l.optimiser,
                                 .config = config, .fields = t->fields, .keep = a->keep, .best = NAN, .last_good = -1 };
-    l.schedule = (im_schedule){ .peak = im_decimal(a->lr), .floor = COSINE_FLOOR, .steps = l.steps,
+    l.rate = (im_learning_rate){ .peak = im_decimal(a->lr), .floor = COSINE_FLOOR, .steps = l.steps,
         .parts_an_epoch = t->parts_an_epoch, .accumulate = a->accumulate,
         .warmup = warmup < 0 ? l.steps / IM_WARMUP_SHARE
                              : (int64_t)llround(warmup * (double)t->parts_an_epoch / a->accumulate) };
-    im_schedule_parse(c, a->schedule, &l.schedule.kind);
-    im_set_products(c, strcmp(a->dtype, "bf16") ? IM_F32 : IM_BF16);
+    im_learning_rate_parse(c, a->schedule, &l.rate.kind);
+    im_set_compute_dtype(c, strcmp(a->dtype, "bf16") ? IM_F32 : IM_BF16);
     bool ok = im_ok(c) && open_run(&l, config) && run_steps(&l) && export(&l);
-    im_set_products(c, IM_F32);
+    im_set_compute_dtype(c, IM_F32);
     im_optimiser_free(l.optimiser);
     im_ledger_free(l.ledger);
     free(l.parts);

@@ -8,8 +8,8 @@
 #include "tensor/cpu/buffer.h"
 
 enum {
-    IM_STRIP = IM_NV > 1 ? 8 : 4,        /* vectors of channels whose sums fill at most half the registers */
-    IM_STREAM = 24 << 20                 /* bytes: about the L3 that a core can hope for */
+    IM_COLUMN_VECTORS = IM_NV > 1 ? 8 : 4,       /* of channels whose sums fill at most half the registers */
+    IM_STREAM = 24 << 20                         /* bytes: about the L3 that a core can hope for */
 };
 
 /* The first `left` of 16 (most often all: no mask then). */
@@ -45,7 +45,7 @@ IM_INLINE bool streams(im_buf b, int64_t rows, int channels)
 /* Mean and centred squares of 16 nv channels (tail > 0: of `tail` channels) over n rows. */
 IM_INLINE void strip_statistics(im_dtype t, int nv, int tail, const void *x, int64_t ld, int n, float *mean, float *m2)
 {
-    v16 sum[IM_STRIP], sq[IM_STRIP];
+    v16 sum[IM_COLUMN_VECTORS], sq[IM_COLUMN_VECTORS];
     IM_UNROLL for (int j = 0; j < nv; j++) sum[j] = sq[j] = v_zero();
     for (int p = 0; p < n; p++)
         IM_UNROLL for (int j = 0; j < nv; j++) {
@@ -68,8 +68,8 @@ IM_INLINE void strip_statistics(im_dtype t, int nv, int tail, const void *x, int
 IM_INLINE void column_statistics_as(im_dtype t, const void *x, int64_t ld, int n, int channels, float *mean, float *m2)
 {
     int c = 0;
-    for (; c + 16 * IM_STRIP <= channels; c += 16 * IM_STRIP)
-        strip_statistics(t, IM_STRIP, 0, im_at(x, t, c), ld, n, mean + c, m2 + c);
+    for (; c + 16 * IM_COLUMN_VECTORS <= channels; c += 16 * IM_COLUMN_VECTORS)
+        strip_statistics(t, IM_COLUMN_VECTORS, 0, im_at(x, t, c), ld, n, mean + c, m2 + c);
     for (; c + 64 <= channels; c += 64)
         strip_statistics(t, 4, 0, im_at(x, t, c), ld, n, mean + c, m2 + c);
     for (; c + 32 <= channels; c += 32)

@@ -51,9 +51,9 @@ static bool turn_weights(im_device *dev, const im_conv_dx_args *d, const phase *
     int taps = v->taps * u->taps;
     for (int t = 0; t < taps; t++)
         tap_at[t] = (int64_t)((v->last - t / u->taps * d->stride) * d->kw + u->last - t % u->taps * d->stride) * d->cin;
-    *out = (im_weight){ .dtype = IM_FN(im_packed_dtype)(dev, &d->wt), .packed = true, .halves = 1, .n = d->cin,
+    *out = (im_weight){ .dtype = IM_FN(im_packed_dtype)(dev, &d->wt), .packed = true, .n = d->cin,
                         .k = taps * d->cout };
-    void *dst = im_scratch(dev, im_threads_of(dev), im_packed_bytes(out->dtype, out->n, out->k, 1));
+    void *dst = im_scratch(dev, im_threads_of(dev), im_packed_bytes(out->dtype, out->n, out->k, false));
     out->data = dst;
     if (dst)
         IM_FN(im_pack_columns)(dev, &(im_columns){ .w = d->wt.data, .dtype = d->wt.dtype, .n = d->cin,
@@ -113,7 +113,7 @@ static int plain_dx(im_device *dev, const im_conv_dx_args *d)
         phase v = phase_of(0, 1, d->h, 3, d->pad_top), u = phase_of(0, 1, d->w, 3, d->pad_left);
         im_conv_args c = turned(d, &v, &u);
         c.wt = (im_weight){ .data = (const char *)d->wt.data + 8 * (size_t)d->cin * im_dtype_size(d->wt.dtype),
-                            .dtype = d->wt.dtype, .halves = 1, .n = d->cin, .k = 9 * d->cout, .ld = 1, .lk = d->wt.ld,
+                            .dtype = d->wt.dtype, .n = d->cin, .k = 9 * d->cout, .ld = 1, .lk = d->wt.ld,
                             .lt = -d->cin };
         if (IM_FN(im_winograd_takes_dx)(dev, &c))
             return IM_FN(im_winograd_conv)(dev, &c);

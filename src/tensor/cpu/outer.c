@@ -263,7 +263,7 @@ static void plan(job *j)
 {
     const im_outer *p = j->p;
     int threads = im_threads_of(j->dev), wanted = threads > 1 ? 3 * threads : 1;
-    j->pairs = j->dev->products == IM_BF16 && im_host_of(j->dev)->bf16_dots;
+    j->pairs = j->dev->compute_dtype == IM_BF16 && im_host_of(j->dev)->bf16_dots;
     j->a_in_place = !j->pairs && p->a.x.t == IM_F32;
     j->in_place = !j->pairs && p->b.x.p && p->b.x.t == IM_F32 && p->nj % IM_PANEL == 0;  /* a tile reads whole panels */
     j->micro = IM_FN(im_outer_tiles)(j->pairs);

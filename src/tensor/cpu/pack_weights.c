@@ -1,7 +1,7 @@
 /* pack_weights.c: plain weights into panels inside a call, as training does in every product (layout: weight.h).
  *
  * Read as their transpose (n contiguous), panels are plain copies of 16 values; rows (k contiguous) are turned around by
- * tensor/pack.c. Where im_set_products asked for bf16 and the device multiplies it, f32 becomes bf16 here. */
+ * tensor/pack.c. Where im_set_compute_dtype asked for bf16 and the device multiplies it, f32 becomes bf16 here. */
 #include "tensor/cpu/pack_weights.h"
 #include "tensor/parallel.h"
 
@@ -30,7 +30,7 @@ static void columns_task(void *arg, int panel, int thread)
 {
     const columns_job *j = arg;
     const im_columns *c = j->c;
-    char *dst = (char *)j->dst + (size_t)panel * im_packed_bytes(j->to, IM_PANEL, c->taps * c->channels, 1);
+    char *dst = (char *)j->dst + (size_t)panel * im_packed_bytes(j->to, IM_PANEL, c->taps * c->channels, false);
     int n0 = panel * IM_PANEL, n = c->n - n0 < IM_PANEL ? c->n - n0 : IM_PANEL, k = 0;
     v16 first = v_zero();
     (void)thread;
@@ -50,7 +50,7 @@ static void columns_task(void *arg, int panel, int thread)
 void IM_FN(im_pack_columns)(im_device *dev, const im_columns *c, im_dtype to, void *dst)
 {
     columns_job j = { c, to, dst };
-    im_parallel_for(im_threads_of(dev), im_pack_panel_count(c->n, 1), columns_task, &j);
+    im_parallel_for(im_threads_of(dev), im_pack_panel_count(c->n, false), columns_task, &j);
 }
 
 static void rows_task(void *arg, int panel, int thread)
@@ -61,22 +61,22 @@ static void rows_task(void *arg, int panel, int thread)
 
 im_dtype IM_FN(im_packed_dtype)(const im_device *dev, const im_weight *w)
 {
-    return w->dtype == IM_F32 && dev->products == IM_BF16 && im_host_of(dev)->bf16_dots ? IM_BF16 : w->dtype;
+    return w->dtype == IM_F32 && dev->compute_dtype == IM_BF16 && im_host_of(dev)->bf16_dots ? IM_BF16 : w->dtype;
 }
 
-bool IM_FN(im_pack_weight)(im_device *dev, im_weight *w, int rows, int halves)
+bool IM_FN(im_pack_weight)(im_device *dev, im_weight *w, int rows, bool geglu)
 {
     im_dtype to = IM_FN(im_packed_dtype)(dev, w);
-    void *dst = im_scratch(dev, im_threads_of(dev), im_packed_bytes(to, rows, w->k, halves));
+    void *dst = im_scratch(dev, im_threads_of(dev), im_packed_bytes(to, rows, w->k, geglu));
     if (!dst)
         return false;
     if (w->ld == 1 && w->lk) {
         IM_FN(im_pack_columns)(dev, &(im_columns){ .w = w->data, .dtype = w->dtype, .n = rows, .channels = w->k,
                                                    .lk = w->lk, .taps = 1, .tap_at = &(int64_t){ 0 } }, to, dst);
     } else {
-        im_pack_args a = { .src = w->data, .src_dtype = w->dtype, .dtype = to, .n = rows, .halves = halves, .taps = 1,
+        im_pack_args a = { .src = w->data, .src_dtype = w->dtype, .dtype = to, .n = rows, .geglu = geglu, .taps = 1,
                            .cin = w->k, .row_stride = w->ld, .cin_stride = w->lk ? w->lk : 1, .dst = dst };
-        im_parallel_for(im_threads_of(dev), im_pack_panel_count(rows, halves), rows_task, &a);
+        im_parallel_for(im_threads_of(dev), im_pack_panel_count(rows, geglu), rows_task, &a);
     }
     w->data = dst;
     w->dtype = to;

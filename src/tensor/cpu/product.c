@@ -84,7 +84,7 @@ static void split(job *j, int rows)
 static void plan(job *j)
 {
     const im_product *p = j->p;
-    int panels = im_pack_panel_count(p->n, 1);                 /* of one half */
+    int panels = im_pack_panel_count(p->n, false);             /* of the values, of the gates */
     bool pairs = p->b.dtype == IM_BF16 && im_host_of(j->dev)->bf16_dots;
     j->strips = p->geglu ? panels : im_ceil_div(panels, 2);
     j->mode = pairs ? IM_PACK_PAIRS : IM_PACK_F32;
@@ -97,7 +97,7 @@ static void plan(job *j)
     j->blocks = j->steps ? im_ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
     j->block_steps = im_ceil_div(im_ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k */
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
-    j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, 1);
+    j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, false);
     j->partner = (p->geglu ? (size_t)panels : 1) * j->panel_bytes;
     int rows = p->m < GROUP_ROWS ? (int)p->m : GROUP_ROWS;
     j->resident = j->blocks <= 2 || (size_t)rows * (size_t)j->blocks * IM_PITCH * sizeof(float) <= RESIDENT;
@@ -121,13 +121,13 @@ static size_t scratch_bytes(const job *j)
 
 typedef struct area { int64_t row; int rows, block, blocks; } area;      /* of A: rows, blocks of k from `block` on */
 
-typedef struct where {
+typedef struct cursor {
     area now, next;                              /* what is being multiplied; what of A comes next, if rows > 0 */
     int strip, turn, turns;                      /* this is call `turn` of `turns` with the same next */
     const float *a;                              /* the block's packed rows */
     float *sums, *b;                             /* the strip's sums; room for its converted B */
     const char *next_b;                          /* what of B comes next, NULL at the end */
-} where;
+} cursor;
 
 static int steps_of(const job *j, int block)
 {
@@ -175,7 +175,7 @@ static const float *to_f32(const job *j, const char *panel, int steps, float *ds
 
 /* Slice t of `tiles` of what comes next into L2, little by little, so that memory works while the tiles compute: rows of
  * A here, B during the tile. */
-static void fetch(const job *j, const where *w, int t, int tiles, im_tile *q)
+static void fetch(const job *j, const cursor *w, int t, int tiles, im_tile *q)
 {
     if (w->next_b && q->steps > 0) {
         int64_t slice = (int64_t)j->block_steps * (int64_t)j->step_bytes / tiles;
@@ -189,7 +189,7 @@ static void fetch(const job *j, const where *w, int t, int tiles, im_tile *q)
         pack(j, NULL, (area){ w->next.row + r0, r1 - r0, w->next.block, w->next.blocks }, IM_PACK_FETCH);
 }
 
-static void run_strip(const job *j, const where *w)
+static void run_strip(const job *j, const cursor *w)
 {
     int steps = steps_of(j, w->now.block), tiles = im_ceil_div(w->now.rows, IM_MR), panels = 0;
     const float *b[2] = { 0 };
@@ -220,7 +220,7 @@ static void run_group(const job *j, area rows, area next, int strip0, int strip1
 {
     float *a = scratch, *sums = a + j->a_floats;
     int count = strip1 - strip0;
-    where w = { .now = rows, .b = sums + j->sums_floats };
+    cursor w = { .now = rows, .b = sums + j->sums_floats };
     if (j->resident)
         pack(j, a, rows, j->mode);
     for (int i = 0; i < j->blocks * count; i++) {
@@ -273,8 +273,7 @@ static void task(void *arg, int index, int thread)
 /* B given as plain rows is packed first, into scratch that all threads share. */
 static int pack_plain(im_device *dev, im_product *p)
 {
-    int halves = p->geglu ? 2 : 1;
-    return IM_FN(im_pack_weight)(dev, &p->b, halves * p->n, halves) ? IM_DONE : IM_NO_MEMORY;
+    return IM_FN(im_pack_weight)(dev, &p->b, p->geglu ? 2 * p->n : p->n, p->geglu) ? IM_DONE : IM_NO_MEMORY;
 }
 
 int IM_FN(im_product_run)(im_device *dev, im_product *p)

@@ -121,7 +121,7 @@ IM_INLINE v16 column(const im_weight *w, const char *data, int panel, int k, for
 
 IM_INLINE void weights(const im_weight *w, int cin, int panel, int ci0, int ci1, float *u, size_t apart, form f)
 {
-    size_t before = w->packed ? (size_t)panel * im_packed_bytes(w->dtype, IM_PANEL, w->k, 1) : 0;
+    size_t before = w->packed ? (size_t)panel * im_packed_bytes(w->dtype, IM_PANEL, w->k, false) : 0;
     const char *data = (const char *)w->data + before;
     for (int ci = ci0; ci < ci1; ci++, u += IM_PANEL) {
         v16 t[18];

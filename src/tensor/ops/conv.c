@@ -35,7 +35,7 @@ static bool conv2d_shape(im_ctx *c, im_node *n)
     int64_t rows, ld;
     if (!im_want_activation(c, n, X)
         || !im_want(c, n, x->ndim == 4 && w->ndim == 4 && w->shape[3] == x->shape[3] && im_contiguous(w)
-                    && w->dtype != IM_I32 && w->halves == 1, "x (B, H, W, Cin), w (Cout, Kh, Kw, Cin)")
+                    && w->dtype != IM_I32 && !w->geglu, "x (B, H, W, Cin), w (Cout, Kh, Kw, Cin)")
         || !im_want(c, n, geometry_fits(x, w, at),
                     "a stride of at least 1, no negative padding, both or no enlarged sizes, none above 65536")
         || !im_want(c, n, !b || (b->dtype == IM_F32 && im_contiguous(b) && im_numel(b) == w->shape[0]),

@@ -10,7 +10,7 @@
 
 enum { X, W, B, RES };                                         /* inputs */
 
-static bool product_shape(im_ctx *c, im_node *n, int64_t halves)
+static bool product_shape(im_ctx *c, im_node *n, bool geglu)
 {
     const im_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
     int64_t rows, ld, k = x->ndim ? x->shape[x->ndim - 1] : 0;
@@ -18,20 +18,20 @@ static bool product_shape(im_ctx *c, im_node *n, int64_t halves)
                  "x (..., K) in f32, f16 or bf16, K contiguous")
         || !im_want(c, n, w->ndim >= 2 && im_numel(w) / w->shape[0] == k && im_contiguous(w) && w->dtype != IM_I32,
                     "w (N, K) with the K of x")
-        || !im_want(c, n, w->shape[0] % halves == 0 && (!w->packed || w->halves == halves),
-                    halves == 2 ? "w (2N, K) packed as two halves" : "w (N, K) packed whole")
+        || !im_want(c, n, (!geglu || w->shape[0] % 2 == 0) && (!w->packed || w->geglu == geglu),
+                    geglu ? "w (2N, K), packed for GEGLU where it is packed" : "w (N, K), not packed for GEGLU")
         || !im_want(c, n, !b || (b->dtype == IM_F32 && im_numel(b) == w->shape[0] && im_contiguous(b)),
                     "b (N) in f32"))
         return false;
     im_like(c, n, X);
-    n->out->shape[x->ndim - 1] = w->shape[0] / halves;
+    n->out->shape[x->ndim - 1] = geglu ? w->shape[0] / 2 : w->shape[0];
     return true;
 }
 
 static bool linear_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *res = n->in[RES];
-    return im_want_act(c, n, n->attrs.i[0]) && product_shape(c, n, 1)
+    return im_want_act(c, n, n->attrs.i[0]) && product_shape(c, n, false)
         && im_want(c, n, !res || (res->dtype != IM_I32 && im_contiguous(res) && res->ndim == n->out->ndim
                                   && !memcmp(res->shape, n->out->shape, sizeof res->shape[0] * res->ndim)),
                    "res of the output's shape (..., N) in f32, f16 or bf16");
@@ -175,7 +175,7 @@ static int geglu_backward(im_ctx *c, im_node *n)
 
 static bool geglu_shape(im_ctx *c, im_node *n)
 {
-    return product_shape(c, n, 2);
+    return product_shape(c, n, true);
 }
 
 static double product_flop(const im_node *n)

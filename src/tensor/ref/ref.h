@@ -18,16 +18,16 @@ int im_ref_each(im_device *dev, int64_t count, im_ref_fn fn, const void *job);
 
 double im_ref_activate(im_act act, double x);                  /* map.c                                               */
 
-/* A factor of a product: as it is, or rounded to bf16 where im_set_products asked for that. */
+/* A factor of a product: as it is, or rounded to bf16 where im_set_compute_dtype asked for that. */
 static inline float im_ref_factor(const im_device *dev, float x)
 {
-    return dev->products == IM_BF16 ? im_f32_from_bf16(im_bf16_from_f32(x)) : x;
+    return dev->compute_dtype == IM_BF16 ? im_f32_from_bf16(im_bf16_from_f32(x)) : x;
 }
 
-/* The device for im_ref_factor where w is multiplied as im_set_products says: plain and in f32; else NULL. */
+/* The device for im_ref_factor where w is multiplied as im_set_compute_dtype says: plain and in f32; else NULL. */
 static inline const im_device *im_ref_rounds(const im_device *dev, const im_weight *w)
 {
-    return dev->products == IM_BF16 && w->dtype == IM_F32 && !w->packed ? dev : NULL;
+    return dev->compute_dtype == IM_BF16 && w->dtype == IM_F32 && !w->packed ? dev : NULL;
 }
 
 /* Element i of an array in one of the three weight types. */
@@ -67,9 +67,8 @@ static inline float weight_at(const im_weight *w, int n, int k)
 {
     if (!w->packed)
         return im_ref_load(w->data, w->dtype, n * w->ld + k * (w->lk ? w->lk : 1));
-    int half_rows = w->n / w->halves, row = n % half_rows;
-    int panels_of_half = (half_rows + IM_PANEL - 1) / IM_PANEL;
-    int64_t panel = n / half_rows * panels_of_half + row / IM_PANEL;
+    int rows = w->geglu ? w->n / 2 : w->n, row = n % rows;     /* packed one after the other                          */
+    int64_t panel = n / rows * ((rows + IM_PANEL - 1) / IM_PANEL) + row / IM_PANEL;
     int lane = row % IM_PANEL;
     if (w->dtype == IM_BF16)                                   /* [panel][k/2][16][2]                                 */
         return im_ref_load(w->data, w->dtype, ((panel * ((w->k + 1) / 2) + k / 2) * IM_PANEL + lane) * 2 + k % 2);

@@ -1,4 +1,4 @@
-/* pool.c: memory of activations and gradients, given back and asked for again, step after step.
+/* memory_pool.c: memory of activations and gradients, given back and asked for again, step after step.
  *
  * A step of ResNet50 makes and drops gigabytes. Fresh pages from the system are zeroed first, which took a quarter of a
  * step; so pages stay here once they were touched. Memory comes in segments, which double up to 1 GiB; a request takes the
@@ -6,7 +6,7 @@
  * neighbours (first fit by address: Knuth, The Art of Computer Programming 1, 2.5). Forward passes take and backward
  * passes return like a stack, so hardly anything is lost between the ranges; what was never needed is never touched, and
  * costs nothing. Requests below 1 MiB go to the system: malloc keeps such memory itself. */
-#include "tensor/pool.h"
+#include "tensor/memory_pool.h"
 #include "tensor/memory.h"
 
 #include <assert.h>
@@ -26,17 +26,17 @@ typedef struct segment {
     int lent;                                                  /* blocks                                               */
 } segment;
 
-struct im_pool {
+struct im_memory_pool {
     segment *v;
     int n, cap;
 };
 
-im_pool *im_pool_new(void)
+im_memory_pool *im_memory_pool_new(void)
 {
-    return calloc(1, sizeof(im_pool));
+    return calloc(1, sizeof(im_memory_pool));
 }
 
-void im_pool_free(im_pool *p)
+void im_memory_pool_free(im_memory_pool *p)
 {
     if (!p)
         return;
@@ -68,7 +68,7 @@ static bool grow(segment *s)
     return true;
 }
 
-static bool add_segment(im_pool *p, size_t bytes)
+static bool add_segment(im_memory_pool *p, size_t bytes)
 {
     size_t size = p->n ? 2 * p->v[p->n - 1].bytes : first_segment;
     if (size > largest_segment)
@@ -112,7 +112,7 @@ static void *take(segment *s, size_t bytes)
     return NULL;
 }
 
-void *im_pool_get(im_pool *p, size_t bytes)
+void *im_memory_pool_get(im_memory_pool *p, size_t bytes)
 {
     if (bytes < smallest)
         return im_pages_new(bytes);
@@ -149,7 +149,7 @@ static void give_back(segment *s, size_t at, size_t bytes)
     }
 }
 
-void im_pool_put(im_pool *p, void *block, size_t bytes)
+void im_memory_pool_put(im_memory_pool *p, void *block, size_t bytes)
 {
     for (int i = 0; bytes >= smallest && i < p->n; i++) {
         segment *s = &p->v[i];

@@ -1,4 +1,4 @@
-/* schedule.c: learning rates, a value a step (not an epoch). With W steps of warm-up, T steps in all, and i from 0:
+/* learning_rate.c: learning rates, a value a step (not an epoch). With W steps of warm-up, T steps in all, and i from 0:
  *
  *     warm-up    i < W:   peak i / (W - 1)                              Goyal et al. 2017, arXiv 1706.02677
  *     cosine     floor + (peak - floor) (1 + cos(pi (i - W) / (T - W))) / 2            Loshchilov & Hutter 2017
@@ -8,7 +8,7 @@
  * The first step of a warm-up has 0 and its last one the peak, a warm-up of one step has 0: so do t-ReX and DINO (numpy's
  * linspace). The cosine would reach the floor at step T. Values of numpy: tests/golden/lr_schedules.json. Used by
  * train_loop.c. */
-#include "models/train/schedule.h"
+#include "models/train/learning_rate.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 static const double PI = 3.14159265358979323846;
 enum { DROP_EVERY = 30 };                                      /* epochs                                              */
 
-double im_schedule_lr(const im_schedule *s, int64_t step)
+double im_learning_rate_at(const im_learning_rate *s, int64_t step)
 {
     if (step < s->warmup)
         return s->warmup > 1 ? s->peak * (double)step / (double)(s->warmup - 1) : 0;
@@ -35,12 +35,12 @@ double im_schedule_lr(const im_schedule *s, int64_t step)
     return floor + 0.5 * (s->peak - floor) * (1 + cos(PI * done / rest));
 }
 
-bool im_schedule_parse(im_ctx *c, const char *name, im_schedule_kind *out)
+bool im_learning_rate_parse(im_ctx *c, const char *name, im_learning_rate_kind *out)
 {
     static const char *const names[] = { "cosine", "step", "constant" };
     for (int i = 0; i < 3; i++)
         if (!strcmp(name, names[i])) {
-            *out = (im_schedule_kind)i;
+            *out = (im_learning_rate_kind)i;
             return true;
         }
     return im_fail(c, "there is no schedule \"%s\"; wanted cosine, step or constant", name);

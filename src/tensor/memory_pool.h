@@ -1,0 +1,15 @@
+/* memory_pool.h: memory that is given back and asked for again, step after step: see memory_pool.c. */
+#ifndef IM_MEMORY_POOL_H
+#define IM_MEMORY_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct im_memory_pool im_memory_pool;
+im_memory_pool *im_memory_pool_new(void);                      /* NULL: out of memory                                  */
+void im_memory_pool_free(im_memory_pool *p);                   /* with all that is still lent out                      */
+void *im_memory_pool_get(im_memory_pool *p, size_t bytes);     /* as im_pages_new                                      */
+/* bytes as asked for; what is not the pool's is freed */
+void im_memory_pool_put(im_memory_pool *p, void *block, size_t bytes);
+
+#endif
