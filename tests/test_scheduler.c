@@ -13,7 +13,7 @@
 #include "scratch.h"
 #include "suite.h"
 
-enum { N = 64 };                                               /* values of a sample: (1, 4, 4, 4)                    */
+enum { N = 16 };                                               /* values of a sample: (1, 4, 2, 2)                    */
 
 /* Largest difference allowed, over the largest value of the path. Times are equal. The coefficients come from square
  * roots, logarithms and exponentials, which torch takes from a library that is off by one unit in the last place (6e-8)

@@ -67,7 +67,7 @@ class Kept:
             runs[dtype] = result.detach(), grads, {key: leaf.grad for key, leaf in leaves.items()}, net.state_dict()
         result, grads, d_inputs, after = runs[torch.float64]
         self.tensors[name + ".loss"] = result.reshape(1)
-        self.tensors |= {f"{name}.d{key}": value for key, value in d_inputs.items()}
+        self.tensors |= {f"{name}.d{key}": value[:1] if name in RESNETS else value for key, value in d_inputs.items()}
         self.tensors |= {f"{name}.grad.{key}": samples(value) for key, value in grads.items()}
         self.describe(name, grads, runs[torch.float32][1], abs(float(runs[torch.float32][0] - result) / float(result)))
         return after
