@@ -37,8 +37,7 @@ may src/data/text         "$low|data/(files|text)/[a-z0-9_]+\.h"
 may src/data/sets         "$low|data/[a-z]+/[a-z0-9_]+\.h"
 may src/models            'none'
 may src/models/nets       'imago_engine\.h|models/nets/[a-z0-9_]+\.h'
-# schedulers read their own configuration, and nothing else of src/data
-may src/models/schedulers 'imago\.h|data/files/(file|json)\.h|models/schedulers/[a-z0-9_]+\.h'
+may src/models/schedulers 'imago_engine\.h|models/schedulers/[a-z0-9_]+\.h'
 may src/models/checkpoints 'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints)/[a-z0-9_]+\.h'
 above='imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints'
 may src/models/pipelines  "$above|pipelines)/[a-z0-9_]+\.h"

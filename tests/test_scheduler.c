@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "imago.h"
-#include "models/schedulers/scheduler.h"
+#include "models/checkpoints/scheduler_file.h"
 #include "scratch.h"
 #include "suite.h"
 

@@ -5,7 +5,7 @@
 
 #include "models/checkpoints/checkpoint.h"
 #include "models/train/diffusion_loss.h"
-#include "models/schedulers/scheduler.h"
+#include "models/checkpoints/scheduler_file.h"
 #include "tensor/tensor.h"
 
 static const run runs[] = {

@@ -6,6 +6,7 @@
 #include "models/pipelines/sd.h"
 #include "data/files/file.h"
 #include "data/files/sha256.h"
+#include "models/checkpoints/scheduler_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
  * To add a scheduler: a line in the table below, its step in scheduler_<family>.c, its row in tests/golden. */
 #include "models/schedulers/scheduler_parts.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ const char *im_scheduler_known(void)
     return "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm";
 }
 
-static const im_scheduler_kind *find_kind(const char *name)
+const im_scheduler_kind *im_scheduler_find(const char *name)
 {
     for (int i = 0; i < im_scheduler_kind_count; i++)
         if (!strcmp(im_scheduler_kinds[i].name, name) || !strcmp(im_scheduler_kinds[i].class_name, name))
@@ -64,49 +65,44 @@ static void fix_karras(im_scheduler *s, const char *name)
     if (s->kind->step != im_step_dpm) return;
     bool karras = s->cfg.sigma_rule == IM_SIGMAS_KARRAS;
     if (!name || strcmp(name, s->kind->name))
-        s->kind = find_kind(karras ? "dpmpp_2m_karras" : "dpmpp_2m");
+        s->kind = im_scheduler_find(karras ? "dpmpp_2m_karras" : "dpmpp_2m");
     else if (karras != s->kind->karras)
         s->cfg.sigma_rule = s->kind->karras ? IM_SIGMAS_KARRAS : IM_SIGMAS_PLAIN;
 }
 
-static im_scheduler *new_scheduler(im_ctx *c, const char *name, im_scheduler_file file)
+im_scheduler_config im_scheduler_defaults(const im_scheduler_kind *k)
 {
-    if (!im_ok(c)) return NULL;
-    char class_name[128];
-    if (!name && !im_scheduler_class(c, file, class_name, sizeof class_name)) return NULL;
-    const im_scheduler_kind *kind = find_kind(name ? name : class_name);
-    if (!kind) {
-        if (name)
-            im_fail(c, "scheduler \"%s\" is not known; choose one of %s", name, im_scheduler_known());
-        else
-            im_fail(c, "%s: scheduler class %s is not supported; choose one of %s", file.path, class_name,
-                    im_scheduler_known());
-        return NULL;
-    }
+    bool ddim = k->step == im_step_ddim;
+    return (im_scheduler_config){
+        .num_train_timesteps = 1000, .beta_start = k->beta_start, .beta_end = k->beta_end,
+        .timestep_spacing = k->spacing, .set_alpha_to_one = ddim, .clip_sample = ddim || k->step == im_step_ddpm,
+        .clip_sample_range = 1, .sigma_min = NAN, .sigma_max = NAN, .solver_order = 2, .algorithm_type = IM_ALGO_DPMPP,
+        .predict_x0 = true, .lower_order_final = true, .lambda_min_clipped = -DBL_MAX,
+    };
+}
+
+void im_scheduler_config_free(im_scheduler_config *f)
+{
+    free(f->trained_betas);
+    free(f->disable_corrector);
+    f->trained_betas = NULL;
+    f->disable_corrector = NULL;
+}
+
+im_scheduler *im_scheduler_make(im_ctx *c, const im_scheduler_kind *k, const char *name, const im_scheduler_config *config)
+{
     im_scheduler *s = calloc(1, sizeof *s);
+    im_scheduler_config own = *config;
     if (!s) {
+        im_scheduler_config_free(&own);
         im_fail(c, "scheduler: out of memory");
         return NULL;
     }
-    s->c = c;
-    s->kind = kind;
-    bool ok = im_scheduler_read(s, file);
-    if (ok) fix_karras(s, name);
-    if (!ok || !im_scheduler_products(s)) {
-        im_scheduler_free(s);
-        return NULL;
-    }
-    return s;
-}
-
-im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path)
-{
-    return new_scheduler(c, name, (im_scheduler_file){ .path = path });
-}
-
-im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text)
-{
-    return new_scheduler(c, name, (im_scheduler_file){ .path = path, .text = text, .pipeline = true });
+    *s = (im_scheduler){ .c = c, .kind = k, .cfg = own };
+    fix_karras(s, name);
+    if (im_scheduler_products(s)) return s;
+    im_scheduler_free(s);
+    return NULL;
 }
 
 static void free_memory(im_scheduler *s)
@@ -128,8 +124,7 @@ static im_tensor *zeros(im_scheduler *s)
 void im_scheduler_free(im_scheduler *s)
 {
     if (!s) return;
-    free(s->cfg.trained_betas);
-    free(s->cfg.disable_corrector);
+    im_scheduler_config_free(&s->cfg);
     free(s->alphas);
     free(s->times);
     free(s->sigmas);

@@ -15,21 +15,14 @@
 #ifndef IM_SCHEDULER_H
 #define IM_SCHEDULER_H
 
-#include "imago.h"
+#include "imago_engine.h"
 
 typedef struct im_scheduler im_scheduler;
 
 /* Uploads normal noise to all n values, each picture's part from the picture's own generator. False: c has failed. */
 typedef struct im_noise { bool (*fill)(void *arg, im_tensor *out); void *arg; } im_noise;
 
-/* name: "pndm", "ddim" ... or a diffusers class name; NULL: the class that the file names. path: a
- * scheduler_config.json, of whichever class; NULL: the values of Stable Diffusion v1.4. Fields that the file does not
- * have take the default of the class being built. */
-im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path);
-/* The same with the two repairs that diffusers' StableDiffusionPipeline makes to the file of a model that it opens:
- * steps_offset becomes 1 and clip_sample false, with a warning. text: the file's content where it is not a file of its
- * own, path then being what errors call it; NULL: read path. */
-im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text);
+/* Made from a file by checkpoints/scheduler_file.c: im_scheduler_new. */
 void im_scheduler_free(im_scheduler *s);
 
 const char *im_scheduler_name(const im_scheduler *s);          /* "pndm"                                              */

@@ -1,4 +1,4 @@
-/* scheduler_parts.h: what the files scheduler*.c share; nobody else includes it. */
+/* scheduler_parts.h: what the files scheduler*.c and checkpoints/scheduler_file.c share; nobody else includes it. */
 #ifndef IM_SCHEDULER_PARTS_H
 #define IM_SCHEDULER_PARTS_H
 
@@ -90,10 +90,14 @@ struct im_scheduler {
 extern const im_scheduler_kind im_scheduler_kinds[];
 extern const int im_scheduler_kind_count;
 
-/* scheduler_config.c */
-typedef struct im_scheduler_file { const char *path, *text; bool pipeline; } im_scheduler_file;    /* see scheduler.h */
-bool im_scheduler_read(im_scheduler *s, im_scheduler_file file);
-bool im_scheduler_class(im_ctx *c, im_scheduler_file file, char *out, size_t size); /* its _class_name                */
+/* scheduler.c */
+const im_scheduler_kind *im_scheduler_find(const char *name);  /* short, or of the class; NULL: none                  */
+im_scheduler_config im_scheduler_defaults(const im_scheduler_kind *k);
+/* Takes over what config owns, also where it fails. name: what was asked for, or NULL: a short one decides about Karras. */
+im_scheduler *im_scheduler_make(im_ctx *c, const im_scheduler_kind *k, const char *name, const im_scheduler_config *config);
+void im_scheduler_config_free(im_scheduler_config *f);
+
+/* scheduler_betas.c */
 bool im_scheduler_products(im_scheduler *s);                   /* betas -> alphas                                     */
 
 /* scheduler_times.c: time grids and noise levels */

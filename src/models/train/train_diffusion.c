@@ -21,6 +21,7 @@
 #include "models/train/latents.h"
 #include "models/checkpoints/model_files.h"
 #include "models/checkpoints/part_out.h"
+#include "models/checkpoints/scheduler_file.h"
 #include "models/nets/resnet.h"
 #include "models/pipelines/preview.h"
 #include "models/schedulers/scheduler.h"

@@ -1,14 +1,6 @@
-/* scheduler_config.c: reads scheduler_config.json for one class, and makes the products of alphas from it.
- *
- *     alpha_t = 1 - beta_t,   a_t = alpha_1 alpha_2 ... alpha_t   (Ho et al. 2020)
- *     beta: linear; squares of a linear ramp ("scaled_linear", Rombach et al. 2022); or from the cosine products
- *     ("squaredcos_cap_v2", Nichol & Dhariwal 2021). All in f32 with torch's ramp and its products kept in f64, so that
- *     the bits are those of a model trained and sampled with diffusers.
- * A field that the class does not have is skipped, as diffusers does; one that it has but that asks for something not
- * built here is an error. */
-#include "data/files/file.h"
-#include "data/files/json.h"
-#include "models/schedulers/scheduler_parts.h"
+/* scheduler_file.c: reads scheduler_config.json and makes the scheduler that it describes. A field that the class does not
+ * have is skipped, as diffusers does; one that it has but that asks for something not built here is an error. */
+#include "models/checkpoints/scheduler_file.h"
 
 #include <float.h>
 #include <limits.h>
@@ -16,6 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "data/files/file.h"
+#include "data/files/json.h"
+#include "models/schedulers/scheduler_parts.h"
+
+typedef struct scheduler_file { const char *path, *text; bool pipeline; } scheduler_file;       /* see the header      */
 
 static const char v14[] =
     "{\"_class_name\": \"PNDMScheduler\", \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\","
@@ -38,7 +36,7 @@ static void replace_words(char *text)
     }
 }
 
-static bool open_config(im_ctx *c, im_scheduler_file file, im_json *j)
+static bool open_config(im_ctx *c, scheduler_file file, im_json *j)
 {
     *j = (im_json){ 0 };
     if (!file.path) return im_json_parse(c, j, "the built-in scheduler of v1.4", v14, sizeof v14 - 1);
@@ -52,7 +50,7 @@ static bool open_config(im_ctx *c, im_scheduler_file file, im_json *j)
     return ok;
 }
 
-bool im_scheduler_class(im_ctx *c, im_scheduler_file file, char *out, size_t size)
+static bool class_of(im_ctx *c, scheduler_file file, char *out, size_t size)
 {
     im_json j;
     const char *name = "";
@@ -199,119 +197,60 @@ static bool read_solver(im_ctx *c, const im_json *j, im_scheduler_config *f, uns
 
 /* What StableDiffusionPipeline does to the scheduler of a model that it opens. A field that the file does not have but
  * the class of the file has is repaired too; for another class than the file's the missing field stays missing. */
-static bool repair(im_ctx *c, const im_json *j, im_scheduler *s)
+static bool repair(im_ctx *c, const im_json *j, const im_scheduler_kind *k, im_scheduler_config *f)
 {
-    const char *class_name = s->kind->class_name;
+    const char *class_name = k->class_name;
     if (!im_json_string(c, j, "_class_name", IM_MAY, &class_name)) return false;
-    bool own = !strcmp(class_name, s->kind->class_name), clip = false;
+    bool own = !strcmp(class_name, k->class_name), clip = false;
     if (!im_json_bool(c, j, "clip_sample", IM_MAY, &clip)) return false;
-    im_scheduler_config *f = &s->cfg;
     if (f->steps_offset != 1 && (own || im_json_has(j, "steps_offset"))) {
         im_warn(c, "%s: steps_offset is %d; 1 is used, as diffusers does for Stable Diffusion", j->file,
                 f->steps_offset);
         f->steps_offset = 1;
     }
-    if ((s->kind->fields & IM_HAS_CLIP) && f->clip_sample && (own || clip)) {
+    if ((k->fields & IM_HAS_CLIP) && f->clip_sample && (own || clip)) {
         im_warn(c, "%s: clip_sample is true; false is used, as diffusers does for Stable Diffusion", j->file);
         f->clip_sample = false;
     }
     return true;
 }
 
-bool im_scheduler_read(im_scheduler *s, im_scheduler_file file)
+/* False: an error; what f owns is to be freed all the same. */
+static bool read_config(im_ctx *c, const im_scheduler_kind *k, scheduler_file file, im_scheduler_config *f)
 {
-    const im_scheduler_kind *k = s->kind;
-    im_scheduler_config *f = &s->cfg;
-    bool ddim = k->step == im_step_ddim;
-    *f = (im_scheduler_config){
-        .num_train_timesteps = 1000, .beta_start = k->beta_start, .beta_end = k->beta_end,
-        .timestep_spacing = k->spacing, .set_alpha_to_one = ddim, .clip_sample = ddim || k->step == im_step_ddpm,
-        .clip_sample_range = 1, .sigma_min = NAN, .sigma_max = NAN, .solver_order = 2, .algorithm_type = IM_ALGO_DPMPP,
-        .predict_x0 = true, .lower_order_final = true, .lambda_min_clipped = -DBL_MAX,
-    };
+    *f = im_scheduler_defaults(k);
     im_json j;
-    bool ok = open_config(s->c, file, &j) && read_betas(s->c, &j, f, k->fields) && read_common(s->c, &j, f, k->fields)
-        && read_sigma_rule(s->c, &j, f, k->fields) && read_solver(s->c, &j, f, k->fields)
-        && (!file.pipeline || repair(s->c, &j, s));
+    bool ok = open_config(c, file, &j) && read_betas(c, &j, f, k->fields) && read_common(c, &j, f, k->fields)
+        && read_sigma_rule(c, &j, f, k->fields) && read_solver(c, &j, f, k->fields)
+        && (!file.pipeline || repair(c, &j, k, f));
     im_json_close(&j);
     return ok;
 }
 
-/* ---------------------------------------------------------------- betas and products */
-
-/* torch.linspace in f32 (2.x, x86 with FMA): one fused multiply-add from the nearer end. */
-static void linspace(float start, float end, int n, float *out)
+static im_scheduler *open_scheduler(im_ctx *c, const char *name, scheduler_file file)
 {
-    float step = n > 1 ? (end - start) / (float)(n - 1) : 0;
-    for (int i = 0; i < n; i++)
-        out[i] = i < n / 2 ? fmaf(step, (float)i, start) : fmaf(-step, (float)(n - 1 - i), end);
-}
-
-static double cosine_product(double t)                         /* cos^2((t + 0.008) / 1.008 pi / 2)                   */
-{
-    double c = cos((t + 0.008) / 1.008 * 3.14159265358979323846 / 2);
-    return c * c;
-}
-
-static void fill_betas(const im_scheduler_config *f, float *beta)
-{
-    int n = f->num_train_timesteps;
-    if (f->trained_betas) {
-        for (int i = 0; i < n; i++) beta[i] = (float)f->trained_betas[i];
-    } else if (f->beta_schedule == IM_BETA_LINEAR) {
-        linspace((float)f->beta_start, (float)f->beta_end, n, beta);
-    } else if (f->beta_schedule == IM_BETA_SCALED_LINEAR) {
-        linspace((float)sqrt(f->beta_start), (float)sqrt(f->beta_end), n, beta);
-        for (int i = 0; i < n; i++) beta[i] *= beta[i];
-    } else {
-        for (int i = 0; i < n; i++) {
-            double b = 1 - cosine_product((i + 1.0) / n) / cosine_product((double)i / n);
-            beta[i] = (float)(b < 0.999 ? b : 0.999);
-        }
+    if (!im_ok(c)) return NULL;
+    char class_name[128];
+    if (!name && !class_of(c, file, class_name, sizeof class_name)) return NULL;
+    const im_scheduler_kind *kind = im_scheduler_find(name ? name : class_name);
+    if (!kind) {
+        if (name) im_fail(c, "scheduler \"%s\" is not known; choose one of %s", name, im_scheduler_known());
+        else im_fail(c, "%s: scheduler class %s is not supported; choose one of %s", file.path, class_name,
+                     im_scheduler_known());
+        return NULL;
     }
+    im_scheduler_config config;
+    if (read_config(c, kind, file, &config)) return im_scheduler_make(c, kind, name, &config);
+    im_scheduler_config_free(&config);
+    return NULL;
 }
 
-static void products(const float *beta, int n, float *out)
+im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path)
 {
-    double product = 1;
-    for (int i = 0; i < n; i++) out[i] = (float)(product *= (double)(1.0f - beta[i]));
+    return open_scheduler(c, name, (scheduler_file){ .path = path });
 }
 
-/* Betas that end in pure noise (Lin et al. 2024, algorithm 1): square roots of the products, moved to end in 0. */
-static void zero_terminal_snr(float *beta, int n, float *root)
+im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text)
 {
-    products(beta, n, root);
-    for (int i = 0; i < n; i++) root[i] = sqrtf(root[i]);
-    float first = root[0], last = root[n - 1], by = first / (first - last), before = 1;
-    for (int i = 0; i < n; i++) {
-        float r = (root[i] - last) * by, bar = r * r;
-        beta[i] = 1 - (i ? bar / before : bar);
-        before = bar;
-    }
-}
-
-bool im_scheduler_products(im_scheduler *s)
-{
-    im_scheduler_config *f = &s->cfg;
-    int n = f->num_train_timesteps;
-    float *beta = malloc((size_t)n * sizeof *beta);
-    s->alphas = malloc((size_t)n * sizeof *s->alphas);
-    if (!beta || !s->alphas) {
-        free(beta);
-        return im_fail(s->c, "scheduler %s: out of memory for %d training steps", s->kind->name, n);
-    }
-    fill_betas(f, beta);
-    if (f->rescale_betas_zero_snr) zero_terminal_snr(beta, n, s->alphas);
-    products(beta, n, s->alphas);
-    /* Classes that divide by the product must not meet a 0: the smallest f16 takes its place. */
-    bool divides = s->kind->step != im_step_ddim && s->kind->step != im_step_ddpm;
-    if (f->rescale_betas_zero_snr && divides) s->alphas[n - 1] = 0x1p-24f;
-    free(beta);
-    bool one = s->kind->step == im_step_ddpm || f->set_alpha_to_one;
-    s->final_alpha = one ? 1 : s->alphas[0];
-    for (int i = 0; i < n; i++)
-        if (!(s->alphas[i] >= 0 && s->alphas[i] < 1))
-            return im_fail(s->c, "scheduler %s: the product of alphas at time %d is %g, wanted 0 to 1; look at the "
-                           "betas in scheduler_config.json", s->kind->name, i, (double)s->alphas[i]);
-    return true;
+    return open_scheduler(c, name, (scheduler_file){ .path = path, .text = text, .pipeline = true });
 }

@@ -1,0 +1,16 @@
+/* scheduler_file.h: schedulers out of scheduler_config.json. Used by pipelines/sd.c and train/train_diffusion.c. */
+#ifndef IM_SCHEDULER_FILE_H
+#define IM_SCHEDULER_FILE_H
+
+#include "models/schedulers/scheduler.h"
+
+/* name: "pndm", "ddim" ... or a diffusers class name; NULL: the class that the file names. path: a
+ * scheduler_config.json, of whichever class; NULL: the values of Stable Diffusion v1.4. Fields that the file does not
+ * have take the default of the class being built. */
+im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path);
+/* The same with the two repairs that diffusers' StableDiffusionPipeline makes to the file of a model that it opens:
+ * steps_offset becomes 1 and clip_sample false, with a warning. text: the file's content where it is not a file of its
+ * own, path then being what errors call it; NULL: read path. */
+im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text);
+
+#endif
