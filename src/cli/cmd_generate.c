@@ -62,6 +62,9 @@ static const option options[] = {
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
                 "size it was trained at, or at their own if its file does not say"),
+    OPTION_LIST(0, "lora", "FILE[:WEIGHT]", AT(loras),
+                "a LoRA (diffusers, PEFT or kohya) to add to the weights, 1 times, or WEIGHT times; may be given several "
+                "times"),
     OPTION_FLAG('f', "force", AT(force), "overwrite existing files"),
     OPTION_FLAG(0, "skip-existing", AT(skip_existing),
                 "draw only the pictures that do not exist yet; a file of that name that holds another picture is an "
@@ -164,6 +167,27 @@ static bool set_size(run_state *r)
     return true;
 }
 
+/* FILE:WEIGHT, where what is behind the last colon is a number; else all of it is the name. */
+static bool add_loras(run_state *r)
+{
+    const option_list *l = &r->o->loras;
+    for (int i = 0; i < l->n; i++) {
+        const char *colon = strrchr(l->v[i], ':');
+        char *end = NULL;
+        double weight = colon ? strtod(colon + 1, &end) : 1;
+        bool has_weight = colon && end != colon + 1 && !*end;
+        if (has_weight && !(weight >= -100 && weight <= 100))
+            return im_fail(r->c, "--lora %s: the weight is %s, wanted a number from -100 to 100", l->v[i], colon + 1);
+        char *path = strndup(l->v[i], has_weight ? (size_t)(colon - l->v[i]) : strlen(l->v[i]));
+        bool ok = path ? im_sd_add_lora(r->sd, path, has_weight ? (float)weight : 1)
+                       : im_fail(r->c, "out of memory for the name of a LoRA");
+        free(path);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
 /* A JPEG may be too small for what it says of its making. */
 static bool texts_fit(run_state *r)
 {
@@ -181,6 +205,8 @@ static bool open_model(run_state *r)
     r->sd = im_sd_open(r->c, o->model, session_dtype(&o->common));
     im_sd_cache_weights(r->sd, o->cache_weights);
     if (!r->sd)
+        return false;
+    if (!add_loras(r))
         return false;
     im_sd_set_activations(r->sd, session_activations(&o->common));
     if (!set_model_name(r))

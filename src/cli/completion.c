@@ -28,7 +28,7 @@ static offer offer_of(const option *o)
 {
     if (o->choices)
         return WORDS;
-    return o->kind == OPT_TEXT ? offer_of_name(o->value) : NOTHING;
+    return o->kind == OPT_TEXT || o->kind == OPT_LIST ? offer_of_name(o->value) : NOTHING;
 }
 
 /* Operands in small letters are words to choose from: "peak|ops". */

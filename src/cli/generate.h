@@ -16,6 +16,7 @@ typedef struct generate_options {
     int steps, width, height, count, batch, quality;
     float guidance, strength;
     option_seed seed;
+    option_list loras;
     bool any_model, cache_weights, profile, json, quiet, force, skip_existing, eager;
 } generate_options;
 

@@ -79,6 +79,7 @@ bool from_check(run_state *r)
     if (!r->from.text)
         return true;
     const char *hash = im_sd_hash(r->sd), *then = im_request_said(r->from.text, "model_hash");
+    char what[400];
     const char *model = im_request_said(r->from.text, "model"), *isa = im_request_said(r->from.text, "isa");
     if (!hash)
         return false;
@@ -91,6 +92,11 @@ bool from_check(run_state *r)
     say_difference(r, "device", im_device_name(r->c));
     if (im_request_isa_decides(r->sd, isa))
         say_difference(r, "isa", im_device_isa(r->c));
+    if (!im_request_same_loras(r->sd, r->from.text, what, sizeof what)) {
+        if (*what)
+            return im_fail(r->c, "%s was made with %s; give the same with --lora", r->from.path, what);
+        im_warn(r->c, "%s was made without --lora: the pixels will differ", r->from.path);
+    }
     return check_input(r, "init_sha256", "--init", r->init != NULL, r->init_hash)
         && check_input(r, "latents_sha256", "--latents", r->latents != NULL, r->latents_hash);
 }

@@ -157,7 +157,7 @@ int usage_error(const verb *v, const char *fmt, ...)
 static int take(const verb *v, int index, const option *o, const char *text, arguments *out)
 {
     bool *given = (bool *)out->given;
-    if (given[index])
+    if (given[index] && o->kind != OPT_LIST)
         return usage_error(v, "--%s is given twice", o->name);
     given[index] = true;
     if (!text && o->kind != OPT_FLAG)
@@ -208,7 +208,8 @@ static bool are_letters(const verb *v, const char *word, void *values)
         if (find_letter(v, *p, &o) < 0)
             return false;
         if (o.kind != OPT_FLAG)
-            return !p[1] || (o.kind != OPT_TEXT && o.kind != OPT_PHRASE && value_set(&o, p + 1, values));
+            return !p[1] || (o.kind != OPT_TEXT && o.kind != OPT_LIST && o.kind != OPT_PHRASE
+                             && value_set(&o, p + 1, values));
     }
     return word[1];
 }

@@ -17,6 +17,7 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_STOPPED = 75, CLI_SIGNAL =
 typedef enum {
     OPT_FLAG,                                                  /* bool                                                 */
     OPT_TEXT,                                                  /* const char *, not empty                              */
+    OPT_LIST,                                                  /* option_list: may be given several times              */
     OPT_PHRASE,                                                /* const char *, perhaps empty                          */
     OPT_INT,                                                   /* int, within the range                                */
     OPT_SEED,                                                  /* uint64_t                                             */
@@ -27,6 +28,8 @@ typedef enum {
     OPT_FIELD                                                  /* in tables only: kind, place and range are those of   */
 } opt_kind;                                                    /* the verb's field of this name                        */
 
+enum { OPTION_LIST_MOST = 16 };
+typedef struct option_list { const char *v[OPTION_LIST_MOST]; int n; } option_list;
 typedef struct option_seed { uint64_t value; bool drawn; } option_seed;
 
 typedef struct option {
@@ -47,6 +50,7 @@ typedef struct option {
 #define OPTION_VALUED(l, n, k, v, at, f, h, ...) \
     { .letter = l, .name = n, .kind = k, .value = v, .offset = at, .fallback = f, .help = h, __VA_ARGS__ }
 #define OPTION_TEXT(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_TEXT, v, at, f, h, .choices = NULL)
+#define OPTION_LIST(l, n, v, at, h)              OPTION_VALUED(l, n, OPT_LIST, v, at, NULL, h, .choices = NULL)
 #define OPTION_PHRASE(l, n, v, at, f, h)         OPTION_VALUED(l, n, OPT_PHRASE, v, at, f, h, .choices = NULL)
 #define OPTION_SEED(l, n, v, at, f, h)           OPTION_VALUED(l, n, OPT_SEED, v, at, f, h, .choices = NULL)
 #define OPTION_DRAWN_SEED(l, n, v, at, h)        OPTION_VALUED(l, n, OPT_DRAWN_SEED, v, at, NULL, h, .choices = NULL)

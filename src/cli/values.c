@@ -84,6 +84,14 @@ static bool read_drawn_seed(const char *text, option_seed *out)
     return out->drawn || read_unsigned(text, false, &out->value);
 }
 
+static bool add_to_list(const char *text, option_list *out)
+{
+    if (out->n == OPTION_LIST_MOST)
+        return false;
+    out->v[out->n++] = text;
+    return true;
+}
+
 bool value_set(const option *o, const char *text, void *values)
 {
     void *field = (char *)values + o->offset;
@@ -94,6 +102,7 @@ bool value_set(const option *o, const char *text, void *values)
     case OPT_SEED:   return read_unsigned(text, false, field);
     case OPT_SIZE:   return read_unsigned(text, true, field);
     case OPT_DRAWN_SEED: return read_drawn_seed(text, field);
+    case OPT_LIST:   return add_to_list(text, field);
     case OPT_CHOICE: *(const char **)field = text; return option_allows(o, text);
     default:         *(const char **)field = text; return true;
     }
@@ -107,6 +116,7 @@ void value_text(const option *o, const void *values, char *out, size_t size)
     switch (o->kind) {
     case OPT_FLAG:
     case OPT_DRAWN_SEED:
+    case OPT_LIST:
         break;
     case OPT_INT:
         if (im_range_has(&o->range, *(const int *)field))
@@ -145,6 +155,8 @@ int value_refused(const verb *v, const option *o, const char *text)
     case OPT_DRAWN_SEED:
         return usage_error(v, "--%s is \"%s\", wanted a whole number from 0 to 18446744073709551615%s", o->name, text,
                            o->kind == OPT_DRAWN_SEED ? ", or -1 for a random one" : "");
+    case OPT_LIST:
+        return usage_error(v, "--%s is given more than %d times", o->name, OPTION_LIST_MOST);
     case OPT_SIZE:
         return usage_error(v, "--%s is \"%s\", wanted a number of bytes, or one followed by K, M or G", o->name, text);
     default:

@@ -16,6 +16,7 @@ import golden_analysis
 import golden_clip
 import golden_clones
 import golden_gradients
+import golden_lora
 import golden_lr_schedules
 import golden_measures
 import golden_models
@@ -41,7 +42,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "optimisers": golden_optimisers.make_optimisers, "lr_schedules": golden_lr_schedules.make_lr_schedules,
          "trajectories": golden_trajectories.make_trajectories, "measures": golden_measures.make_measures,
          "types": golden_types.make_types, "clones": golden_clones.make_clones, "clip": golden_clip.make_clip,
-         "analysis": golden_analysis.make_analysis}
+         "analysis": golden_analysis.make_analysis, "lora": golden_lora.make_lora}
 
 
 def main():

@@ -6,6 +6,7 @@
 #include "models/checkpoints/checkpoint.h"
 #include "models/checkpoints/checkpoint_kind.h"
 #include "models/checkpoints/checkpoint_names.h"
+#include "models/checkpoints/lora.h"
 #include "models/checkpoints/param_file.h"
 #include "models/checkpoints/weight_files.h"
 #include "models/nets/clip.h"
@@ -42,6 +43,7 @@ struct im_checkpoint {
     im_vae *vae;
     part parts[IM_PART_COUNT];
     bool warned;                         /* of extra tensors                                                          */
+    const im_lora *adapters;
     char fingerprint[65];
 };
 
@@ -445,6 +447,22 @@ static bool map_param(const im_params *p, const im_param *q, im_dtype t, const i
         && e->dtype == (int)layout.dtype && im_param_map(p->c, q->t, layout, e->data);
 }
 
+void im_checkpoint_adapt(im_checkpoint *k, const im_lora *adapters) { k->adapters = adapters; }
+
+/* The file's values with those of the adapters, through f32. */
+static bool read_adapted(const im_checkpoint *k, im_part which, const im_param *q, const im_st_entry *e)
+{
+    im_ctx *c = k->c;
+    float *values = malloc((size_t)im_st_numel(e) * sizeof *values + 1);
+    bool ok = values || im_fail(c, "out of memory for %s in f32", e->name);
+    if (ok) im_st_cast(c, e, IM_F32, values);
+    ok = ok && im_lora_add(c, k->adapters, which, q, values) &&
+         im_param_load(c, q->t, values, IM_F32, q->kind == IM_PARAM_CONV);
+    free(values);
+    im_st_release_pages(k->parts[which].file, e);
+    return ok;
+}
+
 bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype dtype)
 {
     if (!k || !im_ok(k->c) || !check_params(k, which, p))
@@ -456,7 +474,10 @@ bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype 
             return im_fail(k->c, "stopped");
         const im_param *q = &p->v[i];
         const im_st_entry *e = item_of(t, q->t->name, &cursor)->entry;
-        if (!map_param(p, q, dtype, e) && !(im_params_store(p, q, dtype) && im_param_read(k->c, q, t->file, e)))
+        bool adapted = im_lora_changes(k->adapters, which, q);
+        if (!adapted && map_param(p, q, dtype, e))
+            continue;
+        if (!im_params_store(p, q, dtype) || !(adapted ? read_adapted(k, which, q, e) : im_param_read(k->c, q, t->file, e)))
             return im_checkpoint_no_room(k, which, p, dtype);
     }
     return true;

@@ -26,6 +26,9 @@ const char *im_checkpoint_folder(const im_checkpoint *k);      /* the diffusers 
 /* Loads every parameter of p from the part's files into storage in `dtype` (vectors in f32), in parallel. Reports
  * all missing and misshapen tensors at once and then loads nothing. p may be a half of the part (VAE). */
 bool im_checkpoint_load(im_checkpoint *k, im_part part, im_params *p, im_dtype dtype);
+/* What is loaded from now on has these adapters (lora.h) in its weights; borrowed, NULL: none. */
+struct im_lora;
+void im_checkpoint_adapt(im_checkpoint *k, const struct im_lora *adapters);
 /* Where a tensor of them did not fit into memory: the error says what all need and what helps. Returns false. */
 bool im_checkpoint_no_room(const im_checkpoint *k, im_part which, const im_params *p, im_dtype dtype);
 

@@ -9,6 +9,18 @@
 #include "data/images/picture.h"
 #include "models/pipelines/request.h"
 
+json_t *im_loras_json(const im_sd *sd)
+{
+    const char *name, *sha256;
+    float weight;
+    int n = im_sd_lora(sd, -1, NULL, NULL, NULL);
+    json_t *list = n ? json_array() : NULL;
+    for (int i = 0; list && i < n && im_sd_lora(sd, i, &name, &sha256, &weight); i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:f}", "name", name, "sha256", sha256, "weight",
+                                              im_decimal(weight)));
+    return list;
+}
+
 json_t *im_request_object(im_sd *sd, const im_request *q)
 {
     const im_sd_args *a = &q->args;
@@ -21,6 +33,8 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
                           "negative", a->negative ? a->negative : "");
     if (m && im_sd_activations(sd) != IM_F32)
         json_object_set_new(m, "activations", json_string(im_dtype_name(im_sd_activations(sd))));
+    json_t *loras = im_loras_json(sd);
+    if (m && loras) json_object_set_new(m, "loras", loras);
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));
     if (m && q->init_sha256) {
         json_object_set_new(m, "strength", json_real(im_decimal(a->strength)));
@@ -70,7 +84,12 @@ static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char
 {
     const im_sd_args *a = &q->args;
     const char *hash = im_sd_file_hash(sd);
-    fprintf(f, "%s\n", a->prompt);
+    const char *name, *sha256;
+    float weight;
+    fprintf(f, "%s", a->prompt);
+    for (int i = 0; i < im_sd_lora(sd, i, &name, &sha256, &weight); i++)        /* as that interface asks for them     */
+        fprintf(f, " <lora:%s:%.9g>", name, im_decimal(weight));
+    fprintf(f, "\n");
     if (a->negative && *a->negative) fprintf(f, "Negative prompt: %s\n", a->negative);
     fprintf(f, "Steps: %d, Sampler: %s, CFG scale: %.9g, Seed: %llu, Size: %dx%d, ", a->steps, sampler_name(a->scheduler),
             im_decimal(a->guidance), (unsigned long long)a->seed, a->width, a->height);

@@ -130,7 +130,7 @@ static const char *const keys[][2] = {
     { "guidance", "guidance" }, { "init_sha256", "picture of -i, by its SHA-256," }, { "strength", "strength" },
     { "latents_sha256", "file of --latents, by its SHA-256," }, { "latents_index", "place in the file of --latents" },
     { "dtype", "dtype" }, { "activations", "type of activations" }, { "rng", "rng" }, { "device", "device" },
-    { "quality", "quality as a JPEG" },
+    { "quality", "quality as a JPEG" }, { "loras", "list of LoRAs" },
 };
 
 static bool equal(const json_t *a, const json_t *b)
@@ -148,6 +148,24 @@ static void value_words(const json_t *v, char out[96])
     while (n > SHOWN && cut && (words[cut] & 0xc0) == 0x80) cut--;                       /* never within a character  */
     snprintf(out, 96, "%.*s%s", (int)(n > SHOWN ? cut : n), words ? words : "", n > SHOWN ? "...\"" : "");
     free(words);
+}
+
+bool im_request_same_loras(im_sd *sd, const im_request_text *then, char *out, size_t size)
+{
+    json_t *now = im_loras_json(sd), *old = json_object_get(then->json.value, "loras"), *one;
+    bool same = equal(old, now);
+    size_t i, used = 0;
+    *out = '\0';
+    json_array_foreach(old, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        const char *sha256 = json_string_value(json_object_get(one, "sha256"));
+        if (used < size)
+            used += (size_t)snprintf(out + used, size - used, "%sthe LoRA %s (SHA-256 %.16s...) %g times", i ? ", " : "",
+                                     name ? name : "?", sha256 ? sha256 : "?",
+                                     json_number_value(json_object_get(one, "weight")));
+    }
+    json_decref(now);
+    return same;
 }
 
 bool im_request_isa_decides(im_sd *sd, const char *then)

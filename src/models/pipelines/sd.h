@@ -2,6 +2,7 @@
 #ifndef IM_SD_H
 #define IM_SD_H
 
+#include "models/checkpoints/lora.h"
 #include "models/checkpoints/weight_cache.h"
 #include "models/nets/clip.h"
 #include "models/schedulers/scheduler.h"
@@ -40,6 +41,7 @@ struct im_sd {
     im_networks nets;                                          /* each NULL until it is needed                        */
     bool loaded[IM_NET_COUNT];
     im_dtype activations;                                      /* im_sd_activations                                   */
+    im_lora *loras;                                            /* the last one given first; NULL: none                */
     bool cache_weights;                                        /* im_sd_cache_weights                                 */
     im_map maps[IM_NET_COUNT];                                 /* what such weights lie in                            */
     char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */

@@ -1,0 +1,111 @@
+#!/bin/sh
+# lora.sh: --lora: the layouts that other programs write give the same picture to the byte but for the file's hash; what is
+# no LoRA of this model is refused. Prints what fails and, last, "N passed, N failed, N skipped".
+#
+#     tests/cli/lora.sh [PROGRAM]                  default: build/imago
+# shellcheck disable=SC2319 # check reads $? of the condition before it
+set -u
+imago=${1:-build/imago}
+model=tests/golden/models/a
+lora=tests/golden/lora.safetensors
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
+draw() { run generate -m $model --steps 2 -p castle -s 3 -q -f "$@"; }
+
+python3 - $lora "$dir" <<'PYTHON'
+import json, os, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+head = json.loads(data[8:8 + n])
+meta = json.loads(head.pop("__metadata__")["lora_adapter_metadata"])
+tensors = {k: (v["dtype"], v["shape"], data[8 + n:][slice(*v["data_offsets"])]) for k, v in head.items()}
+
+def write(name, tensors, metadata=None):
+    at, out = 0, {"__metadata__": metadata} if metadata else {}
+    for k, (dtype, shape, b) in tensors.items():
+        out[k] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(b)]}
+        at += len(b)
+    text = json.dumps(out).encode()
+    path = os.path.join(sys.argv[2], name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(b for _, _, b in tensors.values()))
+
+def alpha(key):
+    return meta[("unet." if key.startswith("unet.") else "text_encoder.") + "lora_alpha"]
+
+kohya, old = {}, {}
+for k, t in tensors.items():
+    part, rest = k.split(".", 1)
+    module, role = rest.rsplit(".lora_", 1)
+    side = "down" if role.startswith("A") else "up"
+    base = ("lora_unet_" if part == "unet" else "lora_te_text_model_") + module.replace(".", "_")
+    kohya[f"{base}.lora_{side}.weight"] = t
+    kohya[f"{base}.alpha"] = ("F32", [], struct.pack("<f", alpha(k)))
+    if ".attn" in module:                   # the oldest layout of diffusers had the attention only
+        head, name = module.rsplit(".", 2 if module.endswith(".0") else 1)[:2]
+        old[f"{part}.{head}.processor.{name}_lora.{side}.weight"] = t
+write("kohya.safetensors", kohya)
+write("old.safetensors", old)
+write("new.safetensors", {k: t for k, t in tensors.items() if ".attn" in k})
+unet = {k: t for k, t in tensors.items() if k.startswith("unet.")}
+write("unet.safetensors", unet, {"lora_adapter_metadata": json.dumps(meta)})
+write("peft/adapter_model.safetensors", {k.replace("unet.", "base_model.model.", 1): t for k, t in unet.items()})
+json.dump({"peft_type": "LORA", "r": 2, "lora_alpha": 3, "alpha_pattern": {}, "use_rslora": False},
+          open(os.path.join(sys.argv[2], "peft/adapter_config.json"), "w"))
+first = next(iter(unet))
+write("dora.safetensors", unet | {first.replace("lora_A.weight", "lora_magnitude_vector"): ("F16", [1], b"\0\0")})
+write("half.safetensors", {first: unet[first]})
+write("xl.safetensors", {k.replace("attentions.0", "attentions.9"): t for k, t in unet.items() if "attentions.0" in k})
+write("some.safetensors", unet | {"unet.nowhere.lora_A.weight": ("F16", [1, 1], b"\0\0"),
+                                  "unet.nowhere.lora_B.weight": ("F16", [1, 1], b"\0\0")})
+up = first.replace("lora_A", "lora_B")
+write("shape.safetensors", {first: unet[first], up: ("F16", [1, 2], b"\0\0\0\0")})
+PYTHON
+check "the files"
+
+draw -o "$dir/plain.png"
+draw --lora $lora -o "$dir/lora.png"
+[ "$rc" = 0 ] && ! same_pixels "$dir/plain.png" "$dir/lora.png"
+check "a LoRA changes the picture"
+draw --lora "$dir/kohya.safetensors" -o "$dir/kohya.png"
+same_pixels "$dir/lora.png" "$dir/kohya.png"
+check "kohya's names and alphas: the same picture"
+draw --lora "$dir/unet.safetensors" -o "$dir/unet.png" && draw --lora "$dir/peft" -o "$dir/peft.png"
+same_pixels "$dir/unet.png" "$dir/peft.png" && ! same_pixels "$dir/unet.png" "$dir/lora.png"
+check "PEFT's folder with adapter_config.json: the same picture as diffusers' file of the UNet"
+draw --lora "$dir/new.safetensors" -o "$dir/new.png" && draw --lora "$dir/old.safetensors" -o "$dir/old.png"
+same_pixels "$dir/new.png" "$dir/old.png"
+check "the processors of older diffusers: the same picture; without alpha both have that of their rank"
+draw --lora $lora:0 -o "$dir/zero.png"
+same_pixels "$dir/plain.png" "$dir/zero.png"
+check "weight 0 changes nothing"
+draw --lora $lora:0.5 --lora "$dir/unet.safetensors:-1" -o "$dir/two.png"
+[ "$rc" = 0 ] && ! same_pixels "$dir/two.png" "$dir/lora.png"
+check "two of them"
+
+gives 0 'the same picture as ' generate -m $model --from "$dir/two.png" --lora $lora:0.5 \
+    --lora "$dir/unet.safetensors:-1" -o "$dir/again.png"
+gives 1 'was made with the LoRA lora (SHA-256 ' generate -m $model --from "$dir/lora.png" -o "$dir/no.png"
+gives 1 'times; give the same with --lora' generate -m $model --from "$dir/lora.png" --lora $lora:0.5 -o "$dir/no.png"
+gives 0 'was made without --lora: the pixels will differ' generate -m $model --from "$dir/plain.png" --lora $lora \
+    -o "$dir/other.png"
+mkdir "$dir/set" && cp "$dir/lora.png" "$dir/set/3.png"
+gives 1 'its list of LoRAs is ' generate -m $model --steps 2 -p castle -s 3 --skip-existing -o "$dir/set/"
+grep -aq 'castle <lora:lora:1>' "$dir/lora.png"
+check "the text for other programs names it as they do"
+
+gives 1 'is a DoRA (it has ' generate -m $model -p a --lora "$dir/dora.safetensors" -o "$dir/no.png"
+gives 1 'has only lora_A of ' generate -m $model -p a --lora "$dir/half.safetensors" -o "$dir/no.png"
+gives 1 'is a LoRA of another kind of model' generate -m $model -p a --lora "$dir/xl.safetensors" -o "$dir/no.png"
+gives 1 'is it of another kind of model?' generate -m $model -p a --lora "$dir/shape.safetensors" -o "$dir/no.png"
+gives 0 '1 tensor that no network asks for is left out: unet.nowhere.lora_A.weight' generate -m $model -p a --steps 1 \
+    --lora "$dir/some.safetensors" -o "$dir/some.png"
+gives 1 'absent.safetensors' generate -m $model -p a --lora "$dir/absent.safetensors:0.5" -o "$dir/no.png"
+gives 1 'pickle' generate -m $model -p a --lora "$dir/a.pt" -o "$dir/no.png"
+gives 1 'wanted a number from -100 to 100' generate -m $model -p a --lora $lora:1000 -o "$dir/no.png"
+gives 1 'has no pytorch_lora_weights.safetensors' generate -m $model -p a --lora "$dir/set" -o "$dir/no.png"
+[ ! -e "$dir/no.png" ]
+check "nothing is drawn then"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
