@@ -5,12 +5,12 @@
 #define IM_MEASURE_H
 
 #include "imago.h"
+#include "tensor/compute.h"
 
 typedef struct im_peak {                                       /* what this machine can do under the context's ISA     */
     const char *isa;
     int threads;
-    double fma_gflops;                                         /* f32 multiply-adds, all in registers                  */
-    double dot_gflops;                                         /* bf16 dot products; 0 where they are not used         */
+    double gflops[IM_COMPUTE_COUNT];                           /* multiply-adds in registers; 0: no weights use that   */
     double f16_gvalues, bf16_gvalues;                          /* weights widened to f32 within L1, 1e9 a second       */
     double read_gbs;                                           /* memory, huge pages where the system gives them       */
 } im_peak;
@@ -21,13 +21,13 @@ typedef struct im_bench_row {                                  /* one op at one 
     const char *part;                                          /* "step": a guided step; "text" and "decode": a picture */
     int count;                                                 /* how often the part runs it                           */
     im_dtype weights;
-    bool dots;                                                 /* ran on bf16 dot products                             */
+    im_compute how;                                            /* it ran                                               */
     double ms_min, ms_median;                                  /* wall                                                 */
     double flop, bytes;                                        /* of one call; bytes: compulsory traffic               */
     double gflops, gbs;                                        /* at ms_median; Winograd convolutions are counted as   */
                                                                /* direct sums: more than 100 % occurs                  */
     double percent;                                            /* of the peak that bounds it, in processor time        */
-    bool memory_bound;                                         /* that peak is read_gbs, else fma or dot               */
+    bool memory_bound;                                         /* that peak is read_gbs, else gflops                   */
 } im_bench_row;
 /* Weights and inputs are those of the round before: warm where they fit a cache. The rest is called once a row. */
 bool im_bench_ops(im_ctx *c, im_dtype weights, int rounds, const im_peak *peak,

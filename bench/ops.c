@@ -251,7 +251,7 @@ static const char *describe(const shape *s, char *text, size_t size)
  * time of the best round, as the peak is: what else runs on the machine takes turns, not cycles. */
 static void share_of_peak(im_bench_row *r, const im_peak *peak, double seconds)
 {
-    double rate = r->dots && peak->dot_gflops > 0 ? peak->dot_gflops : peak->fma_gflops;
+    double rate = peak->gflops[r->how];
     double compute = rate > 0 ? r->flop / rate : 0, memory = peak->read_gbs > 0 ? r->bytes / peak->read_gbs : 0;
     r->memory_bound = memory > compute;
     r->percent = 100 * (r->memory_bound ? memory : compute) * 1e-9 / seconds;
@@ -276,7 +276,7 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
         return im_fail(c, "%s %s: the kernel stopped with status %d", r->op, r->shape, q.status);
     bool product = s->op == CONV || s->op == GEMM || s->op == GEGLU;
     r->weights = product ? t : IM_F32;
-    r->dots = product && t == IM_BF16 && im_host_of(&c->dev)->bf16_dots;
+    r->how = product ? im_host_of(&c->dev)->compute[t] : IM_COMPUTE_F32;
     r->flop = q.flop;
     r->bytes = q.bytes;
     r->gflops = q.flop / r->ms_median * 1e-6;

@@ -94,6 +94,7 @@ im_bench_time im_bench_run(int threads, int rounds, void (*fn)(void *arg), void 
 typedef struct job {
     im_peak_loops loops;
     int threads;
+    im_compute how;
     void (*work)(struct job *j, int task);
     int64_t rounds;                                            /* of one task */
     float *memory;                                             /* read_bytes; the widening loops use a few KiB a task */
@@ -102,14 +103,9 @@ typedef struct job {
 
 enum { BUFFER_FLOATS = 2 * IM_PEAK_BUFFER };
 
-static void fma_work(job *j, int task)
+static void multiply_work(job *j, int task)
 {
-    j->results[task].sum = j->loops.fma(j->rounds);
-}
-
-static void dot_work(job *j, int task)
-{
-    j->results[task].sum = j->loops.dot(j->rounds);
+    j->results[task].sum = j->loops.multiply[j->how](j->rounds);
 }
 
 static void widen(const job *j, int task, void (*loop)(const uint16_t *, float *))
@@ -183,8 +179,11 @@ bool im_bench_peak(im_ctx *c, int threads, im_peak *out)
     memset(j.memory, 0x2f, read_bytes);                        /* neither zeros nor subnormals */
     double lanes = 16.0 * j.loops.chains;
     *out = (im_peak){ .isa = c->dev.isa, .threads = j.threads };
-    out->fma_gflops = rate(&j, fma_work, 1 << 16, MANY, 2e-9 * lanes);
-    out->dot_gflops = im_host_of(&c->dev)->bf16_dots ? rate(&j, dot_work, 1 << 16, MANY, 4e-9 * lanes) : 0;
+    for (int t = 0; t < IM_I32; t++) {                         /* of each way that some weights are multiplied in      */
+        j.how = im_host_of(&c->dev)->compute[t];
+        if (out->gflops[j.how] == 0)
+            out->gflops[j.how] = rate(&j, multiply_work, 1 << 16, MANY, 2e-9 * lanes * im_per_step(j.how));
+    }
     out->f16_gvalues = rate(&j, f16_work, 1 << 11, MANY, 1e-9 * IM_PEAK_BUFFER);
     out->bf16_gvalues = rate(&j, bf16_work, 1 << 11, MANY, 1e-9 * IM_PEAK_BUFFER);
     memset(j.memory, 0x2f, read_bytes);

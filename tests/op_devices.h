@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cases.h"
+#include "isa.h"
 
 /* ---------------------------------------------------------------- memory between canaries */
 
@@ -57,13 +58,13 @@ enum { MAX_DEVICES = 8 };
 /* Every instruction set that IMAGO_ISA can choose on this machine, the slowest first; TEST_ISA names the only one. */
 static int open_devices(device d[MAX_DEVICES])
 {
-    static const char *const names[] = { "portable", "neon", "avx2", "avx512", "avx512bf16" };
+    static const char *const names[] = { TEST_ISAS };
     const char *only = getenv("TEST_ISA");
     int n = 0;
     for (int i = 0; i < COUNT(names); i++) {
         if (only && strcmp(only, names[i]))
             continue;
-        setenv("IMAGO_ISA", names[i], 1);
+        choose_isa(names[i]);
         im_ctx *one = im_ctx_new("cpu", 1);
         if (!one || !im_ok(one) || strcmp(im_device_isa(one), names[i])) {
             im_ctx_free(one);
@@ -71,6 +72,7 @@ static int open_devices(device d[MAX_DEVICES])
         }
         d[n++] = (device){ names[i], one, im_ctx_new("cpu", 2) };
     }
+    choose_isa(NULL);
     ck_assert_msg(n > 0, "no instruction set can be chosen by IMAGO_ISA");
     return n;
 }

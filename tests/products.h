@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "imago.h"
+#include "isa.h"
 #include "suite.h"
 #include "tensor/host.h"
 
@@ -32,21 +33,24 @@ static int n_devices;
 static inline void open_device(im_device *dev, const char *isa, int threads)
 {
     im_ctx *c = im_ctx_new("ref", 1);
-    setenv("IMAGO_ISA", isa, 1);
+    choose_isa(isa);
     ck_assert_msg(im_device_open(c, dev, "cpu", threads, NULL), "%s", im_error(c));
-    unsetenv("IMAGO_ISA");
+    choose_isa(NULL);
     im_ctx_free(c);
 }
 
 /* Each instruction set of this build; one that the machine lacks opens as a lower one and is left out. */
 static inline void open_devices(void)
 {
-    char isas[256];
-    snprintf(isas, sizeof isas, "%s", im_cpu_isas());
+    static const char *const isas[] = { TEST_ISAS };
     n_devices = 0;
-    for (char *save, *isa = strtok_r(isas, " ", &save); isa; isa = strtok_r(NULL, " ", &save)) {
-        open_device(&devices[n_devices], isa, 1);
-        if (!strcmp(devices[n_devices].isa, isa))
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(isas[i], "+"), isas[i]);
+        if (!strstr(im_cpu_isas(), name))
+            continue;
+        open_device(&devices[n_devices], isas[i], 1);
+        if (!strcmp(devices[n_devices].isa, isas[i]))
             n_devices++;
         else
             im_device_close(&devices[n_devices]);

@@ -87,7 +87,7 @@ static void compare(im_device *dev, const call *q, int number)
     for (int64_t i = 0; i < q->outputs; i++) {
         int n = (int)(i % a->cout), ox = (int)(i / a->cout % a->ow), oy = (int)(i / a->cout / a->ow % a->oh);
         double y = direct(q, (int)(i / a->cout / a->ow / a->oh), oy, ox, n,
-                          a->wt.dtype == IM_BF16 && im_host_of(dev)->bf16_dots);
+                          a->wt.dtype == IM_BF16 && im_host_of(dev)->compute[IM_BF16]);
         double error = fabs(y + (F32(a->res) ? floats(F32(a->res))[i] : 0) - floats(F32(a->y))[i]);
         worst = !(error <= worst) ? error : worst;
     }
@@ -123,7 +123,7 @@ START_TEST(bits_agree)                                         /* between ISAs, 
         for (int d = 0; d < n_devices; d++) {
             im_device *dev = &devices[d], three;
             const float *y = result(dev, q.a, q.outputs);
-            if (strcmp(dev->isa, "portable") && !(im_host_of(dev)->bf16_dots && dtypes[t] == IM_BF16)) {
+            if (strcmp(dev->isa, "portable") && !(im_host_of(dev)->compute[IM_BF16] && dtypes[t] == IM_BF16)) {
                 first = first ? first : y;
                 ck_assert_msg(!memcmp(first, y, bytes), "%s shape %d: other bits", dev->isa, _i);
             }

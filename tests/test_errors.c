@@ -11,6 +11,7 @@
 
 #include "imago.h"
 #include "suite.h"
+#include "tensor/host.h"
 #include "tensor/tensor.h"
 
 /* ---------------------------------------------------------------- allocators that can be told to fail */
@@ -327,6 +328,42 @@ START_TEST(an_unknown_device_is_an_error)
 }
 END_TEST
 
+/* IMAGO_COMPUTE: what it names is what products are computed by, and stands in the name of the set where that does it
+ * otherwise; anything else is refused with what there is. */
+START_TEST(ways_to_compute)
+{
+    static const char *const wrong[] = { "int8", "F32", "bf16 ", "f32,bf16" };
+    for (int i = 0; i < 4; i++) {
+        setenv("IMAGO_COMPUTE", wrong[i], 1);
+        im_ctx *d = im_ctx_new("cpu", 1);
+        ck_assert_msg(strstr(im_error(d), "IMAGO_COMPUTE is \"") && strstr(im_error(d), wrong[i]) &&
+                      strstr(im_error(d), "f32 (f32 multiply-adds), bf16 (bf16"), "%s: %s", wrong[i], im_error(d));
+        im_ctx_free(d);
+    }
+    static const struct { const char *isa, *how, *name; im_compute bf16; } ways[] = {
+        { "portable", "", "portable", IM_COMPUTE_F32 }, { "portable", "f32", "portable", IM_COMPUTE_F32 },
+        { "portable", "bf16", "portable+bf16", IM_COMPUTE_BF16 }, { "avx512bf16", "", "avx512bf16", IM_COMPUTE_BF16 },
+        { "avx512bf16", "f32", "avx512bf16+f32", IM_COMPUTE_F32 }, { "avx512bf16", "bf16", "avx512bf16", IM_COMPUTE_BF16 },
+    };
+    for (int i = 0; i < 6; i++) {
+        setenv("IMAGO_ISA", ways[i].isa, 1);
+        setenv("IMAGO_COMPUTE", ways[i].how, 1);
+        im_ctx *d = im_ctx_new("cpu", 1);
+        bool there = strstr(im_cpu_isas(), ways[i].isa) && !strncmp(im_device_isa(d), ways[i].isa, strlen(ways[i].isa));
+        const im_compute *found = there ? im_host_of(&d->dev)->compute : NULL;
+        ck_assert_msg(!there || !strcmp(im_device_isa(d), ways[i].name), "%s, \"%s\": is called %s%s", ways[i].isa,
+                      ways[i].how, im_device_isa(d), im_error(d));
+        ck_assert_msg(!there || found[IM_BF16] == ways[i].bf16, "%s: bf16 is computed in way %d", ways[i].name,
+                      (int)found[IM_BF16]);
+        ck_assert(!there || (found[IM_F32] == IM_COMPUTE_F32 && found[IM_F16] == IM_COMPUTE_F32));
+        ck_assert(!there || !strstr(im_device_kernel(d, IM_BF16), "bf16 dot") == (found[IM_BF16] == IM_COMPUTE_F32));
+        im_ctx_free(d);
+    }
+    unsetenv("IMAGO_ISA");
+    unsetenv("IMAGO_COMPUTE");
+}
+END_TEST
+
 static char heard[64];
 static void listen(void *arg, const char *text)
 {
@@ -358,7 +395,7 @@ int main(void)
     const TTest *const messages[] = {
         the_first_error_stays, a_long_error_says_that_it_was_cut, null_runs_through, a_missing_input_is_named,
         shape_errors_name_the_shapes, views_and_sizes_are_checked, an_unknown_device_is_an_error,
-        warnings_go_where_they_are_sent, cancelling_ends_everything_after_it,
+        ways_to_compute, warnings_go_where_they_are_sent, cancelling_ends_everything_after_it,
     };
     Suite *s = suite_create("errors");
     TCase *memory = tcase_create("memory"), *tc = tcase_create("messages");

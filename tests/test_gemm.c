@@ -57,7 +57,7 @@ static void run(im_device *dev, const im_gemm_args *g)
 static void compare(im_device *dev, const call *q)
 {
     const im_gemm_args *g = &q->g;
-    bool round_a = g->b.dtype == IM_BF16 && im_host_of(dev)->bf16_dots;
+    bool round_a = g->b.dtype == IM_BF16 && im_host_of(dev)->compute[IM_BF16];
     double worst = 0;
     run(dev, g);
     for (int i = 0; i < g->m; i++) {
@@ -152,7 +152,7 @@ START_TEST(bits_agree_on_all_isas)
         call q = make_call(s, dtypes[i / 2 % 3], true, i & 1 ? IM_ACT_NONE : IM_ACT_GELU, i & 1, true, true, 0);
         const float *first = NULL;
         for (int d = 0; d < n_devices; d++) {
-            if (!fuses(&devices[d]) || (im_host_of(&devices[d])->bf16_dots && q.g.b.dtype == IM_BF16))
+            if (!fuses(&devices[d]) || (im_host_of(&devices[d])->compute[IM_BF16] && q.g.b.dtype == IM_BF16))
                 continue;                                      /* bf16 dots have bits of their own */
             const float *c = result(&devices[d], q.g);
             first = first ? first : c;

@@ -73,10 +73,9 @@ START_TEST(as_torch)
     if (_i >= n_devices)
         return;
     const char *isa = _i < 0 ? "ref" : devices[_i].isa;
-    if (_i >= 0)
-        setenv("IMAGO_ISA", isa, 1);
+    choose_isa(_i < 0 ? NULL : isa);
     im_ctx *c = im_ctx_new(_i < 0 ? "ref" : "cpu", 2);
-    unsetenv("IMAGO_ISA");
+    choose_isa(NULL);
     im_safetensors *s = im_st_open(c, "tests/golden/gradients.safetensors");
     ck_assert_msg(s != NULL, "%s", im_error(c));
     for (int everywhere = 0; everywhere < 2; everywhere++) {
@@ -243,7 +242,7 @@ START_TEST(bf16_products)
         close_to(dev, _i, "dx in bf16", r.dx, f32.dx, q.nx, 4e-3);
         close_to(dev, _i, "dw in bf16", r.dw, f32.dw, q.nw, 4e-3);
         /* Where the device multiplies bf16 it meets ref in bf16, far closer than f32 does; dw with few channels is f32. */
-        double limit = im_host_of(dev)->bf16_dots ? 1e-5 : 4e-3, limit_dw = q.f.cin <= 12 ? 4e-3 : limit;
+        double limit = im_host_of(dev)->compute[IM_BF16] ? 1e-5 : 4e-3, limit_dw = q.f.cin <= 12 ? 4e-3 : limit;
         close_to(dev, _i, "y beside ref in bf16", r.y, ref.y, q.ny, limit);
         close_to(dev, _i, "dx beside ref in bf16", r.dx, ref.dx, q.nx, limit);
         close_to(dev, _i, "dw beside ref in bf16", r.dw, ref.dw, q.nw, limit_dw);

@@ -253,7 +253,7 @@ typedef struct { results of[2][2]; } wants;
 static int try_device(const im_case_table *t, const im_case *cs, const form *f, const device *d, const wants *ref,
                       im_dtype compute, results *first, const char *name)
 {
-    bool dots = compute == IM_BF16 && im_host_of(&d->one->dev)->bf16_dots;      /* without: all in f32  */
+    bool dots = compute == IM_BF16 && im_host_of(&d->one->dev)->compute[IM_BF16];      /* without: all in f32  */
     im_dtype out = ref->of[0][0].t[0];
     double limit[PARTS];
     int failures = 0;

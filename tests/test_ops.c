@@ -147,7 +147,7 @@ static double rms(const values *x)
  * so c 2^-8 of the output whatever K. */
 static bool rounds_activations(const trial *r, const device *d)
 {
-    return r->t->weight == 1 && r->form.dtype == IM_BF16 && im_host_of(&d->one->dev)->bf16_dots;
+    return r->t->weight == 1 && r->form.dtype == IM_BF16 && im_host_of(&d->one->dev)->compute[IM_BF16];
 }
 
 static void want_near(trial *r, const device *d, const values *got, const values *want)

@@ -36,6 +36,7 @@ void bench_summary(const bench_output *out, double seconds[], int n, double flop
 bool bench_measure_peak(im_ctx *c, im_peak *out);
 
 bool bench_peak(bench_output *out);
+double bench_peak_gflops(const bench_output *out);            /* of products with weights of its dtype                */
 bool bench_ops(bench_output *out);
 bool bench_network(bench_output *out, im_net net);             /* clip, unet, vae                                      */
 bool bench_generate(bench_output *out);

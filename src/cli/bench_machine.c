@@ -13,17 +13,28 @@ bool bench_measure_peak(im_ctx *c, im_peak *out)
 bool bench_peak(bench_output *out)
 {
     const im_peak *p = &out->peak;
+    for (int how = 0; how < IM_COMPUTE_COUNT; how++)
+        if (p->gflops[how] > 0)
+            bench_emit(out, &(bench_row){ .bench = "peak", .shape = im_compute_words((im_compute)how), .percent = 100,
+                                          .dtype = im_dtype_name(im_factors_of((im_compute)how)),
+                                          .gflops = p->gflops[how] });
     const bench_row rows[] = {
-        { .bench = "peak", .shape = "f32 multiply-adds", .dtype = "f32", .gflops = p->fma_gflops, .percent = 100 },
-        { .bench = "peak", .shape = "bf16 dot products", .dtype = "bf16", .gflops = p->dot_gflops, .percent = 100 },
         { .bench = "peak", .shape = "f16 weights widened in L1", .dtype = "f16", .gbs = 2 * p->f16_gvalues },
         { .bench = "peak", .shape = "bf16 weights widened in L1", .dtype = "bf16", .gbs = 2 * p->bf16_gvalues },
         { .bench = "peak", .shape = "memory read", .dtype = "f32", .gbs = p->read_gbs, .percent = 100 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i].gflops > 0 || rows[i].gbs > 0)
+        if (rows[i].gbs > 0)
             bench_emit(out, &rows[i]);
     return im_ok(out->c);
+}
+
+double bench_peak_gflops(const bench_output *out)
+{
+    for (int how = 0; how < IM_COMPUTE_COUNT; how++)
+        if (im_factors_of((im_compute)how) == out->dtype && out->peak.gflops[how] > 0)
+            return out->peak.gflops[how];
+    return out->peak.gflops[IM_COMPUTE_F32];
 }
 
 typedef struct part { const char *name; double ms, ms_min, flop; } part;       /* sums over a step, a text, a decode   */
@@ -61,8 +72,7 @@ bool bench_ops(bench_output *out)
     ops_run o = { .out = out };
     if (!im_bench_ops(out->c, out->dtype, out->o->rounds, &out->peak, on_row, &o))
         return false;
-    bool dots = out->dtype == IM_BF16 && out->peak.dot_gflops > 0;
-    double peak = dots ? out->peak.dot_gflops : out->peak.fma_gflops;
+    double peak = bench_peak_gflops(out);
     for (int i = 0; i < PARTS && o.parts[i].name; i++) {
         const part *p = &o.parts[i];
         char shape[64];

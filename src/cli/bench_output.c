@@ -16,8 +16,7 @@ void bench_summary(const bench_output *out, double seconds[], int n, double flop
 {
     qsort(seconds, (size_t)n, sizeof *seconds, ascending);
     double median = n % 2 ? seconds[n / 2] : 0.5 * (seconds[n / 2 - 1] + seconds[n / 2]);
-    bool dots = out->dtype == IM_BF16 && out->peak.dot_gflops > 0;
-    double peak = dots ? out->peak.dot_gflops : out->peak.fma_gflops;
+    double peak = bench_peak_gflops(out);
     row->ms = 1e3 * median;
     row->ms_min = 1e3 * seconds[0];
     row->gflops = median > 0 ? flop / median * 1e-9 : 0;

@@ -256,9 +256,10 @@ static bool work(run_state *r)
     bool ok = run_jobs(r);
     profile_stop(r->c, r->profile);
     if (r->profile && r->finished && !(events_wanted(&r->o->common) && r->o->json))
-        profile_print(r->profile, events_wanted(&r->o->common) ? stdout : stderr, peak.fma_gflops, peak.read_gbs);
+        profile_print(r->profile, events_wanted(&r->o->common) ? stdout : stderr, peak.gflops[IM_COMPUTE_F32],
+                      peak.read_gbs);
     if (r->profile && r->finished && r->o->json) {
-        json_t *p = json_pack("{s:o}", "profile", profile_json(r->profile, peak.fma_gflops, peak.read_gbs));
+        json_t *p = json_pack("{s:o}", "profile", profile_json(r->profile, peak.gflops[IM_COMPUTE_F32], peak.read_gbs));
         json_dumpf(p, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(p);

@@ -166,6 +166,8 @@ void help_man(FILE *f, const verb *const verbs[])
           "searched then.\n"
           ".TP\n\\fBXDG_CACHE_HOME\\fR\nimago/ in it, or in ~/.cache without it, keeps the hashes of single-file "
           "models.\n"
+          ".TP\n\\fBIMAGO_COMPUTE\\fR\nHow products are computed on device cpu. f32: always by f32 multiply-adds; bf16: "
+          "weights in bf16 by dot products, also where the processor is slow at them or has no instruction for them.\n"
           ".TP\n\\fBIMAGO_WINOGRAD\\fR\n0: no convolution goes through Winograd's transform; 1, and without this "
           "variable: those that gain by it do.\n", f);
 }

@@ -33,8 +33,12 @@ bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, co
     if (!strcmp(name, "cpu")) {
         if (!im_host_open(c, dev, name, threads, 0))
             return false;
+        bool asked;
+        im_compute how;
+        if (!im_compute_asked(c, &asked, &how))
+            return false;
         dev->name = "cpu";
-        dev->isa = im_cpu_kernels(dev);
+        dev->isa = im_cpu_kernels(dev, asked, how);
         if (!dev->isa)
             return im_fail(c, "instruction set \"%s\" (--isa or IMAGO_ISA) is not in this build, which has %s; choose one "
                            "of these", getenv("IMAGO_ISA"), im_cpu_isas());

@@ -29,6 +29,7 @@
 #ifndef IM_DEVICE_H
 #define IM_DEVICE_H
 
+#include "tensor/compute.h"
 #include "tensor/services.h"
 #include "tensor/train_args.h"
 
@@ -158,8 +159,8 @@ bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads, size
 void im_host_kernels(im_kernels *k);                           /* host_steps.c: IM_KERNELS_STEPS                       */
 bool im_far_open(im_ctx *c, im_device *dev, int threads);      /* far/far.c: a device for tests; no help names it      */
 void im_ref_kernels(im_kernels *k);
-const char *im_cpu_kernels(im_device *dev);      /* fills dev->k for the best allowed ISA, returns its name; NULL:  */
-                                                 /* IMAGO_ISA names none                                            */
+/* Fills dev->k for the best allowed ISA and returns its name; NULL: IMAGO_ISA names none. asked: IMAGO_COMPUTE says how. */
+const char *im_cpu_kernels(im_device *dev, bool asked, im_compute how);
 const char *im_cpu_isas(void);                   /* "portable avx2 avx512 ...": what this build holds               */
 bool im_cuda_open(im_ctx *c, im_device *dev, const char *name);
 

@@ -1,16 +1,14 @@
-/* peak.h: loops that do nothing but what one kind of instruction can do at most. Used by tensor/bench.c. */
+/* peak.h: loops that do nothing but what one kind of instruction can do at most. Used by bench/peak.c. */
 #ifndef IM_PEAK_H
 #define IM_PEAK_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "tensor/compute.h"
 
 enum { IM_PEAK_BUFFER = 2048 };          /* values of the widening loops: 4 KiB in, 8 KiB out, in L1 */
 
 typedef struct im_peak_loops {           /* each returns a sum, so that nothing is optimised away */
-    int chains;                          /* independent sums of fma and dot, 16 lanes each */
-    float (*fma)(int64_t rounds);                        /* rounds * chains * 16 multiply-adds */
-    float (*dot)(int64_t rounds);                        /* rounds * chains * 32 multiply-adds */
+    int chains;                          /* independent sums, 16 lanes each */
+    float (*multiply[IM_COMPUTE_COUNT])(int64_t rounds); /* rounds * chains * 16 * im_per_step multiply-adds */
     void (*widen_f16)(const uint16_t *src, float *dst);  /* IM_PEAK_BUFFER values */
     void (*widen_bf16)(const uint16_t *src, float *dst);
     float (*read)(const float *p, int64_t n);            /* n: a multiple of 128 */

@@ -83,9 +83,11 @@ IM_INLINE void pack_as(const im_conv_args *c, float *dst, int64_t row, int rows,
 void IM_FN(im_conv_pack)(const im_product *p, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode)
 {
     switch (mode) {
-    case IM_PACK_F32: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_F32); break;
-    case IM_PACK_PAIRS: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_PAIRS); break;
-    case IM_PACK_FETCH: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_FETCH); break;
+#define X(id, name, factors, per_step, words, with) \
+    case IM_COMPUTE_##id: pack_as(p->args, dst, row, rows, k0, k1, IM_COMPUTE_##id); break;
+    IM_COMPUTES(X, )
+#undef X
+    default: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_FETCH);
     }
 }
 

@@ -32,7 +32,7 @@ static const void *line(const im_conv_dw_args *d, const span *p, int ky)
     return uy < 0 || uy >= d->up_h ? NULL : im_at(d->x.p, d->x.t, row * d->w * d->cin);
 }
 
-/* What windows are packed as: f32, or bf16 where x is and pairs of it are wanted. from, to: of x and of dst. */
+/* What windows are packed as: f32, or bf16 where x is and that is multiplied. from, to: of x and of dst. */
 typedef struct { im_dtype from, to; } forms;
 
 static int clamp(int64_t x, int most)
@@ -122,24 +122,21 @@ static void fetch_windows(const im_conv_dw_args *d, const im_outer_pack *q)
     }
 }
 
-/* Two rows each into pairs: s (rows, 16) f32 or bf16, with room for a row more. */
-IM_INLINE void to_pairs(im_dtype t, void *s, int rows, float *dst)
+/* Rows into steps: s (rows, 16) f32 or bf16. */
+IM_INLINE void to_steps(im_compute how, im_dtype t, const void *s, int rows, float *dst)
 {
-    store_as(t, s, rows * 16, v_zero(), 16);
-    for (int i = 0; i < rows; i += 2, dst += 16)
-        if (t == IM_BF16)
-            v_store(dst, v_zip_bf16((uint16_t *)s + i * 16, (uint16_t *)s + i * 16 + 16));
-        else
-            v_store(dst, v_bf16_pairs(v_load((float *)s + i * 16), v_load((float *)s + i * 16 + 16)));
+    for (int i = 0; i < rows; i += im_per_step(how), dst += 16)
+        v_store(dst, v_factors(how, t, s, i * 16, 16, 16, rows - i));
 }
 
-IM_INLINE void fill_groups(forms f, const im_conv_dw_args *d, const im_outer_pack *q, bool pairs)
+IM_INLINE void fill_groups(forms f, const im_conv_dw_args *d, const im_outer_pack *q, im_compute how)
 {
-    float room[(IM_OUTER_ROWS + 1) * 16], *dst = q->dst;
+    float room[IM_OUTER_ROWS * 16], *dst = q->dst;
+    bool steps = im_per_step(how) > 1;                         /* of more rows than one */
     int run = d->kw * d->cin;
     for (int j = q->j0; j < q->j1; j += 16, dst += q->apart) {
         group g = { j / run, j % run / d->cin, j % d->cin, j % run, q->j1 - j < 16 ? q->j1 - j : 16 };
-        float *to = pairs ? room : dst;
+        float *to = steps ? room : dst;
         span p;
         for (int s = 0; s < q->rows; s += p.n) {
             p = span_of(d, q->m0 + s, q->rows - s);
@@ -148,24 +145,25 @@ IM_INLINE void fill_groups(forms f, const im_conv_dw_args *d, const im_outer_pac
             else
                 fill_channels(f, d, &p, &g, im_at(to, f.to, s * 16));
         }
-        if (pairs)
-            to_pairs(f.to, room, q->rows, dst);
+        if (steps)
+            to_steps(how, f.to, room, q->rows, dst);
     }
 }
 
-static void pack_windows(const void *args, const im_outer_pack *q, im_outer_mode mode)
+static void pack_windows(const void *args, const im_outer_pack *q, im_pack_mode mode)
 {
     const im_conv_dw_args *d = args;
-    if (mode == IM_OUTER_FETCH)
+    im_compute how = (im_compute)mode;
+    if (mode == IM_PACK_FETCH)
         fetch_windows(d, q);
     else if (d->x.t == IM_F32)
-        fill_groups((forms){ IM_F32, IM_F32 }, d, q, mode == IM_OUTER_PAIRS);
+        fill_groups((forms){ IM_F32, IM_F32 }, d, q, how);
     else if (d->x.t == IM_F16)
-        fill_groups((forms){ IM_F16, IM_F32 }, d, q, mode == IM_OUTER_PAIRS);
-    else if (mode == IM_OUTER_PAIRS)
-        fill_groups((forms){ IM_BF16, IM_BF16 }, d, q, true);
+        fill_groups((forms){ IM_F16, IM_F32 }, d, q, how);
+    else if (how == IM_COMPUTE_BF16)
+        fill_groups((forms){ IM_BF16, IM_BF16 }, d, q, how);
     else
-        fill_groups((forms){ IM_BF16, IM_F32 }, d, q, false);
+        fill_groups((forms){ IM_BF16, IM_F32 }, d, q, how);
 }
 
 int IM_FN(im_cpu_conv_dw)(im_device *dev, const im_conv_dw_args *d)

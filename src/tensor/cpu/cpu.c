@@ -90,6 +90,8 @@ static bool dots_pay(void)
 }
 #endif
 
+static const char dots_isa[] = "avx512bf16";                   /* the set that has an instruction for bf16 dots       */
+
 const char *im_cpu_isas(void)
 {
 #define X(isa) " " #isa
@@ -99,7 +101,8 @@ const char *im_cpu_isas(void)
 
 bool im_cpu_peak_loops(const char *isa, im_peak_loops *out)
 {
-#define X(name) if (!strcmp(isa, #name)) return im_cpu_peak_init_##name(out), true;
+    size_t n = strcspn(isa, "+");
+#define X(name) if (n == sizeof #name - 1 && !memcmp(isa, #name, n)) return im_cpu_peak_init_##name(out), true;
     ISAS(X)
 #undef X
     return false;
@@ -107,20 +110,26 @@ bool im_cpu_peak_loops(const char *isa, im_peak_loops *out)
 
 static const char *product(const im_device *dev, im_dtype weights)
 {
-    if (weights == IM_F32)
-        return "f32 multiply-adds";
-    if (weights == IM_BF16 && im_host_of(dev)->bf16_dots)
-        return "bf16 dot products with f32 sums; activations are rounded to bf16";
-    return "widened to f32, then f32 multiply-adds";
+    if (im_host_of(dev)->compute[weights] == IM_COMPUTE_BF16)
+        return strncmp(dev->isa, dots_isa, strlen(dots_isa))
+             ? "bf16 dot products with f32 sums, made of f32 multiply-adds; activations are rounded to bf16"
+             : "bf16 dot products with f32 sums; activations are rounded to bf16";
+    return weights == IM_F32 ? "f32 multiply-adds" : "widened to f32, then f32 multiply-adds";
 }
 
-const char *im_cpu_kernels(im_device *dev)
+/* isa and "isa+f32" and the like: the name where products are not computed as this set does it unasked. Their bits are
+ * others, and whoever keeps the name of the set beside what was computed then keeps that, too. */
+#define NAMES(isa) { #isa, has_##isa, im_cpu_init_##isa, { IM_COMPUTES(WITH, #isa) } },
+#define WITH(id, name, factors, per_step, words, isa) isa "+" #name,
+
+const char *im_cpu_kernels(im_device *dev, bool asked, im_compute how)
 {
-    static const struct { const char *name; bool (*has)(void); void (*init)(im_kernels *); } rungs[] = {
-#define X(isa) { #isa, has_##isa, im_cpu_init_##isa },
-        ISAS(X)
-#undef X
-    };
+    static const struct {
+        const char *name;
+        bool (*has)(void);
+        void (*init)(im_kernels *);
+        const char *with[IM_COMPUTE_COUNT];
+    } rungs[] = { ISAS(NAMES) };
     enum { N = sizeof rungs / sizeof *rungs };
     const char *cap = getenv("IMAGO_ISA");
     int top = N - 1;
@@ -132,14 +141,16 @@ const char *im_cpu_kernels(im_device *dev)
     while (best < top && rungs[best + 1].has())
         best++;
     /* bf16 dots have their own bits and are not faster everywhere: unasked, only where they pay */
-    bool dots = !strcmp(rungs[best].name, "avx512bf16");
-    if (dots && !(cap && *cap) && !dots_pay()) {
+    bool set = cap && *cap, dots = !strcmp(rungs[best].name, dots_isa);
+    bool wanted = asked ? how == IM_COMPUTE_BF16 : dots && (set || dots_pay());
+    if (dots && !wanted && !set) {
         dots = false;
         best--;
     }
     rungs[best].init(&dev->k);
     dev->packs = true;                                         /* ref reads weights as the papers write them           */
     dev->s.product = product;
-    im_host_of(dev)->bf16_dots = dots;
-    return rungs[best].name;
+    if (wanted)
+        im_host_of(dev)->compute[IM_BF16] = IM_COMPUTE_BF16;
+    return wanted == dots ? rungs[best].name : rungs[best].with[how];
 }

@@ -29,7 +29,7 @@ IM_INLINE const float *unknown(const float *p)
     return p;
 }
 
-IM_INLINE void tile(int rows, int panels, bool pairs, const im_tile *t)
+IM_INLINE void tile(int rows, int panels, im_compute how, const im_tile *t)
 {
     const float *b0 = t->b[0], *b1 = t->b[1], *in = t->in;
     const char *next = t->next;
@@ -57,9 +57,9 @@ IM_INLINE void tile(int rows, int panels, bool pairs, const im_tile *t)
         IM_UNROLL
         for (int i = 0; i < rows; i++) {
             v16 x = v_set1(p[i / 3][i % 3 * lda]);
-            s0[i] = pairs ? v_dot_bf16(s0[i], x, x0) : v_fma(x, x0, s0[i]);
+            s0[i] = v_multiply(how, s0[i], x, x0);
             if (panels > 1)
-                s1[i] = pairs ? v_dot_bf16(s1[i], x, x1) : v_fma(x, x1, s1[i]);
+                s1[i] = v_multiply(how, s1[i], x, x1);
         }
         IM_UNROLL
         for (int i = 0; i < rows; i += 3)
@@ -74,22 +74,17 @@ IM_INLINE void tile(int rows, int panels, bool pairs, const im_tile *t)
     }
 }
 
-#define X(rows, panels) \
-    static void f32_##rows##x##panels(const im_tile *t) { tile(rows, panels, false, t); } \
-    static void pairs_##rows##x##panels(const im_tile *t) { tile(rows, panels, true, t); }
-IM_TILES(X)
+#define X(id, name, rows, panels) \
+    static void name##_##rows##x##panels(const im_tile *t) { tile(rows, panels, IM_COMPUTE_##id, t); }
+IM_ALL_TILES(X)
 #undef X
 
-const im_micros *IM_FN(im_micro_tiles)(bool pairs)
+const im_micros *IM_FN(im_micro_tiles)(im_compute how)
 {
-    static const im_micros f32 = { {
-#define X(rows, panels) [panels - 1][rows - 1] = f32_##rows##x##panels,
-        IM_TILES(X)
+    static const im_micros all[] = {
+#define X(id, name, rows, panels) [IM_COMPUTE_##id].tile[panels - 1][rows - 1] = name##_##rows##x##panels,
+        IM_ALL_TILES(X)
 #undef X
-    } }, dots = { {
-#define X(rows, panels) [panels - 1][rows - 1] = pairs_##rows##x##panels,
-        IM_TILES(X)
-#undef X
-    } };
-    return pairs ? &dots : &f32;
+    };
+    return &all[how];
 }

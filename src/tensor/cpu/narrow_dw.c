@@ -158,7 +158,7 @@ int IM_FN(im_narrow_dw)(im_device *dev, const im_conv_dw_args *d)
 {
     job j = job_of(dev, d);
     size_t each = (line_floats(&j) + (size_t)j.k * IM_STRIP) * sizeof(float);
-    j.micro = IM_FN(im_outer_tiles)(false);
+    j.micro = IM_FN(im_outer_tiles)(IM_COMPUTE_F32);
     j.partial = im_scratch(dev, im_threads_of(dev), partial_bytes(&j));
     for (int t = 0; t < im_threads_of(dev); t++)
         if (!im_scratch(dev, t, each))

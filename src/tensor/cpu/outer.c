@@ -3,7 +3,7 @@
  *   area     a part of c, up to 266 x 256, whose sums stay in L2
  *   chunk    IM_DW_CHUNK rows: one chain for each sum. Chunks are added in f32 in ascending order (train_args.h)
  *   block    128 rows of a chunk, which stay in L2, fetched while the block before is multiplied. 32 columns of B at a time
- *            are packed where they are windows; as pairs of bf16 everything is packed
+ *            are packed where they are windows; where a step is two rows (compute.h) all is packed
  *   tile     14 x 32 sums in registers against 128 rows (micro_outer.c)
  *
  *
@@ -23,7 +23,7 @@
 
 enum {
     STEPS = 128, FEW_STEPS = 64, FEW_TILES = 96, /* of a block: in areas of up to 96 tiles few; a step is one row, or  */
-                                                 /* two as pairs of bf16                                               */
+                                                 /* two (compute.h)                                                    */
     AREA_ROWS = 266 / IM_MR * IM_MR, AREA_STRIPS = 8,
     APART = STEPS * 16 + 16,                     /* groups lie an odd number of lines apart, lest all fall into one set */
     PARTIAL_BYTES = 32 << 20,                    /* of sums that wait                                                  */
@@ -35,7 +35,8 @@ typedef struct job {
     im_device *dev;
     const im_outer *p;
     const im_outer_micros *micro;
-    bool pairs, a_in_place, in_place;            /* of bf16; A, and B, are read where they lie                          */
+    im_compute how;
+    bool a_in_place, in_place;                   /* A, and B, are read where they lie                                  */
     int chunks, block;                           /* of m; rows of a block                                              */
     int i_parts, j_parts, strips;                /* parts of c; strips of 32 columns in all                            */
     int max_tiles, max_strips;                   /* of an area                                                         */
@@ -70,32 +71,25 @@ static int tile_rows(const area *a, int tile)
 }
 
 /* Packs rows of a matrix of n columns. */
-IM_INLINE void pack_as(im_dtype t, const im_outer_rows *r, int n, const im_outer_pack *q, bool pairs)
+IM_INLINE void pack_as(im_dtype t, const im_outer_rows *r, int n, const im_outer_pack *q, im_compute how)
 {
-    int unit = pairs ? 2 : 1;
+    int unit = im_per_step(how);
     for (int s = 0; s < q->rows; s += unit) {
         const void *x = im_at(r->x.p, t, (q->m0 + s) * r->ld);
         float *dst = q->dst + s / unit * 16;
         for (int j = q->j0; j < q->j1; j += q->width, dst += q->apart) {
             int left = n - j < 16 ? n - j : 16;
-            if (pairs && t == IM_BF16 && left == 16 && s + 1 < q->rows) {
-                v_store(dst, v_zip_bf16((const uint16_t *)x + j, (const uint16_t *)x + r->ld + j));
-                continue;
-            }
-            v16 v = load_as(t, x, j, left);
-            if (pairs)
-                v = v_bf16_pairs(v, s + 1 < q->rows ? load_as(t, x, r->ld + j, left) : v_zero());
-            v_store(dst, v);
+            v_store(dst, v_factors(how, t, x, j, r->ld, left, q->rows - s));
         }
     }
 }
 
-static void pack_rows(const im_outer_rows *r, int n, const im_outer_pack *q, bool pairs)
+static void pack_rows(const im_outer_rows *r, int n, const im_outer_pack *q, im_compute how)
 {
     switch (r->x.t) {
-    case IM_F16:  pack_as(IM_F16, r, n, q, pairs); break;
-    case IM_BF16: pack_as(IM_BF16, r, n, q, pairs); break;
-    default:      pack_as(IM_F32, r, n, q, pairs);
+    case IM_F16:  pack_as(IM_F16, r, n, q, how); break;
+    case IM_BF16: pack_as(IM_BF16, r, n, q, how); break;
+    default:      pack_as(IM_F32, r, n, q, how);
     }
 }
 
@@ -116,7 +110,7 @@ static void fetch(const job *j, const area *a, int64_t m, int rows, int t, int t
         if (j->p->b.x.p)
             fetch_rows(&j->p->b, m + r0, r1 - r0, a->j0, a->j1);
         else
-            j->p->pack_b(j->p->args, &(im_outer_pack){ m + r0, r1 - r0, a->j0, a->j1, IM_PANEL, NULL, 0 }, IM_OUTER_FETCH);
+            j->p->pack_b(j->p->args, &(im_outer_pack){ m + r0, r1 - r0, a->j0, a->j1, IM_PANEL, NULL, 0 }, IM_PACK_FETCH);
     }
 }
 
@@ -130,9 +124,9 @@ static strip_b strip_of(const job *j, int64_t m0, int rows, int j0, int j1, floa
     if (j->in_place)
         return (strip_b){ (const float *)p->b.x.p + m0 * p->b.ld + j0, p->b.ld, IM_PANEL };
     if (p->b.x.p)
-        pack_rows(&p->b, p->nj, &q, j->pairs);
+        pack_rows(&p->b, p->nj, &q, j->how);
     else
-        p->pack_b(p->args, &q, j->pairs ? IM_OUTER_PAIRS : IM_OUTER_F32);
+        p->pack_b(p->args, &q, (im_pack_mode)j->how);
     return (strip_b){ room, IM_PANEL, APART };
 }
 
@@ -141,10 +135,10 @@ static void run_block(const job *j, const area *a, int64_t m0, int rows, bool fi
 {
     const im_outer_rows *ra = &j->p->a;
     int64_t left = j->p->m - m0 - rows;
-    int next = left < j->block ? (int)left : j->block, steps = j->pairs ? (rows + 1) / 2 : rows;
+    int next = left < j->block ? (int)left : j->block, steps = im_ceil_div(rows, im_per_step(j->how));
     im_outer_tile q = { .steps = steps, .lda = j->a_in_place ? ra->ld : IM_PANEL };
     if (!j->a_in_place)
-        pack_rows(ra, j->p->ni, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, j->pairs);
+        pack_rows(ra, j->p->ni, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, j->how);
     for (int strip = 0; strip < a->strips; strip++) {
         int j0 = a->j0 + strip * IM_STRIP, j1 = a->j1 - j0 < IM_STRIP ? a->j1 : j0 + IM_STRIP;
         int panels = j1 - j0 > IM_PANEL ? 2 : 1;
@@ -263,10 +257,11 @@ static void plan(job *j)
 {
     const im_outer *p = j->p;
     int threads = im_threads_of(j->dev), wanted = threads > 1 ? 3 * threads : 1;
-    j->pairs = j->dev->compute_dtype == IM_BF16 && im_host_of(j->dev)->bf16_dots;
-    j->a_in_place = !j->pairs && p->a.x.t == IM_F32;
-    j->in_place = !j->pairs && p->b.x.p && p->b.x.t == IM_F32 && p->nj % IM_PANEL == 0;  /* a tile reads whole panels */
-    j->micro = IM_FN(im_outer_tiles)(j->pairs);
+    j->how = im_host_of(j->dev)->compute[j->dev->compute_dtype];
+    bool rows = im_per_step(j->how) == 1;                      /* a step is a row as it lies in memory */
+    j->a_in_place = rows && p->a.x.t == im_factors_of(j->how);
+    j->in_place = rows && p->b.x.p && p->b.x.t == im_factors_of(j->how) && p->nj % IM_PANEL == 0;     /* whole panels */
+    j->micro = IM_FN(im_outer_tiles)(j->how);
     j->chunks = p->m > 0 ? im_ceil_div(p->m, IM_DW_CHUNK) : 1;
     j->strips = im_ceil_div(p->nj, IM_STRIP);
     j->i_parts = im_ceil_div(p->ni, AREA_ROWS);
@@ -279,7 +274,7 @@ static void plan(job *j)
         j->i_parts++;
     j->max_tiles = im_ceil_div(im_ceil_div(p->ni, j->i_parts), IM_MR);
     j->max_strips = im_ceil_div(j->strips, j->j_parts);
-    j->block = (j->max_tiles * j->max_strips <= FEW_TILES ? FEW_STEPS : STEPS) * (j->pairs ? 2 : 1);
+    j->block = (j->max_tiles * j->max_strips <= FEW_TILES ? FEW_STEPS : STEPS) * im_per_step(j->how);
 }
 
 int IM_FN(im_outer_run)(im_device *dev, const im_outer *p)

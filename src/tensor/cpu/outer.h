@@ -10,12 +10,11 @@
 #include "tensor/cpu/product.h"
 
 /* Columns j0 .. j1-1 of rows m0 .. m0+rows-1 of a factor, in groups of `width` (at most 16) columns: group g begins at
- * dst + g * apart, 16 floats a row, columns behind the matrix zero; what stands behind `width` is never read. As pairs of
- * bf16 (im_outer_pairs): 16 pairs for each two rows. Or only brings these rows into L2 (dst NULL). */
+ * dst + g * apart, 16 floats a row, columns behind the matrix zero; what stands behind `width` is never read. Where a
+ * step has more values of k (compute.h), as many rows become one. Or only brings these rows into L2 (dst NULL). */
 enum { IM_OUTER_ROWS = 256 };                    /* rows at most in one call                                            */
 typedef struct im_outer_pack { int64_t m0; int rows, j0, j1, width; float *dst; size_t apart; } im_outer_pack;
-typedef enum { IM_OUTER_F32, IM_OUTER_PAIRS, IM_OUTER_FETCH } im_outer_mode;
-typedef void im_outer_packer(const void *args, const im_outer_pack *q, im_outer_mode mode);
+typedef void im_outer_packer(const void *args, const im_outer_pack *q, im_pack_mode mode);
 
 typedef struct im_outer_rows { im_cbuf x; int64_t ld; } im_outer_rows;
 
@@ -42,6 +41,6 @@ typedef struct im_outer_tile {
 } im_outer_tile;
 typedef void im_outer_micro(const im_outer_tile *t);
 typedef struct { im_outer_micro *tile[IM_NV][IM_MR]; } im_outer_micros;  /* [panels - 1][rows - 1] */
-const im_outer_micros *IM_FN(im_outer_tiles)(bool pairs);
+const im_outer_micros *IM_FN(im_outer_tiles)(im_compute how);
 
 #endif

@@ -61,7 +61,7 @@ static void rows_task(void *arg, int panel, int thread)
 
 im_dtype IM_FN(im_packed_dtype)(const im_device *dev, const im_weight *w)
 {
-    return w->dtype == IM_F32 && dev->compute_dtype == IM_BF16 && im_host_of(dev)->bf16_dots ? IM_BF16 : w->dtype;
+    return w->dtype == IM_F32 ? im_factors_of(im_host_of(dev)->compute[dev->compute_dtype]) : w->dtype;
 }
 
 bool IM_FN(im_pack_weight)(im_device *dev, im_weight *w, int rows, bool geglu)

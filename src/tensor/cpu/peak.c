@@ -3,6 +3,7 @@
  * -d peak.o` shows no memory access inside these loops (gcc on portable keeps them in L1; nobody's peak is measured
  * there). */
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/multiply.h"
 #include "tensor/peak.h"
 
 enum { CHAINS = IM_MR * IM_NV };
@@ -14,24 +15,8 @@ IM_INLINE v16 start(int chain)
     return v_add(v_load(lanes), v_set1(16.0f * (float)chain));
 }
 
-static float multiply_add(int64_t rounds)
-{
-    v16 s[CHAINS], a = v_set1(0.999f), b = v_set1(0.001f);      /* tends to 1: no overflow, no subnormals */
-    IM_UNROLL
-    for (int i = 0; i < CHAINS; i++)
-        s[i] = start(i);
-    for (int64_t r = 0; r < rounds; r++) {
-        IM_UNROLL
-        for (int i = 0; i < CHAINS; i++)
-            s[i] = v_fma(s[i], a, b);
-    }
-    IM_UNROLL
-    for (int i = 1; i < CHAINS; i++)
-        s[0] = v_add(s[0], s[i]);
-    return v_sum(s[0]);
-}
-
-static float dot(int64_t rounds)
+/* a b as f32 is -0.28, and as a pair of bf16 about as much: no sum overflows, whatever is multiplied. */
+IM_INLINE float multiply(im_compute how, int64_t rounds)
 {
     v16 s[CHAINS], a = v_set1(0x1.7e7f00p-1f), b = v_set1(-0x1.7d7f00p-3f);
     IM_UNROLL
@@ -40,13 +25,18 @@ static float dot(int64_t rounds)
     for (int64_t r = 0; r < rounds; r++) {
         IM_UNROLL
         for (int i = 0; i < CHAINS; i++)
-            s[i] = v_dot_bf16(s[i], a, b);
+            s[i] = v_multiply(how, s[i], a, b);
     }
     IM_UNROLL
     for (int i = 1; i < CHAINS; i++)
         s[0] = v_add(s[0], s[i]);
     return v_sum(s[0]);
 }
+
+#define X(id, name, factors, per_step, words, with) \
+    static float multiply_##name(int64_t rounds) { return multiply(IM_COMPUTE_##id, rounds); }
+IM_COMPUTES(X, )
+#undef X
 
 static void widen_f16(const uint16_t *src, float *dst)
 {
@@ -84,5 +74,9 @@ static float read(const float *p, int64_t n)
 
 void IM_FN(im_cpu_peak_init)(im_peak_loops *l)
 {
-    *l = (im_peak_loops){ CHAINS, multiply_add, dot, widen_f16, widen_bf16, read };
+    *l = (im_peak_loops){ .chains = CHAINS, .widen_f16 = widen_f16, .widen_bf16 = widen_bf16, .read = read, .multiply = {
+#define X(id, name, factors, per_step, words, with) multiply_##name,
+        IM_COMPUTES(X, )
+#undef X
+    } };
 }

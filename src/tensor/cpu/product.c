@@ -1,8 +1,8 @@
 /* product.c: blocks of a matrix product and their way through the caches; see product.h.
  *
  *   task     rows x strips of c, to one thread; a strip is 32 columns of B (GEGLU: 16 of values, 16 of gates)
- *   block    a group of rows and up to 320 steps of k, whose rows of A stay in L2; windows of a picture and f32
- *            operands of bf16 dots are packed for it first, 240 steps, rows of a matrix are read where they are
+ *   block    a group of rows and up to 320 steps of k, whose rows of A stay in L2; windows of a picture and values of
+ *            another dtype than is multiplied are packed for it first, 240 steps, rows of a matrix are read where they are
  *   strip    30 or 40 KiB of B
  *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2
  *
@@ -29,8 +29,8 @@
  *
  * Each tile also asks for a slice of what comes next: the rows of A of the next block, the next strip of B.
  * A sum is one chain over k whatever the blocks, so sizes may depend on the number of threads and bits do not. Weights
- * of 16 bits are converted to f32 strip by strip, or multiplied as they are by bf16 dots (own bits), A rounded to
- * bf16. */
+ * of 16 bits are converted to f32 strip by strip, or multiplied as they are (compute.h; own bits), A rounded to
+ * their dtype. */
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/pack_weights.h"
 #include "tensor/parallel.h"
@@ -47,7 +47,7 @@ typedef struct job {
     im_device *dev;
     const im_product *p;
     const im_micros *micro;
-    im_pack_mode mode;
+    im_compute how;
     bool convert;                                /* B is to be converted to f32 */
     bool direct;                                 /* A is read in place */
     bool resident;                               /* a group's A stays in L2 for all of k, strips run through all of k */
@@ -85,17 +85,17 @@ static void plan(job *j)
 {
     const im_product *p = j->p;
     int panels = im_pack_panel_count(p->n, false);             /* of the values, of the gates */
-    bool pairs = p->b.dtype == IM_BF16 && im_host_of(j->dev)->bf16_dots;
     j->strips = p->geglu ? panels : im_ceil_div(panels, 2);
-    j->mode = pairs ? IM_PACK_PAIRS : IM_PACK_F32;
-    j->convert = p->b.dtype != IM_F32 && !pairs;
-    j->micro = IM_FN(im_micro_tiles)(pairs);
-    j->steps = pairs ? im_ceil_div(p->k, 2) : p->k;
-    bool even = p->k % 2 == 0 && p->lda % 2 == 0;              /* pairs of bf16 lie side by side in memory already */
-    j->direct = p->a.p && (pairs ? p->a.t == IM_BF16 && even : p->a.t == IM_F32);
-    j->lda = !j->direct ? IM_PITCH : pairs ? p->lda / 2 : p->lda;
+    j->how = im_host_of(j->dev)->compute[p->b.dtype];
+    j->convert = p->b.dtype != im_factors_of(j->how);
+    j->micro = IM_FN(im_micro_tiles)(j->how);
+    int unit = im_per_step(j->how);
+    j->steps = im_ceil_div(p->k, unit);
+    bool whole = p->k % unit == 0 && p->lda % unit == 0;       /* rows are whole steps as they lie in memory */
+    j->direct = p->a.p && p->a.t == im_factors_of(j->how) && whole;
+    j->lda = j->direct ? p->lda / unit : IM_PITCH;
     j->blocks = j->steps ? im_ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
-    j->block_steps = im_ceil_div(im_ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored in pairs of k */
+    j->block_steps = im_ceil_div(im_ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored two k a row */
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
     j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, false);
     j->partner = (p->geglu ? (size_t)panels : 1) * j->panel_bytes;
@@ -141,10 +141,11 @@ static void pack(const job *j, float *dst, area a, im_pack_mode mode)
     if (j->direct && mode != IM_PACK_FETCH)
         return;
     for (int b = a.block; b < a.block + a.blocks; b++, dst += j->group_rows * IM_PITCH) {
-        int unit = j->mode == IM_PACK_PAIRS ? 2 : 1, k0 = b * j->block_steps * unit, k1 = k0 + steps_of(j, b) * unit;
-        j->p->pack(j->p, dst, a.row, a.rows, k0, k1 < j->p->k ? k1 : j->p->k, mode);
-        for (int i = 0; mode == IM_PACK_PAIRS && k1 > j->p->k && i < a.rows; i++)        /* odd k: completes a pair */
-            memset(im_at(dst + i * IM_PITCH, IM_BF16, j->p->k - k0), 0, 2);
+        int unit = im_per_step(j->how), k0 = b * j->block_steps * unit, k1 = k0 + steps_of(j, b) * unit, k = j->p->k;
+        im_dtype t = im_factors_of(j->how);
+        j->p->pack(j->p, dst, a.row, a.rows, k0, k1 < k ? k1 : k, mode);
+        for (int i = 0; mode != IM_PACK_FETCH && k1 > k && i < a.rows; i++)              /* completes the last step */
+            memset(im_at(dst + i * IM_PITCH, t, k - k0), 0, (size_t)(k1 - k) * im_dtype_size(t));
     }
 }
 
@@ -158,7 +159,7 @@ static const char *panel_at(const job *j, int strip, int block, int part)
          + (size_t)block * (size_t)j->block_steps * j->step_bytes;
 }
 
-/* 16-bit panel to f32, k by k; bf16 lies in pairs of k (device.h). */
+/* 16-bit panel to f32, k by k; bf16 lies two k a row (weight.h). */
 static const float *to_f32(const job *j, const char *panel, int steps, float *dst)
 {
     if (j->p->b.dtype == IM_F16)
@@ -222,13 +223,13 @@ static void run_group(const job *j, area rows, area next, int strip0, int strip1
     int count = strip1 - strip0;
     cursor w = { .now = rows, .b = sums + j->sums_floats };
     if (j->resident)
-        pack(j, a, rows, j->mode);
+        pack(j, a, rows, (im_pack_mode)j->how);
     for (int i = 0; i < j->blocks * count; i++) {
         int block = j->resident ? i % j->blocks : i / count, strip = j->resident ? i / j->blocks : i % count;
         w.now.block = block;
         w.now.blocks = 1;
         if (!j->resident && strip == 0)
-            pack(j, a, w.now, j->mode);
+            pack(j, a, w.now, (im_pack_mode)j->how);
         w.next = next;
         if (!j->resident && block + 1 < j->blocks) {
             w.next = w.now;

@@ -8,18 +8,17 @@
 #ifndef IM_PRODUCT_H
 #define IM_PRODUCT_H
 
-#include "tensor/cpu/buffer.h"
-#include "tensor/host.h"
+#include "tensor/cpu/multiply.h"
 
-/* Steps of k in a packed block, and the distance of packed rows of A. A step is one k (f32) or two (bf16 dots), 4 bytes
- * either way. A strip of B, 32 columns by 240 steps, is 30 KiB and a tile of 14 rows 13 KiB: together they stay in an
- * L1 of 48 KiB. */
+/* Steps of k in a packed block, and the distance of packed rows of A. A step is 4 bytes (tensor/compute.h). A strip of B,
+ * 32 columns by 240 steps, is 30 KiB and a tile of 14 rows 13 KiB: together they stay in an L1 of 48 KiB. */
 enum { IM_PITCH = 240, IM_STRIP = 2 * IM_PANEL };
 
-/* What a packer does with rows row .. row+rows-1 of A, columns k0 .. k1-1: write them to dst as f32 or as bf16, each
- * row IM_PITCH steps behind the last, or only bring them into L2 for a later call. It may write up to 16 values behind
+/* What a packer does with rows row .. row+rows-1 of A, columns k0 .. k1-1: write them to dst as factors of that im_compute,
+ * each row IM_PITCH steps behind the last, or only bring them into L2 for a later call. It may write up to 16 values behind
  * a row's end (and so into the next row, which comes later). */
-typedef enum { IM_PACK_F32, IM_PACK_PAIRS, IM_PACK_FETCH } im_pack_mode;
+enum { IM_PACK_FETCH = IM_COMPUTE_COUNT };
+typedef int im_pack_mode;                        /* an im_compute, or IM_PACK_FETCH                                  */
 typedef struct im_product im_product;
 typedef void im_packer(const im_product *p, float *dst, int64_t row, int rows, int k0, int k1, im_pack_mode mode);
 
@@ -32,8 +31,8 @@ struct im_product {
     im_packer *pack;
     const void *args;                            /* the packer's                                                     */
     im_cbuf a; int64_t lda;                      /* A where it lies in memory as rows (m, k), to be read in place, or */
-                                                 /* p NULL: pack writes it, from what is held in a.t. Read in place: */
-                                                 /* f32 for multiply-adds, bf16 for bf16 dots                        */
+                                                 /* p NULL: pack writes it, from values in a.t. Read in place: where */
+                                                 /* a.t is the dtype that is multiplied                              */
     im_weight b;                                 /* packed after im_product_run has seen to it                       */
     const float *bias;                           /* or NULL                                                          */
     im_cbuf chan, res;                           /* each may have p NULL                                             */
@@ -61,7 +60,12 @@ typedef struct im_tile {
 } im_tile;
 typedef void im_micro(const im_tile *t);
 typedef struct { im_micro *tile[IM_NV][IM_MR]; } im_micros;    /* [panels - 1][rows - 1] */
-const im_micros *IM_FN(im_micro_tiles)(bool pairs);
+const im_micros *IM_FN(im_micro_tiles)(im_compute how);
+
+/* X(id, name, rows, panels) of every tile of every im_compute: for the tables of micro.c and micro_outer.c. */
+#define IM_ALL_TILES(X) IM_COMPUTES(IM_TILES_OF, X)
+#define IM_TILES_OF(id, name, factors, per_step, words, X) IM_TILES(IM_TILE_OF, X, id, name)
+#define IM_TILE_OF(rows, panels, X, id, name) X(id, name, rows, panels)
 
 /* epilogue.c: rows row .. row+rows-1 of one strip, from sums (rows, IM_STRIP) to c. */
 void IM_FN(im_epilogue)(const im_product *p, int strip, int64_t row, int rows, const float *sums);
@@ -69,28 +73,23 @@ void IM_FN(im_epilogue)(const im_product *p, int strip, int64_t row, int rows, c
 /* For packers, which inline them with a constant mode: n values of src to element `at` of a packed row, and n zeros. */
 IM_INLINE void im_pack_copy(float *row, int at, im_dtype t, const void *src, int n, im_pack_mode mode)
 {
+    im_dtype to = mode == IM_PACK_FETCH ? t : im_factors_of((im_compute)mode);
     int step = mode == IM_PACK_FETCH ? line_of(t) : 16;
     for (int i = 0; i < n; i += step) {
         int left = n - i < 16 ? n - i : 16;
         if (mode == IM_PACK_FETCH)
             prefetch_l2_as(t, src, i);
-        else if (mode == IM_PACK_PAIRS && t == IM_BF16 && left == 16)
-            copy_as(IM_BF16, row, at + i, src, i, 16);
-        else if (mode == IM_PACK_PAIRS)
-            v_store_dot(im_at(row, IM_BF16, at + i), load_as(t, src, i, left));
+        else if (t == to && left == 16)
+            copy_as(to, row, at + i, src, i, 16);
         else
-            v_store(row + at + i, load_as(t, src, i, left));
+            store_as(to, row, at + i, load_as(t, src, i, left), 16);
     }
 }
 
 IM_INLINE void im_pack_zero(float *row, int at, int n, im_pack_mode mode)
 {
-    for (int i = 0; i < n && mode != IM_PACK_FETCH; i += 16) {
-        if (mode == IM_PACK_PAIRS)
-            v_store_dot(im_at(row, IM_BF16, at + i), v_zero());
-        else
-            v_store(row + at + i, v_zero());
-    }
+    for (int i = 0; i < n && mode != IM_PACK_FETCH; i += 16)
+        store_as(im_factors_of((im_compute)mode), row, at + i, v_zero(), 16);
 }
 
 #endif

@@ -5,8 +5,9 @@
 #include <immintrin.h>
 
 enum { IM_MR = 6, IM_NV = 1 };           /* 12 ymm of sums, 2 of B, 1 of A */
-#define IM_TILES(X) \
-    X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1)
+#define IM_TILES(X, ...) \
+    X(1, 1, __VA_ARGS__) X(2, 1, __VA_ARGS__) X(3, 1, __VA_ARGS__) X(4, 1, __VA_ARGS__) X(5, 1, __VA_ARGS__) \
+    X(6, 1, __VA_ARGS__)
 
 typedef struct { __m256 lo, hi; } v16;
 typedef struct { __m256 lo, hi; } m16;   /* all bits of a lane set: true */

@@ -6,8 +6,9 @@
 #include <string.h>
 
 enum { IM_MR = 6, IM_NV = 1 };           /* 24 q registers of sums, 4 of B, 1 of A */
-#define IM_TILES(X) \
-    X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1)
+#define IM_TILES(X, ...) \
+    X(1, 1, __VA_ARGS__) X(2, 1, __VA_ARGS__) X(3, 1, __VA_ARGS__) X(4, 1, __VA_ARGS__) X(5, 1, __VA_ARGS__) \
+    X(6, 1, __VA_ARGS__)
 
 typedef struct { float32x4_t q[4]; } v16;
 typedef struct { uint32x4_t q[4]; } m16;

@@ -10,8 +10,8 @@
 #include "tensor/half.h"
 
 enum { IM_MR = 2, IM_NV = 1 };           /* on SSE2: 8 xmm of sums, 4 of B, 1 of A */
-#define IM_TILES(X) \
-    X(1, 1) X(2, 1)
+#define IM_TILES(X, ...) \
+    X(1, 1, __VA_ARGS__) X(2, 1, __VA_ARGS__)
 
 typedef float v16 __attribute__((vector_size(64)));
 typedef int32_t m16 __attribute__((vector_size(64)));          /* all bits of a lane set: true */

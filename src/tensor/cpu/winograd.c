@@ -339,7 +339,7 @@ static int few(job *j, int64_t tiles)
 
 int IM_FN(im_winograd_conv)(im_device *dev, const im_conv_args *c)
 {
-    job j = { .dev = dev, .c = c, .micro = IM_FN(im_micro_tiles)(false), .across = im_ceil_div(c->ow, IM_WINO_OUT),
+    job j = { .dev = dev, .c = c, .micro = IM_FN(im_micro_tiles)(IM_COMPUTE_F32), .across = im_ceil_div(c->ow, IM_WINO_OUT),
               .down = im_ceil_div(c->oh, IM_WINO_OUT), .panels = im_ceil_div(c->cout, IM_PANEL) };
     j.strips = im_ceil_div(j.panels, 2);
     int64_t tiles = (int64_t)c->batch * j.across * j.down;

@@ -223,7 +223,7 @@ static void filters(job *j, int64_t tiles)
 
 int IM_FN(im_winograd_dw)(im_device *dev, const im_conv_dw_args *d)
 {
-    job j = { .dev = dev, .d = d, .micro = IM_FN(im_outer_tiles)(false), .across = im_ceil_div(d->ow, IM_WINO_OUT),
+    job j = { .dev = dev, .d = d, .micro = IM_FN(im_outer_tiles)(IM_COMPUTE_F32), .across = im_ceil_div(d->ow, IM_WINO_OUT),
               .down = im_ceil_div(d->oh, IM_WINO_OUT), .ci_panels = im_ceil_div(d->cin, IM_PANEL) };
     int panels = im_ceil_div(d->cout, IM_PANEL);
     j.ci_floats = im_ceil_div(j.ci_panels, 2) * IM_STRIP;
