@@ -1,9 +1,11 @@
 /* cmd_synth.c: `imago synth`: from a list of class names to a set of pictures (models/pipelines/synth*.c). */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/events.h"
 #include "cli/part.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
@@ -74,10 +76,13 @@ enum { WARNINGS = 3 };                                         /* of long prompt
 static const double PLAIN_EVERY = 10, DRAW_EVERY = 0.2;        /* seconds between lines; between states of the bar     */
 
 typedef struct view {
+    im_ctx *c;
     im_sieve *filter;                                         /* NULL: none                                           */
-    bool quiet, terminal, drawn;
-    double last;
+    bool quiet, terminal, drawn, events;                      /* drawn: a bar; events: --progress json                */
+    bool drew;                                                /* a set, or a part of one, up to its end               */
+    double start, last;
     int warnings;
+    im_synth_progress shown;                                  /* the last one                                         */
 } view;
 
 static void erase(view *v)
@@ -91,17 +96,35 @@ static void on_note(void *arg, const char *text)
 {
     view *v = arg;
     erase(v);
-    if (!v->quiet)
+    if (v->events)
+        event_text(v->c, "note", text);
+    else if (!v->quiet)
         fprintf(stderr, "%s\n", text);
+}
+
+static void warn(view *v, const char *text)
+{
+    erase(v);
+    if (v->events)
+        event_text(v->c, "warning", text);
+    else
+        fprintf(stderr, "imago: warning: %s\n", text);
 }
 
 static void on_warning(void *arg, const char *text)
 {
     view *v = arg;
-    if (v->warnings++ >= WARNINGS)
+    if (v->warnings++ < WARNINGS)
+        warn(v, text);
+}
+
+static void warn_of_others(view *v)
+{
+    char text[64];
+    if (v->warnings <= WARNINGS)
         return;
-    erase(v);
-    fprintf(stderr, "imago: warning: %s\n", text);
+    snprintf(text, sizeof text, "%d more of this kind", v->warnings - WARNINGS);
+    warn(v, text);
 }
 
 static bool on_scores(void *arg, im_ctx *c, const im_synth *s, double *score)
@@ -113,13 +136,25 @@ static bool on_scores(void *arg, im_ctx *c, const im_synth *s, double *score)
     return im_sieve_scores(c, v->filter, s, score);
 }
 
+static void step_event(const im_synth_progress *p)
+{
+    double left = p->last ? 0 : p->seconds_left < 0 ? NAN : p->seconds_left;
+    event_print("step", json_pack("{s:i, s:i, s:i, s:I, s:I, s:I, s:o, s:o}", "step", p->evaluation, "steps",
+                                  p->evaluations, "batch", p->batch, "drawn", (json_int_t)p->done, "pictures",
+                                  (json_int_t)p->wanted, "there", (json_int_t)p->there, "img_per_s",
+                                  event_number(p->img_per_s), "seconds_left", event_number(left)));
+}
+
 /* "pictures 120/600, 3.41 img/s, 2 min 20 s left" */
 static void on_drawn(void *arg, const im_synth_progress *p)
 {
     view *v = arg;
     double now = im_seconds();
     char rate[64] = "", left[32], step[48] = "";
-    if (v->quiet || (!p->last && now - v->last < (v->terminal ? DRAW_EVERY : PLAIN_EVERY)))
+    v->shown = *p;
+    if (v->events)
+        step_event(p);
+    if (v->quiet || v->events || (!p->last && now - v->last < (v->terminal ? DRAW_EVERY : PLAIN_EVERY)))
         return;
     v->last = now;
     if (p->done)
@@ -143,6 +178,8 @@ static int check_options(const arguments *a)
         return usage_error(a->verb, "-o SET is missing: the folder of the set");
     if ((o->verify != 0) + (o->one != NULL) + (o->prompts_only != 0) > 1)
         return usage_error(a->verb, "--verify, --one and --prompts-only cannot be combined");
+    if (o->quiet && events_wanted(&o->common))
+        return usage_error(a->verb, "--quiet and --progress json cannot be combined");
     if (o->force && !o->one)
         return usage_error(a->verb, "--force needs --one");
     if (option_given(a, "strength") && !o->a.init_data)
@@ -175,16 +212,26 @@ static bool print_prompts(im_ctx *c, const im_synth *s, const im_synth_args *a)
     return !session_interrupted() || im_fail(c, "stopped");
 }
 
-static bool find_part(im_ctx *c, synth_options *o)
+static bool find_part(im_ctx *c, synth_options *o, view *v)
 {
     part p;
+    char text[192];
     if (o->one || !part_find(c, o->part, &p))
         return im_ok(c);
-    if (*p.said_by && !o->quiet)
-        fprintf(stderr, "part %lld/%lld, as %s says\n", (long long)p.i + 1, (long long)p.n, p.said_by);
+    snprintf(text, sizeof text, "part %lld/%lld, as %s says", (long long)p.i + 1, (long long)p.n, p.said_by);
+    if (*p.said_by)
+        on_note(v, text);
     o->a.part = p.i;
     o->a.parts = p.n;
     return true;
+}
+
+static bool draw(im_ctx *c, im_synth *s, const im_synth_args *a, view *v, const im_synth_hooks *hooks)
+{
+    int64_t count = im_synth_count(s);
+    v->shown.there = im_synth_part(count, a->part + 1, a->parts) - im_synth_part(count, a->part, a->parts);
+    v->drew = im_synth_draw(c, s, hooks);                      /* which says at once what of these is missing          */
+    return v->drew;
 }
 
 static bool work(im_ctx *c, synth_options *o, view *v)
@@ -192,14 +239,14 @@ static bool work(im_ctx *c, synth_options *o, view *v)
     im_synth_hooks hooks = { .arg = v, .drawn = on_drawn, .note = on_note, .scores = on_scores };
     if (o->verify)
         return im_synth_verify(c, o->a.out, &hooks);
-    im_synth *s = find_part(c, o) ? im_synth_open(c, &o->a) : NULL;
+    im_synth *s = find_part(c, o, v) ? im_synth_open(c, &o->a) : NULL;
     bool ok = s != NULL;
     if (ok && o->prompts_only)
         ok = print_prompts(c, s, &o->a);
     else if (ok && o->one)
         ok = im_synth_one(c, s, o->one, o->force, &hooks);
     else if (ok)
-        ok = (!v->filter || im_sieve_fits(c, v->filter, s)) && im_synth_draw(c, s, &hooks);
+        ok = (!v->filter || im_sieve_fits(c, v->filter, s)) && draw(c, s, &o->a, v, &hooks);
     im_synth_close(s);
     erase(v);
     return ok;
@@ -208,6 +255,42 @@ static bool work(im_ctx *c, synth_options *o, view *v)
 static bool given(void *arg, const char *name)
 {
     return option_given(arg, name);
+}
+
+static void start_events(im_ctx *c, const arguments *a)
+{
+    const synth_options *o = a->values;
+    event_print("start", json_pack("{s:s, s:s, s:o}", "verb", a->verb->name, "version", IM_VERSION, "set",
+                                   clean_json(c, o->a.out)));
+    if (!o->prompts_only && !o->verify)
+        event_print("load", json_pack("{s:o}", "model", clean_json(c, o->a.model)));
+}
+
+/* Stopped in order: no error in plain words, but a code of its own. */
+static int end_stopped(im_ctx *c, view *v)
+{
+    static const char text[] = "stopped: what is drawn stays, and the same command goes on";
+    im_clear_error(c);
+    if (v->events)
+        event_error(c, text, CLI_STOPPED);
+    else
+        fprintf(stderr, "%s\n", text);
+    session_close(c);
+    return CLI_STOPPED;
+}
+
+static int end(im_ctx *c, const synth_options *o, view *v, int rc)
+{
+    const im_synth_progress *p = &v->shown;
+    if (session_interrupted() && !im_ok(c) && strstr(im_error(c), "stopped"))
+        return end_stopped(c, v);
+    if (rc) {                                                  /* wrong usage: told already                            */
+        session_close(c);
+        return rc;
+    }
+    return session_end(c, &o->common, !v->drew ? NULL : json_pack("{s:I, s:I, s:I, s:f}", "pictures", (json_int_t)p->done,
+                       "there", (json_int_t)p->there, "wanted", (json_int_t)p->wanted, "seconds",
+                       im_seconds() - v->start));
 }
 
 static int run(const arguments *a)
@@ -220,7 +303,9 @@ static int run(const arguments *a)
     if (!c)
         return CLI_FAILED;
     session_signals_more();
-    view v = { .quiet = o->quiet, .terminal = isatty(STDERR_FILENO) };
+    bool events = events_wanted(&o->common);
+    view v = { .c = c, .quiet = o->quiet, .events = events, .terminal = !events && isatty(STDERR_FILENO),
+               .start = im_seconds() };
     im_on_warning(c, on_warning, &v);
     im_synth_args defaults = im_synth_defaults();
     o->a.dtype = session_dtype(&o->common);
@@ -234,23 +319,20 @@ static int run(const arguments *a)
     im_synth_settings *begun = im_ok(c) && o->a.out && !o->verify ? im_synth_recall(c, &o->a, given, (void *)a) : NULL;
     if (im_ok(c) && !o->verify)
         rc = check_begun(a, begun);
-    if (im_ok(c) && !rc)
+    if (im_ok(c) && !rc) {
+        if (events)
+            start_events(c, a);
         work(c, o, &v);
+    }
     im_synth_settings_free(begun);
     im_sieve_free(v.filter);
-    if (v.warnings > WARNINGS)
-        fprintf(stderr, "imago: warning: %d more of this kind\n", v.warnings - WARNINGS);
-    if (session_interrupted() && !im_ok(c) && strstr(im_error(c), "stopped")) {
-        fprintf(stderr, "stopped: what is drawn stays, and the same command goes on\n");
-        im_clear_error(c);
-        rc = CLI_STOPPED;
-    }
-    int closed = session_close(c);
-    return rc ? rc : closed;
+    warn_of_others(&v);
+    return end(c, o, &v, rc);
 }
 
 const verb verb_synth = {
-    .name = "synth", .common = OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(synth_options), .run = run,
+    .name = "synth", .common = OPT_PROGRESS | OPT_DEVICE | OPT_DTYPE, .options = options, .size = sizeof(synth_options),
+    .run = run,
     .summary = "draw a training set from a list of classes",
     .about = "Draws N pictures of every class in a list. A recipe makes the prompts from the name of the class, its "
              "hypernym and its definition (\"Fake it till you make it\", arXiv 2212.08420); classes given by wnid "

@@ -36,6 +36,11 @@ void event_text(im_ctx *c, const char *name, const char *text)
     event_print(name, json_pack("{s:o}", "text", clean_json(c, text)));
 }
 
+void event_error(im_ctx *c, const char *text, int code)
+{
+    event_print("error", json_pack("{s:o, s:i}", "text", clean_json(c, text), "code", code));
+}
+
 json_t *event_number(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();

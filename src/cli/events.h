@@ -13,6 +13,7 @@ bool events_wanted(const common_options *o);                   /* false for NULL
 void event_print(const char *name, json_t *fields);
 /* {"event": name, "text": ...}; bytes that are not UTF-8 become U+FFFD. */
 void event_text(im_ctx *c, const char *name, const char *text);
+void event_error(im_ctx *c, const char *text, int code);       /* the last one; code: the exit code                    */
 json_t *event_number(double x);                                /* null where it is not finite                          */
 
 #endif

@@ -96,7 +96,7 @@ int session_end(im_ctx *c, const common_options *o, json_t *fields)
     if (events && ok)
         event_print("done", json_incref(fields));
     else if (events)
-        event_print("error", json_pack("{s:o, s:i}", "text", clean_json(c, im_error(c)), "code", rc));
+        event_error(c, im_error(c), rc);
     else if (!ok)
         fprintf(stderr, "imago: %s\n", im_error(c));
     json_decref(fields);
