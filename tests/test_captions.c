@@ -90,8 +90,23 @@ START_TEST(draws)
 }
 END_TEST
 
+/* The tokenizer knows a text only; its error names set and picture. */
+START_TEST(error_names_the_picture)
+{
+    im_sample bad[] = { { .name = "one.png", .caption = "a dog" }, { .name = "sub/two.png", .caption = "a \xff" } };
+    const im_dataset d = { .path = "some/set", .count = 2, .samples = bad };
+    im_tokenizer *k = im_tokenizer_open(c, NULL);
+    im_captions s = { 0 };
+    ck_assert(!im_captions_read(c, &s, &d, k, T, false));
+    ck_assert_msg(!strncmp(im_error(c), "some/set: the caption of sub/two.png: ", 38), "%s", im_error(c));
+    im_clear_error(c);
+    im_captions_free(&s);
+    im_tokenizer_free(k);
+}
+END_TEST
+
 int main(void)
 {
-    const suite_test tests[] = { ONCE(tags), ONCE(draws) };
+    const suite_test tests[] = { ONCE(tags), ONCE(draws), ONCE(error_names_the_picture) };
     return suite_run("captions", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

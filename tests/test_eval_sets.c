@@ -217,9 +217,39 @@ START_TEST(average_precision)
 }
 END_TEST
 
+/* A file of features whose shapes are these, of no picture, so that any shape has no bytes. */
+static const char *write_shapes(long long width, long long classes)
+{
+    char text[400], file[408];
+    int n = snprintf(text, sizeof text, "{\"features\":{\"dtype\":\"F32\",\"shape\":[0,%lld],\"data_offsets\":[0,0]},"
+                     "\"labels\":{\"dtype\":\"I64\",\"shape\":[0],\"data_offsets\":[0,0]},"
+                     "\"logits\":{\"dtype\":\"F32\",\"shape\":[0,%lld],\"data_offsets\":[0,0]}}", width, classes);
+    memset(file, 0, 8);
+    file[0] = (char)n;
+    file[1] = (char)(n >> 8);
+    memcpy(file + 8, text, (size_t)n);
+    return scratch_write(dir, "shapes.safetensors", file, 8 + (size_t)n);
+}
+
+START_TEST(shapes_of_features)
+{
+    im_feature_file f;
+    ck_assert_msg(im_features_open(c, write_shapes(7, 5), &f), "%s", im_error(c));
+    ck_assert_int_eq(f.width, 7);
+    ck_assert_int_eq(f.classes, 5);
+    im_features_close(&f);
+    ck_assert(!im_features_open(c, write_shapes(7, 4294967301LL), &f));             /* 2^32 + 5                        */
+    WANT_ERROR("shapes.safetensors: its tensor \"logits\" is of 4294967301 classes; wanted 1 to 2147483647");
+    ck_assert(!im_features_open(c, write_shapes(7, 0), &f));
+    WANT_ERROR("\"logits\" is of 0 classes");
+    ck_assert(!im_features_open(c, write_shapes(4294967303LL, 5), &f));
+    WANT_ERROR("shapes.safetensors: its tensors are not of the same pictures");
+}
+END_TEST
+
 int main(void)
 {
     const suite_test tests[] = { LOOP(those_of_torch, 6), ONCE(what_does_not_fit), ONCE(files_of_features),
-                                 ONCE(average_precision) };
+                                 ONCE(shapes_of_features), ONCE(average_precision) };
     return suite_run("eval_sets", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

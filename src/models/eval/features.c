@@ -171,6 +171,8 @@ bool im_features_open(im_ctx *c, const char *path, im_feature_file *out)
     if (l && (l->shape[0] != f->shape[0] || f->shape[1] < 1 || f->shape[1] > INT32_MAX
               || (y && (y->ndim != 2 || y->shape[0] != f->shape[0] || strcmp(y->dtype_name, "F32")))))
         im_fail(c, "%s: its tensors are not of the same pictures; wanted a file of features", path);
+    if (im_ok(c) && y && (y->shape[1] < 1 || y->shape[1] > INT32_MAX))
+        im_fail(c, "%s: its tensor \"logits\" is of %lld classes; wanted 1 to %d", path, (long long)y->shape[1], INT32_MAX);
     if (!im_ok(c)) {
         im_features_close(out);
         return false;

@@ -1,6 +1,7 @@
 /* captions.c: see captions.h. The rows of a picture are made once, at most 2^4 - 1, so that a step only copies ids. */
 #include "models/train/captions.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,15 @@ static bool read_one(im_ctx *c, im_captions *s, int64_t picture, const char *cap
     return ok && im_tokenize(c, k, caption, s->tokens, row, NULL);
 }
 
+/* An error of the tokenizer, which knows neither set nor picture. */
+static bool say_whose(im_ctx *c, const im_dataset *d, int64_t picture)
+{
+    char why[512];
+    snprintf(why, sizeof why, "%s", im_error(c));
+    im_clear_error(c);
+    return im_fail(c, "%s: the caption of %s: %s", d->path, d->samples[picture].name, why);
+}
+
 bool im_captions_read(im_ctx *c, im_captions *s, const im_dataset *d, const im_tokenizer *k, int tokens, bool subsets)
 {
     *s = (im_captions){ .c = c, .tokens = tokens, .pictures = d->count };
@@ -76,11 +86,11 @@ bool im_captions_read(im_ctx *c, im_captions *s, const im_dataset *d, const im_t
         s->rows += (1 << s->n[i]) - 1;
     }
     s->ids = ok ? malloc((size_t)(s->rows * tokens) * sizeof *s->ids) : NULL;
-    ok = s->ids || im_fail(c, "out of memory for the captions of %lld pictures%s", (long long)d->count,
+    ok = s->ids || im_fail(c, "%s: out of memory for the captions of %lld pictures%s", d->path, (long long)d->count,
                            subsets ? "; without --drop-tags there are fewer rows" : "");
     ok = ok && im_tokenize(c, k, "", tokens, s->empty, NULL);
     for (int64_t i = 0; ok && i < d->count; i++)
-        ok = read_one(c, s, i, d->samples[i].caption, k);
+        ok = read_one(c, s, i, d->samples[i].caption, k) || say_whose(c, d, i);
     return ok;
 }
 
