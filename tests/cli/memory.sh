@@ -44,5 +44,40 @@ gives 1 'of memory are free; ask for a smaller size' generate -m tests/golden/mo
 [ ! -e "$dir/many" ] && [ ! -e "$dir/x.png" ]
 check "nothing is left of them"
 
+# ---- trainings: what is certain is an error before the weights are there, what is probable a warning before the first
+# step. The folder of the run cannot be made, so that no step is begun.
+mkdir -p "$dir/set/one" "$dir/set/two" "$dir/captions"
+: >"$dir/file"
+for i in 1 2 3 4; do
+    cp tests/golden/init_64x64.png "$dir/set/one/$i.png"
+    cp tests/golden/init_64x64.png "$dir/captions/$i.png"
+    echo "{\"file_name\": \"$i.png\", \"text\": \"a horse\"}" >>"$dir/captions/metadata.jsonl"
+done
+cp tests/golden/init_64x64.png "$dir/set/two/1.png"
+if [ "$(awk '/^MemTotal/ { print int($2 / 1048576) }' /proc/meminfo)" -lt 100 ]; then
+    gives 1 'to train, whatever the batch' train resnet -q -t 1 --data "$dir/set" --arch resnet101 --width 1024 --batch 2 \
+        --steps 1 --augment none -o "$dir/large"
+    grep -q 'of memory are free; wanted a smaller network, or a machine' "$dir/err" && [ ! -e "$dir/large" ]
+    check "a network that is larger than memory: refused before it is made"
+    warns() {       # warns NAME ARGUMENT...
+        name=$1
+        shift
+        run train "$@" -q -t 1 --steps 1 -o "$dir/file/run"
+        [ "$rc" = 1 ] && grep -q 'warning: a step takes about .* MiB more .*the system may end the run; ' "$dir/err" &&
+            grep -q 'cannot make the folder' "$dir/err"
+        check "$name"
+    }
+    warns 'activations of large pictures' resnet --data "$dir/set" --arch resnet50 --size 4096 --batch 4 --augment none
+    warns 'of an autoencoder' autoencoder --data "$dir/captions" --size 4096 --batch 4 --config weights/imago-small/vae
+    warns 'of a diffusion model' diffusion --data "$dir/captions" --size 4096 --batch 4 --config weights/imago-small \
+        --vae weights/imago-small/vae
+else
+    skipped=$((skipped + 4))
+fi
+run train resnet -q -t 1 --data "$dir/set" --arch resnet18 --width 4 --size 32 --batch 2 --steps 1 --augment none \
+    -o "$dir/small"
+[ "$rc" = 0 ] && [ ! -s "$dir/err" ]
+check "a small training is not warned of"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -60,6 +60,20 @@ static im_tensor *like(im_ctx *c, const im_tensor *w, bool copy)
     return t;
 }
 
+/* What add_param makes: m, v and the averages. */
+double im_optimiser_bytes(const im_optimiser_args *a, const im_part_params *parts, int n)
+{
+    bool adamw = a->kind == IM_ADAMW;
+    int of_weights = (adamw || a->momentum != 0) + adamw + (a->ema > 0), of_buffers = a->ema > 0;
+    double bytes = 0;
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < parts[k].params->n; i++) {
+            const im_param *q = &parts[k].params->v[i];
+            bytes += 4.0 * (double)im_numel(q->t) * (q->kind == IM_PARAM_BUFFER ? of_buffers : of_weights);
+        }
+    return bytes;
+}
+
 static void add_param(im_optimiser *o, const im_param *q, slot s)
 {
     im_ctx *c = o->c;

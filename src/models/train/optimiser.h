@@ -27,6 +27,7 @@ typedef struct im_part_params {                                /* one network of
 typedef struct im_optimiser im_optimiser;
 im_optimiser *im_optimiser_new(im_ctx *c, const im_part_params *parts, int n, const im_optimiser_args *a);
 void im_optimiser_free(im_optimiser *o);
+double im_optimiser_bytes(const im_optimiser_args *a, const im_part_params *parts, int n);       /* of its state          */
 
 /* Global L2 norm of the gradients times scale; *bad: the name of the first parameter whose gradient is not finite, or
  * NULL. False: c has failed. */

@@ -18,7 +18,7 @@
 #include "models/train/picture_view.h"
 #include "models/nets/resnet.h"
 #include "models/train/train_config.h"
-#include "models/train/train_loop.h"
+#include "models/train/train_memory.h"
 #include "models/train/train_pictures.h"
 #include "models/checkpoints/vae_folder.h"
 
@@ -289,13 +289,15 @@ static bool open_network(training *t)
         return load_init(t, t->a->common.init) && (!t->decoder || keep_encoder(t, t->a->common.init));
     if (!(t->vae = im_vae_new(c, &t->cfg)))
         return false;
+    im_part_params parts[2];
     for (int half = 0; half < 2; half++) {
-        im_params *p = im_vae_params(t->vae, (im_vae_half)half);
-        p->train = true;
-        if (!im_init_params_as(p, t->a->common.seed, IM_INIT_TORCH))
-            return false;
+        parts[half] = (im_part_params){ im_vae_params(t->vae, (im_vae_half)half), "" };
+        parts[half].params->train = true;
     }
-    return true;
+    bool ok = im_train_weights_fit(c, &t->a->common, parts, 2);
+    for (int half = 0; half < 2; half++)
+        ok = ok && im_init_params_as(parts[half].params, t->a->common.seed, IM_INIT_TORCH);
+    return ok;
 }
 
 static bool open_sets(training *t)
@@ -316,6 +318,29 @@ static bool open_sets(training *t)
     return im_pictures_check(&t->pictures);
 }
 
+/* A part of a step: in: x, and noise or, where the decoder alone is trained, z (diffusion_loss.h). */
+static im_tensor *forward(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    const training *t = arg;
+    im_autoencoder_weights w = { t->a->gradient_weight, t->a->kl_weight };
+    im_autoencoder_loss l = { 0 };
+    (void)n_in;
+    bool ok = t->decoder ? im_decoder_loss_of(c, t->vae, in[0], in[1], &w, &l, NULL)
+                         : im_autoencoder_loss_of(c, t->vae, in[0], in[1], &w, &l, NULL);
+    return ok ? l.loss : NULL;
+}
+
+static bool step_fits(training *t, const im_part_params parts[], int n_parts)
+{
+    int64_t n = t->a->common.batch, size = t->pictures.size, side = latent_side(t);
+    im_scope_push(t->c);
+    im_tensor *in[2] = { im_new(t->c, IM_F32, 4, (int64_t[]){ n, size, size, 3 }),
+                         im_new(t->c, IM_F32, 4, (int64_t[]){ n, side, side, t->cfg.latent_channels }) };
+    bool ok = im_train_step_fits(t->c, &t->a->common, parts, n_parts, forward, t, in, 2);
+    im_scope_pop(t->c);
+    return ok;
+}
+
 static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
@@ -333,7 +358,7 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     im_loop_task task = { .arg = t, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
                           .parts_an_epoch = parts_an_epoch, .fields = tables, .begin = begin, .part = run_part,
                           .score = t->val ? score : NULL, .score_name = "val_psnr", .saved = saved };
-    bool ok = config && im_run_open(c, &run, t->a->common.out) &&
+    bool ok = config && step_fits(t, parts, task.n_parts) && im_run_open(c, &run, t->a->common.out) &&
               im_train_loop(c, &run, &t->a->common, config, &task, hooks);
     im_run_close(&run);
     free(config);

@@ -27,7 +27,7 @@
 #include "models/schedulers/scheduler.h"
 #include "models/checkpoints/state_dict.h"
 #include "models/train/train_config.h"
-#include "models/train/train_loop.h"
+#include "models/train/train_memory.h"
 #include "models/checkpoints/vae_folder.h"
 
 #define AT(field) offsetof(im_train_diffusion_args, field)
@@ -270,6 +270,12 @@ static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bo
 
 /* ---------------------------------------------------------------- what there is to train */
 
+/* Of unet and clip, in this order. */
+static int trained_parts(const training *t)
+{
+    return strcmp(t->a->text, "train") ? 1 : 2;
+}
+
 static bool load_or_draw(training *t)
 {
     im_ctx *c = t->c;
@@ -277,6 +283,9 @@ static bool load_or_draw(training *t)
     im_params *unet = im_unet_params(t->unet), *clip = im_clip_params(t->clip);
     unet->train = clip->train = true;
     unet->recompute = t->a->common.recompute;
+    im_part_params parts[] = { { unet, "unet." }, { clip, "text_encoder." } };
+    if (!im_train_weights_fit(c, &t->a->common, parts, trained_parts(t)))
+        return false;
     if (!init)
         return im_init_params_as(unet, t->a->common.seed, IM_INIT_ZERO_ENDS) &&
                im_init_params_as(clip, t->a->common.seed, IM_INIT_TORCH);
@@ -404,6 +413,31 @@ static bool keep_latents(training *t, const im_run_folder *run)
     return ok;
 }
 
+/* A part of a step: in: x, noise, t, weight, and ids or the states of a frozen text encoder (im_diffusion_batch). */
+static im_tensor *forward(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    const training *t = arg;
+    bool trained = trained_parts(t) > 1;
+    im_diffusion_batch b = { .x = in[0], .noise = in[1], .t = in[2], .weight = in[3] };
+    (void)n_in;
+    *(trained ? &b.ids : &b.text) = in[4];
+    return im_diffusion_loss(c, t->unet, trained ? t->clip : NULL, &b);
+}
+
+static bool step_fits(training *t, const im_part_params parts[])
+{
+    im_ctx *c = t->c;
+    int64_t n = t->a->common.batch, side = t->latents.side, tokens = t->cfg.clip.max_position_embeddings;
+    int64_t latent[4] = { n, side, side, t->latents.channels }, text[3] = { n, tokens, t->cfg.clip.hidden_size };
+    bool trained = trained_parts(t) > 1;
+    im_scope_push(c);
+    im_tensor *in[5] = { im_new(c, IM_F32, 4, latent), im_new(c, IM_F32, 4, latent), im_new(c, IM_F32, 1, latent),
+                         im_new(c, IM_F32, 1, latent), im_new(c, trained ? IM_I32 : IM_F32, trained ? 2 : 3, text) };
+    bool ok = im_train_step_fits(c, &t->a->common, parts, trained_parts(t), forward, t, in, 5);
+    im_scope_pop(c);
+    return ok;
+}
+
 static bool train(training *t, bool begun, const im_train_hooks *hooks)
 {
     im_ctx *c = t->c;
@@ -420,10 +454,11 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     int64_t parts_an_epoch = im_pictures_batches(&t->pictures);
     char *config = im_train_config_text(c, tables, &t->a->common, &extra, begun, parts_an_epoch);
     im_part_params parts[] = { { im_unet_params(t->unet), "unet." }, { im_clip_params(t->clip), "text_encoder." } };
-    im_loop_task task = { .arg = t, .parts = parts, .n_parts = strcmp(t->a->text, "train") ? 1 : 2,
+    im_loop_task task = { .arg = t, .parts = parts, .n_parts = trained_parts(t),
                           .parts_an_epoch = parts_an_epoch, .fields = tables, .begin = begin, .part = run_part,
                           .saved = saved };
-    bool ok = config && im_run_open(c, &run, t->a->common.out) && (!t->a->cache_latents || keep_latents(t, &run)) &&
+    bool ok = config && step_fits(t, parts) && im_run_open(c, &run, t->a->common.out) &&
+              (!t->a->cache_latents || keep_latents(t, &run)) &&
               im_train_loop(c, &run, &t->a->common, config, &task, hooks);
     im_run_close(&run);
     free(config);

@@ -68,7 +68,7 @@ int64_t im_loop_steps(const im_train_common *a, int64_t parts_an_epoch)
     return steps > 0 ? steps : 1;
 }
 
-static im_optimiser_args optimiser_args(im_ctx *c, const im_train_common *a)
+im_optimiser_args im_loop_optimiser(im_ctx *c, const im_train_common *a)
 {
     im_optimiser_kind kind = IM_SGD;
     im_optimiser_parse(c, a->optimizer, &kind);
@@ -384,7 +384,7 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
     double warmup = im_decimal(a->warmup);
     loop l = { .c = c, .run = run, .a = a, .t = t, .h = hooks ? hooks : &none,
                .steps = im_loop_steps(a, t->parts_an_epoch) };
-    im_optimiser_args o = optimiser_args(c, a);
+    im_optimiser_args o = im_loop_optimiser(c, a);
     l.optimiser = im_optimiser_new(c, t->parts, t->n_parts, &o);
     l.ledger = im_ledger_new(c, a->accumulate);
     l.parts = calloc((size_t)a->accumulate, sizeof *l.parts);

@@ -50,6 +50,7 @@ typedef struct im_loop_task {
 /* Values that a->lr and a->decay stand for where they are left open (0, < 0): written into *a, so that config.json has
  * them. lr: what the task likes best. */
 bool im_loop_settle(im_ctx *c, im_train_common *a, double lr);
+im_optimiser_args im_loop_optimiser(im_ctx *c, const im_train_common *a);
 int64_t im_loop_steps(const im_train_common *a, int64_t parts_an_epoch);            /* of the whole run               */
 
 /* Trains. config: text of config.json, written when the run is new or gets another number of steps. False with an error

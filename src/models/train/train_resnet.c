@@ -21,6 +21,7 @@
 #include "models/eval/evaluate.h"
 #include "models/checkpoints/state_dict.h"
 #include "models/train/train_config.h"
+#include "models/train/train_memory.h"
 #include "models/train/train_pictures.h"
 
 static const double LR_FOR_256 = 0.1;
@@ -305,7 +306,32 @@ static bool make_network(training *t)
     im_params *p = im_classifier_params(t->m);
     p->train = p->batch_statistics = true;
     p->recompute = a->common.recompute;
-    return im_init_params(p, a->common.seed) && (!a->common.init || read_init(t, a->common.init));
+    return im_train_weights_fit(t->c, &a->common, &(im_part_params){ .params = p, .prefix = "" }, 1) &&
+           im_init_params(p, a->common.seed) && (!a->common.init || read_init(t, a->common.init));
+}
+
+/* A part of a step without its loss: in[k] (crops n, size, size, 3) of each kind of crop. */
+static im_tensor *forward(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    const im_classifier *m = arg;
+    im_tensor *all = im_classifier_features(c, m, in[0]);
+    for (int k = 1; k < n_in; k++)
+        all = im_stack(c, all, im_classifier_features(c, m, in[k]));
+    return im_classifier_logits(c, m, all);
+}
+
+static bool step_fits(const training *t, const im_part_params *part)
+{
+    im_tensor *in[IM_RECIPE_KINDS];
+    int kinds = t->recipe.random ? t->recipe.kinds : 1;
+    im_scope_push(t->c);
+    for (int k = 0; k < kinds; k++) {
+        int64_t size = t->recipe.crop[k].size, count = t->recipe.random ? t->recipe.crop[k].count : 1;
+        in[k] = im_new(t->c, IM_F32, 4, (int64_t[]){ count * t->a->common.batch, size, size, 3 });
+    }
+    bool ok = im_train_step_fits(t->c, &t->a->common, part, 1, forward, t->m, in, kinds);
+    im_scope_pop(t->c);
+    return ok;
 }
 
 static bool train(training *t, bool begun, const im_train_hooks *hooks)
@@ -324,7 +350,7 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
                           .norms_a_part = t->recipe.random ? t->recipe.kinds : 1, .fields = tables, .begin = open_loader,
                           .part = run_part, .score = t->val ? score : NULL, .score_name = "val_top1",
                           .saved = write_broken };
-    ok = ok && im_run_open(c, &run, a->out) && im_train_loop(c, &run, a, config, &task, hooks);
+    ok = ok && step_fits(t, parts) && im_run_open(c, &run, a->out) && im_train_loop(c, &run, a, config, &task, hooks);
     im_loader_close(t->loader);
     im_run_close(&run);
     free(config);
