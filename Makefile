@@ -201,13 +201,15 @@ san-build:
 	@$(SUB) BUILD=$(BUILD)/san KBUILD=$(KBUILD) OWN=$(SAN_ISA) WERROR= CFLAGS="$(ASAN)" \
 	        $(SAN_TESTS:%=$(BUILD)/san/tests/%)
 
+# A test may take ten times as long as it may without sanitizers (Check's variable).
+SLOWLY := CK_TIMEOUT_MULTIPLIER=10
 asan: ## every test program under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(SUB) BUILD=$(BUILD)/asan WERROR= CFLAGS="$(ASAN)" all tests
-	@BUILD=$(BUILD)/asan tests/check.sh programs
+	@BUILD=$(BUILD)/asan $(SLOWLY) tests/check.sh programs
 
 tsan: ## every test program under ThreadSanitizer
 	@$(SUB) BUILD=$(BUILD)/tsan WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=thread" OMP= PARALLEL=tests/threads.c tests
-	@BUILD=$(BUILD)/tsan tests/check.sh programs
+	@BUILD=$(BUILD)/tsan $(SLOWLY) tests/check.sh programs
 
 fuzz-build:
 	@$(SUB) $(KER_OBJ)
