@@ -70,6 +70,12 @@ START_TEST(reads_entries)
     im_st_close(NULL);
     ck_assert_ptr_null(im_st_find(NULL, "a"));
     ck_assert_int_eq(im_st_count(NULL), 0);
+    s = im_st_open(c, write_st("null.safetensors", "{\"__metadata__\":null,\"t\":{\"dtype\":\"F32\",\"shape\":[1],"
+                               "\"data_offsets\":[0,4]}}", 4));                 /* as the reference reads it       */
+    ck_assert_msg(s != NULL, "%s", im_error(c));
+    ck_assert_int_eq(im_st_count(s), 1);
+    ck_assert_ptr_null(im_st_metadata(s, "k"));
+    im_st_close(s);
 }
 END_TEST
 

@@ -14,18 +14,27 @@ trap 'rm -rf "$copy"' EXIT
 trap 'exit 1' INT TERM
 lived=0
 
+{ git ls-files -z && git ls-files -z --others --exclude-standard; } | xargs -0 cp --parents -t "$copy"
+
+build() { make -C "$copy" san-build SAN_TESTS=test_programs BUILD=build KBUILD="$here/build" >"$copy/log" 2>&1; }
+
+# One copy serves all: a patch is put in and taken out again, and what it touches is compiled anew.
 try() {         # try NAME PATCH
-    rm -rf "${copy:?}/src" "${copy:?}/tests"
-    { git ls-files -z && git ls-files -z --others --exclude-standard; } | xargs -0 cp --parents -t "$copy"
-    if ! (cd "$copy" && patch -sp1 <"$here/$2"); then
+    if ! (cd "$copy" && patch -sN -F0 --dry-run -p1 <"$here/$2" >/dev/null && patch -sF0 -p1 <"$here/$2"); then
         echo "$1: the patch does not fit the source any more: make it anew"
         return 1
     fi
-    if ! make -C "$copy" san-build SAN_TESTS=test_programs BUILD=build KBUILD="$here/build" >"$copy/log" 2>&1; then
+    if ! build; then
         tail -n 20 "$copy/log"
         echo "$1: does not build"
-        return 1
+        lived=1
+    else
+        search "$1" || lived=1
     fi
+    (cd "$copy" && patch -sRF0 -p1 <"$here/$2")
+}
+
+search() {      # search NAME: until a program fails, or time is up
     "$copy/build/san/tests/test_programs" --seconds "${SECONDS_EACH:-120}" >"$copy/found" 2>"$copy/why"
     if grep -q '^seed' "$copy/found"; then
         echo "$1: found, $(grep '^seed' "$copy/found")"
