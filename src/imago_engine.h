@@ -313,7 +313,7 @@ bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *
  *         if (im_ledger_open(l) > im_ledger_lag(l)) im_ledger_read(c, l, row);        // of the step before
  *     } */
 typedef struct im_step_part {
-    double sumsq;                                              /* of the gradients, from the first part to this one    */
+    double sumsq;                                              /* of its gradients; the last part: of the sum of all   */
     float loss;
     int32_t first_bad;                                         /* parameter whose gradient is not finite, or -1        */
     int64_t right;                                             /* rows that got their label                            */
@@ -324,11 +324,31 @@ void im_ledger_free(im_ledger *l);
 bool im_ledger_loss(im_ctx *c, im_ledger *l, int part, const im_tensor *loss);
 bool im_ledger_right(im_ctx *c, im_ledger *l, int part, const im_tensor *logits, const im_tensor *labels);
 bool im_ledger_norm(im_ctx *c, im_ledger *l, int part, const im_trained *params, int count);
+/* All parts of the step under way as they are by now, and back again: parts that another process has computed come from
+ * there. The first waits. */
+bool im_ledger_get(im_ctx *c, im_ledger *l, im_step_part parts[]);
+bool im_ledger_set(im_ctx *c, im_ledger *l, const im_step_part parts[]);
 bool im_ledger_end(im_ctx *c, im_ledger *l, double mean, double clip);    /* mean: 1 / parts; clip 0: never            */
 int im_ledger_open(const im_ledger *l);                        /* steps that have ended and were not read: 0 to 2      */
 int im_ledger_lag(const im_ledger *l);                         /* how many of them are best left: 1 where the device   */
                                                                /* works while the host goes on, else 0                 */
 bool im_ledger_read(im_ctx *c, im_ledger *l, im_step_part parts[]);       /* the oldest of them; waits for it          */
+
+/* What batch norms in training see (tensor/ops/norm_log.c): while a log is open, mean and unbiased variance of every call
+ * go there in f64, and the running ones stay. So statistics of parts that other processes computed move the running ones
+ * afterwards, part by part: the same bits as if the parts had run here one after the other.
+ *
+ *     im_norm_log_open(c, l);  ... a part, forward and backward ...  im_norm_log_close(c);
+ *     double *v = im_norm_log_values(c, l);                   // malloc'd: im_norm_log_count(l) of them
+ *     ... for each part, ascending: im_norm_log_move(c, l, values of that part) ... */
+typedef struct im_norm_log im_norm_log;
+im_norm_log *im_norm_log_new(im_ctx *c);
+void im_norm_log_free(im_norm_log *l);                         /* closed                                               */
+bool im_norm_log_open(im_ctx *c, im_norm_log *l);              /* from the first call on                               */
+void im_norm_log_close(im_ctx *c);
+int64_t im_norm_log_count(const im_norm_log *l);               /* doubles: two a channel of every call since the open  */
+double *im_norm_log_values(im_ctx *c, im_norm_log *l);
+bool im_norm_log_move(im_ctx *c, const im_norm_log *l, const double *values);
 
 /* ---------------------------------------------------------------- profile and trace (tensor/op.c) */
 

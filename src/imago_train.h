@@ -69,6 +69,11 @@ typedef struct im_train_hooks {                                /* any may be NUL
 } im_train_hooks;
 bool im_train_resnet(im_ctx *c, const im_train_resnet_args *a, const im_train_hooks *hooks);
 
+/* Several processes that a launcher (mpirun, srun) has started train one network together (models/train/ranks.h): each
+ * calls the same im_train_*, rank 0 alone writes and calls hooks but `stop`. This process's rank as the environment has it;
+ * 0: the first one, or nobody has started several. */
+int im_train_rank(void);
+
 /* To resume: takes from the run's config.json every option that was not given, and fails, naming all of them, where one
  * that was given and decides about the result differs. Options are named as `imago train` names them. The texts live until
  * im_train_config_free. NULL without an error: there is no such run yet. */

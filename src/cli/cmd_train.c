@@ -84,7 +84,7 @@ static int run(const arguments *a)
         train_view_close(&v, o->a.common.out);
     }
     im_train_config_free(config);
-    return session_end(c, &o->common, NULL);
+    return train_end(c, &o->common);
 }
 
 const verb verb_train_resnet = {

@@ -135,7 +135,7 @@ static int run_task(task *t)
     }
     train_samples_free(samples);
     im_train_config_free(config);
-    return session_end(c, t->device, NULL);
+    return train_end(c, t->device);
 }
 
 static im_train_config *read_autoencoder(im_ctx *c, void *args, bool (*given)(void *arg, const char *name), void *arg)

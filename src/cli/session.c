@@ -20,10 +20,21 @@ static void on_signal(int sig)
         im_cancel(running);
 }
 
+/* "imago: ", or, of several processes that a launcher has started, "imago: rank 2: " of all but the first */
+static const char *name_of_process(char out[32])
+{
+    if (im_train_rank())
+        snprintf(out, 32, "imago: rank %d: ", im_train_rank());
+    else
+        snprintf(out, 32, "imago: ");
+    return out;
+}
+
 static void warn(void *arg, const char *text)
 {
+    char name[32];
     (void)arg;
-    fprintf(stderr, "imago: warning: %s\n", text);
+    fprintf(stderr, "%swarning: %s\n", name_of_process(name), text);
 }
 
 static void warn_event(void *arg, const char *text)
@@ -91,6 +102,7 @@ int session_close(im_ctx *c)
 int session_end(im_ctx *c, const common_options *o, json_t *fields)
 {
     bool events = events_wanted(o), ok = im_ok(c);
+    char name[32];
     int rc = ok ? CLI_OK : interrupted ? CLI_SIGNAL + (int)interrupted : CLI_FAILED;
     running = NULL;
     if (events && ok)
@@ -98,7 +110,7 @@ int session_end(im_ctx *c, const common_options *o, json_t *fields)
     else if (events)
         event_error(c, im_error(c), rc);
     else if (!ok)
-        fprintf(stderr, "imago: %s\n", im_error(c));
+        fprintf(stderr, "%s%s\n", name_of_process(name), im_error(c));
     json_decref(fields);
     im_ctx_free(c);
     return rc;

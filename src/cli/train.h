@@ -21,7 +21,8 @@
     OPTION_FIELD('b', "batch", "B", \
                  "pictures per batch; an incomplete last batch of an epoch is dropped"), \
     OPTION_FIELD(0, "accumulate", "N", \
-                 "batches per step, whose gradients are averaged: the batch of a step is N * B, in the memory of B"), \
+                 "batches per step, whose gradients are averaged: the batch of a step is N * B, in the memory of B; " \
+                 "under mpirun they are shared out, and 1 means one per process (docs/many-machines.md)"), \
     OPTION_FIELD(0, "lr", "RATE", "learning rate after the warm-up; 0: " lr), \
     OPTION_FIELD(0, "warmup", "EPOCHS", \
                  "epochs over which the learning rate rises linearly from 0; -1: a tenth of the run"), \
@@ -70,6 +71,7 @@ typedef struct train_shown {                                   /* what the comma
 typedef struct train_view {
     im_ctx *c;
     bool quiet, terminal, drawn, events;                       /* events: --progress json                              */
+    bool leads;                                                /* this is rank 0: it alone prints and draws            */
     double start, last, last_curves;
     struct train_tape *tape;                                   /* --trace-tape                                         */
     const train_samples *samples;                              /* drawn after every checkpoint; or NULL                */
@@ -82,6 +84,8 @@ void train_view_open(train_view *v, im_ctx *c, const train_shown *s, im_train_ho
 int train_check_shown(const arguments *a, const train_shown *s);
 /* Last curves, end of the progress line. */
 void train_view_close(train_view *v, const char *run);
+/* session_end; of several ranks the first alone says that it is done. */
+int train_end(im_ctx *c, const common_options *o);
 
 /* Options of a resumed run (im_train_resnet_config and its like): a callback and its argument. */
 bool train_option_given(void *arguments, const char *name);

@@ -145,19 +145,20 @@ int train_check_shown(const arguments *a, const train_shown *s)
 
 void train_view_open(train_view *v, im_ctx *c, const train_shown *s, im_train_hooks *h)
 {
-    bool events = events_wanted(s->common);
-    *v = (train_view){ .c = c, .quiet = s->quiet, .events = events, .terminal = !events && isatty(STDERR_FILENO),
-                       .start = im_seconds() };
+    bool leads = im_train_rank() == 0, events = leads && events_wanted(s->common);
+    *v = (train_view){ .c = c, .quiet = s->quiet || !leads, .events = events, .leads = leads,
+                       .terminal = leads && !events && isatty(STDERR_FILENO), .start = im_seconds() };
     if (events) {
         event_print("start", json_pack("{s:s, s:s, s:o, s:b}", "verb", s->a->verb->name, "version", IM_VERSION, "run",
                                        clean_json(c, s->task->out), "resume", s->task->resume));
         event_print("load", json_pack("{s:o}", "data", clean_json(c, s->task->data)));
     }
-    if (s->trace_tape)
+    if (s->trace_tape && leads)
         v->tape = train_tape_new();
     *h = (im_train_hooks){ .arg = v, .step = on_step, .stop = on_stop, .note = on_note, .saved = on_saved,
                            .tape = v->tape ? on_tape : NULL };
     session_signals_wait();
+    session_signals_more();
 }
 
 void train_view_close(train_view *v, const char *run)
@@ -165,11 +166,16 @@ void train_view_close(train_view *v, const char *run)
     if (v->drawn)
         fputc('\n', stderr);
     v->drawn = false;
-    if (im_ok(v->c))
+    if (im_ok(v->c) && v->leads)
         curves(v, run);
     if (v->tape)
         train_tape_print(v->tape, stdout);
     v->tape = NULL;
+}
+
+int train_end(im_ctx *c, const common_options *o)
+{
+    return session_end(c, im_ok(c) && im_train_rank() ? NULL : o, NULL);
 }
 
 bool train_option_given(void *arguments_of_verb, const char *name)

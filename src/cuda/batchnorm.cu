@@ -57,9 +57,13 @@ DEV double join_runs(const batch_call &w, int64_t c, double *var)
         mean = mean + delta * share;
         m2 = m2 + (w.m2[(int64_t)run * w.p.channels + c] + delta * delta * (na * share));
     }
-    if (w.p.running_mean) {
+    double unbiased = m2 / ((double)w.p.rows - 1.0);
+    if (w.p.seen) {
+        w.p.seen[c] = mean;
+        w.p.seen[w.p.channels + c] = unbiased;
+    } else if (w.p.running_mean) {
         move(w.p.running_mean + c, mean, (double)w.p.momentum);
-        move(w.p.running_var + c, m2 / ((double)w.p.rows - 1.0), (double)w.p.momentum);
+        move(w.p.running_var + c, unbiased, (double)w.p.momentum);
     }
     *var = m2 / (double)w.p.rows;
     return mean;

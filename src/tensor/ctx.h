@@ -38,6 +38,7 @@ struct im_ctx {
     im_tensor **apart;                                         /* backward: gradients added when the node is done      */
     bool marking;                                              /* im_recompute's first run: results of what wants a    */
                                                                /* gradient want one, but nothing is recorded           */
+    struct im_norm_log *norm_log;                              /* where batch norms in training write what they see    */
     bool check_finite;
     bool bad_weights;                                          /* what it found are a layer's own weights              */
     const char *last_layer;                                    /* while it is on: the last one with a name that ran    */

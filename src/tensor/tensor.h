@@ -39,6 +39,9 @@ int im_copy_tensor(im_ctx *c, const im_tensor *from, const im_tensor *to, bool a
 
 /* im_sumsq into the device's memory (ops/optimise.c). */
 bool im_sumsq_into(im_ctx *c, const im_trained *params, int count, double *sum, int32_t *bad);
+/* Where a batch norm in training writes what it sees, (2, channels) on the device; NULL: no log is open, or c has failed.
+ * mean, var: the running ones that it is to move later. */
+double *im_norm_log_place(im_ctx *c, im_tensor *mean, im_tensor *var, float momentum);
 const struct im_step_gate *im_ledger_gate(const im_ledger *l); /* on the device; NULL of NULL                          */
 
 /* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */

@@ -17,8 +17,8 @@
  *    chunks first, then the runs, both ascending in f64; statistics by mean and centred squares as group norm's;
  *  - group norm's backward: chunks of IM_GN_CHUNK pixels, each channel one ascending chain in f32; chunks combined in f64
  *    ascending, then the channels of a group, then, for dgamma and dbeta, the batch, all ascending in f64;
- *  - losses and norms of gradients: each term is made in f32 (squares in f64, where they are exact); terms are summed in
- *    f64 in 16 lanes and the tree over chunks of IM_MAP_CHUNK, chunks are added in ascending order. */
+ *  - losses and norms of gradients: terms in f32 (squares in f64, exact), summed in f64 in 16 lanes and the tree over
+ *    chunks of IM_MAP_CHUNK, chunks ascending; gradients of a step's parts: tree of models/train/grad_tree.h. */
 #ifndef IM_TRAIN_ARGS_H
 #define IM_TRAIN_ARGS_H
 
@@ -92,14 +92,15 @@ typedef struct im_layernorm_bwd_args {
 
 /* Batch norm over rows = (B, H, W), then + res, then ReLU where asked (Ioffe & Szegedy 2015).
  * training: statistics of the batch move the running ones (unbiased variance) by `momentum` where running_mean is not
- * NULL; else mean and variance are the running ones. mean and rstd are rounded to f32 before y is computed from them, so
- * that backward finds the same bits again. y may be x. */
+ * NULL (where `seen` is not NULL they go there instead); else mean and variance are the running ones. mean and rstd are
+ * rounded to f32 before y is computed from them, so that backward finds the same bits again. y may be x. */
 typedef struct im_batchnorm_args {
     int64_t rows; int channels;
     float eps, momentum; bool training, relu;
     im_cbuf x, res; im_buf y;                                             /* res (rows, channels) or NULL           */
     const float *gamma, *beta;
     float *running_mean, *running_var;                                    /* (channels)                             */
+    double *seen;                                                         /* (2, channels): mean, unbiased variance */
     float *mean, *rstd;                                                   /* (channels), for backward; or NULL      */
 } im_batchnorm_args;
 

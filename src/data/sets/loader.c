@@ -30,6 +30,8 @@ static bool check_args(im_ctx *c, const im_loader_args *a)
             d->path, (long long)d->count, a->batch);
     if (a->threads < 0 || a->threads > MOST_THREADS)
         return im_fail(c, "%d threads for decoding; wanted 0 (one per core) to %d", a->threads, MOST_THREADS);
+    if (a->every < 0 || (a->every && (a->run < 1 || a->run > a->every)))
+        return im_fail(c, "%lld of every %lld batches; wanted 1 to all of them", (long long)a->run, (long long)a->every);
     if (a->cache == IM_CACHE_DISK && !a->cache_folder)
         return im_fail(c, "a cache on disk needs a folder to lie in");
     return im_recipe_check(c, a->recipe);

@@ -39,6 +39,8 @@ typedef struct im_loader_args {
     const char *cache_folder;                                  /* disk                                                */
     uint64_t cache_bytes;                                      /* ram; 0: half of what is available                   */
     int64_t first_epoch, first_step;                           /* where to begin                                      */
+    int64_t run, every;                                        /* from there `run` batches of every `every`: the rest */
+                                                               /* is another process's; 0: all                        */
     int64_t epochs;                                            /* end before this epoch; 0: never                     */
 } im_loader_args;
 

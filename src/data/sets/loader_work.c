@@ -140,7 +140,8 @@ static const uint32_t *order_of(im_loader *l, int64_t epoch)
 /* The slot of batch `serial` is made ready to be filled. Under the lock. */
 static void begin_batch(im_loader *l, im_loader_slot *s, int64_t serial)
 {
-    int64_t at = l->a.first_epoch * l->steps + l->a.first_step + serial;
+    int64_t on = l->a.every ? serial / l->a.run * l->a.every + serial % l->a.run : serial;
+    int64_t at = l->a.first_epoch * l->steps + l->a.first_step + on;
     s->epoch = at / l->steps;
     s->step = at % l->steps;
     int64_t rest = l->count - s->step * l->a.batch;

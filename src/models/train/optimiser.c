@@ -165,6 +165,17 @@ const char *im_optimiser_name(const im_optimiser *o, int param)
     return o->v[param].w->name;
 }
 
+im_tensor **im_optimiser_weights(const im_optimiser *o, int *n)
+{
+    im_tensor **w = malloc(((size_t)o->n + 1) * sizeof *w);
+    if (!w)
+        im_fail(o->c, "out of memory for the list of %d parameters", o->n);
+    for (int i = 0; w && i < o->n; i++)
+        w[i] = o->v[i].w;
+    *n = o->n;
+    return w;
+}
+
 /* Decay of the averages in the step after o->steps of them, as TensorFlow's and torch_ema's num_updates has it. */
 static double ema_decay(const im_optimiser *o)
 {
@@ -195,6 +206,8 @@ void im_optimiser_zero(im_optimiser *o)
 }
 
 int64_t im_optimiser_steps(const im_optimiser *o) { return o->steps; }
+
+void im_optimiser_steps_are(im_optimiser *o, int64_t steps) { o->steps = steps; }
 
 const im_tensor *im_optimiser_average(const im_optimiser *o, int part, int i)
 {
@@ -266,10 +279,15 @@ static bool save_one(void *arg, const char *prefix, const im_param *q, im_tensor
     return im_state_add_one(arg, prefix, q, t);
 }
 
+bool im_optimiser_each(const im_optimiser *o, bool (*fn)(void *arg, const char *prefix, const im_param *q, im_tensor *t),
+                       void *arg)
+{
+    return each(o, o->v, o->slots, o->n, fn, arg) && each(o, o->buffers, o->buffer_slots, o->n_buffers, fn, arg);
+}
+
 bool im_optimiser_save(const im_optimiser *o, im_state *s)
 {
-    return each(o, o->v, o->slots, o->n, save_one, s) &&
-           each(o, o->buffers, o->buffer_slots, o->n_buffers, save_one, s);
+    return im_optimiser_each(o, save_one, s);
 }
 
 typedef struct source { im_ctx *c; const im_safetensors *file; const char *path; } source;
@@ -290,6 +308,5 @@ bool im_optimiser_load(im_optimiser *o, const im_safetensors *s, const char *pat
 {
     source from = { o->c, s, path };
     o->steps = steps;
-    return each(o, o->v, o->slots, o->n, load_one, &from) &&
-           each(o, o->buffers, o->buffer_slots, o->n_buffers, load_one, &from);
+    return im_optimiser_each(o, load_one, &from);
 }

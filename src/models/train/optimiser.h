@@ -35,11 +35,13 @@ bool im_optimiser_norm(im_optimiser *o, double scale, double *norm, const char *
 /* The same, left in the ledger as that of its part; im_optimiser_name: of a parameter that it names. */
 bool im_optimiser_note(im_optimiser *o, im_ledger *l, int part);
 const char *im_optimiser_name(const im_optimiser *o, int param);
+im_tensor **im_optimiser_weights(const im_optimiser *o, int *n);         /* all that is trained: malloc'd list         */
 /* One step along scale * gradients; the average follows, that of running statistics too. ledger (or NULL): scale is what
  * im_ledger_end made of its norms, and a step that is not finite is none. */
 bool im_optimiser_step(im_optimiser *o, double lr, double scale, const im_ledger *ledger);
 void im_optimiser_zero(im_optimiser *o);                       /* before the first part of a step                      */
 int64_t im_optimiser_steps(const im_optimiser *o);             /* taken so far                                         */
+void im_optimiser_steps_are(im_optimiser *o, int64_t steps);   /* by the rank whose state this gets                    */
 
 /* The moving average of parts[part].params->v[i], in the layout of the engine; NULL where there is none. */
 const im_tensor *im_optimiser_average(const im_optimiser *o, int part, int i);
@@ -50,6 +52,9 @@ void im_optimiser_swap(im_optimiser *o);
 /* State and averages in a checkpoint: "optimizer.momentum.NAME", "optimizer.exp_avg.NAME", "optimizer.exp_avg_sq.NAME",
  * "ema.NAME", in the layout of files. */
 bool im_optimiser_save(const im_optimiser *o, im_state *s);
+/* Calls fn for every tensor of the state, in one order. */
+bool im_optimiser_each(const im_optimiser *o, bool (*fn)(void *arg, const char *prefix, const im_param *q, im_tensor *t),
+                       void *arg);
 bool im_optimiser_load(im_optimiser *o, const im_safetensors *s, const char *path, int64_t steps);
 
 #endif

@@ -102,6 +102,12 @@ bool im_run_open(im_ctx *c, im_run_folder *r, const char *path)
     return ok;
 }
 
+bool im_run_open_idle(im_ctx *c, im_run_folder *r, const char *path)
+{
+    *r = (im_run_folder){ .c = c, .lock = -1, .log = -1, .idle = true };
+    return im_ok(c) && (r->path = im_copy_text(c, path, strlen(path)));
+}
+
 void im_run_close(im_run_folder *r)
 {
     if (r->log >= 0)

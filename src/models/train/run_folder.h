@@ -22,11 +22,14 @@ typedef struct im_run_folder {
     int lock, log;                                             /* descriptors, -1: none                               */
     char *waiting; size_t n_waiting, cap_waiting;              /* lines that the disk has not taken yet               */
     bool warned;
+    bool idle;                                                 /* the folder of rank 0, which alone writes there       */
 } im_run_folder;
 
 /* Makes the folder, takes its lock and removes what killed processes left half-written. Refuses a folder that holds
  * checkpoints but no config.json. */
 bool im_run_open(im_ctx *c, im_run_folder *r, const char *path);
+/* Another process writes there: nothing is made, locked, removed or written. */
+bool im_run_open_idle(im_ctx *c, im_run_folder *r, const char *path);
 void im_run_close(im_run_folder *r);
 
 char *im_run_file(const im_run_folder *r, const char *name);   /* malloc'd RUN/name */

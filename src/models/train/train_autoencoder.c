@@ -64,7 +64,8 @@ typedef struct training {
     im_dataset *data, *val;
     im_pictures pictures;
     double scaling;                                            /* 1 / deviation of the latents; 0: that of config     */
-    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
+    const im_train_hooks *hooks;
+    im_ranks *ranks;
     char hash[65], init_hash[65];                              /* of the pictures; decoder: of the weights of --init  */
 } training;
 
@@ -210,7 +211,7 @@ static double score(void *arg)
     char text[100];
     snprintf(text, sizeof text, "PSNR %.2f dB on %lld held-out pictures", m.psnr / (double)m.pictures,
              (long long)m.pictures);
-    if (t->hooks && t->hooks->note)
+    if (t->hooks->note)
         t->hooks->note(t->hooks->arg, text);
     return m.psnr / (double)m.pictures;
 }
@@ -314,7 +315,7 @@ static bool open_sets(training *t)
         return false;
     t->pictures = (im_pictures){ .c = c, .data = t->data, .size = size, .batch = a->batch, .seed = a->seed,
                                  .order = a->order, .cache = a->cache, .out = a->out, .workers = a->workers,
-                                 .strict = a->strict };
+                                 .run = a->accumulate / t->ranks->size, .every = a->accumulate, .strict = a->strict };
     return im_pictures_check(&t->pictures);
 }
 
@@ -341,7 +342,7 @@ static bool step_fits(training *t, const im_part_params parts[], int n_parts)
     return ok;
 }
 
-static bool train(training *t, bool begun, const im_train_hooks *hooks)
+static bool train(training *t, bool begun)
 {
     im_ctx *c = t->c;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
@@ -352,14 +353,14 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
     im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->hash, .pictures = t->data->count,
                               .vae_sha256 = t->decoder ? t->init_hash : NULL };
     int64_t parts_an_epoch = im_pictures_batches(&t->pictures);
-    char *config = im_train_config_text(c, tables, &t->a->common, &extra, begun, parts_an_epoch);
+    char *config = im_train_config_text(t->ranks, tables, &t->a->common, &extra, begun, parts_an_epoch);
     im_part_params parts[] = { { im_vae_params(t->vae, IM_VAE_DECODER), "" },
                                { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
-    im_loop_task task = { .arg = t, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
+    im_loop_task task = { .arg = t, .ranks = t->ranks, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
                           .parts_an_epoch = parts_an_epoch, .fields = tables, .begin = begin, .part = run_part,
                           .score = t->val ? score : NULL, .score_name = "val_psnr", .saved = saved };
-    bool ok = config && step_fits(t, parts, task.n_parts) && im_run_open(c, &run, t->a->common.out) &&
-              im_train_loop(c, &run, &t->a->common, config, &task, hooks);
+    bool ok = config && step_fits(t, parts, task.n_parts) && im_train_open_run(t->ranks, &run, t->a->common.out) &&
+              im_train_loop(c, &run, &t->a->common, config, &task, t->hooks);
     im_run_close(&run);
     free(config);
     return ok;
@@ -369,10 +370,12 @@ bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *args, cons
 {
     im_train_autoencoder_args a = *args;
     bool begun = false;
-    if (!im_train_begin(c, tables, &a.common, 1e-3, &begun))
-        return false;
-    training t = { .c = c, .a = &a, .hooks = hooks };
-    bool ok = train(&t, begun, hooks);
+    im_ranks ranks;
+    im_train_hooks own;
+    training t = { .c = c, .a = &a, .hooks = &own, .ranks = &ranks };
+    bool ok = im_train_join(c, &a.common, &ranks, hooks, &own) && im_train_begin(c, tables, &a.common, 1e-3, &begun) &&
+              train(&t, begun);
+    im_ranks_leave(&ranks);
     im_pictures_close(&t.pictures);
     im_vae_free(t.vae);
     im_dataset_free(t.val);

@@ -319,25 +319,45 @@ static bool may_differ(const im_json *ours, const im_json *theirs, const char *k
     return longer || is_length(key);
 }
 
-bool im_config_same_run(im_ctx *c, const im_field *const tables[], const char *ours, const char *theirs, const char *path)
+/* grown: theirs may be a shorter run of the same, where it may grow. */
+static bool compare(im_ctx *c, const im_field *const tables[], const char *ours, const char *theirs, const char *path,
+                    bool grown, list *l)
 {
+    static const char *const machine[] = { "imago", "isa" };
     im_json a = { 0 }, b = { 0 };
-    list l = { .used = 0 };
     const char *schedule = "";
     bool ok = im_json_parse(c, &a, "config.json", ours, strlen(ours)) &&
               im_json_parse(c, &b, path, theirs, strlen(theirs)) && im_json_string(c, &a, "schedule", IM_MUST, &schedule);
-    bool may_grow = ok && im_config_may_grow(&(im_train_common){ .schedule = schedule });
+    bool may_grow = ok && grown && im_config_may_grow(&(im_train_common){ .schedule = schedule });
     for (; ok && *tables; tables++)
         for (const im_field *f = *tables; f->name; f++)
             if (f->flags & IM_DECIDES && !(may_grow && may_differ(&a, &b, f->name)))
-                compare_key(&a, &b, "--", f->name, &l);
+                compare_key(&a, &b, "--", f->name, l);
     for (size_t i = 0; ok && i < sizeof extra_keys / sizeof *extra_keys; i++)
-        compare_key(&a, &b, "", extra_keys[i], &l);
+        compare_key(&a, &b, "", extra_keys[i], l);
+    for (size_t i = 0; ok && !grown && i < sizeof machine / sizeof *machine; i++)
+        compare_key(&a, &b, "", machine[i], l);
+    im_json_close(&a);
+    im_json_close(&b);
+    return ok;
+}
+
+bool im_config_differences(im_ctx *c, const im_field *const tables[], const char *ours, const char *theirs,
+                           const char *path, char *out, size_t size)
+{
+    list l = { .used = 0 };
+    bool ok = compare(c, tables, ours, theirs, path, false, &l);
+    snprintf(out, size, "%s", l.text);
+    return ok;
+}
+
+bool im_config_same_run(im_ctx *c, const im_field *const tables[], const char *ours, const char *theirs, const char *path)
+{
+    list l = { .used = 0 };
+    bool ok = compare(c, tables, ours, theirs, path, true, &l);
     if (ok && l.used)
         ok = im_fail(c, "%s: was not trained as this run is told to go on: %s; was config.json changed? Put back what was "
                      "there, or choose another folder for a new run", path, l.text);
-    im_json_close(&a);
-    im_json_close(&b);
     return ok;
 }
 

@@ -33,6 +33,11 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
  * younger than the checkpoint. */
 bool im_config_same_run(im_ctx *c, const im_field *const tables[], const char *ours, const char *theirs, const char *path);
 
+/* What of theirs is other than in ours, "--batch is 4 there and 8 here"; "": nothing that decides. Of two processes of one
+ * training, so the instruction set counts, too. path: for errors. */
+bool im_config_differences(im_ctx *c, const im_field *const tables[], const char *ours, const char *theirs,
+                           const char *path, char *out, size_t size);
+
 /* May a run of this schedule go on to another last step? Not with the cosine, where every rate depends on it. */
 bool im_config_may_grow(const im_train_common *a);
 /* epochs, steps and warmup of RUN/config.json */

@@ -88,7 +88,8 @@ typedef struct training {
     double *sums;                                              /* of the pictures' weights; NULL: each once an epoch  */
     uint32_t *order; int64_t ordered;                          /* with kept latents: the order of epoch `ordered`     */
     char hash[65], vae_hash[65], config_hash[65], favour_hash[65];
-    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
+    const im_train_hooks *hooks;
+    im_ranks *ranks;
 } training;
 
 /* ---------------------------------------------------------------- one part of a step */
@@ -386,7 +387,8 @@ static bool open_set(training *t)
         return false;
     t->pictures = (im_pictures){ .c = c, .data = t->data, .size = size, .batch = a->batch, .seed = a->seed,
                                  .order = a->order, .cache = a->cache, .out = a->out, .workers = a->workers,
-                                 .strict = a->strict, .sums = t->sums };
+                                 .run = a->accumulate / t->ranks->size, .every = a->accumulate, .strict = a->strict,
+                                 .sums = t->sums };
     t->latents = (im_latents){ .c = c, .vae = t->vae, .channels = t->cfg.vae.latent_channels, .side = size / factor,
                                .size = size, .scaling = t->cfg.vae.scaling_factor, .flip = t->a->flip,
                                .shift = t->a->shift, .views = t->a->cache_latents ? t->a->views : 0, .seed = a->seed };
@@ -403,6 +405,7 @@ static bool keep_latents(training *t, const im_run_folder *run)
 {
     im_pictures all = t->pictures;
     all.order = "listed";
+    all.run = all.every = 0;                                   /* every rank keeps those of all pictures              */
     all.sums = NULL;
     t->ordered = -1;
     t->order = malloc((size_t)t->data->count * sizeof *t->order);
@@ -438,7 +441,7 @@ static bool step_fits(training *t, const im_part_params parts[])
     return ok;
 }
 
-static bool train(training *t, bool begun, const im_train_hooks *hooks)
+static bool train(training *t, bool begun)
 {
     im_ctx *c = t->c;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
@@ -452,14 +455,14 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
                               .config_sha256 = t->config_hash,
                               .favour_sha256 = t->a->favour ? t->favour_hash : NULL, .pictures = t->data->count };
     int64_t parts_an_epoch = im_pictures_batches(&t->pictures);
-    char *config = im_train_config_text(c, tables, &t->a->common, &extra, begun, parts_an_epoch);
+    char *config = im_train_config_text(t->ranks, tables, &t->a->common, &extra, begun, parts_an_epoch);
     im_part_params parts[] = { { im_unet_params(t->unet), "unet." }, { im_clip_params(t->clip), "text_encoder." } };
-    im_loop_task task = { .arg = t, .parts = parts, .n_parts = trained_parts(t),
+    im_loop_task task = { .arg = t, .ranks = t->ranks, .parts = parts, .n_parts = trained_parts(t),
                           .parts_an_epoch = parts_an_epoch, .fields = tables, .begin = begin, .part = run_part,
                           .saved = saved };
-    bool ok = config && step_fits(t, parts) && im_run_open(c, &run, t->a->common.out) &&
+    bool ok = config && step_fits(t, parts) && im_train_open_run(t->ranks, &run, t->a->common.out) &&
               (!t->a->cache_latents || keep_latents(t, &run)) &&
-              im_train_loop(c, &run, &t->a->common, config, &task, hooks);
+              im_train_loop(c, &run, &t->a->common, config, &task, t->hooks);
     im_run_close(&run);
     free(config);
     return ok;
@@ -469,10 +472,12 @@ bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *args, const im
 {
     im_train_diffusion_args a = *args;
     bool begun = false;
-    if (!im_train_begin(c, tables, &a.common, 6e-4, &begun))
-        return false;
-    training t = { .c = c, .a = &a, .hooks = hooks };
-    bool ok = train(&t, begun, hooks);
+    im_ranks ranks;
+    im_train_hooks own;
+    training t = { .c = c, .a = &a, .hooks = &own, .ranks = &ranks };
+    bool ok = im_train_join(c, &a.common, &ranks, hooks, &own) && im_train_begin(c, tables, &a.common, 6e-4, &begun) &&
+              train(&t, begun);
+    im_ranks_leave(&ranks);
     im_pictures_close(&t.pictures);
     im_latents_free(&t.latents);
     im_dataset_free(t.data);

@@ -1,6 +1,6 @@
 /* train_loop.c: steps of training (train_loop.h). A step is
  *
- *     g = mean over `accumulate` parts of d loss / d w                    the task
+ *     g = mean over `accumulate` parts of d loss / d w                    the task; the order of the sum: grad_tree.h
  *     g = g min(1, clip / (|g| + 1e-6))                                   torch's clip_grad_norm_
  *     w, state = optimiser(w, g, lr(step))                                optimiser.h, learning_rate.h
  *
@@ -9,6 +9,8 @@
  * work all the time (where the host is the device there is nothing to wait for, and it is read at once). After a loss or a
  * gradient that is not finite no weight moves any more (im_ledger), and the run stops when that is read: the part is run
  * once more while every operation is looked at, so that the message can name the first one that gave a NaN or an infinity.
+ * With several ranks (ranks.h) each computes some of the parts; then all know all, and take the same step. What is written
+ * and said is rank 0's; its state is what the others begin with.
  * Used by train_resnet.c, train_diffusion.c, train_autoencoder.c. */
 #include "models/train/train_loop.h"
 
@@ -18,6 +20,7 @@
 #include <string.h>
 
 #include "models/train/learning_rate.h"
+#include "models/train/step_parts.h"
 #include "models/train/train_config.h"
 #include "models/train/train_state.h"
 
@@ -38,6 +41,8 @@ typedef struct loop {
     im_learning_rate rate;
     im_optimiser *optimiser;
     im_train_state state;
+    im_step_parts parts_of_step;
+    bool stop;                                                 /* some rank was told to                               */
     int64_t steps, saved_step;                                 /* of the run; last one in a checkpoint                */
     double step_seconds;                                       /* a running mean                                      */
     im_ledger *ledger;
@@ -92,6 +97,10 @@ static void note(const loop *l, const char *text)
 /* "the last good checkpoint is RUN/checkpoints/step-00000100.safetensors" */
 static void last_good(const loop *l, char *out, size_t size)
 {
+    if (l->t->ranks->rank) {
+        snprintf(out, size, "rank 0 has written the checkpoints");
+        return;
+    }
     char *path = l->state.last_good >= 0 ? im_run_checkpoint(l->c, l->run->path, l->state.last_good) : NULL;
     if (path)
         snprintf(out, size, "the last good checkpoint is %s", path);
@@ -109,19 +118,28 @@ static bool part_again(void *arg)
     return p->l->t->part(p->l->t->arg, p->number, &r);
 }
 
-/* Runs the part again with every value looked at; the context then has the message. */
+static bool leads(const loop *l)
+{
+    return l->t->ranks->rank == 0;
+}
+
+/* Runs the part again with every value looked at, on the rank whose part it was; all contexts then have the message. */
 static bool not_finite(loop *l, const step *s, int part, const char *what, const char *name, double value)
 {
-    char layer[1200], good[600];
+    char layer[1200], good[600], text[2048];
+    if (part / l->parts_of_step.mine != l->t->ranks->rank)
+        return im_ranks_agree(l->t->ranks, NULL);
+    im_optimiser_zero(l->optimiser);                           /* what is not finite there is not of this part alone  */
     int64_t number = (s->number - 1) * l->a->accumulate + part;
     bool weights, found = !l->t->begin || l->t->begin(l->t->arg, number);
     found = found && im_find_not_finite(l->c, part_again, &(same_part){ l, number }, layer, sizeof layer, &weights);
     if (!im_ok(l->c))
         return false;                                          /* stopped meanwhile                                   */
     last_good(l, good, sizeof good);
-    return im_fail(l->c, "step %lld (epoch %lld): %s%s is %g%s%s; %s; try a lower --lr, --clip, or --dtype f32",
-                   (long long)s->number, (long long)(number / l->t->parts_an_epoch) + 1, what, name, value,
-                   found ? "; it begins in " : "", found ? layer : "", good);
+    snprintf(text, sizeof text, "step %lld (epoch %lld): %s%s is %g%s%s; %s; try a lower --lr, --clip, or --dtype f32",
+             (long long)s->number, (long long)(number / l->t->parts_an_epoch) + 1, what, name, value,
+             found ? "; it begins in " : "", found ? layer : "", good);
+    return im_ranks_agree(l->t->ranks, text);
 }
 
 /* ---------------------------------------------------------------- what a step was */
@@ -151,6 +169,8 @@ static void report(loop *l, const step *s, double loss, int64_t correct, double 
 static void log_step(loop *l, double scored)
 {
     size_t n = strlen(l->line);
+    if (!leads(l))
+        return;
     if (isfinite(scored))
         snprintf(l->line + n, sizeof l->line - n, ", \"%s\": %.6g}", l->t->score_name, scored);
     else
@@ -196,18 +216,30 @@ static bool catch_up(loop *l, int but)
 
 /* ---------------------------------------------------------------- one step */
 
-/* All parts of a step. */
+static bool told_to_stop(const loop *l)
+{
+    return l->h->stop && l->h->stop(l->h->arg);
+}
+
+/* All parts of a step: those of this rank, and what the other ranks have of theirs. */
 static bool run_parts(loop *l, step *s)
 {
-    im_optimiser_zero(l->optimiser);
-    for (int k = 0; k < l->a->accumulate; k++) {
+    im_step_parts *p = &l->parts_of_step;
+    im_step_told told = { .stop = false };
+    for (int k = p->first; k < p->first + p->mine; k++) {
         im_loop_result r = { .ledger = l->ledger, .part = k };
-        if (!l->t->part(l->t->arg, l->state.step * l->a->accumulate + k, &r) ||
-            !im_optimiser_note(l->optimiser, l->ledger, k))
+        if (!im_step_parts_begin(p) || !l->t->part(l->t->arg, l->state.step * l->a->accumulate + k, &r) ||
+            !im_step_parts_end(p, l->ledger, k))
             return false;
-        s->pictures += r.pictures;
-        s->judged += r.judged;
+        told.pictures += r.pictures;
+        told.judged += r.judged;
     }
+    told.stop = l->t->ranks->size > 1 && told_to_stop(l);
+    if (!im_step_parts_join(p, l->ledger, s->number, &told))
+        return false;
+    s->pictures = told.pictures;
+    s->judged = told.judged;
+    l->stop = told.stop;
     return true;
 }
 
@@ -275,6 +307,10 @@ static bool write_products(loop *l, bool last)
 
 static bool save(loop *l, double worth, bool last)
 {
+    if (!leads(l)) {
+        l->saved_step = l->state.step;
+        return true;
+    }
     bool ok = im_train_state_save(&l->state, worth);
     if (ok)
         l->saved_step = l->state.step;
@@ -288,7 +324,7 @@ static bool save(loop *l, double worth, bool last)
 /* After a step: the checkpoint that is due. A full disk does not end the run. */
 static bool save_when_due(loop *l)
 {
-    bool over = l->state.step == l->steps, epoch = epoch_ended(l) || over, scored = l->t->score && epoch;
+    bool over = l->state.step == l->steps, epoch = epoch_ended(l) || over, scored = l->t->score && epoch && leads(l);
     bool due = l->a->checkpoint_every > 0 ? l->state.step % l->a->checkpoint_every == 0 : epoch;
     if (!due && !scored && !over)
         return catch_up(l, im_ledger_lag(l->ledger));
@@ -310,12 +346,46 @@ static bool stopped(loop *l)
         return false;
     if (l->saved_step != l->state.step)
         save(l, NAN, false);
+    if (!im_ranks_agree(l->t->ranks, NULL))                    /* where one rank ends, the launcher may end the others */
+        return false;
     last_good(l, good, sizeof good);
     return im_fail(l->c, "stopped after step %lld of %lld; %s; --resume goes on from there", (long long)l->state.step,
                    (long long)l->steps, good);
 }
 
 /* ---------------------------------------------------------------- the run */
+
+static bool tell_tensor(void *arg, const char *prefix, const im_param *q, im_tensor *t)
+{
+    const loop *l = arg;
+    (void)prefix;
+    (void)q;
+    float *v = im_values(l->c, t);
+    bool ok = v && im_ranks_tell(l->t->ranks, v, (size_t)im_numel(t) * sizeof *v) && (leads(l) || im_upload(l->c, t, v));
+    free(v);
+    return ok;
+}
+
+/* Weights, statistics, the optimiser's state and the counters of rank 0 become those of all. */
+static bool tell_state(loop *l)
+{
+    im_train_state *s = &l->state;
+    int64_t counters[] = { s->step, s->tracked, s->losses };
+    if (l->t->ranks->size == 1)
+        return im_ok(l->c);
+    if (!im_ranks_tell(l->t->ranks, counters, sizeof counters) ||
+        !im_ranks_tell(l->t->ranks, &s->loss_sum, sizeof s->loss_sum))
+        return false;
+    s->step = counters[0];
+    s->tracked = counters[1];
+    s->losses = counters[2];
+    im_optimiser_steps_are(l->optimiser, s->step);
+    for (int k = 0; k < l->t->n_parts; k++)
+        for (int i = 0; i < l->t->parts[k].params->n; i++)
+            if (!tell_tensor(l, "", NULL, l->t->parts[k].params->v[i].t))
+                return false;
+    return im_optimiser_each(l->optimiser, tell_tensor, l);
+}
 
 /* config.json, where it is not what it was or is not there yet. */
 static bool write_config(loop *l, const char *config, bool begun)
@@ -327,40 +397,48 @@ static bool write_config(loop *l, const char *config, bool begun)
     return same || im_run_write(l->run, "config.json", config);
 }
 
-static bool open_run(loop *l, const char *config)
+/* Rank 0: the checkpoint to go on from, and room for the next. */
+static bool find_state(loop *l, bool *begun)
 {
-    bool found = false, begun = im_run_begun(l->c, l->run->path);
+    bool found = false;
     char text[200];
-    if (begun && !im_train_state_resume(&l->state, &found))
+    *begun = im_run_begun(l->c, l->run->path);
+    if (*begun && !im_train_state_resume(&l->state, &found))
         return false;
     if (found)
         snprintf(text, sizeof text, "goes on from its checkpoint of step %lld of %lld", (long long)l->state.step,
                  (long long)l->steps);
-    else if (begun)
+    else
         snprintf(text, sizeof text, "there is no checkpoint to go on from: begins with step 1");
-    if (begun)
+    if (*begun)
         note(l, text);
     if (l->state.step > l->steps)
         return im_fail(l->c, "%s: its checkpoint of step %lld is past the %lld steps asked for; wanted more steps, or "
                        "another folder", l->run->path, (long long)l->state.step, (long long)l->steps);
     l->saved_step = found ? l->state.step : -1;
-    if (l->state.step < l->steps && !im_train_state_room(&l->state))
+    return l->state.step == l->steps || im_train_state_room(&l->state);
+}
+
+static bool open_run(loop *l, const char *config)
+{
+    bool begun = false;
+    if ((leads(l) && !find_state(l, &begun)) || !tell_state(l) ||
+        (leads(l) && !(write_config(l, config, begun) && im_run_log_open(l->run, l->state.step))))
         return false;
-    return write_config(l, config, begun) && im_run_log_open(l->run, l->state.step) &&
-           (!l->t->begin || l->t->begin(l->t->arg, l->state.step * l->a->accumulate));
+    return !l->t->begin || l->t->begin(l->t->arg, l->state.step * l->a->accumulate + l->parts_of_step.first);
 }
 
 static bool run_steps(loop *l)
 {
-    if (l->state.step == l->steps && !write_products(l, true)) /* killed between the last checkpoint and these        */
+    if (l->state.step == l->steps && leads(l) && !write_products(l, true))       /* killed before these were written   */
         return false;
     while (l->state.step < l->steps) {
         if (!one_step(l) || !save_when_due(l))
             return false;
-        if (l->state.step < l->steps && l->h->stop && l->h->stop(l->h->arg))
+        if (l->state.step < l->steps && (l->t->ranks->size > 1 ? l->stop : told_to_stop(l)))
             return stopped(l);
     }
-    if (l->saved_step == l->state.step)
+    if (!leads(l) || l->saved_step == l->state.step)
         return true;
     char good[600];
     last_good(l, good, sizeof good);
@@ -369,7 +447,7 @@ static bool run_steps(loop *l)
 
 static bool export(loop *l)
 {
-    if (!l->t->exported)
+    if (!l->t->exported || !leads(l))
         return true;
     char *path = im_run_file(l->run, "model.safetensors");
     bool ok = path && im_train_state_export(&l->state, path, 0);
@@ -390,6 +468,8 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
     l.parts = calloc((size_t)a->accumulate, sizeof *l.parts);
     if (!l.parts)
         im_fail(c, "out of memory for the parts of a step");
+    if (im_ok(c))
+        im_step_parts_open(&l.parts_of_step, t->ranks, l.optimiser, a->accumulate);
     l.state = (im_train_state){ .c = c, .run = run, .parts = t->parts, .n_parts = t->n_parts, .optimiser = l.optimiser,
                                 .config = config, .fields = t->fields, .keep = a->keep, .best = NAN, .last_good = -1 };
     l.rate = (im_learning_rate){ .peak = im_decimal(a->lr), .floor = COSINE_FLOOR, .steps = l.steps,
@@ -400,6 +480,7 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
     im_set_compute_dtype(c, strcmp(a->dtype, "bf16") ? IM_F32 : IM_BF16);
     bool ok = im_ok(c) && open_run(&l, config) && run_steps(&l) && export(&l);
     im_set_compute_dtype(c, IM_F32);
+    im_step_parts_close(&l.parts_of_step);
     im_optimiser_free(l.optimiser);
     im_ledger_free(l.ledger);
     free(l.parts);

@@ -27,6 +27,7 @@ typedef struct im_loop_result {
 
 typedef struct im_loop_task {
     void *arg;
+    struct im_ranks *ranks;                                    /* this process and the others (ranks.h)               */
     const im_part_params *parts; int n_parts;                  /* networks, loaded for training                       */
     int64_t parts_an_epoch;                                    /* batches                                             */
     const im_field *const *fields;                             /* options of the run, in tables up to NULL            */
@@ -36,8 +37,8 @@ typedef struct im_loop_task {
     /* Called when it is known where to begin: the next part is number `first` of the run; and again to go back to a part,
      * to see what was not finite. May be NULL. */
     bool (*begin)(void *arg, int64_t first);
-    /* Forward and backward of part number `number` (accumulate of them are a step). Gradients are added to what is there.
-     * A function of number and weights. */
+    /* Forward and backward of part number `number` (accumulate of them are a step): where there are several ranks, of some
+     * ascending ones. Gradients are added to what is there. A function of number and weights. */
     bool (*part)(void *arg, int64_t number, im_loop_result *r);
     /* At the end of an epoch: higher is better, and the best checkpoint is kept. NULL: minus the mean loss is taken.
      * score_name: its key in the log, "val_top1". */

@@ -1,11 +1,13 @@
 /* train_pictures.c: see train_pictures.h. */
 #include "models/train/train_pictures.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/files/file.h"
 #include "data/files/stream.h"
+#include "models/train/step_parts.h"
 #include "models/train/train_config.h"
 #include "models/train/train_loop.h"
 
@@ -48,7 +50,8 @@ bool im_pictures_open(im_pictures *p, int64_t first)
     r.resize = p->size;
     im_loader_args a = { .data = p->data, .recipe = &r, .batch = p->batch, .seed = p->seed, .shuffled = !listed(p),
                          .sums = p->sums, .drop_last = !listed(p), .strict = p->strict, .exact = true, .bytes = true,
-                         .threads = p->workers, .first_epoch = first / batches, .first_step = first % batches };
+                         .threads = p->workers, .run = p->run, .every = p->every,
+                         .first_epoch = first / batches, .first_step = first % batches };
     im_loader_close(p->loader);
     p->loader = im_cached_loader(p->c, a, p->cache, p->out);
     p->now = NULL;
@@ -73,7 +76,7 @@ void im_pictures_close(im_pictures *p)
 
 void im_write_broken(im_loader *l, const im_run_folder *run)
 {
-    char *path = l && im_ok(run->c) ? im_run_file(run, "broken.txt") : NULL;
+    char *path = l && !run->idle && im_ok(run->c) ? im_run_file(run, "broken.txt") : NULL;
     if (path && !im_loader_write_broken(run->c, l, path)) {
         im_warn(run->c, "%s", im_error(run->c));
         im_clear_error(run->c);
@@ -95,6 +98,23 @@ bool im_normal_fill(im_ctx *c, uint64_t seed, uint64_t number, uint64_t item, fl
 }
 
 /* ---------------------------------------------------------------- checks */
+
+bool im_train_join(im_ctx *c, im_train_common *a, im_ranks *r, const im_train_hooks *hooks, im_train_hooks *own)
+{
+    *own = hooks ? *hooks : (im_train_hooks){ .arg = NULL };
+    if (!im_ranks_join(c, r))
+        return false;
+    if (r->rank)
+        *own = (im_train_hooks){ .arg = own->arg, .stop = own->stop };
+    if (a->accumulate == 1 && !(a->resume && a->out && im_run_begun(c, a->out)))
+        a->accumulate = r->size;
+    return im_step_parts_check(c, a->accumulate, r->size);
+}
+
+bool im_train_open_run(const im_ranks *r, im_run_folder *run, const char *path)
+{
+    return r->rank ? im_run_open_idle(r->c, run, path) : im_run_open(r->c, run, path);
+}
 
 bool im_train_begin(im_ctx *c, const im_field *const tables[], im_train_common *a, double lr, bool *begun)
 {
@@ -131,10 +151,36 @@ static bool other_length(im_ctx *c, im_train_common *a, int64_t parts_an_epoch)
     return true;
 }
 
-char *im_train_config_text(im_ctx *c, const im_field *const tables[], im_train_common *a, const im_config_extra *extra,
+/* Is `text` what rank 0 has? */
+static bool same_as_first(im_ranks *r, const im_field *const tables[], const char *text)
+{
+    im_ctx *c = r->c;
+    char other[1600] = "", complaint[1800] = "";
+    int64_t bytes = (int64_t)strlen(text) + 1;
+    if (!im_ranks_same_program(r) || !im_ranks_tell(r, &bytes, sizeof bytes))
+        return false;
+    char *first = calloc((size_t)bytes, 1);
+    bool ok = first || im_fail(c, "out of memory for the options of rank 0");
+    if (ok && !r->rank)
+        memcpy(first, text, (size_t)bytes);
+    ok = ok && im_ranks_tell(r, first, (size_t)bytes) &&
+         im_config_differences(c, tables, first, text, "options of a rank", other, sizeof other);
+    if (ok && *other)
+        snprintf(complaint, sizeof complaint, "does not train what rank 0 trains: %s; wanted the same options and the same "
+                 "data on all ranks", other);
+    free(first);
+    return ok && im_ranks_agree(r, complaint);
+}
+
+char *im_train_config_text(im_ranks *r, const im_field *const tables[], im_train_common *a, const im_config_extra *extra,
                            bool begun, int64_t parts_an_epoch)
 {
+    im_ctx *c = r->c;
     if (begun && (!im_config_same_data(c, a->out, extra) || !other_length(c, a, parts_an_epoch)))
         return NULL;
-    return im_config_text(c, tables, a, extra);
+    char *text = im_config_text(c, tables, a, extra);
+    if (!text || r->size == 1 || same_as_first(r, tables, text))
+        return text;
+    free(text);
+    return NULL;
 }

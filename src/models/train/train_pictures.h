@@ -5,6 +5,7 @@
 
 #include "data/sets/loader.h"
 #include "models/nets/nn.h"
+#include "models/train/ranks.h"
 #include "models/train/run_folder.h"
 #include "models/train/train_config.h"
 
@@ -17,6 +18,7 @@ typedef struct im_pictures {             /* batches of squares, 8 bits: the shor
     const double *sums;                  /* of weights of the pictures (im_order_draw); NULL: each once an epoch      */
     int workers;
     bool strict;
+    int64_t run, every;                  /* of the batches (im_loader_args)                                           */
     im_loader *loader;
     const im_batch *now; int64_t at;     /* batch number `at` of the run; -1: none yet                                */
 } im_pictures;
@@ -36,12 +38,19 @@ void im_write_broken(im_loader *l, const im_run_folder *run);
 /* n normal numbers of picture `item` of part `number`: a generator of their own (Philox, as torch's on CUDA). */
 bool im_normal_fill(im_ctx *c, uint64_t seed, uint64_t number, uint64_t item, float *out, int64_t n);
 
+/* What every training begins with: the ranks it has, a->accumulate of them where it is 1 and the run is new; own: the hooks
+ * as this rank calls them: only rank 0 speaks. im_ranks_leave ends it, whatever this says. */
+bool im_train_join(im_ctx *c, im_train_common *a, im_ranks *r, const im_train_hooks *hooks, im_train_hooks *own);
+/* Rank 0 opens the run's folder, the others know where it is. */
+bool im_train_open_run(const im_ranks *r, im_run_folder *run, const char *path);
+
 /* Checks before anything is opened: the fields of tables in the struct that a begins; settles a (train_loop.h). *begun:
  * there is a run in a->out. */
 bool im_train_begin(im_ctx *c, const im_field *const tables[], im_train_common *a, double lr, bool *begun);
 /* When the pictures are known: the text of config.json (malloc'd). begun: the run must be that of the folder; it may get
- * another number of steps where no rate depends on it, and keeps its warm-up. */
-char *im_train_config_text(im_ctx *c, const im_field *const tables[], im_train_common *a, const im_config_extra *extra,
+ * another number of steps where no rate depends on it, and keeps its warm-up. All ranks must have the same program, options
+ * and data; nothing was written before they agree. */
+char *im_train_config_text(im_ranks *r, const im_field *const tables[], im_train_common *a, const im_config_extra *extra,
                            bool begun, int64_t parts_an_epoch);
 
 #endif

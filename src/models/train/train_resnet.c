@@ -164,7 +164,8 @@ typedef struct training {
     const im_batch *batch;                                     /* number `at` of the run                              */
     int64_t at, batches;                                       /* batches: of an epoch                                */
     char hash[65];
-    const im_train_hooks *hooks;                               /* NULL: nobody listens                                */
+    const im_train_hooks *hooks;
+    im_ranks *ranks;
 } training;
 
 static bool open_loader(void *arg, int64_t first)
@@ -174,6 +175,7 @@ static bool open_loader(void *arg, int64_t first)
     im_loader_args l = { .data = t->data, .recipe = &t->recipe, .batch = a->batch, .seed = a->seed,
                          .shuffled = !strcmp(a->order, "shuffled"), .drop_last = true, .strict = a->strict,
                          .exact = !t->recipe.random, .threads = a->workers,
+                         .run = a->accumulate / t->ranks->size, .every = a->accumulate,
                          .first_epoch = first / t->batches, .first_step = first % t->batches };
     im_loader_close(t->loader);
     t->loader = im_cached_loader(t->c, l, a->cache, a->out);
@@ -206,7 +208,7 @@ static double score(void *arg)
     double top1 = ok ? r.top1 : NAN;
     char text[100];
     snprintf(text, sizeof text, "top-1 %.1f %% on %lld held-out pictures", 100 * top1, (long long)r.pictures);
-    if (ok && t->hooks && t->hooks->note)
+    if (ok && t->hooks->note)
         t->hooks->note(t->hooks->arg, text);
     im_eval_result_free(&r);
     return top1;
@@ -334,7 +336,7 @@ static bool step_fits(const training *t, const im_part_params *part)
     return ok;
 }
 
-static bool train(training *t, bool begun, const im_train_hooks *hooks)
+static bool train(training *t, bool begun)
 {
     im_ctx *c = t->c;
     im_train_common *a = &t->a->common;
@@ -343,14 +345,16 @@ static bool train(training *t, bool begun, const im_train_hooks *hooks)
         return false;
     im_config_extra extra = { .task = "resnet", .data_sha256 = t->hash, .classes = t->data->classes,
                               .n_classes = t->data->n_classes, .pictures = t->data->count };
-    char *config = im_train_config_text(c, tables, a, &extra, begun, t->batches);
+    char *config = im_train_config_text(t->ranks, tables, a, &extra, begun, t->batches);
     bool ok = config && make_network(t);
     im_part_params parts[] = { { .params = ok ? im_classifier_params(t->m) : NULL, .prefix = "" } };
-    im_loop_task task = { .arg = t, .parts = parts, .n_parts = 1, .exported = true, .parts_an_epoch = t->batches,
-                          .norms_a_part = t->recipe.random ? t->recipe.kinds : 1, .fields = tables, .begin = open_loader,
+    im_loop_task task = { .arg = t, .ranks = t->ranks, .parts = parts, .n_parts = 1, .exported = true,
+                          .parts_an_epoch = t->batches, .norms_a_part = t->recipe.random ? t->recipe.kinds : 1,
+                          .fields = tables, .begin = open_loader,
                           .part = run_part, .score = t->val ? score : NULL, .score_name = "val_top1",
                           .saved = write_broken };
-    ok = ok && step_fits(t, parts) && im_run_open(c, &run, a->out) && im_train_loop(c, &run, a, config, &task, hooks);
+    ok = ok && step_fits(t, parts) && im_train_open_run(t->ranks, &run, a->out) &&
+         im_train_loop(c, &run, a, config, &task, t->hooks);
     im_loader_close(t->loader);
     im_run_close(&run);
     free(config);
@@ -366,9 +370,13 @@ bool im_train_resnet(im_ctx *c, const im_train_resnet_args *args, const im_train
         a.mix = a.common.data = mix;
     else if (im_ok(c) && a.budget)
         im_fail(c, "--budget belongs to --mix");
-    training t = { .c = c, .a = &a, .hooks = hooks };
-    bool ok = im_train_begin(c, tables, &a.common, LR_FOR_256 * a.common.batch * a.common.accumulate / 256, &begun) &&
-              train(&t, begun, hooks);
+    im_ranks ranks;
+    im_train_hooks own;
+    training t = { .c = c, .a = &a, .hooks = &own, .ranks = &ranks };
+    bool ok = im_train_join(c, &a.common, &ranks, hooks, &own) &&
+              im_train_begin(c, tables, &a.common, LR_FOR_256 * a.common.batch * a.common.accumulate / 256, &begun) &&
+              train(&t, begun);
+    im_ranks_leave(&ranks);
     free(mix);
     im_classifier_free(t.m);
     im_dataset_free(t.val);

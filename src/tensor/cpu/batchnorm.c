@@ -90,9 +90,13 @@ static double join_runs(const job *w, int c, double *var)
         mean += delta * share;
         m2 += w->m2[(int64_t)run * w->cp + c] + delta * delta * (na * share);
     }
-    if (at->running_mean) {
+    double unbiased = m2 / ((double)at->rows - 1.0);
+    if (at->seen) {
+        at->seen[c] = mean;
+        at->seen[at->channels + c] = unbiased;
+    } else if (at->running_mean) {
         move(&at->running_mean[c], mean, (double)at->momentum);
-        move(&at->running_var[c], m2 / ((double)at->rows - 1.0), (double)at->momentum);
+        move(&at->running_var[c], unbiased, (double)at->momentum);
     }
     *var = m2 / (double)at->rows;
     return mean;

@@ -42,6 +42,10 @@ static int batchnorm_forward(im_ctx *c, im_node *n)
     if (n->taped && !((mean = im_save(c, n, MEAN, 1, &channels)) && (rstd = im_save(c, n, RSTD, 1, &channels))))
         return IM_NO_MEMORY;
     bool training = n->attrs.i[TRAINING], moves = !training || !c->recomputing;
+    double *seen = training && moves ? im_norm_log_place(c, n->in[RUNNING_MEAN], n->in[RUNNING_VAR], n->attrs.f[MOMENTUM])
+                                     : NULL;
+    if (c->failed)
+        return IM_DONE;
     return c->dev.k.batchnorm(&c->dev, &(im_batchnorm_args){
         .rows = im_numel(n->in[X]) / channels, .channels = (int)channels, .eps = n->attrs.f[EPS],
         .momentum = n->attrs.f[MOMENTUM], .training = training, .relu = n->attrs.i[RELU],
@@ -49,7 +53,7 @@ static int batchnorm_forward(im_ctx *c, im_node *n)
         .res = im_read_of(n->in[RES]),
         .running_mean = moves ? im_data(n->in[RUNNING_MEAN]) : NULL,
         .running_var = moves ? im_data(n->in[RUNNING_VAR]) : NULL, .mean = mean ? im_data(mean) : NULL,
-        .rstd = rstd ? im_data(rstd) : NULL, .y = im_write_of(n->out) });
+        .seen = seen, .rstd = rstd ? im_data(rstd) : NULL, .y = im_write_of(n->out) });
 }
 
 static int backward(im_ctx *c, im_node *n, const im_tensor *y)

@@ -112,6 +112,20 @@ bool im_ledger_norm(im_ctx *c, im_ledger *l, int part, const im_trained *params,
     return p && im_sumsq_into(c, params, count, &p->sumsq, &p->first_bad);
 }
 
+/* The step under way has a first part that may be written: it is not one of two that wait to be read. */
+bool im_ledger_get(im_ctx *c, im_ledger *l, im_step_part parts[])
+{
+    im_step_part *p = part_of(c, l, 0);
+    uint64_t mark;
+    return p && im_fetch_later(c, p, parts, (size_t)l->parts * sizeof *p, &mark) && im_wait_for(c, mark);
+}
+
+bool im_ledger_set(im_ctx *c, im_ledger *l, const im_step_part parts[])
+{
+    im_step_part *p = part_of(c, l, 0);
+    return p && done(c, c->dev.s.upload(&c->dev, p, parts, (size_t)l->parts * sizeof *p), "ledger");
+}
+
 bool im_ledger_end(im_ctx *c, im_ledger *l, double mean, double clip)
 {
     im_step_part *p = part_of(c, l, 0);

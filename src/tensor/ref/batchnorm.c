@@ -34,7 +34,10 @@ static void channel(const void *arg, int64_t c, int thread)
             squares += d * d;
         }
         var = squares / n;
-        if (p->running_mean) {
+        if (p->seen) {
+            p->seen[c] = mean;
+            p->seen[p->channels + c] = squares / (n - 1);
+        } else if (p->running_mean) {
             move(&p->running_mean[c], mean, p->momentum);
             move(&p->running_var[c], squares / (n - 1), p->momentum);
         }
