@@ -79,7 +79,6 @@ static bool wait_for(im_ranks *r, im_mpi_request q[2], bool done[2])
 /* Sends n bytes to one rank while m come from another (each may be the same one, or -1: nobody). */
 static bool swap(im_ranks *r, int to, const void *out, size_t n, int from, void *in, size_t m)
 {
-    double begun = im_seconds();
     for (size_t at = 0; im_ok(r->c) && at < (n > m ? n : m); at += MESSAGE) {
         size_t left = n > at ? n - at : 0, due = m > at ? m - at : 0;
         im_mpi_request q[2] = { { 0 }, { 0 } };
@@ -87,10 +86,9 @@ static bool swap(im_ranks *r, int to, const void *out, size_t n, int from, void 
         if ((!done[0] && !im_mpi_receive(r->mpi, (char *)in + at, due < MESSAGE ? (int)due : MESSAGE, from, &q[0])) ||
             (!done[1] && !im_mpi_send(r->mpi, (const char *)out + at, left < MESSAGE ? (int)left : MESSAGE, to, &q[1])))
             return im_fail(r->c, "MPI takes no message between ranks");
-        r->cost.sent += done[1] ? 0 : left < MESSAGE ? left : MESSAGE;
+        r->sent += done[1] ? 0 : left < MESSAGE ? left : MESSAGE;
         wait_for(r, q, done);
     }
-    r->cost.seconds += im_seconds() - begun;
     return im_ok(r->c);
 }
 

@@ -16,15 +16,13 @@
 
 #include "imago.h"
 
-typedef struct im_ranks_cost { uint64_t sent; double seconds; } im_ranks_cost;      /* bytes; waiting included        */
-
 typedef struct im_ranks {
     im_ctx *c;
     int rank, size;
     struct im_mpi *mpi;                                        /* NULL: one rank                                      */
     struct im_rank_watch *watch;
     struct im_rank_name *names;                                /* (size)                                              */
-    im_ranks_cost cost;                                        /* so far                                              */
+    uint64_t sent;                                             /* bytes so far                                        */
 } im_ranks;
 
 bool im_ranks_join(im_ctx *c, im_ranks *r);

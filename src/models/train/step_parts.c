@@ -169,8 +169,16 @@ bool im_step_parts_join(im_step_parts *p, im_ledger *l, int64_t step, im_step_to
     if (p->ranks->size == 1)
         return im_optimiser_note(p->optimiser, l, p->parts - 1);
     int64_t floats = flatten(p, false);
-    if (!im_ok(p->c) || !exchange(p, l, step, floats, told) || !im_ranks_sum(p->ranks, p->flat, floats))
+    double begun = im_seconds();
+    p->ranks->sent = p->steps ? p->ranks->sent : 0;            /* what went before was to begin with                  */
+    if (!im_ok(p->c) || !exchange(p, l, step, floats, told))
         return false;
+    double all_there = im_seconds();
+    if (!im_ranks_sum(p->ranks, p->flat, floats))
+        return false;
+    p->waited += all_there - begun;
+    p->exchanged += im_seconds() - all_there;
+    p->steps++;
     flatten(p, true);
     return im_optimiser_note(p->optimiser, l, p->parts - 1) && keep_norm(p, l);
 }

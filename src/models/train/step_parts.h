@@ -29,6 +29,8 @@ typedef struct im_step_parts {
     double *seen; int64_t seen_a_part;                         /* (mine, seen_a_part) of the step under way           */
     float *flat;                                               /* all gradients in a row: what is exchanged           */
     double norm;                                               /* square of the last step's gradient                  */
+    int64_t steps; double waited, exchanged;                   /* so far; seconds until all ranks were there, and of  */
+                                                               /* sums of gradients                                   */
 } im_step_parts;
 
 /* Every rank has as many parts, a power of two of them: a subtree. Else an error that says what would do. */

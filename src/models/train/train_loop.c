@@ -445,6 +445,20 @@ static bool run_steps(loop *l)
     return im_fail(l->c, "the last checkpoint could not be written; %s; make room, then --resume", good);
 }
 
+/* What it has cost to be several. */
+static void tell_cost(const loop *l)
+{
+    const im_step_parts *p = &l->parts_of_step;
+    char text[200];
+    double n = (double)p->steps;
+    if (!p->steps || !leads(l))
+        return;
+    snprintf(text, sizeof text, "%d ranks: a step waits %.3f s until all have their gradients, and sums them in %.3f s; "
+             "rank 0 sends %.4g MB for it", p->ranks->size, p->waited / n, p->exchanged / n,
+             (double)p->ranks->sent / n * 1e-6);
+    note(l, text);
+}
+
 static bool export(loop *l)
 {
     if (!l->t->exported || !leads(l))
@@ -479,6 +493,7 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
     im_learning_rate_parse(c, a->schedule, &l.rate.kind);
     im_set_compute_dtype(c, strcmp(a->dtype, "bf16") ? IM_F32 : IM_BF16);
     bool ok = im_ok(c) && open_run(&l, config) && run_steps(&l) && export(&l);
+    tell_cost(&l);
     im_set_compute_dtype(c, IM_F32);
     im_step_parts_close(&l.parts_of_step);
     im_optimiser_free(l.optimiser);
