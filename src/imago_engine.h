@@ -31,7 +31,9 @@ const char *im_error(const im_ctx *c);                         /* the first fail
 void im_clear_error(im_ctx *c);                                /* but for a device that could not be opened            */
 /* Keeps the first failure. Names the thing, what was found, what was wanted, what to do. Always returns false. */
 bool im_fail(im_ctx *c, const char *fmt, ...) IM_PRINTF(2, 3);
-/* Something the user should hear that is no failure; goes to the function set by im_on_warning (default: nowhere). */
+bool im_out_of_memory(const im_ctx *c);                        /* the failure is that the device's memory is too small */
+/* Something the user should hear that is no failure; goes to the function set by im_on_warning. One that comes before there
+ * is a function, while a device is opened, waits for it. */
 void im_warn(im_ctx *c, const char *fmt, ...) IM_PRINTF(2, 3);
 void im_on_warning(im_ctx *c, void (*fn)(void *arg, const char *text), void *arg);
 
@@ -210,6 +212,11 @@ im_tensor *im_kl(im_ctx *c, im_tensor *moments);
 /* What this build and this machine run, for `imago info` (tensor/describe.c). */
 bool im_op_describe(int i, const char **name, const char **formula);                /* false past the last op          */
 const char *im_device_kernel(const im_ctx *c, im_dtype weights);                    /* how such weights are multiplied */
+/* The device's kernels on small problems beside "ref", a row each: what a GPU does by itself when it is first used. error:
+ * of the worst number, relative to its size and that of its neighbours. A kernel that disagrees is replaced by its plain
+ * form from then on; false, with an error, where that disagrees as well, and for a device that has no such check. */
+typedef struct im_check_row { const char *kernel, *form, *path; double error, limit; bool agrees; } im_check_row;
+bool im_device_check(im_ctx *c, void (*row)(void *arg, const im_check_row *row), void *arg);
 
 /* ---------------------------------------------------------------- plans (tensor/plan.c)
  * Record a function once per shape; run it as a loop over nodes with all intermediates in one arena. Bit-equal to eager. */

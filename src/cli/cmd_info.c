@@ -1,4 +1,5 @@
 /* cmd_info.c: `imago info`: what is in a model or a file, what its networks cost, and what this machine will run. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@
 typedef struct info_options {
     common_options common;
     int width, height;
-    bool ops, json;
+    bool ops, check, json;
 } info_options;
 
 #define AT(field) offsetof(info_options, field)
@@ -18,6 +19,7 @@ static const option options[] = {
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width for FLOP and memory; 0: the model's own"),
     OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height for FLOP and memory; 0: the model's own"),
     OPTION_FLAG(0, "ops", AT(ops), "list the engine's operations"),
+    OPTION_FLAG(0, "check", AT(check), "with --device cuda: try every kernel beside the device \"ref\""),
     OPTION_FLAG(0, "json", AT(json), "print one JSON object"),
     OPTION_END
 };
@@ -134,10 +136,32 @@ static void describe_device(im_ctx *c, json_t *root)
     json_decref(kernels);
 }
 
+static void check_row(void *arg, const im_check_row *r)
+{
+    const char *result = r->agrees ? "agrees" : "DISAGREES";
+    if (arg)
+        json_array_append_new(arg, json_pack("{s:s, s:s, s:s, s:f, s:f, s:b}", "kernel", r->kernel, "form", r->form, "path",
+                                             r->path, "error", isfinite(r->error) ? r->error : -1, "limit", r->limit,
+                                             "agrees", r->agrees));
+    else
+        printf("  %-18s %-12s %-5s  %8.1e  %8.1e  %s\n", r->kernel, r->form, r->path, r->error, r->limit, result);
+}
+
+static bool check_device(im_ctx *c, json_t *root)
+{
+    json_t *rows = root ? json_array() : NULL;
+    if (!root)
+        printf("  %-18s %-12s %-5s  %8s  %8s\n", "kernel", "in", "path", "error", "at most");
+    bool ok = im_device_check(c, check_row, rows);
+    if (root)
+        json_object_set_new(root, "check", rows);
+    return ok;
+}
+
 static int run(const arguments *a)
 {
     const info_options *o = a->values;
-    bool device = option_given(a, "device") || option_given(a, "isa");
+    bool device = option_given(a, "device") || option_given(a, "isa") || o->check;
     if (!a->n_operands && !device && !o->ops)
         return usage_error(a->verb, "name a model folder or a file, or ask for --device cpu or --ops");
     im_ctx *c = session_open(&o->common);
@@ -148,8 +172,9 @@ static int run(const arguments *a)
         describe_device(c, root);
     if (o->ops)
         list_ops(root);
-    bool ok = !a->n_operands || describe(c, a->operands[0], o, root);
-    if (root && ok && (im_ok(c) || json_object_get(root, "networks"))) {      /* what is there is told in any case     */
+    bool ok = (!o->check || check_device(c, root)) && (!a->n_operands || describe(c, a->operands[0], o, root));
+    bool told = im_ok(c) || json_object_get(root, "networks") || json_object_get(root, "check");
+    if (root && (ok || o->check) && told) {                    /* what is there is told in any case                    */
         json_dumpf(root, stdout, JSON_INDENT(1));
         putchar('\n');
     }
@@ -164,6 +189,8 @@ const verb verb_info = {
     .about = "Lists the tensors of a model or a safetensors file with their types and shapes, and for each network "
              "its parameters, bytes, FLOP and planned memory. With --device it prints the chosen instruction set "
              "and the kernel for each type of weight; with --ops, the engine's operations. A model that lacks a "
-             "network or tensors is described all the same; what is missing is the error at the end.",
+             "network or tensors is described all the same; what is missing is the error at the end. --check runs "
+             "every kernel of a GPU on small problems, as the program does by itself when it first meets a GPU, and prints "
+             "how far each is from the device \"ref\".",
     .examples = "  imago info FOLDER\n  imago info unet/diffusion_pytorch_model.safetensors\n  imago info --device cpu",
 };

@@ -10,12 +10,10 @@
  *
  * Why these sizes: 64 keys are part of the definition of the sums; 16 lanes as well; with them 16 queries make 256
  * threads. A thread holds R results in registers, which covers 16 R channels; heads wider than 512 are computed in parts,
- * each with the same scores. Called by ops/attention.c. */
-#include "cuda/kernel.cuh"
+ * each with the same scores. In 16 bits where there are tensor cores: attention_mma.cu. Called by ops/attention.c. */
+#include "cuda/attention.cuh"
 
 enum { QUERIES = 16, KEYS = IM_ATT_BLOCK, PIECE = 32 };
-
-struct attention_call { im_attention_args p; float factor; };  /* factor: scale * log2 e                               */
 
 /* 64 scores a query into s[4], of keys key0 + lane + 16 r. */
 DEV void scores(const attention_call &w, float (*qs)[PIECE + 1], float (*ks)[PIECE + 1], int64_t q, int64_t k, int query0,
@@ -112,6 +110,8 @@ int im_cuda_attention(im_device *dev, const im_attention_args *p)
         return IM_STOPPED;
     attention_call w = { *p, (float)((double)p->scale * 1.4426950408889634) };
     int d = p->d;
+    if (im_cuda_mma(dev, IM_CUDA_SLOT_attention) && d <= 512 && p->q.t != IM_F32 && p->q.t == p->k.t && p->q.t == p->v.t)
+        return im_cuda_done(dev, im_cuda_attention_mma(dev, w));
     return im_cuda_done(dev, d <= 16 ? launch<1>(dev, w) : d <= 32 ? launch<2>(dev, w) : d <= 48 ? launch<3>(dev, w)
                            : d <= 64 ? launch<4>(dev, w) : d <= 80 ? launch<5>(dev, w) : d <= 160 ? launch<10>(dev, w)
                                                                                                   : launch<32>(dev, w));

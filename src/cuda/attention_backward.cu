@@ -1,5 +1,6 @@
 /* attention_backward.cu: the gradient of attention (train_args.h has the formulas and the order of the sums; Dao et al.
- * 2022, algorithm 4). Scores are computed again from q, k and the lse of each query. Called by ops/attention.c.
+ * 2022, algorithm 4). Scores are computed again from q, k and the lse of each query. In 16 bits where there are tensor
+ * cores: attention_backward_mma.cu. Called by ops/attention.c.
  *
  *     along   a thread a query: do . o
  *     dq      a block: 16 queries of a head against all blocks of 64 keys, the sums of dq in registers
@@ -8,11 +9,9 @@
  *     "rows" are the 16 of the block, "columns" the 64 that pass by:   s[row][column], dp[row][column] by 16 threads a row,
  *     column i, i + 16, ... each; then ds (and p) to shared memory; then results of channel i, i + 16, ...: chains over
  *     ascending columns. Nothing is summed by two blocks, so there are no atomics. */
-#include "cuda/kernel.cuh"
+#include "cuda/attention.cuh"
 
 enum { ROWS = 16, COLUMNS = 64, PIECE = 32 };
-
-struct bwd_call { im_attention_bwd_args p; float factor; float *along; };      /* along (batch, heads, tq)             */
 
 KERNEL(THREADS) along_kernel(GRID bwd_call w)
 {
@@ -144,9 +143,9 @@ template <int R> KERNEL(THREADS) dkv_kernel(GRID bwd_call w)
 template <int R> static int launch(im_device *dev, const bwd_call &w)
 {
     unsigned pairs = (unsigned)(w.p.batch * w.p.heads), parts = im_cuda_blocks(w.p.d, 16 * R);
-    int failed = RUN(dev, im_cuda_blocks((int64_t)pairs * w.p.tq, THREADS), THREADS, along_kernel, w);
+    int failed = 0;
     if (w.p.dq.p)
-        failed = failed || RUN(dev, dim3(im_cuda_blocks(w.p.tq, ROWS), pairs, parts), THREADS, dq_kernel<R>, w);
+        failed = RUN(dev, dim3(im_cuda_blocks(w.p.tq, ROWS), pairs, parts), THREADS, dq_kernel<R>, w);
     if (w.p.dk.p || w.p.dv.p)
         failed = failed || RUN(dev, dim3(im_cuda_blocks(w.p.tk, ROWS), pairs, parts), THREADS, dkv_kernel<R>, w);
     return failed;
@@ -160,7 +159,11 @@ int im_cuda_attention_bwd(im_device *dev, const im_attention_bwd_args *p)
     bwd_call w = { *p, (float)((double)p->scale * 1.4426950408889634), (float *)im_cuda_workspace(dev, n * sizeof(float)) };
     if (!w.along)
         return IM_NO_MEMORY;
-    int d = p->d;
-    return im_cuda_done(dev, d <= 16 ? launch<1>(dev, w) : d <= 48 ? launch<3>(dev, w) : d <= 80 ? launch<5>(dev, w)
-                           : d <= 160 ? launch<10>(dev, w) : launch<16>(dev, w));
+    int d = p->d, failed = RUN(dev, im_cuda_blocks((int64_t)n, THREADS), THREADS, along_kernel, w);
+    if (!failed && im_cuda_mma(dev, IM_CUDA_SLOT_attention_bwd) && d <= 512 && p->q.t != IM_F32 && p->q.t == p->k.t &&
+        p->q.t == p->v.t && p->q.t == p->dout.t)
+        return im_cuda_done(dev, im_cuda_attention_bwd_mma(dev, w));
+    failed = failed ? failed : d <= 16 ? launch<1>(dev, w) : d <= 48 ? launch<3>(dev, w) : d <= 80 ? launch<5>(dev, w)
+                             : d <= 160 ? launch<10>(dev, w) : launch<16>(dev, w);
+    return im_cuda_done(dev, failed);
 }

@@ -7,6 +7,7 @@
 
 /* im_conv_args, and where pixel (b, oy, ox) of the result lies: the gradient of a stride writes every s-th pixel. */
 struct conv_call {
+    int slot;                                                  /* of the kernel table, that this is for                */
     int batch, h, w, cin, cout, kh, kw, oh, ow;
     int stride, pad_top, pad_left, up_h, up_w;
     im_cbuf x;

@@ -4,9 +4,9 @@
  * dx: convolutions of dy with turned weights (conv.cu). Stride s: pixels with the same (iy mod s, ix mod s) meet the same
  *     taps, so there are s x s convolutions of stride 1, each of which writes every s-th pixel. Enlarged: the gradient of
  *     the enlarged picture, then the sum over the copies of each pixel.
- * dw: a product over output pixels of dy and the windows, which are fetched where they lie (outer.cuh). */
+ * dw: a product over output pixels of dy and the windows, which are fetched where they lie (outer.cuh, outer_mma.cuh). */
 #include "cuda/conv.cuh"
-#include "cuda/outer.cuh"
+#include "cuda/outer_mma.cuh"
 
 /* Along one axis: pixels first, first + s ... (count of them) meet `taps` taps, the last of which is `last`. */
 struct phase { int first, count, taps, last, pad; };
@@ -25,8 +25,8 @@ static conv_call turned(const im_device *dev, const im_conv_dx_args *d, const ph
     weight_view w = { d->wt.data, d->wt.dtype, v->last * row + u->last * tap, 1, -d->stride * row, -d->stride * tap,
                       d->wt.ld, u->taps, d->cout, rounds(dev, d->wt.dtype) };
     im_cbuf old = { d->add ? d->dx.p : NULL, d->dx.t }, none = { NULL, IM_F32 };
-    return conv_call{ d->batch, d->oh, d->ow, d->cout, d->cin, v->taps, u->taps, v->count, u->count, 1, v->pad, u->pad,
-                      d->oh, d->ow, d->dy, w, { NULL, none, old, IM_ACT_NONE }, 0, d->dx,
+    return conv_call{ IM_CUDA_SLOT_conv_dx, d->batch, d->oh, d->ow, d->cout, d->cin, v->taps, u->taps, v->count,
+                      u->count, 1, v->pad, u->pad, d->oh, d->ow, d->dy, w, { NULL, none, old, IM_ACT_NONE }, 0, d->dx,
                       v->first * line + u->first * tap, d->h * line, d->stride * line, d->stride * tap };
 }
 
@@ -34,7 +34,7 @@ static conv_call turned(const im_device *dev, const im_conv_dx_args *d, const ph
 static int plain_dx(im_device *dev, const im_conv_dx_args *d)
 {
     bool always, may = im_cuda_winograd(dev, &always) && d->stride == 1 && d->kh == 3 && d->kw == 3;
-    may = may && !(im_cuda_tensor_cores(dev) && (d->wt.dtype != IM_F32 || rounds(dev, d->wt.dtype)));
+    may = may && !(im_cuda_mma(dev, IM_CUDA_SLOT_conv_dx) && (d->wt.dtype != IM_F32 || rounds(dev, d->wt.dtype)));
     bool forward = d->cout >= 64 && (int64_t)d->h * d->w >= 49;
     int failed = 0, s = d->stride;
     if (may && (always || forward || winograd_pays(d->cout, d->cin, d->h, d->w))) {
@@ -99,18 +99,28 @@ int im_cuda_conv_dx(im_device *dev, const im_conv_dx_args *d)
 struct dw_job {
     int64_t m; int ni, nj, chunk;
     im_conv_dw_args d;
-    bool round;
+    im_cbuf x, y;                                              /* dy and x of d                                        */
+    bool round, bf16, a_direct, b_direct;
     struct column { int ky, kx, c; };
     MEMBER column column_of(int j) const { return { j / d.cin / d.kw, j / d.cin % d.kw, j % d.cin }; }
     MEMBER float a(int64_t row, int i) const { return factor(round, load(d.dy, row * d.cout + i)); }
-    MEMBER float b(int64_t row, column k) const
+    MEMBER int64_t place(int64_t row, column k) const          /* in x; -1: in the padding                             */
     {
         int pixels = d.oh * d.ow, image = (int)(row / pixels), at = (int)(row - (int64_t)image * pixels);
         int sy = source_of(at / d.ow * d.stride + k.ky - d.pad_top, d.h, d.up_h);
         int sx = source_of(at % d.ow * d.stride + k.kx - d.pad_left, d.w, d.up_w);
-        if (sy < 0 || sx < 0)
-            return 0.0f;
-        return factor(round, load(d.x, (((int64_t)image * d.h + sy) * d.w + sx) * d.cin + k.c));
+        return sy < 0 || sx < 0 ? -1 : (((int64_t)image * d.h + sy) * d.w + sx) * d.cin + k.c;
+    }
+    MEMBER float b(int64_t row, column k) const
+    {
+        int64_t at = place(row, k);
+        return at < 0 ? 0.0f : factor(round, load(d.x, at));
+    }
+    MEMBER const void *a8(int64_t row, int i) const { return (const uint16_t *)d.dy.p + row * d.cout + i; }
+    MEMBER const void *b8(int64_t row, column k) const
+    {
+        int64_t at = place(row, k);
+        return at < 0 ? NULL : (const uint16_t *)d.x.p + at;
     }
     MEMBER void finish(int i, int j, float sum) const
     {
@@ -124,9 +134,13 @@ int im_cuda_conv_dw(im_device *dev, const im_conv_dw_args *d)
     bool always, may = im_cuda_winograd(dev, &always) && d->stride == 1 && d->kh == 3 && d->kw == 3;
     if (im_cuda_stopped(dev))
         return IM_STOPPED;
-    if (may && (always || winograd_pays(d->cin, d->cout, d->oh, d->ow)))
+    im_dtype half = outer_halves(dev, IM_CUDA_SLOT_conv_dw, d->dy, d->x);
+    if (half == IM_F32 && may && (always || winograd_pays(d->cin, d->cout, d->oh, d->ow)))
         return im_cuda_winograd_dw(dev, d);
-    dw_job j = { (int64_t)d->batch * d->oh * d->ow, d->cout, d->kh * d->kw * d->cin, IM_DW_CHUNK, *d,
-                 dev->compute_dtype == IM_BF16 };
+    dw_job j = { (int64_t)d->batch * d->oh * d->ow, d->cout, d->kh * d->kw * d->cin, IM_DW_CHUNK, *d, d->dy, d->x,
+                 dev->compute_dtype == IM_BF16, half == IM_BF16, d->dy.t == half && aligned16(d->dy.p) && d->cout % 8 == 0,
+                 d->x.t == half && aligned16(d->x.p) && d->cin % 8 == 0 };
+    if (half != IM_F32)
+        return run_outer_mma(dev, j);
     return im_cuda_done(dev, run_outer(dev, j, 1));
 }

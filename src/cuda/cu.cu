@@ -87,6 +87,13 @@ void im_cu_close(im_cu *cu)
 
 const char *im_cu_name(const im_cu *cu) { return cu->name; }
 int im_cu_capability(const im_cu *cu) { return cu->capability; }
+
+int im_cu_driver(const im_cu *)
+{
+    int version = 0;
+    return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
+}
+
 const char *im_cu_failed(const im_cu *cu) { return cu->failed; }
 cudaStream_t im_cu_stream(im_cu *cu) { return cu->stream; }
 int im_cu_launched(im_cu *cu, const char *kernel) { return check(cu, cudaGetLastError(), kernel); }

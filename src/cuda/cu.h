@@ -15,6 +15,7 @@ im_cu *im_cu_open(int index, char *why, size_t size);
 void im_cu_close(im_cu *cu);                                   /* waits for everything, then all of it goes            */
 const char *im_cu_name(const im_cu *cu);                       /* "NVIDIA H100 PCIe, sm_90"                            */
 int im_cu_capability(const im_cu *cu);                         /* 90: sm_90                                            */
+int im_cu_driver(const im_cu *cu);                             /* its version: 13000 is 13.0                           */
 /* The first failure of anything that was asked for, in words; "" when there was none. It stays. */
 const char *im_cu_failed(const im_cu *cu);
 

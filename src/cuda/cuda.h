@@ -7,12 +7,21 @@
 #include "cuda/cu.h"
 #include "tensor/device.h"
 
+#define X(name) IM_CUDA_SLOT_##name,
+enum { IM_KERNELS(X) IM_CUDA_SLOTS };                          /* bits of a uint64_t                                   */
+#undef X
+
+
 typedef struct im_cuda im_cuda;                                /* device.c                                             */
 
 static inline im_cuda *im_cuda_of(const im_device *dev) { return (im_cuda *)dev->impl; }
 im_cu *im_cuda_stream(const im_device *dev);                   /* where kernels are launched                           */
 bool im_cuda_winograd(const im_device *dev, bool *always);     /* IMAGO_WINOGRAD, as on the cpu (device.h)             */
-bool im_cuda_tensor_cores(const im_device *dev);               /* sm_80 or later, and not IMAGO_CUDA=plain              */
+/* May this slot use tensor cores: sm_80 or later, not IMAGO_CUDA=plain, and no check has found that it must not. */
+bool im_cuda_mma(const im_device *dev, int slot);
+void im_cuda_keep_plain(im_device *dev, uint64_t slots);       /* these use their plain form from now on               */
+uint64_t im_cuda_kept_plain(const im_device *dev);
+im_ctx *im_cuda_context(const im_device *dev);                 /* where failures are told                              */
 /* At least `bytes`, 256-byte aligned, until the next call from another slot: one workspace for all kernels, which run in
  * order. NULL: out of memory. */
 void *im_cuda_workspace(im_device *dev, size_t bytes);

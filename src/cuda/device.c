@@ -6,8 +6,9 @@
  *     full marks   a ring of events; a mark is the number of one, and those that are older have happened, too
  *     workspace   one for all kernels, as they run in order; it grows, and what it was stays until the end, as a graph may
  *                 still use it */
-#include "cuda/cuda.h"
+#include "cuda/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,9 +26,11 @@ struct im_cuda {
     arrival *arrivals; int n_arrivals, cap_arrivals;
     uint64_t marked, happened;   /* marks given, and known to be over                                                  */
     void *space; size_t space_bytes;
-    void *old_spaces[SPACES]; int n_old;
+    void *old_spaces[SPACES]; int n_old; size_t old_bytes;
     int winograd;
     bool tensor_cores;
+    uint64_t plain;              /* slots that must not use them: a bit each                                           */
+    size_t refused;              /* bytes of the last thing that could not be had                                      */
 };
 
 im_cu *im_cuda_stream(const im_device *dev) { return im_cuda_of(dev)->cu; }
@@ -39,10 +42,16 @@ bool im_cuda_winograd(const im_device *dev, bool *always)
     return im_cuda_of(dev)->winograd != 0;
 }
 
-bool im_cuda_tensor_cores(const im_device *dev)
+bool im_cuda_cores(const im_device *dev) { return im_cuda_of(dev)->tensor_cores; }
+
+bool im_cuda_mma(const im_device *dev, int slot)
 {
-    return im_cuda_of(dev)->tensor_cores;
+    return im_cuda_cores(dev) && !(im_cuda_of(dev)->plain >> slot & 1);
 }
+
+void im_cuda_keep_plain(im_device *dev, uint64_t slots) { im_cuda_of(dev)->plain |= slots; }
+uint64_t im_cuda_kept_plain(const im_device *dev) { return im_cuda_of(dev)->plain; }
+im_ctx *im_cuda_context(const im_device *dev) { return im_cuda_of(dev)->ctx; }
 
 int im_cuda_done(im_device *dev, int failed)
 {
@@ -60,8 +69,11 @@ void *im_cuda_workspace(im_device *dev, size_t bytes)
         return d->space;
     size_t more = bytes < 2 * d->space_bytes ? 2 * d->space_bytes : bytes;
     void *p = d->n_old < SPACES ? im_cu_lasting(d->cu, more) : NULL;
-    if (!p)
+    if (!p) {
+        d->refused = more;
         return NULL;
+    }
+    d->old_bytes += d->space_bytes;
     if (d->space)
         d->old_spaces[d->n_old++] = d->space;
     d->space = p;
@@ -71,7 +83,38 @@ void *im_cuda_workspace(im_device *dev, size_t bytes)
 
 /* ---------------------------------------------------------------- memory */
 
-static void *cuda_alloc(im_device *dev, size_t bytes) { return im_cu_alloc(im_cuda_of(dev)->cu, bytes); }
+static void *cuda_alloc(im_device *dev, size_t bytes)
+{
+    im_cuda *d = im_cuda_of(dev);
+    void *p = im_cu_alloc(d->cu, bytes);
+    d->refused = p ? d->refused : bytes;
+    return p;
+}
+
+static void in_words(size_t bytes, char text[24])
+{
+    bool large = bytes >= 10u << 20;
+    snprintf(text, 24, large ? "%.0f MiB" : "%.2f MiB", (double)bytes / (1 << 20));
+}
+
+/* What was wanted, what is free, who has the rest: tensor.c, param.c and plan.c count theirs, this file the workspace. */
+static void cuda_memory(im_device *dev, char *text, size_t size)
+{
+    enum { WANTED, FREE, ALL, TENSORS, PARAMETERS, PLANS, SPACE, OTHERS, WORDS };
+    im_cuda *d = im_cuda_of(dev);
+    char words[WORDS][24];
+    size_t n[WORDS] = { [WANTED] = d->refused, [TENSORS] = dev->held[IM_HELD_TENSORS],
+                        [PARAMETERS] = dev->held[IM_HELD_PARAMETERS], [PLANS] = dev->held[IM_HELD_PLANS],
+                        [SPACE] = d->space_bytes + d->old_bytes };
+    im_cu_memory(d->cu, &n[FREE], &n[ALL]);
+    size_t known = n[FREE] + n[TENSORS] + n[PARAMETERS] + n[PLANS] + n[SPACE];
+    n[OTHERS] = n[ALL] > known ? n[ALL] - known : 0;
+    for (int i = 0; i < WORDS; i++)
+        in_words(n[i], words[i]);
+    snprintf(text, size, "Device %s: %s were wanted, %s of %s are free; parameters have %s, plans %s, other tensors %s, "
+             "workspace of kernels %s, CUDA itself and other programs %s", dev->name, words[WANTED], words[FREE],
+             words[ALL], words[PARAMETERS], words[PLANS], words[TENSORS], words[SPACE], words[OTHERS]);
+}
 
 static void cuda_free(im_device *dev, void *p, size_t bytes)
 {
@@ -213,12 +256,17 @@ static void cuda_plan_free(im_device *dev, void *captured)
 
 static const char *cuda_product(const im_device *dev, im_dtype weights)
 {
-    bool cores = im_cuda_tensor_cores(dev), rounded = weights == IM_F32 && dev->compute_dtype == IM_BF16;
+    bool cores = im_cuda_mma(dev, IM_CUDA_SLOT_gemm), rounded = weights == IM_F32 && dev->compute_dtype == IM_BF16;
     if (weights == IM_F32 && !rounded)
         return "f32 multiply-adds";
     if (cores)
         return "tensor cores with f32 sums; both factors are rounded to the weights' 16 bits";
     return rounded ? "both factors rounded to bf16, then f32 multiply-adds" : "widened to f32, then f32 multiply-adds";
+}
+
+static int cuda_check(im_device *dev, void (*row)(void *arg, const im_check_row *), void *arg)
+{
+    return im_cuda_check(dev, -1, row, arg);
 }
 
 static void cuda_close(im_device *dev)
@@ -294,12 +342,14 @@ bool im_cuda_open(im_ctx *c, im_device *dev, const char *name)
     dev->s = (im_services){
         .alloc = cuda_alloc, .free = cuda_free, .upload = cuda_upload, .load = cuda_load, .download = cuda_download,
         .fill = cuda_fill, .copy = cuda_copy, .mark = cuda_mark, .wait = cuda_wait, .plan_begin = cuda_plan_begin,
-        .plan_end = cuda_plan_end, .plan_free = cuda_plan_free, .product = cuda_product, .close = cuda_close };
+        .plan_end = cuda_plan_end, .plan_free = cuda_plan_free, .product = cuda_product, .memory = cuda_memory,
+        .check = cuda_check, .close = cuda_close };
     dev->name = "cuda";
     dev->isa = im_cu_name(d->cu);
 #define X(slot) dev->k.slot = im_cuda_##slot;
     IM_KERNELS(X)
 #undef X
     return read_choices(c, d) &&
-           (set_up(d) || im_fail(c, "device \"%s\": out of pinned memory: %d MiB are needed", name, 3 * HALF >> 20));
+           (set_up(d) || im_fail(c, "device \"%s\": out of pinned memory: %d MiB are needed", name, 3 * HALF >> 20)) &&
+           im_cuda_check_first(dev);
 }

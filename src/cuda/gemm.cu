@@ -39,7 +39,7 @@ int im_cuda_gemm(im_device *dev, const im_gemm_args *p)
         return IM_STOPPED;
     gemm_job j = { p->m, p->n, p->k, p->geglu, p->a, p->lda, view_of(dev, &p->b, 1, p->k > 0 ? p->k : 1),
                    { p->bias, { NULL, IM_F32 }, p->res, p->act }, p->ldres, p->ldc, p->c, false, false, false };
-    if (!mma_takes(dev, j.w))
+    if (!mma_takes(dev, IM_CUDA_SLOT_gemm, j.w))
         return im_cuda_done(dev, run_product(dev, j, 1));
     im_dtype half = j.w.t == IM_F16 ? IM_F16 : IM_BF16;
     j.bf16 = half == IM_BF16;

@@ -1,17 +1,20 @@
-/* outer.cu: sums over rows: the gradient of a weight matrix, by tiles (outer.cuh), and that of a bias (ref/outer.c).
- * Called by ops/linear.c and ops/conv.c.
+/* outer.cu: sums over rows: the gradient of a weight matrix, by tiles (outer.cuh, outer_mma.cuh), and that of a bias
+ * (ref/outer.c). Called by ops/linear.c and ops/conv.c.
  *
  * colsum: a thread a column of a span of 64 chunks of IM_SUM_CHUNK rows: chains in f32, chunks in f64; then the spans. */
-#include "cuda/outer.cuh"
+#include "cuda/outer_mma.cuh"
 
 struct outer_job {
     int64_t m; int ni, nj, chunk;
     im_outer_args p;
-    bool round;
+    im_cbuf x, y;                                              /* a and b of p                                         */
+    bool round, bf16, a_direct, b_direct;
     typedef int column;
     MEMBER column column_of(int j) const { return j; }
     MEMBER float a(int64_t row, int i) const { return factor(round, load(p.a, row * p.lda + i)); }
     MEMBER float b(int64_t row, column j) const { return factor(round, load(p.b, row * p.ldb + j)); }
+    MEMBER const void *a8(int64_t row, int i) const { return (const uint16_t *)p.a.p + row * p.lda + i; }
+    MEMBER const void *b8(int64_t row, column j) const { return (const uint16_t *)p.b.p + row * p.ldb + j; }
     MEMBER void finish(int i, int j, float sum) const
     {
         float *c = p.c + i * p.ldc + j;
@@ -23,7 +26,12 @@ int im_cuda_outer(im_device *dev, const im_outer_args *p)
 {
     if (im_cuda_stopped(dev))
         return IM_STOPPED;
-    outer_job j = { p->m, p->ni, p->nj, IM_DW_CHUNK, *p, dev->compute_dtype == IM_BF16 };
+    im_dtype half = outer_halves(dev, IM_CUDA_SLOT_outer, p->a, p->b);
+    outer_job j = { p->m, p->ni, p->nj, IM_DW_CHUNK, *p, p->a, p->b, dev->compute_dtype == IM_BF16, half == IM_BF16,
+                    p->a.t == half && aligned16(p->a.p) && (p->lda | p->ni) % 8 == 0,
+                    p->b.t == half && aligned16(p->b.p) && (p->ldb | p->nj) % 8 == 0 };
+    if (half != IM_F32)
+        return run_outer_mma(dev, j);
     return im_cuda_done(dev, run_outer(dev, j, 1));
 }
 

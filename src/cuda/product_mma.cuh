@@ -135,9 +135,9 @@ template <class J> static int run_product_mma(im_device *dev, const J &j)
 }
 
 /* May this weight be multiplied on tensor cores: in 16 bits, or in f32 that is to be rounded to bf16? */
-static inline bool mma_takes(const im_device *dev, const weight_view &w)
+static inline bool mma_takes(const im_device *dev, int slot, const weight_view &w)
 {
-    return im_cuda_tensor_cores(dev) && (w.t != IM_F32 || w.round);
+    return im_cuda_mma(dev, slot) && (w.t != IM_F32 || w.round);
 }
 
 static inline bool aligned16(const void *p) { return (uintptr_t)p % 16 == 0; }

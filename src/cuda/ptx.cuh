@@ -76,6 +76,12 @@ DEV void ldmatrix4(uint32_t r[4], const void *row)
     FROM_80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                          : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_at(row)) : "memory"));
 }
+/* Each of them turned around: a lane gets numbers 2 (l % 4) and 2 (l % 4) + 1 of column l / 4. */
+DEV void ldmatrix4_turned(uint32_t r[4], const void *row)
+{
+    FROM_80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_at(row)) : "memory"));
+}
 /* d += a b, 16 x 8 by 16: g = lane / 4, t = lane % 4;  a: (g, 2t) (g + 8, 2t) (g, 2t + 8) (g + 8, 2t + 8), two k each;
  * b: (2t, g) (2t + 8, g);  d: (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1). */
 template <bool BF16> DEV void mma16816(float d[4], const uint32_t a[4], const uint32_t b[2])

@@ -17,6 +17,7 @@ struct im_storage {
     size_t bytes;
     int refs;                                                  /* 0: freed                                             */
     bool owned;                                                /* false: the memory is a plan's arena                  */
+    bool parameter;                                            /* in whose name it is counted (im_device.held)         */
     int slot;                                                  /* recording: index of the plan slot, else -1           */
     bool ranged; int32_t low, high;                            /* ids: all lie in low .. high (transfer.c)             */
     int64_t limit; im_ids_say say;                             /* an input of a plan: what its ops want of ids         */
@@ -45,12 +46,13 @@ struct im_ctx {
     im_scope *scope;
     int lost_scopes;                                           /* pushes that failed for want of memory                */
     bool open;                                                 /* there is a device; else the first error stays for good */
-    bool failed;
+    bool failed, no_memory;                                    /* the failure is that memory did not suffice           */
     char message[4096];
     bool strict_weights;                                       /* im_weights_rules                                     */
     char variant[64];                                          /* "": none was chosen                                  */
     volatile int stop;                                         /* set by im_cancel, possibly in a signal handler       */
     void (*warn)(void *, const char *);                  void *warn_arg;
+    char unheard[2048];                                        /* a warning from before anybody listened               */
     void (*profile)(void *, const im_profile_row *);     void *profile_arg;
     void (*trace)(void *, const char *, const im_tensor *); void *trace_arg;
     void (*tape_row)(void *, const im_tape_row *);       void *tape_row_arg;

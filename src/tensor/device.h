@@ -17,8 +17,8 @@
  *    the columns (the operations: cpu/winograd_transforms.c), then + bias, + chan, + res as above. Weights of every dtype
  *    are multiplied in f32. The relative error is 1.7 times that of direct sums; a NaN or an infinity reaches the whole of
  *    the 4x4 tiles whose inputs hold it;
- *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k, never split, whatever the
- *    batch: the same bits for a picture alone and in a batch, but not those of the chain above;
+ *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k, whatever the batch (only
+ *    gradients of weights are split: train_args.h): a picture has the same bits alone and in a batch, not those above;
  *  - other reductions run in 16 virtual lanes (element i into lane i % 16, ascending), then the fixed tree
  *    8+8, 4+4, 2+2, 1+1 (lane j += lane j + half);
  *  - group norm: chunks of IM_GN_CHUNK pixels; within a chunk each channel is one ascending chain in f32; chunks are
@@ -136,6 +136,8 @@ typedef struct im_kernels {      /* one table per backend; `make check` wants no
 #undef X
 } im_kernels;
 
+enum im_holder { IM_HELD_TENSORS, IM_HELD_PARAMETERS, IM_HELD_PLANS };
+
 typedef struct im_device {       /* "ref", "cpu", "far", "cuda:0"                                                   */
     const char *name, *isa;
     im_kernels k;
@@ -146,6 +148,7 @@ typedef struct im_device {       /* "ref", "cpu", "far", "cuda:0"               
     bool maps;                   /* weights that lie in the host's memory may be used where they are                */
     bool reuse;                  /* training: memory that comes back is soon asked for again, and is better kept    */
     im_counts counts;            /* what went to and fro (tensor/transfer.c)                                        */
+    size_t held[3];              /* bytes that tensors, parameters, arenas of plans have now: enum im_holder        */
     void *impl;                  /* what is the device's own; cpu, ref, far: host.h                                 */
 } im_device;
 

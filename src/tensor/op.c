@@ -86,11 +86,7 @@ int im_node_run(im_ctx *c, im_node *n)
     double start = timed ? im_seconds() : 0;
     int status = n->op->forward(c, n);
     n->seconds = timed ? im_seconds() - start : 0;
-    if (status) {
-        const char *why = status == IM_NO_MEMORY ? "out of memory for its workspace"
-                        : status == IM_STOPPED ? "stopped" : "the device has no kernel for it";
-        im_fail(c, status == IM_STOPPED ? "%.0s%s" : "%s: %s", n->op->name, why);
-    } else if (c->profile) {
+    if (im_done(c, status, n->op->name) && c->profile) {
         im_profile_row row = { .op = n->op->name, .layer = n->layer ? n->layer : "", .seconds = n->seconds,
                                .flop = n->op->flop ? n->op->flop(n) : 0, .bytes = im_node_bytes(n) };
         c->profile(c->profile_arg, &row);

@@ -75,6 +75,11 @@ bool im_param_alloc(im_ctx *c, im_tensor *t, im_weight_layout layout)
         return false;
     im_storage_release(t->storage);
     t->storage = im_storage_new(c, bytes, false);
+    if (t->storage) {
+        t->storage->parameter = true;
+        c->dev.held[IM_HELD_TENSORS] -= bytes;
+        c->dev.held[IM_HELD_PARAMETERS] += bytes;
+    }
     return t->storage != NULL;
 }
 
@@ -128,5 +133,5 @@ bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype,
         p.cin_stride = p.taps;
     }
     int status = c->dev.s.load(&c->dev, &p);
-    return !status || im_fail(c, "%s: out of memory while it was loaded", t->name ? t->name : "a parameter");
+    return im_done(c, status, t->name ? t->name : "a parameter");
 }

@@ -154,9 +154,10 @@ static bool fill_arena(im_ctx *c, im_plan *p)
     if (p->arena)
         return true;
     if (!(p->arena = c->dev.s.alloc(&c->dev, p->arena_bytes)))
-        return im_fail(c, "out of memory: a plan needs %zu bytes for its intermediates; use a smaller batch or picture",
-                       p->arena_bytes);
+        return im_fail_memory(c, "out of memory: a plan needs %zu bytes for its intermediates; use a smaller batch or "
+                              "picture", p->arena_bytes);
     c->dev.counts.blocks++;
+    c->dev.held[IM_HELD_PLANS] += p->arena_bytes;
     for (int i = 0; i < p->n_slots; i++) {
         int root = i;
         while (p->slots[root].alias >= 0)
@@ -222,9 +223,7 @@ im_tensor *im_plan_run(im_ctx *c, im_plan *p)
         status = im_node_run(c, &p->nodes[i]);
     if (!seen && run && c->dev.s.plan_end(&c->dev, &p->captured, !status) && !status)
         status = IM_NO_MEMORY;
-    if (status)
-        im_fail(c, status == IM_STOPPED ? "stopped" : "out of memory while a plan was run");
-    return im_ok(c) ? p->out : NULL;
+    return im_done(c, status, "a plan") && im_ok(c) ? p->out : NULL;
 }
 
 /* What was captured names places in the arena, and goes with it. */
@@ -234,6 +233,7 @@ void im_plan_rest(im_ctx *c, im_plan *p)
         return;
     c->dev.s.plan_free(&c->dev, p->captured);
     c->dev.s.free(&c->dev, p->arena, p->arena_bytes);
+    c->dev.held[IM_HELD_PLANS] -= p->arena ? p->arena_bytes : 0;
     for (int i = 0; p->arena && i < p->n_slots; i++)
         p->slots[i].storage->data = NULL;
     p->captured = p->arena = NULL;

@@ -46,6 +46,10 @@ typedef struct im_services {     /* int: enum im_status                         
     int (*plan_end)(struct im_device *, void **captured, bool ok);
     void (*plan_free)(struct im_device *, void *captured);
     const char *(*product)(const struct im_device *, im_dtype weights);   /* how they are multiplied, in words      */
+    /* Whose the memory is, in words, for the message that there is not enough of it; NULL: nothing is known of that. */
+    void (*memory)(struct im_device *, char *text, size_t size);
+    /* Its kernels beside ref, a row each (im_device_check); NULL: the device has no check of its own.               */
+    int (*check)(struct im_device *, void (*row)(void *arg, const im_check_row *), void *arg);
     void (*close)(struct im_device *);
 } im_services;
 

@@ -10,6 +10,7 @@
 #include "tensor/tape.h"
 #include "tensor/tensor.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -282,11 +283,12 @@ static bool run_backward(im_ctx *c, im_node *n, int index)
         if (!status)
             add_apart(c, n);
         c->apart = outer;
-        if (status == IM_STOPPED)
-            im_fail(c, "stopped");
-        else if (status)
-            im_fail(c, "backward of %s%s%s: %s", n->op->name, n->layer ? " at " : "", n->layer ? n->layer : "",
-                    status == IM_NO_MEMORY ? "out of memory for its workspace" : "the device has no kernel for it");
+        if (status) {
+            char what[300];
+            snprintf(what, sizeof what, "backward of %s%s%s", n->op->name, n->layer ? " at " : "",
+                     n->layer ? n->layer : "");
+            im_done(c, status, what);
+        }
         im_scope_pop(c);
         if (c->check_finite && !c->failed)
             grads_finite(c, n);

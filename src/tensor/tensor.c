@@ -15,9 +15,11 @@ im_storage *im_storage_new(im_ctx *c, size_t bytes, bool virtual_)
         s = NULL;
     }
     if (!s)
-        im_fail(c, "out of memory: a tensor of %zu bytes could not be had; use a smaller batch or picture", bytes);
-    else if (!virtual_)
+        im_fail_memory(c, "out of memory: a tensor of %zu bytes could not be had; use a smaller batch or picture", bytes);
+    else if (!virtual_) {
         c->dev.counts.blocks++;
+        c->dev.held[IM_HELD_TENSORS] += bytes;
+    }
     return s;
 }
 
@@ -25,8 +27,10 @@ void im_storage_release(im_storage *s)
 {
     if (!s || --s->refs > 0)
         return;
-    if (s->owned)
+    if (s->owned) {
         s->dev->s.free(s->dev, s->data, s->bytes);
+        s->dev->held[s->parameter ? IM_HELD_PARAMETERS : IM_HELD_TENSORS] -= s->bytes;
+    }
     free(s);
 }
 

@@ -7,6 +7,8 @@
 /* A storage of `bytes` on the context's device with one reference; data NULL where `virtual_` (a plan places it). */
 im_storage *im_storage_new(im_ctx *c, size_t bytes, bool virtual_);
 void *im_storage_values(im_ctx *c, im_storage *s);             /* its bytes as they are, malloc'd; NULL: c has failed  */
+bool im_fail_memory(im_ctx *c, const char *fmt, ...) IM_PRINTF(2, 3);     /* im_fail, and whose the memory is (error.c) */
+bool im_done(im_ctx *c, int status, const char *what);         /* enum im_status: c fails where it is not IM_DONE      */
 void im_storage_release(im_storage *s);                        /* drops one reference                                  */
 
 /* A header in the open scope over `s`, which it takes the reference of. NULL (and s released) when memory is out. */

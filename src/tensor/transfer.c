@@ -45,11 +45,6 @@ static size_t bytes_of(const im_tensor *t)
     return (size_t)im_numel(t) * im_dtype_size((im_dtype)t->dtype);
 }
 
-static bool done(im_ctx *c, int status, const char *what)
-{
-    return !status || im_fail(c, status == IM_STOPPED ? "%.0sstopped" : "%s: the device is out of memory for it", what);
-}
-
 im_counts im_counted(const im_ctx *c)
 {
     return c ? c->dev.counts : (im_counts){ 0 };
@@ -121,20 +116,20 @@ bool im_upload(im_ctx *c, im_tensor *t, const void *src)
         return false;
     c->dev.counts.uploads++;
     c->dev.counts.uploaded += bytes_of(t);
-    return done(c, c->dev.s.upload(&c->dev, im_data(t), src, bytes_of(t)), "upload");
+    return im_done(c, c->dev.s.upload(&c->dev, im_data(t), src, bytes_of(t)), "upload");
 }
 
 bool im_wait_for(im_ctx *c, uint64_t mark)
 {
     c->dev.counts.syncs++;
-    return done(c, c->dev.s.wait(&c->dev, mark), "wait");
+    return im_done(c, c->dev.s.wait(&c->dev, mark), "wait");
 }
 
 bool im_fetch_later(im_ctx *c, const void *data, void *dst, size_t bytes, uint64_t *mark)
 {
     c->dev.counts.downloads++;
     c->dev.counts.downloaded += bytes;
-    bool ok = done(c, c->dev.s.download(&c->dev, dst, data, bytes), "download");
+    bool ok = im_done(c, c->dev.s.download(&c->dev, dst, data, bytes), "download");
     *mark = c->dev.s.mark(&c->dev);
     return ok;
 }
@@ -155,7 +150,7 @@ static bool fetch_view(im_ctx *c, const im_tensor *t, void *dst)
     flat.storage = s;
     flat.offset = 0;
     im_contiguous_strides(&flat);
-    bool ok = done(c, im_copy_tensor(c, t, &flat, false), "download") && fetch(c, s->data, dst, bytes_of(t));
+    bool ok = im_done(c, im_copy_tensor(c, t, &flat, false), "download") && fetch(c, s->data, dst, bytes_of(t));
     im_storage_release(s);
     return ok;
 }
@@ -235,7 +230,7 @@ bool im_fill(im_ctx *c, im_tensor *t, float value)
     bool all = bytes_of(t) == t->storage->bytes;
     t->storage->ranged = t->dtype == IM_I32 && all;
     t->storage->low = t->storage->high = same;
-    return done(c, c->dev.s.fill(&c->dev, im_data(t), word_of((im_dtype)t->dtype, value), bytes_of(t)), "fill");
+    return im_done(c, c->dev.s.fill(&c->dev, im_data(t), word_of((im_dtype)t->dtype, value), bytes_of(t)), "fill");
 }
 
 bool im_assign(im_ctx *c, im_tensor *dst, const im_tensor *src)
@@ -250,5 +245,5 @@ bool im_assign(im_ctx *c, im_tensor *dst, const im_tensor *src)
                        im_dtype_name((im_dtype)dst->dtype), b);
     }
     dst->storage->ranged = false;
-    return done(c, c->dev.s.copy(&c->dev, im_data(dst), im_data(src), bytes_of(src)), "assign");
+    return im_done(c, c->dev.s.copy(&c->dev, im_data(dst), im_data(src), bytes_of(src)), "assign");
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # cuda.sh: the whole program on the device "cuda" in the simulator (build/imago-sim, tests/sim): what far.sh does, with the
-# bits of the cpu; and a picture of the embedded model, its pixels equal to the cpu's.
+# bits of the cpu; its check of itself; and a picture of the embedded model, its pixels equal to the cpu's.
 #
 #     tests/cli/cuda.sh [PROGRAM]             default: build/imago; imago-sim lies beside it
 set -u
@@ -11,6 +11,12 @@ isa=$IMAGO_ISA
 tests/cli/far.sh "$sim" cpu cuda || exit 1
 dir=$(mktemp -d) || exit 2
 trap 'rm -rf "$dir"' EXIT
+export XDG_CACHE_HOME="$dir/cache"
+"$sim" info --device cuda --check >"$dir/check" || { echo "FAIL info --check"; cat "$dir/check"; exit 1; }
+grep -q ' attention_40  *bf16 .* agrees$' "$dir/check" || { echo "FAIL info --check prints no table"; exit 1; }
+[ "$(cat "$dir"/cache/imago/cuda/*.txt | sed -n 2p)" = plain: ] || { echo "FAIL the check of a device is not kept"; exit 1; }
+"$sim" info --device ref --check >/dev/null 2>"$dir/err" && { echo "FAIL ref checks itself"; exit 1; }
+grep -q 'does not check itself' "$dir/err" || { echo "FAIL info --device ref --check: $(cat "$dir/err")"; exit 1; }
 for device in cpu cuda; do
     IMAGO_ISA=$isa "$sim" generate -p strawberry -s 1 --steps 3 --guidance 5 --device $device -q \
         -o "$dir/$device.png" || exit 1

@@ -11,7 +11,7 @@ SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
 SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
 SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
 SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
-                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda ladder) $(BUILD)/imago-sim)
+                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda cuda_check ladder) $(BUILD)/imago-sim)
 
 $(BUILD)/sim/%.o: tests/sim/%.cc | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -49,6 +49,11 @@ $(BUILD)/tests/test_cuda: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/devi
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
 
+$(BUILD)/tests/test_cuda_check: $(BUILD)/tests/sim/test_cuda_check.o $(SIM_CHECKED) $(BUILD)/libimago.a
+	@mkdir -p $(@D)
+	$(SAY) "  link $@"
+	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
+
 # The ladder of a product, from naive to the shipped kernels (bench/ladder).
 $(BUILD)/sim/checked/%.o: bench/ladder/%.cu | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -77,9 +82,12 @@ $(BUILD)/tests/gpu_check: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/devi
 
 gpu-check: ## where there is a GPU: every kernel on it, bit by bit beside the cpu, then the whole program
 	@$(SUB) $(BUILD)/imago $(BUILD)/tests/gpu_check $(BUILD)/tests/test_learn
-	@$(BUILD)/imago info --device cuda >/dev/null
+	$(BUILD)/imago info --device cuda --check
 	timeout 150 $(BUILD)/tests/gpu_check
 	timeout 150 env IMAGO_CUDA=plain tests/cli/far.sh $(BUILD)/imago cpu cuda
+
+gpu-bench: $(BUILD)/imago ## where there is a GPU: speed of generation and training, beside PyTorch where it is
+	@bench/gpu.sh $(BUILD)
 
 # One barrier, wait or bound check less at a time (tests/sim/mutants.py): MUTANTS=20 of them, all without it.
 mutants: $(SIM_TESTS) ## take barriers and bound checks out of kernels: does the simulator notice? MUTANTS=20 (long)
@@ -88,4 +96,4 @@ mutants: $(SIM_TESTS) ## take barriers and bound checks out of kernels: does the
 mutants-libs:
 	@echo $(TEST_LIBS) $(LIBS)
 
-.PHONY: gpu-check mutants mutants-libs
+.PHONY: gpu-check gpu-bench mutants mutants-libs

@@ -73,6 +73,7 @@ static int capability = 75;
 void sim_set_capability(int sm) { capability = sm; }
 const char *im_cu_name(const im_cu *) { return capability < 80 ? "simulator, sm_75" : "simulator, sm_80"; }
 int im_cu_capability(const im_cu *) { return capability; }
+int im_cu_driver(const im_cu *) { return 0; }
 const char *im_cu_failed(const im_cu *cu) { return cu->failed; }
 
 /* In the stream's order, as on a device: the memory of a buffer that is given back is not lent again before what uses it is

@@ -69,7 +69,7 @@ void sim_copy_wait(int newest)
 
 /* ---------------------------------------------------------------- matrices */
 
-void sim_ldmatrix4(uint32_t r[4], const void *row, int line)
+void sim_ldmatrix4(uint32_t r[4], const void *row, bool turned, int line)
 {
     uint32_t words[4];
     unsigned lane = me() % 32;
@@ -77,8 +77,12 @@ void sim_ldmatrix4(uint32_t r[4], const void *row, int line)
         sim_access(row, 16, false, false, __builtin_return_address(0));
     memcpy(words, row, 16);
     const uint32_t *all = sim_exchange(words, 4, "ldmatrix", line);
-    for (unsigned i = 0; i < 4; i++)
-        r[i] = all[(8 * i + lane / 4) * 16 + lane % 4];
+    for (unsigned i = 0; i < 4; i++) {
+        const uint32_t *m = all + 8 * i * 16;                  /* row k of matrix i at m + 16 k, two numbers a word    */
+        unsigned k = 2 * (lane % 4), c = lane / 4;
+        uint32_t low = m[k * 16 + c / 2] >> 16 * (c % 2), high = m[(k + 1) * 16 + c / 2] >> 16 * (c % 2);
+        r[i] = turned ? (low & 0xffffu) | high << 16 : m[c * 16 + k / 2];
+    }
 }
 
 struct number { bool negative, finite; int e; uint32_t m; };   /* m 2^(e - 10) of a factor, m 2^(e - 23) of c          */

@@ -17,11 +17,6 @@ struct im_ledger {
     im_step_part *sent[2];                                     /* (parts) each                                         */
 };
 
-static bool done(im_ctx *c, int status, const char *what)
-{
-    return !status || im_fail(c, status == IM_STOPPED ? "%.0sstopped" : "%s: out of memory for its workspace", what);
-}
-
 im_ledger *im_ledger_new(im_ctx *c, int parts)
 {
     if (!im_ok(c))
@@ -32,7 +27,7 @@ im_ledger *im_ledger_new(im_ctx *c, int parts)
         l->parts = parts;
         l->sent[0] = calloc(2 * (size_t)parts, sizeof(im_step_part));
         l->s = im_storage_new(c, bytes, false);
-        if (l->s && l->sent[0] && done(c, c->dev.s.fill(&c->dev, l->s->data, 0, bytes), "ledger")) {
+        if (l->s && l->sent[0] && im_done(c, c->dev.s.fill(&c->dev, l->s->data, 0, bytes), "ledger")) {
             l->sent[1] = l->sent[0] + parts;
             return l;
         }
@@ -90,7 +85,7 @@ bool im_ledger_loss(im_ctx *c, im_ledger *l, int part, const im_tensor *loss)
         return false;
     if (im_numel(loss) != 1 || loss->dtype != IM_F32 || !im_data(loss))
         return im_fail(c, "ledger: wanted a loss of one value in f32");
-    return done(c, c->dev.s.copy(&c->dev, &p->loss, im_data(loss), sizeof p->loss), "ledger");
+    return im_done(c, c->dev.s.copy(&c->dev, &p->loss, im_data(loss), sizeof p->loss), "ledger");
 }
 
 bool im_ledger_right(im_ctx *c, im_ledger *l, int part, const im_tensor *logits, const im_tensor *labels)
@@ -101,7 +96,7 @@ bool im_ledger_right(im_ctx *c, im_ledger *l, int part, const im_tensor *logits,
     if (logits->ndim != 2 || !im_contiguous(logits) || labels->dtype != IM_I32 || !im_contiguous(labels) ||
         im_numel(labels) != logits->shape[0])
         return im_fail(c, "ledger: wanted logits (R, K) and labels (R) in i32, contiguous");
-    return done(c, c->dev.k.count_right(&c->dev, &(im_count_right_args){
+    return im_done(c, c->dev.k.count_right(&c->dev, &(im_count_right_args){
         .rows = logits->shape[0], .classes = (int)logits->shape[1], .x = im_read_of(logits), .labels = im_data(labels),
         .right = &p->right }), "ledger");
 }
@@ -123,13 +118,13 @@ bool im_ledger_get(im_ctx *c, im_ledger *l, im_step_part parts[])
 bool im_ledger_set(im_ctx *c, im_ledger *l, const im_step_part parts[])
 {
     im_step_part *p = part_of(c, l, 0);
-    return p && done(c, c->dev.s.upload(&c->dev, p, parts, (size_t)l->parts * sizeof *p), "ledger");
+    return p && im_done(c, c->dev.s.upload(&c->dev, p, parts, (size_t)l->parts * sizeof *p), "ledger");
 }
 
 bool im_ledger_end(im_ctx *c, im_ledger *l, double mean, double clip)
 {
     im_step_part *p = part_of(c, l, 0);
-    if (!p || !done(c, c->dev.k.gate(&c->dev, &(im_gate_args){ .count = l->parts, .parts = p, .mean = mean, .clip = clip,
+    if (!p || !im_done(c, c->dev.k.gate(&c->dev, &(im_gate_args){ .count = l->parts, .parts = p, .mean = mean, .clip = clip,
                                                                 .gate = gate_of(l) }), "ledger"))
         return false;
     int at = (int)(l->ended % 2);

@@ -53,11 +53,6 @@ static im_slot *slots_of(im_ctx *c, const im_trained *p, int n, const im_optimis
     return slots;
 }
 
-static bool done(im_ctx *c, int status, const char *what)
-{
-    return !status || im_fail(c, status == IM_STOPPED ? "%.0sstopped" : "%s: out of memory for its workspace", what);
-}
-
 bool im_optimise(im_ctx *c, const im_optimise_step *s)
 {
     if (!im_ok(c))
@@ -74,7 +69,7 @@ bool im_optimise(im_ctx *c, const im_optimise_step *s)
         .nesterov = s->nesterov, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .step = s->step,
         .trust = s->trust, .ema_decay = s->ema_decay, .gate = im_ledger_gate(s->ledger) });
     free(slots);
-    return done(c, status, "optimise");
+    return im_done(c, status, "optimise");
 }
 
 bool im_sumsq_into(im_ctx *c, const im_trained *params, int count, double *sum, int32_t *bad)
@@ -84,7 +79,7 @@ bool im_sumsq_into(im_ctx *c, const im_trained *params, int count, double *sum, 
         return false;
     int status = c->dev.k.sumsq(&c->dev, &(im_sumsq_args){ .count = count, .slots = slots, .sum = sum, .first_bad = bad });
     free(slots);
-    return done(c, status, "sumsq");
+    return im_done(c, status, "sumsq");
 }
 
 bool im_sumsq(im_ctx *c, const im_trained *params, int count, double *sum, int *bad)

@@ -19,7 +19,7 @@ extern "C" {
 #define DEV static inline
 #define MEMBER inline
 #define GRID const
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL                                                 /* nothing to be had here but a long compilation        */
 
 /* ---- where a thread is: constant for a thread, so that the compiler need not ask again */
 dim3 sim_thread_index() __attribute__((const));
@@ -92,12 +92,16 @@ DEV uint16_t f32_to_bf16(float x) { return im_bhalf_from_f32(x); }
 void sim_copy_async(void *to, const void *from, bool in);
 void sim_copy_commit();
 void sim_copy_wait(int newest);
-void sim_ldmatrix4(uint32_t r[4], const void *row, int line);
+void sim_ldmatrix4(uint32_t r[4], const void *row, bool turned, int line);
 void sim_mma16816(float d[4], const uint32_t a[4], const uint32_t b[2], bool bf16, int line);
 DEV void copy_async(void *to, const void *from, bool in) { sim_copy_async(to, from, in); }
 DEV void copy_commit() { sim_copy_commit(); }
 template <int N> DEV void copy_wait() { sim_copy_wait(N); }
-DEV void ldmatrix4(uint32_t r[4], const void *row, int line = __builtin_LINE()) { sim_ldmatrix4(r, row, line); }
+DEV void ldmatrix4(uint32_t r[4], const void *row, int line = __builtin_LINE()) { sim_ldmatrix4(r, row, false, line); }
+DEV void ldmatrix4_turned(uint32_t r[4], const void *row, int line = __builtin_LINE())
+{
+    sim_ldmatrix4(r, row, true, line);
+}
 template <bool BF16> DEV void mma16816(float d[4], const uint32_t a[4], const uint32_t b[2], int line = __builtin_LINE())
 {
     sim_mma16816(d, a, b, BF16, line);
