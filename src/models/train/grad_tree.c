@@ -57,7 +57,7 @@ static bool open_level(im_grad_tree *t, level *l)
 static im_tensor *room_for(im_ctx *c, const im_tensor *w)
 {
     im_tensor *t = im_param_new(c, w->name, IM_F32, w->ndim, w->shape);
-    if (t && !im_param_alloc(c, t, IM_F32, false, 1)) {
+    if (t && !im_param_alloc(c, t, (im_weight_layout){ .dtype = IM_F32 })) {
         im_param_free(c, t);
         t = NULL;
     }
