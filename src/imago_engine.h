@@ -99,8 +99,12 @@ bool im_fill(im_ctx *c, im_tensor *t, float value);            /* every element 
 bool im_assign(im_ctx *c, im_tensor *t, const im_tensor *from);         /* the values of another, as many of its dtype  */
 
 /* Of a context so far. syncs: how often the host waited for the device; uploaded, downloaded: bytes; blocks: pieces of
- * memory that the device was asked for, scratch of kernels too; plans: how many were recorded. */
-typedef struct im_counts { int64_t uploads, downloads, syncs, blocks, plans; uint64_t uploaded, downloaded; } im_counts;
+ * memory that the device was asked for, scratch of kernels too; plans: how many were recorded; copies: how often a weight
+ * in training was put into 16 bits. */
+typedef struct im_counts {
+    int64_t uploads, downloads, syncs, blocks, plans, copies;
+    uint64_t uploaded, downloaded;
+} im_counts;
 im_counts im_counted(const im_ctx *c);
 
 /* Plain arithmetic on values that stay on the device: what samplers need (tensor/ops/steps.c). No operation: nothing is

@@ -21,6 +21,7 @@ struct im_storage {
     int slot;                                                  /* recording: index of the plan slot, else -1           */
     bool ranged; int32_t low, high;                            /* ids: all lie in low .. high (transfer.c)             */
     int64_t limit; im_ids_say say;                             /* an input of a plan: what its ops want of ids         */
+    im_copies *copies;                                         /* of a weight in training (copies.h), or NULL          */
 };
 
 typedef struct im_scope {                                      /* tensors made since the push; freed by the pop        */

@@ -132,6 +132,7 @@ bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype,
         p.tap_stride = 1;
         p.cin_stride = p.taps;
     }
+    im_storage_changed(t->storage);
     int status = c->dev.s.load(&c->dev, &p);
     return im_done(c, status, t->name ? t->name : "a parameter");
 }

@@ -1,5 +1,6 @@
 /* tensor.c: shapes laid over storages; views share a storage and cost nothing. The gradient of a view is the same view of
  * the gradient of its base (tape.c). */
+#include "tensor/copies.h"
 #include "tensor/tensor.h"
 
 #include <stdio.h>
@@ -31,7 +32,13 @@ void im_storage_release(im_storage *s)
         s->dev->s.free(s->dev, s->data, s->bytes);
         s->dev->held[s->parameter ? IM_HELD_PARAMETERS : IM_HELD_TENSORS] -= s->bytes;
     }
+    im_copies_free(s->dev, s->copies);
     free(s);
+}
+
+void im_storage_changed(im_storage *s)
+{
+    im_copies_change(s->copies);
 }
 
 im_tensor *im_tensor_over(im_ctx *c, im_storage *s, const im_tensor *meta)
@@ -286,9 +293,21 @@ im_common im_overlap(const im_tensor *a, const im_tensor *b)
     return equal ? IM_EVERYWHERE : IM_PARTLY;
 }
 
+/* Where copies in 16 bits are kept: of a parameter that is trained, while that is what products are computed in. Without
+ * memory for the list: nowhere. */
+static im_copies *copies_of(const im_tensor *t)
+{
+    im_storage *s = t->storage;
+    if (!t->name || !t->wants_grad || !s->owned || s->dev->compute_dtype == IM_F32)
+        return NULL;
+    if (!s->copies)
+        s->copies = im_copies_new();
+    return s->copies;
+}
+
 im_weight im_weight_of(const im_tensor *t)
 {
     int k = (int)(im_numel(t) / t->shape[0]);
     return (im_weight){ .data = im_data(t), .dtype = (im_dtype)t->dtype, .packed = t->packed, .geglu = t->geglu,
-                        .n = (int)t->shape[0], .k = k, .ld = k };
+                        .n = (int)t->shape[0], .k = k, .ld = k, .copies = copies_of(t) };
 }

@@ -10,6 +10,7 @@ void *im_storage_values(im_ctx *c, im_storage *s);             /* its bytes as t
 bool im_fail_memory(im_ctx *c, const char *fmt, ...) IM_PRINTF(2, 3);     /* im_fail, and whose the memory is (error.c) */
 bool im_done(im_ctx *c, int status, const char *what);         /* enum im_status: c fails where it is not IM_DONE      */
 void im_storage_release(im_storage *s);                        /* drops one reference                                  */
+void im_storage_changed(im_storage *s);                        /* by all that writes values of a parameter             */
 
 /* A header in the open scope over `s`, which it takes the reference of. NULL (and s released) when memory is out. */
 im_tensor *im_tensor_over(im_ctx *c, im_storage *s, const im_tensor *meta);

@@ -114,6 +114,7 @@ bool im_upload(im_ctx *c, im_tensor *t, const void *src)
         return im_fail(c, "upload: found no values");
     if (!whole(c, t, "upload") || (t->dtype == IM_I32 && !ids_arrive(c, t, src)))
         return false;
+    im_storage_changed(t->storage);
     c->dev.counts.uploads++;
     c->dev.counts.uploaded += bytes_of(t);
     return im_done(c, c->dev.s.upload(&c->dev, im_data(t), src, bytes_of(t)), "upload");
@@ -230,6 +231,7 @@ bool im_fill(im_ctx *c, im_tensor *t, float value)
     bool all = bytes_of(t) == t->storage->bytes;
     t->storage->ranged = t->dtype == IM_I32 && all;
     t->storage->low = t->storage->high = same;
+    im_storage_changed(t->storage);
     return im_done(c, c->dev.s.fill(&c->dev, im_data(t), word_of((im_dtype)t->dtype, value), bytes_of(t)), "fill");
 }
 
@@ -245,5 +247,6 @@ bool im_assign(im_ctx *c, im_tensor *dst, const im_tensor *src)
                        im_dtype_name((im_dtype)dst->dtype), b);
     }
     dst->storage->ranged = false;
+    im_storage_changed(dst->storage);
     return im_done(c, c->dev.s.copy(&c->dev, im_data(dst), im_data(src), bytes_of(src)), "assign");
 }

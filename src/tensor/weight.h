@@ -11,6 +11,8 @@
  * whole panels. */
 enum { IM_PANEL = 16 };
 
+typedef struct im_copies im_copies;
+
 typedef struct im_weight {       /* the second factor of a product: (n, k) rows                                    */
     const void *data;
     im_dtype dtype;              /* f32, f16, bf16                                                                  */
@@ -20,6 +22,7 @@ typedef struct im_weight {       /* the second factor of a product: (n, k) rows 
     int64_t ld;                  /* plain only: elements from row to row                                            */
     int64_t lk;                  /* plain only: from k to k + 1; 0 means 1. Backward reads w as its transpose       */
     int64_t lt;                  /* plain 3x3 weights: from tap to tap, channels lk apart; 0 means k / 9 * lk       */
+    im_copies *copies;           /* plain, in training: where forms of it in 16 bits are kept (copies.h); or NULL   */
 } im_weight;
 
 #endif

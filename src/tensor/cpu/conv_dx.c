@@ -44,7 +44,7 @@ static im_conv_args turned(const im_conv_dx_args *d, const phase *v, const phase
         .x = d->dy, .res = { d->add ? d->dx.p : NULL, d->dx.t }, .y = d->dx };
 }
 
-/* The turned weights of a phase in panels, in the scratch that all threads share; tap_at: room for all taps. */
+/* The turned weights of a phase in panels; tap_at: room for all taps. */
 static bool turn_weights(im_device *dev, const im_conv_dx_args *d, const phase *v, const phase *u, int64_t *tap_at,
                          im_weight *out)
 {
@@ -53,9 +53,12 @@ static bool turn_weights(im_device *dev, const im_conv_dx_args *d, const phase *
         tap_at[t] = (int64_t)((v->last - t / u->taps * d->stride) * d->kw + u->last - t % u->taps * d->stride) * d->cin;
     *out = (im_weight){ .dtype = IM_FN(im_packed_dtype)(dev, &d->wt), .packed = true, .n = d->cin,
                         .k = taps * d->cout };
-    void *dst = im_scratch(dev, im_threads_of(dev), im_packed_bytes(out->dtype, out->n, out->k, false));
+    im_copy_key key = { .data = d->wt.data, .dtype = out->dtype, .n = out->n, .k = out->k, .ld = d->wt.ld,
+                        .taps = { v->taps, u->taps, tap_at[0], d->stride } };
+    bool made;
+    void *dst = IM_FN(im_panels_of)(dev, &d->wt, &key, im_packed_bytes(out->dtype, out->n, out->k, false), &made);
     out->data = dst;
-    if (dst)
+    if (dst && !made)
         IM_FN(im_pack_columns)(dev, &(im_columns){ .w = d->wt.data, .dtype = d->wt.dtype, .n = d->cin,
                                                    .channels = d->cout, .taps = taps, .lk = d->wt.ld, .tap_at = tap_at },
                                out->dtype, dst);

@@ -1,4 +1,5 @@
-/* pack_weights.c: plain weights into panels inside a call, as training does in every product (layout: weight.h).
+/* pack_weights.c: plain weights into panels inside a call, as training does in every product (layout: weight.h); once a
+ * step where they become 16 bits (copies.h).
  *
  * Read as their transpose (n contiguous), panels are plain copies of 16 values; rows (k contiguous) are turned around by
  * tensor/pack.c. Where im_set_compute_dtype asked for bf16 and the device multiplies it, f32 becomes bf16 here. */
@@ -64,13 +65,25 @@ im_dtype IM_FN(im_packed_dtype)(const im_device *dev, const im_weight *w)
     return w->dtype == IM_F32 ? im_factors_of(im_host_of(dev)->compute[dev->compute_dtype]) : w->dtype;
 }
 
+/* Copies are worth their memory where they take less of it than the weight, and converting is most of the work. */
+void *IM_FN(im_panels_of)(im_device *dev, const im_weight *w, const im_copy_key *key, size_t bytes, bool *made)
+{
+    *made = false;
+    void *kept = w->copies && key->dtype != IM_F32 ? im_copies_get(dev, w->copies, key, bytes, made) : NULL;
+    return kept ? kept : im_scratch(dev, im_threads_of(dev), bytes);
+}
+
 bool IM_FN(im_pack_weight)(im_device *dev, im_weight *w, int rows, bool geglu)
 {
     im_dtype to = IM_FN(im_packed_dtype)(dev, w);
-    void *dst = im_scratch(dev, im_threads_of(dev), im_packed_bytes(to, rows, w->k, geglu));
+    im_copy_key key = { .data = w->data, .dtype = to, .n = rows, .k = w->k, .ld = w->ld, .lk = w->lk, .geglu = geglu };
+    bool made;
+    void *dst = IM_FN(im_panels_of)(dev, w, &key, im_packed_bytes(to, rows, w->k, geglu), &made);
     if (!dst)
         return false;
-    if (w->ld == 1 && w->lk) {
+    if (made) {
+        /* as it was left by an earlier product */
+    } else if (w->ld == 1 && w->lk) {
         IM_FN(im_pack_columns)(dev, &(im_columns){ .w = w->data, .dtype = w->dtype, .n = rows, .channels = w->k,
                                                    .lk = w->lk, .taps = 1, .tap_at = &(int64_t){ 0 } }, to, dst);
     } else {

@@ -69,6 +69,11 @@ bool im_optimise(im_ctx *c, const im_optimise_step *s)
         .nesterov = s->nesterov, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .step = s->step,
         .trust = s->trust, .ema_decay = s->ema_decay, .gate = im_ledger_gate(s->ledger) });
     free(slots);
+    for (int i = 0; i < s->count; i++) {
+        im_storage_changed(s->params[i].w->storage);
+        if (s->params[i].ema)
+            im_storage_changed(s->params[i].ema->storage);
+    }
     return im_done(c, status, "optimise");
 }
 

@@ -41,6 +41,7 @@ bool im_combine(im_ctx *c, im_tensor *y, const im_combination *a)
         k.x[i] = im_data(a->x[i]);
         k.w[i] = a->w[i];
     }
+    im_storage_changed(y->storage);
     return done(c, c->dev.k.combine(&c->dev, &k), "combine");
 }
 
