@@ -1,5 +1,5 @@
 /* test_pack.c: weights in panels (tensor/pack.c): every place holds the value that device.h says, from linear and OIHW
- * sources, in all dtypes and odd sizes; and the branch-free conversions of half.h equal the public ones. */
+ * sources, in all dtypes and odd sizes; and the conversions of half.h, at every value and around it, by their definition. */
 #include "products.h"
 #include "tensor/half.h"
 
@@ -72,18 +72,49 @@ START_TEST(every_place)
 }
 END_TEST
 
-START_TEST(halves_convert_as_the_public_functions_do)
+/* ---------------------------------------------------------------- conversions, by their definition */
+
+typedef struct { im_dtype t; int fraction, bias; } format;     /* bits of the fraction; of the exponent: 15 less those  */
+static const format formats[] = { { IM_F16, 10, 15 }, { IM_BF16, 7, 127 } };
+
+/* sign * (1 + m / 2^fraction) * 2^(e - bias); e 0: without the 1, from 2^(1 - bias); all ones: infinity, NaN. */
+static double value_of(const format *f, uint16_t h)
 {
+    int e = (h & 0x7fff) >> f->fraction, m = h & ((1 << f->fraction) - 1);
+    double x = e == 2 * f->bias + 1 ? (m ? NAN : INFINITY)
+                                    : ldexp(m + (e ? 1 << f->fraction : 0), (e ? e : 1) - f->bias - f->fraction);
+    return h & 0x8000 ? -x : x;
+}
+
+/* To the nearest multiple of the unit of the last place, ties to the even one; beyond the largest number: infinity. */
+static double nearest(const format *f, float x)
+{
+    int e = ilogb((double)x);
+    double unit = ldexp(1, (e < 1 - f->bias ? 1 - f->bias : e) - f->fraction);
+    double y = isfinite(x) && x != 0 ? nearbyint((double)x / unit) * unit : (double)x;
+    return fabs(y) >= ldexp(1, f->bias + 1) ? copysign(INFINITY, y) : y;
+}
+
+static void check_nearest(const format *f, float x)
+{
+    uint16_t h = half_bits(x, f->t);
+    double got = value_of(f, h), want = nearest(f, x);
+    ck_assert_msg(isnan(x) ? isnan(got) && (h >> (f->fraction - 1) & 1) : got == want && !signbit(got) == !signbit(want),
+                  "%s of %a: %a, wanted %a", im_dtype_name(f->t), (double)x, got, want);
+}
+
+START_TEST(conversions)
+{
+    const format *f = &formats[_i];
     for (uint32_t i = 0; i < 65536; i++) {
         uint16_t h = (uint16_t)i;
-        float a = im_f32_from_f16(h), b = im_half_to_f32(h), c = im_f32_from_bf16(h), d = im_bhalf_to_f32(h);
-        ck_assert_msg(!memcmp(&a, &b, 4) && !memcmp(&c, &d, 4), "%#x", i);
-        for (int e = -2; e <= 2; e++) {                        /* f32 around every half and every tie between halves */
-            float near[] = { im_from_bits(im_bits(a) + (uint32_t)e), im_from_bits(im_bits(c) + 0x8000u + (uint32_t)e),
-                             im_from_bits(im_bits(a) + 0x1000u + (uint32_t)e) };
-            for (int j = 0; j < 3; j++)
-                ck_assert_msg(im_f16_from_f32(near[j]) == im_half_from_f32(near[j]) &&
-                              im_bf16_from_f32(near[j]) == im_bhalf_from_f32(near[j]), "%a", near[j]);
+        double want = value_of(f, h);
+        float a = f->t == IM_F16 ? im_f32_from_f16(h) : im_f32_from_bf16(h);
+        ck_assert_msg(isnan(want) ? isnan(a) : (double)a == want && !signbit(a) == !signbit(want), "%s %#x: %a, wanted %a",
+                      im_dtype_name(f->t), i, (double)a, want);
+        for (int e = -2; e <= 2; e++) {                        /* f32 around each value and each tie between values    */
+            check_nearest(f, im_from_bits(im_bits(a) + (uint32_t)e));
+            check_nearest(f, im_from_bits(im_bits(a) + (f->t == IM_F16 ? 0x1000u : 0x8000u) + (uint32_t)e));
         }
     }
 }
@@ -92,7 +123,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        LOOP(every_place, 2 * COUNT(shapes)), ONCE(halves_convert_as_the_public_functions_do),
+        LOOP(every_place, 2 * COUNT(shapes)), LOOP(conversions, 2),
     };
     return suite_run("pack", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -1,10 +1,13 @@
-/* half.h: f16 and bf16 without branches, so that loops over them become vectors. Rounding is to nearest, ties to even,
- * as the hardware does; a NaN stays one. Used by pack.c and cpu/simd_portable.h; dtype.c has the public functions. */
+/* half.h: f16 (IEEE 754 binary16) and bf16 (bfloat16, the upper half of an f32) without branches, so that loops over them
+ * become vectors. Rounding is to nearest, ties to even, as the hardware does; a NaN stays one and becomes quiet. The one
+ * place where a host converts them: pack.c, host_load.c, ref/ and cpu/simd_portable.h use it, and the public functions
+ * (dtype.c). */
 #ifndef IM_HALF_H
 #define IM_HALF_H
 
-#include <stdint.h>
 #include <string.h>
+
+#include "imago_engine.h"
 
 static inline uint32_t im_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
 static inline float im_from_bits(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
@@ -37,6 +40,25 @@ static inline uint16_t im_bhalf_from_f32(float x)
 {
     uint32_t u = im_bits(x), r = u + 0x7fffu + ((u >> 16) & 1u);
     return (uint16_t)(((u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r) >> 16);
+}
+
+/* Element i of an array of t: f32, f16 or bf16. Always inlined, so that a constant t leaves no branch. */
+static inline __attribute__((always_inline)) float im_get_as(im_dtype t, const void *p, int64_t i)
+{
+    switch (t) {
+    case IM_F16:  return im_half_to_f32(((const uint16_t *)p)[i]);
+    case IM_BF16: return im_bhalf_to_f32(((const uint16_t *)p)[i]);
+    default:      return ((const float *)p)[i];
+    }
+}
+
+static inline __attribute__((always_inline)) void im_set_as(im_dtype t, void *p, int64_t i, float x)
+{
+    switch (t) {
+    case IM_F16:  ((uint16_t *)p)[i] = im_half_from_f32(x); break;
+    case IM_BF16: ((uint16_t *)p)[i] = im_bhalf_from_f32(x); break;
+    default:      ((float *)p)[i] = x;
+    }
 }
 
 #endif

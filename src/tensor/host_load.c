@@ -1,5 +1,6 @@
 /* host_load.c: a weight from a file's array into host memory, converted and packed (pack.c) or plain, on all threads.
  * Used by host.c, as its service `load`. */
+#include "tensor/half.h"
 #include "tensor/host.h"
 #include "tensor/parallel.h"
 
@@ -7,22 +8,15 @@
 
 static float read_as_f32(const void *src, im_dtype t, int64_t i)
 {
-    switch (t) {
-    case IM_F16:  return im_f32_from_f16(((const uint16_t *)src)[i]);
-    case IM_BF16: return im_f32_from_bf16(((const uint16_t *)src)[i]);
-    case IM_I32:  return (float)((const int32_t *)src)[i];
-    default:      return ((const float *)src)[i];
-    }
+    return t == IM_I32 ? (float)((const int32_t *)src)[i] : im_get_as(t, src, i);
 }
 
 static void write_from_f32(void *dst, im_dtype t, int64_t i, float x)
 {
-    switch (t) {
-    case IM_F16:  ((uint16_t *)dst)[i] = im_f16_from_f32(x); break;
-    case IM_BF16: ((uint16_t *)dst)[i] = im_bf16_from_f32(x); break;
-    case IM_I32:  ((int32_t *)dst)[i] = (int32_t)x; break;
-    default:      ((float *)dst)[i] = x;
-    }
+    if (t == IM_I32)
+        ((int32_t *)dst)[i] = (int32_t)x;
+    else
+        im_set_as(t, dst, i, x);
 }
 
 enum { PANELS_A_TASK = 8, ROWS_A_TASK = 64 };

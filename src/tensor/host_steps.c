@@ -1,6 +1,7 @@
 /* host_steps.c: the kernels of IM_KERNELS_STEPS (train_args.h) of every device in the host's memory: a few thousand
  * values, or a few numbers, a step, so that one plain loop is as good as any. They are exact where they are more than a
  * count, so ref has no other definition. Used by cpu/table.c and ref/table.c. */
+#include "tensor/half.h"
 #include "tensor/host.h"
 
 #include <math.h>
@@ -63,15 +64,6 @@ static int draw_latent(im_device *dev, const im_draw_latent_args *p)
     return IM_DONE;
 }
 
-static float value_at(im_cbuf b, int64_t i)
-{
-    switch (b.t) {
-    case IM_F16:  return im_f32_from_f16(((const uint16_t *)b.p)[i]);
-    case IM_BF16: return im_f32_from_bf16(((const uint16_t *)b.p)[i]);
-    default:      return ((const float *)b.p)[i];
-    }
-}
-
 static int count_right(im_device *dev, const im_count_right_args *p)
 {
     (void)dev;
@@ -79,7 +71,7 @@ static int count_right(im_device *dev, const im_count_right_args *p)
     for (int64_t row = 0; row < p->rows; row++) {
         int64_t at = row * p->classes, best = 0;
         for (int64_t k = 1; k < p->classes; k++)
-            if (value_at(p->x, at + k) > value_at(p->x, at + best))
+            if (im_get_as(p->x.t, p->x.p, at + k) > im_get_as(p->x.t, p->x.p, at + best))
                 best = k;
         *p->right += best == p->labels[row];
     }

@@ -35,24 +35,6 @@ size_t im_packed_bytes(im_dtype dtype, int n, int k, bool geglu)
     return (size_t)im_pack_panel_count(n, geglu) * IM_PANEL * stored_k(dtype, k) * im_dtype_size(dtype);
 }
 
-static inline __attribute__((always_inline)) float load(const void *src, int64_t i, im_dtype t)
-{
-    switch (t) {
-    case IM_F16: return im_half_to_f32(((const uint16_t *)src)[i]);
-    case IM_BF16: return im_bhalf_to_f32(((const uint16_t *)src)[i]);
-    default: return ((const float *)src)[i];
-    }
-}
-
-static inline __attribute__((always_inline)) void store(void *dst, int64_t i, float x, im_dtype t)
-{
-    switch (t) {
-    case IM_F16: ((uint16_t *)dst)[i] = im_half_from_f32(x); break;
-    case IM_BF16: ((uint16_t *)dst)[i] = im_bhalf_from_f32(x); break;
-    default: ((float *)dst)[i] = x;
-    }
-}
-
 /* 16 values, one from each row, to step k of the panel. Equal types are copied as they are. */
 static inline __attribute__((always_inline)) void group(const void *src, int64_t at, int64_t row_stride, int rows,
                                                         im_dtype from, void *dst, int64_t k, im_dtype to)
@@ -65,9 +47,9 @@ static inline __attribute__((always_inline)) void group(const void *src, int64_t
     }
     float x[IM_PANEL];
     for (int r = 0; r < rows; r++)
-        x[r] = load(src, at + r * row_stride, from);
+        x[r] = im_get_as(from, src, at + r * row_stride);
     for (int r = 0; r < rows; r++)
-        store(dst, out + r * step, x[r], to);
+        im_set_as(to, dst, out + r * step, x[r]);
 }
 
 /* One panel whose first row is element `at` of src. Inlined with constant types, and with constant rows when whole. */

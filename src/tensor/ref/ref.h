@@ -5,6 +5,7 @@
 #ifndef IM_REF_H
 #define IM_REF_H
 
+#include "tensor/half.h"
 #include "tensor/host.h"
 
 #define X(name) int im_ref_##name(im_device *dev, const im_##name##_args *p);
@@ -33,11 +34,7 @@ static inline const im_device *im_ref_rounds(const im_device *dev, const im_weig
 /* Element i of an array in one of the three weight types. */
 static inline float im_ref_load(const void *data, im_dtype dtype, int64_t i)
 {
-    switch (dtype) {
-    case IM_F16:  return im_f32_from_f16(((const uint16_t *)data)[i]);
-    case IM_BF16: return im_f32_from_bf16(((const uint16_t *)data)[i]);
-    default:      return ((const float *)data)[i];
-    }
+    return im_get_as(dtype, data, i);
 }
 
 static inline float im_ref_at(im_cbuf b, int64_t i)
