@@ -1,5 +1,6 @@
 /* test_pack.c: weights in panels (tensor/pack.c): every place holds the value that device.h says, from linear and OIHW
- * sources, in all dtypes and odd sizes; and the conversions of half.h, at every value and around it, by their definition. */
+ * sources, in all dtypes and odd sizes; and the conversions of half.h, at every value and around it, by their
+ * definition. */
 #include "products.h"
 #include "tensor/half.h"
 

@@ -2,7 +2,7 @@
  *
  * To add an op (docs/adding-an-op.md): (1) a line in ops.def; (2) shape, forward, backward and the public wrapper in
  * ops/<family>.c; (3) what its kernels take in device.h or train_args.h; (4) the plain loops in ref/; (5) the fast
- * bodies in cpu/; (6) its cases in tests/cases_*.c. */
+ * bodies in cpu/ and src/cuda/; (6) its cases in tests/cases_*.c, a call in tests/test_arguments.c. */
 #ifndef IM_OP_H
 #define IM_OP_H
 
