@@ -164,6 +164,8 @@ void help_man(FILE *f, const verb *const verbs[])
           "avx512bf16, neon.\n"
           ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe embedded model: its folder, or one that holds imago-small. No other place is "
           "searched then.\n"
+          ".TP\n\\fBIMAGO_MPI\\fR\nTraining under mpirun or srun: the MPI library to load, or none: every process "
+          "trains for itself.\n"
           ".TP\n\\fBXDG_CACHE_HOME\\fR\nimago/ in it, or in ~/.cache without it, keeps the hashes of single-file "
           "models.\n"
           ".TP\n\\fBIMAGO_COMPUTE\\fR\nHow products are computed on device cpu. f32: always by f32 multiply-adds; bf16: "

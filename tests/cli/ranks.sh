@@ -87,10 +87,10 @@ refused() {     # refused NAME TEXT COMMAND...: by all, with this text
     [ "$rc" != 0 ] && grep -qF -- "$text" "$dir/err" && [ ! -e "$dir/$mpi.x" ]
     check "$mpi: $name: \"$text\" (found $rc)"
 }
-# A rank of a run that is under way dies by SIGKILL. The launcher is told to leave the others alone, where it can be.
-kill_a_rank() { # kill_a_rank VICTIM LAUNCHER...
-    victim=$1
-    shift
+# A rank of a run that is under way gets a signal. The launcher is told to leave the others alone, where it can be.
+signal_a_rank() { # signal_a_rank SIGNAL VICTIM LAUNCHER...: leaves $pid, $seconds and $killed
+    signal=$1 victim=$2
+    shift 2
     rm -rf "$dir/$mpi.dead"
     timeout 120 "$@" -n 4 "$imago" $long --accumulate 4 -q -o "$dir/$mpi.dead" >"$dir/out" 2>"$dir/err" </dev/null &
     launcher=$!
@@ -113,10 +113,13 @@ for p in filter(str.isdigit, os.listdir("/proc")):
 PYTHON
 )
     before=$(date +%s)
-    kill -9 "$pid" 2>>"$dir/err"
+    kill "-$signal" "$pid" 2>>"$dir/err"
     killed=$?
     wait $launcher
     seconds=$(($(date +%s) - before))
+}
+kill_a_rank() { # kill_a_rank VICTIM LAUNCHER...: by SIGKILL
+    signal_a_rank KILL "$@"
     [ $killed = 0 ] && [ $seconds -le 10 ]
     check "$mpi: the others end within 10 s of the death of rank $victim (found $seconds s)"
     grep -q "imago: .*rank $victim (.*, process $pid) is gone" "$dir/err"
@@ -173,6 +176,12 @@ for mpi in openmpi mpich; do
     run train resnet --resume -q -o "$dir/$mpi.dead"
     [ "$rc" = 0 ] && same long "$mpi.dead"
     check "$mpi: killed on four ranks, resumed alone: the files of one process left alone (found $rc)"
+    signal_a_rank USR1 1 $launch
+    [ $killed = 0 ] && [ "$(grep -c 'imago: .*stopped after step' "$dir/err")" -ge 1 ]
+    check "$mpi: one rank is told to stop: all stop after a step"
+    step=$(sed -n 's/^imago: .*stopped after step \([0-9]*\) .*/\1/p' "$dir/err" | head -n 1)
+    [ -s "$dir/$mpi.dead/checkpoints/step-$(printf %08d "$step").safetensors" ]
+    check "$mpi: rank 0 has written the checkpoint of that step"
 done
 
 echo "$passed passed, $failed failed, $skipped skipped"
