@@ -53,6 +53,8 @@ look() {
     program python3 python3
     program g++ g++                                         # the simulator of a CUDA device
     file wordnet-base "/usr/share/wordnet/data.noun"        # classes by wnid
+    program openmpi-bin mpirun.openmpi                      # trainings of several processes, under both families of MPI
+    program mpich mpirun.mpich
     program clang clang
     file libclang-rt-dev "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"
     # the tests of the neon kernels: a compiler for aarch64 and an emulator to run them (x86 machines only)
