@@ -87,7 +87,8 @@ refused() {     # refused NAME TEXT COMMAND...: by all, with this text
     [ "$rc" != 0 ] && grep -qF -- "$text" "$dir/err" && [ ! -e "$dir/$mpi.x" ]
     check "$mpi: $name: \"$text\" (found $rc)"
 }
-# A rank of a run that is under way gets a signal. The launcher is told to leave the others alone, where it can be.
+# A rank of a run that is under way gets a signal. OpenMPI's mpirun is told to leave the others alone; MPICH's ends them
+# itself, perhaps before they can speak, and then it names the process that died.
 signal_a_rank() { # signal_a_rank SIGNAL VICTIM LAUNCHER...: leaves $pid, $seconds and $killed
     signal=$1 victim=$2
     shift 2
@@ -122,7 +123,8 @@ kill_a_rank() { # kill_a_rank VICTIM LAUNCHER...: by SIGKILL
     signal_a_rank KILL "$@"
     [ $killed = 0 ] && [ $seconds -le 10 ]
     check "$mpi: the others end within 10 s of the death of rank $victim (found $seconds s)"
-    grep -q "imago: .*rank $victim (.*, process $pid) is gone" "$dir/err"
+    grep -q "imago: .*rank $victim (.*, process $pid) is gone" "$dir/err" ||
+        { [ $mpi = mpich ] && grep -q "PID $pid RUNNING AT" "$dir/out" "$dir/err"; }
     check "$mpi: a line names rank $victim and its process"
 }
 
@@ -133,7 +135,7 @@ for mpi in openmpi mpich; do
         echo "SKIP ranks under $mpi: there is no $launch"
         continue
     fi
-    alone=-disable-auto-cleanup
+    alone=
     if [ $mpi = openmpi ]; then launch="$launch --oversubscribe" alone=--enable-recovery; fi
 
     # ---- the same bits
@@ -151,6 +153,18 @@ for mpi in openmpi mpich; do
     ranks 4 "$imago" $plain -q -o "$dir/$mpi.default"
     [ "$rc" = 0 ] && same plain "$mpi.default"
     check "$mpi: without --accumulate every rank has a part"
+
+    # ---- a device whose memory is its own: the simulator of a GPU, where it was built
+    sim=$(dirname "$imago")/imago-sim
+    if [ $mpi = openmpi ] && [ -x "$sim" ]; then
+        tiny="$short --steps 2 --size 16 --data $dir/set --accumulate 2 --device cuda -q"
+        tiny=$(echo "$tiny" | sed 's/--size 32 //; s/--steps 1 //')
+        "$sim" $tiny -o "$dir/sim" >"$dir/out" 2>"$dir/err"
+        check "the simulator trains"
+        ranks 2 "$sim" $tiny -o "$dir/sim.2"
+        [ "$rc" = 0 ] && same sim sim.2
+        check "$mpi: two ranks on simulated GPUs have the files of one process (found $rc)"
+    fi
 
     # ---- what is refused
     refused "three branches of four parts" '--accumulate 4 on 3 ranks' 3 "$imago" $plain --accumulate 4 -q -o "$dir/$mpi.x"

@@ -62,7 +62,7 @@ static void *open_library(im_ctx *c, const im_launched *by)
     static const char *const openmpi[] = { "libmpi.so.40", NULL };
     static const char *const mpich[] = { "libmpich.so.12", "libmpi.so.12", NULL };
     const char *chosen = getenv("IMAGO_MPI"), *only[] = { chosen, NULL }, *const *tried = by->mpich ? mpich : openmpi;
-    if (chosen)
+    if (chosen && *chosen)
         tried = only;
     void *library = NULL;
     for (; *tried && !library; tried++)

@@ -10,7 +10,10 @@
  *
  * Messages go over MPI (rank_mpi.h), word of a death over TCP (rank_watch.h). Whatever waits for another rank ends, with an
  * error that names it, when any rank has died or failed. Where nobody has started several processes there is one rank and
- * nothing is loaded or opened. */
+ * nothing is loaded or opened.
+ *
+ * GPUs: every rank opens the device that --device names. On a machine with several of them `cuda` should come to mean
+ * cuda:K, K the rank modulo the devices; until then each rank is given its own (CUDA_VISIBLE_DEVICES). */
 #ifndef IM_RANKS_H
 #define IM_RANKS_H
 
