@@ -211,6 +211,12 @@ tsan: ## every test program under ThreadSanitizer
 	@$(SUB) BUILD=$(BUILD)/tsan WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=thread" OMP= PARALLEL=tests/threads.c tests
 	@BUILD=$(BUILD)/tsan $(SLOWLY) tests/check.sh programs
 
+coverage: ## line coverage a folder, by the test programs and the quick tests of the command line
+	@$(SUB) all
+	@$(SUB) BUILD=$(BUILD)/coverage KBUILD=$(BUILD) OWN=$(SAN_ISA) WERROR= CFLAGS="-O1 --coverage" \
+	        $(BUILD)/coverage/imago tests
+	@BUILD=$(BUILD)/coverage tests/coverage.sh
+
 fuzz-build:
 	@$(SUB) $(KER_OBJ)
 	@$(SUB) BUILD=$(BUILD)/fuzz KBUILD=$(BUILD) CC=clang OMP= PARALLEL=tests/threads.c WERROR= \
@@ -379,4 +385,4 @@ help: ## list the targets
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .PHONY: all tests libs san-build model-data model-report model-train experiment demo check check-all asan tsan fuzz \
-        fuzz-build bench bench-rivals install uninstall lint format clean help force
+        coverage fuzz-build bench bench-rivals install uninstall lint format clean help force
