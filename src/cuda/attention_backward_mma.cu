@@ -72,27 +72,12 @@ template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_bwd_mma
             hold_lines<source::HELD ? STEPS : 2>(from.row[i], warp0, rows[i]);
     for (int block = 0; block < blocks; block++) {
         float s[2][8][4] = { { { 0 } } };                      /* scores and dp                                        */
-        UNROLL for (int which = 0; which < 2; which++)
-            UNROLL for (int i = 0; i < source::DOTS; i++) {
-                if (which >= from.pairs)
-                    continue;
-                const uint16_t *piece = come.take();
-                if (!source::HELD)
-                    take_lines(piece + PIECE_SIZE, rows[which]);
-                if (2 * i + 1 < STEPS)
-                    dots<BF16, 2>(rows[which] + (source::HELD ? 2 * i : 0), piece, s[which]);
-                else
-                    dots<BF16, 1>(rows[which] + (source::HELD ? 2 * i : 0), piece, s[which]);
-            }
+        score<BF16, STEPS, source::HELD>(come, rows[0], s[0]);
+        if (w.of != DV)
+            score<BF16, STEPS, source::HELD>(come, rows[1], s[1]);
         soften_backward(w, pair, warp0 + lane / 4, first + block * LINES, s[0], s[1]);
         as_factor<BF16>(w.of == DV ? s[0] : s[1], weights);
-        UNROLL for (int i = 0; i < source::OUT; i++) {
-            const uint16_t *piece = come.take();
-            if (2 * i + 1 < UNITS)
-                weigh<BF16, 2>(weights, piece, o + 4 * i);
-            else
-                weigh<BF16, 1>(weights, piece, o + 4 * i);
-        }
+        weigh_all<BF16, UNITS>(come, weights, o);
     }
     im_buf to = dq ? p.dq : w.of == DK ? p.dk : p.dv;
     int64_t ld = dq ? p.ldq : w.of == DK ? p.ldk : p.ldv, at = dq ? q.at : w.of == DK ? k.at : v.at;

@@ -81,24 +81,10 @@ template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_mma_ker
         hold_lines<source::HELD ? STEPS : 2>(from.q, warp0, q);
     for (int block = 0; block < blocks; block++) {
         float s[8][4] = { { 0 } };
-        UNROLL for (int i = 0; i < source::DOTS; i++) {
-            const uint16_t *piece = come.take();
-            if (!source::HELD)
-                take_lines(piece + PIECE_SIZE, q);
-            if (2 * i + 1 < STEPS)
-                dots<BF16, 2>(q + (source::HELD ? 2 * i : 0), piece, s);
-            else
-                dots<BF16, 1>(q + (source::HELD ? 2 * i : 0), piece, s);
-        }
+        score<BF16, STEPS, source::HELD>(come, q, s);
         soften<UNITS>(w.c, query, block * LINES, s, m, l, o);
         as_factor<BF16>(s, weights);
-        UNROLL for (int i = 0; i < source::OUT; i++) {
-            const uint16_t *piece = come.take();
-            if (2 * i + 1 < UNITS)
-                weigh<BF16, 2>(weights, piece, o + 4 * i);
-            else
-                weigh<BF16, 1>(weights, piece, o + 4 * i);
-        }
+        weigh_all<BF16, UNITS>(come, weights, o);
     }
     UNROLL for (int h = 0; h < 2; h++)
         UNROLL for (int n = 0; n < 2 * UNITS; n++)

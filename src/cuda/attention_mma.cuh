@@ -109,6 +109,40 @@ template <bool BF16, int UNITS> DEV void weigh(const uint32_t p[4][4], const uin
         }
 }
 
+/* s += lines times the 64 lines whose pieces come next, over all their channels. Lines that are HELD lie in a[STEPS]: each
+ * step has registers of its own, so the loop is unrolled. Others come behind each piece (a[2]): a loop that stays one, as
+ * the compiler would take minutes over 512 channels; STEPS is even there. */
+template <bool BF16, int STEPS, bool HELD, class F> DEV void score(pieces<F> &come, uint32_t a[][4], float s[8][4])
+{
+    if (!HELD) {
+        for (int i = 0; i < STEPS / 2; i++) {
+            const uint16_t *piece = come.take();
+            take_lines(piece + PIECE_SIZE, a);
+            dots<BF16, 2>(a, piece, s);
+        }
+        return;
+    }
+    UNROLL for (int i = 0; i < (STEPS + 1) / 2; i++) {
+        const uint16_t *piece = come.take();
+        if (2 * i + 1 < STEPS)
+            dots<BF16, 2>(a + 2 * i, piece, s);
+        else
+            dots<BF16, 1>(a + 2 * i, piece, s);
+    }
+}
+
+/* o += p times the pieces that come next, 16 UNITS of their channels. */
+template <bool BF16, int UNITS, class F> DEV void weigh_all(pieces<F> &come, const uint32_t p[4][4], float o[][4])
+{
+    UNROLL for (int i = 0; i < (UNITS + 1) / 2; i++) {
+        const uint16_t *piece = come.take();
+        if (2 * i + 1 < UNITS)
+            weigh<BF16, 2>(p, piece, o + 4 * i);
+        else
+            weigh<BF16, 1>(p, piece, o + 4 * i);
+    }
+}
+
 /* Sums of 64 columns as the first factor of what weighs them, rounded to 16 bits. */
 template <bool BF16> DEV void as_factor(const float s[8][4], uint32_t p[4][4])
 {

@@ -161,6 +161,7 @@ START_TEST(cuda_has_the_bits_of_cpu)
 {
     const im_case_table *t = im_all_cases[_i >> 16];
     const im_case *cs = &t->cases[_i & 0xffff];
+    sim_set(true, 0, false);                                   /* before memory is asked for                          */
     open_both();
     for (form_now = 0; form_now < COUNT(forms); form_now++)
         if (small(cs, true) && differs(t, form_now))
@@ -188,7 +189,6 @@ static void try_once(const im_case_table *t, const im_case *cs)
 {
     char name[500], text[300];
     device_case_name(t, cs, forms, name, sizeof name);
-    sim_set(true, 2, false);
     device_results want = device_run(&(device_way){ cpu, cpu, forms, 1, false }, t, cs);
     device_results got = device_run(&(device_way){ cuda, cpu, forms, 1, false }, t, cs);
     ck_assert_msg(got.v[0] && want.v[0], "%s: %s%s", name, im_error(cuda), im_error(cpu));
@@ -204,6 +204,7 @@ START_TEST(larger_ones_too)
     const im_case *cs = &t->cases[_i & 0xffff];
     if (!small(cs, false) || work_of(t, cs) > MOST)
         return;
+    sim_set(true, 2, false);
     open_both();
     try_once(t, cs);
     close_both();
@@ -216,6 +217,7 @@ START_TEST(winograd_everywhere)
     if (!small(cs, true))
         return;
     setenv("IMAGO_WINOGRAD", "2", 1);
+    sim_set(true, 2, false);
     open_both();
     try_once(&im_cases_conv2d, cs);
     close_both();
