@@ -1,14 +1,15 @@
 /* optimise.cu: one step of an optimiser over all parameters, and the sums of squares of their gradients (ref/optimise.c
  * has the formulas, cpu/optimise.c the order of the operations). Called by ops/optimise.c.
  *
- * The list of parameters is the host's: MANY at a time travel in a kernel's arguments, of which there may be 4 KiB; the
- * grid's y axis is the parameter, x its elements. Sums of squares: 16 threads a chunk of IM_MAP_CHUNK elements in f64,
+ * The step is one launch over all parameters: their list is copied to the device, and a block finds in it whose elements
+ * its own are. Sums of squares: MANY parameters at a time travel in a kernel's arguments, of which there may be 4 KiB; the
+ * grid's y axis is the parameter, x its elements: 16 threads a chunk of IM_MAP_CHUNK elements in f64,
  * then a thread a parameter, and one thread for all. Of LARS the host reads the sums, one number each. */
 #include "cuda/kernel.cuh"
 
 #include <stdlib.h>
 
-enum { MANY = 32 };
+enum { MANY = 32, STEP_SPAN = 8 * THREADS };                    /* elements of a block of the step                      */
 
 /* Numbers of the whole step, as f32. */
 struct numbers { float scale, lr, momentum, ema, b1, b2, b2_rest, eps, root, rate; };
@@ -18,9 +19,9 @@ struct step_call {
     bool momentum, nesterov;
     numbers x;
     const im_step_gate *gate;                                  /* NULL, or where scale is taken from                   */
-    float keep[MANY], trust[MANY];                             /* AdamW: 1 - lr decay                                  */
-    im_slot slots[MANY];
+    const struct listed *list; int count;                      /* on the device                                        */
 };
+struct listed { im_slot s; float keep, trust; int64_t first; };        /* AdamW: 1 - lr decay; the first block of it    */
 
 DEV void average(const im_slot &s, int64_t i, float w, float rest)
 {
@@ -51,15 +52,24 @@ DEV float adamw(const step_call &p, const im_slot &s, float scale, float keep, i
 
 KERNEL(THREADS) step_kernel(GRID step_call p)
 {
-    const im_slot &s = p.slots[blockIdx.y];
+    int at = 0;
     if (p.gate && p.gate->shut)
         return;
+    for (int end = p.count; end - at > 1;) {                   /* the last one that begins at or before this block     */
+        int middle = (at + end) / 2;
+        if (p.list[middle].first <= (int64_t)blockIdx.x)
+            at = middle;
+        else
+            end = middle;
+    }
+    const listed l = p.list[at];                               /* a copy: no store can change it                        */
+    const im_slot &s = l.s;
     float scale = p.gate ? (float)p.gate->scale : p.x.scale;
-    for (int64_t i = thread_of_grid(); i < s.n; i += (int64_t)gridDim.x * blockDim.x) {
+    int64_t from = ((int64_t)blockIdx.x - l.first) * STEP_SPAN, to = min_of(from + STEP_SPAN, s.n);
+    for (int64_t i = from + threadIdx.x; i < to; i += THREADS) {
         float w = s.w[i];
         if (s.g) {
-            w = p.kind == IM_ADAMW ? adamw(p, s, scale, p.keep[blockIdx.y], i)
-                                   : sgd(p, s, scale, p.trust[blockIdx.y], i);
+            w = p.kind == IM_ADAMW ? adamw(p, s, scale, l.keep, i) : sgd(p, s, scale, l.trust, i);
             s.w[i] = w;
         }
         average(s, i, w, p.x.ema);
@@ -196,28 +206,25 @@ static numbers numbers_of(const im_optimise_args *p)
 
 int im_cuda_optimise(im_device *dev, const im_optimise_args *p)
 {
+    size_t bytes = ((size_t)p->count + 1) * sizeof(listed);
+    listed *list = (listed *)malloc(bytes);
     float *trust = (float *)malloc(((size_t)p->count + 1) * sizeof(float));
-    int status = trust ? IM_DONE : IM_NO_MEMORY, failed = 0;
-    for (int i = 0; i < p->count && trust; i++)
+    int status = trust && list ? IM_DONE : IM_NO_MEMORY, failed = 0;
+    int64_t blocks = 0;
+    for (int i = 0; i < p->count && !status; i++)
         trust[i] = 1.0f;
     if (p->kind == IM_LARS && p->count && !status)
         status = find_trust(dev, p, trust);
-    step_call c;
-    c.kind = p->kind;
-    c.momentum = p->momentum != 0;
-    c.nesterov = p->nesterov;
-    c.x = numbers_of(p);
-    c.gate = p->gate;
-    for (int at = 0; at < p->count && !status && !failed; at += MANY) {
-        int n = p->count - at < MANY ? p->count - at : (int)MANY;
-        int64_t blocks = (most_elements(p->slots + at, n) + THREADS - 1) / THREADS;
-        for (int i = 0; i < n; i++) {
-            c.slots[i] = p->slots[at + i];
-            c.trust[i] = trust[at + i];
-            c.keep[i] = (float)(1 - p->lr * c.slots[i].decay);
-        }
-        failed = RUN(dev, dim3((unsigned)(blocks < 4096 ? blocks : 4096), (unsigned)n), THREADS, step_kernel, c);
+    for (int i = 0; i < p->count && !status; i++) {
+        list[i] = listed{ p->slots[i], (float)(1 - p->lr * p->slots[i].decay), trust[i], blocks };
+        blocks += (p->slots[i].n + STEP_SPAN - 1) / STEP_SPAN;
     }
+    void *there = status ? NULL : im_cuda_workspace(dev, bytes);
+    status = status ? status : !there ? IM_NO_MEMORY : dev->s.upload(dev, there, list, bytes - sizeof *list);
+    step_call c = { p->kind, p->momentum != 0, p->nesterov, numbers_of(p), p->gate, (const listed *)there, p->count };
+    if (blocks && !status)
+        failed = RUN(dev, (unsigned)blocks, THREADS, step_kernel, c);
+    free(list);
     free(trust);
     return status ? status : im_cuda_done(dev, failed);
 }
