@@ -428,12 +428,6 @@ const char *im_st_metadata(const im_safetensors *s, const char *key)
     return json_string_value(json_object_get(meta, key));
 }
 
-void im_st_read_ahead(const im_safetensors *s)
-{
-    for (int i = 0; s && i < s->n_shards; i++)                 /* a hint: failure changes nothing                     */
-        madvise((void *)(uintptr_t)s->shards[i].map.data, s->shards[i].map.bytes, MADV_WILLNEED);
-}
-
 void im_st_release_pages(const im_safetensors *s, const im_st_entry *e)
 {
     if (!s || !e) return;
