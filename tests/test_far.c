@@ -49,7 +49,8 @@ static void follow_pointer(bool writes, char *said, size_t size, int *status)
         volatile float *p = im_data(x);
         if (writes)
             p[3] = 1;
-        _exit(p[3] == 8);                                      /* never reached                                        */
+        (void)p[3];                                            /* volatile: it is read                                 */
+        _exit(0);                                              /* never reached                                        */
     }
     close(ends[1]);
     size_t n = 0;
@@ -65,7 +66,8 @@ START_TEST(a_pointer_that_is_followed_ends_the_program)
     char said[1000];
     int status;
     follow_pointer(_i, said, sizeof said, &status);
-    ck_assert_msg(!WIFEXITED(status), "it went on: %s", said);
+    bool ended = !WIFEXITED(status) || WEXITSTATUS(status);    /* by code where a sanitizer has the signal after us    */
+    ck_assert_msg(ended, "it went on: %s", said);
     ck_assert_msg(strstr(said, "far") && strstr(said, "im_download"), "it said \"%s\"", said);
 }
 END_TEST
