@@ -1,25 +1,32 @@
 #!/usr/bin/env python3
 """mutants.py: takes one barrier, wait or bound check out of a kernel of src/cuda at a time, and looks whether test_cuda notices.
 
-    tests/sim/mutants.py BUILD [COUNT]      COUNT: that many, drawn at random; else all of them (an hour or two)
+    tests/sim/mutants.py BUILD [COUNT]      COUNT: that many, drawn at random; else all of them (some hours)
 
-MUTANTS_ONLY=sync in the environment: those whose file and piece match it. Needs BUILD/tests/test_cuda built before. Prints a line a mutant and the score; those that nobody notices are listed, and
-tests/sim/survivors.md has to explain each. Ends with 1 where one is not explained, or fewer than 97 % of all are caught.
+Needs BUILD/tests/test_cuda built before. Results are appended to BUILD/mutants.txt as they come, and what stands there is
+not tried again: a long run can be ended and resumed (delete the file to begin anew). In the environment: MUTANTS_ONLY=sync,
+those whose file and piece match it; MUTANTS_SEED=3, the same draw every time, and nothing is kept.
+Prints a line a mutant and the score; those that nobody notices are listed, and tests/sim/survivors.md has to explain each.
+Ends with 1 where one is not explained, or fewer than 97 % of all are caught.
 A mutant is one line of a kernel, without
     a barrier or wait   sync_block(); sync_warp(); copy_wait<...>();
     a bound check       the comparison in `if (i >= n)` before a return, or one `a < b` of a condition
 """
 import glob
+import hashlib
 import os
 import random
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 
 OPS = {  # the ops whose cases run a kernel (names of test cases of test_cuda)
-    "attention.cu": ["attention"], "attention_backward.cu": ["attention"], "batchnorm.cu": ["batchnorm", "batchnorm_res"],
+    "attention.cu": ["attention"], "attention_backward.cu": ["attention"], "attention_mma.cu": ["mma"],
+    "attention_backward_mma.cu": ["mma"], "batchnorm.cu": ["batchnorm", "batchnorm_res"],
     "conv.cu": ["conv2d", "mma"], "conv_backward.cu": ["conv2d"], "gate.cu": ["activate", "geglu"],
     "gaussian.cu": ["gaussian_sample", "kl"], "gemm.cu": ["linear", "geglu", "mma"], "loss.cu": ["cross_entropy", "mse", "l1"],
     "map.cu": ["activate", "add", "scale", "cast"], "movement.cu": ["copy", "concat", "embedding", "timestep"],
@@ -27,9 +34,12 @@ OPS = {  # the ops whose cases run a kernel (names of test cases of test_cuda)
     "optimise.cu": ["device"], "outer.cu": ["linear"], "pool.cu": ["maxpool", "avgpool"], "winograd.cu": ["device", "conv2d"],
     "winograd_dw.cu": ["device", "conv2d"],
 }
-HEADERS = {  # the kernels that a header is tried through
-    "product.cuh": ["gemm.cu", "conv.cu"], "product_mma.cuh": ["gemm.cu", "conv.cu"], "outer.cuh": ["outer.cu"],
+HEADERS = {  # the kernels that a header is tried through, and the ops that run them
+    "product.cuh": (["gemm.cu", "conv.cu"], ["linear", "conv2d"]), "product_mma.cuh": (["gemm.cu", "conv.cu"], ["mma"]),
+    "outer.cuh": (["outer.cu"], ["linear"]), "outer_mma.cuh": (["outer.cu"], ["mma"]),
+    "attention_mma.cuh": (["attention_mma.cu"], ["mma"]),
 }
+SECONDS = 120  # of a processor, for one case: who takes longer never ends. Wall time says nothing on a busy machine.
 FLAGS = ["-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-exceptions", "-fsanitize=thread"]
 
 
@@ -59,7 +69,8 @@ def caught(build, name, text, tmp):
     """How the test notices: the way in one word; None: it does not."""
     os.makedirs(tmp + "/cuda", exist_ok=True)
     open(f"{tmp}/cuda/{name}", "w").write(text)
-    units, objects = ([name] if name.endswith(".cu") else HEADERS[name]), []
+    units, ops = ([name], OPS[name]) if name.endswith(".cu") else HEADERS[name]
+    objects = []
     for unit in units:
         source = f"{tmp}/cuda/{unit}" if unit == name else f"src/cuda/{unit}"
         objects.append(f"{tmp}/{unit}.o")
@@ -70,37 +81,56 @@ def caught(build, name, text, tmp):
     rest = [o for o in glob.glob(f"{build}/sim/checked/*.o") + glob.glob(f"{build}/sim/host/*.o")
             + [f"{build}/sim/{o}.o" for o in ("block", "count", "fiber", "shadow", "stream", "tensor")]
             + glob.glob(f"{build}/tests/cases*.o") + [f"{build}/tests/sim/{o}.o" for o in ("test_cuda", "device_case")]
-            if os.path.basename(o)[:-2] + ".cu" not in units and os.path.basename(o) != "faults.o"]
+            if os.path.basename(o)[:-2] + ".cu" not in units and os.path.basename(o) not in ("faults.o", "ladder_gemm.o")]
     libs = subprocess.run(["make", "-s", "--no-print-directory", "mutants-libs"], capture_output=True, text=True).stdout.split()
     subprocess.run(["g++", "-fopenmp", "-o", f"{tmp}/test", *objects, *rest, f"{build}/libimago.a", *libs], check=True)
-    for unit in units:
-        for op in OPS[unit]:
-            try:
-                r = subprocess.run([f"{tmp}/test"], env={**os.environ, "CK_RUN_CASE": op, "OMP_WAIT_POLICY": "passive"},
-                                   capture_output=True, text=True, errors="replace", timeout=300)
-            except subprocess.TimeoutExpired:
-                return "deadlock"
-            if r.returncode:
-                m = re.search(r"sim: (\w+):", r.stderr)
-                return m.group(1) if m else "value"
+    env = {**os.environ, "OMP_WAIT_POLICY": "passive", "CK_TIMEOUT_MULTIPLIER": "100"}
+    for op in ops:
+        out = open(f"{tmp}/out", "w+", errors="replace")
+        test = subprocess.Popen([f"{tmp}/test"], env={**env, "CK_RUN_CASE": op}, stdout=out, stderr=subprocess.PIPE, text=True,
+                                errors="replace", start_new_session=True,
+                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS)))
+        for line in test.stderr:
+            m = re.search(r"sim: (\w+):", line)
+            if m:                                              # a fault is enough: the rest need not be seen
+                os.killpg(test.pid, signal.SIGKILL)
+                test.wait()
+                return m.group(1)
+        if test.wait():
+            out.seek(0)
+            return "endless" if "signal 24" in out.read() else "value"
     return None
+
+
+def key_of(name, i, what):
+    """What a result is kept under: the file as it is, and the mutant."""
+    text = open(f"src/cuda/{name}").read()
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:12]} {name}:{i + 1} {what}"
 
 
 def main():
     build, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else 0
+    seed, kept, known_results = os.environ.get("MUTANTS_SEED"), f"{build}/mutants.txt", {}
     every = [(f, *m) for f in sorted(list(OPS) + list(HEADERS)) for m in mutants_of(f"src/cuda/{f}")]
     every = [m for m in every if re.search(os.environ.get("MUTANTS_ONLY", ""), m[0] + " " + m[2])]
-    some = random.Random(os.environ.get("MUTANTS_SEED")).sample(every, count) if 0 < count < len(every) else every
+    some = random.Random(seed).sample(every, count) if 0 < count < len(every) else every
+    if seed is None and os.path.exists(kept):
+        known_results = dict(reversed(line.rstrip("\n").split("\t")) for line in open(kept))
     explained, missed, unexplained = open("tests/sim/survivors.md").read(), 0, 0
     for name, i, what, line in some:
-        text = open(f"src/cuda/{name}").read().split("\n")
+        text, key = open(f"src/cuda/{name}").read().split("\n"), key_of(name, i, what)
         before, text[i] = text[i].strip(), line
-        tmp = tempfile.mkdtemp()
-        how = caught(build, name, "\n".join(text), tmp)
-        shutil.rmtree(tmp)
+        if key in known_results:
+            how = known_results[key]
+        else:
+            tmp = tempfile.mkdtemp()
+            how = caught(build, name, "\n".join(text), tmp) or ""
+            shutil.rmtree(tmp)
+            if seed is None:
+                open(kept, "a").write(f"{how}\t{key}\n")
         known = f"`{name}`: `{before}` without `{what}`" in explained
-        missed += how is None
-        unexplained += how is None and not known
+        missed += not how
+        unexplained += not how and not known
         print(f"{how or ('SURVIVES, explained' if known else 'SURVIVES'):20} {name}:{i + 1}: {before}   without   {what}",
               flush=True)
     score = 100 * (len(some) - missed) / len(some)

@@ -11,7 +11,7 @@ SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
 SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
 SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
 SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
-                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda cuda_check ladder) $(BUILD)/imago-sim)
+                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda cuda_check ladder mutants) $(BUILD)/imago-sim)
 
 $(BUILD)/sim/%.o: tests/sim/%.cc | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -92,6 +92,12 @@ gpu-bench: $(BUILD)/imago ## where there is a GPU: speed of generation and train
 # One barrier, wait or bound check less at a time (tests/sim/mutants.py): MUTANTS=20 of them, all without it.
 mutants: $(SIM_TESTS) ## take barriers and bound checks out of kernels: does the simulator notice? MUTANTS=20 (long)
 	@tests/sim/mutants.py $(BUILD) $(MUTANTS)
+
+# Three of them, the same every time, of kernels whose cases take seconds: for make check.
+$(BUILD)/tests/test_mutants: tests/sim/sim.mk $(BUILD)/tests/test_cuda
+	@printf '%s\n' '#!/bin/sh' '# three mutants (tests/sim/mutants.py)' \
+	    "MUTANTS_SEED=3 MUTANTS_ONLY='^(pool|norm|gate|map|gaussian)[.]cu' exec tests/sim/mutants.py $(BUILD) 3" >$@
+	@chmod +x $@
 
 mutants-libs:
 	@echo $(TEST_LIBS) $(LIBS)
