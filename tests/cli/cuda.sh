@@ -8,10 +8,10 @@ sim=$(dirname "${1:-build/imago}")/imago-sim
 # on this machine a set of instructions whose sums device.h defines
 case $(uname -m) in x86_64) IMAGO_ISA=avx2 ;; *) IMAGO_ISA=neon ;; esac
 isa=$IMAGO_ISA
-tests/cli/far.sh "$sim" cpu cuda || exit 1
 dir=$(mktemp -d) || exit 2
 trap 'rm -rf "$dir"' EXIT
-export XDG_CACHE_HOME="$dir/cache"
+export XDG_CACHE_HOME="$dir/cache"              # what a check of the device finds is not the user's
+tests/cli/far.sh "$sim" cpu cuda || exit 1
 "$sim" info --device cuda --check >"$dir/check" || { echo "FAIL info --check"; cat "$dir/check"; exit 1; }
 grep -q ' attention_40  *bf16 .* agrees$' "$dir/check" || { echo "FAIL info --check prints no table"; exit 1; }
 kept=$(sed -n 2p "$dir"/cache/imago/cuda/*.txt)
