@@ -188,7 +188,7 @@ START_TEST(errors_are_clear)
     im_ctx *c = im_ctx_new("cuda:0", 1);
     int64_t much = 1 << 20, some = 100, half = 1 << 17;
     im_tensor *weight = im_param_new(c, "w", IM_F32, 1, &half);
-    ck_assert(im_param_alloc(c, weight, IM_F32, false, 1));
+    ck_assert(im_param_alloc(c, weight, (im_weight_layout){ .dtype = IM_F32 }));
     ck_assert_msg(!im_new(c, IM_F32, 1, &much) && strstr(im_error(c), "out of memory") && im_out_of_memory(c) &&
                   strstr(im_error(c), "4.00 MiB were wanted, 0.50 MiB of 1.00 MiB are free; parameters have 0.50 MiB, "
                   "plans 0.00 MiB, other tensors 0.00 MiB"), "%s", im_error(c));
