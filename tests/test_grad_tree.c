@@ -19,7 +19,7 @@ static void open_weights(void)
 {
     for (int i = 0; i < TENSORS; i++) {
         w[i] = im_param_new(c, "w", IM_F32, 1, (int64_t[]){ N + i });
-        ck_assert(w[i] && im_param_alloc(c, w[i], IM_F32, false, 1) && im_want_grad(c, w[i]));
+        ck_assert(w[i] && im_param_alloc(c, w[i], (im_weight_layout){ .dtype = IM_F32 }) && im_want_grad(c, w[i]));
         ck_assert(im_fill(c, w[i], 0));
     }
 }
