@@ -8,8 +8,9 @@
 struct attention_call { im_attention_args p; float factor; };  /* factor: scale * log2 e                               */
 struct bwd_call { im_attention_bwd_args p; float factor; float *along; };      /* along (batch, heads, tq): do . o     */
 
-/* 0 if taken. */
+extern "C" {
 int im_cuda_attention_mma(im_device *dev, const attention_call &w);            /* attention_mma.cu                     */
 int im_cuda_attention_bwd_mma(im_device *dev, const bwd_call &w);              /* attention_backward_mma.cu            */
+}
 
 #endif
