@@ -99,10 +99,9 @@ static void try_golden(im_ctx *c, const im_safetensors *s, const golden_case *g)
 /* A context on ref, or on the cpu under an instruction set of open_devices. */
 static im_ctx *context(int device, int threads)
 {
-    if (device >= 0)
-        setenv("IMAGO_ISA", devices[device].isa, 1);
+    choose_isa(device >= 0 ? devices[device].isa : NULL);
     im_ctx *c = im_ctx_new(device >= 0 ? "cpu" : "ref", threads);
-    unsetenv("IMAGO_ISA");
+    choose_isa(NULL);
     ck_assert_msg(im_ok(c), "%s", im_error(c));
     return c;
 }

@@ -12,9 +12,11 @@ typedef bool array_fn(const char *name, int64_t n, const float *x, float *y);
 ISAS(X)
 #undef X
 
+/* isa may say how products are computed, too ("avx2+bf16"), which is nothing to these. */
 static array_fn *of_isa(const char *isa)
 {
-#define X(name) if (!strcmp(isa, #name)) return im_cpu_vmath_##name;
+    size_t n = strcspn(isa, "+");
+#define X(name) if (n == strlen(#name) && !strncmp(isa, #name, n)) return im_cpu_vmath_##name;
     ISAS(X)
 #undef X
     ck_abort_msg("no vmath of %s", isa);
