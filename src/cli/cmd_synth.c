@@ -241,6 +241,9 @@ static bool work(im_ctx *c, synth_options *o, view *v)
         return im_synth_verify(c, o->a.out, &hooks);
     im_synth *s = find_part(c, o, v) ? im_synth_open(c, &o->a) : NULL;
     bool ok = s != NULL;
+    if (o->a.filter && !v->filter && !o->prompts_only && !o->one)
+        im_warn(c, "%s was begun with a filter, without which it cannot be finished once all is drawn: name it again with "
+                   "--filter", o->a.out);
     if (ok && o->prompts_only)
         ok = print_prompts(c, s, &o->a);
     else if (ok && o->one)

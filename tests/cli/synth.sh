@@ -267,6 +267,12 @@ same sifted sifted2 "a filtered set in parts: the same bytes"
 run synth -m $model -o "$dir/sifted"
 [ "$rc" = 0 ] && [ "$(pictures sifted)" = 12 ]
 check "a filtered set alone tells its settings"
+draw late --filter "$filter" --part 2/2
+gives 1 'the set was begun with a filter; name it again' synth -m $model -o "$dir/late"
+grep -q 'warning: .*/late was begun with a filter' "$dir/err"
+check "... which is told before anything is drawn"
+run synth -m $model -o "$dir/late" --filter "$filter"
+same sifted late "... and the set is finished when it is named"
 draw both --filter "$filter" --dedup 12
 python3 - "$dir/both" "$dir/whole" <<'PYTHON' 2>"$dir/err"
 import json, math, sys
