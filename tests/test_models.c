@@ -386,6 +386,66 @@ START_TEST(plan_equals_eager)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- memory of a plan */
+
+static int asked;                                              /* how often the device was asked for memory            */
+static void *(*device_alloc)(im_device *, size_t);
+
+static void *counting_alloc(im_device *dev, size_t bytes)
+{
+    asked++;
+    return device_alloc(dev, bytes);
+}
+
+/* The first run gets the arena, and kernels room for their largest call; the second asks for nothing. */
+static void check_memory(im_plan_fn fn, void *arg, im_tensor *const in[], int n)
+{
+    im_plan *p = im_plan_record(c, fn, arg, in, n);
+    asked = 0;
+    ck_assert_msg(im_plan_run(c, p) != NULL, "%s", im_error(c));
+    ck_assert_int_eq(asked, 1);
+    int64_t had = im_counted(c).blocks;
+    ck_assert_msg(im_plan_run(c, p) != NULL, "%s", im_error(c));
+    ck_assert_int_eq(asked, 1);
+    ck_assert_int_eq(im_counted(c).blocks, had);
+    im_plan_free(c, p);
+}
+
+/* An act with a summand, its z and its sum as in training: all of them are places in the arena. */
+static im_tensor *marked_fn(im_ctx *ctx, void *arg, im_tensor *const in[], int n)
+{
+    (void)n;
+    im_tensor *w = arg;
+    ctx->marking = true;
+    im_tensor *y = im_linear_geglu(ctx, im_linear(ctx, in[0], w, NULL, in[0], IM_ACT_SILU), w, NULL);
+    ctx->marking = false;
+    return y;
+}
+
+START_TEST(a_replay_asks_for_no_memory)
+{
+    static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16 };
+    im_dtype weights = dtypes[_i % 3], held = dtypes[_i / 3 % 3];
+    open_model(_i / 9 ? "" : "ref", 2, "a", weights);
+    hold_activations(held);
+    im_clip_params(clip)->activations = held;
+    im_tensor *in[2 + MAX_KV] = { input(find("unet.3x16x12.x")), times(3, 500) };
+    im_unet_context(c, unet, golden_text(0, 3), in + 2);
+    im_tensor *z = input(find("vae.decode.5x7.z")), *x = input(find("vae.encode.5x7.x")), *ids = prompt_ids(2);
+    im_tensor *rows = im_cast(c, im_new(c, IM_F32, 2, (int64_t[]){ 6, 8 }), held);
+    im_tensor *w = im_new(c, IM_F32, 2, (int64_t[]){ 8, 8 });
+    ck_assert(im_fill(c, rows, 1) && im_fill(c, w, 1) && im_want_grad(c, w));
+    device_alloc = c->dev.s.alloc;
+    c->dev.s.alloc = counting_alloc;
+    check_memory(unet_fn, unet, in, 2 + im_unet_context_count(unet));
+    check_memory(decode_fn, vae, &z, 1);
+    check_memory(encode_fn, vae, &x, 1);
+    check_memory(clip_fn, clip, &ids, 1);
+    check_memory(marked_fn, w, &rows, 1);
+    close_model();
+}
+END_TEST
+
 /* Every member of a batch has the bits that it has alone. */
 START_TEST(batch_invariance)
 {
@@ -438,6 +498,7 @@ int main(void)
         LOOP(text_states, MODELS * DEVICES), LOOP(unet_outputs, MODELS * DEVICES),
         LOOP(vae_outputs, MODELS * DEVICES), LOOP(half_weights, 3),
         LOOP(half_activations, 4 * DEVICES), LOOP(blocks, MODELS), LOOP(plan_equals_eager, 2),
+        LOOP(a_replay_asks_for_no_memory, 18),
         LOOP(batch_invariance, 8), LOOP(thread_and_isa_invariance, 3),
     };
     return suite_run("models", NULL, NULL, 120, tests, SUITE_COUNT(tests));

@@ -51,6 +51,30 @@ bool im_want_activation(im_ctx *c, const im_node *n, int input)
     return im_want(c, n, false, wanted);
 }
 
+bool im_ask(im_ctx *c, im_node *n, int slot, int ndim, const int64_t shape[])
+{
+    im_tensor meta = { .dtype = IM_F32, .ndim = (uint8_t)ndim };
+    memcpy(meta.shape, shape, (size_t)ndim * sizeof *shape);
+    size_t bytes;
+    if (!im_checked_bytes(c, &meta, &bytes))
+        return false;
+    im_contiguous_strides(&meta);
+    n->scratch[slot] = im_tensor_over(c, im_storage_new(c, bytes, c->mode == IM_PLAN), &meta);
+    return n->scratch[slot] != NULL;
+}
+
+/* Outside a plan, when forward has run. */
+static void drop_scratch(im_ctx *c, im_node *n)
+{
+    for (int i = 0; i < IM_MAX_SCRATCH; i++) {
+        if (!n->scratch[i])
+            continue;
+        im_scope_take(c, n->scratch[i]);
+        im_tensor_free(n->scratch[i]);
+        n->scratch[i] = NULL;
+    }
+}
+
 bool im_like(im_ctx *c, im_node *n, int input)
 {
     (void)c;
@@ -157,6 +181,8 @@ im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_at
     n.out = im_tensor_over(c, im_storage_new(c, bytes, c->mode == IM_PLAN), &meta);
     if (!n.out || (c->mode != IM_PLAN && im_node_run(c, &n)) || (c->mode == IM_PLAN && !im_plan_push(c, &n)))
         return NULL;
+    if (c->mode != IM_PLAN)
+        drop_scratch(c, &n);
     n.out->wants_grad = grad;
     return n.taped && !im_tape_push(c, &n) ? NULL : n.out;
 }

@@ -10,7 +10,7 @@
 
 typedef struct { int i[12]; float f[4]; } im_attrs;            /* stride, pad, heads, eps ...; each op names its own   */
 
-enum { IM_MAX_SAVED = 3 };
+enum { IM_MAX_SAVED = 3, IM_MAX_SCRATCH = 2 };
 
 typedef struct im_node {                                       /* one call of one op: tape entry and plan entry        */
     const struct im_op *op;
@@ -19,6 +19,7 @@ typedef struct im_node {                                       /* one call of on
     const char *layer;                                         /* name of the first named input, for the profile       */
     bool taped;                                                /* backward will come: forward saves what it needs      */
     im_tensor *saved[IM_MAX_SAVED];                            /* made by im_save: mean and rstd, not what is cheap    */
+    im_tensor *scratch[IM_MAX_SCRATCH];                        /* asked for by shape (im_ask); forward's alone         */
     im_recompute_fn fn; void *arg;                             /* im_recompute: what runs again                        */
     double seconds;                                            /* of the forward half, where somebody asked            */
 } im_node;
@@ -48,7 +49,11 @@ typedef struct im_op {
 im_tensor *im_run(im_ctx *c, const im_op *op, im_tensor *const in[], const im_attrs *attrs);
 int im_no_backward(im_ctx *c, im_node *n);                     /* fails, naming the op: its inputs carry no gradient   */
 
-/* Helpers for the shape half of ops. */
+/* Helpers for the shape half of ops.
+ * im_ask: memory in f32 for n->scratch[slot], which forward may use and loses at its end. In a plan it has a place in the
+ * arena like any result, so that a run asks the device for nothing. What one kernel needs for itself is not asked for
+ * here: a device keeps that, and it grows until the largest call has been seen (host.h, cuda.h). */
+bool im_ask(im_ctx *c, im_node *n, int slot, int ndim, const int64_t shape[]);
 bool im_like(im_ctx *c, im_node *n, int input);                /* out has the shape and dtype of in[input]             */
 bool im_want(im_ctx *c, const im_node *n, bool ok, const char *wanted);  /* fails with all shapes of the call          */
 bool im_want_f32(im_ctx *c, const im_node *n, int input);      /* contiguous and in f32                                */

@@ -43,25 +43,35 @@ static void *grown(im_ctx *c, void *v, int n, int *cap, size_t size)
     return w;
 }
 
+/* A place for s, which lives in the node that is being pushed, until a later one reads it. */
+static bool add_slot(im_ctx *c, im_plan *p, im_storage *s)
+{
+    slot *slots = grown(c, p->slots, p->n_slots, &p->cap_slots, sizeof *slots);
+    if (!slots)
+        return false;
+    p->slots = slots;
+    s->slot = p->n_slots;
+    p->slots[p->n_slots++] = (slot){ .storage = s, .bytes = s->bytes, .born = p->n_nodes, .dies = p->n_nodes,
+                                     .alias = -1 };
+    return true;
+}
+
 bool im_plan_push(im_ctx *c, const im_node *n)
 {
     im_plan *p = c->plan;
     im_node *nodes = grown(c, p->nodes, p->n_nodes, &p->cap_nodes, sizeof *nodes);
-    if (nodes)
-        p->nodes = nodes;
-    slot *slots = nodes ? grown(c, p->slots, p->n_slots, &p->cap_slots, sizeof *slots) : NULL;
-    if (!slots)
+    if (!nodes)
         return false;
-    p->slots = slots;
+    p->nodes = nodes;
     for (int i = 0; i < n->op->n_in; i++)
         if (n->in[i] && n->in[i]->storage->slot >= 0)
             p->slots[n->in[i]->storage->slot].dies = p->n_nodes;
-    im_storage *s = n->out->storage;
-    s->slot = p->n_slots;
-    p->slots[p->n_slots++] = (slot){ .storage = s, .bytes = s->bytes, .born = p->n_nodes, .dies = p->n_nodes,
-                                     .alias = -1 };
-    p->nodes[p->n_nodes++] = *n;
-    return true;
+    bool ok = add_slot(c, p, n->out->storage);
+    for (int i = 0; i < IM_MAX_SCRATCH; i++)
+        ok = ok && (!n->scratch[i] || add_slot(c, p, n->scratch[i]->storage));
+    if (ok)
+        p->nodes[p->n_nodes++] = *n;
+    return ok;
 }
 
 void im_plan_adopt(im_ctx *c, im_scope *s)

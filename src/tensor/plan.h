@@ -4,7 +4,7 @@
 
 #include "tensor/ctx.h"
 
-bool im_plan_push(im_ctx *c, const im_node *n);                /* one more node; n->out's storage gets a slot          */
+bool im_plan_push(im_ctx *c, const im_node *n);                /* one more node; its output and scratch get slots      */
 void im_plan_adopt(im_ctx *c, im_scope *s);                    /* the plan keeps the tensors of a scope that closes    */
 double im_node_bytes(const im_node *n);                        /* inputs and output, each once                         */
 

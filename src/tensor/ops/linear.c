@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { X, W, B, RES };                                         /* inputs */
+enum { Z, ACT_OF_Z };                                          /* scratch */
 
 static bool product_shape(im_ctx *c, im_node *n, bool geglu)
 {
@@ -28,13 +29,48 @@ static bool product_shape(im_ctx *c, im_node *n, bool geglu)
     return true;
 }
 
+/* Is z made by itself, and not within the product? On a tape, since backward reads it; and in im_recompute's first run,
+ * which has to give the bits of the second one, on a tape: ref rounds a z that is stored. */
+static bool stores_z(const im_ctx *c, const im_node *n)
+{
+    bool grad = false;
+    for (int i = 0; c->marking && i < n->op->n_in; i++)
+        grad |= n->in[i] && n->in[i]->wants_grad;
+    return n->taped || grad;
+}
+
+static int64_t *shape_of_z(const im_node *n, int64_t shape[IM_MAX_DIMS])                        /* (..., N or 2N) */
+{
+    memcpy(shape, n->out->shape, IM_MAX_DIMS * sizeof *shape);
+    shape[n->out->ndim - 1] = n->in[W]->shape[0];
+    return shape;
+}
+
+/* Room for z where it is made and no backward keeps it. */
+static bool ask_for_z(im_ctx *c, im_node *n)
+{
+    int64_t shape[IM_MAX_DIMS];
+    return n->taped || im_ask(c, n, Z, n->out->ndim, shape_of_z(n, shape));
+}
+
+static im_tensor *place_of_z(im_ctx *c, im_node *n)
+{
+    int64_t shape[IM_MAX_DIMS];
+    return n->taped ? im_save(c, n, 0, n->out->ndim, shape_of_z(n, shape)) : n->scratch[Z];
+}
+
 static bool linear_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *res = n->in[RES];
-    return im_want_act(c, n, n->attrs.i[0]) && product_shape(c, n, false)
-        && im_want(c, n, !res || (res->dtype != IM_I32 && im_contiguous(res) && res->ndim == n->out->ndim
-                                  && !memcmp(res->shape, n->out->shape, sizeof res->shape[0] * res->ndim)),
-                   "res of the output's shape (..., N) in f32, f16 or bf16");
+    if (!im_want_act(c, n, n->attrs.i[0]) || !product_shape(c, n, false)
+        || !im_want(c, n, !res || (res->dtype != IM_I32 && im_contiguous(res) && res->ndim == n->out->ndim
+                                   && !memcmp(res->shape, n->out->shape, sizeof res->shape[0] * res->ndim)),
+                    "res of the output's shape (..., N) in f32, f16 or bf16"))
+        return false;
+    if (!stores_z(c, n) || n->attrs.i[0] == IM_ACT_NONE)
+        return true;
+    bool apart = res && n->out->dtype != IM_F32;
+    return ask_for_z(c, n) && (!apart || im_ask(c, n, ACT_OF_Z, n->out->ndim, n->out->shape));
 }
 
 /* c = x w^T + b, then what `act`, `geglu` and `res` say. */
@@ -49,31 +85,10 @@ static int product(im_ctx *c, im_node *n, im_tensor *out, im_act act, bool geglu
         .res = im_read_of(res), .ldres = cols, .c = im_write_of(out), .ldc = cols, .act = act, .geglu = geglu });
 }
 
-/* Is z made by itself, and not within the product? On a tape, since backward reads it; and in im_recompute's first run,
- * which has to give the bits of the second one, on a tape: ref rounds a z that is stored. */
-static bool stores_z(const im_ctx *c, const im_node *n)
-{
-    bool grad = false;
-    for (int i = 0; c->marking && i < n->op->n_in; i++)
-        grad |= n->in[i] && n->in[i]->wants_grad;
-    return n->taped || grad;
-}
-
-/* z (..., N or 2N), kept for backward where that comes. */
-static im_tensor *new_z(im_ctx *c, im_node *n)
-{
-    int64_t shape[IM_MAX_DIMS];
-    memcpy(shape, n->out->shape, sizeof shape);
-    shape[n->out->ndim - 1] = n->in[W]->shape[0];
-    return n->taped ? im_save(c, n, 0, n->out->ndim, shape) : im_new(c, IM_F32, n->out->ndim, shape);
-}
-
 /* y = act(z) [+ res]. The sum is rounded once, so where y is in 16 bits act(z) waits in f32. */
 static int act_of_z(im_ctx *c, im_node *n, const im_tensor *z)
 {
-    const im_tensor *y = n->out, *res = n->in[RES], *t = y;
-    if (res && y->dtype != IM_F32 && !(t = im_new(c, IM_F32, y->ndim, y->shape)))
-        return IM_NO_MEMORY;
+    const im_tensor *y = n->out, *res = n->in[RES], *t = n->scratch[ACT_OF_Z] ? n->scratch[ACT_OF_Z] : y;
     int64_t count = im_numel(y);
     int status = c->dev.k.map(&c->dev, &(im_map_args){ .kind = IM_MAP_ACT, .act = (im_act)n->attrs.i[0], .n = count,
                                                        .a = im_read_of(z), .y = im_write_of(t) });
@@ -83,23 +98,28 @@ static int act_of_z(im_ctx *c, im_node *n, const im_tensor *z)
                                                  .b = im_read_of(res), .y = im_write_of(y) });
 }
 
+static bool makes_z(const im_node *n)                          /* as `shape` has found                                 */
+{
+    return n->taped || n->scratch[Z];
+}
+
 static int linear_forward(im_ctx *c, im_node *n)
 {
     im_act act = (im_act)n->attrs.i[0];
-    if (!stores_z(c, n) || act == IM_ACT_NONE)
+    if (act == IM_ACT_NONE || !makes_z(n))
         return product(c, n, n->out, act, false, n->in[RES]);
-    im_tensor *z = new_z(c, n);
+    im_tensor *z = place_of_z(c, n);
     int status = z ? product(c, n, z, IM_ACT_NONE, false, NULL) : IM_NO_MEMORY;
     return status ? status : act_of_z(c, n, z);
 }
 
 static int geglu_forward(im_ctx *c, im_node *n)
 {
-    if (!stores_z(c, n))
+    if (!makes_z(n))
         return product(c, n, n->out, IM_ACT_NONE, true, NULL);
     if (!im_want(c, n, !n->in[W]->packed, "w that is not packed, as training needs it"))
         return IM_NO_KERNEL;
-    im_tensor *z = new_z(c, n);
+    im_tensor *z = place_of_z(c, n);
     int status = z ? product(c, n, z, IM_ACT_NONE, false, NULL) : IM_NO_MEMORY;
     int cols = (int)n->out->shape[n->out->ndim - 1];
     return status ? status : c->dev.k.glu(&c->dev, &(im_glu_args){ .rows = im_numel(n->out) / cols, .n = cols,
@@ -175,7 +195,7 @@ static int geglu_backward(im_ctx *c, im_node *n)
 
 static bool geglu_shape(im_ctx *c, im_node *n)
 {
-    return product_shape(c, n, true);
+    return product_shape(c, n, true) && (!stores_z(c, n) || ask_for_z(c, n));
 }
 
 static double product_flop(const im_node *n)
