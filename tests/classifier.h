@@ -110,4 +110,37 @@ static inline void samples_of(const im_param *q, const float *data, double out[S
     free(v);
 }
 
+/* Row NAME of the golden samples HEAD, which begins with `net`: SAMPLES numbers; NULL: it has none. The names of the rows
+ * are lines of NET.names. */
+static inline const float *sampled(const char *net, const char *head, const char *name)
+{
+    const im_st_entry *rows = found("%s", head);
+    char key[64];
+    snprintf(key, sizeof key, "%s.names", net);
+    const im_st_entry *names = im_st_find(golden, key);
+    ck_assert_msg(names && rows->ndim == 2 && rows->shape[1] == SAMPLES, "the golden file has no rows of %s", head);
+    const char *at = names->data, *end = at + names->bytes;
+    size_t length = strlen(name);
+    for (int64_t i = 0; at < end; i++) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        stop = stop ? stop : end;
+        const float *row = (const float *)rows->data + i * SAMPLES;
+        ck_assert_int_lt(i, rows->shape[0]);
+        if ((size_t)(stop - at) == length && !memcmp(at, name, length))
+            return row[0] > 0 ? row : NULL;
+        at = stop + 1;
+    }
+    return NULL;
+}
+
+/* The same where every tensor of a network has a row: NET.KIND. */
+static inline const float *sampled_of(const char *net, const char *kind, const char *name)
+{
+    char head[64];
+    snprintf(head, sizeof head, "%s.%s", net, kind);
+    const float *row = sampled(net, head, name);
+    ck_assert_msg(row != NULL, "the golden file has no %s of %s", head, name);
+    return row;
+}
+
 #endif

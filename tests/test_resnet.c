@@ -61,7 +61,7 @@ static void compare_gradients(const char *arch, const im_params *p)
         if (q->kind == IM_PARAM_BUFFER)
             continue;
         ck_assert_msg(q->t->grad && q->t->grad_set, "%s: %s got no gradient", arch, q->t->name);
-        const float *want = found("%s.grad.%s", arch, q->t->name)->data;
+        const float *want = sampled_of(arch, "grad", q->t->name);
         samples_of(q, im_data(q->t->grad), got);
         ck_assert_msg(fabs(got[0] - want[0]) < GRADIENTS * want[0], "%s: |d%s| is %g, wanted %g", arch, q->t->name,
                       got[0], (double)want[0]);
@@ -80,7 +80,7 @@ static void compare_statistics(const char *arch, const im_params *p)
         double got[SAMPLES];
         if (q->kind != IM_PARAM_BUFFER)
             continue;
-        const float *want = found("%s.after.%s", arch, q->t->name)->data;
+        const float *want = sampled_of(arch, "after", q->t->name);
         samples_of(q, im_data(q->t), got);
         for (int k = 0; k < SAMPLES; k++)
             ck_assert_msg(fabs(got[k] - want[k]) < 1e-5 * (k < 2 ? fabs((double)want[0]) : 1),

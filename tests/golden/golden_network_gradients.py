@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import hashed
 from golden_models import load
-from golden_store import save_json_lines, save_tensors
+from golden_store import pack_samples, save_json_lines, save_tensors
 
 SAMPLES, CLASSES = 16, 10
 # The last norm of a block is made smaller, or batch norm over few values amplifies rounding two thousand times.
@@ -201,7 +201,8 @@ def make_network_gradients(out):
             add_clip(kept, out, model, pipe.text_encoder)
             add_unet(kept, model, pipe.unet)
             add_vae(kept, model, pipe.vae)
-    save_tensors(os.path.join(out, "network_gradients.safetensors"), kept.tensors)
+    packed = pack_samples(kept.tensors, ["grad", "after"], SAMPLES + 2)
+    save_tensors(os.path.join(out, "network_gradients.safetensors"), packed)
     head = {"about": "error: relative L2 distance of torch's f32 gradients (logits for _eval) from f64; worst: of one "
                      "parameter; vanishing: zero but for rounding", "torch": torch.__version__,
             "torchvision": torchvision.__version__}

@@ -39,6 +39,29 @@ def save_tensors(path, tensors):
     report(path)
 
 
+def pack_samples(tensors, kinds, size):
+    """The tensors, those of `size` numbers named HEAD.KIND.NAME gathered: HEAD.KIND has a row a name.
+
+    NET, the first word of HEAD, has its names in NET.names: text, a line a row. A row of zeros: there is no such NAME.
+    """
+    packed, rows = {}, {}
+    for key, value in tensors.items():
+        kind = next((kind for kind in kinds if f".{kind}." in key and value.shape == (size,)), None)
+        if kind:
+            head, name = key.split(f".{kind}.", 1)
+            assert bool(value.any()), key
+            rows.setdefault(head.split(".")[0], {}).setdefault(f"{head}.{kind}", {})[name] = value
+        else:
+            packed[key] = value
+    for net, heads in rows.items():
+        names = sorted({name for values in heads.values() for name in values})
+        packed[net + ".names"] = torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
+        for head, values in heads.items():
+            nothing = torch.zeros(size, dtype=next(iter(values.values())).dtype)
+            packed[head] = torch.stack([values.get(name, nothing) for name in names])
+    return packed
+
+
 def save_json_lines(path, head, rows):
     """Write {**head, "rows": [...]} with one row a line (pure ASCII), and check it by reading it."""
     os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -18,8 +18,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import hashed
 from golden_gradients import gradient_l1
 from golden_models import load
-from golden_network_gradients import CLASSES, VANISHES, last_norm, nchw, samples
-from golden_store import save_json_lines, save_tensors
+from golden_network_gradients import CLASSES, SAMPLES, VANISHES, last_norm, nchw, samples
+from golden_store import pack_samples, save_json_lines, save_tensors
 
 STEPS, DECAY = 20, 0.999
 KL_WEIGHT = 1e-6
@@ -186,7 +186,8 @@ def make_trajectories(out):
     with torch.enable_grad():
         for run in RUNS:
             add_run(run, *starts[run[0]], tensors, rows)
-    save_tensors(os.path.join(out, "trajectories.safetensors"), tensors)
+    packed = pack_samples(tensors, ["after", "moved", "average"], SAMPLES + 2)
+    save_tensors(os.path.join(out, "trajectories.safetensors"), packed)
     head = {"about": "largest relative distance over the steps of loss and grad_norm, relative L2 distance of weights, of "
                      "what training changed (moved) and of running statistics from f64, in f32 and with bf16 autocast",
             "torch": torch.__version__, "timm": timm.__version__}
