@@ -78,11 +78,16 @@ void im_sd_set_activations(im_sd *sd, im_dtype t);
 im_dtype im_sd_activations(const im_sd *sd);
 /* A low-rank adapter (LoRA) in diffusers', PEFT's or kohya's layout, a file or a folder: from now on text encoder and UNet
  * have weight times its change in their weights, beside those of adapters given before; networks are loaded anew when they
- * are needed. False with an error: none is left. im_sd_clear_loras: as the file has them again, to the bit. Neither while a
- * run is open. im_sd_lora: how many there are; number i's name, SHA-256 of its file and weight, in the order given. */
+ * are needed. False with an error: all is as before. im_sd_clear_loras: as the file has them again, to the bit. Neither
+ * while a run is open. im_sd_lora: how many; number i's name, SHA-256 of its file and weight, in the order given. */
 bool im_sd_add_lora(im_sd *sd, const char *path, float weight);
 bool im_sd_clear_loras(im_sd *sd);
 int im_sd_lora(const im_sd *sd, int i, const char **name, const char **sha256, float *weight);
+/* A prompt names adapters, too: <lora:NAME:WEIGHT> is taken out of its text, and from the opening of its run on the weights
+ * have that of NAME.safetensors (or the folder NAME) in this folder; without one in loras/ in the model's folder or beside
+ * the model, and nowhere else. Runs that are open together must name the same: do these two prompts? */
+bool im_sd_lora_folder(im_sd *sd, const char *folder);
+bool im_sd_same_loras(im_sd *sd, const char *prompt, const char *other);
 /* From now on weights are kept as the device holds them (as large as the model in memory), in MODEL/imago-cache or, where
  * that cannot be written, in the user's cache; the next start maps them. Files that do not fit any more are made anew. */
 void im_sd_cache_weights(im_sd *sd, bool on);
@@ -110,6 +115,7 @@ typedef struct im_sd_args {
     const char *name;                                          /* what errors call it; NULL: by prompt and seed        */
 } im_sd_args;
 im_sd_args im_sd_defaults(const im_sd *sd);
+bool im_sd_check_prompt(im_sd *sd, const im_sd_args *a);       /* is all there that its texts name? Draws nothing      */
 
 /* The folder of the embedded model, malloc'd: $IMAGO_WEIGHTS (the model, or a folder with imago-small in it),
  * weights/imago-small here, beside the program, or where it was installed. NULL with an error that lists them. */
@@ -199,8 +205,9 @@ const char *im_request_said(const im_request_text *t, const char *key);         
 /* What differs between a picture that is there and one that would be made: "its seed is 1, wanted 2; ...", cut to size; ""
  * where nothing does that decides bits. */
 bool im_request_differences(im_sd *sd, const im_request_text *then, const im_request *now, char *out, size_t size);
-/* Are the LoRAs of then those of sd? Else `out`: those of then, "the LoRA a (SHA-256 1234...) 0.8 times"; "": none. */
-bool im_request_same_loras(im_sd *sd, const im_request_text *then, char *out, size_t size);
+/* Are the LoRAs of then those of sd and of this prompt? Else `out`: those of then, "the LoRA a (SHA-256 1234...) 0.8
+ * times"; "": none. Those that a prompt names are compared only where the prompt is the same. */
+bool im_request_same_loras(im_sd *sd, const im_request_text *then, const char *prompt, char *out, size_t size);
 /* Has a picture made with this dtype here, and with the instruction set `then` there, the bits of its instruction set? In
  * f32 all but "portable" agree. */
 bool im_request_isa_decides(im_sd *sd, const char *then);

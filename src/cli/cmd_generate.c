@@ -65,6 +65,9 @@ static const option options[] = {
     OPTION_LIST(0, "lora", "FILE[:WEIGHT]", AT(loras),
                 "a LoRA (diffusers, PEFT or kohya) to add to the weights, 1 times, or WEIGHT times; may be given several "
                 "times"),
+    OPTION_TEXT(0, "lora-dir", "FOLDER", AT(lora_dir), NULL,
+                "where the LoRAs lie that prompts name: <lora:NAME:WEIGHT>, NAME without .safetensors, is taken out of the "
+                "text in either syntax; without it, loras/ in the model's folder or beside the model"),
     OPTION_FLAG('f', "force", AT(force), "overwrite existing files"),
     OPTION_FLAG(0, "skip-existing", AT(skip_existing),
                 "draw only the pictures that do not exist yet; a file of that name that holds another picture is an "
@@ -188,6 +191,17 @@ static bool add_loras(run_state *r)
     return true;
 }
 
+/* Everything that prompts name is there, before anything is drawn. */
+static bool check_prompts(run_state *r)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < r->jobs.n; i++) {
+        const im_sd_args a = job_args(r, &r->jobs.v[i]);
+        ok = im_sd_check_prompt(r->sd, &a);
+    }
+    return ok;
+}
+
 /* A JPEG may be too small for what it says of its making. */
 static bool texts_fit(run_state *r)
 {
@@ -206,7 +220,7 @@ static bool open_model(run_state *r)
     im_sd_cache_weights(r->sd, o->cache_weights);
     if (!r->sd)
         return false;
-    if (!add_loras(r))
+    if (!add_loras(r) || (o->lora_dir && !im_sd_lora_folder(r->sd, o->lora_dir)))
         return false;
     im_sd_set_activations(r->sd, session_activations(&o->common));
     if (!set_model_name(r))
@@ -227,9 +241,9 @@ static bool open_model(run_state *r)
     r->base.scheduler = im_sd_scheduler(r->sd, &r->base);
     int at_once = o->batch < r->jobs.n ? o->batch : r->jobs.n;
     im_sd_file_hash(r->sd);                                    /* now: where it fails, nothing was drawn yet            */
-    return im_ok(r->c) && r->base.scheduler && set_size(r) && latents_load(r) && from_check(r) && texts_fit(r) &&
-           existing_check(r) &&
-           im_sd_check_memory(r->sd, &r->base, at_once);
+    return im_ok(r->c) && r->base.scheduler && set_size(r) && latents_load(r) && check_prompts(r) && from_check(r) &&
+           texts_fit(r) &&
+existing_check(r) && im_sd_check_memory(r->sd, &r->base, at_once);
 }
 
 static bool prepare_outputs(run_state *r)

@@ -12,7 +12,7 @@
 typedef struct generate_options {
     common_options common;
     const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *out, *latents, *save_latents, *from, *sheet;
-    const char *classify, *format;
+    const char *classify, *format, *lora_dir;
     int steps, width, height, count, batch, quality;
     float guidance, strength;
     option_seed seed;

@@ -92,7 +92,9 @@ bool from_check(run_state *r)
     say_difference(r, "device", im_device_name(r->c));
     if (im_request_isa_decides(r->sd, isa))
         say_difference(r, "isa", im_device_isa(r->c));
-    if (!im_request_same_loras(r->sd, r->from.text, what, sizeof what)) {
+    if (!im_request_same_loras(r->sd, r->from.text, r->jobs.v[0].p->prompt, what, sizeof what)) {
+        if (!im_ok(r->c))
+            return false;
         if (*what)
             return im_fail(r->c, "%s was made with %s; give the same with --lora", r->from.path, what);
         im_warn(r->c, "%s was made without --lora: the pixels will differ", r->from.path);

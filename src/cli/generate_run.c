@@ -142,6 +142,15 @@ static bool tell_failed(run_state *r)
                          "above", r->failed, r->jobs.n, r->o->sheet ? ", nor was the sheet of all" : "");
 }
 
+/* Pictures of one batch have the same weights, so their prompts name the same LoRAs. */
+static bool batch_ends(run_state *r, int i)
+{
+    int next = i + 1;
+    while (next < r->jobs.n && r->jobs.v[next].skip)
+        next++;
+    return next >= r->jobs.n || !im_sd_same_loras(r->sd, r->jobs.v[i].p->prompt, r->jobs.v[next].p->prompt);
+}
+
 bool run_jobs(run_state *r)
 {
     int batch = r->o->batch, n = 0, left = 0;
@@ -152,9 +161,10 @@ bool run_jobs(run_state *r)
         left += !r->jobs.v[i].skip;
     progress_start(&r->bar, r->o->quiet, events_wanted(&r->o->common), left, left * im_sd_evaluations(r->sd, &r->base));
     for (int i = 0; i < r->jobs.n && im_ok(r->c); i++) {
-        if (!r->jobs.v[i].skip)
-            index[n++] = i;
-        if (n && (n == batch || i == r->jobs.n - 1)) {
+        if (r->jobs.v[i].skip)
+            continue;
+        index[n++] = i;
+        if (n == batch || batch_ends(r, i)) {
             run_batch(r, index, n);
             n = 0;
         }

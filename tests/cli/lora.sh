@@ -1,6 +1,7 @@
 #!/bin/sh
-# lora.sh: --lora: the layouts that other programs write give the same picture to the byte but for the file's hash; what is
-# no LoRA of this model is refused. Prints what fails and, last, "N passed, N failed, N skipped".
+# lora.sh: --lora, and LoRAs that prompts name: the layouts that other programs write give the same picture to the byte but
+# for the file's hash; what is no LoRA of this model is refused. Prints what fails and, last, "N passed, N failed, N
+# skipped".
 #
 #     tests/cli/lora.sh [PROGRAM]                  default: build/imago
 # shellcheck disable=SC2319 # check reads $? of the condition before it
@@ -107,5 +108,49 @@ gives 1 'wanted a number from -100 to 100' generate -m $model -p a --lora $lora:
 gives 1 'has no pytorch_lora_weights.safetensors' generate -m $model -p a --lora "$dir/set" -o "$dir/no.png"
 [ ! -e "$dir/no.png" ]
 check "nothing is drawn then"
+
+# ---- <lora:NAME:WEIGHT> in a prompt
+mkdir "$dir/loras" "$dir/loras/folder"
+cp $lora "$dir/loras/style one.safetensors"
+cp "$dir/unet.safetensors" "$dir/loras/unet.safetensors"
+cp "$dir/peft/"* "$dir/loras/folder"
+named() { run generate -m $model --steps 2 -s 3 -q -f --lora-dir "$dir/loras" "$@"; }
+named -p 'castle <lora:style one>' -o "$dir/named.png"
+[ "$rc" = 0 ] && same_pixels "$dir/lora.png" "$dir/named.png" && ! grep -q "as text" "$dir/err"
+check "a tag in the prompt: the picture of --lora, without the tag in its text"
+named -p '<lora:style one:0.5>castle<lora:folder:-1>' -o "$dir/named.png"
+same_pixels "$dir/two.png" "$dir/named.png"
+check "two of them with weights, one a folder"
+named -p 'castle <lora:unet:-1>' --lora $lora:0.5 -o "$dir/named.png"
+same_pixels "$dir/two.png" "$dir/named.png"
+check "beside --lora, whose come first"
+printf 'castle <lora:style one>\ncastle\ncastle <lora:unet>\n<lora:style one> castle\n' >"$dir/prompts"
+run generate -m $model --steps 2 -s 3 -q --lora-dir "$dir/loras" --prompts "$dir/prompts" -b 3 -o "$dir/many"
+[ "$rc" = 0 ] && same_pixels "$dir/many/3.png" "$dir/lora.png" &&
+    run generate -m $model --steps 2 -s 4 -q -p castle -o "$dir/4.png" && same_pixels "$dir/many/4.png" "$dir/4.png"
+check "prompts with others, in batches: each has its own, and one without has none"
+gives 0 '4 of 4 pictures were there already' generate -m $model --steps 2 -s 3 --lora-dir "$dir/loras" \
+    --prompts "$dir/prompts" --skip-existing -o "$dir/many"
+gives 0 'the same picture as ' generate -m $model --from "$dir/many/5.png" --lora-dir "$dir/loras" -o "$dir/five.png"
+cp $lora "$dir/loras/unet.safetensors"
+gives 1 'was made with the LoRA unet (SHA-256 ' generate -m $model --from "$dir/many/5.png" --lora-dir "$dir/loras" \
+    -o "$dir/no.png"
+gives 1 'its list of LoRAs is ' generate -m $model --steps 2 -s 3 --lora-dir "$dir/loras" --prompts "$dir/prompts" \
+    --skip-existing -o "$dir/many"
+gives 1 "there is no LoRA \"x\" in $dir/loras, which has folder, style one, unet" generate -m $model \
+    --lora-dir "$dir/loras" -p 'a <lora:x:1>' -o "$dir/no.png"
+gives 1 'there is no folder loras in or beside ' generate -m $model -p 'a <lora:x>' -o "$dir/no.png"
+gives 1 'cannot be the name of a LoRA' generate -m $model --lora-dir "$dir/loras" -p '<lora:../lora:1>' -o "$dir/no.png"
+gives 1 'the weight is "1:0.5", wanted one number' generate -m $model --lora-dir "$dir/loras" -p '<lora:unet:1:0.5>' \
+    -o "$dir/no.png"
+gives 1 'is not a folder' generate -m $model --lora-dir $lora -p 'a' -o "$dir/no.png"
+cp -r $model "$dir/model" && mkdir "$dir/model/loras" && cp $lora "$dir/model/loras"
+run generate -m "$dir/model" --steps 2 -s 3 -q -p 'castle <lora:lora>' -o "$dir/own.png"
+same_pixels "$dir/lora.png" "$dir/own.png" && mv "$dir/model/loras" "$dir/loras" &&
+    run generate -m "$dir/model/" --steps 2 -s 3 -q -p 'castle <lora:unet>' -o "$dir/beside.png" &&
+    same_pixels "$dir/lora.png" "$dir/beside.png"
+check "loras/ in the model's folder, and beside it"
+[ ! -e "$dir/no.png" ]
+check "nothing is drawn where a prompt names what is not there"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

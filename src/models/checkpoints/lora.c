@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "data/files/file.h"
 #include "data/files/json.h"
@@ -27,7 +28,8 @@ typedef struct module {
 struct im_lora {
     im_lora *next;
     im_safetensors *file;
-    char *path, *name;
+    char *given, *path, *name;           /* given: as it was asked for; path: of the file                             */
+    struct stat seen;                    /* the file when it was opened                                               */
     char hash[65];
     float weight;
     module *v;
@@ -265,21 +267,22 @@ static bool set_name(im_ctx *c, im_lora *l, const char *path)
     return l->name != NULL;
 }
 
-im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path, float weight, im_lora *next)
+im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path)
 {
     im_lora *l = im_ok(c) ? calloc(1, sizeof *l) : NULL;
     table t = { 0 };
     if (!l) {
-        im_lora_free(next);
         if (im_ok(c)) im_fail(c, "%s: out of memory", path);
         return NULL;
     }
-    *l = (im_lora){ .next = next, .weight = weight, .scope = "" };
+    *l = (im_lora){ .weight = 1, .scope = "" };
     bool ok = im_st_pickle_name(path) ? im_st_refuse_pickle(c, path) : (l->path = file_in(c, path)) != NULL;
-    ok = ok && set_name(c, l, path) && (l->file = im_st_open(c, l->path)) && im_sha256_file_once(c, l->path, l->hash)
-        && read_config(c, l) && fill_table(c, k, &t) && read_modules(c, l, &t);
+    ok = ok && (l->given = im_copy_text(c, path, strlen(path))) && set_name(c, l, path)
+        && (l->file = im_st_open(c, l->path)) && im_sha256_file_once(c, l->path, l->hash) && read_config(c, l)
+        && fill_table(c, k, &t) && read_modules(c, l, &t);
     for (int i = 0; ok && i < l->n; i++) ok = check_module(c, l, &l->v[i]);
     free_table(&t);
+    if (ok && stat(l->path, &l->seen)) ok = im_fail(c, "%s: went away while it was read", l->path);
     if (ok) return l;
     im_lora_free(l);
     return NULL;
@@ -287,19 +290,31 @@ im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path, float weigh
 
 void im_lora_free(im_lora *l)
 {
-    while (l) {
-        im_lora *next = l->next;
-        im_st_close(l->file);
-        im_json_close(&l->config);
-        free(l->path);
-        free(l->name);
-        free(l->v);
-        free(l);
-        l = next;
-    }
+    if (!l) return;
+    im_st_close(l->file);
+    im_json_close(&l->config);
+    free(l->given);
+    free(l->path);
+    free(l->name);
+    free(l->v);
+    free(l);
 }
 
-const im_lora *im_lora_next(const im_lora *l) { return l->next; }
+void im_lora_link(im_lora *l, float weight, im_lora *next)
+{
+    l->weight = weight;
+    l->next = next;
+}
+
+bool im_lora_is_of(const im_lora *l, const char *path)
+{
+    struct stat now;
+    return !strcmp(path, l->given) && !stat(l->path, &now) && now.st_dev == l->seen.st_dev && now.st_ino == l->seen.st_ino
+        && now.st_size == l->seen.st_size && now.st_mtim.tv_sec == l->seen.st_mtim.tv_sec
+        && now.st_mtim.tv_nsec == l->seen.st_mtim.tv_nsec;
+}
+
+im_lora *im_lora_next(const im_lora *l) { return l->next; }
 const char *im_lora_name(const im_lora *l) { return l->name; }
 const char *im_lora_hash(const im_lora *l) { return l->hash; }
 float im_lora_weight(const im_lora *l) { return l->weight; }

@@ -3,7 +3,7 @@
  *     W' = W + w (alpha / r) B A        W (N, K)  A, "down" (r, K)  B, "up" (N, r)
  *
  * of convolutions with K = cin kh kw. w is the user's weight, alpha the file's (r where it has none). Merged weights cost
- * nothing later; to take an adapter off again the network is loaded anew. Used by sd.c and checkpoint.c.
+ * nothing later; to take an adapter off again the network is loaded anew. Used by sd_lora.c and checkpoint.c.
  *
  * Files: diffusers (unet.*.lora_A.weight, older *.lora.down.weight and *.processor.to_q_lora.down.weight), PEFT
  * (base_model.model.*, with adapter_config.json beside the file or in the folder), kohya (lora_unet_*, lora_te_*). */
@@ -15,16 +15,20 @@
 typedef struct im_lora im_lora;
 /* path: a .safetensors file, or a folder with adapter_model.safetensors or pytorch_lora_weights.safetensors. Modules that
  * no network of k has are left out with one warning; where none is known the file is refused, as are other kinds of
- * adapters (DoRA, LoHa, LoKr ...) by their names. next: adapters that came before, which it takes over. */
-im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path, float weight, im_lora *next);
-void im_lora_free(im_lora *l);                                 /* and those before it                                 */
+ * adapters (DoRA, LoHa, LoKr ...) by their names. Its weight is 1 and none is before it. */
+im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path);
+void im_lora_free(im_lora *l);                                 /* this one; NULL: nothing                             */
+/* l, added `weight` times, behind those that came before; next NULL: alone. */
+void im_lora_link(im_lora *l, float weight, im_lora *next);
+/* Is the file (or the folder's) that was opened still the one at this path? */
+bool im_lora_is_of(const im_lora *l, const char *path);
 
 /* Does one of them change this parameter? */
 bool im_lora_changes(const im_lora *l, im_part part, const im_param *p);
 /* Adds what they change; values: the parameter in f32, in the order of the file. False: c has failed. */
 bool im_lora_add(im_ctx *c, const im_lora *l, im_part part, const im_param *p, float *values);
 
-const im_lora *im_lora_next(const im_lora *l);                 /* the one before it; NULL: none                       */
+im_lora *im_lora_next(const im_lora *l);                       /* the one before it; NULL: none                       */
 const char *im_lora_name(const im_lora *l);                    /* of its file, without folder and ending              */
 const char *im_lora_hash(const im_lora *l);                    /* SHA-256 of the file, hex                            */
 float im_lora_weight(const im_lora *l);

@@ -9,16 +9,27 @@
 #include "data/images/picture.h"
 #include "models/pipelines/request.h"
 
-json_t *im_loras_json(const im_sd *sd)
+static void add_lora(json_t **list, const char *name, const char *sha256, float weight)
+{
+    if (!*list) *list = json_array();
+    json_array_append_new(*list, json_pack("{s:s, s:s, s:f}", "name", name, "sha256", sha256, "weight",
+                                           im_decimal(weight)));
+}
+
+json_t *im_loras_json(im_sd *sd, const char *prompt)
 {
     const char *name, *sha256;
     float weight;
-    int n = im_sd_lora(sd, -1, NULL, NULL, NULL);
-    json_t *list = n ? json_array() : NULL;
-    for (int i = 0; list && i < n && im_sd_lora(sd, i, &name, &sha256, &weight); i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:f}", "name", name, "sha256", sha256, "weight",
-                                              im_decimal(weight)));
-    return list;
+    json_t *list = NULL;
+    im_lora_tags tags = { 0 };
+    for (int i = 0; i < im_sd_lora(sd, i, &name, &sha256, &weight); i++) add_lora(&list, name, sha256, weight);
+    if (prompt && !im_lora_tags_read(sd->c, prompt, &tags)) tags.n = 0;
+    for (int i = 0; i < tags.n && (sha256 = im_sd_tag_hash(sd, &tags.v[i])); i++)
+        add_lora(&list, tags.v[i].name, sha256, tags.v[i].weight);
+    im_lora_tags_free(&tags);
+    if (im_ok(sd->c)) return list;
+    json_decref(list);
+    return NULL;
 }
 
 json_t *im_request_object(im_sd *sd, const im_request *q)
@@ -33,7 +44,7 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
                           "negative", a->negative ? a->negative : "");
     if (m && im_sd_activations(sd) != IM_F32)
         json_object_set_new(m, "activations", json_string(im_dtype_name(im_sd_activations(sd))));
-    json_t *loras = im_loras_json(sd);
+    json_t *loras = im_loras_json(sd, a->prompt);
     if (m && loras) json_object_set_new(m, "loras", loras);
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));
     if (m && q->init_sha256) {
@@ -44,7 +55,9 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
         json_object_set_new(m, "latents_sha256", json_string(q->latents_sha256));
         json_object_set_new(m, "latents_index", json_integer(q->latents_index));
     }
-    return m;
+    if (im_ok(sd->c)) return m;
+    json_decref(m);
+    return NULL;
 }
 
 char *im_request_json(im_sd *sd, const im_request *q)
@@ -52,7 +65,7 @@ char *im_request_json(im_sd *sd, const im_request *q)
     json_t *m = im_request_object(sd, q);
     char *text = m ? json_dumps(m, JSON_COMPACT) : NULL;
     json_decref(m);
-    if (!text) im_fail(sd->c, "out of memory for what is said of a picture");
+    if (!text && im_ok(sd->c)) im_fail(sd->c, "out of memory for what is said of a picture");
     return text;
 }
 

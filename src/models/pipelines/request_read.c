@@ -150,9 +150,27 @@ static void value_words(const json_t *v, char out[96])
     free(words);
 }
 
-bool im_request_same_loras(im_sd *sd, const im_request_text *then, char *out, size_t size)
+/* The list without the last ones, which the prompt of then names; a new reference, NULL: none. */
+static json_t *without_prompted(im_sd *sd, const im_request_text *then, json_t *list)
 {
-    json_t *now = im_loras_json(sd), *old = json_object_get(then->json.value, "loras"), *one;
+    const char *prompt = im_request_said(then, "prompt");
+    im_lora_tags tags = { 0 };
+    json_t *rest = json_copy(list);
+    if (prompt && im_lora_tags_read(sd->c, prompt, &tags))
+        for (int i = 0; i < tags.n; i++) json_array_remove(rest, json_array_size(rest) - 1);
+    im_lora_tags_free(&tags);
+    if (json_array_size(rest)) return rest;
+    json_decref(rest);
+    return NULL;
+}
+
+bool im_request_same_loras(im_sd *sd, const im_request_text *then, const char *prompt, char *out, size_t size)
+{
+    const char *old_prompt = im_request_said(then, "prompt");
+    json_t *list = json_object_get(then->json.value, "loras"), *one;
+    bool both = old_prompt && !strcmp(prompt, old_prompt);
+    json_t *now = im_loras_json(sd, both ? prompt : NULL);
+    json_t *old = both || !list ? json_incref(list) : without_prompted(sd, then, list);
     bool same = equal(old, now);
     size_t i, used = 0;
     *out = '\0';
@@ -165,6 +183,7 @@ bool im_request_same_loras(im_sd *sd, const im_request_text *then, char *out, si
                                      json_number_value(json_object_get(one, "weight")));
     }
     json_decref(now);
+    json_decref(old);
     return same;
 }
 
@@ -180,7 +199,7 @@ bool im_request_differences(im_sd *sd, const im_request_text *then, const im_req
     const char *isa = im_request_said(then, "isa");
     json_t *wanted_now = im_request_object(sd, now);
     *out = '\0';
-    if (!wanted_now) return im_fail(sd->c, "out of memory for what is said of a picture");
+    if (!wanted_now) return im_ok(sd->c) && im_fail(sd->c, "out of memory for what is said of a picture");
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         const json_t *a = json_object_get(then->json.value, keys[k][0]), *b = json_object_get(wanted_now, keys[k][0]);
         size_t n = strlen(out);

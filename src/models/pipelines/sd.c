@@ -1,7 +1,7 @@
 /* sd.c: Stable Diffusion v1.x as one thing: opens a checkpoint, loads its networks when they are first needed, and
  * answers questions about a run before it begins. The run itself is sd_run.c.
  *
- * Reading order: sd.c, sd_generate.c, sd_run.c, sd_begin.c, sd_step.c, sd_stage.c, then unet.c; sd_image.c. */
+ * Reading order: sd.c, sd_generate.c, sd_run.c, sd_lora.c, sd_begin.c, sd_step.c, sd_stage.c, then unet.c; sd_image.c. */
 #define _GNU_SOURCE
 #include "models/pipelines/sd.h"
 #include "data/files/file.h"
@@ -130,7 +130,7 @@ void im_sd_free(im_sd *sd)
     im_text_states_free(sd->texts);
     im_tokenizer_free(sd->tokenizer);
     for (int i = 0; i < IM_NET_COUNT; i++) im_map_close(&sd->maps[i]);        /* after the networks that lie in them */
-    im_lora_free(sd->loras);
+    im_sd_loras_free(sd);
     im_checkpoint_close(sd->checkpoint);
     free(sd->scheduler_path);
     free(sd->preview);
@@ -181,58 +181,6 @@ bool im_net_make(im_ctx *c, const im_model_config *config, im_net net, im_networ
     case IM_PART_UNET: return nets->unet || (nets->unet = im_unet_new(c, &config->unet));
     default: return nets->vae || (nets->vae = im_vae_new(c, &config->vae));
     }
-}
-
-/* ---------------------------------------------------------------- adapters */
-
-/* Text encoder and UNet are loaded anew when they are needed next, from the file: nothing is subtracted. */
-static bool adapt(im_sd *sd, im_lora *loras)
-{
-    im_sd_stages_close(sd);
-    im_clip_free(sd->nets.clip);
-    im_unet_free(sd->nets.unet);
-    sd->nets.clip = NULL;
-    sd->nets.unet = NULL;
-    sd->loaded[IM_NET_CLIP] = sd->loaded[IM_NET_UNET] = false;
-    im_text_states_free(sd->texts);
-    sd->texts = NULL;
-    sd->loras = loras;
-    im_checkpoint_adapt(sd->checkpoint, loras);
-    return im_ok(sd->c);
-}
-
-static bool no_run_open(const im_sd *sd)
-{
-    return !sd->open_runs || im_fail(sd->c, "adapters cannot change while %d run%s of this model %s open", sd->open_runs,
-                                     sd->open_runs > 1 ? "s" : "", sd->open_runs > 1 ? "are" : "is");
-}
-
-bool im_sd_add_lora(im_sd *sd, const char *path, float weight)
-{
-    return sd && im_ok(sd->c) && no_run_open(sd) &&
-           adapt(sd, im_lora_open(sd->c, sd->checkpoint, path, weight, sd->loras));
-}
-
-bool im_sd_clear_loras(im_sd *sd)
-{
-    if (!sd || !im_ok(sd->c) || !no_run_open(sd)) return false;
-    im_lora *old = sd->loras;
-    bool ok = adapt(sd, NULL);
-    im_lora_free(old);
-    return ok;
-}
-
-int im_sd_lora(const im_sd *sd, int i, const char **name, const char **sha256, float *weight)
-{
-    int n = 0;
-    for (const im_lora *l = sd->loras; l; l = im_lora_next(l)) n++;
-    const im_lora *l = i >= 0 && i < n ? sd->loras : NULL;
-    for (int back = n - 1 - i; l && back > 0; back--) l = im_lora_next(l);
-    if (!l) return n;
-    *name = im_lora_name(l);
-    *sha256 = im_lora_hash(l);
-    *weight = im_lora_weight(l);
-    return n;
 }
 
 /* ---------------------------------------------------------------- loading */

@@ -2,6 +2,7 @@
 #ifndef IM_SD_H
 #define IM_SD_H
 
+#include "data/text/lora_tags.h"
 #include "models/checkpoints/lora.h"
 #include "models/checkpoints/weight_cache.h"
 #include "models/nets/clip.h"
@@ -41,7 +42,10 @@ struct im_sd {
     im_networks nets;                                          /* each NULL until it is needed                        */
     bool loaded[IM_NET_COUNT];
     im_dtype activations;                                      /* im_sd_activations                                   */
-    im_lora *loras;                                            /* the last one given first; NULL: none                */
+    im_lora *loras;                                            /* in the weights, the last one first: those of the    */
+    im_lora *fixed_loras;                                      /* prompt, then these, which im_sd_add_lora gave       */
+    im_lora *idle_loras;                                       /* open, for prompts to come                           */
+    char *lora_folder;                                         /* im_sd_lora_folder; NULL: beside the model           */
     bool cache_weights;                                        /* im_sd_cache_weights                                 */
     im_map maps[IM_NET_COUNT];                                 /* what such weights lie in                            */
     char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */
@@ -70,6 +74,15 @@ im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a);
 /* Picture size and latent size of a run, checked. Given an init picture, sizes are rounded down to what the VAE takes,
  * as diffusers does; else they must fit. */
 bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out);
+
+/* ---------------------------------------------------------------- sd_lora.c */
+
+/* Puts these adapters behind those that stay, in the place of the last prompt's; nothing is done where they are there. */
+bool im_sd_use_tags(im_sd *sd, const im_lora_tags *t);
+const char *im_sd_tag_hash(im_sd *sd, const im_lora_tag *t);   /* of its file, which is opened and checked; NULL: error */
+void im_sd_loras_free(im_sd *sd);
+/* The folder of that name in the model's, or beside it; malloc'd, NULL: neither. */
+char *im_sd_beside(im_sd *sd, const char *name);
 
 /* ---------------------------------------------------------------- sd_stage.c */
 

@@ -42,7 +42,12 @@ static bool take_request(im_sd_run *r, const im_sd_args *a)
     if (!im_utf8_check(c, "the prompt", a->prompt, strlen(a->prompt)) ||
         !im_utf8_check(c, "the negative prompt", negative, strlen(negative)) || !im_sd_sizes(r->sd, a, &r->size))
         return false;
-    r->prompt = own_text(c, a->prompt);
+    im_lora_tags tags;
+    if (!im_lora_tags_read(c, a->prompt, &tags)) return false;
+    r->prompt = own_text(c, tags.text);
+    bool put_on = im_sd_use_tags(r->sd, &tags);
+    im_lora_tags_free(&tags);
+    if (!put_on) return false;
     r->negative = own_text(c, negative);
     r->scheduler_name = own_text(c, a->scheduler);
     r->name = own_text(c, a->name);

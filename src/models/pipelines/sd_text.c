@@ -83,7 +83,8 @@ const im_tokenizer *im_sd_tokenizer(im_sd *sd)
 /* A warning a kind: the first mark of files, the first of weights. */
 static void warn_of_marks(im_sd *sd, const char *text)
 {
-    static const char *const why[] = { [IM_MARK_FILE] = "nothing is loaded for it (--lora FILE loads one)",
+    static const char *const why[] = { [IM_MARK_FILE] = "nothing is loaded for it; <lora:NAME:WEIGHT> stands "
+                                                       "in the prompt, not in the negative one",
                                        [IM_MARK_WEIGHT] = "words have no weights here" };
     bool told[3] = { false };
     char mark[100];

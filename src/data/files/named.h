@@ -1,0 +1,15 @@
+/* named.h: folders in which what a prompt names is looked up: NAME.safetensors, or a folder NAME. Used for LoRAs and
+ * embeddings (models/pipelines). */
+#ifndef IM_NAMED_H
+#define IM_NAMED_H
+
+#include "imago.h"
+
+/* Names in a folder, sorted, without the ending .safetensors; with folders: its folders, too. */
+typedef struct im_named { char *folder; char **name; int n; } im_named;
+bool im_named_list(im_ctx *c, im_named *out, const char *folder, bool folders);
+void im_named_free(im_named *f);
+/* The path of that name, malloc'd. NULL with an error that lists what there is; kind: "LoRA". */
+char *im_named_path(im_ctx *c, const im_named *f, const char *name, const char *kind);
+
+#endif
