@@ -100,8 +100,14 @@ const char *im_sd_hash(im_sd *sd);                             /* 64 hex digits:
  * ($XDG_CACHE_HOME/imago or ~/.cache/imago). NULL for a folder, and after an error. */
 const char *im_sd_file_hash(im_sd *sd);
 
+/* How prompts are read (docs/prompts.md): as plain text, cut where the text encoder's positions end; or with weights, BREAK
+ * and as many chunks as they need, as the AUTOMATIC1111 web interface reads them. */
+typedef enum { IM_PROMPT_PLAIN, IM_PROMPT_A1111 } im_prompt_syntax;
+
 typedef struct im_sd_args {
     const char *prompt, *negative;                             /* UTF-8; negative NULL: ""                             */
+    im_prompt_syntax syntax;
+    int clip_skip;                                             /* the text encoder's layer from the end: 1, or 0: last */
     int steps;                                                 /* 50                                                   */
     float guidance;                                            /* 7.5; <= 1: a single pass                             */
     uint64_t seed;

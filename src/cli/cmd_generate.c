@@ -22,6 +22,11 @@ static const option options[] = {
                 "a file with one prompt per line, or one JSON object per line with prompt, negative and seed; - "
                 "reads standard input"),
     OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what the picture should not show"),
+    OPTION_CHOICE(0, "prompt-syntax", "SYNTAX", AT(syntax), "plain", "plain|a1111",
+                  "plain: every letter is text, cut where the model's positions end. a1111: (a:1.2), (a), [a], \\( and "
+                  "BREAK weigh and part it as the AUTOMATIC1111 web interface does, at any length"),
+    OPTION_INT(0, "clip-skip", "N", AT(clip_skip), "1", 1, 1000,
+               "which layer of the text encoder the model sees, from the end: 1 is the last. diffusers counts from 0"),
     OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 100000,
                "number of denoising steps, at most as many as the model was trained with: 1000 in v1.x"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000,
@@ -228,6 +233,8 @@ static bool open_model(run_state *r)
     r->base = im_sd_defaults(r->sd);
     r->base.steps = o->steps;
     r->base.guidance = o->guidance;
+    r->base.syntax = strcmp(o->syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
+    r->base.clip_skip = o->clip_skip;
     r->base.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
     r->base.eager = o->eager || o->profile;
     if (o->scheduler)

@@ -12,8 +12,8 @@
 typedef struct generate_options {
     common_options common;
     const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *out, *latents, *save_latents, *from, *sheet;
-    const char *classify, *format, *lora_dir;
-    int steps, width, height, count, batch, quality;
+    const char *classify, *format, *lora_dir, *syntax;
+    int steps, width, height, count, batch, quality, clip_skip;
     float guidance, strength;
     option_seed seed;
     option_list loras;

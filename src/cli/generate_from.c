@@ -8,14 +8,19 @@
 #include "cli/session.h"
 #include "data/images/picture.h"
 
-/* The keys of the text are called as the options are. */
+/* The keys of the text are called as the options are, with _ for -. */
 static bool given(void *arg, const char *key)
 {
     const run_state *r = arg;
+    char name[40];
     option o;
     if (!strcmp(key, "prompt") && r->o->prompts)
         return true;
-    return option_find(r->a->verb, key, &o) && option_given(r->a, key);
+    snprintf(name, sizeof name, "%s", key);
+    for (char *p = name; *p; p++)
+        if (*p == '_')
+            *p = '-';
+    return option_find(r->a->verb, name, &o) && option_given(r->a, name);
 }
 
 /* Copies texts and numbers of the picture into the options that the command line left alone. */
@@ -32,6 +37,8 @@ static void fill_options(run_state *r)
     if (!given(r, "activations")) o->common.activations = activations ? activations : "f32";
     if (!given(r, "device")) o->common.device = im_request_said(r->from.text, "device");
     if (!given(r, "rng")) o->rng = a->rng == IM_RNG_CUDA ? "cuda" : "cpu";
+    if (!given(r, "prompt_syntax")) o->syntax = a->syntax == IM_PROMPT_A1111 ? "a1111" : "plain";
+    if (!given(r, "clip_skip")) o->clip_skip = a->clip_skip ? a->clip_skip : 1;
     if (!given(r, "steps")) o->steps = a->steps;
     if (!given(r, "width")) o->width = a->width;
     if (!given(r, "height")) o->height = a->height;

@@ -29,6 +29,7 @@ import golden_schedulers
 import golden_tokens
 import golden_trajectories
 import golden_types
+import golden_weighted
 import hashed
 
 # In this order: the parts from networks on read models/.
@@ -42,7 +43,8 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "optimisers": golden_optimisers.make_optimisers, "lr_schedules": golden_lr_schedules.make_lr_schedules,
          "trajectories": golden_trajectories.make_trajectories, "measures": golden_measures.make_measures,
          "types": golden_types.make_types, "clones": golden_clones.make_clones, "clip": golden_clip.make_clip,
-         "analysis": golden_analysis.make_analysis, "lora": golden_lora.make_lora}
+         "analysis": golden_analysis.make_analysis, "lora": golden_lora.make_lora,
+         "weighted": golden_weighted.make_weighted}
 
 
 def main():

@@ -114,6 +114,14 @@ bool im_clip_word_char(const char *text, size_t bytes)
            k == UTF8PROC_CATEGORY_PC || u == 0x200c || u == 0x200d;
 }
 
+bool im_clip_stands_alone(const char *text, size_t bytes, size_t from, size_t to)
+{
+    size_t before = from;
+    while (before && ((uint8_t)text[--before] & 0xc0) == 0x80);
+    return !(from && im_clip_word_char(text + before, from - before))
+        && !(to < bytes && im_clip_word_char(text + to, bytes - to));
+}
+
 /* Finds what `re` matches in text[0..bytes), left to right; a match with group 1 is split again by `parts`. */
 static bool split(im_ctx *c, const pcre2_code *re, const pcre2_code *parts, const char *text, size_t bytes,
                   im_word_fn fn, void *arg)

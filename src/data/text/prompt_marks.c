@@ -17,6 +17,24 @@ static size_t file_mark(const char *s)
     return 0;
 }
 
+/* "((words))", no bracket inside: its length, else 0. */
+static size_t double_mark(const char *s)
+{
+    size_t n = !strncmp(s, "((", 2) ? 2 + strcspn(s + 2, "()") : 0;
+    return n > 2 && !strncmp(s + n, "))", 2) ? n + 2 : 0;
+}
+
+/* "[a:b:0.5]", "[a:5]" or "[a|b]", no bracket inside: its length, else 0. */
+static size_t change_mark(const char *s)
+{
+    size_t n = s[0] == '[' ? 1 + strcspn(s + 1, "[]()") : 0;
+    if (!n || s[n] != ']') return 0;
+    size_t number = n;
+    while (number > 1 && strchr("0123456789. ", s[number - 1])) number--;
+    bool when = strcspn(s + number, "0123456789") < n - number && s[number - 1] == ':';
+    return when || memchr(s, '|', n) ? n + 1 : 0;
+}
+
 /* "(words:1.3)", no bracket inside: its length, else 0. */
 static size_t weight_mark(const char *s)
 {
@@ -31,11 +49,13 @@ static size_t weight_mark(const char *s)
 im_mark im_prompt_mark(const char *text, size_t *at, char *mark, size_t size)
 {
     for (; text[*at]; ++*at) {
-        size_t file = file_mark(text + *at), n = file ? file : weight_mark(text + *at);
+        size_t file = file_mark(text + *at), change = change_mark(text + *at), weight = weight_mark(text + *at);
+        if (!weight) weight = double_mark(text + *at);
+        size_t n = file + change + weight;                     /* they begin with different letters                   */
         if (!n) continue;
         snprintf(mark, size, "%.*s", (int)(n < size ? n : size - 1), text + *at);
         *at += n;
-        return file ? IM_MARK_FILE : IM_MARK_WEIGHT;
+        return file ? IM_MARK_FILE : change ? IM_MARK_CHANGE : IM_MARK_WEIGHT;
     }
     return IM_MARK_NONE;
 }

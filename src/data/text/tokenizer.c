@@ -120,15 +120,6 @@ static const im_special *special_at(const im_tokenizer *t, bool raw, const char 
     return best;
 }
 
-/* Does the match text[from, to) stand by itself, without a character of a word before or behind it? */
-static bool stands_alone(const char *text, size_t bytes, size_t from, size_t to)
-{
-    size_t before = from;
-    while (before && ((uint8_t)text[--before] & 0xc0) == 0x80);
-    return !(from && im_clip_word_char(text + before, from - before)) &&
-           !(to < bytes && im_clip_word_char(text + to, bytes - to));
-}
-
 /* The place in raw text whose character became the one at `at` of the normalised text: behind the longest beginning that
  * normalises to no more than `at` bytes. Looked for by halves, as normalising has no table of places. */
 static const char *raw_place(im_ctx *c, const char *text, size_t bytes, size_t at)
@@ -171,7 +162,7 @@ static bool encode(encoding *e, bool raw, const char *text, size_t bytes)
     for (size_t at = 0; at < bytes; ) {
         const im_special *s = special_at(e->t, raw, text + at, bytes - at);
         size_t length = s ? strlen(s->match) : 1;
-        if (!s || (s->single_word && !stands_alone(text, bytes, at, at + length))) {
+        if (!s || (s->single_word && !im_clip_stands_alone(text, bytes, at, at + length))) {
             at += length;                                      /* one that is not alone hides what begins inside it   */
             continue;
         }
@@ -184,26 +175,42 @@ static bool encode(encoding *e, bool raw, const char *text, size_t bytes)
 
 /* ---------------------------------------------------------------- public */
 
+bool im_tokenize_ids(im_ctx *c, const im_tokenizer *t, const char *text, size_t bytes, size_t room, im_ids *out,
+                     const char **cut)
+{
+    encoding e = { .c = c, .t = t, .room = room };
+    bool ok = encode(&e, true, text, bytes);
+    *cut = ok ? e.cut : NULL;
+    for (size_t i = 0; ok && i < e.ids.n; i++) ok = im_ids_add(c, out, e.ids.v[i]);
+    free(e.ids.v);
+    return ok;
+}
+
+char *im_cut_text(im_ctx *c, const char *rest)
+{
+    size_t bytes = strlen(rest);
+    while (bytes && strchr(" \t\r\n", rest[bytes - 1])) bytes--;
+    return im_copy_text(c, rest, bytes);
+}
+
 bool im_tokenize(im_ctx *c, const im_tokenizer *t, const char *utf8, int length, int32_t *ids, char **cut)
 {
     if (cut) *cut = NULL;
     if (!im_ok(c) || !t) return false;
     if (length < 2) return im_fail(c, "tokenize: asked for %d ids per text; wanted at least 2 (start and end)", length);
     if (!im_utf8_check(c, "prompt", utf8, strlen(utf8))) return false;
-    encoding e = { .c = c, .t = t, .room = (size_t)length - 2 };
-    bool ok = encode(&e, true, utf8, strlen(utf8));
-    size_t n = e.ids.n < e.room ? e.ids.n : e.room;
-    if (ok && cut && e.cut) {
-        size_t bytes = strlen(e.cut);
-        while (bytes && strchr(" \t\r\n", e.cut[bytes - 1])) bytes--;
-        ok = (*cut = im_copy_text(c, e.cut, bytes));
-    }
+    size_t room = (size_t)length - 2;
+    const char *rest;
+    im_ids own = { 0 };
+    bool ok = im_tokenize_ids(c, t, utf8, strlen(utf8), room, &own, &rest);
+    size_t n = own.n < room ? own.n : room;
+    if (ok && cut && rest) ok = (*cut = im_cut_text(c, rest));
     if (ok) {
         ids[0] = t->role[IM_START];
-        if (n) memcpy(ids + 1, e.ids.v, n * sizeof *ids);
+        if (n) memcpy(ids + 1, own.v, n * sizeof *ids);
         ids[n + 1] = t->role[IM_END];
         for (size_t i = n + 2; i < (size_t)length; i++) ids[i] = t->role[IM_PAD];
     }
-    free(e.ids.v);
+    free(own.v);
     return ok;
 }

@@ -1,4 +1,4 @@
-/* tokenizer_parts.h: what tokenizer.c and tokenizer_files.c share; nobody else includes it. */
+/* tokenizer_parts.h: what tokenizer.c, tokenizer_files.c and chunks.c share; nobody else includes it. */
 #ifndef IM_TOKENIZER_PARTS_H
 #define IM_TOKENIZER_PARTS_H
 
@@ -22,6 +22,12 @@ struct im_tokenizer {
     im_special *special; int n_special;
     int size;                                                  /* highest id + 1: the vocabulary, then added tokens   */
 };
+
+/* tokenizer.c: adds the ids of a text, valid UTF-8, to out: all of them, without start, end and padding. *cut: where the id
+ * behind the first `room` of them begins in text; NULL: there is none. */
+bool im_tokenize_ids(im_ctx *c, const im_tokenizer *t, const char *text, size_t bytes, size_t room, im_ids *out,
+                     const char **cut);
+char *im_cut_text(im_ctx *c, const char *rest);                /* what is told of it: without white space at its end  */
 
 /* tokenizer_files.c: fills t from the files of a folder, or with CLIP's own vocabulary. */
 bool im_tokenizer_read(im_ctx *c, im_tokenizer *t, const char *folder);

@@ -62,23 +62,33 @@ im_params *im_clip_params(im_clip *m)
     return &m->params;
 }
 
-im_tensor *im_clip_forward(im_ctx *c, const im_clip *m, im_tensor *ids)
+im_tensor *im_clip_tokens(im_ctx *c, const im_clip *m, im_tensor *ids)
 {
-    if (!m || !ids)
+    return m && ids ? im_embedding(c, m->token, ids) : NULL;
+}
+
+im_tensor *im_clip_encode(im_ctx *c, const im_clip *m, im_tensor *x, int skip)
+{
+    if (!m || !x)
         return NULL;
-    int64_t tokens = ids->shape[ids->ndim - 1];
+    int64_t tokens = x->shape[x->ndim - 2];
     if (tokens > m->cfg.max_position_embeddings) {
         im_fail(c, "text encoder: %lld tokens, but it has positions for %d", (long long)tokens,
                 m->cfg.max_position_embeddings);
         return NULL;
     }
     im_scope_push(c);
-    im_tensor *h = im_embedding(c, m->token, ids);                                       /* (B, T, C)  */
-    h = im_add(c, h, im_slice(c, m->position, 0, 0, tokens));                            /* + (T, C)   */
+    im_tensor *h = im_add(c, x, im_slice(c, m->position, 0, 0, tokens));                 /* (B, T, C) + (T, C) */
     im_trace(c, "text_model.embeddings", h);
-    for (int i = 0; i < m->cfg.num_hidden_layers; i++)
+    for (int i = 0; i < m->cfg.num_hidden_layers - skip; i++)
         h = im_clip_layer_forward(c, &m->layers[i], h);
     h = im_norm_forward(c, &m->final_norm, h, false);                                    /* (B, T, C)  */
     im_trace(c, "text_model.final_layer_norm", h);
     return im_scope_leave(c, h);
+}
+
+im_tensor *im_clip_forward(im_ctx *c, const im_clip *m, im_tensor *ids)
+{
+    im_scope_push(c);
+    return im_scope_leave(c, im_clip_encode(c, m, im_clip_tokens(c, m, ids), 0));
 }

@@ -21,5 +21,8 @@ im_params *im_clip_params(im_clip *m);
 /* Last hidden state after final_layer_norm, causal, no padding mask.
  * ids i32 (B, T), T <= max_position_embeddings  ->  (B, T, hidden_size) */
 im_tensor *im_clip_forward(im_ctx *c, const im_clip *m, im_tensor *ids);
+/* The same in two halves, for vectors that stand for no token, and without the last `skip` layers. */
+im_tensor *im_clip_tokens(im_ctx *c, const im_clip *m, im_tensor *ids);             /* -> (B, T, hidden_size)         */
+im_tensor *im_clip_encode(im_ctx *c, const im_clip *m, im_tensor *tokens, int skip);
 
 #endif

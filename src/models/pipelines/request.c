@@ -46,6 +46,8 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
         json_object_set_new(m, "activations", json_string(im_dtype_name(im_sd_activations(sd))));
     json_t *loras = im_loras_json(sd, a->prompt);
     if (m && loras) json_object_set_new(m, "loras", loras);
+    if (m && a->syntax == IM_PROMPT_A1111) json_object_set_new(m, "prompt_syntax", json_string("a1111"));
+    if (m && a->clip_skip > 1) json_object_set_new(m, "clip_skip", json_integer(a->clip_skip));
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));
     if (m && q->init_sha256) {
         json_object_set_new(m, "strength", json_real(im_decimal(a->strength)));
@@ -109,6 +111,7 @@ static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char
     if (hash) fprintf(f, "Model hash: %.10s, ", hash);
     fprintf(f, "Model: %s, ", model);
     if (q->init_sha256) fprintf(f, "Denoising strength: %.9g, ", im_decimal(a->strength));
+    if (a->clip_skip > 1) fprintf(f, "Clip skip: %d, ", a->clip_skip);
     fprintf(f, "Version: imago %s", IM_VERSION);
 }
 

@@ -74,7 +74,7 @@ static bool seed(const reader *r, uint64_t *out)
 
 static bool read_all(const reader *r, im_request *q)
 {
-    const char *rng = "cpu", *activations = "f32", *dtype = NULL, *device = NULL;
+    const char *rng = "cpu", *activations = "f32", *syntax = "plain", *dtype = NULL, *device = NULL;
     im_sd_args *a = &q->args;
     *q = (im_request){ .args = im_sd_defaults(NULL), .latents_index = -1, .model_name = "" };
     a->negative = "";
@@ -89,7 +89,10 @@ static bool read_all(const reader *r, im_request *q)
               real(r, "strength", IM_MAY, 0, 1, &a->strength) && whole(r, "quality", IM_MAY, 1, 100, &q->quality) &&
               whole(r, "latents_index", IM_MAY, 0, INT_MAX, &q->latents_index) && seed(r, &a->seed) &&
               text(r, "model", IM_MAY, &q->model_name) && text(r, "init_sha256", IM_MAY, &q->init_sha256) &&
-              text(r, "latents_sha256", IM_MAY, &q->latents_sha256);
+              text(r, "latents_sha256", IM_MAY, &q->latents_sha256) &&
+              word(r, "prompt_syntax", IM_MAY, "plain|a1111", &syntax) &&
+              whole(r, "clip_skip", IM_MAY, 1, 1000, &a->clip_skip);
+    a->syntax = strcmp(syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
     a->rng = strcmp(rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
     return ok;
 }
@@ -131,6 +134,7 @@ static const char *const keys[][2] = {
     { "latents_sha256", "file of --latents, by its SHA-256," }, { "latents_index", "place in the file of --latents" },
     { "dtype", "dtype" }, { "activations", "type of activations" }, { "rng", "rng" }, { "device", "device" },
     { "quality", "quality as a JPEG" }, { "loras", "list of LoRAs" },
+    { "prompt_syntax", "syntax of prompts" }, { "clip_skip", "clip skip" },
 };
 
 static bool equal(const json_t *a, const json_t *b)

@@ -12,7 +12,11 @@
 
 typedef struct im_networks { im_clip *clip; im_unet *unet; im_vae *vae; } im_networks;
 
-typedef struct im_sd_size { int width, height, w, h; } im_sd_size;                /* of a picture, of its latents       */
+typedef struct im_sd_size {              /* what one evaluation's shape depends on                                    */
+    int width, height, w, h;             /* of a picture, of its latents                                              */
+    int tokens;                          /* UNet: of its text; 0: as many as the text encoder has positions           */
+    int skip;                            /* text encoder: layers at its end that are left out                         */
+} im_sd_size;
 
 /* One network at one shape, ready to run again and again (sd_stage.c). */
 typedef struct im_stage {
@@ -86,6 +90,7 @@ char *im_sd_beside(im_sd *sd, const char *name);
 
 /* ---------------------------------------------------------------- sd_stage.c */
 
+bool im_same_size(im_sd_size a, im_sd_size b);                 /* have the UNet's evaluations one shape?              */
 /* Recorded as a plan, or op by op. What goes in and comes out, by network:
  *   CLIP         ids i32 (B, T)                                                        -> (B, T, C)
  *   UNET         x (B, h, w, 4), t (B), then keys and values of the text               -> (B, h, w, 4)
@@ -115,10 +120,21 @@ bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_pla
 
 /* ---------------------------------------------------------------- sd_text.c */
 
-/* Text encoder states of n texts, (n, T, C), malloc'd; a text is encoded once. Warns of text that was cut, once. */
-float *im_sd_encode_texts(im_sd *sd, const char *const texts[], int n, bool eager);
+/* A text, how it is read, and what comes out: the states of its chunks one after the other. */
+typedef struct im_sd_text {
+    const char *text;                                          /* NULL: nothing is done                               */
+    im_prompt_syntax syntax;
+    int skip;                                                  /* layers of the text encoder that are left out        */
+    int chunks;                                                /* T tokens each                                       */
+    float *states;                                             /* (chunks * T, C), malloc'd                           */
+} im_sd_text;
+/* Fills chunks and states; a text is encoded once. Warns of text that was cut, once. False: no states are left. */
+bool im_sd_encode_texts(im_sd *sd, im_sd_text texts[], int n, bool eager);
+im_sd_text im_sd_text_of(const im_sd_args *a, const char *text);                    /* read as a says                 */
+/* Chunks that the prompt and the negative prompt of a run both get: as many as the longer needs. 0 with an error. */
+int im_sd_text_chunks(im_sd *sd, const im_sd_args *a);
 void im_text_states_free(struct im_text_states *k);
-size_t im_sd_text_size(const im_sd *sd);                       /* values a text: T * C                                */
+size_t im_sd_text_size(const im_sd *sd);                       /* values a chunk: T * C                               */
 
 /* ---------------------------------------------------------------- pictures.c */
 

@@ -13,42 +13,55 @@
 
 /* ---------------------------------------------------------------- texts */
 
-static bool encode_again(im_sd_run *r)
+/* The texts of a run: negative prompt, prompt, and "" where one of them has fewer chunks than the other. */
+enum { NEGATIVE, PROMPT, EMPTY, TEXTS };
+
+static void name_texts(const im_sd_run *r, im_sd_text t[TEXTS])
 {
-    const char *texts[2] = { r->negative, r->prompt };
-    im_text_states_free(r->sd->texts);                         /* what is kept would not be computed                  */
-    r->sd->texts = NULL;
-    float *states = im_sd_encode_texts(r->sd, texts + (2 - r->rows), r->rows, r->a.eager);
-    free(states);
-    return states != NULL;
+    t[NEGATIVE] = im_sd_text_of(&r->a, r->guided ? r->negative : NULL);
+    t[PROMPT] = im_sd_text_of(&r->a, r->prompt);
+    t[EMPTY] = im_sd_text_of(&r->a, r->chunks > 1 && r->guided ? "" : NULL);
 }
 
-static bool take_states(im_sd_run *r, const float *states)
+static void free_texts(im_sd_text *t, int n)
 {
-    size_t n = (size_t)r->rows * im_sd_text_size(r->sd);
-    r->text = malloc(n * sizeof *r->text);
-    if (!r->text) return im_fail(r->c, "out of memory for the states of a prompt");
-    memcpy(r->text, states, n * sizeof *states);
-    if (!im_run_finite(r, states, n)) im_run_not_finite(r, "the text encoder", "text_encoder", encode_again, NULL);
+    for (int i = 0; t && i < n; i++) free(t[i].states);
+    free(t);
+}
+
+static bool encode_again(im_sd_run *r)
+{
+    im_sd_text t[TEXTS];
+    name_texts(r, t);
+    im_text_states_free(r->sd->texts);                         /* what is kept would not be computed                  */
+    r->sd->texts = NULL;
+    bool ok = im_sd_encode_texts(r->sd, t, TEXTS, r->a.eager);
+    for (int i = 0; i < TEXTS; i++) free(t[i].states);
+    return ok;
+}
+
+/* Negative prompt and prompt, filled up with empty chunks to the same number. */
+static bool take_states(im_sd_run *r, const im_sd_text t[TEXTS])
+{
+    size_t chunk = im_sd_text_size(r->sd), n = (size_t)r->rows * (size_t)r->chunks * chunk;
+    float *to = r->text = malloc(n * sizeof *r->text);
+    if (!to) return im_fail(r->c, "out of memory for the states of a prompt");
+    for (int i = PROMPT + 1 - r->rows; i <= PROMPT; i++)
+        for (int k = 0; k < r->chunks; k++, to += chunk)
+            memcpy(to, k < t[i].chunks ? t[i].states + (size_t)k * chunk : t[EMPTY].states, chunk * sizeof *to);
+    if (!im_run_finite(r, r->text, n)) im_run_not_finite(r, "the text encoder", "text_encoder", encode_again, NULL);
     return im_ok(r->c);
 }
 
 /* The texts of all runs in one evaluation of the encoder; equal ones once. */
 static bool encode_texts(im_sd *sd, im_sd_run *const r[], int n)
 {
-    const char **texts = malloc(2 * (size_t)n * sizeof *texts);
-    if (!texts) return im_fail(sd->c, "out of memory for %d prompts", n);
-    int count = 0;
-    for (int i = 0; i < n; i++) {
-        if (r[i]->guided) texts[count++] = r[i]->negative;
-        texts[count++] = r[i]->prompt;
-    }
-    float *states = im_sd_encode_texts(sd, texts, count, r[0]->a.eager);
-    bool ok = states != NULL;
-    for (int i = 0, at = 0; ok && i < n; at += r[i++]->rows)
-        ok = take_states(r[i], states + (size_t)at * im_sd_text_size(sd));
-    free(texts);
-    free(states);
+    im_sd_text *t = calloc(TEXTS * (size_t)n, sizeof *t);
+    if (!t) return im_fail(sd->c, "out of memory for %d prompts", n);
+    for (int i = 0; i < n; i++) name_texts(r[i], t + TEXTS * i);
+    bool ok = im_sd_encode_texts(sd, t, TEXTS * n, r[0]->a.eager);
+    for (int i = 0; ok && i < n; i++) ok = take_states(r[i], t + TEXTS * i);
+    free_texts(t, TEXTS * n);
     return ok;
 }
 

@@ -19,6 +19,8 @@ size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch)
 {
     im_sd_size size;
     if (batch < 1 || !im_sd_sizes(sd, a, &size)) return 0;
+    int chunks = a->prompt ? im_sd_text_chunks(sd, a) : 1;
+    if (chunks > 1) size.tokens = chunks * sd->config->clip.max_position_embeddings;
     int rows = a->guidance > 1 ? 2 * batch : batch;
     const struct { im_net net; int batch; } parts[] = {
         { IM_NET_CLIP, 1 }, { IM_NET_UNET, rows }, { IM_NET_VAE_DECODER, 1 }, { IM_NET_VAE_ENCODER, 1 },
@@ -32,7 +34,7 @@ size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch)
     }
     size_t latent = (size_t)size.w * (size_t)size.h * (size_t)sd->config->vae.latent_channels * sizeof(float);
     size_t picture = (size_t)size.width * (size_t)size.height * 3;
-    size_t text = im_sd_text_size(sd) * sizeof(float);
+    size_t text = (size_t)chunks * im_sd_text_size(sd) * sizeof(float);
     /* a picture's latents, their noise and guess, what its scheduler keeps; pictures of 8 bits; the one being decoded */
     return most + (size_t)batch * (16 * latent + picture) + 4 * picture * sizeof(float) + 2 * (size_t)rows * text
          + KERNEL_SCRATCH;

@@ -85,6 +85,11 @@ static bool open_run(im_sd_run *r, const im_sd_args *a)
 {
     im_ctx *c = r->c;
     if (!take_request(r, a)) return false;
+    if (a->clip_skip < 0 || a->clip_skip > r->sd->config->clip.num_hidden_layers)
+        return im_fail(c, "clip skip: found %d, wanted 1 (the last layer) to %d, the number of the text encoder's layers",
+                       a->clip_skip, r->sd->config->clip.num_hidden_layers);
+    if (!(r->chunks = im_sd_text_chunks(r->sd, &r->a))) return false;
+    if (r->chunks > 1) r->size.tokens = r->chunks * r->sd->config->clip.max_position_embeddings;
     r->guided = a->guidance > 1;
     r->rows = r->guided ? 2 : 1;
     r->channels = r->sd->config->vae.latent_channels;

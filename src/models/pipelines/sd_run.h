@@ -19,7 +19,8 @@ struct im_sd_run {
     size_t each;                                               /* values of a latent                                  */
     im_scheduler *scheduler;
     im_rng *rng;
-    float *text;                                               /* (rows, T, C), from im_run_begin on                  */
+    int chunks;                                                /* of T tokens, that each of its texts has             */
+    float *text;                                               /* (rows, chunks * T, C), from im_run_begin on         */
     float *given;                                              /* (4, h, w): latents handed in: no noise is drawn     */
     /* On the device, where all of a step happens, in the UNet's order of axes: */
     im_tensor *x;                                              /* (1, h, w, 4): the latents                           */

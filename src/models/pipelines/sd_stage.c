@@ -12,28 +12,31 @@
 
 /* ---------------------------------------------------------------- what is recorded */
 
+/* arg: the stage, of which nets and size are looked at. */
 static im_tensor *clip_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    return im_clip_forward(c, ((const im_networks *)arg)->clip, in[0]);
+    const im_stage *s = arg;
+    im_scope_push(c);
+    return im_scope_leave(c, im_clip_encode(c, s->nets->clip, im_clip_tokens(c, s->nets->clip, in[0]), s->size.skip));
 }
 
 static im_tensor *unet_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    return im_unet_forward(c, ((const im_networks *)arg)->unet, in[0], in[1], in + 2);
+    return im_unet_forward(c, ((const im_stage *)arg)->nets->unet, in[0], in[1], in + 2);
 }
 
 static im_tensor *decoder_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    return im_vae_decode(c, ((const im_networks *)arg)->vae, in[0]);
+    return im_vae_decode(c, ((const im_stage *)arg)->nets->vae, in[0]);
 }
 
 static im_tensor *encoder_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    return im_vae_encode(c, ((const im_networks *)arg)->vae, in[0]);
+    return im_vae_encode(c, ((const im_stage *)arg)->nets->vae, in[0]);
 }
 
 static const im_plan_fn functions[IM_NET_COUNT] = {
@@ -62,10 +65,16 @@ static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int bat
     return im_ok(c);
 }
 
-static bool make_context(im_stage *s, const im_model_config *m, int batch, const float *text)
+static int tokens_of(const im_model_config *m, im_sd_size size)
 {
-    int64_t shape[3] = { batch, m->clip.max_position_embeddings, m->clip.hidden_size };
-    return im_unet_context(s->c, s->nets->unet, im_from(s->c, IM_F32, 3, shape, text), s->in + 2);
+    return size.tokens ? size.tokens : m->clip.max_position_embeddings;
+}
+
+/* Keys and values of a text (batch, T, C). */
+static bool make_context(im_stage *s, const im_model_config *m, const float *text, im_tensor **kv)
+{
+    int64_t shape[3] = { s->batch, tokens_of(m, s->size), m->clip.hidden_size };
+    return im_unet_context(s->c, s->nets->unet, im_from(s->c, IM_F32, 3, shape, text), kv);
 }
 
 bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size size, const float *text, bool eager)
@@ -78,8 +87,8 @@ bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size siz
     if (!s->in) return im_fail(c, "out of memory for the inputs of a network");
     im_scope_push(c);
     bool ok = make_inputs(c, sd->config, net, batch, size, s->in)
-        && (net != IM_NET_UNET || make_context(s, sd->config, batch, text));
-    if (ok && !eager) s->plan = im_plan_record(c, functions[net], (void *)s->nets, s->in, s->n_in);
+        && (net != IM_NET_UNET || make_context(s, sd->config, text, s->in + 2));
+    if (ok && !eager) s->plan = im_plan_record(c, functions[net], s, s->in, s->n_in);
     s->open = ok && (eager || s->plan);
     for (int i = 0; s->open && eager && i < s->n_in; i++) im_own(c, s->in[i]);    /* a plan owns its inputs           */
     im_scope_pop(c);
@@ -88,7 +97,7 @@ bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size siz
 
 im_tensor *im_stage_forward(im_stage *s)
 {
-    return s->plan ? im_plan_run(s->c, s->plan) : functions[s->net](s->c, (void *)s->nets, s->in, s->n_in);
+    return s->plan ? im_plan_run(s->c, s->plan) : functions[s->net](s->c, s, s->in, s->n_in);
 }
 
 bool im_stage_run(im_stage *s, const void *x, const float *times, float *out)
@@ -111,9 +120,14 @@ void im_stage_close(im_stage *s)
 
 /* ---------------------------------------------------------------- the stages of a model */
 
-static bool same_size(im_sd_size a, im_sd_size b)
+bool im_same_size(im_sd_size a, im_sd_size b)
 {
-    return a.width == b.width && a.height == b.height;
+    return a.width == b.width && a.height == b.height && a.tokens == b.tokens;
+}
+
+static bool same_size(im_net net, im_sd_size a, im_sd_size b)
+{
+    return net == IM_NET_CLIP ? a.skip == b.skip : im_same_size(a, b);
 }
 
 /* The stage of this kind, or the place of the next one: a free one, or that of the one used longest ago. */
@@ -121,7 +135,8 @@ static im_stage *find_stage(im_sd *sd, im_net net, int batch, im_sd_size size, b
 {
     im_stage *place = &sd->stages[0];
     for (im_stage *s = sd->stages; s < sd->stages + IM_STAGES; s++) {
-        if (s->open && s->net == net && s->batch == batch && s->eager == eager && same_size(s->size, size)) return s;
+        if (s->open && s->net == net && s->batch == batch && s->eager == eager && same_size(net, s->size, size))
+            return s;
         if (place->open && (!s->open || s->used < place->used)) place = s;
     }
     im_stage_close(place);
@@ -141,8 +156,7 @@ static bool set_text(im_stage *s, const im_model_config *m, const float *text)
     im_tensor **kv = calloc((size_t)n + 1, sizeof *kv);
     if (!kv) return im_fail(c, "out of memory for the keys and values of a text");
     im_scope_push(c);
-    int64_t shape[3] = { s->batch, m->clip.max_position_embeddings, m->clip.hidden_size };
-    bool ok = im_unet_context(c, s->nets->unet, im_from(c, IM_F32, 3, shape, text), kv);
+    bool ok = make_context(s, m, text, kv);
     for (int i = 0; ok && i < n; i++) ok = im_assign(c, s->in[2 + i], kv[i]);
     im_scope_pop(c);
     free(kv);
@@ -202,7 +216,7 @@ void im_sd_stages_close(im_sd *sd)
 static im_tensor *unet_from_text(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    const im_unet *unet = ((const im_networks *)arg)->unet;
+    const im_unet *unet = ((const im_stage *)arg)->nets->unet;
     im_tensor **kv = calloc((size_t)im_unet_context_count(unet) + 1, sizeof(im_tensor *));
     if (!kv) {
         im_fail(c, "out of memory for the inputs of a network");
@@ -216,7 +230,7 @@ static im_tensor *unet_from_text(im_ctx *c, void *arg, im_tensor *const in[], in
 static im_tensor *context_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    const im_unet *unet = ((const im_networks *)arg)->unet;
+    const im_unet *unet = ((const im_stage *)arg)->nets->unet;
     int n = im_unet_context_count(unet);
     im_tensor **kv = calloc((size_t)n + 1, sizeof(im_tensor *)), *last = in[0];
     if (!kv) {
@@ -229,9 +243,9 @@ static im_tensor *context_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_
     return last;
 }
 
-static bool describe(im_ctx *c, im_plan_fn fn, im_networks *nets, im_tensor *const in[], int n_in, im_plan_info *out)
+static bool describe(im_ctx *c, im_plan_fn fn, im_stage *s, im_tensor *const in[], int n_in, im_plan_info *out)
 {
-    im_plan *p = im_plan_record(c, fn, nets, in, n_in);
+    im_plan *p = im_plan_record(c, fn, s, in, n_in);
     if (p) *out = im_plan_describe(p);
     im_plan_free(c, p);
     return p && im_ok(c);
@@ -269,16 +283,17 @@ static bool describe_stage(im_sd *sd, im_net net, int batch, im_sd_size size, im
     }
     im_scope_push(c);
     im_tensor *in[3] = { 0 };
-    int64_t text[3] = { batch, m->clip.max_position_embeddings, m->clip.hidden_size };
+    im_stage s = { .c = c, .nets = nets, .net = net, .batch = batch, .size = size };
+    int64_t text[3] = { batch, tokens_of(m, size), m->clip.hidden_size };
     im_plan_info context = { 0 };
     bool ok = make_inputs(c, m, net, batch, size, in);
     if (ok && net == IM_NET_UNET) {
         in[2] = im_new(c, IM_F32, 3, text);
-        ok = describe(c, unet_from_text, nets, in, 3, out);
+        ok = describe(c, unet_from_text, &s, in, 3, out);
         im_tensor *alone = im_new(c, IM_F32, 3, text);
-        ok = ok && describe(c, context_fn, nets, &alone, 1, &context);
+        ok = ok && describe(c, context_fn, &s, &alone, 1, &context);
     } else if (ok) {
-        ok = describe(c, functions[net], nets, in, 1, out);
+        ok = describe(c, functions[net], &s, in, 1, out);
     }
     out->nodes -= context.nodes;                               /* done once a picture, not once an evaluation         */
     out->flop -= context.flop;
@@ -294,7 +309,7 @@ bool im_stage_describe(im_sd *sd, im_net net, int batch, im_sd_size size, im_pla
     int seen = sd->n_known < IM_STAGES ? sd->n_known : IM_STAGES;
     for (int i = 0; i < seen; i++) {
         const im_stage_info *k = &sd->known[i];
-        if (k->net == net && k->batch == batch && same_size(k->size, size)) {
+        if (k->net == net && k->batch == batch && same_size(net, k->size, size)) {
             *out = k->info;
             return im_ok(sd->c);
         }

@@ -17,11 +17,11 @@
 
 typedef struct group { im_sd *sd; im_sd_run *const *r; int n, rows; } group;
 
-/* (rows, T, C) of all runs, one after the other. */
+/* (rows, chunks * T, C) of all runs, one after the other. */
 static float *join_texts(void *arg)
 {
     const group *g = arg;
-    size_t size = im_sd_text_size(g->sd);
+    size_t size = im_sd_text_size(g->sd) * (size_t)g->r[0]->chunks;
     float *text = malloc((size_t)g->rows * size * sizeof *text);
     if (!text) im_fail(g->sd->c, "out of memory for the states of %d texts", g->rows);
     for (int i = 0, at = 0; text && i < g->n; at += g->r[i++]->rows)
@@ -133,7 +133,7 @@ static bool step_group(im_sd *sd, im_sd_run *const r[], int n)
 
 static bool together(const im_sd_run *a, const im_sd_run *b)
 {
-    return a->size.width == b->size.width && a->size.height == b->size.height && a->a.eager == b->a.eager;
+    return im_same_size(a->size, b->size) && a->a.eager == b->a.eager;
 }
 
 /* The runs of `from` that are under way, those that go together side by side; returns their number. */

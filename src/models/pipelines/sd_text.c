@@ -1,10 +1,12 @@
-/* sd_text.c: from prompts to the states that the UNet attends to: tokens (data/text/tokenizer.c), then the text encoder's
- * last hidden state, (T, C) a text. States are kept, up to a limit: a set of a million pictures has a thousand prompts, and
- * each is encoded once. Used by sd_begin.c and sd_report.c. */
+/* sd_text.c: from prompts to the states that the UNet attends to: ids (data/text/chunks.c), then the text encoder's last
+ * hidden state, or that of an earlier layer, (T, C) a chunk, times the weights of its words. States are kept, up to a
+ * limit: a set of a million pictures has a thousand prompts, and each is encoded once. Used by sd_begin.c and
+ * sd_report.c. */
 #define _GNU_SOURCE
 #include "models/pipelines/sd.h"
 #include "models/checkpoints/model_files.h"
 #include "data/files/file.h"
+#include "data/text/chunks.h"
 #include "data/text/prompt_marks.h"
 
 #include <errno.h>
@@ -16,8 +18,9 @@
 enum { KEPT_BYTES = 256 << 20 };                               /* of states: 1,135 texts of v1.4                      */
 
 struct im_text_states {
-    size_t n, cap, next;                                       /* kept; room; the one to be replaced when it is full  */
-    struct { char *text; float *states; } *v;                  /* states (T, C)                                       */
+    int n;
+    size_t chunks;                                             /* of all                                              */
+    im_sd_text *v;                                             /* text and states are its own; the oldest first       */
 };
 
 size_t im_sd_text_size(const im_sd *sd)
@@ -81,132 +84,228 @@ const im_tokenizer *im_sd_tokenizer(im_sd *sd)
 }
 
 /* A warning a kind: the first mark of files, the first of weights. */
-static void warn_of_marks(im_sd *sd, const char *text)
+static void warn_of_marks(im_sd *sd, const im_sd_text *t)
 {
-    static const char *const why[] = { [IM_MARK_FILE] = "nothing is loaded for it; <lora:NAME:WEIGHT> stands "
-                                                       "in the prompt, not in the negative one",
-                                       [IM_MARK_WEIGHT] = "words have no weights here" };
-    bool told[3] = { false };
+    static const char *const why[] = {
+        [IM_MARK_FILE] = "nothing is loaded for it; <lora:NAME:WEIGHT> stands in the prompt, not in the negative one",
+        [IM_MARK_WEIGHT] = "words have no weights here; --prompt-syntax a1111 reads it as one",
+        [IM_MARK_CHANGE] = "a prompt stays the same from the first step to the last",
+    };
+    bool told[4] = { false };
     char mark[100];
     size_t at = 0;
-    for (im_mark kind; (kind = im_prompt_mark(text, &at, mark, sizeof mark)) != IM_MARK_NONE; told[kind] = true)
+    told[t->syntax == IM_PROMPT_PLAIN ? IM_MARK_CHANGE : IM_MARK_WEIGHT] = true;
+    for (im_mark kind; (kind = im_prompt_mark(t->text, &at, mark, sizeof mark)) != IM_MARK_NONE; told[kind] = true)
         if (!told[kind]) im_warn(sd->c, "\"%s\" in the prompt is read as text, letter by letter: %s", mark, why[kind]);
 }
 
-static bool tokens_of(im_sd *sd, const char *text, int32_t *ids)
+static bool read_text(im_sd *sd, const im_sd_text *t, im_chunks *out)
 {
     int length = sd->config->clip.max_position_embeddings;
     char *cut = NULL;
-    warn_of_marks(sd, text);
-    bool ok = im_tokenize(sd->c, sd->tokenizer, text, length, ids, &cut);
+    warn_of_marks(sd, t);
+    bool ok = im_chunks_of(sd->c, sd->tokenizer, t->text, t->syntax, length, out, &cut);
     if (ok && cut)
-        im_warn(sd->c, "the prompt is longer than the %d tokens that the model reads; left out: \"%s\"", length - 2,
-                cut);
+        im_warn(sd->c, "the prompt is longer than the %d tokens that the model reads; left out: \"%s\"; --prompt-syntax "
+                       "a1111 reads it in parts", length - 2, cut);
     free(cut);
     return ok;
+}
+
+im_sd_text im_sd_text_of(const im_sd_args *a, const char *text)
+{
+    return (im_sd_text){ .text = text, .syntax = a->syntax, .skip = a->clip_skip > 1 ? a->clip_skip - 1 : 0 };
+}
+
+int im_sd_text_chunks(im_sd *sd, const im_sd_args *a)
+{
+    const char *texts[2] = { a->prompt, a->guidance > 1 && a->negative ? a->negative : "" };
+    int most = 1;
+    if (a->syntax == IM_PROMPT_PLAIN) return 1;
+    if (!need_tokenizer(sd)) return 0;
+    for (int i = 0; i < 2; i++) {
+        im_chunks k;
+        if (!im_chunks_of(sd->c, sd->tokenizer, texts[i], a->syntax, sd->config->clip.max_position_embeddings, &k, NULL))
+            return 0;
+        most = k.n > most ? k.n : most;
+        im_chunks_free(&k);
+    }
+    return most;
 }
 
 /* ---------------------------------------------------------------- states that are kept */
 
 void im_text_states_free(struct im_text_states *k)
 {
-    for (size_t i = 0; k && i < k->n; i++) {
-        free(k->v[i].text);
+    for (int i = 0; k && i < k->n; i++) {
+        free((char *)k->v[i].text);
         free(k->v[i].states);
     }
     if (k) free(k->v);
     free(k);
 }
 
-static const float *kept(const im_sd *sd, const char *text)
+static bool same(const im_sd_text *a, const im_sd_text *b)
 {
-    const struct im_text_states *k = sd->texts;
-    for (size_t i = 0; k && i < k->n; i++)
-        if (!strcmp(k->v[i].text, text)) return k->v[i].states;
-    return NULL;
+    return a->syntax == b->syntax && a->skip == b->skip && !strcmp(a->text, b->text);
 }
 
-/* A copy for later; without memory there is none, and nothing is lost. */
-static void keep(im_sd *sd, const char *text, const float *states)
+static float *copy_states(const im_sd *sd, const im_sd_text *t)
 {
-    size_t bytes = im_sd_text_size(sd) * sizeof *states;
+    size_t n = (size_t)t->chunks * im_sd_text_size(sd);
+    float *copy = malloc(n * sizeof *copy);
+    return copy ? memcpy(copy, t->states, n * sizeof *copy) : NULL;
+}
+
+/* Gives t a copy of what is kept of it; false: there is nothing, or no memory. */
+static bool recall(const im_sd *sd, im_sd_text *t)
+{
+    const struct im_text_states *k = sd->texts;
+    for (int i = 0; k && i < k->n; i++)
+        if (same(&k->v[i], t)) {
+            t->chunks = k->v[i].chunks;
+            return (t->states = copy_states(sd, &k->v[i])) != NULL;
+        }
+    return false;
+}
+
+/* A copy for later; the oldest go where there are too many. Without memory there is none, and nothing is lost. */
+static void keep(im_sd *sd, const im_sd_text *t)
+{
+    size_t room = 1 + KEPT_BYTES / (im_sd_text_size(sd) * sizeof(float));                /* chunks                     */
     struct im_text_states *k = sd->texts;
+    im_sd_text copy = *t;
     if (!k && !(k = sd->texts = calloc(1, sizeof *k))) return;
-    if (!k->v) k->v = calloc((k->cap = 1 + KEPT_BYTES / bytes), sizeof *k->v);
-    char *name = strdup(text);
-    float *copy = malloc(bytes);
-    if (!k->v || !name || !copy) {
-        free(name);
-        free(copy);
+    if (!k->v && !(k->v = calloc(room, sizeof *k->v))) return;
+    if ((size_t)t->chunks > room) return;
+    int drop = 0;
+    for (; k->chunks + (size_t)t->chunks > room; drop++) {
+        k->chunks -= (size_t)k->v[drop].chunks;
+        free((char *)k->v[drop].text);
+        free(k->v[drop].states);
+    }
+    k->n -= drop;
+    memmove(k->v, k->v + drop, (size_t)k->n * sizeof *k->v);
+    copy.text = strdup(t->text);
+    copy.states = copy_states(sd, t);
+    if (!copy.text || !copy.states) {
+        free((char *)copy.text);
+        free(copy.states);
         return;
     }
-    memcpy(copy, states, bytes);
-    size_t at = k->n < k->cap ? k->n++ : k->next++ % k->cap;
-    free(k->v[at].text);
-    free(k->v[at].states);
-    k->v[at].text = name;
-    k->v[at].states = copy;
+    k->chunks += (size_t)t->chunks;
+    k->v[k->n++] = copy;
 }
 
 /* ---------------------------------------------------------------- encoding */
 
-/* which[i]: the place of text i among the different texts that are not kept, -1: it is; returns their number. */
-static int number_texts(const im_sd *sd, const char *const texts[], int n, int *which)
+/* z = w z, then as it was in the mean: z mean / mean(w z). (chunk) values, T rows. */
+static void emphasise(float *z, const float *weight, int tokens, size_t width)
 {
-    int different = 0;
-    for (int i = 0; i < n; i++) {
-        int same = 0;
-        while (same < i && strcmp(texts[same], texts[i])) same++;
-        which[i] = same < i ? which[same] : kept(sd, texts[i]) ? -1 : different++;
-    }
-    return different;
+    double before = 0, after = 0;
+    for (int t = 0; t < tokens; t++)
+        for (size_t i = 0; i < width; i++) {
+            float *x = z + (size_t)t * width + i;
+            before += (double)*x;
+            *x *= weight[t];
+            after += (double)*x;
+        }
+    float by = after != 0 ? (float)(before / after) : 1;
+    for (size_t i = 0; i < (size_t)tokens * width; i++) z[i] *= by;
 }
 
-static bool encode(im_sd *sd, const char *const texts[], const int *which, int n, int different, bool eager, float *out)
+/* The chunks of one text or more, which leave out the same layers: ids (n, T) -> states (n, T, C). */
+static bool encode_ids(im_sd *sd, const int32_t *ids, int n, int skip, bool eager, float *states)
 {
-    if (!different) return true;
-    int length = sd->config->clip.max_position_embeddings, next = 0;
-    int32_t *ids = malloc((size_t)different * (size_t)length * sizeof *ids);
-    bool ok = ids || im_fail(sd->c, "out of memory for the tokens of %d texts", different);
-    for (int i = 0; ok && i < n; i++)
-        if (which[i] == next)                                  /* the first of its kind                               */
-            ok = tokens_of(sd, texts[i], ids + (size_t)next++ * (size_t)length);
-    int at_once = eager ? different : 1;                       /* whatever their number, there is one plan            */
-    im_stage *s = ok ? im_sd_stage(sd, IM_NET_CLIP, at_once, (im_sd_size){ 0 }, eager, NULL) : NULL;
-    for (int i = 0; ok && i < different; i += at_once)
-        ok = s && im_stage_run(s, ids + (size_t)i * (size_t)length, NULL, out + (size_t)i * im_sd_text_size(sd));
-    free(ids);
+    size_t length = (size_t)sd->config->clip.max_position_embeddings;
+    int at_once = eager ? n : 1;                               /* whatever their number, there is one plan            */
+    im_stage *s = im_sd_stage(sd, IM_NET_CLIP, at_once, (im_sd_size){ .skip = skip }, eager, NULL);
+    bool ok = s != NULL;
+    for (int i = 0; ok && i < n; i += at_once)
+        ok = im_stage_run(s, ids + (size_t)i * length, NULL, states + (size_t)i * im_sd_text_size(sd));
     return ok;
 }
 
-/* all (n, T, C): states of the new texts, (different, T, C), and of those that are kept. The new ones are kept last: they
- * may take the place of others that are needed here. */
-static void gather(im_sd *sd, const char *const texts[], const int *which, int n, const float *states, float *all)
+/* Gives every new text (k[i].n > 0) its states; those of an evaluation lie side by side in `all`. */
+static bool encode(im_sd *sd, im_sd_text t[], const im_chunks k[], int n, bool eager, int32_t *ids, float *all)
 {
-    size_t size = im_sd_text_size(sd);
-    for (int i = 0; i < n; i++)
-        memcpy(all + (size_t)i * size, which[i] < 0 ? kept(sd, texts[i]) : states + (size_t)which[i] * size,
-               size * sizeof *all);
-    for (int i = 0, next = 0; i < n; i++)
-        if (which[i] == next) keep(sd, texts[i], states + (size_t)next++ * size);
+    size_t length = (size_t)sd->config->clip.max_position_embeddings, size = im_sd_text_size(sd);
+    for (int i = 0, end; i < n; i = end) {
+        int count = 0;
+        for (end = i; end < n && (!k[end].n || t[end].skip == t[i].skip); count += k[end++].n)
+            if (k[end].n) memcpy(ids + (size_t)count * length, k[end].ids, (size_t)k[end].n * length * sizeof *ids);
+        if (count && !encode_ids(sd, ids, count, t[i].skip, eager, all)) return false;
+        const float *from = all;
+        for (int j = i; j < end; from += (size_t)k[j++].n * size) {
+            if (!k[j].n) continue;
+            t[j].chunks = k[j].n;
+            if (!(t[j].states = malloc((size_t)k[j].n * size * sizeof *t[j].states)))
+                return im_fail(sd->c, "out of memory for the states of a text");
+            memcpy(t[j].states, from, (size_t)k[j].n * size * sizeof *from);
+            for (int part = 0; part < k[j].n; part++)
+                if (im_chunk_weighted(&k[j], part))
+                    emphasise(t[j].states + (size_t)part * size, k[j].weight + (size_t)part * length, (int)length,
+                              size / length);
+        }
+    }
+    return true;
 }
 
-float *im_sd_encode_texts(im_sd *sd, const char *const texts[], int n, bool eager)
+static int first_like(const im_sd_text t[], int i)
 {
-    size_t size = im_sd_text_size(sd);
-    int *which = malloc((size_t)n * sizeof *which);
-    float *all = malloc((size_t)n * size * sizeof *all), *states = NULL;
-    if (!which || !all) {
-        im_fail(sd->c, "out of memory for the states of %d texts", n);
-    } else if (need_tokenizer(sd)) {
-        int different = number_texts(sd, texts, n, which);
-        states = malloc((size_t)different * size * sizeof *states + 1);
-        if (!states) im_fail(sd->c, "out of memory for the states of %d texts", different);
-        if (states && encode(sd, texts, which, n, different, eager, states)) gather(sd, texts, which, n, states, all);
+    int first = 0;
+    while (first < i && !(t[first].text && same(&t[first], &t[i]))) first++;
+    return first;
+}
+
+/* Reads the texts that are neither kept nor there twice; returns the number of their chunks, -1 with an error. */
+static int read_new(im_sd *sd, im_sd_text t[], im_chunks k[], int n)
+{
+    int chunks = 0;
+    for (int i = 0; i < n; i++) {
+        if (!t[i].text || first_like(t, i) < i || recall(sd, &t[i])) continue;
+        if (!read_text(sd, &t[i], &k[i])) return -1;
+        chunks += k[i].n;
     }
-    free(which);
-    free(states);
-    if (im_ok(sd->c)) return all;
+    return chunks;
+}
+
+static bool encode_new(im_sd *sd, im_sd_text t[], const im_chunks k[], int n, int chunks, bool eager)
+{
+    if (!chunks) return true;
+    int32_t *ids = malloc((size_t)chunks * (size_t)sd->config->clip.max_position_embeddings * sizeof *ids);
+    float *all = malloc((size_t)chunks * im_sd_text_size(sd) * sizeof *all);
+    bool ok = (ids && all) || im_fail(sd->c, "out of memory for the states of %d texts", n);
+    ok = ok && encode(sd, t, k, n, eager, ids, all);
+    free(ids);
     free(all);
-    return NULL;
+    for (int i = 0; ok && i < n; i++)
+        if (k[i].n) keep(sd, &t[i]);
+    return ok;
+}
+
+static bool copy_twins(im_sd *sd, im_sd_text t[], int n)
+{
+    for (int i = 0; i < n; i++) {
+        int first = t[i].text ? first_like(t, i) : i;
+        if (first == i) continue;
+        t[i].chunks = t[first].chunks;
+        if (!(t[i].states = copy_states(sd, &t[first]))) return im_fail(sd->c, "out of memory for the states of a text");
+    }
+    return true;
+}
+
+bool im_sd_encode_texts(im_sd *sd, im_sd_text t[], int n, bool eager)
+{
+    im_chunks *k = need_tokenizer(sd) ? calloc((size_t)n, sizeof *k) : NULL;
+    if (!k && im_ok(sd->c)) im_fail(sd->c, "out of memory for %d texts", n);
+    int chunks = k ? read_new(sd, t, k, n) : -1;
+    bool ok = chunks >= 0 && encode_new(sd, t, k, n, chunks, eager) && copy_twins(sd, t, n);
+    for (int i = 0; k && i < n; i++) im_chunks_free(&k[i]);
+    free(k);
+    for (int i = 0; !ok && i < n; i++) {
+        free(t[i].states);
+        t[i].states = NULL;
+    }
+    return ok;
 }
