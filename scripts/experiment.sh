@@ -26,18 +26,18 @@ classes=scripts/experiment-classes.txt
 # ---- the constants
 SEEDS="1 2 3"
 STEPS=400                               # of every training, whatever it is trained on
-NET="--arch resnet18 --width 16 --small-stem --size 64 --batch 64"
+NET="--arch resnet18 --width 32 --size 64 --batch 64"
 PER_CLASS=54                            # pictures a class of a set of size 1x: as many as there are real ones
 BUDGET=630                              # pictures of a mix; the real set has 637
-DRAW_STEPS=20
+DRAW_STEPS=12                           # of dpmpp_2m
 GUIDANCE=5                              # where it is not what is varied: what the embedded model draws best with
 SWEEP="1 2 7.5"
-LARGER="5 10"                           # times 1x
+LARGER="5 10"                           # times 1x; the last is drawn, the others are its first pictures
 TRIALS=30
 SHOTS=1,2,4
 if [ -n "$quick" ]; then
     STEPS=120
-    NET="--arch resnet18 --width 8 --small-stem --size 64 --batch 32"
+    NET="--arch resnet18 --width 16 --size 64 --batch 32"
     PER_CLASS=16 BUDGET=192 DRAW_STEPS=10 SWEEP='' LARGER='' TRIALS=8 SHOTS=1,4
 fi
 # ----
@@ -97,9 +97,35 @@ draw() {
     if [ ! -f "$set_/metadata.jsonl" ] || ! grep -q metadata_hash "$set_/manifest.json"; then
         say "drawing $set_"
         "$imago" synth --classes "$classes" --recipe "$recipe" --guidance "$guidance" --per-class "$each" \
-            --steps $DRAW_STEPS --batch 16 -t "$threads" -o "$set_" "$@"
+            --steps $DRAW_STEPS --scheduler dpmpp_2m --batch 16 -t "$threads" -o "$set_" "$@"
     fi
     once "$out/sets-compared/compare-${set_##*/}.json" "$imago" compare --json -q -t "$threads" "$out/data/train" "$set_"
+}
+
+# first NAME OF PER_CLASS: the first pictures of every class of a larger set. A picture depends on its class and index, not
+# on how many are drawn, so these are what synth draws for a smaller set.
+first() {
+    set_=$out/sets/$1
+    if [ ! -d "$set_" ]; then
+        rm -rf "$set_.new"
+        python3 - "$out/sets/$2" "$set_.new" "$3" <<'PYTHON'
+import json, os, sys
+larger, out, each = sys.argv[1], sys.argv[2], int(sys.argv[3])
+os.mkdir(out)
+with open(f"{out}/metadata.jsonl", "w") as rows:
+    for line in open(f"{larger}/metadata.jsonl"):
+        row = json.loads(line)
+        if row["index"] < each:
+            os.makedirs(f"{out}/{os.path.dirname(row['file_name'])}", exist_ok=True)
+            os.link(f"{larger}/{row['file_name']}", f"{out}/{row['file_name']}")
+            rows.write(line)
+manifest = json.load(open(f"{larger}/manifest.json"))
+manifest.pop("metadata_hash")
+json.dump(manifest | {"per_class": each}, open(f"{out}/manifest.json", "w"), indent=1)
+PYTHON
+        mv "$set_.new" "$set_"
+    fi
+    once "$out/sets-compared/compare-$1.json" "$imago" compare --json -q -t "$threads" "$out/data/train" "$set_"
 }
 
 # ---- trainings: train NAME OPTION...: three seeds, each tested and analysed
@@ -126,7 +152,16 @@ train() {
 
 real=$out/data/train
 train real --data "$real" --augment plain
-draw name name $GUIDANCE $PER_CLASS
+if [ -z "$quick" ]; then
+    for times in $LARGER; do most=$times; done
+    draw "name-${most}x" name $GUIDANCE $((most * PER_CLASS))
+    for times in $LARGER; do
+        [ "$times" = "$most" ] || first "name-${times}x" "name-${most}x" $((times * PER_CLASS))
+    done
+    first name "name-${most}x" $PER_CLASS
+else
+    draw name name $GUIDANCE $PER_CLASS
+fi
 train name --data "$out/sets/name" --augment plain
 draw hypernym hypernym $GUIDANCE $PER_CLASS
 train hypernym --data "$out/sets/hypernym" --augment plain
@@ -141,7 +176,6 @@ if [ -z "$quick" ]; then
         train "name-guidance-$g" --data "$out/sets/name-g$g" --augment plain
     done
     for times in $LARGER; do
-        draw "name-${times}x" name $GUIDANCE $((times * PER_CLASS))
         train "name-${times}x" --data "$out/sets/name-${times}x" --augment plain
     done
     train real-dino --data "$real" --augment dino --locals 4

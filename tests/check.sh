@@ -1,8 +1,8 @@
 #!/bin/sh
 # check.sh: runs what `make check` has built: rules, test programs, the same under lower instruction sets, the command, the
-# loaders and kernels under sanitizers, a short fuzz run; with `whole` also the neon kernels under qemu and the full-size
-# picture. As many parts at once as there are processors, those that take longest first. The last line is the total; 1 if
-# anything failed.
+# loaders and kernels under sanitizers, a short fuzz run; with `whole` also the neon kernels under qemu, the full-size
+# picture and the experiment at its small setting. As many parts at once as there are processors, those that take longest
+# first. The last line is the total; 1 if anything failed.
 #
 #     tests/check.sh [all|whole|programs|fuzz]      with BUILD, ISAS, SAN_TESTS, FUZZERS, FUZZ_SECONDS from the Makefile
 set -u
@@ -122,12 +122,13 @@ fuzz() {
     done
 }
 
-# Minutes each: the neon kernels, compiled for aarch64 and run by an emulator; a picture at the real size.
+# Minutes each: the neon kernels, compiled for aarch64 and run by an emulator; a picture at the real size; the experiment.
 long_parts() {
     if [ "$(uname -m)" = x86_64 ]; then
         part "neon kernels under qemu" "${MAKE:-make}" -s neon BUILD="$BUILD"
     fi
     part "full size, beside diffusers" tests/full_size.sh
+    part "experiment, small" env BUILD="$BUILD" MAKE="${MAKE:-make}" tests/experiment.sh
 }
 
 : >"$log/results"

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""The figures of an experiment (scripts/experiment.sh) as tables.
+
+    experiment_table.py OUT FOLDER      reads OUT/runs/*/results and OUT/sets-compared; writes FOLDER/runs.csv (a row a
+                                        run), FOLDER/sets.csv (a row a set) and prints both as Markdown, means over seeds
+
+Top-1 and top-5 are shares, 0 to 1, in the CSV and per cent in the tables; +- is the standard deviation over seeds (n - 1).
+"""
+import csv
+import json
+import os
+import re
+import statistics
+import sys
+
+ORDER = ("real real-dino name hypernym multiple three-recipes name-guidance-1 name-guidance-2 name-guidance-7.5 name-5x "
+         "name-10x name-dino name-filtered real-75 half-half real-25").split()
+TESTS = ("test", "emoji", "lines")
+FEATURES = ("sparsity", "intra_class_distance", "feature_redundancy", "coding_length")
+OF_SETS = ("frechet", "precision", "recall", "density", "coverage", "vendi", "recognizability")
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
+
+
+def runs_of(out):
+    """A dict of figures for every run that has all its results."""
+    rows = []
+    for folder in os.listdir(f"{out}/runs"):
+        name, seed = re.fullmatch(r"(.+)-s(\d+)", folder).groups()
+        results = f"{out}/runs/{folder}/results"
+        if not os.path.exists(f"{results}/transfer-other.json"):
+            continue
+        row = {"training": name, "seed": int(seed)}
+        for test in TESTS:
+            found = read(f"{results}/eval-{test}.json")
+            row |= {f"{test}_top1": found["top1"], f"{test}_top5": found["top5"]}
+        transfer = read(f"{results}/transfer-other.json")
+        row["transfer_top1"] = transfer["top1"]
+        row |= {f"transfer_top1_{few['shots']}_shot": few["top1"] for few in transfer["few_shot"]}
+        analysis = read(f"{results}/analyze-test.json")
+        rows.append(row | {key: analysis[key] for key in FEATURES})
+    return sorted(rows, key=lambda r: (ORDER.index(r["training"]) if r["training"] in ORDER else 99, r["training"], r["seed"]))
+
+
+def sets_of(out):
+    rows = []
+    for file in sorted(os.listdir(f"{out}/sets-compared")):
+        found = read(f"{out}/sets-compared/{file}")
+        name = re.fullmatch(r"compare-(.+)\.json", file).group(1)
+        rows.append({"set": name, "pictures": found["sets"][1]["pictures"]} | {key: found[key] for key in OF_SETS})
+    return rows
+
+
+def write_csv(path, rows):
+    with open(path, "w", encoding="utf-8", newline="") as f:
+        out = csv.DictWriter(f, rows[0], lineterminator="\n")
+        out.writeheader()
+        out.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+
+
+def mean(rows, key, scale=1.0, digits=1):
+    values = [row[key] * scale for row in rows]
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def markdown(head, rows):
+    print("| " + " | ".join(head) + " |")
+    print("|---" * len(head) + "|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    out, folder = sys.argv[1:]
+    runs, sets = runs_of(out), sets_of(out)
+    os.makedirs(folder, exist_ok=True)
+    write_csv(f"{folder}/runs.csv", runs)
+    write_csv(f"{folder}/sets.csv", sets)
+    groups = {}
+    for row in runs:
+        groups.setdefault(row["training"], []).append(row)
+    markdown(["trained on", "seeds", "test", "emoji", "lines", "transfer", "transfer, 4 a class"],
+             [[name, str(len(rows))] + [mean(rows, f"{t}_top1", 100) for t in TESTS]
+              + [mean(rows, "transfer_top1", 100), mean(rows, "transfer_top1_4_shot", 100)]
+              for name, rows in groups.items()])
+    markdown(["trained on", "sparsity", "intra-class distance", "redundancy", "coding length"],
+             [[name] + [mean(rows, key, 1, 3 if key != "coding_length" else 1) for key in FEATURES]
+              for name, rows in groups.items()])
+    markdown(["set", "pictures", "Frechet"] + list(OF_SETS[1:]),
+             [[row["set"], str(row["pictures"]), f"{row['frechet']:.1f}"] + [f"{row[key]:.3f}" for key in OF_SETS[1:]]
+              for row in sets])
+
+
+if __name__ == "__main__":
+    main()
