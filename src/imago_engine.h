@@ -43,8 +43,11 @@ void im_cancel(im_ctx *c);
 void im_uncancel(im_ctx *c);
 bool im_cancelled(const im_ctx *c);
 
-const char *im_device_name(const im_ctx *c);                   /* "cpu", "ref"                                         */
+const char *im_device_name(const im_ctx *c);                   /* "cpu", "ref", "cuda"                                 */
+const char *im_device_place(const im_ctx *c);                  /* what opens the same one again: "cpu", "cuda:1"       */
 const char *im_device_isa(const im_ctx *c);                    /* "avx512", "ref" ...                                  */
+/* What more there is to say of a GPU, in words: code in this build, its memory, driver. "" for others. */
+void im_device_about(im_ctx *c, char *text, size_t size);
 int im_threads(const im_ctx *c);
 /* Bytes that this process may still take: of the machine, and of every control group (v1, v2) around it. -1: not known. */
 int64_t im_memory_available(void);

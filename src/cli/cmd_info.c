@@ -118,8 +118,12 @@ static void describe_device(im_ctx *c, json_t *root)
 {
     static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16 };
     json_t *kernels = json_object();
+    char about[300];
+    im_device_about(c, about, sizeof about);
     if (!root)
-        printf("device %s, instruction set %s, %d threads\n", im_device_name(c), im_device_isa(c), im_threads(c));
+        printf("device %s, instruction set %s, %d threads\n", im_device_place(c), im_device_isa(c), im_threads(c));
+    if (!root && *about)
+        printf("  %s\n", about);
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
         const char *text = im_device_kernel(c, dtypes[i]);
         if (root)
@@ -129,6 +133,8 @@ static void describe_device(im_ctx *c, json_t *root)
     }
     if (root) {
         json_object_set_new(root, "device", json_string(im_device_name(c)));
+        json_object_set_new(root, "place", json_string(im_device_place(c)));
+        json_object_set_new(root, "about", json_string(about));
         json_object_set_new(root, "isa", json_string(im_device_isa(c)));
         json_object_set_new(root, "threads", json_integer(im_threads(c)));
         json_object_set(root, "kernels", kernels);

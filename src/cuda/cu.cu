@@ -35,12 +35,15 @@ static const char *without(cudaError_t e)
     }
 }
 
+/* The runtime keeps a device for each thread of the host, and a kernel is launched on no other: any thread may use any cu. */
+static void here(im_cu *cu) { check(cu, cudaSetDevice(cu->index), "choosing the device"); }
+
 static int set_up(im_cu *cu)
 {
     cudaDeviceProp prop;
     uint64_t all = UINT64_MAX;
-    if (check(cu, cudaSetDevice(cu->index), "choosing the device") ||
-        check(cu, cudaGetDeviceProperties(&prop, cu->index), "asking for its properties") ||
+    here(cu);
+    if (cu->failed[0] || check(cu, cudaGetDeviceProperties(&prop, cu->index), "asking for its properties") ||
         check(cu, cudaStreamCreateWithFlags(&cu->stream, cudaStreamNonBlocking), "making a stream") ||
         check(cu, cudaDeviceGetDefaultMemPool(&cu->pool, cu->index), "asking for its memory pool") ||
         check(cu, cudaMemPoolSetAttribute(cu->pool, cudaMemPoolAttrReleaseThreshold, &all), "setting up its memory pool"))
@@ -49,6 +52,14 @@ static int set_up(im_cu *cu)
     snprintf(cu->name, sizeof cu->name, "%s, sm_%d", prop.name, cu->capability);
     return 0;
 }
+
+int im_cu_count(void)
+{
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+const char *im_cu_code(void) { return IM_CUDA_CODE; }
 
 im_cu *im_cu_open(int index, char *why, size_t size)
 {
@@ -95,11 +106,18 @@ int im_cu_driver(const im_cu *)
 }
 
 const char *im_cu_failed(const im_cu *cu) { return cu->failed; }
-cudaStream_t im_cu_stream(im_cu *cu) { return cu->stream; }
+
+cudaStream_t im_cu_stream(im_cu *cu)
+{
+    here(cu);
+    return cu->stream;
+}
+
 int im_cu_launched(im_cu *cu, const char *kernel) { return check(cu, cudaGetLastError(), kernel); }
 
 void *im_cu_alloc(im_cu *cu, size_t bytes)
 {
+    here(cu);
     void *p = NULL;
     cudaError_t e = cudaMallocAsync(&p, bytes ? bytes : 1, cu->stream);
     if (e == cudaErrorMemoryAllocation)
@@ -118,6 +136,7 @@ void im_cu_free(im_cu *cu, void *p)
 /* cudaMalloc may wait for the device, which a thread that captures must not do, unless it says that it knows. */
 void *im_cu_lasting(im_cu *cu, size_t bytes)
 {
+    here(cu);
     void *p = NULL;
     cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
     cudaThreadExchangeStreamCaptureMode(&mode);
@@ -139,11 +158,13 @@ void im_cu_lasting_free(im_cu *cu, void *p)
 void im_cu_memory(im_cu *cu, size_t *available, size_t *total)
 {
     *available = *total = 0;
+    here(cu);
     check(cu, cudaMemGetInfo(available, total), "asking how much memory there is");
 }
 
 void *im_cu_pinned(im_cu *cu, size_t bytes)
 {
+    here(cu);
     void *p = NULL;
     cudaError_t e = cudaMallocHost(&p, bytes ? bytes : 1);
     if (e != cudaErrorMemoryAllocation)
@@ -194,6 +215,7 @@ int im_cu_fill(im_cu *cu, void *dst, uint32_t word, size_t bytes)
 im_cu_event *im_cu_event_new(im_cu *cu)
 {
     im_cu_event *e = (im_cu_event *)calloc(1, sizeof *e);
+    here(cu);
     if (!e || !check(cu, cudaEventCreateWithFlags(&e->e, cudaEventDisableTiming), "making an event"))
         return e;
     free(e);

@@ -10,6 +10,8 @@
 
 typedef struct im_cu im_cu;
 
+int im_cu_count(void);                                         /* devices, as far as the driver shows them             */
+const char *im_cu_code(void);                                  /* what this build has code for: "sm_75 ... and PTX"    */
 /* Device `index`; NULL: there is none, and `why` says so in a few words ("no CUDA driver is installed"). */
 im_cu *im_cu_open(int index, char *why, size_t size);
 void im_cu_close(im_cu *cu);                                   /* waits for everything, then all of it goes            */

@@ -16,6 +16,7 @@ NVCC_FLAGS  = -std=c++17 -O3 --fmad=false -Isrc -MD -MP -MF $(@:.o=.d) --threads
               $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
               -gencode=arch=compute_$(firstword $(CUDA_ARCHS)),code=compute_$(firstword $(CUDA_ARCHS))
 
+$(BUILD)/cuda/cu.o: NVCC_FLAGS += -DIM_CUDA_CODE='"$(CUDA_ARCHS:%=sm_%) and PTX"'
 $(BUILD)/cuda/%.o: src/cuda/%.cu | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  nvcc $<"

@@ -264,6 +264,19 @@ static const char *cuda_product(const im_device *dev, im_dtype weights)
     return rounded ? "both factors rounded to bf16, then f32 multiply-adds" : "widened to f32, then f32 multiply-adds";
 }
 
+static void cuda_about(im_device *dev, char *text, size_t size)
+{
+    im_cu *cu = im_cuda_of(dev)->cu;
+    size_t available, total;
+    char words[2][24];
+    int driver = im_cu_driver(cu), devices = im_cu_count();
+    im_cu_memory(cu, &available, &total);
+    in_words(available, words[0]);
+    in_words(total, words[1]);
+    snprintf(text, size, "this build has code for %s; driver %d.%d; %d device%s; %s of %s are free", im_cu_code(),
+             driver / 1000, driver % 1000 / 10, devices, devices == 1 ? "" : "s", words[0], words[1]);
+}
+
 static int cuda_check(im_device *dev, void (*row)(void *arg, const im_check_row *), void *arg)
 {
     return im_cuda_check(dev, -1, row, arg);
@@ -313,10 +326,25 @@ static bool read_choices(im_ctx *c, im_cuda *d)
                                      "convolution)", text);
 }
 
-/* "cuda" is "cuda:0"; -1: something else stands behind the colon. */
+/* "cuda" where several processes were started on this machine: each its own device, as far as they go. */
+static int own_device(void)
+{
+    static const char *const ranks[] = { "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID", "LOCAL_RANK" };
+    int devices = im_cu_count();
+    for (size_t i = 0; i < sizeof ranks / sizeof *ranks && devices > 0; i++) {
+        const char *text = getenv(ranks[i]);
+        if (text && *text >= '0' && *text <= '9')
+            return (int)(strtoul(text, NULL, 10) % (unsigned)devices);
+    }
+    return 0;
+}
+
+/* -1: something else than a number stands behind the colon. */
 static int index_of(const char *name)
 {
-    const char *digits = name[4] ? name + 5 : "0";
+    if (!name[4])
+        return own_device();
+    const char *digits = name + 5;
     int n = 0;
     for (const char *p = digits; *p; p++)
         if (*p < '0' || *p > '9' || (n = 10 * n + *p - '0') > 1023)
@@ -343,8 +371,9 @@ bool im_cuda_open(im_ctx *c, im_device *dev, const char *name)
         .alloc = cuda_alloc, .free = cuda_free, .upload = cuda_upload, .load = cuda_load, .download = cuda_download,
         .fill = cuda_fill, .copy = cuda_copy, .mark = cuda_mark, .wait = cuda_wait, .plan_begin = cuda_plan_begin,
         .plan_end = cuda_plan_end, .plan_free = cuda_plan_free, .product = cuda_product, .memory = cuda_memory,
-        .check = cuda_check, .close = cuda_close };
+        .about = cuda_about, .check = cuda_check, .close = cuda_close };
     dev->name = "cuda";
+    snprintf(dev->place, sizeof dev->place, "cuda:%d", index);
     dev->isa = im_cu_name(d->cu);
 #define X(slot) dev->k.slot = im_cuda_##slot;
     IM_KERNELS(X)

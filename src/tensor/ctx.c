@@ -37,6 +37,16 @@ void im_ctx_free(im_ctx *c)
     free(c);
 }
 
+const char *im_device_place(const im_ctx *c) { return c->dev.place; }
+
+void im_device_about(im_ctx *c, char *text, size_t size)
+{
+    if (size)
+        *text = 0;
+    if (size && im_ok(c) && c->dev.s.about)
+        c->dev.s.about(&c->dev, text, size);
+}
+
 const char *im_device_name(const im_ctx *c)
 {
     return c->dev.name ? c->dev.name : "none";

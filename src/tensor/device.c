@@ -3,6 +3,7 @@
 #include "tensor/host.h"
 #include "tensor/parallel.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ bool im_device_open(im_ctx *c, im_device *dev, const char *name, int threads, co
     if (threads < 0 || threads > 1024)
         return im_fail(c, "threads: found %d, wanted 1 to 1024, or 0 for one a core", threads);
     threads = threads ? threads : im_cores();
+    snprintf(dev->place, sizeof dev->place, "%s", name);
     if (!strcmp(name, "ref")) {
         dev->name = dev->isa = "ref";
         im_ref_kernels(&dev->k);

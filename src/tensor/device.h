@@ -138,8 +138,9 @@ typedef struct im_kernels {      /* one table per backend; `make check` wants no
 
 enum im_holder { IM_HELD_TENSORS, IM_HELD_PARAMETERS, IM_HELD_PLANS };
 
-typedef struct im_device {       /* "ref", "cpu", "far", "cuda:0"                                                   */
+typedef struct im_device {       /* "ref", "cpu", "far", "cuda"                                                     */
     const char *name, *isa;
+    char place[16];              /* what opens the same device again: "cpu", "cuda:1"                               */
     im_kernels k;
     im_services s;
     const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */

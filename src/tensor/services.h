@@ -48,6 +48,7 @@ typedef struct im_services {     /* int: enum im_status                         
     const char *(*product)(const struct im_device *, im_dtype weights);   /* how they are multiplied, in words      */
     /* Whose the memory is, in words, for the message that there is not enough of it; NULL: nothing is known of that. */
     void (*memory)(struct im_device *, char *text, size_t size);
+    void (*about)(struct im_device *, char *text, size_t size);           /* what it is, in words; NULL: isa says all */
     /* Its kernels beside ref, a row each (im_device_check); NULL: the device has no check of its own.               */
     int (*check)(struct im_device *, void (*row)(void *arg, const im_check_row *), void *arg);
     void (*close)(struct im_device *);

@@ -14,6 +14,16 @@ export XDG_CACHE_HOME="$dir/cache"              # what a check of the device fin
 tests/cli/far.sh "$sim" cpu cuda || exit 1
 "$sim" info --device cuda --check >"$dir/check" || { echo "FAIL info --check"; cat "$dir/check"; exit 1; }
 grep -q ' attention_40  *bf16 .* agrees$' "$dir/check" || { echo "FAIL info --check prints no table"; exit 1; }
+# several devices: by number, or by the number of the process on this machine
+devices() { env SIM_DEVICES=3 "$@" info --device "$device" 2>&1 | head -n 1; }
+device=cuda:2 said=$(devices "$sim")
+case $said in "device cuda:2, "*) ;; *) echo "FAIL --device cuda:2: $said"; exit 1 ;; esac
+device=cuda:3 said=$(devices "$sim")
+case $said in *"there are 3 devices"*) ;; *) echo "FAIL --device cuda:3 of three: $said"; exit 1 ;; esac
+for rank in OMPI_COMM_WORLD_LOCAL_RANK MPI_LOCALRANKID SLURM_LOCALID LOCAL_RANK; do
+    device=cuda said=$(devices "$rank=4" "$sim")
+    case $said in "device cuda:1, "*) ;; *) echo "FAIL $rank=4, three devices: $said"; exit 1 ;; esac
+done
 kept=$(sed -n 2p "$dir"/cache/imago/cuda/*.txt)
 [ "$kept" = plain: ] || { echo "FAIL the check of a device is not kept"; exit 1; }
 "$sim" info --device ref --check >/dev/null 2>"$dir/err" && { echo "FAIL ref checks itself"; exit 1; }

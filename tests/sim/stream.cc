@@ -55,11 +55,20 @@ int sim_enqueue(im_cu *cu, const char *kernel, dim3 grid, dim3 block, void (*cal
     return ask(cu, [=] { sim_run(kernel, grid, block, body); });
 }
 
+/* SIM_DEVICES: several of them, which are all the same. */
+int im_cu_count(void)
+{
+    const char *text = getenv("SIM_DEVICES");
+    return text ? atoi(text) : 1;
+}
+
+const char *im_cu_code(void) { return "the simulator"; }
+
 im_cu *im_cu_open(int index, char *why, size_t size)
 {
-    if (index == 0)
+    if (index < im_cu_count())
         return new im_cu;
-    snprintf(why, size, "there is one device, the simulator: cuda:0");
+    snprintf(why, size, "there are %d devices of the simulator, counted from cuda:0", im_cu_count());
     return NULL;
 }
 

@@ -107,7 +107,7 @@ im_synth_writer *im_synth_writer_open(im_ctx *c, const im_synth *s)
     w->s = s;
     w->room_for = 2 * s->a.batch;                              /* a batch that is written, and one that is handed over */
     w->ring = calloc((size_t)w->room_for, sizeof *w->ring);
-    w->c = im_ctx_new(im_device_name(c), im_threads(c));
+    w->c = im_ctx_new(im_device_place(c), im_threads(c));
     if (w->c && im_ok(w->c)) w->sd = im_sd_open(w->c, s->a.model, s->a.dtype);
     if (!w->ring || !w->sd) {
         im_fail(c, "%s", w->c && !im_ok(w->c) ? im_error(w->c) : "out of memory for the thread that writes pictures");

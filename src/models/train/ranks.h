@@ -12,8 +12,8 @@
  * error that names it, when any rank has died or failed. Where nobody has started several processes there is one rank and
  * nothing is loaded or opened.
  *
- * GPUs: every rank opens the device that --device names. On a machine with several of them `cuda` should come to mean
- * cuda:K, K the rank modulo the devices; until then each rank is given its own (CUDA_VISIBLE_DEVICES). */
+ * GPUs: every rank opens the device that --device names; `cuda` is cuda:K, K the number of the process on its machine
+ * modulo the devices (cuda/device.c). Gradients travel by way of the host. */
 #ifndef IM_RANKS_H
 #define IM_RANKS_H
 
