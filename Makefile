@@ -11,7 +11,7 @@ WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALL_CFLAGS = -std=gnu11 $(WARN) $(WERROR) -fPIC -ffp-contract=off -fno-math-errno $(OMP) -Isrc -I. -MMD -MP $(CFLAGS)
 LIBS     = -lpng -ljpeg -lz -larchive -ljansson -lpcre2-8 -lutf8proc -lcrypto -llapacke -llapack -lblas -llbfgs -lm \
            $(CUDA_LIBS)
-CLI_LIBS = -lcairo
+CLI_LIBS = -lcairo -lmicrohttpd -lpthread
 comma := ,
 TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread
 
@@ -42,7 +42,8 @@ KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i)))
 LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/tensor/parallel.c,$(PLAIN)),$(PLAIN))) \
            $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ) $(CUDA_OBJ)
 # The program: the command line, and bench/, which measures the inside of the engine.
-CLI_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/cli/*.c)) $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c))
+CLI_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/cli/*.c src/cli/*/*.c)) \
+           $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # A line a file; V=1 shows the commands.
 Q       := $(if $(V),,@)
@@ -96,6 +97,9 @@ $(BUILD)/commit.h: force
 $(BUILD)/models/pipelines/sd.o: ALL_CFLAGS += -DIM_WEIGHTS='"$(PREFIX)/share/imago/weights"'
 $(BUILD)/cli/version.o: ALL_CFLAGS += -I$(BUILD)
 $(BUILD)/cli/version.o: $(BUILD)/commit.h
+
+# Put into the program byte for byte.
+$(BUILD)/cli/serve/embedded.o: src/cli/serve/openapi.json
 
 # Packing is loops over all weights; at -O3 they become vectors.
 $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
@@ -350,7 +354,7 @@ uninstall: ## remove what install wrote
 	    rmdir scheduler tokenizer text_encoder unet vae classifier 2>/dev/null; \
 	    cd $(HERE)/share && rmdir -p imago/weights/imago-small 2>/dev/null || true
 
-LINTED := $(PLAIN) $(filter-out $(PLAIN),$(wildcard src/cuda/*.c)) $(wildcard src/cli/*.c bench/*.c)
+LINTED := $(PLAIN) $(filter-out $(PLAIN),$(wildcard src/cuda/*.c)) $(wildcard src/cli/*.c src/cli/*/*.c bench/*.c)
 # A quiet set: what finds mistakes and not tastes. Switched off beside the tastes: integer-division and widening casts (ours
 # are written on purpose), not-null-terminated-result (paths are joined by memcpy), UnixAPI (malloc of 0 where n > 0 is
 # known), and the checks for values never written, which take every loop that fills an array for one that may not run.

@@ -200,6 +200,10 @@ char *im_request_json(im_sd *sd, const im_request *q);
 char *im_request_parameters(im_sd *sd, const im_request *q);
 /* The picture's file with both texts; picture NULL: only, can its file carry them? (A JPEG has 64 kB for them.) */
 bool im_request_write(im_sd *sd, const im_request *q, const char *path, const im_image *picture, bool force);
+/* The bytes of that file, malloc'd; NULL with an error, which begins with name. */
+uint8_t *im_request_encode(im_sd *sd, const im_request *q, const char *name, const im_image *picture, size_t *bytes);
+/* Scheduler i ("euler_a") and what that interface calls it ("Euler a"); false: there are no more. */
+bool im_sampler_at(int i, const char **scheduler, const char **name);
 
 /* The text `imago` of a picture's file, read back. NULL without an error: the file carries none. What `given` says true
  * of ("prompt", "steps" ...) is not looked at and may be anything: the caller has another value. given NULL: no key. */

@@ -45,6 +45,7 @@ may src/models/pipelines  "$above|pipelines)/[a-z0-9_]+\.h"
 may src/models/eval       "$above|eval)/[a-z0-9_]+\.h"
 may src/models/train      'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/[a-z]+/[a-z0-9_]+\.h'
 may src/cli        'imago\.h|bench/measure\.h|data/[a-z]+/[a-z0-9_]+\.h|cli/[a-z0-9_]+\.h|commit\.h'
+may src/cli/serve  'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|cli/(serve/)?[a-z0-9_]+\.h'
 # the benchmarks are of the program, but see the inside of the engine and of training
 may bench          'imago\.h|bench/[a-z]+\.h|tensor/[a-z]+\.h|models/train/[a-z0-9_]+\.h'
 

@@ -36,6 +36,7 @@ look() {
     header libutf8proc-dev utf8proc.h
     header libssl-dev openssl/evp.h
     header libcairo2-dev cairo/cairo.h
+    header libmicrohttpd-dev microhttpd.h
     header liblapacke-dev lapacke.h
     header liblbfgs-dev lbfgs.h
     if [ "$step" = art ]; then                  # the data of the embedded model: pictures, emoji, words

@@ -2,16 +2,14 @@
  * options, names of files, metadata, sizes, memory. The parts are declared in generate.h. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
+#include "cli/asked.h"
 #include "cli/bench.h"
 #include "cli/events.h"
 #include "cli/generate.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "data/files/sha256.h"
-#include "data/files/utf8.h"
 
 #define AT(field) offsetof(generate_options, field)
 static const option options[] = {
@@ -113,37 +111,6 @@ static int check_options(const arguments *a)
     return CLI_OK;
 }
 
-static uint64_t random_seed(void)
-{
-    uint32_t seed;
-    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
-        seed = (uint32_t)time(NULL);
-    return seed;
-}
-
-/* The last part of the model's path, without slashes at its end; metadata holds no paths of one
- * machine, and only UTF-8. */
-static bool set_model_name(run_state *r)
-{
-    const char *path = r->o->model ? r->o->model : "imago-small";
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    size_t from = n;
-    while (from > 0 && path[from - 1] != '/')
-        from--;
-    char *name = strndup(path + from, n - from), *clean = name ? im_utf8_clean(r->c, name) : NULL;
-    if (clean) {
-        n = strlen(clean) < sizeof r->model_name ? strlen(clean) : sizeof r->model_name - 1;
-        while (n && (clean[n] & 0xc0) == 0x80)                 /* never within a character                            */
-            n--;
-        snprintf(r->model_name, sizeof r->model_name, "%.*s", (int)n, clean);
-    }
-    free(clean);
-    free(name);
-    return clean || (name ? false : im_fail(r->c, "out of memory for the name of the model"));
-}
-
 static bool load_init(run_state *r)
 {
     if (!r->o->init)
@@ -228,7 +195,7 @@ static bool open_model(run_state *r)
     if (!add_loras(r) || (o->lora_dir && !im_sd_lora_folder(r->sd, o->lora_dir)))
         return false;
     im_sd_set_activations(r->sd, session_activations(&o->common));
-    if (!set_model_name(r))
+    if (!model_name_of(r->c, o->model, r->model_name, sizeof r->model_name))
         return false;
     r->base = im_sd_defaults(r->sd);
     r->base.steps = o->steps;

@@ -110,13 +110,19 @@ static char *text_of_jpeg(im_ctx *c, const void *bytes, size_t n, const char *pa
     return text;
 }
 
+char *im_picture_text_in(im_ctx *c, const void *bytes, size_t n, const char *name, const char *key)
+{
+    const char *kind = im_ok(c) ? im_picture_kind(bytes, n) : NULL;
+    if (kind) return (kind[0] == 'J' ? text_of_jpeg : im_png_text_in)(c, bytes, n, name, key);
+    if (im_ok(c)) no_picture(c, bytes, n, name);
+    return NULL;
+}
+
 char *im_picture_text(im_ctx *c, const char *path, const char *key)
 {
     size_t n;
     char *bytes = im_read_file(c, path, IM_PNG_MAX_BYTES, &n), *text = NULL;
-    const char *kind = bytes ? im_picture_kind(bytes, n) : NULL;
-    if (bytes && !kind) no_picture(c, (const uint8_t *)bytes, n, path);
-    else if (bytes) text = (kind[0] == 'J' ? text_of_jpeg : im_png_text_in)(c, bytes, n, path, key);
+    if (bytes) text = im_picture_text_in(c, bytes, n, path, key);
     free(bytes);
     return text;
 }

@@ -36,6 +36,12 @@ im_image *im_picture_decode(im_ctx *c, const void *bytes, size_t n, const char *
 bool im_picture_size(im_ctx *c, const void *bytes, size_t n, const char *name, const im_decode_args *args, int *width,
                      int *height);
 
+/* What im_picture_text finds in a file, in its bytes. */
+char *im_picture_text_in(im_ctx *c, const void *bytes, size_t n, const char *name, const char *key);
+
+/* The bytes of the file that im_picture_write writes, malloc'd; NULL with an error, which begins with name. */
+uint8_t *im_picture_encode(im_ctx *c, const im_image *i, const char *name, const im_picture_how *how, size_t *bytes);
+
 enum { IM_JPEG_QUALITY = 95 };                                 /* where an im_picture_how says none                   */
 /* By how the name ends: .png, .jpg, .jpeg, in letters of any size; else false. */
 bool im_picture_format_of(const char *path, im_picture_format *out);

@@ -8,6 +8,7 @@
 #include "data/images/exif_comment.h"
 #include "data/images/jpeg.h"
 #include "data/images/picture.h"
+#include "data/images/png.h"
 
 bool im_picture_format_of(const char *path, im_picture_format *out)
 {
@@ -42,13 +43,15 @@ bool im_picture_texts_fit(im_ctx *c, const char *path, const im_picture_how *how
     return im_ok(c);
 }
 
-static uint8_t *encode(im_ctx *c, const char *path, const im_image *i, const im_picture_how *how, size_t *bytes)
+uint8_t *im_picture_encode(im_ctx *c, const im_image *i, const char *name, const im_picture_how *how, size_t *bytes)
 {
     size_t exif_bytes;
     int quality = how->quality ? how->quality : IM_JPEG_QUALITY;
-    if (quality < 1 || quality > 100) im_fail(c, "%s: the quality is %d; wanted 1 to 100", path, quality);
-    uint8_t *exif = im_ok(c) ? make_exif(c, path, how, &exif_bytes) : NULL, *file = NULL;
-    if (im_ok(c)) file = im_jpeg_encode(c, i, path, quality, exif, exif_bytes, bytes);
+    if (!im_ok(c)) return NULL;
+    if (how->format == IM_PNG) return im_png_encode(c, i, name, how->texts, how->n_texts, bytes);
+    if (quality < 1 || quality > 100) im_fail(c, "%s: the quality is %d; wanted 1 to 100", name, quality);
+    uint8_t *exif = im_ok(c) ? make_exif(c, name, how, &exif_bytes) : NULL, *file = NULL;
+    if (im_ok(c)) file = im_jpeg_encode(c, i, name, quality, exif, exif_bytes, bytes);
     free(exif);
     return file;
 }
@@ -61,7 +64,7 @@ bool im_picture_write(im_ctx *c, const char *path, const im_image *i, const im_p
     if (!how) how = &plain;
     if (how->format == IM_PNG) return im_png_write(c, path, i, how->texts, how->n_texts, force);
     size_t bytes;
-    uint8_t *file = im_may_write(c, path, force) ? encode(c, path, i, how, &bytes) : NULL;
+    uint8_t *file = im_may_write(c, path, force) ? im_picture_encode(c, i, path, how, &bytes) : NULL;
     bool ok = file && im_write_file(c, path, file, bytes, force);
     free(file);
     return ok;
@@ -71,7 +74,7 @@ im_image *im_picture_as_written(im_ctx *c, const im_image *i, int quality)
 {
     size_t bytes;
     const im_picture_how how = { .format = IM_JPEG, .quality = quality };
-    uint8_t *file = im_ok(c) ? encode(c, "the picture", i, &how, &bytes) : NULL;
+    uint8_t *file = im_ok(c) ? im_picture_encode(c, i, "the picture", &how, &bytes) : NULL;
     im_image *again = file ? im_picture_decode(c, file, bytes, "the picture", NULL) : NULL;
     free(file);
     return again;

@@ -33,7 +33,9 @@ typedef struct work {
     im_image *image;
     uint8_t *grey16;                                           /* (h, w) of 2 bytes, for 16-bit grey only             */
     uint8_t **rows;
-    im_out *out;                                               /* writing                                             */
+    im_out *out;                                               /* writing: to a file, or                              */
+    uint8_t *file; size_t bytes, room;                         /* into memory                                         */
+    bool writing;
 } work;
 
 /* All pixels of a file that ended too early are there. */
@@ -43,7 +45,7 @@ static void on_error(png_structp png, png_const_charp message)
 {
     work *w = png_get_error_ptr(png);
     if (w->mended) message = "the file ends too early";
-    if (w->out) im_fail(w->c, "%s: cannot write the PNG: %s", w->path, message);
+    if (w->writing) im_fail(w->c, "%s: cannot write the PNG: %s", w->path, message);
     else if (!whole_at_last(w))
         im_fail(w->c, "%s: is a damaged PNG: %s; fetch or export it again", w->path, message);
     png_longjmp(png, 1);
@@ -233,10 +235,24 @@ bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int
 
 /* ---------------------------------------------------------------- writing */
 
+static bool append(work *w, const void *from, size_t n)
+{
+    if (w->bytes + n > w->room) {
+        size_t room = 2 * (w->bytes + n) + 4096;
+        uint8_t *file = realloc(w->file, room);
+        if (!file) return no_memory(w);
+        w->file = file;
+        w->room = room;
+    }
+    memcpy(w->file + w->bytes, from, n);
+    w->bytes += n;
+    return true;
+}
+
 static void give_bytes(png_structp png, png_bytep from, size_t n)
 {
     work *w = png_get_io_ptr(png);
-    if (!im_out_write(w->c, w->out, from, n)) png_longjmp(png, 1);
+    if (!(w->out ? im_out_write(w->c, w->out, from, n) : append(w, from, n))) png_longjmp(png, 1);
 }
 
 static void flush_bytes(png_structp png) { (void)png; }        /* im_out_finish does it                               */
@@ -280,23 +296,38 @@ static bool encode(work *w, const im_image *i, const png_text *chunks, int n)
     return true;
 }
 
+static void write_png(work *w, const im_image *i, const im_text *texts, int n_texts)
+{
+    size_t n = n_texts > 0 ? (size_t)n_texts : 0;
+    png_text *chunks = calloc(n + 1, sizeof *chunks);
+    char **latin1 = calloc(n + 1, sizeof *latin1);
+    w->writing = true;
+    w->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, w, on_error, on_warning);
+    if (w->png) w->info = png_create_info_struct(w->png);
+    if (!chunks || !latin1 || !w->info) no_memory(w);
+    else if (make_chunks(w, texts, (int)n, chunks, latin1)) encode(w, i, chunks, (int)n);
+    png_destroy_write_struct(&w->png, &w->info);
+    for (size_t k = 0; latin1 && k < n; k++) free(latin1[k]);
+    free(latin1);
+    free(chunks);
+}
+
 bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force)
 {
     if (!im_ok(c)) return false;
     if (!i) return im_fail(c, "%s: there is no picture to write", path);
     im_out out;
     if (!im_out_open(c, &out, path, force)) return false;
-    work w = { .c = c, .path = path, .out = &out };
-    size_t n = n_texts > 0 ? (size_t)n_texts : 0;
-    png_text *chunks = calloc(n + 1, sizeof *chunks);
-    char **latin1 = calloc(n + 1, sizeof *latin1);
-    w.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning);
-    if (w.png) w.info = png_create_info_struct(w.png);
-    if (!chunks || !latin1 || !w.info) no_memory(&w);
-    else if (make_chunks(&w, texts, (int)n, chunks, latin1)) encode(&w, i, chunks, (int)n);
-    png_destroy_write_struct(&w.png, &w.info);
-    for (size_t k = 0; latin1 && k < n; k++) free(latin1[k]);
-    free(latin1);
-    free(chunks);
+    write_png(&(work){ .c = c, .path = path, .out = &out }, i, texts, n_texts);
     return im_out_finish(c, &out);
+}
+
+uint8_t *im_png_encode(im_ctx *c, const im_image *i, const char *name, const im_text *texts, int n_texts, size_t *bytes)
+{
+    work w = { .c = c, .path = name };
+    if (im_ok(c)) write_png(&w, i, texts, n_texts);
+    *bytes = w.bytes;
+    if (im_ok(c)) return w.file;
+    free(w.file);
+    return NULL;
 }

@@ -19,4 +19,7 @@ bool im_png_header(im_ctx *c, const void *bytes, size_t n, const char *name, int
 /* The text of a key, malloc'd; NULL when absent, or with an error. */
 char *im_png_text_in(im_ctx *c, const void *bytes, size_t n, const char *name, const char *key);
 
+/* A PNG file, malloc'd: the bytes that im_png_write writes. NULL with an error. */
+uint8_t *im_png_encode(im_ctx *c, const im_image *i, const char *name, const im_text *texts, int n_texts, size_t *bytes);
+
 #endif

@@ -71,16 +71,27 @@ char *im_request_json(im_sd *sd, const im_request *q)
     return text;
 }
 
-/* Names of samplers in that interface; our own where it has none. */
+/* Names of samplers in that interface. */
+static const char *const samplers[][2] = {
+    { "pndm", "PLMS" }, { "ddim", "DDIM" }, { "euler", "Euler" }, { "euler_a", "Euler a" }, { "heun", "Heun" },
+    { "lms", "LMS" }, { "dpmpp_2m", "DPM++ 2M" }, { "dpmpp_2m_karras", "DPM++ 2M Karras" }, { "unipc", "UniPC" },
+    { "ddpm", "DDPM" }
+};
+
+bool im_sampler_at(int i, const char **scheduler, const char **name)
+{
+    if (i < 0 || i >= (int)(sizeof samplers / sizeof *samplers)) return false;
+    *scheduler = samplers[i][0];
+    *name = samplers[i][1];
+    return true;
+}
+
+/* Our own where it has none. */
 static const char *sampler_name(const char *scheduler)
 {
-    static const char *const names[][2] = {
-        { "pndm", "PLMS" }, { "ddim", "DDIM" }, { "euler", "Euler" }, { "euler_a", "Euler a" }, { "heun", "Heun" },
-        { "lms", "LMS" }, { "dpmpp_2m", "DPM++ 2M" }, { "dpmpp_2m_karras", "DPM++ 2M Karras" }, { "unipc", "UniPC" },
-        { "ddpm", "DDPM" }
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!strcmp(names[i][0], scheduler)) return names[i][1];
+    const char *ours, *theirs;
+    for (int i = 0; im_sampler_at(i, &ours, &theirs); i++)
+        if (!strcmp(ours, scheduler)) return theirs;
     return scheduler;
 }
 
@@ -128,18 +139,44 @@ char *im_request_parameters(im_sd *sd, const im_request *q)
     return NULL;
 }
 
+/* What the picture's file says of its making: two texts, malloc'd. False: the context has an error. */
+static bool make_texts(im_sd *sd, const im_request *q, im_text texts[2])
+{
+    texts[1] = (im_text){ "imago", im_request_json(sd, q) };
+    texts[0] = (im_text){ "parameters", texts[1].value ? im_request_parameters(sd, q) : NULL };
+    return texts[0].value != NULL;
+}
+
+static void free_texts(im_text texts[2])
+{
+    for (int i = 0; i < 2; i++) free((char *)(uintptr_t)texts[i].value);
+}
+
+static im_picture_how how_of(const im_request *q, const im_text texts[2])
+{
+    return (im_picture_how){ .format = q->quality ? IM_JPEG : IM_PNG, .quality = q->quality, .texts = texts, .n_texts = 2 };
+}
+
 bool im_request_write(im_sd *sd, const im_request *q, const char *path, const im_image *picture, bool force)
 {
-    im_ctx *c = sd->c;
-    char *json = im_request_json(sd, q), *parameters = json ? im_request_parameters(sd, q) : NULL;
-    if (parameters) {
-        const im_text texts[] = { { "parameters", parameters }, { "imago", json } };
-        const im_picture_how how = { .format = q->quality ? IM_JPEG : IM_PNG, .quality = q->quality, .texts = texts,
-                                     .n_texts = 2 };
-        if (picture) im_picture_write(c, path, picture, &how, force);
-        else im_picture_texts_fit(c, path, &how);
+    im_text texts[2];
+    if (make_texts(sd, q, texts)) {
+        const im_picture_how how = how_of(q, texts);
+        if (picture) im_picture_write(sd->c, path, picture, &how, force);
+        else im_picture_texts_fit(sd->c, path, &how);
     }
-    free(json);
-    free(parameters);
-    return im_ok(c);
+    free_texts(texts);
+    return im_ok(sd->c);
+}
+
+uint8_t *im_request_encode(im_sd *sd, const im_request *q, const char *name, const im_image *picture, size_t *bytes)
+{
+    im_text texts[2];
+    uint8_t *file = NULL;
+    if (make_texts(sd, q, texts)) {
+        const im_picture_how how = how_of(q, texts);
+        file = im_picture_encode(sd->c, picture, name, &how, bytes);
+    }
+    free_texts(texts);
+    return file;
 }

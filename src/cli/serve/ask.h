@@ -1,0 +1,60 @@
+/* ask.h: the values of a request, read by tables: each way of asking (sdapi.c, openai.c, jobs.c) has names of its own for
+ * the same things (ask.c). */
+#ifndef IM_CLI_SERVE_ASK_H
+#define IM_CLI_SERVE_ASK_H
+
+#include "cli/serve/http.h"
+
+typedef enum {
+    KEY_TEXT,                                                  /* const char *                                         */
+    KEY_INT, KEY_REAL, KEY_FLAG,                               /* int, double, bool                                    */
+    KEY_SEED,                                                  /* asked_seed                                           */
+    KEY_JSON,                                                  /* json_t *, any                                        */
+    KEY_IGNORED,                                               /* decides nothing of the picture                       */
+    KEY_NEUTRAL                                                /* is not offered: only what leaves it off              */
+} key_kind;
+
+typedef struct asked_key {
+    const char *name;                                          /* NULL ends a table                                    */
+    key_kind kind;
+    size_t at;                                                 /* in asked                                             */
+    double min, max;                                           /* KEY_NEUTRAL: min is what leaves it off, max, too     */
+} asked_key;
+
+typedef struct asked_seed { bool given; uint64_t value; } asked_seed;         /* not given, or -1: one is drawn        */
+
+typedef struct asked {                                         /* texts and JSON are borrowed of the body              */
+    const char *prompt, *negative, *sampler, *sampler_index, *scheduler, *size, *format, *response_format, *background;
+    const char *task;
+    int steps, width, height, count, iterations, partials;
+    int compression;                                           /* of a JPEG, 0 .. 100; below: not said                 */
+    double guidance, strength;
+    asked_seed seed;
+    bool stream, send_images, include_init;
+    json_t *init, *mask, *overrides, *scripts, *script, *styles, *loras;
+} asked;
+
+/* What was wrong, until the first of it is told. */
+typedef struct trouble { int status; char param[64], message[800]; } trouble;
+bool trouble_is(trouble *t, int status, const char *param, const char *fmt, ...) IM_PRINTF(4, 5);  /* false            */
+enum MHD_Result trouble_tell(visit *v, const trouble *t);
+
+/* The body as a JSON object in v->asked. False: it is none. */
+bool ask_body(visit *v, trouble *t);
+/* Fields of a multipart form as such an object; files as base64. */
+bool ask_form(visit *v, const asked_key *keys, trouble *t);
+bool is_form(const visit *v);
+/* strict: a key that is in no table is an error. */
+bool ask_read(visit *v, const asked_key *keys, bool strict, asked *out, trouble *t);
+
+/* The scheduler of names as the AUTOMATIC1111 web interface has them, or of our own; NULL: there is none such. */
+const char *scheduler_named(const char *sampler, const char *scheduler);
+/* Is this JSON text a picture in base64? The picture, or NULL. */
+im_image *ask_picture(server *s, const json_t *text, const char *param, trouble *t);
+
+/* What was read becomes a wish that the model can draw, and that a job of the queue. NULL: trouble. */
+job *ask_job(visit *v, const asked *a, const char *kind, bool init, trouble *t);
+/* With the lock held: lets the job into the queue; else it is gone, and trouble says why. */
+bool ask_queue(visit *v, job *j, trouble *t);
+
+#endif

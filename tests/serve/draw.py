@@ -1,0 +1,164 @@
+"""draw.py: pictures over HTTP have the bits of `imago generate`: alone, in batches, from a picture; queue, cancel, streams,
+limits, kept pictures, a graceful stop. Run by tests/cli/serve.sh from the root of the repository."""
+import base64
+import json
+import os
+import signal
+import threading
+
+from server import Server, b64, check, done, form, generate, png
+
+s = Server("--keep", os.path.join(os.environ["DIR"], "kept"), "--queue", "8", "--max-pixels", "64K",
+           "--max-steps", "100")
+folder = os.environ["DIR"]
+
+# ---- one picture
+status, r = s.post("/sdapi/v1/txt2img", {"prompt": "strawberry", "negative_prompt": "blue", "seed": 7, "steps": 4,
+                                         "cfg_scale": 5, "sampler_name": "Euler a"})
+wanted = generate(folder, prompt="strawberry", negative="blue", seed=7, steps=4, guidance=5, scheduler="euler_a")
+check("txt2img: the file of generate", status == 200 and base64.b64decode(r["images"][0]) == wanted, r)
+info = json.loads(r["info"])
+check("txt2img: info", info["seed"] == 7 and info["all_seeds"] == [7] and info["sampler_name"] == "Euler a"
+      and info["steps"] == 4 and info["cfg_scale"] == 5 and info["infotexts"][0].startswith("strawberry\nNegative prompt"),
+      info)
+check("txt2img: the request comes back", r["parameters"]["prompt"] == "strawberry")
+status, r = s.post("/sdapi/v1/png-info", {"image": b64(wanted)})
+check("png-info", status == 200 and r["info"] == info["infotexts"][0] and r["parameters"]["Steps"] == "4"
+      and r["parameters"]["Negative prompt"] == "blue" and json.loads(r["items"]["imago"])["seed"] == 7, r)
+
+# ---- from a picture
+init = png(48, 80)
+status, r = s.post("/sdapi/v1/img2img", {"prompt": "cat", "init_images": ["data:image/png;base64," + b64(init)], "seed": 3,
+                                         "steps": 6, "denoising_strength": 0.5, "sampler_name": "DDIM"})
+open(os.path.join(folder, "init.png"), "wb").write(init)
+wanted = generate(folder, prompt="cat", init=os.path.join(folder, "init.png"), seed=3, steps=6, strength=0.5, guidance=7,
+                  scheduler="ddim")
+check("img2img: the file of generate", status == 200 and base64.b64decode(r["images"][0]) == wanted, r)
+body, headers = form([("image", init), ("prompt", "cat"), ("seed", 3), ("steps", 6), ("strength", 0.5), ("cfg_scale", 7),
+                      ("sampler_name", "ddim"), ("output_format", "jpeg"), ("output_compression", 80)])
+status, r = s.post("/v1/images/edits", body, headers)
+wanted = generate(folder, prompt="cat", init=os.path.join(folder, "init.png"), seed=3, steps=6, strength=0.5, guidance=7,
+                  scheduler="ddim", quality=80, ending="jpg")
+check("edits: the file of generate", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) == wanted, r)
+
+# ---- many at once, of unequal steps and schedulers: the bits of each alone
+asked = [dict(prompt=p, seed=i, steps=3 + i % 3, sampler_name=n) for i, (p, n) in
+         enumerate([("strawberry", "euler"), ("a cat", "pndm"), ("flag of Japan", "dpmpp_2m"), ("a cat", "heun"),
+                    ("tree", "ddim"), ("house", "lms"), ("dog", "euler_a")])]
+answers = [None] * len(asked)
+
+
+def one(i):
+    answers[i] = s.post("/v1/images/generations", asked[i])
+
+
+threads = [threading.Thread(target=one, args=(i,)) for i in range(len(asked))]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+same = [base64.b64decode(a[1]["data"][0]["b64_json"]) == generate(folder, prompt=q["prompt"], seed=q["seed"],
+                                                                  steps=q["steps"], scheduler=q["sampler_name"])
+        for q, a in zip(asked, answers) if a[0] == 200]
+check("batches change no bit", same == [True] * len(asked), (same, [a[0] for a in answers]))
+status, r = s.post("/v1/jobs", {"prompt": "dog", "n": 5, "seed": 20, "steps": 2, "size": "32x48"})
+check("jobs: 202", status == 202 and r["status"] in ("queued", "generating") and r["n"] == 5, r)
+job = s.until(lambda: (j := s.get("/v1/jobs/" + r["id"])[1])["status"] == "completed" and j)
+check("jobs: seeds count up", job and [p["seed"] for p in job["result"]["data"]] == [20, 21, 22, 23, 24], job)
+check("jobs: the last of five", job and base64.b64decode(job["result"]["data"][4]["b64_json"]) ==
+      generate(folder, prompt="dog", seed=24, steps=2, width=32, height=48))
+status, headers, file = s.ask("GET", "/v1/jobs/%s/picture?n=5" % r["id"])
+check("jobs: a picture's file", status == 200 and headers["Content-Type"] == "image/png"
+      and b64(file) == job["result"]["data"][4]["b64_json"])
+check("jobs: which picture", [s.ask("GET", "/v1/jobs/%s/picture?n=%s" % (r["id"], n))[0] for n in ("0", "6", "x")] == [404] * 3)
+
+# ---- streams
+c = s.connect()
+c.request("POST", "/v1/images/generations", json.dumps({"prompt": "tree", "seed": 1, "steps": 8, "stream": True,
+                                                        "partial_images": 2}))
+text = c.getresponse().read().decode()
+events = [(e.split("\n")[0][7:], json.loads(e.split("\n")[1][6:])) for e in text.split("\n\n") if e.startswith("event:")]
+check("stream: partial pictures, then the picture", [e[0] for e in events] ==
+      ["image_generation.partial_image"] * 2 + ["image_generation.completed"] and
+      [e[1].get("partial_image_index") for e in events] == [0, 1, None] and events[0][1]["b64_json"] != events[1][1]["b64_json"],
+      [e[0] for e in events])
+check("stream: its bits", base64.b64decode(events[-1][1]["b64_json"]) == generate(folder, prompt="tree", seed=1, steps=8))
+
+# ---- queue, cancel, dropped connections
+long = dict(prompt="x", steps=100, width=96, height=96, seed=1)
+first = s.post("/v1/jobs", long)[1]["id"]
+second = s.post("/v1/jobs", dict(long, width=128))[1]["id"]
+s.until(lambda: s.get("/v1/jobs/" + first)[1]["status"] == "generating")
+check("queue: positions", s.get("/v1/jobs/" + second)[1]["queue_position"] == 1)
+check("cancel: one that waits", s.post("/v1/jobs/%s/cancel" % second, {})[1]["status"] == "cancelled")
+check("cancel: once", s.post("/v1/jobs/%s/cancel" % second, {})[0] == 409)
+check("cancel: unknown", s.post("/v1/jobs/9999/cancel", {})[0] == 404 and s.post("/v1/jobs/a/cancel", {})[0] == 404)
+check("cancel: one that is drawn", s.post("/v1/jobs/%s/cancel" % first, {})[0] == 200
+      and s.until(lambda: s.get("/v1/jobs/" + first)[1]["status"] == "cancelled"))
+gone = [s.drawing(long) for _ in range(3)]
+s.until(lambda: len([j for j in s.get("/v1/jobs")[1]["data"] if j["status"] in ("queued", "generating")]) == 3)
+for x in gone:
+    x.close()
+check("a dropped connection cancels", s.until(s.idle, 10))
+held = [s.drawing(long) for _ in range(8)]
+s.until(lambda: s.get("/sdapi/v1/progress")[1]["state"]["sampling_step"] > 0)
+p = s.until(lambda: (p := s.get("/sdapi/v1/progress")[1])["current_image"] and p)
+check("progress: a preview", p and base64.b64decode(p["current_image"])[:4] == b"\x89PNG" and 0 < p["progress"] < 1
+      and p["state"]["sampling_steps"] == 100, p)
+full = None
+for _ in range(12):
+    x = s.connect(2)
+    x.request("POST", "/v1/jobs", json.dumps(long))
+    full = x.getresponse()
+    full.read()
+    if full.status == 429:
+        break
+check("a full queue: 429 and when to come again", full.status == 429 and full.headers["Retry-After"], full.status)
+for x in held:
+    x.close()
+for j in s.get("/v1/jobs")[1]["data"]:
+    s.post("/v1/jobs/%s/cancel" % j["id"], {})
+s.until(s.idle, 20)
+
+# ---- interrupt and skip
+result = []
+t = threading.Thread(target=lambda: result.append(s.post("/sdapi/v1/txt2img", dict(long, n_iter=2))))
+t.start()
+s.until(lambda: s.get("/sdapi/v1/progress")[1]["state"]["sampling_step"] > 0)
+check("interrupt answers at once", s.post("/sdapi/v1/interrupt", {}) == (200, {}))
+t.join(20)
+check("interrupt: what is finished comes back", result and result[0][0] == 200 and result[0][1]["images"] == []
+      and json.loads(result[0][1]["info"])["interrupted"], result)
+t = threading.Thread(target=lambda: result.append(s.post("/sdapi/v1/txt2img", dict(long, n_iter=6, steps=20, width=64, height=64))))
+t.start()
+s.until(lambda: s.get("/sdapi/v1/progress")[1]["state"]["sampling_step"] > 0)
+check("skip answers null", s.post("/sdapi/v1/skip", {}) == (200, None))
+t.join(60)
+check("skip: the others are drawn", len(result[-1][1]["images"]) == 2, len(result[-1][1]["images"]))
+
+# ---- limits
+check("more pixels than --max-pixels", s.post("/v1/jobs", {"prompt": "x", "size": "512x512"})[0] == 400)
+check("more steps than --max-steps", s.post("/sdapi/v1/txt2img", {"steps": 101})[0] == 422)
+
+# ---- kept, stopped
+kept = os.listdir(os.path.join(folder, "kept"))
+check("kept: each picture, by time, job and seed", len([k for k in kept if k.endswith("-seed24.png")]) == 1
+      and not [k for k in kept if "tmp" in k], kept)
+t = threading.Thread(target=lambda: result.append(s.post("/v1/images/generations", dict(prompt="x", steps=30, seed=77))))
+t.start()
+s.until(lambda: [j for j in s.get("/v1/jobs")[1]["data"] if j["request"]["steps"] == 30 and j["status"] == "generating"])
+rc = s.stop(signal.SIGTERM)
+t.join(20)
+check("SIGTERM: what is drawn is finished, exit code 0", rc == 0 and result[-1][0] == 200, (rc, result[-1]))
+check("SIGTERM: and kept", [k for k in os.listdir(os.path.join(folder, "kept")) if k.endswith("-seed77.png")])
+
+# ---- a kill loses nothing that was kept
+s = Server("--keep", os.path.join(folder, "killed"))
+s.post("/v1/images/generations", {"prompt": "x", "steps": 1, "seed": 5})
+s.post("/v1/jobs", {"prompt": "x", "steps": 50, "n": 4})
+s.process.kill()
+s.process.wait()
+kept = os.listdir(os.path.join(folder, "killed"))
+check("SIGKILL: the kept picture is whole", len(kept) == 1 and open(os.path.join(folder, "killed", kept[0]), "rb").read() ==
+      generate(folder, prompt="x", steps=1, seed=5), kept)
+done()
