@@ -35,7 +35,7 @@ static const char *without(cudaError_t e)
     }
 }
 
-/* The runtime keeps a device for each thread of the host, and a kernel is launched on no other: any thread may use any cu. */
+/* The runtime keeps a device for each thread of the host, and launches a kernel on no other; any thread may use any cu. */
 static void here(im_cu *cu) { check(cu, cudaSetDevice(cu->index), "choosing the device"); }
 
 static int set_up(im_cu *cu)
