@@ -129,8 +129,8 @@ im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to)
 
 /* Parameters: weights of a model, owned by the caller, outside every scope. */
 im_tensor *im_param_new(im_ctx *c, const char *name, im_dtype t, int ndim, const int64_t shape[]);   /* no storage yet */
-/* How a device stores a weight: in what dtype; packed: in panels (weights of linear and conv2d on the cpu), and then geglu:
- * the values and the gates of im_linear_geglu. */
+/* How a weight is to be stored: in what dtype; packed: in the device's own form (weights of linear and conv2d on the cpu:
+ * in panels), and then geglu: the values and the gates of im_linear_geglu. Order and padding are the device's. */
 typedef struct im_weight_layout { im_dtype dtype; bool packed, geglu; } im_weight_layout;
 bool im_param_alloc(im_ctx *c, im_tensor *t, im_weight_layout layout);              /* memory for it                  */
 /* Converts and packs src (all elements, in src_dtype) into t, in parallel. oihw: src is (Cout, Cin, Kh, Kw) as in
@@ -143,6 +143,8 @@ bool im_packs_weights(const im_ctx *c);                        /* true where the
 size_t im_param_stored_bytes(im_ctx *c, const im_tensor *t, im_weight_layout layout);
 void *im_param_stored(im_ctx *c, const im_tensor *t);
 bool im_param_map(im_ctx *c, im_tensor *t, im_weight_layout layout, const void *stored);
+/* The same of data as im_param_load takes them, where the device would store just these bytes. */
+bool im_param_map_file(im_ctx *c, im_tensor *t, im_weight_layout layout, const void *src, im_dtype src_dtype, bool oihw);
 void im_param_free(im_ctx *c, im_tensor *t);
 
 /* Calls fn(arg, task, thread) for every task in [0, tasks) on the context's threads. Not nested. */

@@ -1,8 +1,9 @@
 /* test_pack.c: weights in panels (tensor/pack.c): every place holds the value that device.h says, from linear and OIHW
- * sources, in all dtypes and odd sizes; and the conversions of half.h, at every value and around it, by their
- * definition. */
+ * sources, in all dtypes and odd sizes; a device may hold them otherwise, or as a file has them; and the conversions of
+ * half.h, at every value and around it, by their definition. */
 #include "products.h"
 #include "tensor/half.h"
+#include "tensor/tensor.h"
 
 typedef struct { int n; bool geglu; int taps, cin; } shape;
 static const shape shapes[] = {
@@ -73,6 +74,100 @@ START_TEST(every_place)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- a device that holds weights in a way of its own */
+
+/* Rows from the last to the first, each led by a mark and as long as a multiple of 8 values. */
+static const float mark = -77;
+
+static size_t row_bytes(const im_pack_args *p)
+{
+    return ((size_t)(p->taps * p->cin) + 8) / 8 * 8 * sizeof(float);
+}
+
+static size_t own_bytes(const im_device *dev, const im_pack_args *p)
+{
+    return p->packed ? (size_t)p->n * row_bytes(p) : im_weight_bytes(dev, p);
+}
+
+static int own_load(im_device *dev, const im_pack_args *p)
+{
+    (void)dev;
+    memset(p->dst, 0, (size_t)p->n * row_bytes(p));
+    for (int row = 0; row < p->n; row++) {
+        float *to = (float *)((char *)p->dst + (size_t)(p->n - 1 - row) * row_bytes(p));
+        *to++ = mark;
+        for (int tap = 0; tap < p->taps; tap++)
+            for (int ci = 0; ci < p->cin; ci++)
+                *to++ = read(p->src, row * p->row_stride + tap * p->tap_stride + ci * p->cin_stride, p->src_dtype);
+    }
+    return IM_DONE;
+}
+
+/* Memory, loading and keeping ask the device, and nothing else knows the form. */
+START_TEST(a_form_of_the_devices_own)
+{
+    im_ctx *c = im_ctx_new("ref", 1);
+    c->dev.s.weight_bytes = own_bytes;
+    c->dev.s.load = own_load;
+    float values[3 * 5 * 4], want[3 * 24] = { 0 };                        /* (3, 5, 2, 2) in the file                 */
+    for (int i = 0; i < 60; i++)
+        values[i] = (float)i;
+    im_tensor *w = im_param_new(c, "w", IM_F32, 4, (int64_t[]){ 3, 2, 2, 5 });
+    im_weight_layout own = { .dtype = IM_F32, .packed = true }, plain = { .dtype = IM_F32 };
+    ck_assert_uint_eq(im_param_stored_bytes(c, w, own), sizeof want);
+    ck_assert_uint_eq(im_param_stored_bytes(c, w, plain), sizeof values);
+    ck_assert_msg(im_param_alloc(c, w, own) && im_param_load(c, w, values, IM_F32, true), "%s", im_error(c));
+    for (int row = 0; row < 3; row++) {
+        float *to = want + 24 * (2 - row);
+        to[0] = mark;
+        for (int k = 0; k < 20; k++)
+            to[1 + k] = values[row * 20 + k % 5 * 4 + k / 5];
+    }
+    float *kept = im_param_stored(c, w);
+    ck_assert_mem_eq(kept, want, sizeof want);
+    free(kept);
+    im_param_free(c, w);
+    im_ctx_free(c);
+}
+END_TEST
+
+/* A file's values stay where they are if loading would only copy them. */
+START_TEST(a_file_serves_where_its_bytes_agree)
+{
+    static const struct { int64_t shape[4]; im_weight_layout layout; im_dtype in; bool oihw, as_is; } all[] = {
+        { { 6, 1, 1, 5 }, { .dtype = IM_F32 }, IM_F32, false, true },
+        { { 6, 1, 1, 5 }, { .dtype = IM_F32 }, IM_F32, true, true },      /* one tap: OIHW is our order               */
+        { { 6, 3, 3, 5 }, { .dtype = IM_F32 }, IM_F32, true, false },
+        { { 6, 3, 3, 1 }, { .dtype = IM_F32 }, IM_F32, true, true },      /* one channel, too                         */
+        { { 6, 1, 1, 5 }, { .dtype = IM_F16 }, IM_F32, false, false },
+        { { 6, 1, 1, 5 }, { .dtype = IM_BF16 }, IM_BF16, false, true },
+        { { 6, 1, 1, 5 }, { .dtype = IM_F32, .packed = true }, IM_F32, false, false },
+    };
+    im_ctx *c = im_ctx_new("cpu", 1);
+    float file[6 * 9 * 5 + 1], copy[COUNT(file)];
+    for (int i = 0; i < COUNT(file); i++)
+        file[i] = (float)i;
+    for (int i = 0; i < COUNT(all); i++) {
+        im_tensor *w = im_param_new(c, "w", IM_F32, 4, all[i].shape);
+        bool mapped = im_param_map_file(c, w, all[i].layout, file, all[i].in, all[i].oihw);
+        ck_assert_msg(mapped == all[i].as_is && im_ok(c), "%d: %s", i, im_error(c));
+        if (mapped) {
+            ck_assert_ptr_eq(im_data(w), file);
+            if (all[i].layout.dtype == IM_F32) {               /* and what loading makes of them is the same          */
+                im_tensor *other = im_param_new(c, "w", IM_F32, 4, all[i].shape);
+                ck_assert(im_param_alloc(c, other, all[i].layout)
+                          && im_param_load(c, other, file, all[i].in, all[i].oihw) && im_download(c, other, copy));
+                ck_assert_mem_eq(copy, file, (size_t)im_numel(other) * sizeof *file);
+                im_param_free(c, other);
+            }
+        }
+        ck_assert(!im_param_map_file(c, w, all[i].layout, (char *)file + 1, all[i].in, all[i].oihw));    /* askew     */
+        im_param_free(c, w);
+    }
+    im_ctx_free(c);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- conversions, by their definition */
 
 typedef struct { im_dtype t; int fraction, bias; } format;     /* bits of the fraction; of the exponent: 15 less those  */
@@ -124,7 +219,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        LOOP(every_place, 2 * COUNT(shapes)), LOOP(conversions, 2),
+        LOOP(every_place, 2 * COUNT(shapes)), ONCE(a_form_of_the_devices_own),
+        ONCE(a_file_serves_where_its_bytes_agree), LOOP(conversions, 2),
     };
     return suite_run("pack", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -368,7 +368,8 @@ bool im_cuda_open(im_ctx *c, im_device *dev, const char *name)
     d->ctx = c;
     dev->impl = d;
     dev->s = (im_services){
-        .alloc = cuda_alloc, .free = cuda_free, .upload = cuda_upload, .load = cuda_load, .download = cuda_download,
+        .alloc = cuda_alloc, .free = cuda_free, .upload = cuda_upload, .weight_bytes = im_weight_bytes,
+        .weight_as_is = im_weight_as_is, .load = cuda_load, .download = cuda_download,
         .fill = cuda_fill, .copy = cuda_copy, .mark = cuda_mark, .wait = cuda_wait, .plan_begin = cuda_plan_begin,
         .plan_end = cuda_plan_end, .plan_free = cuda_plan_free, .product = cuda_product, .memory = cuda_memory,
         .about = cuda_about, .check = cuda_check, .close = cuda_close };

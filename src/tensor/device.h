@@ -170,11 +170,14 @@ bool im_cuda_open(im_ctx *c, im_device *dev, const char *name);
 
 /* Packing of weights (tensor/pack.c), shared by loader and kernels; plain portable C, the same bytes on every machine.*/
 size_t im_packed_bytes(im_dtype dtype, int n, int k, bool geglu);
+/* The services weight_bytes and weight_as_is of devices that hold weights in plain rows or in these panels.            */
+size_t im_weight_bytes(const struct im_device *dev, const struct im_pack_args *p);
+bool im_weight_as_is(const struct im_device *dev, const struct im_pack_args *p);
 /* Packs rows row0 .. row0+rows-1 (row0 a multiple of IM_PANEL) from src rows of k elements in src_dtype.
  * elem_stride, row_stride: in elements; three nested k-axes (kh*kw outer, cin inner) let it read OIHW in place:
  * source index of (n, kk, ci) = n*row_stride + kk*kk_stride + ci*ci_stride, k = kk*cin + ci. */
 typedef struct im_pack_args {
-    bool packed;                                                          /* `load` alone: false: rows as they are  */
+    bool packed;                                                          /* false: plain rows of taps * cin values  */
     const void *src; im_dtype src_dtype, dtype;
     int n, taps, cin;                                                     /* k = taps * cin                         */
     bool geglu;

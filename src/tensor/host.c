@@ -117,7 +117,8 @@ bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads, size
         return im_fail(c, "out of memory while opening the device \"%s\"", name);
     dev->impl = h;
     dev->s = (im_services){
-        .alloc = host_alloc, .free = host_free, .upload = host_move, .load = im_host_load, .download = host_move,
+        .alloc = host_alloc, .free = host_free, .upload = host_move, .weight_bytes = im_weight_bytes,
+        .weight_as_is = im_weight_as_is, .load = im_host_load, .download = host_move,
         .fill = host_fill, .copy = host_move, .mark = host_mark, .wait = host_wait, .plan_begin = host_plan_begin,
         .plan_end = host_plan_end, .plan_free = host_plan_free, .product = host_product, .close = host_close };
     h->threads = threads;

@@ -2,7 +2,8 @@
  *
  * A panel is a transposition: 16 rows of k values become k groups of 16. Walking along k in pieces of a cache line or
  * so, with the taps of a 3x3 kernel inside, keeps the 16 source rows in L1 even where OIHW puts neighbouring channels
- * 9 values apart. Used by the loader (data to panels, once) and by cpu/product.c for weights that are not packed. */
+ * 9 values apart. Used by the services (host_load.c: data to panels, once) and by cpu/product.c for weights that are not
+ * packed. */
 #include "tensor/device.h"
 #include "tensor/half.h"
 
@@ -33,6 +34,22 @@ static size_t stored_k(im_dtype dtype, int k)
 size_t im_packed_bytes(im_dtype dtype, int n, int k, bool geglu)
 {
     return (size_t)im_pack_panel_count(n, geglu) * IM_PANEL * stored_k(dtype, k) * im_dtype_size(dtype);
+}
+
+size_t im_weight_bytes(const im_device *dev, const im_pack_args *p)
+{
+    (void)dev;
+    size_t k = (size_t)p->taps * (size_t)p->cin;
+    return p->packed ? im_packed_bytes(p->dtype, p->n, (int)k, p->geglu) : (size_t)p->n * k * im_dtype_size(p->dtype);
+}
+
+/* Kernels want values at places that their size divides. */
+bool im_weight_as_is(const im_device *dev, const im_pack_args *p)
+{
+    (void)dev;
+    bool taps_outside = p->taps == 1 || (p->tap_stride == p->cin && (p->cin == 1 || p->cin_stride == 1));
+    bool rows = taps_outside && (p->cin == 1 || p->cin_stride == 1) && p->row_stride == (int64_t)p->taps * p->cin;
+    return !p->packed && rows && p->src_dtype == p->dtype && (uintptr_t)p->src % im_dtype_size(p->dtype) == 0;
 }
 
 /* 16 values, one from each row, to step k of the panel. Equal types are copied as they are. */

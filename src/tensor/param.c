@@ -49,6 +49,21 @@ bool im_packs_weights(const im_ctx *c)
     return c->dev.packs;
 }
 
+/* t, which has its layout, from the rows at src; oihw: taps are innermost there, (Cout, Cin, Kh, Kw). */
+static im_pack_args pack_args(const im_tensor *t, const void *src, im_dtype src_dtype, bool oihw)
+{
+    int64_t n = t->ndim ? t->shape[0] : 1, k = im_numel(t) / n;
+    im_pack_args p = { .src = src, .src_dtype = src_dtype, .dtype = (im_dtype)t->dtype, .n = (int)n, .geglu = t->geglu,
+                       .taps = 1, .cin = (int)k, .row_stride = k, .tap_stride = k, .cin_stride = 1, .packed = t->packed };
+    if (oihw && t->ndim == 4) {
+        p.taps = (int)(t->shape[1] * t->shape[2]);
+        p.cin = (int)t->shape[3];
+        p.tap_stride = 1;
+        p.cin_stride = p.taps;
+    }
+    return p;
+}
+
 /* t's own header in that layout, and the bytes of it; 0 with an error. */
 static size_t laid_out(im_ctx *c, im_tensor *t, im_weight_layout layout)
 {
@@ -65,7 +80,10 @@ static size_t laid_out(im_ctx *c, im_tensor *t, im_weight_layout layout)
     size_t bytes;
     if (!im_checked_bytes(c, t, &bytes))
         return 0;
-    return layout.packed ? im_packed_bytes(layout.dtype, (int)n, (int)k, geglu) : bytes;
+    if (n > INT_MAX || k > INT_MAX)                            /* never a weight of a product                          */
+        return bytes;
+    im_pack_args p = pack_args(t, NULL, layout.dtype, false);
+    return c->dev.s.weight_bytes(&c->dev, &p);
 }
 
 bool im_param_alloc(im_ctx *c, im_tensor *t, im_weight_layout layout)
@@ -99,10 +117,10 @@ void *im_param_stored(im_ctx *c, const im_tensor *t)
     return NULL;
 }
 
-/* Kernels want values at places that their size divides. */
 bool im_param_map(im_ctx *c, im_tensor *t, im_weight_layout layout, const void *stored)
 {
-    if (!t || !stored || !im_ok(c) || !c->dev.maps || t->wants_grad || (uintptr_t)stored % im_dtype_size(layout.dtype))
+    if (!t || !stored || !im_ok(c) || !c->dev.maps || t->wants_grad
+        || (uintptr_t)stored % im_dtype_size(layout.dtype))    /* kernels want values at places that their size divides */
         return false;
     size_t bytes = laid_out(c, t, layout);
     im_storage *s = bytes ? im_storage_new(c, bytes, true) : NULL;
@@ -114,6 +132,15 @@ bool im_param_map(im_ctx *c, im_tensor *t, im_weight_layout layout, const void *
     return true;
 }
 
+bool im_param_map_file(im_ctx *c, im_tensor *t, im_weight_layout layout, const void *src, im_dtype src_dtype, bool oihw)
+{
+    im_tensor form = t ? *t : (im_tensor){ 0 };
+    if (!t || !src || !im_ok(c) || !c->dev.maps || !laid_out(c, &form, layout))
+        return false;
+    im_pack_args p = pack_args(&form, src, src_dtype, oihw);
+    return c->dev.s.weight_as_is(&c->dev, &p) && im_param_map(c, t, layout, src);
+}
+
 bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw)
 {
     if (!t || !im_ok(c))
@@ -122,16 +149,8 @@ bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype,
     if (!src || !t->storage || !im_dtype_size(src_dtype) || rows > INT_MAX || k > INT_MAX)
         return im_fail(c, "parameter %s: wanted data to load, in a dtype that there is, and memory to load them into "
                        "(im_param_alloc)", t->name ? t->name : "");
-    int n = (int)rows;
-    im_pack_args p = { .src = src, .src_dtype = src_dtype, .dtype = (im_dtype)t->dtype, .n = n, .geglu = t->geglu,
-                       .taps = 1, .cin = (int)k, .row_stride = k, .tap_stride = k, .cin_stride = 1, .dst = im_data(t),
-                       .packed = t->packed };
-    if (oihw && t->ndim == 4) {                                /* (Cout, Cin, Kh, Kw): taps are innermost there        */
-        p.taps = (int)(t->shape[1] * t->shape[2]);
-        p.cin = (int)t->shape[3];
-        p.tap_stride = 1;
-        p.cin_stride = p.taps;
-    }
+    im_pack_args p = pack_args(t, src, src_dtype, oihw);
+    p.dst = im_data(t);
     im_storage_changed(t->storage);
     int status = c->dev.s.load(&c->dev, &p);
     return im_done(c, status, t->name ? t->name : "a parameter");

@@ -12,6 +12,8 @@
  *   upload      the bytes go into a ring of pinned memory (cudaMallocHost, two halves, an event each), then
  *               cudaMemcpyAsync(dst, pinned, bytes, cudaMemcpyHostToDevice, stream); src may be overwritten on return
  *   load        packs into pinned memory on the host's threads (or uploads as it is and runs a kernel), then as upload
+ *   weight_*    what its kernels read: plain rows as long as these pack in shared memory; tiles in the order of the tensor
+ *               cores where they do not, with load's kernel that makes them
  *   download    cudaMemcpyAsync(pinned, src, bytes, cudaMemcpyDeviceToHost, stream) and a note that `wait` copies it to dst
  *   fill        cuMemsetD32Async(dst, word, bytes / 4, stream), and cuMemsetD16Async or D8 for what is left
  *   copy        cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream)
@@ -36,6 +38,11 @@ typedef struct im_services {     /* int: enum im_status                         
     void *(*alloc)(struct im_device *, size_t bytes);                     /* uninitialised, 64-byte aligned, or NULL */
     void (*free)(struct im_device *, void *p, size_t bytes);              /* bytes as asked for; p may be NULL      */
     int (*upload)(struct im_device *, void *dst, const void *src, size_t bytes);
+    /* How it holds weights is the device's own: their order, their padding, how GEGLU's values and gates lie. Nobody else
+     * knows more than the bytes that one takes, and whether it is `packed`: held otherwise than in plain rows.
+     * weight_as_is: a weight that lies where src says has just the bytes that `load` would make of it (dst is not read). */
+    size_t (*weight_bytes)(const struct im_device *, const struct im_pack_args *);
+    bool (*weight_as_is)(const struct im_device *, const struct im_pack_args *);
     int (*load)(struct im_device *, const struct im_pack_args *);         /* a weight from the host, converted and packed */
     int (*download)(struct im_device *, void *dst, const void *src, size_t bytes);  /* dst holds it after a `wait`  */
     int (*fill)(struct im_device *, void *dst, uint32_t word, size_t bytes);        /* the word again and again     */

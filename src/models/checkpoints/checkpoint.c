@@ -439,12 +439,12 @@ bool im_checkpoint_no_room(const im_checkpoint *k, im_part which, const im_param
     return false;
 }
 
-/* Plain weights that have the device's own type and order of axes need no copy. */
+/* Weights that lie in the file as the device would hold them need no copy. */
 static bool map_param(const im_params *p, const im_param *q, im_dtype t, const im_st_entry *e)
 {
     im_weight_layout layout = im_params_layout(p, q, t);
-    return p->mapped && !p->train && !layout.packed && q->kind != IM_PARAM_CONV && q->kind != IM_PARAM_BUFFER
-        && e->dtype == (int)layout.dtype && im_param_map(p->c, q->t, layout, e->data);
+    return p->mapped && !p->train && q->kind != IM_PARAM_BUFFER && e->dtype >= 0
+        && im_param_map_file(p->c, q->t, layout, e->data, (im_dtype)e->dtype, q->kind == IM_PARAM_CONV);
 }
 
 void im_checkpoint_adapt(im_checkpoint *k, const im_lora *adapters) { k->adapters = adapters; }

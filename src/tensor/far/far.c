@@ -4,6 +4,7 @@
  *   - a pointer into its memory that is followed anywhere else ends the program, and a line says why;
  *   - fresh memory is full of NaN, so what is read before it is written shows;
  *   - a download reaches its place when somebody waits, not before;
+ *   - a weight takes more bytes than its values do;
  *   - a plan is captured: the second run calls the same kernels with the same arguments and asks no op, as a graph would.
  *
  * A hidden device: `--device far` and im_ctx_new("far", ...) open it, no help lists it. tests/test_far.c and
@@ -344,6 +345,12 @@ static void far_plan_free(im_device *dev, void *captured)
     free_record(captured);
 }
 
+/* More than plain rows take, so that who counts the bytes of a weight himself is found. */
+static size_t far_weight_bytes(const im_device *dev, const im_pack_args *p)
+{
+    return im_weight_bytes(dev, p) + UNIT;
+}
+
 /* ---------------------------------------------------------------- opening */
 
 static void far_close(im_device *dev)
@@ -373,6 +380,7 @@ bool im_far_open(im_ctx *c, im_device *dev, int threads)
     s->alloc = far_alloc;
     s->free = far_free;
     s->upload = far_upload;
+    s->weight_bytes = far_weight_bytes;
     s->load = far_load;
     s->download = far_download;
     s->fill = far_fill;
