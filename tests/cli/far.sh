@@ -81,7 +81,7 @@ trained() {
     check "train $kind goes on from a checkpoint on $far, to the same bits (found $rc)"
 }
 trained resnet model.safetensors resnet --data "$dir/shapes" --val "$dir/shapes" --arch resnet18 --width 8 --small-stem \
-    --size 16 --mixup 0.5 --clip 1 --ema 0.9
+    --size 16 --mixup 0.5 --clip 1 --ema 0.9 --accumulate 2
 trained vae vae/diffusion_pytorch_model.safetensors autoencoder --data "$dir/shapes" --config $model --size 16 --ema 0.9 \
     --val "$dir/shapes"
 trained sd model/unet/diffusion_pytorch_model.safetensors diffusion --data "$dir/captions" --config $model \
@@ -94,6 +94,13 @@ run convert "$dir/$far/sd/model" -o "$dir/one.safetensors" --dtype f16
 check "what was trained on $far is converted"
 both "generate from one file in f16" o.png generate -m "$dir/one.safetensors" -p circle -s 3 --steps 2 -W 16 -H 16 \
     --dtype f16 -o @/o.png
+both "generate with a LoRA and names of a classifier" latents.safetensors generate -m $model -p castle -s 4 --steps 2 \
+    --lora tests/golden/lora.safetensors --classify "$dir/$near/resnet" --json --save-latents @/latents.safetensors \
+    -o @/c.png
+"${imago%/*}/tests/test_clip" --write "$dir" >"$dir/err" 2>&1
+check "a folder with CLIP"
+printf 'circle\ncross\nsquare\ntriangle\n' >"$dir/names.txt"
+both "eval of CLIP" zero/confusion.csv eval -m "$dir/clip" --data "$dir/shapes" --zero-shot "$dir/names.txt" -o @/zero
 both "eval" eval/confusion.csv eval -m "$dir/$near/resnet" --data "$dir/shapes" --size 16 -o @/eval
 
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -154,11 +154,18 @@ for mpi in openmpi mpich; do
     [ "$rc" = 0 ] && same plain "$mpi.default"
     check "$mpi: without --accumulate every rank has a part"
 
-    # ---- a device whose memory is its own: the simulator of a GPU, where it was built
+    # ---- devices whose memory is out of reach: one for tests, the simulator of a GPU, where it was built
     sim=$(dirname "$imago")/imago-sim
+    tiny=$(echo "$short" | sed 's/--size 32 //; s/--steps 1 //')
+    tiny="$tiny --steps 2 --size 16 --data $dir/set --accumulate 2 -q"
+    if [ $mpi = openmpi ]; then
+        run $tiny --device ref -o "$dir/near"
+        ranks 2 "$imago" $tiny --device far -o "$dir/far.2"
+        [ "$rc" = 0 ] && cmp -s "$dir/near/model.safetensors" "$dir/far.2/model.safetensors"
+        check "$mpi: two ranks on a device out of reach have the weights of one process (found $rc)"
+    fi
     if [ $mpi = openmpi ] && [ -x "$sim" ]; then
-        tiny="$short --steps 2 --size 16 --data $dir/set --accumulate 2 --device cuda -q"
-        tiny=$(echo "$tiny" | sed 's/--size 32 //; s/--steps 1 //')
+        tiny="$tiny --device cuda"
         "$sim" $tiny -o "$dir/sim" >"$dir/out" 2>"$dir/err"
         check "the simulator trains"
         ranks 2 "$sim" $tiny -o "$dir/sim.2"
