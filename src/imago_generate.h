@@ -88,6 +88,12 @@ int im_sd_lora(const im_sd *sd, int i, const char **name, const char **sha256, f
  * the model, and nowhere else. Runs that are open together must name the same: do these two prompts? */
 bool im_sd_lora_folder(im_sd *sd, const char *folder);
 bool im_sd_same_loras(im_sd *sd, const char *prompt, const char *other);
+/* A word that stands for learned vectors (textual inversion): a safetensors file in diffusers' or AUTOMATIC1111's layout,
+ * or a folder of such. Prompts use it by its name; those in embeddings/ in the model's folder or beside it are there
+ * without asking. False with an error: all is as before. im_sd_embedding: how many; number i's name, hash of its file,
+ * vectors. */
+bool im_sd_add_embedding(im_sd *sd, const char *path);
+int im_sd_embedding(const im_sd *sd, int i, const char **name, const char **sha256, int *vectors);
 /* From now on weights are kept as the device holds them (as large as the model in memory), in MODEL/imago-cache or, where
  * that cannot be written, in the user's cache; the next start maps them. Files that do not fit any more are made anew. */
 void im_sd_cache_weights(im_sd *sd, bool on);
@@ -218,6 +224,8 @@ bool im_request_differences(im_sd *sd, const im_request_text *then, const im_req
 /* Are the LoRAs of then those of sd and of this prompt? Else `out`: those of then, "the LoRA a (SHA-256 1234...) 0.8
  * times"; "": none. Those that a prompt names are compared only where the prompt is the same. */
 bool im_request_same_loras(im_sd *sd, const im_request_text *then, const char *prompt, char *out, size_t size);
+/* The same of the embeddings that the texts of then use: those that these texts use here. */
+bool im_request_same_embeddings(im_sd *sd, const im_request_text *then, const im_sd_args *now, char *out, size_t size);
 /* Has a picture made with this dtype here, and with the instruction set `then` there, the bits of its instruction set? In
  * f32 all but "portable" agree. */
 bool im_request_isa_decides(im_sd *sd, const char *then);

@@ -1,5 +1,6 @@
 /* test_weighted.c: prompts in the syntax a1111 beside the rule written in Python (tests/golden/golden_weighted.py): ids and
- * weights of every chunk, states of transformers' text encoder, pictures of diffusers from them; chunks of long prompts. */
+ * weights of every chunk, states of transformers' text encoder, pictures of diffusers from them; chunks of long prompts;
+ * words of textual inversion beside diffusers. */
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
@@ -46,7 +47,8 @@ START_TEST(chunks_are_those_of_the_rule)
     json_array_foreach(rows, i, row) {
         im_chunks got;
         const char *prompt = prompt_of(row);
-        ck_assert_msg(im_chunks_of(c, im_sd_tokenizer(sd), prompt, IM_PROMPT_A1111, TOKENS, &got, NULL), "%s", im_error(c));
+        ck_assert_msg(im_chunks_of(c, im_sd_tokenizer(sd), (im_vector_words){ 0 }, prompt, IM_PROMPT_A1111, TOKENS,
+                                   &got, NULL), "%s", im_error(c));
         ck_assert_msg((size_t)got.n == json_array_size(json_object_get(row, "ids")), "%s: %d chunks", prompt, got.n);
         many += got.n > 1;
         json_array_foreach(json_object_get(row, "ids"), k, list) {
@@ -163,9 +165,70 @@ START_TEST(lengths_in_one_batch)
 }
 END_TEST
 
+/* numerics.md's promise for latents; pictures from diffusers' load_textual_inversion. */
+START_TEST(words_of_textual_inversion)
+{
+    im_safetensors *golden = im_st_open(c, "tests/golden/embeddings.safetensors");
+    float x[LATENTS], y[LATENTS];
+    const char *name, *sha256;
+    int vectors;
+    ck_assert_msg(im_sd_add_embedding(sd, "tests/golden/embeddings"), "%s", im_error(c));
+    ck_assert(im_sd_embedding(sd, 0, &name, &sha256, &vectors) == 2 && vectors == 3 && !strcmp(name, "<blob>"));
+    ck_assert(im_sd_embedding(sd, 1, &name, &sha256, &vectors) == 2 && vectors == 1 && !strcmp(name, "wool"));
+    for (int i = 0; i < 4; i++) {
+        im_sd_args a = i % 2 ? args("a castle", "wool <blob> wool") : args("a <blob> house, made of wool", "dog");
+        a.syntax = i > 1 ? IM_PROMPT_A1111 : IM_PROMPT_PLAIN;
+        a.latents_out = x;
+        ck_assert_msg(im_sd_latents_batch(sd, &a, 1), "%s", im_error(c));
+        const im_st_entry *e = im_st_find(golden, i % 2 ? "negative.latents" : "plain.latents");
+        double worst = 0;
+        for (size_t k = 0; k < e->bytes / sizeof(float); k++)
+            worst = fmax(worst, fabs((double)x[k] - (double)((const float *)e->data)[k]));
+        ck_assert_msg(worst <= 1e-3, "latents %d are off by %g", i, worst);
+    }
+    const struct { const char *prompt, *like; bool same; } cases[] = {
+        { "a castle WOOL", "a castle wool", true }, { "woolly", "wool ly", false }, { "a wool,", "a wool ,", true },
+        { "a<BLOB>b", "a <blob> b", true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        im_sd_args a = args(cases[i].prompt, ""), b = args(cases[i].like, "");
+        a.latents_out = x;
+        b.latents_out = y;
+        ck_assert(im_sd_latents_batch(sd, &a, 1) && im_sd_latents_batch(sd, &b, 1));
+        ck_assert_msg((memcmp(x, y, 256 * sizeof *x) == 0) == cases[i].same, "%s", cases[i].prompt);
+    }
+    ck_assert(!im_sd_add_embedding(sd, "tests/golden/embeddings/wool.safetensors"));
+    ck_assert_msg(strstr(im_error(c), "there is an embedding \"wool\" already") != NULL, "%s", im_error(c));
+    im_clear_error(c);
+    im_st_close(golden);
+}
+END_TEST
+
+/* A word of several vectors is never parted between two chunks; in plain text it is cut like all else. */
+START_TEST(vectors_stay_together)
+{
+    const im_vector_word word = { .name = "blob", .first = 0, .n = 3 };
+    char prompt[400] = "";
+    im_chunks k;
+    for (int i = 0; i < 74; i++) strcat(prompt, "a ");
+    strcat(prompt, "blob b");
+    const im_vector_words words = { &word, 1 };
+    ck_assert(im_chunks_of(c, im_sd_tokenizer(sd), words, prompt, IM_PROMPT_A1111, TOKENS, &k, NULL));
+    ck_assert(k.n == 2 && k.ids[74] >= 0 && k.ids[TOKENS + 1] == -1 && k.ids[TOKENS + 3] == -3);
+    im_chunks_free(&k);
+    char *cut;
+    ck_assert(im_chunks_of(c, im_sd_tokenizer(sd), words, prompt, IM_PROMPT_PLAIN, TOKENS, &k, &cut));
+    ck_assert(k.n == 1 && k.ids[75] == -1 && k.ids[76] >= 0);
+    ck_assert_str_eq(cut, "blob b");
+    free(cut);
+    im_chunks_free(&k);
+}
+END_TEST
+
 int main(void)
 {
-    const suite_test tests[] = { ONCE(chunks_are_those_of_the_rule), ONCE(states_are_transformers),
+    const suite_test tests[] = { ONCE(words_of_textual_inversion), ONCE(vectors_stay_together),
+                                 ONCE(chunks_are_those_of_the_rule), ONCE(states_are_transformers),
                                  ONCE(pictures_are_diffusers), ONCE(lengths_in_one_batch) };
     return suite_run("weighted", open_all, close_all, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

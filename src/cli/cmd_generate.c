@@ -71,6 +71,9 @@ static const option options[] = {
     OPTION_TEXT(0, "lora-dir", "FOLDER", AT(lora_dir), NULL,
                 "where the LoRAs lie that prompts name: <lora:NAME:WEIGHT>, NAME without .safetensors, is taken out of the "
                 "text in either syntax; without it, loras/ in the model's folder or beside the model"),
+    OPTION_LIST(0, "embedding", "FILE|FOLDER", AT(embeddings),
+                "a word of textual inversion, .safetensors of diffusers or AUTOMATIC1111, or a folder of them, used by its "
+                "name in prompts; may be given several times. embeddings/ in or beside the model needs no option"),
     OPTION_FLAG('f', "force", AT(force), "overwrite existing files"),
     OPTION_FLAG(0, "skip-existing", AT(skip_existing),
                 "draw only the pictures that do not exist yet; a file of that name that holds another picture is an "
@@ -194,6 +197,9 @@ static bool open_model(run_state *r)
         return false;
     if (!add_loras(r) || (o->lora_dir && !im_sd_lora_folder(r->sd, o->lora_dir)))
         return false;
+    for (int i = 0; i < o->embeddings.n; i++)
+        if (!im_sd_add_embedding(r->sd, o->embeddings.v[i]))
+            return false;
     im_sd_set_activations(r->sd, session_activations(&o->common));
     if (!model_name_of(r->c, o->model, r->model_name, sizeof r->model_name))
         return false;

@@ -16,7 +16,7 @@ typedef struct generate_options {
     int steps, width, height, count, batch, quality, clip_skip;
     float guidance, strength;
     option_seed seed;
-    option_list loras;
+    option_list loras, embeddings;
     bool any_model, cache_weights, profile, json, quiet, force, skip_existing, eager;
 } generate_options;
 

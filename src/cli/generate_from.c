@@ -106,6 +106,14 @@ bool from_check(run_state *r)
             return im_fail(r->c, "%s was made with %s; give the same with --lora", r->from.path, what);
         im_warn(r->c, "%s was made without --lora: the pixels will differ", r->from.path);
     }
+    const im_sd_args first = job_args(r, &r->jobs.v[0]);
+    if (!im_request_same_embeddings(r->sd, r->from.text, &first, what, sizeof what)) {
+        if (!im_ok(r->c))
+            return false;
+        if (*what)
+            return im_fail(r->c, "%s was made with %s; give the same with --embedding", r->from.path, what);
+        im_warn(r->c, "%s was made without the embeddings that its words name here: the pixels will differ", r->from.path);
+    }
     return check_input(r, "init_sha256", "--init", r->init != NULL, r->init_hash)
         && check_input(r, "latents_sha256", "--latents", r->latents != NULL, r->latents_hash);
 }

@@ -80,3 +80,13 @@ char *im_named_path(im_ctx *c, const im_named *f, const char *name, const char *
     im_fail(c, "there is no %s \"%s\" in %s, which has %s", kind, name, f->folder, f->n ? known : "none");
     return NULL;
 }
+
+char *im_named_of(im_ctx *c, const char *path)
+{
+    size_t n = strlen(path), e = strlen(ENDING);
+    while (n > 1 && path[n - 1] == '/') n--;
+    size_t from = n;
+    while (from && path[from - 1] != '/') from--;
+    if (n - from > e && !strncmp(path + n - e, ENDING, e)) n -= e;
+    return im_copy_text(c, path + from, n - from);
+}

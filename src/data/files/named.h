@@ -12,4 +12,7 @@ void im_named_free(im_named *f);
 /* The path of that name, malloc'd. NULL with an error that lists what there is; kind: "LoRA". */
 char *im_named_path(im_ctx *c, const im_named *f, const char *name, const char *kind);
 
+/* The name of a file or folder: without the folders above it and without the ending. malloc'd */
+char *im_named_of(im_ctx *c, const char *path);
+
 #endif

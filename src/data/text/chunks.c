@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "data/files/file.h"
 #include "data/files/utf8.h"
@@ -17,6 +18,7 @@ typedef struct piece { int32_t id; float weight; int together; } piece;
 typedef struct pieces {
     im_ctx *c;
     const im_tokenizer *t;
+    im_vector_words words;
     piece *v; size_t n, cap;
     size_t room;                                               /* plain: what the one chunk holds                      */
     const char *cut;                                           /* where the first id that does not fit begins          */
@@ -35,7 +37,37 @@ static bool add(pieces *p, piece one)
     return true;
 }
 
-static bool add_text(pieces *p, const char *text, size_t bytes, double weight)
+/* ---------------------------------------------------------------- words that stand for vectors */
+
+static bool is_there(const char *name, const char *text, size_t bytes, size_t at)
+{
+    size_t n = strlen(name), last = n;
+    if (n > bytes - at || strncasecmp(name, text + at, n)) return false;
+    while (last && ((uint8_t)name[--last] & 0xc0) == 0x80);
+    return (!im_clip_word_char(name, n) || im_clip_stands_alone(text, bytes, at, bytes))
+        && (!im_clip_word_char(name + last, n - last) || im_clip_stands_alone(text, bytes, 0, at + n));
+}
+
+const im_vector_word *im_vector_word_in(im_vector_words w, const char *text, size_t bytes, size_t *at)
+{
+    const im_vector_word *best = NULL;
+    for (*at = 0; w.n && !best && *at < bytes; *at += !best)
+        for (int i = 0; i < w.n; i++)
+            if (is_there(w.v[i].name, text, bytes, *at) && (!best || strlen(w.v[i].name) > strlen(best->name)))
+                best = &w.v[i];
+    return best;
+}
+
+static bool add_vectors(pieces *p, const im_vector_word *w, double weight)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < w->n; i++) ok = add(p, (piece){ -1 - (w->first + i), (float)weight, w->n - i });
+    return ok;
+}
+
+/* ---------------------------------------------------------------- text */
+
+static bool add_words(pieces *p, const char *text, size_t bytes, double weight)
 {
     im_ids ids = { 0 };
     const char *cut;
@@ -44,6 +76,18 @@ static bool add_text(pieces *p, const char *text, size_t bytes, double weight)
     for (size_t i = 0; ok && i < ids.n; i++) ok = add(p, (piece){ ids.v[i], (float)weight, 1 });
     free(ids.v);
     return ok;
+}
+
+static bool add_text(pieces *p, const char *text, size_t bytes, double weight)
+{
+    size_t at;
+    for (const im_vector_word *w; (w = im_vector_word_in(p->words, text, bytes, &at)); ) {
+        if (!add_words(p, text, at, weight) || !add_vectors(p, w, weight)) return false;
+        if (!p->cut && p->n > p->room) p->cut = text + at;
+        text += at + strlen(w->name);
+        bytes -= at + strlen(w->name);
+    }
+    return add_words(p, text, bytes, weight);
 }
 
 /* ---------------------------------------------------------------- laying out */
@@ -139,17 +183,18 @@ static bool read_plain(pieces *p, const char *prompt, char **cut)
 {
     if (!add_text(p, prompt, strlen(prompt), 1)) return false;
     if (p->n > p->room) p->n = p->room;
+    for (size_t i = 0; i < p->n; i++) p->v[i].together = 1;    /* there is one chunk, and a word may be cut           */
     return !cut || !p->cut || (*cut = im_cut_text(p->c, p->cut)) != NULL;
 }
 
-bool im_chunks_of(im_ctx *c, const im_tokenizer *t, const char *prompt, im_prompt_syntax syntax, int length,
-                  im_chunks *out, char **cut)
+bool im_chunks_of(im_ctx *c, const im_tokenizer *t, im_vector_words words, const char *prompt, im_prompt_syntax syntax,
+                  int length, im_chunks *out, char **cut)
 {
     *out = (im_chunks){ .length = length };
     if (cut) *cut = NULL;
     if (!im_ok(c) || !t || !im_utf8_check(c, "prompt", prompt, strlen(prompt))) return false;
     if (length < 3) return im_fail(c, "the text encoder has %d positions, wanted 3 or more", length);
-    pieces p = { .c = c, .t = t, .room = (size_t)length - 2 };
+    pieces p = { .c = c, .t = t, .words = words, .room = (size_t)length - 2 };
     layout l = { .c = c, .t = t, .out = out, .room = length - 2, .comma = -1 };
     int32_t comma = -1;
     l.now = malloc((size_t)l.room * sizeof *l.now);

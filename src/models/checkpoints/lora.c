@@ -12,6 +12,7 @@
 
 #include "data/files/file.h"
 #include "data/files/json.h"
+#include "data/files/named.h"
 #include "data/files/names.h"
 #include "data/files/safetensors.h"
 #include "data/files/sha256.h"
@@ -254,19 +255,6 @@ static bool read_config(im_ctx *c, im_lora *l)
     return ok;
 }
 
-static bool set_name(im_ctx *c, im_lora *l, const char *path)
-{
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    size_t from = n;
-    while (from && path[from - 1] != '/') from--;
-    const char *ending = ".safetensors";
-    size_t e = strlen(ending);
-    if (n - from > e && !strncmp(path + n - e, ending, e)) n -= e;
-    l->name = im_copy_text(c, path + from, n - from);
-    return l->name != NULL;
-}
-
 im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path)
 {
     im_lora *l = im_ok(c) ? calloc(1, sizeof *l) : NULL;
@@ -277,7 +265,7 @@ im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path)
     }
     *l = (im_lora){ .weight = 1, .scope = "" };
     bool ok = im_st_pickle_name(path) ? im_st_refuse_pickle(c, path) : (l->path = file_in(c, path)) != NULL;
-    ok = ok && (l->given = im_copy_text(c, path, strlen(path))) && set_name(c, l, path)
+    ok = ok && (l->given = im_copy_text(c, path, strlen(path))) && (l->name = im_named_of(c, path))
         && (l->file = im_st_open(c, l->path)) && im_sha256_file_once(c, l->path, l->hash) && read_config(c, l)
         && fill_table(c, k, &t) && read_modules(c, l, &t);
     for (int i = 0; ok && i < l->n; i++) ok = check_module(c, l, &l->v[i]);

@@ -32,6 +32,20 @@ json_t *im_loras_json(im_sd *sd, const char *prompt)
     return NULL;
 }
 
+json_t *im_embeddings_json(im_sd *sd, const im_sd_args *a)
+{
+    const char *name, *sha256;
+    int vectors;
+    json_t *list = NULL;
+    if (!im_sd_need_embeddings(sd)) return NULL;
+    for (int i = 0; i < im_sd_embedding(sd, i, &name, &sha256, &vectors); i++) {
+        if (!im_sd_names_embedding(sd, a, i)) continue;
+        if (!list) list = json_array();
+        json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "sha256", sha256));
+    }
+    return list;
+}
+
 json_t *im_request_object(im_sd *sd, const im_request *q)
 {
     const im_sd_args *a = &q->args;
@@ -46,6 +60,8 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
         json_object_set_new(m, "activations", json_string(im_dtype_name(im_sd_activations(sd))));
     json_t *loras = im_loras_json(sd, a->prompt);
     if (m && loras) json_object_set_new(m, "loras", loras);
+    json_t *embeddings = im_embeddings_json(sd, a);
+    if (m && embeddings) json_object_set_new(m, "embeddings", embeddings);
     if (m && a->syntax == IM_PROMPT_A1111) json_object_set_new(m, "prompt_syntax", json_string("a1111"));
     if (m && a->clip_skip > 1) json_object_set_new(m, "clip_skip", json_integer(a->clip_skip));
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));

@@ -8,6 +8,8 @@
 
 /* [{"name":, "sha256":, "weight":}] of the model's and then of the prompt's (NULL: none); NULL: none, or an error. */
 json_t *im_loras_json(im_sd *sd, const char *prompt);
+/* [{"name":, "sha256":}] of those that the texts use; NULL: none, or an error. */
+json_t *im_embeddings_json(im_sd *sd, const im_sd_args *a);
 json_t *im_request_object(im_sd *sd, const im_request *q);     /* the text `imago`; NULL: out of memory               */
 
 /* A seed is a whole number; one beyond 2^63 is written as digits in quotes, since JSON readers lose it. */

@@ -133,7 +133,7 @@ static const char *const keys[][2] = {
     { "guidance", "guidance" }, { "init_sha256", "picture of -i, by its SHA-256," }, { "strength", "strength" },
     { "latents_sha256", "file of --latents, by its SHA-256," }, { "latents_index", "place in the file of --latents" },
     { "dtype", "dtype" }, { "activations", "type of activations" }, { "rng", "rng" }, { "device", "device" },
-    { "quality", "quality as a JPEG" }, { "loras", "list of LoRAs" },
+    { "quality", "quality as a JPEG" }, { "loras", "list of LoRAs" }, { "embeddings", "list of embeddings" },
     { "prompt_syntax", "syntax of prompts" }, { "clip_skip", "clip skip" },
 };
 
@@ -168,24 +168,44 @@ static json_t *without_prompted(im_sd *sd, const im_request_text *then, json_t *
     return NULL;
 }
 
+/* "the LoRA a (SHA-256 1234...) 0.8 times, ..." */
+static void adapter_words(const char *kind, json_t *list, char *out, size_t size)
+{
+    size_t i, used = 0;
+    json_t *one;
+    *out = '\0';
+    json_array_foreach(list, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        const char *sha256 = json_string_value(json_object_get(one, "sha256"));
+        const json_t *weight = json_object_get(one, "weight");
+        if (used < size)
+            used += (size_t)snprintf(out + used, size - used, "%sthe %s %s (SHA-256 %.16s...)", i ? ", " : "", kind,
+                                     name ? name : "?", sha256 ? sha256 : "?");
+        if (used < size && weight)
+            used += (size_t)snprintf(out + used, size - used, " %g times", json_number_value(weight));
+    }
+}
+
+bool im_request_same_embeddings(im_sd *sd, const im_request_text *then, const im_sd_args *now, char *out, size_t size)
+{
+    json_t *old = json_object_get(then->json.value, "embeddings"), *own = im_embeddings_json(sd, now);
+    const char *prompt = im_request_said(then, "prompt"), *negative = im_request_said(then, "negative");
+    bool same_texts = prompt && !strcmp(prompt, now->prompt) && negative && !strcmp(negative, now->negative);
+    bool same = !same_texts || equal(old, own);
+    adapter_words("embedding", old, out, size);
+    json_decref(own);
+    return same;
+}
+
 bool im_request_same_loras(im_sd *sd, const im_request_text *then, const char *prompt, char *out, size_t size)
 {
     const char *old_prompt = im_request_said(then, "prompt");
-    json_t *list = json_object_get(then->json.value, "loras"), *one;
+    json_t *list = json_object_get(then->json.value, "loras");
     bool both = old_prompt && !strcmp(prompt, old_prompt);
     json_t *now = im_loras_json(sd, both ? prompt : NULL);
     json_t *old = both || !list ? json_incref(list) : without_prompted(sd, then, list);
     bool same = equal(old, now);
-    size_t i, used = 0;
-    *out = '\0';
-    json_array_foreach(old, i, one) {
-        const char *name = json_string_value(json_object_get(one, "name"));
-        const char *sha256 = json_string_value(json_object_get(one, "sha256"));
-        if (used < size)
-            used += (size_t)snprintf(out + used, size - used, "%sthe LoRA %s (SHA-256 %.16s...) %g times", i ? ", " : "",
-                                     name ? name : "?", sha256 ? sha256 : "?",
-                                     json_number_value(json_object_get(one, "weight")));
-    }
+    adapter_words("LoRA", old, out, size);
     json_decref(now);
     json_decref(old);
     return same;

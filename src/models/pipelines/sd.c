@@ -1,7 +1,8 @@
 /* sd.c: Stable Diffusion v1.x as one thing: opens a checkpoint, loads its networks when they are first needed, and
  * answers questions about a run before it begins. The run itself is sd_run.c.
  *
- * Reading order: sd.c, sd_generate.c, sd_run.c, sd_lora.c, sd_begin.c, sd_step.c, sd_stage.c, then unet.c; sd_image.c. */
+ * Reading order: sd.c, sd_generate.c, sd_run.c, sd_lora.c, sd_text.c, sd_begin.c, sd_step.c, sd_stage.c, then unet.c;
+ * sd_image.c. */
 #define _GNU_SOURCE
 #include "models/pipelines/sd.h"
 #include "data/files/file.h"
@@ -131,6 +132,7 @@ void im_sd_free(im_sd *sd)
     im_tokenizer_free(sd->tokenizer);
     for (int i = 0; i < IM_NET_COUNT; i++) im_map_close(&sd->maps[i]);        /* after the networks that lie in them */
     im_sd_loras_free(sd);
+    im_embeddings_free(&sd->embeddings);
     im_checkpoint_close(sd->checkpoint);
     free(sd->scheduler_path);
     free(sd->preview);

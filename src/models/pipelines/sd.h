@@ -2,7 +2,9 @@
 #ifndef IM_SD_H
 #define IM_SD_H
 
+#include "data/text/chunks.h"
 #include "data/text/lora_tags.h"
+#include "models/checkpoints/embeddings.h"
 #include "models/checkpoints/lora.h"
 #include "models/checkpoints/weight_cache.h"
 #include "models/nets/clip.h"
@@ -50,6 +52,8 @@ struct im_sd {
     im_lora *fixed_loras;                                      /* prompt, then these, which im_sd_add_lora gave       */
     im_lora *idle_loras;                                       /* open, for prompts to come                           */
     char *lora_folder;                                         /* im_sd_lora_folder; NULL: beside the model           */
+    im_embeddings embeddings;                                  /* words that prompts may use                          */
+    bool own_embeddings;                                       /* those beside the model were looked for              */
     bool cache_weights;                                        /* im_sd_cache_weights                                 */
     im_map maps[IM_NET_COUNT];                                 /* what such weights lie in                            */
     char *scheduler_path;                                      /* of scheduler_config.json; NULL: v1.4's              */
@@ -87,6 +91,12 @@ const char *im_sd_tag_hash(im_sd *sd, const im_lora_tag *t);   /* of its file, w
 void im_sd_loras_free(im_sd *sd);
 /* The folder of that name in the model's, or beside it; malloc'd, NULL: neither. */
 char *im_sd_beside(im_sd *sd, const char *name);
+
+/* ---------------------------------------------------------------- sd_embed.c */
+
+bool im_sd_need_embeddings(im_sd *sd);                         /* reads those beside the model, once                  */
+im_vector_word *im_sd_vector_words(im_sd *sd, int *n);         /* of all; malloc'd, NULL with an error                */
+bool im_sd_names_embedding(im_sd *sd, const im_sd_args *a, int i);        /* does one of its texts name number i?    */
 
 /* ---------------------------------------------------------------- sd_stage.c */
 

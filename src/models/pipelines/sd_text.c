@@ -6,7 +6,6 @@
 #include "models/pipelines/sd.h"
 #include "models/checkpoints/model_files.h"
 #include "data/files/file.h"
-#include "data/text/chunks.h"
 #include "data/text/prompt_marks.h"
 
 #include <errno.h>
@@ -99,12 +98,21 @@ static void warn_of_marks(im_sd *sd, const im_sd_text *t)
         if (!told[kind]) im_warn(sd->c, "\"%s\" in the prompt is read as text, letter by letter: %s", mark, why[kind]);
 }
 
+static bool chunks_of(im_sd *sd, const char *text, im_prompt_syntax syntax, im_chunks *out, char **cut)
+{
+    int n, length = sd->config->clip.max_position_embeddings;
+    im_vector_word *words = im_sd_vector_words(sd, &n);
+    bool ok = words && im_chunks_of(sd->c, sd->tokenizer, (im_vector_words){ words, n }, text, syntax, length, out, cut);
+    free(words);
+    return ok;
+}
+
 static bool read_text(im_sd *sd, const im_sd_text *t, im_chunks *out)
 {
     int length = sd->config->clip.max_position_embeddings;
     char *cut = NULL;
     warn_of_marks(sd, t);
-    bool ok = im_chunks_of(sd->c, sd->tokenizer, t->text, t->syntax, length, out, &cut);
+    bool ok = chunks_of(sd, t->text, t->syntax, out, &cut);
     if (ok && cut)
         im_warn(sd->c, "the prompt is longer than the %d tokens that the model reads; left out: \"%s\"; --prompt-syntax "
                        "a1111 reads it in parts", length - 2, cut);
@@ -125,8 +133,7 @@ int im_sd_text_chunks(im_sd *sd, const im_sd_args *a)
     if (!need_tokenizer(sd)) return 0;
     for (int i = 0; i < 2; i++) {
         im_chunks k;
-        if (!im_chunks_of(sd->c, sd->tokenizer, texts[i], a->syntax, sd->config->clip.max_position_embeddings, &k, NULL))
-            return 0;
+        if (!chunks_of(sd, texts[i], a->syntax, &k, NULL)) return 0;
         most = k.n > most ? k.n : most;
         im_chunks_free(&k);
     }
@@ -214,6 +221,29 @@ static void emphasise(float *z, const float *weight, int tokens, size_t width)
     for (size_t i = 0; i < (size_t)tokens * width; i++) z[i] *= by;
 }
 
+/* Chunks with vectors in them go op by op, since a plan begins with ids; its bits are the same. ids (n, T). */
+static bool encode_vectors(im_sd *sd, const int32_t *ids, int n, int skip, float *states)
+{
+    im_ctx *c = sd->c;
+    size_t width = (size_t)sd->config->clip.hidden_size;
+    int64_t tokens = sd->config->clip.max_position_embeddings, shape[3] = { n, tokens, (int64_t)width };
+    int32_t *plain = malloc((size_t)(n * tokens) * sizeof *plain);
+    if (!plain) return im_fail(c, "out of memory for the ids of a prompt");
+    for (int64_t i = 0; i < n * tokens; i++) plain[i] = ids[i] < 0 ? 0 : ids[i];
+    im_sd_stages_rest(sd);
+    im_scope_push(c);
+    float *x = !im_sd_need(sd, IM_NET_CLIP) ? NULL
+             : im_values(c, im_clip_tokens(c, sd->nets.clip, im_from(c, IM_I32, 2, shape, plain)));
+    for (int64_t i = 0; x && i < n * tokens; i++)
+        if (ids[i] < 0)
+            memcpy(x + (size_t)i * width, sd->embeddings.vectors + (size_t)(-1 - ids[i]) * width, width * sizeof *x);
+    bool ok = x && im_download(c, im_clip_encode(c, sd->nets.clip, im_from(c, IM_F32, 3, shape, x), skip), states);
+    im_scope_pop(c);
+    free(x);
+    free(plain);
+    return ok;
+}
+
 /* The chunks of one text or more, which leave out the same layers: ids (n, T) -> states (n, T, C). */
 static bool encode_ids(im_sd *sd, const int32_t *ids, int n, int skip, bool eager, float *states)
 {
@@ -234,7 +264,11 @@ static bool encode(im_sd *sd, im_sd_text t[], const im_chunks k[], int n, bool e
         int count = 0;
         for (end = i; end < n && (!k[end].n || t[end].skip == t[i].skip); count += k[end++].n)
             if (k[end].n) memcpy(ids + (size_t)count * length, k[end].ids, (size_t)k[end].n * length * sizeof *ids);
-        if (count && !encode_ids(sd, ids, count, t[i].skip, eager, all)) return false;
+        bool vectors = false;
+        for (int j = 0; j < count * (int)length; j++) vectors = vectors || ids[j] < 0;
+        if (count && !(vectors ? encode_vectors(sd, ids, count, t[i].skip, all)
+                               : encode_ids(sd, ids, count, t[i].skip, eager, all)))
+            return false;
         const float *from = all;
         for (int j = i; j < end; from += (size_t)k[j++].n * size) {
             if (!k[j].n) continue;
