@@ -18,14 +18,20 @@ TEST_LIBS = -lcheck_pic -lsubunit -lrt -lpthread
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 ifneq (,$(findstring aarch64,$(MACHINE)))
 ISAS := portable neon
+DOTS := neondot
 else
 ISAS := portable avx2 avx512 avx512bf16
+DOTS := avx2vnni avx512vnni
 endif
 F_portable   := -O2 -Wno-psabi
 F_neon       :=
 F_avx2       := -mavx2 -mfma -mf16c
 F_avx512     := $(F_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 F_avx512bf16 := $(F_avx512) -mavx512bf16
+# Sets of which the products' innermost loops alone are compiled: with an instruction for int8 (src/tensor/cpu/cpu.c).
+F_avx2vnni   := $(F_avx2) -mavxvnni
+F_avx512vnni := $(F_avx512) -mavx512vnni
+F_neondot    := -march=armv8.2-a+dotprod
 
 include src/cuda/cuda.mk
 
@@ -37,7 +43,7 @@ PLAIN   := $(filter-out $(KERNELS),$(wildcard src/tensor/*.c src/tensor/ops/*.c 
 KBUILD  ?= $(BUILD)
 OWN     ?=
 kernels_in = $(KERNELS:src/tensor/cpu/%.c=$(if $(filter $(1),$(OWN)),$(BUILD),$(KBUILD))/tensor/cpu/$(1)/%.o)
-KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i)))
+KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i))) $(DOTS:%=$(KBUILD)/tensor/cpu/%/micro.o)
 # PARALLEL: a file that stands in for parallel.c where OpenMP is in the way (fuzz and thread sanitizer builds).
 LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/tensor/parallel.c,$(PLAIN)),$(PLAIN))) \
            $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ) $(CUDA_OBJ)
@@ -132,7 +138,7 @@ $(BUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
 	$(SAY) "  cc $$< ($(1))"
 	$(Q)$$(CC) $$(ALL_CFLAGS) -O3 $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
 endef
-$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+$(foreach i,$(ISAS) $(DOTS),$(eval $(call isa_rule,$(i))))
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libimago.a
 	@mkdir -p $(@D)
@@ -155,6 +161,23 @@ $(BUILD)/tests/test_options: TEST_EXTRA := $(CLI_TESTED) $(CLI_LIBS)
 PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/program*.c))
 $(BUILD)/tests/test_programs: $(PROGRAMS)
 $(BUILD)/tests/test_programs: TEST_EXTRA := $(PROGRAMS)
+# The innermost loops of int8 for sets that this machine may lack, their instructions in C (tests/emulate_*.h).
+EMULATED := $(patsubst %,$(BUILD)/tests/emulated/%.o,512 512vnni 2vnni)
+$(BUILD)/tests/emulated/512.o:     EMULATES := -include tests/emulate_avx512.h -DIM_ISA=emulated512 -DIM_ISA_avx512
+$(BUILD)/tests/emulated/512vnni.o: EMULATES := -include tests/emulate_avx512.h -DIM_ISA=emulated512vnni -DIM_ISA_avx512vnni
+$(BUILD)/tests/emulated/2vnni.o:   EMULATES := $(F_avx2) -include tests/emulate_avxvnni.h -DIM_ISA=emulated2vnni \
+                                               -DIM_ISA_avx2vnni
+$(EMULATED): src/tensor/cpu/micro.c | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  cc $< (emulated $(*F))"
+	$(Q)$(CC) $(ALL_CFLAGS) -O1 -Wno-psabi -Wno-unused-parameter -Wno-unused-variable \
+	      -Wno-unused-but-set-variable $(EMULATES) -c $< -o $@
+ifneq (,$(findstring avx2,$(ISAS)))
+$(BUILD)/tests/test_int8_dots: $(EMULATED)
+$(BUILD)/tests/test_int8_dots: TEST_EXTRA := $(EMULATED)
+else
+TESTS := $(filter-out %/test_int8_dots,$(TESTS))
+endif
 ART_TESTED := $(patsubst %,$(BUILD)/weights/art/art_%.o,fit family)
 $(BUILD)/tests/test_art: $(ART_TESTED)
 $(BUILD)/tests/test_art: TEST_EXTRA := $(ART_TESTED)

@@ -61,9 +61,9 @@ const char *im_weights_variant(const im_ctx *c, bool *strict); /* NULL: none was
 /* ---------------------------------------------------------------- tensors (tensor/tensor.c, tensor/scope.c) */
 
 enum { IM_MAX_DIMS = 5, IM_MAX_IN = 6 };
-typedef enum { IM_F32, IM_F16, IM_BF16, IM_I32 } im_dtype;
+typedef enum { IM_F32, IM_F16, IM_BF16, IM_I32, IM_INT8 } im_dtype;      /* int8: packed weights, nothing else   */
 size_t im_dtype_size(im_dtype t);                              /* 0, and "none": no such type                         */
-const char *im_dtype_name(im_dtype t);                         /* "f32", "f16", "bf16", "i32"                          */
+const char *im_dtype_name(im_dtype t);                         /* "f32", "f16", "bf16", "i32", "int8"                  */
 bool im_dtype_parse(const char *name, im_dtype *out);
 uint16_t im_f16_from_f32(float x);                             /* round to nearest even, as the hardware does          */
 float im_f32_from_f16(uint16_t h);
@@ -136,6 +136,11 @@ bool im_param_alloc(im_ctx *c, im_tensor *t, im_weight_layout layout);          
 /* Converts and packs src (all elements, in src_dtype) into t, in parallel. oihw: src is (Cout, Cin, Kh, Kw) as in
  * checkpoints while t is (Cout, Kh, Kw, Cin). */
 bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw);
+/* The same from integers and a scale for each row of them, into t in int8: nothing is rounded. */
+bool im_param_load_int8(im_ctx *c, im_tensor *t, const int8_t *src, const float *scales, bool oihw);
+/* Rounds rows of k values to int8 (tensor/int8.h), in parallel: the integers, the scale of each row; either may be NULL. */
+void im_round_int8(im_ctx *c, const float *values, int64_t rows, int64_t k, int8_t *q, float *scales);
+bool im_has_int8(const im_ctx *c);                             /* weights may be held in int8 on this device           */
 bool im_packs_weights(const im_ctx *c);                        /* true where the device wants packed weights           */
 /* Bytes as the device stores a weight: what im_param_alloc asks for; all of them, malloc'd, or NULL after a failure; and a
  * weight made of such bytes without a copy: of a mapped file, say, that stays as long as t, to which nothing may be written

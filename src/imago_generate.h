@@ -71,6 +71,7 @@ typedef struct im_sd im_sd;
 /* A diffusers folder, or a single .safetensors file in the original layout. Weights are stored in `dtype`. Networks are
  * loaded when first used; that each finds its tensors is checked at once. path NULL: the embedded model. */
 im_sd *im_sd_open(im_ctx *c, const char *path, im_dtype dtype);
+#define IM_AS_MODEL ((im_dtype)63)                             /* that dtype: int8 of a model that holds it, else f32 */
 void im_sd_free(im_sd *sd);
 /* What the UNet and the VAE hold between their first and last layers: f32, or half the memory in f16 or bf16; sums stay in
  * f32. Before anything is drawn. In f16 a value above 65504 ends a picture; bf16 holds any, to 8 bits. */
@@ -185,8 +186,8 @@ bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *o
 /* Runs one network `rounds` times on random input and fills seconds[rounds]; batch 2 is a guided step. */
 bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds);
 bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);
-/* dtype: im_dtype, or -1: as they are. max_file: a folder's weights in several files of at most so many bytes, as diffusers
- * splits them; 0: a file a network. */
+/* dtype: im_dtype, or -1: as they are; IM_INT8: a folder that imago alone reads. max_file: a folder's weights in
+ * several files of at most so many bytes, as diffusers splits them; 0: a file a network. */
 bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force);
 
 /* ---------------------------------------------------------------- requests (models/pipelines/request*.c)
@@ -227,7 +228,7 @@ bool im_request_same_loras(im_sd *sd, const im_request_text *then, const char *p
 /* The same of the embeddings that the texts of then use: those that these texts use here. */
 bool im_request_same_embeddings(im_sd *sd, const im_request_text *then, const im_sd_args *now, char *out, size_t size);
 /* Has a picture made with this dtype here, and with the instruction set `then` there, the bits of its instruction set? In
- * f32 all but "portable" agree. */
+ * f32 and int8 all but "portable" agree. */
 bool im_request_isa_decides(im_sd *sd, const char *then);
 
 typedef struct im_prompt {                                     /* a picture to be made                                 */

@@ -96,19 +96,19 @@ static im_tensor *base_tensor(im_ctx *c, const im_case_table *t, const im_case *
 }
 
 /* The same weight in panels: (n, ...) with k = taps * cin contiguous in a row. */
-static im_tensor *packed(im_ctx *c, const im_tensor *plain, bool geglu)
+static im_tensor *packed(im_ctx *c, const im_tensor *plain, im_dtype dtype, bool geglu)
 {
     int n = (int)plain->shape[0], k = (int)(im_numel(plain) / n);
-    im_dtype dtype = (im_dtype)plain->dtype;
     int64_t elements = (int64_t)(im_packed_bytes(dtype, n, k, geglu) / im_dtype_size(dtype));
     im_tensor *x = im_new(c, dtype, 1, &elements);
     if (!x)
         return NULL;
-    im_pack_panels(&(im_pack_args){ .src = im_data(plain), .src_dtype = dtype, .dtype = dtype, .n = n, .geglu = geglu,
-                                    .taps = 1, .cin = k, .row_stride = k, .tap_stride = k, .cin_stride = 1,
+    im_pack_panels(&(im_pack_args){ .src = im_data(plain), .src_dtype = (im_dtype)plain->dtype, .dtype = dtype, .n = n,
+                                    .geglu = geglu, .taps = 1, .cin = k, .row_stride = k, .tap_stride = k, .cin_stride = 1,
                                     .dst = im_data(x) }, 0, im_pack_panel_count(n, geglu));
     im_storage *storage = x->storage;
     *x = *plain;
+    x->dtype = (uint8_t)dtype;
     x->storage = storage;
     x->packed = 1;
     x->geglu = geglu;
@@ -121,13 +121,13 @@ im_tensor *case_input(im_ctx *c, const im_case_table *t, const im_case *cs, int 
     if (!in->ndim)
         return NULL;
     bool weight = input == t->weight;
-    im_dtype dtype = weight ? form.dtype : in->fill == IDS ? IM_I32 : IM_F32;
+    im_dtype dtype = weight && form.dtype != IM_INT8 ? form.dtype : in->fill == IDS ? IM_I32 : IM_F32;
     im_tensor *x = base_tensor(c, t, cs, input, dtype);
     if (form.grads >> input & 1u)
         im_want_grad(c, x);
     if (in->before + in->after)
         x = im_slice(c, x, in->axis, in->before, in->before + in->shape[in->axis]);
-    return x && weight && form.packed ? packed(c, x, t->geglu) : x;
+    return x && weight && form.packed ? packed(c, x, form.dtype, t->geglu) : x;
 }
 
 bool case_inputs(im_ctx *c, const im_case_table *t, const im_case *cs, weight_form form, im_tensor *in[IM_MAX_IN])

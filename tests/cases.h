@@ -47,7 +47,7 @@ typedef struct {
     unsigned batched;            /* inputs whose first axis is the batch                                              */
     unsigned acts;               /* inputs that may be held in f16 or bf16: activations (test_halves.c)                */
     int weight;                  /* this input comes plain and packed, in f32, f16 and bf16; -1: none                 */
-    bool packs, geglu;           /* it comes packed, too; and then for im_linear_geglu                                */
+    bool packs, geglu;           /* it comes packed, too, and then in int8; for im_linear_geglu                       */
     unsigned grads;              /* inputs that get gradients (test_grad.c); 0: the op has no gradient                */
     double grad_c;               /* gradients: relative rms error <= grad_c, each element within 30 times that        */
     const im_case *cases;

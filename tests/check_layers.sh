@@ -23,8 +23,8 @@ may() {
 may src            'imago(_engine|_generate|_train)\.h'
 may src/tensor     'imago_engine\.h|tensor/[a-z0-9_]+\.(h|def)'
 may src/tensor/ops 'imago_engine\.h|tensor/[a-z0-9_]+\.h'
-may src/tensor/ref 'imago_engine\.h|tensor/(device|host|parallel|half|memory|peak)\.h|tensor/ref/[a-z0-9_]+\.h'
-may src/tensor/cpu 'imago_engine\.h|tensor/(compute|copies|device|host|parallel|half|memory|peak)\.h|'\
+may src/tensor/ref 'imago_engine\.h|tensor/(device|host|int8|parallel|half|memory|peak)\.h|tensor/ref/[a-z0-9_]+\.h'
+may src/tensor/cpu 'imago_engine\.h|tensor/(compute|copies|device|host|int8|parallel|half|memory|peak)\.h|'\
 'tensor/cpu/[a-z0-9_]+\.h'
 may src/tensor/far 'imago_engine\.h|tensor/(device|host)\.h'
 may src/cuda       'imago_engine\.h|tensor/(device|parallel|half|memory|peak)\.h|cuda/[a-z0-9_]+\.cuh?|cuda/[a-z0-9_]+\.h'

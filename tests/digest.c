@@ -69,6 +69,7 @@ static bool digest_forms(im_ctx *c, const im_case_table *t, const im_case *cs)
     if (t->weight >= 0) {
         ok &= digest_case(c, t, cs, (weight_form){ IM_F16, t->packs, 0 });
         ok &= digest_case(c, t, cs, (weight_form){ IM_BF16, t->packs, 0 });
+        ok &= !t->packs || digest_case(c, t, cs, (weight_form){ IM_INT8, true, 0 });
     }
     return ok && (!t->grads || digest_gradients(c, t, cs));
 }

@@ -222,7 +222,8 @@ static void try_device(trial *r, const device *d, const values *ref, values *cha
 static int try_case(const im_case_table *t, const im_case *cs, im_ctx *ref_ctx, const device *d, int devices)
 {
     static const weight_form forms[] = { { IM_F32, false, 0 }, { IM_F32, true, 0 }, { IM_F16, false, 0 },
-                                         { IM_F16, true, 0 }, { IM_BF16, false, 0 }, { IM_BF16, true, 0 } };
+                                         { IM_F16, true, 0 }, { IM_BF16, false, 0 }, { IM_BF16, true, 0 },
+                                         { IM_INT8, true, 0 } };
     trial r = { .t = t, .cs = cs };
     values ref = { 0 }, chain = { 0 };
     for (int f = 0; f < (t->weight < 0 ? 1 : COUNT(forms)); f++) {
@@ -232,7 +233,7 @@ static int try_case(const im_case_table *t, const im_case *cs, im_ctx *ref_ctx, 
         case_name(t, cs, r.form, r.name, sizeof r.name);
         values now = run_eager(&r, ref_ctx);
         ck_assert_msg(now.v, "ref: %s: %s", r.name, im_error(ref_ctx));
-        if (forms[f].packed) {                                 /* the same numbers in another order of storage        */
+        if (forms[f].packed && forms[f].dtype != IM_INT8) {    /* the same numbers in another order of storage        */
             want_bits(&r, &(device){ "ref", ref_ctx, ref_ctx }, now, ref.v, ref.n, "packed");
         } else {
             free(ref.v);
@@ -345,7 +346,7 @@ static int bench(int argc, char **argv)
     im_dtype dtype = IM_F32;
     im_ctx *c = im_ctx_new("cpu", argc > 3 ? atoi(argv[3]) : 1);
     if (!im_ok(c) || (argc > 4 && !im_dtype_parse(argv[4], &dtype))) {
-        fprintf(stderr, "%s\nusage: test_ops --bench [op [threads [f32|f16|bf16]]]\n", im_error(c));
+        fprintf(stderr, "%s\nusage: test_ops --bench [op [threads [f32|f16|bf16|int8]]]\n", im_error(c));
         return 2;
     }
     printf("cpu %s, %d thread(s), shapes of Stable Diffusion\n", im_device_isa(c), im_threads(c));

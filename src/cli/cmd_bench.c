@@ -70,17 +70,18 @@ static bool measure_one(bench_output *out, const char *what)
     return bench_generate(out);
 }
 
-/* What depends on the type of the weights is measured for each of the three, or for the one that was asked for. */
+/* What depends on the type of the weights is measured for each of them, or for the one that was asked for. */
 static bool measure(bench_output *out, const char *what, bool one_dtype)
 {
     if (!bench_measure_peak(out->c, &out->peak))
         return false;
     if (!strcmp(what, "peak"))
         return bench_peak(out);
+    static const im_dtype all[] = { IM_F32, IM_F16, IM_BF16, IM_INT8 };
     im_dtype only = session_dtype(&out->o->common);
-    for (im_dtype t = IM_F32; t <= IM_BF16; t++) {
-        out->dtype = t;
-        if ((!one_dtype || t == only) && !measure_one(out, what))
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        out->dtype = all[i];
+        if ((!one_dtype || all[i] == only) && !measure_one(out, what))
             return false;
     }
     return true;
@@ -118,6 +119,6 @@ const verb verb_bench = {
     .summary = "measure this machine and the engine on it",
     .about = "Measures this machine's arithmetic peak and memory bandwidth, single operations at the shapes of "
              "Stable Diffusion, its networks, or whole pictures. Every row shows its share of the measured peak. "
-             "Without --dtype, everything but the peak is measured with weights in f32, f16 and bf16 in turn.",
+             "Without --dtype, everything but the peak is measured with weights in f32, f16, bf16 and int8 in turn.",
     .examples = "  imago bench peak\n  imago bench unet -m FOLDER -t 2 --json\n  imago bench ops --csv rows.csv",
 };

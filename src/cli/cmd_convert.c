@@ -12,8 +12,9 @@ typedef struct convert_options {
 #define AT(field) offsetof(convert_options, field)
 static const option options[] = {
     OPTION_TEXT('o', "out", "OUT", AT(out), NULL, "FILE.safetensors for a single file, otherwise a folder (required)"),
-    OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "keep", "keep|f32|f16|bf16",
-                  "type of the written weights; keep: as they are"),
+    OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "keep", "keep|f32|f16|bf16|int8",
+                  "type of the written weights; keep: as they are; int8: a folder for imago alone, in which the weights of "
+                  "the UNet's products are integers with a scale a row and the rest is as it was"),
     OPTION_SIZE(0, "max-file", "SIZE", AT(max_file), "0",
                 "for a folder: no file of weights larger than this, such as 16M; larger networks become shards with "
                 "an index; 0: no limit"),
@@ -48,11 +49,14 @@ const verb verb_convert = {
     .about = "Converts a diffusers folder to a single file in the original layout, a single file to a folder, or "
              "either to another dtype. diffusers loads the result: a folder with from_pretrained, a file with "
              "from_single_file. A classifier, given as a run or a file, becomes one file of weights; its vectors "
-             "stay f32.\n\nA folder is written whole under another name and then put in place at once. So, with "
+             "stay f32.\n\n--dtype int8 makes a folder that loads at once and is drawn with in int8, as "
+             "`generate --dtype int8` does with other folders; no other program reads it.\n\n"
+             "A folder is written whole under another name and then put in place at once. So, with "
              "--force, OUT may be MODEL itself: the old model stands there until the new one is complete, even if "
              "something fails. Your own files in the folder are kept; only those of the old model are removed.",
     .examples = "  imago convert FOLDER -o model.safetensors --dtype f16\n"
                 "  imago convert FOLDER -o SHARDED --dtype f16 --max-file 16M\n"
                 "  imago convert model.safetensors -o FOLDER\n"
+                "  imago convert FOLDER -o INT8 --dtype int8\n"
                 "  imago convert RUN -o classifier.safetensors --dtype f16",
 };

@@ -55,7 +55,7 @@ static bool list_networks(im_ctx *c, im_sd *sd, const info_options *o, json_t *r
     char bytes[32], arena[32];
     if (!root)
         printf("%-13s %13s %8s %9s %12s %5s %9s   (weights in %s, one sample of %dx%d)\n", "network", "parameters",
-               "tensors", "bytes", "GFLOP", "ops", "arena", o->common.dtype, width, height);
+               "tensors", "bytes", "GFLOP", "ops", "arena", im_dtype_name(im_sd_dtype(sd)), width, height);
     for (int i = 0; i < IM_NET_COUNT; i++) {
         im_net_info n;
         bool whole;
@@ -78,7 +78,7 @@ static bool list_networks(im_ctx *c, im_sd *sd, const info_options *o, json_t *r
             json_object_set(root, "missing", missing);
         json_object_set_new(root, "width", json_integer(width));
         json_object_set_new(root, "height", json_integer(height));
-        json_object_set_new(root, "dtype", json_string(o->common.dtype));
+        json_object_set_new(root, "dtype", json_string(im_dtype_name(im_sd_dtype(sd))));
     }
     json_decref(missing);
     json_decref(list);
@@ -116,7 +116,7 @@ static bool describe(im_ctx *c, const char *path, const info_options *o, json_t 
 
 static void describe_device(im_ctx *c, json_t *root)
 {
-    static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16 };
+    static const im_dtype dtypes[] = { IM_F32, IM_F16, IM_BF16, IM_INT8 };
     json_t *kernels = json_object();
     char about[300];
     im_device_about(c, about, sizeof about);
@@ -124,7 +124,7 @@ static void describe_device(im_ctx *c, json_t *root)
         printf("device %s, instruction set %s, %d threads\n", im_device_place(c), im_device_isa(c), im_threads(c));
     if (!root && *about)
         printf("  %s\n", about);
-    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes && (dtypes[i] != IM_INT8 || im_has_int8(c)); i++) {
         const char *text = im_device_kernel(c, dtypes[i]);
         if (root)
             json_object_set_new(kernels, im_dtype_name(dtypes[i]), json_string(text));

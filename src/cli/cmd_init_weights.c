@@ -27,7 +27,8 @@ static int run(const arguments *a)
     im_ctx *c = session_open_files();
     if (!c)
         return CLI_FAILED;
-    im_sd_init_weights(c, o->like, o->seed, session_dtype(&o->common), o->out, o->force);
+    im_dtype dtype = session_dtype(&o->common);
+    im_sd_init_weights(c, o->like, o->seed, dtype == IM_AS_MODEL ? IM_F32 : dtype, o->out, o->force);
     return session_close(c);
 }
 

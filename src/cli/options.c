@@ -23,7 +23,9 @@ static const option device_options[] = {
 };
 
 static const option dtype_options[] = {
-    OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), "f32", "f32|f16|bf16", "type in which the weights are held"),
+    OPTION_CHOICE(0, "dtype", "TYPE", AT(dtype), NULL, "f32|f16|bf16|int8",
+                  "type in which the weights are held. int8: products of the UNet are computed in integers, the other "
+                  "networks hold f16. Without it: int8 where that is what the model holds, otherwise f32"),
     OPTION_END
 };
 

@@ -128,8 +128,9 @@ bool session_interrupted(void)
 
 im_dtype session_dtype(const common_options *o)
 {
-    im_dtype t = IM_F32;
-    im_dtype_parse(o->dtype, &t);                              /* checked: by the option table, or where it was read   */
+    im_dtype t = IM_AS_MODEL;
+    if (o->dtype)
+        im_dtype_parse(o->dtype, &t);                          /* checked: by the option table, or where it was read   */
     return t;
 }
 

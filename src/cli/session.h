@@ -22,6 +22,7 @@ void session_signals_wait(void);
 void session_signals_more(void);
 bool session_interrupted(void);                                /* Ctrl-C or a polite kill arrived                      */
 
+/* session_dtype: IM_AS_MODEL where none is given */
 im_dtype session_dtype(const common_options *o), session_activations(const common_options *o);
 const char *commit_name(void);                                 /* version.c: the git commit of this build              */
 /* "1.61 GB", "45.1 MB", "812 B": decimal units */

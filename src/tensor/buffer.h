@@ -10,10 +10,13 @@
 typedef struct im_cbuf { const void *p; im_dtype t; } im_cbuf; /* first element, and what it is held in; p NULL: none  */
 typedef struct im_buf { void *p; im_dtype t; } im_buf;
 
+/* What an activation may be held in. */
+static inline bool im_is_real(im_dtype t) { return t == IM_F32 || t == IM_F16 || t == IM_BF16; }
+
 /* Element i of an array in dtype t. */
 static inline void *im_at(const void *p, im_dtype t, int64_t i)
 {
-    return (char *)(uintptr_t)p + i * (t == IM_F32 || t == IM_I32 ? 4 : 2);
+    return (char *)(uintptr_t)p + i * (t == IM_INT8 ? 1 : t == IM_F32 || t == IM_I32 ? 4 : 2);
 }
 
 /* The same array from element i on. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define X(id, name, factors, per_step, words, with) \
-    _Static_assert(per_step * (factors == IM_F32 ? 4 : 2) == 4, "a step is 4 bytes");
+    _Static_assert(per_step * (factors == IM_INT8 ? 1 : factors == IM_F32 ? 4 : 2) == 4, "a step is 4 bytes");
 IM_COMPUTES(X, )
 #undef X
 
@@ -24,14 +24,15 @@ bool im_compute_asked(im_ctx *c, bool *given, im_compute *how)
 {
     static const char *const names[] = {
 #define X(id, name, factors, per_step, words, with) #name,
-        IM_COMPUTES(X, )
+        IM_COMPUTES_REAL(X, )
 #undef X
     };
+    enum { NAMES = sizeof names / sizeof *names };
     const char *text = getenv("IMAGO_COMPUTE");
     char wanted[200] = "";
     *how = IM_COMPUTE_F32;
     *given = text && *text;
-    for (int i = 0; *given && i < IM_COMPUTE_COUNT; i++) {
+    for (int i = 0; *given && i < NAMES; i++) {
         size_t at = strlen(wanted);
         if (!strcmp(text, names[i])) {
             *how = (im_compute)i;

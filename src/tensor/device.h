@@ -6,7 +6,7 @@
  * A kernel takes the device and a struct of plain pointers, sizes and strides. Strides (ld_) are in elements. It returns
  * IM_DONE or an error of enum im_status; shapes were checked by the op before, a kernel only asserts them.
  * Activations and their gradients are im_buf and im_cbuf (buffer.h): f32, f16 or bf16, in any mix. Weights come in f32, f16
- * or bf16, plain or packed.
+ * or bf16, plain or packed, or in int8, packed (int8.h has their arithmetic; every order below is of the others).
  *
  * Order of sums (so that f32 bits agree on avx2, avx512 and neon, whatever the threads, batch and tiling):
  *  - a product or convolution output is one chain acc = fma(a_k, b_k, acc) from acc = 0 in ascending k (convolution:
@@ -146,6 +146,7 @@ typedef struct im_device {       /* "ref", "cpu", "far", "cuda"                 
     const volatile int *stop;    /* set by im_cancel; long kernels look at it between tiles and return IM_STOPPED   */
     im_dtype compute_dtype;      /* plain f32 weights are multiplied in this (im_set_compute_dtype): IM_F32, IM_BF16 */
     bool packs;                  /* weights of products are held in panels (weight.h)                               */
+    bool int8;                   /* products of weights in int8 (int8.h)                                            */
     bool maps;                   /* weights that lie in the host's memory may be used where they are                */
     bool reuse;                  /* training: memory that comes back is soon asked for again, and is better kept    */
     im_counts counts;            /* what went to and fro (tensor/transfer.c)                                        */
@@ -182,9 +183,12 @@ typedef struct im_pack_args {
     int n, taps, cin;                                                     /* k = taps * cin                         */
     bool geglu;
     int64_t row_stride, tap_stride, cin_stride;
+    const float *scales;                                                  /* src in int8: of its rows (int8.h)      */
     void *dst;
 } im_pack_args;
 void im_pack_panels(const im_pack_args *p, int panel0, int panel1);      /* panels [panel0, panel1)                */
 int im_pack_panel_count(int n, bool geglu);
+/* pack_int8.c: source rows first_row .. first_row+rows-1 (at most IM_PANEL) to one panel in int8.                     */
+void im_pack_int8(const im_pack_args *p, int64_t first_row, int rows, void *panel);
 
 #endif

@@ -5,6 +5,7 @@
 
 static const struct { const char *name; size_t size; } types[] = {
     [IM_F32] = { "f32", 4 }, [IM_F16] = { "f16", 2 }, [IM_BF16] = { "bf16", 2 }, [IM_I32] = { "i32", 4 },
+    [IM_INT8] = { "int8", 1 },
 };
 enum { COUNT = sizeof types / sizeof *types };
 

@@ -123,6 +123,7 @@ bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads, size
         .plan_end = host_plan_end, .plan_free = host_plan_free, .product = host_product, .close = host_close };
     h->threads = threads;
     dev->maps = true;
+    dev->int8 = true;
     h->scratch = calloc((size_t)threads + 1, sizeof *h->scratch);
     h->scratch_bytes = calloc((size_t)threads + 1, sizeof *h->scratch_bytes);
     return (h->scratch && h->scratch_bytes) || im_fail(c, "out of memory while opening the device \"%s\"", name);

@@ -7,7 +7,10 @@
 
 typedef struct im_host {         /* im_device.impl                                                                  */
     int threads;
-    im_compute compute[IM_I32];  /* cpu: how weights of each dtype are multiplied (chosen from CPUID and a table)   */
+    im_compute compute[IM_INT8 + 1];                                      /* cpu: how weights of each dtype are     */
+                                 /* multiplied (chosen from CPUID and a table)                                      */
+    const void *int8_tiles;      /* cpu: the micro-kernels of int8 that this processor is best at (cpu/product.h),  */
+    uint8_t int8_flip;           /* and what they want every byte of A xored with                                   */
     int winograd;                /* cpu: 1: where it pays; IMAGO_WINOGRAD=0 in the environment when the device is   */
                                  /* opened: never; 2: in every 3x3 convolution of stride 1 (for tests)              */
     struct im_memory_pool *pool; /* once im_device.reuse is set: blocks given back and asked for again; else NULL   */

@@ -44,7 +44,7 @@ bool im_want_f32(im_ctx *c, const im_node *n, int input)
 bool im_want_activation(im_ctx *c, const im_node *n, int input)
 {
     const im_tensor *t = n->in[input];
-    if (t->dtype != IM_I32 && im_contiguous(t) && !t->packed)
+    if (im_is_real((im_dtype)t->dtype) && im_contiguous(t) && !t->packed)
         return true;
     char wanted[64];
     snprintf(wanted, sizeof wanted, "input %d contiguous in f32, f16 or bf16", input);

@@ -6,6 +6,7 @@
  * packed. */
 #include "tensor/device.h"
 #include "tensor/half.h"
+#include "tensor/int8.h"
 
 enum { PIECE = 32 };                             /* values of cin in one go */
 
@@ -31,9 +32,14 @@ static size_t stored_k(im_dtype dtype, int k)
     return dtype == IM_BF16 ? ((size_t)k + 1) / 2 * 2 : (size_t)k;
 }
 
+static size_t panel_bytes(im_dtype dtype, int k)
+{
+    return dtype == IM_INT8 ? im_int8_panel(k) : IM_PANEL * stored_k(dtype, k) * im_dtype_size(dtype);
+}
+
 size_t im_packed_bytes(im_dtype dtype, int n, int k, bool geglu)
 {
-    return (size_t)im_pack_panel_count(n, geglu) * IM_PANEL * stored_k(dtype, k) * im_dtype_size(dtype);
+    return (size_t)im_pack_panel_count(n, geglu) * panel_bytes(dtype, k);
 }
 
 size_t im_weight_bytes(const im_device *dev, const im_pack_args *p)
@@ -105,11 +111,15 @@ static inline __attribute__((always_inline)) void panel_to(const im_pack_args *p
 void im_pack_panels(const im_pack_args *p, int panel0, int panel1)
 {
     int panels = group_panels(p->n, p->geglu), rows_of = group_rows(p->n, p->geglu), k = p->taps * p->cin;
-    size_t bytes = IM_PANEL * stored_k(p->dtype, k) * im_dtype_size(p->dtype);
+    size_t bytes = panel_bytes(p->dtype, k);
     for (int i = panel0; i < panel1; i++) {
         char *dst = (char *)p->dst + (size_t)i * bytes;
         int row = i % panels * IM_PANEL, rows = rows_of - row < IM_PANEL ? rows_of - row : IM_PANEL;
-        int64_t at = ((int64_t)(i / panels) * rows_of + row) * p->row_stride;
+        int64_t first = (int64_t)(i / panels) * rows_of + row, at = first * p->row_stride;
+        if (p->dtype == IM_INT8) {
+            im_pack_int8(p, first, rows, dst);
+            continue;
+        }
         if (rows < IM_PANEL || stored_k(p->dtype, k) != (size_t)k)       /* cut panels and odd k end in zeros */
             memset(dst, 0, bytes);
         switch (p->dtype) {

@@ -1,5 +1,6 @@
 /* param.c: weights of a model. They live outside every scope, owned by the model's registry, and are stored either plain or
  * in the panels of device.h that the products read. Loading converts and packs in one pass over the source. */
+#include "tensor/int8.h"
 #include "tensor/tensor.h"
 
 #include <limits.h>
@@ -49,6 +50,11 @@ bool im_packs_weights(const im_ctx *c)
     return c->dev.packs;
 }
 
+bool im_has_int8(const im_ctx *c)
+{
+    return c->dev.int8;
+}
+
 /* t, which has its layout, from the rows at src; oihw: taps are innermost there, (Cout, Cin, Kh, Kw). */
 static im_pack_args pack_args(const im_tensor *t, const void *src, im_dtype src_dtype, bool oihw)
 {
@@ -64,16 +70,31 @@ static im_pack_args pack_args(const im_tensor *t, const void *src, im_dtype src_
     return p;
 }
 
+static bool int8_fits(im_ctx *c, const im_tensor *t, im_weight_layout layout, int64_t k)
+{
+    const char *name = t->name ? t->name : "";
+    if (layout.dtype != IM_INT8)
+        return true;
+    if (!c->dev.int8)
+        return im_fail(c, "parameter %s: device %s has no products in int8; wanted --device cpu, or another dtype", name,
+                       c->dev.name);
+    return (layout.packed && k <= IM_INT8_MOST_K) ||
+           im_fail(c, "parameter %s: %lld values a row cannot be held in int8%s; wanted at most %d, packed", name,
+                   (long long)k, layout.packed ? "" : " plain", IM_INT8_MOST_K);
+}
+
 /* t's own header in that layout, and the bytes of it; 0 with an error. */
 static size_t laid_out(im_ctx *c, im_tensor *t, im_weight_layout layout)
 {
     int64_t n = t->ndim ? t->shape[0] : 0, k = n ? im_numel(t) / n : 0;
     bool geglu = layout.packed && layout.geglu;
+    if (!int8_fits(c, t, layout, k))
+        return 0;
     if (layout.packed && (n < 1 || n > INT_MAX - IM_PANEL || k > INT_MAX - 1 || (geglu && n % 2)
                           || layout.dtype == IM_I32))
-        return (size_t)im_fail(c, "parameter %s: %lld rows of %lld in %s cannot be packed%s; wanted f32, f16 or bf16, and "
-                               "as many rows of values as of gates for GEGLU", t->name ? t->name : "", (long long)n,
-                               (long long)k, im_dtype_name(layout.dtype), geglu ? " for GEGLU" : "");
+        return (size_t)im_fail(c, "parameter %s: %lld rows of %lld in %s cannot be packed%s; wanted f32, f16, bf16 or "
+                               "int8, and as many rows of values as of gates for GEGLU", t->name ? t->name : "",
+                               (long long)n, (long long)k, im_dtype_name(layout.dtype), geglu ? " for GEGLU" : "");
     t->dtype = (uint8_t)layout.dtype;
     t->packed = layout.packed;
     t->geglu = geglu;
@@ -141,7 +162,7 @@ bool im_param_map_file(im_ctx *c, im_tensor *t, im_weight_layout layout, const v
     return c->dev.s.weight_as_is(&c->dev, &p) && im_param_map(c, t, layout, src);
 }
 
-bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw)
+static bool load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, const float *scales, bool oihw)
 {
     if (!t || !im_ok(c))
         return false;
@@ -151,7 +172,24 @@ bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype,
                        "(im_param_alloc)", t->name ? t->name : "");
     im_pack_args p = pack_args(t, src, src_dtype, oihw);
     p.dst = im_data(t);
+    p.scales = scales;
     im_storage_changed(t->storage);
     int status = c->dev.s.load(&c->dev, &p);
     return im_done(c, status, t->name ? t->name : "a parameter");
+}
+
+bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw)
+{
+    if (t && im_ok(c) && !im_is_real(src_dtype) && src_dtype != IM_I32)
+        return im_fail(c, "parameter %s: found values of dtype %s, wanted f32, f16, bf16 or i32", t->name ? t->name : "",
+                       im_dtype_name(src_dtype));
+    return load(c, t, src, src_dtype, NULL, oihw);
+}
+
+bool im_param_load_int8(im_ctx *c, im_tensor *t, const int8_t *src, const float *scales, bool oihw)
+{
+    if (t && im_ok(c) && (t->dtype != IM_INT8 || !scales))
+        return im_fail(c, "parameter %s: is held in %s; wanted int8, and a scale for each row", t->name ? t->name : "",
+                       im_dtype_name((im_dtype)t->dtype));
+    return load(c, t, src, IM_INT8, scales, oihw);
 }

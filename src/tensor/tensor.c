@@ -305,6 +305,11 @@ static im_copies *copies_of(const im_tensor *t)
     return s->copies;
 }
 
+bool im_is_weight(const im_tensor *t)
+{
+    return im_is_real((im_dtype)t->dtype) || (t->dtype == IM_INT8 && t->packed);
+}
+
 im_weight im_weight_of(const im_tensor *t)
 {
     int k = (int)(im_numel(t) / t->shape[0]);

@@ -49,6 +49,7 @@ const struct im_step_gate *im_ledger_gate(const im_ledger *l); /* on the device;
 
 /* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */
 bool im_rows(const im_tensor *t, int64_t *rows, int64_t *ld);
+bool im_is_weight(const im_tensor *t);                         /* of a dtype that products take                        */
 im_weight im_weight_of(const im_tensor *t);                    /* the (n, k) factor of a product                       */
 /* The data of a tensor as kernels take it; NULL gives p NULL. */
 im_cbuf im_read_of(const im_tensor *t);

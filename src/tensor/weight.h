@@ -7,6 +7,8 @@
 /* Packed weights: rows n in panels of IM_PANEL, each panel k-major, missing rows zero; the same on every ISA.
  *   f32, f16:  data[panel][k][16]
  *   bf16:      data[panel][k/2][16][2]   (k odd: padded with a zero), the operand order of vdpbf16ps
+ *   int8:      data[panel][k/4][16][4]   (padded with zeros), the order of vpdpbusd; behind each panel 16 scales in f32 and
+ *              16 times 128 sum_k q, in i32 (int8.h)
  * geglu: the rows of values, 0 .. n/2-1, and those of gates, n/2 .. n-1, are packed one after the other, each padded to
  * whole panels. */
 enum { IM_PANEL = 16 };
@@ -15,7 +17,7 @@ typedef struct im_copies im_copies;
 
 typedef struct im_weight {       /* the second factor of a product: (n, k) rows                                    */
     const void *data;
-    im_dtype dtype;              /* f32, f16, bf16                                                                  */
+    im_dtype dtype;              /* f32, f16, bf16; packed: int8                                                    */
     bool packed;
     bool geglu;                  /* values and gates (im_linear_geglu)                                              */
     int n, k;

@@ -17,6 +17,7 @@ import golden_clip
 import golden_clones
 import golden_embeddings
 import golden_gradients
+import golden_int8
 import golden_lora
 import golden_lr_schedules
 import golden_measures
@@ -45,7 +46,8 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "trajectories": golden_trajectories.make_trajectories, "measures": golden_measures.make_measures,
          "types": golden_types.make_types, "clones": golden_clones.make_clones, "clip": golden_clip.make_clip,
          "analysis": golden_analysis.make_analysis, "lora": golden_lora.make_lora,
-         "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings}
+         "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings,
+         "int8": golden_int8.make_int8}
 
 
 def main():

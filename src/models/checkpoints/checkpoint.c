@@ -4,8 +4,10 @@
  * A checkpoint holds one network of each kind as a blueprint: parameters with names and shapes but no storage. Every
  * tensor of the files either belongs to one of them or is extra: EMA copies, schedules, a vision tower. */
 #include "models/checkpoints/checkpoint.h"
+#include "models/checkpoints/checkpoint_hash.h"
 #include "models/checkpoints/checkpoint_kind.h"
 #include "models/checkpoints/checkpoint_names.h"
+#include "models/checkpoints/int8_file.h"
 #include "models/checkpoints/lora.h"
 #include "models/checkpoints/param_file.h"
 #include "models/checkpoints/weight_files.h"
@@ -15,7 +17,6 @@
 #include "data/files/file.h"
 #include "data/files/safetensors.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 typedef struct item {                    /* a parameter and the tensor that fills it                                  */
     const im_param *param;
     const im_st_entry *entry;            /* NULL: missing                                                             */
+    const im_st_entry *scale;            /* of integers: those of their rows (int8_file.h); else NULL                 */
 } item;
 
 typedef struct part {
@@ -69,16 +71,30 @@ static const im_st_entry *find_entry(const im_checkpoint *k, im_part p, const ch
     return e;
 }
 
+/* A single file has none. */
+const im_st_entry *im_checkpoint_scale(const im_checkpoint *k, im_part p, const im_st_entry *e)
+{
+    char name[IM_NAME_BYTES + 8];
+    if (k->single || !im_st_is_int8(e))
+        return NULL;
+    snprintf(name, sizeof name, "%s_scale", e->name);
+    const im_st_entry *scale = im_st_find(k->parts[p].file, name);
+    return im_int8_pair(e, scale) ? scale : NULL;
+}
+
 static void match_params(im_checkpoint *k, im_part which, const im_params *p)
 {
     part *t = &k->parts[which];
     for (int i = 0; i < p->n; i++) {
         const im_st_entry *e = find_entry(k, which, p->v[i].t->name);
-        t->items[t->n++] = (item){ .param = &p->v[i], .entry = e };
+        const im_st_entry *scale = im_checkpoint_scale(k, which, e);
+        t->items[t->n++] = (item){ .param = &p->v[i], .entry = e, .scale = scale };
         if (e) {
             t->claimed[e - im_st_at(t->file, 0)] = true;
             t->found++;
         }
+        if (scale)
+            t->claimed[scale - im_st_at(t->file, 0)] = true;
     }
 }
 
@@ -310,7 +326,7 @@ static void add_misfits(im_misfits *m, const part *t, const im_params *p)
     int cursor = 0;
     for (int i = 0; i < p->n; i++) {
         const item *it = item_of(t, p->v[i].t->name, &cursor);
-        im_misfits_add(m, &p->v[i], it ? it->entry : NULL, p->v[i].t->name);
+        im_misfits_add(m, &p->v[i], it ? it->entry : NULL, it && it->scale, p->v[i].t->name);
     }
 }
 
@@ -450,17 +466,27 @@ static bool map_param(const im_params *p, const im_param *q, im_dtype t, const i
 void im_checkpoint_adapt(im_checkpoint *k, const im_lora *adapters) { k->adapters = adapters; }
 
 /* The file's values with those of the adapters, through f32. */
-static bool read_adapted(const im_checkpoint *k, im_part which, const im_param *q, const im_st_entry *e)
+static bool read_adapted(const im_checkpoint *k, im_part which, const item *it, const im_param *q)
 {
     im_ctx *c = k->c;
+    const im_st_entry *e = it->entry, *scale = it->scale;
     float *values = malloc((size_t)im_st_numel(e) * sizeof *values + 1);
     bool ok = values || im_fail(c, "out of memory for %s in f32", e->name);
-    if (ok) im_st_cast(c, e, IM_F32, values);
+    if (ok && scale) im_int8_widen(c, e, scale, values);
+    else if (ok) im_st_cast(c, e, IM_F32, values);
     ok = ok && im_lora_add(c, k->adapters, which, q, values) &&
          im_param_load(c, q->t, values, IM_F32, q->kind == IM_PARAM_CONV);
     free(values);
     im_st_release_pages(k->parts[which].file, e);
     return ok;
+}
+
+static bool read_item(const im_checkpoint *k, im_part which, const item *it, const im_param *q)
+{
+    const im_safetensors *file = k->parts[which].file;
+    if (im_lora_changes(k->adapters, which, q))
+        return read_adapted(k, which, it, q);
+    return it->scale ? im_int8_read(k->c, q, file, it->entry, it->scale) : im_param_read(k->c, q, file, it->entry);
 }
 
 bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype dtype)
@@ -473,17 +499,25 @@ bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype 
         if (im_cancelled(k->c))
             return im_fail(k->c, "stopped");
         const im_param *q = &p->v[i];
-        const im_st_entry *e = item_of(t, q->t->name, &cursor)->entry;
-        bool adapted = im_lora_changes(k->adapters, which, q);
-        if (!adapted && map_param(p, q, dtype, e))
+        const item *it = item_of(t, q->t->name, &cursor);
+        if (!im_lora_changes(k->adapters, which, q) && map_param(p, q, dtype, it->entry))
             continue;
-        if (!im_params_store(p, q, dtype) || !(adapted ? read_adapted(k, which, q, e) : im_param_read(k->c, q, t->file, e)))
+        if (!im_params_store(p, q, dtype) || !read_item(k, which, it, q))
             return im_checkpoint_no_room(k, which, p, dtype);
     }
     return true;
 }
 
 /* ---------------------------------------------------------------- walking and naming */
+
+bool im_checkpoint_is_int8(const im_checkpoint *k)
+{
+    const part *t = &k->parts[IM_PART_UNET];
+    for (int i = 0; i < t->n; i++)
+        if (t->items[i].scale)
+            return true;
+    return false;
+}
 
 int im_checkpoint_count(const im_checkpoint *k, im_part p) { return k->parts[p].found; }
 const im_safetensors *im_checkpoint_file(const im_checkpoint *k, im_part p) { return k->parts[p].file; }
@@ -504,67 +538,9 @@ void im_checkpoint_release(const im_checkpoint *k, im_part p, const im_st_entry 
     im_st_release_pages(k->parts[p].file, e);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(const item *const *)a)->param->t->name, (*(const item *const *)b)->param->t->name);
-}
-
-static void hash_entry(EVP_MD_CTX *md, const item *it)
-{
-    const im_st_entry *e = it->entry;
-    const char *name = it->param->t->name, *bytes = e->data;
-    char shape[96];
-    int ndim = e->ndim;
-    while (ndim > 1 && e->shape[ndim - 1] == 1)
-        ndim--;
-    im_file_shape_text(e->shape, ndim, shape, sizeof shape);
-    EVP_DigestUpdate(md, name, strlen(name) + 1);
-    EVP_DigestUpdate(md, e->dtype_name, strlen(e->dtype_name) + 1);
-    EVP_DigestUpdate(md, shape, strlen(shape) + 1);
-    if (e->bytes <= 4096) {
-        EVP_DigestUpdate(md, bytes, e->bytes);
-        return;
-    }
-    EVP_DigestUpdate(md, bytes, 1024);
-    EVP_DigestUpdate(md, bytes + e->bytes / 2 - 1024, 2048);
-    EVP_DigestUpdate(md, bytes + e->bytes - 1024, 1024);
-}
-
-static bool hash_part(EVP_MD_CTX *md, const part *t)
-{
-    const item **order = calloc((size_t)t->n + 1, sizeof *order);
-    if (!order)
-        return false;
-    int n = 0;
-    for (int i = 0; i < t->n; i++)
-        if (t->items[i].entry)
-            order[n++] = &t->items[i];
-    qsort(order, (size_t)n, sizeof *order, by_name);
-    for (int i = 0; i < n; i++)
-        hash_entry(md, order[i]);
-    free(order);
-    return true;
-}
-
 const char *im_checkpoint_fingerprint(im_checkpoint *k)
 {
-    if (!k || !im_ok(k->c))
+    if (!k || !im_ok(k->c) || (!k->fingerprint[0] && !im_checkpoint_hash(k->c, k, k->fingerprint)))
         return NULL;
-    if (k->fingerprint[0])
-        return k->fingerprint;
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
-    for (int p = 0; ok && p < IM_PART_COUNT; p++)
-        ok = hash_part(md, &k->parts[p]);
-    ok = ok && EVP_DigestFinal_ex(md, sum, &size) && size == 32;
-    EVP_MD_CTX_free(md);
-    if (!ok) {
-        im_fail(k->c, "%s: out of memory for its fingerprint", k->path);
-        return NULL;
-    }
-    for (unsigned i = 0; i < size; i++)
-        snprintf(k->fingerprint + 2 * i, 3, "%02x", sum[i]);
     return k->fingerprint;
 }

@@ -1,25 +1,31 @@
 /* convert.c: a checkpoint from a diffusers folder to a single file of the original layout and back, and from one dtype
  * to another, a tensor at a time: never more than the largest one is in memory. A network of a folder may be dealt to
- * several files (part_out.h). diffusers loads the results. */
+ * several files (part_out.h). diffusers loads the results, but for folders in int8 (int8_file.h): those are ours. */
 #include "models/checkpoints/checkpoint.h"
 #include "models/checkpoints/checkpoint_names.h"
+#include "models/checkpoints/int8_file.h"
 #include "models/checkpoints/model_files.h"
 #include "models/checkpoints/part_out.h"
 #include "data/files/file.h"
 #include "data/files/safetensors.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- the tensors of one output file */
 
+typedef enum { AS_VALUES, AS_INTEGERS, AS_SCALES } as;         /* what of the source is written (int8_file.h)         */
+
+typedef struct source { const im_st_entry *e, *scale; as what; } source;       /* scale: of integers, else NULL         */
+
 typedef struct tensors {                 /* those of one part, or of all for a single file                            */
-    const im_st_entry **in;
+    source *in;
     im_st_entry *out;
     im_part *part;
     char (*names)[IM_NAME_BYTES];
     int n;
-    size_t largest;                      /* bytes of the largest one written                                          */
+    int64_t largest;                     /* values of the largest one that is converted                               */
 } tensors;
 
 static void tensors_free(tensors *t)
@@ -56,40 +62,89 @@ static void set_entry(im_part part, const im_param *p, bool original, int dtype,
     }
 }
 
-/* Adds the tensors of a part; original: under the names and shapes of a single file. dtype -1: each keeps its own. */
+static void add(tensors *t, im_part part, source in)
+{
+    if (in.what != AS_VALUES || in.scale || t->out[t->n].dtype != in.e->dtype)
+        t->largest = im_st_numel(in.e) > t->largest ? im_st_numel(in.e) : t->largest;
+    t->part[t->n] = part;
+    t->in[t->n++] = in;
+}
+
+/* NAME in I8 and NAME_scale. */
+static void add_int8(tensors *t, im_part part, const im_param *p, const im_st_entry *in, const im_st_entry *scale)
+{
+    im_st_entry *out = &t->out[t->n];
+    im_part_entry(p, IM_F32, out);
+    out->dtype = -1;
+    strcpy(out->dtype_name, "I8");
+    add(t, part, (source){ in, scale, AS_INTEGERS });
+    char *name = t->names[t->n];
+    snprintf(name, IM_NAME_BYTES, "%s_scale", p->t->name);
+    t->out[t->n] = (im_st_entry){ .name = name, .dtype = IM_F32, .ndim = 1, .shape = { p->t->shape[0] } };
+    add(t, part, (source){ in, scale, AS_SCALES });
+}
+
+/* Adds the tensors of a part; original: under the names and shapes of a single file. dtype -1: each keeps its own;
+ * int8: of those that cannot be it, too. */
 static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool original, int dtype)
 {
     for (int i = 0; i < im_checkpoint_count(k, part); i++) {
         const im_param *p;
-        const im_st_entry *in = im_checkpoint_at(k, part, i, &p);
+        const im_st_entry *in = im_checkpoint_at(k, part, i, &p), *scale = im_checkpoint_scale(k, part, in);
         im_st_entry *out = &t->out[t->n];
-        set_entry(part, p, original, dtype, in, out);
+        if ((dtype == IM_INT8 && part == IM_PART_UNET && im_param_takes_int8(p)) || (dtype < 0 && scale)) {
+            add_int8(t, part, p, in, scale);
+            continue;
+        }
+        set_entry(part, p, original, dtype == IM_INT8 ? -1 : dtype, in, out);
         if (original && !im_original_name(im_checkpoint_config(k), part, out->name, t->names[t->n]))
             return im_fail(c, "%s: %s has no place in the original layout", im_checkpoint_path(k), out->name);
         if (original)
             out->name = t->names[t->n];
-        size_t bytes = dtype < 0 ? 0 : (size_t)im_st_numel(in) * im_dtype_size((im_dtype)dtype);
-        if (bytes > t->largest)
-            t->largest = bytes;
-        t->in[t->n] = in;
-        t->part[t->n++] = part;
+        add(t, part, (source){ in, scale, AS_VALUES });
     }
     return true;
 }
 
+typedef struct bytes { const void *data; size_t n; } bytes;
+
+/* What is written of a source: values go through f32 to integers, and back from them. values: room for the largest. */
+static bytes int8_of(im_ctx *c, const source *s, im_dtype out, float *values, void *room)
+{
+    const im_st_entry *e = s->e;
+    int64_t n = im_st_numel(e), rows = e->shape[0];
+    if (s->scale && s->what == AS_VALUES) {
+        im_int8_widen(c, e, s->scale, values);
+        im_st_from_f32(values, n, out, room);
+        return (bytes){ room, (size_t)n * im_dtype_size(out) };
+    }
+    if (s->scale)
+        return s->what == AS_INTEGERS ? (bytes){ e->data, e->bytes } : (bytes){ s->scale->data, s->scale->bytes };
+    im_st_cast(c, e, IM_F32, values);
+    im_round_int8(c, values, rows, n / rows, s->what == AS_INTEGERS ? room : NULL, s->what == AS_SCALES ? room : NULL);
+    return (bytes){ room, s->what == AS_INTEGERS ? (size_t)n : (size_t)rows * sizeof(float) };
+}
+
+/* out -1: kept as it is. */
+static bytes bytes_of(im_ctx *c, const source *s, int out, float *values, void *room)
+{
+    if (s->scale || s->what != AS_VALUES)
+        return int8_of(c, s, (im_dtype)out, values, room);
+    if (out == s->e->dtype)
+        return (bytes){ s->e->data, s->e->bytes };
+    im_st_cast(c, s->e, (im_dtype)out, room);
+    return (bytes){ room, (size_t)im_st_numel(s->e) * im_dtype_size((im_dtype)out) };
+}
+
 /* Tensors [first, end) to one file. */
-static bool put_all(im_ctx *c, const tensors *t, int first, int end, const im_checkpoint *k, im_st_writer *w, void *buffer)
+static bool put_all(im_ctx *c, const tensors *t, int first, int end, const im_checkpoint *k, im_st_writer *w, float *buffer)
 {
     for (int i = first; i < end; i++) {
         if (im_cancelled(c))
             return im_fail(c, "stopped");
-        const im_st_entry *in = t->in[i];
-        bool same = t->out[i].dtype == in->dtype;              /* -1: kept as it is                                   */
-        if (!same)
-            im_st_cast(c, in, (im_dtype)t->out[i].dtype, buffer);
-        bool ok = im_st_put(c, w, i - first, same ? in->data : buffer,
-                            same ? in->bytes : (size_t)im_st_numel(in) * im_dtype_size((im_dtype)t->out[i].dtype));
-        im_checkpoint_release(k, t->part[i], in);
+        bytes b = bytes_of(c, &t->in[i], t->out[i].dtype, buffer, buffer + t->largest);
+        bool ok = im_st_put(c, w, i - first, b.data, b.n);
+        im_checkpoint_release(k, t->part[i], t->in[i].e);
         if (!ok)
             return false;
     }
@@ -99,7 +154,7 @@ static bool put_all(im_ctx *c, const tensors *t, int first, int end, const im_ch
 static bool write_tensors(im_ctx *c, const tensors *t, int first, int end, const im_checkpoint *k, const char *path,
                           const char *const metadata[], int n_metadata)
 {
-    void *buffer = malloc(t->largest + 1);
+    float *buffer = malloc(2 * (size_t)t->largest * sizeof *buffer + 1);
     if (!buffer)
         return im_fail(c, "%s: out of memory", path);
     im_st_writer *w = im_st_create(c, path, t->out + first, end - first, metadata, n_metadata);
@@ -139,7 +194,8 @@ static bool write_shards(im_folder_out *f, const tensors *t, const im_checkpoint
 static bool write_part(im_folder_out *f, im_checkpoint *k, im_part part, int dtype, uint64_t max_file)
 {
     tensors t = { 0 };
-    int n = im_checkpoint_count(k, part), count = 1, *ends = calloc((size_t)n + 1, sizeof *ends);
+    int n = 2 * im_checkpoint_count(k, part), count = 1;       /* integers have scales                                */
+    int *ends = calloc((size_t)n + 1, sizeof *ends);
     bool ok = ends ? tensors_new(f->c, &t, n) : im_fail(f->c, "out of memory for the names of %d tensors", n);
     ok = ok && add_part(f->c, &t, k, part, false, dtype);
     if (ok && max_file)
@@ -181,20 +237,33 @@ static bool to_single(im_ctx *c, im_checkpoint *k, const im_model_files *files, 
     return ok;
 }
 
+/* int8 has its own form, which no single file has. What was rounded once stays rounded. */
+static bool int8_may(im_ctx *c, const im_checkpoint *k, bool single, int dtype, const char *out)
+{
+    bool from = im_checkpoint_is_int8(k), to = dtype == IM_INT8 || (from && dtype < 0);
+    if (single && to)
+        return im_fail(c, "%s: weights in int8 are written into a folder; name one, or write a single file with --dtype "
+                       "f16", out);
+    if (from && !to)
+        im_warn(c, "%s: its weights are int8; as %s they have the same values, not those that they were rounded from",
+                im_checkpoint_path(k), im_dtype_name((im_dtype)dtype));
+    return true;
+}
+
 bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force)
 {
     size_t n = strlen(out), tail = strlen(".safetensors");
     bool single = n > tail && !strcmp(out + n - tail, ".safetensors");
-    if (!im_st_writes(c, dtype))
+    if (dtype != IM_INT8 && !im_st_writes(c, dtype))
         return false;
     if (single && max_file)
         return im_fail(c, "%s: a single file cannot be split; --max-file is for a folder", out);
     im_checkpoint *k = im_checkpoint_open(c, in);
     im_model_files files = { 0 };
-    bool ok = k && im_checkpoint_check(k) &&
+    bool ok = k && im_checkpoint_check(k) && int8_may(c, k, single, dtype, out) &&
               (im_checkpoint_folder(k) ? im_model_files_folder(c, &files, in)
                                        : im_model_files_metadata(c, &files, im_checkpoint_file(k, IM_PART_UNET), in));
-    ok = ok && (dtype < 0 || im_model_files_as_f32(c, &files));
+    ok = ok && (dtype < 0 || dtype == IM_INT8 || im_model_files_as_f32(c, &files));
     ok = ok && (single ? to_single(c, k, &files, out, dtype, force) : to_folder(c, k, &files, out, dtype, max_file,
                                                                                       force));
     im_model_files_free(&files);

@@ -86,7 +86,7 @@ bool im_extra_report(im_ctx *c, const char *path, const im_name_list *extra, boo
     return true;
 }
 
-void im_misfits_add(im_misfits *m, const im_param *p, const im_st_entry *e, const char *name)
+void im_misfits_add(im_misfits *m, const im_param *p, const im_st_entry *e, bool scaled, const char *name)
 {
     char detail[256];
     if (!e) {
@@ -98,7 +98,7 @@ void im_misfits_add(im_misfits *m, const im_param *p, const im_st_entry *e, cons
         im_file_shape_text(e->shape, e->ndim, a, sizeof a);
         snprintf(detail, sizeof detail, " is %s, wanted %s", a, b);
         im_name_list_add(&m->shape, e->name, detail);
-    } else if (!im_st_is_float(e)) {
+    } else if (!im_st_is_float(e) && !scaled) {
         snprintf(detail, sizeof detail, " (%s)", e->dtype_name);
         im_name_list_add(&m->type, e->name, detail);
     }

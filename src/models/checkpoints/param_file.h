@@ -26,8 +26,8 @@ bool im_extra_report(im_ctx *c, const char *path, const im_name_list *extra, boo
 
 /* What does not fit, by kind of trouble. Zeroed at first. */
 typedef struct im_misfits { im_name_list missing, unexpected, shape, type; } im_misfits;
-/* e NULL: missing. name: of the tensor that is wanted. */
-void im_misfits_add(im_misfits *m, const im_param *p, const im_st_entry *e, const char *name);
+/* e NULL: missing; scaled: of integers with their scales (int8_file.h). name: of the tensor that is wanted. */
+void im_misfits_add(im_misfits *m, const im_param *p, const im_st_entry *e, bool scaled, const char *name);
 bool im_misfits_any(const im_misfits *m);                      /* unexpected ones alone are no trouble                */
 /* "3 missing: a, b, c; 1 of another shape: d is (2), wanted (3)" */
 void im_misfits_text(const im_misfits *m, char *out, size_t size);

@@ -99,7 +99,7 @@ bool im_state_check(const im_params *p, const im_safetensors *s, const char *pat
         return im_fail(p->c, "%s: out of memory", path);
     for (int i = 0; i < p->n; i++)
         if (!begins(p->v[i].t->name, r->keep))
-            im_misfits_add(m, &p->v[i], entry_of(s, r, p->v[i].t->name), p->v[i].t->name);
+            im_misfits_add(m, &p->v[i], entry_of(s, r, p->v[i].t->name), false, p->v[i].t->name);
     bool ok = r->shared || find_extra(p, s, r, &m->unexpected);
     if (ok && im_misfits_any(m)) {
         im_misfits_text(m, text, sizeof text);

@@ -70,20 +70,27 @@ int64_t im_params_numel(const im_params *p)
     return n;
 }
 
+/* What q is held in where weights are in t. */
+static im_dtype held_in(const im_params *p, const im_param *q, im_dtype t)
+{
+    bool plain = q->kind >= IM_PARAM_DIRECTIONS || (t == IM_INT8 && (q->wide || q->kind == IM_PARAM_EMBEDDING));
+    return plain || p->train ? IM_F32 : t;
+}
+
 size_t im_params_bytes(const im_params *p, im_dtype t)
 {
     size_t bytes = 0;
     for (int i = 0; i < p->n; i++)
-        bytes += (size_t)im_numel(p->v[i].t) * im_dtype_size(p->v[i].kind >= IM_PARAM_DIRECTIONS ? IM_F32 : t);
+        bytes += (size_t)im_numel(p->v[i].t) * im_dtype_size(held_in(p, &p->v[i], t));
     return bytes;
 }
 
 im_weight_layout im_params_layout(const im_params *p, const im_param *q, im_dtype t)
 {
     bool plain = q->kind >= IM_PARAM_DIRECTIONS;
-    bool packed = !p->train && !plain && q->kind != IM_PARAM_EMBEDDING && im_packs_weights(p->c);
-    return (im_weight_layout){ .dtype = plain || p->train ? IM_F32 : t, .packed = packed,
-                               .geglu = q->kind == IM_PARAM_GEGLU };
+    im_dtype dtype = held_in(p, q, t);
+    bool packed = !p->train && !plain && q->kind != IM_PARAM_EMBEDDING && (im_packs_weights(p->c) || dtype == IM_INT8);
+    return (im_weight_layout){ .dtype = dtype, .packed = packed, .geglu = q->kind == IM_PARAM_GEGLU };
 }
 
 bool im_params_store(const im_params *p, const im_param *q, im_dtype t)
@@ -185,7 +192,7 @@ static im_tensor *add_param(im_params *p, const char *name, const char *suffix, 
     im_tensor *t = im_param_new(p->c, full, IM_F32, ndim, shape);
     free(full);
     if (t)
-        p->v[p->n++] = (im_param){ .t = t, .kind = kind };
+        p->v[p->n++] = (im_param){ .t = t, .kind = kind, .wide = p->wide };
     return t;
 }
 

@@ -26,6 +26,7 @@ typedef enum {
 typedef struct im_param {
     im_tensor *t;                        /* t->name: the state-dict name; owned by the registry                       */
     im_param_kind kind;
+    bool wide;                           /* stays in f32 where the others are int8                                    */
 } im_param;
 
 typedef struct im_params {               /* one network's parameters, in the order of its construction               */
@@ -41,6 +42,7 @@ typedef struct im_params {               /* one network's parameters, in the ord
     bool mapped;                         /* the file stays open: weights that the device takes as they stand in it    */
                                          /* stay there                                                                */
     im_dtype activations;                /* what values between a network's first and last layers are held in         */
+    bool wide;                           /* what is registered now stays in f32 where the others are int8             */
     bool recompute;                      /* training: blocks keep their inputs only, and run again in backward        */
 } im_params;
 
@@ -56,7 +58,8 @@ int64_t im_params_numel(const im_params *p);
 size_t im_params_bytes(const im_params *p, im_dtype t);        /* as stored, without the padding of panels            */
 
 /* Storage for q as this registry wants it: in training plain f32 with gradients, else in dtype t, packed where the device
- * likes that; vectors and buffers in f32. And the layout that this is. */
+ * likes that; vectors and buffers in f32. int8 is for products that are not `wide`, and always packed; the rest is f32
+ * then. And the layout that this is. */
 bool im_params_store(const im_params *p, const im_param *q, im_dtype t);
 im_weight_layout im_params_layout(const im_params *p, const im_param *q, im_dtype t);
 

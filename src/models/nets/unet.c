@@ -157,10 +157,12 @@ static void build(im_unet *m)
     m->skips = im_params_alloc(p, (size_t)blocks, sizeof *m->skips);
     if (!im_ok(p->c))
         return;
+    p->wide = true;                                            /* what the network sees, says and knows of time       */
     im_conv_init(p, "conv_in", &m->conv_in, cfg->in_channels, finest, cfg->conv_in_kernel, 1,
                  (cfg->conv_in_kernel - 1) / 2);
     im_linear_init(p, "time_embedding.linear_1", &m->time_linear1, finest, cfg->time_embed_dim, true);
     im_linear_init(p, "time_embedding.linear_2", &m->time_linear2, cfg->time_embed_dim, cfg->time_embed_dim, true);
+    p->wide = false;
     for (int i = 0; i < levels; i++) {
         size_t mark = im_path_push(p, "down_blocks.%d", i);
         down_init(m, i, cfg->level[i ? i - 1 : 0].channels);
@@ -174,6 +176,7 @@ static void build(im_unet *m)
         im_path_pop(p, mark);
     }
     im_groupnorm_init(p, "conv_norm_out", &m->conv_norm_out, finest, cfg->norm_num_groups, cfg->norm_eps);
+    p->wide = true;
     im_conv_init(p, "conv_out", &m->conv_out, finest, cfg->out_channels, cfg->conv_out_kernel, 1,
                  (cfg->conv_out_kernel - 1) / 2);
     if (cfg->center_input_sample)

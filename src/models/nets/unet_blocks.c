@@ -14,8 +14,10 @@ void im_residual_init(im_params *p, im_residual_block *r, const im_residual_shap
     r->scale = s->scale;
     im_groupnorm_init(p, "norm1", &r->norm1, s->cin, s->groups, s->eps);
     im_conv_init(p, "conv1", &r->conv1, s->cin, s->cout, 3, 1, 1);
+    p->wide = true;
     if (s->time)
         im_linear_init(p, "time_emb_proj", &r->time_emb_proj, s->time, s->cout, true);
+    p->wide = false;
     im_groupnorm_init(p, "norm2", &r->norm2, s->cout, s->groups, s->eps);
     im_conv_init(p, "conv2", &r->conv2, s->cout, s->cout, 3, 1, 1);
     if (s->cin != s->cout)

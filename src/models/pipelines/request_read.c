@@ -80,7 +80,7 @@ static bool read_all(const reader *r, im_request *q)
     a->negative = "";
     a->strength = 0.75f;
     bool ok = text(r, "prompt", IM_MUST, &a->prompt) && text(r, "negative", IM_MAY, &a->negative) &&
-              text(r, "scheduler", IM_MUST, &a->scheduler) && word(r, "dtype", IM_MUST, "f32|f16|bf16", &dtype) &&
+              text(r, "scheduler", IM_MUST, &a->scheduler) && word(r, "dtype", IM_MUST, "f32|f16|bf16|int8", &dtype) &&
               word(r, "activations", IM_MAY, "f32|f16|bf16", &activations) &&
               text(r, "device", IM_MUST, &device) && word(r, "rng", IM_MUST, "cpu|cuda", &rng) &&
               whole(r, "steps", IM_MUST, 1, 100000, &a->steps) && whole(r, "width", IM_MUST, 1, 1 << 20, &a->width) &&
@@ -213,7 +213,8 @@ bool im_request_same_loras(im_sd *sd, const im_request_text *then, const char *p
 
 bool im_request_isa_decides(im_sd *sd, const char *then)
 {
-    return im_sd_dtype(sd) != IM_F32 || im_sd_activations(sd) != IM_F32 ||
+    im_dtype dtype = im_sd_dtype(sd);
+    return (dtype != IM_F32 && dtype != IM_INT8) || im_sd_activations(sd) != IM_F32 ||
            !strcmp(im_device_isa(sd->c), "portable") || (then && !strcmp(then, "portable"));
 }
 

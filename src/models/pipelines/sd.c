@@ -70,7 +70,7 @@ im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype dtype)
 {
     if (!im_ok(c)) return NULL;
     if (dtype == IM_I32) {
-        im_fail(c, "weights cannot be held as i32; wanted f32, f16 or bf16");
+        im_fail(c, "weights cannot be held as i32; wanted f32, f16, bf16 or int8");
         return NULL;
     }
     char *embedded = path ? NULL : im_embedded_model_path(c);
@@ -80,6 +80,12 @@ im_sd *im_sd_look(im_ctx *c, const char *path, im_dtype dtype)
     if (sd) *sd = (im_sd){ .c = c, .dtype = dtype, .checkpoint = im_checkpoint_open(c, path ? path : embedded) };
     free(embedded);
     if (!sd || !sd->checkpoint) {
+        im_sd_free(sd);
+        return NULL;
+    }
+    if (dtype == IM_AS_MODEL) sd->dtype = im_checkpoint_is_int8(sd->checkpoint) ? IM_INT8 : IM_F32;
+    if (sd->dtype == IM_INT8 && !im_has_int8(c)) {
+        im_fail(c, "device %s has no products in int8; wanted --device cpu, or --dtype f16", im_device_name(c));
         im_sd_free(sd);
         return NULL;
     }
@@ -140,6 +146,13 @@ void im_sd_free(im_sd *sd)
 }
 
 im_dtype im_sd_dtype(const im_sd *sd) { return sd->dtype; }
+
+/* int8 is for the network that runs at every step. The others run once: in f16 they take half the memory, and are computed
+ * in f32. */
+im_dtype im_net_dtype(const im_sd *sd, im_net net)
+{
+    return sd->dtype == IM_INT8 && net != IM_NET_UNET ? IM_F16 : sd->dtype;
+}
 
 const char *im_sd_hash(im_sd *sd)
 {
@@ -214,11 +227,11 @@ bool im_sd_need(im_sd *sd, im_net net)
     im_params *p = im_net_params(&sd->nets, net);
     p->activations = sd->activations;
     im_weight_cache w = { .c = sd->c, .k = sd->checkpoint, .part = im_net_part(net), .name = names[net],
-                          .dtype = sd->dtype };
+                          .dtype = im_net_dtype(sd, net) };
     p->mapped = true;                                          /* the checkpoint is closed after the networks         */
     bool cache = sd->cache_weights && !sd->loras;              /* adapted weights are not those of the file           */
     bool kept = cache && im_weight_cache_map(&w, p, &sd->maps[net]);
-    sd->loaded[net] = kept || im_checkpoint_load(sd->checkpoint, w.part, p, sd->dtype);
+    sd->loaded[net] = kept || im_checkpoint_load(sd->checkpoint, w.part, p, w.dtype);
     if (cache && !kept && sd->loaded[net]) im_weight_cache_keep(&w, p);
     return sd->loaded[net] && im_ok(sd->c);
 }

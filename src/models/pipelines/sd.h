@@ -75,6 +75,7 @@ struct im_sd {
 bool im_sd_need(im_sd *sd, im_net net);                        /* loads it if it is not loaded                        */
 im_part im_net_part(im_net net);
 im_params *im_net_params(const im_networks *nets, im_net net);
+im_dtype im_net_dtype(const im_sd *sd, im_net net);            /* what its weights are held in                        */
 bool im_net_make(im_ctx *c, const im_model_config *config, im_net net, im_networks *nets);          /* shapes only    */
 void im_nets_free(im_networks *nets);
 im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a);

@@ -46,7 +46,7 @@ static double unloaded_bytes(im_sd *sd, bool encoder)
     for (int net = 0; net < IM_NET_COUNT; net++)
         if (!sd->loaded[net] && (encoder || net != IM_NET_VAE_ENCODER)
             && im_net_make(sd->c, sd->config, (im_net)net, &sd->nets))
-            bytes += (double)im_params_bytes(im_net_params(&sd->nets, (im_net)net), sd->dtype);
+            bytes += (double)im_params_bytes(im_net_params(&sd->nets, (im_net)net), im_net_dtype(sd, (im_net)net));
     return bytes;
 }
 
@@ -93,7 +93,7 @@ bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *o
     const im_params *p = im_net_params(&sd->nets, net);
     out->parameters = im_params_numel(p);
     out->tensors = p->n;
-    out->bytes = (int64_t)im_params_bytes(p, sd->dtype);
+    out->bytes = (int64_t)im_params_bytes(p, im_net_dtype(sd, net));
     if (!im_stage_describe(sd, net, 1, size, &info)) return false;
     out->flop = info.flop;
     out->ops = info.nodes;
@@ -117,7 +117,7 @@ static bool time_fits(im_sd *sd, im_net net, int batch, im_sd_size size)
     im_plan_info info = { 0 };
     if (!im_net_make(sd->c, sd->config, net, &sd->nets) || !im_stage_describe(sd, net, batch, size, &info)) return false;
     double needed = (double)(info.arena_bytes + KERNEL_SCRATCH), available = (double)im_memory_available();
-    double weights = sd->loaded[net] ? 0 : (double)im_params_bytes(im_net_params(&sd->nets, net), sd->dtype);
+    double weights = sd->loaded[net] ? 0 : (double)im_params_bytes(im_net_params(&sd->nets, net), im_net_dtype(sd, net));
     char help[200];
     if (available < 0 || needed + weights <= available) return true;
     say_what_helps(sd, needed, needed, 1, weights, available, help, sizeof help);

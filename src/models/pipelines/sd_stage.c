@@ -256,12 +256,8 @@ static bool describe(im_ctx *c, im_plan_fn fn, im_stage *s, im_tensor *const in[
 static bool pretend_loaded(im_ctx *c, const im_params *p, im_dtype t)
 {
     bool ok = true;
-    for (int i = 0; ok && i < p->n; i++) {
-        im_param_kind kind = p->v[i].kind;
-        bool product = kind != IM_PARAM_VECTOR && kind != IM_PARAM_EMBEDDING;
-        ok = im_param_alloc(c, p->v[i].t, (im_weight_layout){
-            kind == IM_PARAM_VECTOR ? IM_F32 : t, product && im_packs_weights(c), kind == IM_PARAM_GEGLU });
-    }
+    for (int i = 0; ok && i < p->n; i++)
+        ok = im_param_alloc(c, p->v[i].t, im_params_layout(p, &p->v[i], t));
     return ok;
 }
 
@@ -274,8 +270,9 @@ static bool describe_stage(im_sd *sd, im_net net, int batch, im_sd_size size, im
     if (!sd->loaded[net]) {
         nets = &own;
         bool made = im_net_make(c, m, net, nets);
-        if (!made || !pretend_loaded(c, im_net_params(nets, net), sd->dtype)) {
-            if (made) im_checkpoint_no_room(sd->checkpoint, im_net_part(net), im_net_params(nets, net), sd->dtype);
+        im_dtype dtype = im_net_dtype(sd, net);
+        if (!made || !pretend_loaded(c, im_net_params(nets, net), dtype)) {
+            if (made) im_checkpoint_no_room(sd->checkpoint, im_net_part(net), im_net_params(nets, net), dtype);
             im_nets_free(&own);
             return false;
         }

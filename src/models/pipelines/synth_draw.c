@@ -21,11 +21,12 @@ static void name_model(im_synth *s)
     snprintf(s->model_name, sizeof s->model_name, "%.*s", (int)(n - from), path + from);
 }
 
-/* What besides the settings decides about bits: in f32 the cpu's are the same on every instruction set but portable. */
+/* What besides the settings decides about bits: in f32 and int8 the cpu's are the same on every instruction set but
+ * portable. */
 static void name_arithmetic(im_ctx *c, im_synth *s)
 {
     const char *isa = im_device_isa(c), *device = im_device_name(c);
-    bool same = s->a.dtype == IM_F32 && !strcmp(device, "cpu") && strcmp(isa, "portable");
+    bool same = (s->a.dtype == IM_F32 || s->a.dtype == IM_INT8) && !strcmp(device, "cpu") && strcmp(isa, "portable");
     snprintf(s->arithmetic, sizeof s->arithmetic, "%s on %s%s%s", im_dtype_name(s->a.dtype), device, same ? "" : " ",
              same ? "" : isa);
 }
@@ -83,6 +84,7 @@ bool im_synth_begin(im_ctx *c, im_synth *s)
     if (!s || !im_ok(c)) return false;
     if (s->sd) return true;
     s->sd = im_sd_open(c, s->a.model, s->a.dtype);
+    if (s->sd) s->a.dtype = im_sd_dtype(s->sd);                /* IM_AS_MODEL is one of them from here on             */
     const char *hash = im_sd_hash(s->sd);
     if (!hash) return false;
     snprintf(s->model_hash, sizeof s->model_hash, "%s", hash);

@@ -11,6 +11,7 @@
  *
  * Used by every residual block, down- and upsampler (ops/conv.c). */
 #include "tensor/cpu/conv.h"
+#include "tensor/cpu/int8.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/winograd.h"
 
@@ -85,7 +86,7 @@ void IM_FN(im_conv_pack)(const im_product *p, float *dst, int64_t row, int rows,
     switch (mode) {
 #define X(id, name, factors, per_step, words, with) \
     case IM_COMPUTE_##id: pack_as(p->args, dst, row, rows, k0, k1, IM_COMPUTE_##id); break;
-    IM_COMPUTES(X, )
+    IM_COMPUTES_REAL(X, )
 #undef X
     default: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_FETCH);
     }
@@ -98,6 +99,8 @@ int IM_FN(im_cpu_conv)(im_device *dev, const im_conv_args *c)
     int64_t pixels = (int64_t)c->oh * c->ow;
     bool rows = c->kh == 1 && c->kw == 1 && c->stride == 1 && c->oh == c->h && c->ow == c->w && !c->pad_top &&
                 !c->pad_left && c->up_h == c->h && c->up_w == c->w;      /* the picture is the matrix */
+    if (c->wt.dtype == IM_INT8)
+        return IM_FN(im_int8_conv)(dev, c, rows);
     return IM_FN(im_product_run)(dev, &(im_product){
         .m = c->batch * pixels, .n = c->cout, .k = c->kh * c->kw * c->cin, .pack = IM_FN(im_conv_pack), .args = c,
         .a = { rows ? c->x.p : NULL, c->x.t }, .lda = c->cin, .b = c->wt, .bias = c->bias,

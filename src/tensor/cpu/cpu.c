@@ -9,11 +9,17 @@
 #ifdef __x86_64__
 #include <cpuid.h>
 #define ISAS(X) X(portable) X(avx2) X(avx512) X(avx512bf16)
+/* Sets of which micro.c alone is compiled: instructions for int8 that some processors with a set have. (name, beside) */
+#define DOTS(X) X(avx2vnni, avx2) X(avx512vnni, avx512) X(avx512vnni, avx512bf16)
 #else
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #define ISAS(X) X(portable) X(neon)
+#define DOTS(X) X(neondot, neon)
 #endif
 
-#define X(isa) void im_cpu_init_##isa(im_kernels *k); void im_cpu_peak_init_##isa(im_peak_loops *l);
+#define X(isa) void im_cpu_init_##isa(im_kernels *k); void im_cpu_peak_init_##isa(im_peak_loops *l); \
+    const void *im_int8_tiles_##isa(uint8_t *flip);
 ISAS(X)
 #undef X
 
@@ -39,6 +45,18 @@ static bool has_avx512(void)
 static bool has_avx512bf16(void)
 {
     return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+/* AVX-VNNI is in leaf 7.1, eax bit 4; its registers are those of AVX2. */
+static bool has_avx2vnni(void)
+{
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1u);
+}
+
+static bool has_avx512vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
 }
 
 /* Does vdpbf16ps pay against converting bf16 to f32? Rates measured by `imago bench peak` in G(FL)OP/s of one core, f32
@@ -88,6 +106,11 @@ static bool dots_pay(void)
 {
     return false;
 }
+
+static bool has_neondot(void)
+{
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+}
 #endif
 
 static const char dots_isa[] = "avx512bf16";                   /* the set that has an instruction for bf16 dots       */
@@ -108,8 +131,32 @@ bool im_cpu_peak_loops(const char *isa, im_peak_loops *out)
     return false;
 }
 
+#define X(name, beside) const void *im_int8_tiles_##name(uint8_t *flip);
+DOTS(X)
+#undef X
+
+/* The tiles of int8 for kernels of that set: those of an instruction for them, where the processor has it. The bits are the
+ * same. */
+static void choose_int8(im_host *h, const char *isa, const void *(*own)(uint8_t *flip))
+{
+    static const struct { const char *beside; bool (*has)(void); const void *(*tiles)(uint8_t *flip); } dots[] = {
+#define X(name, beside) { #beside, has_##name, im_int8_tiles_##name },
+        DOTS(X)
+#undef X
+    };
+    h->int8_tiles = own(&h->int8_flip);
+    for (size_t i = 0; i < sizeof dots / sizeof *dots; i++)
+        if (!strcmp(dots[i].beside, isa) && dots[i].has())
+            h->int8_tiles = dots[i].tiles(&h->int8_flip);
+    h->compute[IM_INT8] = IM_COMPUTE_INT8;
+}
+
 static const char *product(const im_device *dev, im_dtype weights)
 {
+    if (weights == IM_INT8)
+        return im_host_of(dev)->int8_flip
+             ? "int8 dot products with exact sums (one instruction); rows of activations are rounded to int8"
+             : "int8 dot products with exact sums; rows of activations are rounded to int8";
     if (im_host_of(dev)->compute[weights] == IM_COMPUTE_BF16)
         return strncmp(dev->isa, dots_isa, strlen(dots_isa))
              ? "bf16 dot products with f32 sums, made of f32 multiply-adds; activations are rounded to bf16"
@@ -119,7 +166,7 @@ static const char *product(const im_device *dev, im_dtype weights)
 
 /* isa and "isa+f32" and the like: the name where products are not computed as this set does it unasked. Their bits are
  * others, and whoever keeps the name of the set beside what was computed then keeps that, too. */
-#define NAMES(isa) { #isa, has_##isa, im_cpu_init_##isa, { IM_COMPUTES(WITH, #isa) } },
+#define NAMES(isa) { #isa, has_##isa, im_cpu_init_##isa, im_int8_tiles_##isa, { IM_COMPUTES(WITH, #isa) } },
 #define WITH(id, name, factors, per_step, words, isa) isa "+" #name,
 
 const char *im_cpu_kernels(im_device *dev, bool asked, im_compute how)
@@ -128,6 +175,7 @@ const char *im_cpu_kernels(im_device *dev, bool asked, im_compute how)
         const char *name;
         bool (*has)(void);
         void (*init)(im_kernels *);
+        const void *(*int8_tiles)(uint8_t *flip);
         const char *with[IM_COMPUTE_COUNT];
     } rungs[] = { ISAS(NAMES) };
     enum { N = sizeof rungs / sizeof *rungs };
@@ -148,6 +196,7 @@ const char *im_cpu_kernels(im_device *dev, bool asked, im_compute how)
         best--;
     }
     rungs[best].init(&dev->k);
+    choose_int8(im_host_of(dev), rungs[best].name, rungs[best].int8_tiles);
     dev->packs = true;                                         /* ref reads weights as the papers write them           */
     dev->s.product = product;
     if (wanted)

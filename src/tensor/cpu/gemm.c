@@ -1,4 +1,5 @@
 /* gemm.c: c = act(a b^T + bias) + res, and its GEGLU form; the product behind every linear layer (ops/linear.c). */
+#include "tensor/cpu/int8.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/product.h"
 
@@ -23,7 +24,7 @@ static void pack(const im_product *p, float *dst, int64_t row, int rows, int k0,
     switch (mode) {
 #define X(id, name, factors, per_step, words, with) \
     case IM_COMPUTE_##id: pack_as(p->args, dst, row, rows, k0, k1, IM_COMPUTE_##id); break;
-    IM_COMPUTES(X, )
+    IM_COMPUTES_REAL(X, )
 #undef X
     default: pack_as(p->args, dst, row, rows, k0, k1, IM_PACK_FETCH);
     }
@@ -31,6 +32,8 @@ static void pack(const im_product *p, float *dst, int64_t row, int rows, int k0,
 
 int IM_FN(im_cpu_gemm)(im_device *dev, const im_gemm_args *g)
 {
+    if (g->b.dtype == IM_INT8)
+        return IM_FN(im_int8_gemm)(dev, g);
     return IM_FN(im_product_run)(dev, &(im_product){
         .m = g->m, .n = g->n, .k = g->k, .pack = pack, .args = g, .a = g->a, .lda = g->lda, .b = g->b, .bias = g->bias,
         .res = g->res, .ldres = g->ldres, .c = g->c, .ldc = g->ldc, .act = g->act, .geglu = g->geglu });

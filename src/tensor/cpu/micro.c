@@ -88,3 +88,9 @@ const im_micros *IM_FN(im_micro_tiles)(im_compute how)
     };
     return &all[how];
 }
+
+const void *IM_FN(im_int8_tiles)(uint8_t *flip)
+{
+    *flip = IM_INT8_FLIP;
+    return IM_FN(im_micro_tiles)(IM_COMPUTE_INT8);
+}

@@ -35,14 +35,14 @@ IM_INLINE void tile(int rows, int panels, im_compute how, const im_outer_tile *t
 
 #define X(id, name, rows, panels) \
     static void name##_##rows##x##panels(const im_outer_tile *t) { tile(rows, panels, IM_COMPUTE_##id, t); }
-IM_ALL_TILES(X)
+IM_REAL_TILES(X)
 #undef X
 
 const im_outer_micros *IM_FN(im_outer_tiles)(im_compute how)
 {
     static const im_outer_micros all[] = {
 #define X(id, name, rows, panels) [IM_COMPUTE_##id].tile[panels - 1][rows - 1] = name##_##rows##x##panels,
-        IM_ALL_TILES(X)
+        IM_REAL_TILES(X)
 #undef X
     };
     return &all[how];

@@ -6,11 +6,13 @@
 #include "tensor/compute.h"
 #include "tensor/cpu/buffer.h"
 
-/* The micro-kernel's step: acc + x y in each lane: one product (f32), or two, the second added last (bf16). */
+/* The micro-kernel's step: acc + x y in each lane: one product (f32), two, the second added last (bf16), or four integers,
+ * whose sums are i32 (int8). */
 IM_INLINE v16 v_multiply(im_compute how, v16 acc, v16 x, v16 y)
 {
     switch (how) {
     case IM_COMPUTE_BF16: return v_dot_bf16(acc, x, y);
+    case IM_COMPUTE_INT8: return v_dot_int8(acc, x, y);
     default:              return v_fma(x, y, acc);
     }
 }

@@ -35,7 +35,7 @@ IM_INLINE float multiply(im_compute how, int64_t rounds)
 
 #define X(id, name, factors, per_step, words, with) \
     static float multiply_##name(int64_t rounds) { return multiply(IM_COMPUTE_##id, rounds); }
-IM_COMPUTES(X, )
+IM_COMPUTES_REAL(X, )
 #undef X
 
 static void widen_f16(const uint16_t *src, float *dst)
@@ -76,7 +76,7 @@ void IM_FN(im_cpu_peak_init)(im_peak_loops *l)
 {
     *l = (im_peak_loops){ .chains = CHAINS, .widen_f16 = widen_f16, .widen_bf16 = widen_bf16, .read = read, .multiply = {
 #define X(id, name, factors, per_step, words, with) multiply_##name,
-        IM_COMPUTES(X, )
+        IM_COMPUTES_REAL(X, )
 #undef X
     } };
 }

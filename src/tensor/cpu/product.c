@@ -33,6 +33,7 @@
  * their dtype. */
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/pack_weights.h"
+#include "tensor/int8.h"
 #include "tensor/parallel.h"
 
 enum {
@@ -88,7 +89,7 @@ static void plan(job *j)
     j->strips = p->geglu ? panels : im_ceil_div(panels, 2);
     j->how = im_host_of(j->dev)->compute[p->b.dtype];
     j->convert = p->b.dtype != im_factors_of(j->how);
-    j->micro = IM_FN(im_micro_tiles)(j->how);
+    j->micro = j->how == IM_COMPUTE_INT8 ? im_host_of(j->dev)->int8_tiles : IM_FN(im_micro_tiles)(j->how);
     int unit = im_per_step(j->how);
     j->steps = im_ceil_div(p->k, unit);
     bool whole = p->k % unit == 0 && p->lda % unit == 0;       /* rows are whole steps as they lie in memory */
@@ -190,6 +191,21 @@ static void fetch(const job *j, const cursor *w, int t, int tiles, im_tile *q)
         pack(j, NULL, (area){ w->next.row + r0, r1 - r0, w->next.block, w->next.blocks }, IM_PACK_FETCH);
 }
 
+/* int8: a strip's sums become f32, as int8.h defines it. What was added to the integers of A comes out first: 128 times the
+ * sum of each column. */
+static void to_real(const job *j, int strip, int64_t row, int rows, int panels, float *sums)
+{
+    bool flipped = im_host_of(j->dev)->int8_flip;
+    for (int part = 0; part < panels; part++, sums += IM_PANEL) {
+        const float *tail = (const float *)(const void *)(panel_at(j, strip, 0, part) + im_int8_values(j->p->k));
+        v16 scale = v_load(tail), more = flipped ? v_load(tail + IM_PANEL) : v_zero();
+        for (int i = 0; i < rows; i++) {
+            v16 y = v_real_of_i32(v_sub_i32(v_load(sums + i * IM_STRIP), more));
+            v_store(sums + i * IM_STRIP, v_mul(y, v_mul(v_set1(j->p->scales[row + i]), scale)));
+        }
+    }
+}
+
 static void run_strip(const job *j, const cursor *w)
 {
     int steps = steps_of(j, w->now.block), tiles = im_ceil_div(w->now.rows, IM_MR), panels = 0;
@@ -207,8 +223,11 @@ static void run_strip(const job *j, const cursor *w)
             if (part == 0)
                 fetch(j, w, t, tiles, &q);
             j->micro->tile[wide - 1][rows - 1](&q);
-            if (w->now.block == j->blocks - 1 && part + wide == panels)
-                IM_FN(im_epilogue)(j->p, w->strip, w->now.row + r0, rows, sums);
+            if (w->now.block < j->blocks - 1 || part + wide < panels)
+                continue;
+            if (j->p->scales)
+                to_real(j, w->strip, w->now.row + r0, rows, panels, sums);
+            IM_FN(im_epilogue)(j->p, w->strip, w->now.row + r0, rows, sums);
         }
     }
 }

@@ -39,6 +39,7 @@ struct im_product {
     int64_t chan_rows, ldchan, ldres;
     im_buf c;
     int64_t ldc;
+    const float *scales;                         /* int8: of rows of A (int8.c); else NULL                            */
     const im_grid *grid;                         /* where rows of c and res stand in place of ldc and ldres; or NULL */
     im_act act;
     bool geglu;
@@ -61,9 +62,14 @@ typedef struct im_tile {
 typedef void im_micro(const im_tile *t);
 typedef struct { im_micro *tile[IM_NV][IM_MR]; } im_micros;    /* [panels - 1][rows - 1] */
 const im_micros *IM_FN(im_micro_tiles)(im_compute how);
+/* Those of int8 for cpu.c, as it hands them to product.c through im_host; *flip: what they want every byte of A xored
+ * with. */
+const void *IM_FN(im_int8_tiles)(uint8_t *flip);
 
-/* X(id, name, rows, panels) of every tile of every im_compute: for the tables of micro.c and micro_outer.c. */
+/* X(id, name, rows, panels) of every tile of every im_compute, and of those that gradients use: for the tables of micro.c
+ * and micro_outer.c. */
 #define IM_ALL_TILES(X) IM_COMPUTES(IM_TILES_OF, X)
+#define IM_REAL_TILES(X) IM_COMPUTES_REAL(IM_TILES_OF, X)
 #define IM_TILES_OF(id, name, factors, per_step, words, X) IM_TILES(IM_TILE_OF, X, id, name)
 #define IM_TILE_OF(rows, panels, X, id, name) X(id, name, rows, panels)
 

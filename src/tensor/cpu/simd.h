@@ -30,6 +30,10 @@
  *   v_store_dot_n(p, v, n)              its first n lanes; v_stream_dot(p, v) past the caches, p on 32 bytes
  *   v_load_f16_n(p, n) v_load_bf16_n    the first n of 16, no byte behind them is touched; missing lanes are 0
  *   v_zip_bf16(p, q)                    v_bf16_pairs of 16 bf16 at p and at q, as they are
+ *   v_dot_int8(acc, a, b)               lanes are i32: acc + the sum of 4 products of bytes, those of a xored with
+ * IM_INT8_FLIP
+ *   v_store_int8(p, v, flip)            to nearest even (ties), 16 bytes, each xored with flip; |v| < 128
+ *   v_real_of_i32(v) v_sub_i32(a, b)    lanes are i32; v_real_of_int8(v, i): byte i of each lane
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *
  * Loads and stores of vectors are intrinsics or memcpy, which may read and write memory of any type: bf16 that is stored
@@ -62,7 +66,13 @@
 #define IM_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-#if defined(IM_ISA_avx512bf16)
+#if defined(IM_ISA_avx512vnni)
+#include "tensor/cpu/simd_avx512vnni.h"
+#elif defined(IM_ISA_avx2vnni)
+#include "tensor/cpu/simd_avx2vnni.h"
+#elif defined(IM_ISA_neondot)
+#include "tensor/cpu/simd_neondot.h"
+#elif defined(IM_ISA_avx512bf16)
 #include "tensor/cpu/simd_avx512bf16.h"
 #elif defined(IM_ISA_avx512)
 #include "tensor/cpu/simd_avx512.h"

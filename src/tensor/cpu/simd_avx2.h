@@ -167,6 +167,46 @@ IM_INLINE void v_store_bf16(uint16_t *p, v16 v)
     __m256i both = _mm256_packus_epi32(v_bf16_bits8(v.lo), v_bf16_bits8(v.hi));          /* 0-3 8-11 4-7 12-15 */
     _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(both, 0xd8));
 }
+
+/* ---- int8 */
+
+IM_INLINE __m256i v_bits8(__m256 v) { return _mm256_castps_si256(v); }
+#ifndef V_HAS_INT8_DOT
+enum { IM_INT8_FLIP = 0 };
+/* |b| times a with b's sign, so that pairs stay below 2 * 127 * 127 and vpmaddubsw, u8 by i8 into i16, saturates
+ * nowhere. */
+IM_INLINE __m256 v_dot8(__m256 acc, __m256 a, __m256 b)
+{
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(v_bits8(b)), _mm256_sign_epi8(v_bits8(a), v_bits8(b)));
+    return _mm256_castsi256_ps(_mm256_add_epi32(v_bits8(acc), _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
+}
+IM_INLINE v16 v_dot_int8(v16 acc, v16 a, v16 b)
+{
+    return V_BOTH(v16, v_dot8(acc.lo, a.lo, b.lo), v_dot8(acc.hi, a.hi, b.hi));
+}
+#endif
+IM_INLINE v16 v_sub_i32(v16 a, v16 b)
+{
+    return V_BOTH(v16, _mm256_castsi256_ps(_mm256_sub_epi32(v_bits8(a.lo), v_bits8(b.lo))),
+                  _mm256_castsi256_ps(_mm256_sub_epi32(v_bits8(a.hi), v_bits8(b.hi))));
+}
+IM_INLINE v16 v_real_of_i32(v16 v)
+{
+    return V_BOTH(v16, _mm256_cvtepi32_ps(v_bits8(v.lo)), _mm256_cvtepi32_ps(v_bits8(v.hi)));
+}
+IM_INLINE __m256 v_byte8(__m256 v, int i)
+{
+    __m256i up = _mm256_sll_epi32(v_bits8(v), _mm_cvtsi32_si128(24 - 8 * i));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(up, 24));
+}
+IM_INLINE v16 v_real_of_int8(v16 v, int i) { return V_BOTH(v16, v_byte8(v.lo, i), v_byte8(v.hi, i)); }
+IM_INLINE void v_store_int8(uint8_t *p, v16 v, uint8_t flip)
+{
+    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));      /* 0-3 8-11 4-7 12-15 */
+    words = _mm256_permute4x64_epi64(words, 0xd8);
+    __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128((__m128i *)p, _mm_xor_si128(bytes, _mm_set1_epi8((char)flip)));
+}
 #undef V_BOTH
 
 #endif

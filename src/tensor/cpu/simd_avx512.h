@@ -116,4 +116,34 @@ IM_INLINE void v_store_bf16(uint16_t *p, v16 v)
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
 }
 
+/* ---- int8 */
+
+#ifndef V_HAS_INT8_DOT
+enum { IM_INT8_FLIP = 0 };
+/* Bytes 0 and 2, and bytes 1 and 3, of each lane as two words. */
+IM_INLINE __m512i v_even_words(v16 v) { return _mm512_srai_epi16(_mm512_slli_epi16(_mm512_castps_si512(v), 8), 8); }
+IM_INLINE __m512i v_odd_words(v16 v) { return _mm512_srai_epi16(_mm512_castps_si512(v), 8); }
+IM_INLINE v16 v_dot_int8(v16 acc, v16 a, v16 b)
+{
+    __m512i even = _mm512_madd_epi16(v_even_words(a), v_even_words(b));
+    __m512i odd = _mm512_madd_epi16(v_odd_words(a), v_odd_words(b));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(acc), _mm512_add_epi32(even, odd)));
+}
+#endif
+IM_INLINE v16 v_sub_i32(v16 a, v16 b)
+{
+    return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+IM_INLINE v16 v_real_of_i32(v16 v) { return _mm512_cvtepi32_ps(_mm512_castps_si512(v)); }
+IM_INLINE v16 v_real_of_int8(v16 v, int i)
+{
+    __m512i up = _mm512_sll_epi32(_mm512_castps_si512(v), _mm_cvtsi32_si128(24 - 8 * i));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(up, 24));
+}
+IM_INLINE void v_store_int8(uint8_t *p, v16 v, uint8_t flip)
+{
+    __m128i bytes = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v));
+    _mm_storeu_si128((__m128i *)p, _mm_xor_si128(bytes, _mm_set1_epi8((char)flip)));
+}
+
 #endif

@@ -173,4 +173,47 @@ IM_INLINE void v_store_bf16(uint16_t *p, v16 v)
     }
 }
 
+/* ---- int8 */
+
+#ifndef V_HAS_INT8_DOT
+enum { IM_INT8_FLIP = 0 };
+/* Of 4 lanes of 4 bytes: products in words, added in twos and in twos again. */
+IM_INLINE v16 v_dot_int8(v16 acc, v16 a, v16 b)
+{
+    for (int i = 0; i < 4; i++) {
+        int8x16_t x = vreinterpretq_s8_f32(a.q[i]), y = vreinterpretq_s8_f32(b.q[i]);
+        int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(y))), high = vpaddlq_s16(vmull_high_s8(x, y));
+        acc.q[i] = vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(acc.q[i]), vpaddq_s32(low, high)));
+    }
+    return acc;
+}
+#endif
+IM_INLINE v16 v_sub_i32(v16 a, v16 b)
+{
+    for (int i = 0; i < 4; i++)
+        a.q[i] = vreinterpretq_f32_s32(vsubq_s32(vreinterpretq_s32_f32(a.q[i]), vreinterpretq_s32_f32(b.q[i])));
+    return a;
+}
+IM_INLINE v16 v_real_of_i32(v16 v)
+{
+    for (int i = 0; i < 4; i++) v.q[i] = vcvtq_f32_s32(vreinterpretq_s32_f32(v.q[i]));
+    return v;
+}
+IM_INLINE v16 v_real_of_int8(v16 v, int byte)
+{
+    int32x4_t up = vdupq_n_s32(24 - 8 * byte);
+    for (int i = 0; i < 4; i++)
+        v.q[i] = vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vreinterpretq_s32_f32(v.q[i]), up), 24));
+    return v;
+}
+IM_INLINE void v_store_int8(uint8_t *p, v16 v, uint8_t flip)
+{
+    int32x4_t n[4];
+    for (int i = 0; i < 4; i++) n[i] = vcvtnq_s32_f32(v.q[i]);
+    int16x8_t low = vcombine_s16(vqmovn_s32(n[0]), vqmovn_s32(n[1]));
+    int16x8_t high = vcombine_s16(vqmovn_s32(n[2]), vqmovn_s32(n[3]));
+    int8x16_t bytes = vcombine_s8(vqmovn_s16(low), vqmovn_s16(high));
+    vst1q_u8(p, veorq_u8(vreinterpretq_u8_s8(bytes), vdupq_n_u8(flip)));
+}
+
 #endif

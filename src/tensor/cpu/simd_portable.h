@@ -106,6 +106,25 @@ IM_INLINE void v_store_bf16(uint16_t *p, v16 v)
     V_FOR h[i] = im_bhalf_from_f32(v[i]);
     memcpy(p, h, sizeof h);
 }
+
+/* ---- int8 */
+
+enum { IM_INT8_FLIP = 0 };
+IM_INLINE m16 v_byte(v16 v, int i) { return (m16)v << (24 - 8 * i) >> 24; }
+IM_INLINE v16 v_dot_int8(v16 acc, v16 a, v16 b)
+{
+    m16 sum = (m16)acc;
+    for (int i = 0; i < 4; i++) sum += v_byte(a, i) * v_byte(b, i);
+    return (v16)sum;
+}
+IM_INLINE v16 v_sub_i32(v16 a, v16 b) { return (v16)((m16)a - (m16)b); }
+IM_INLINE v16 v_real_of_i32(v16 v) { return __builtin_convertvector((m16)v, v16); }
+IM_INLINE v16 v_real_of_int8(v16 v, int i) { return v_real_of_i32((v16)v_byte(v, i)); }
+IM_INLINE void v_store_int8(uint8_t *p, v16 v, uint8_t flip)
+{
+    v16 n = (v + 0x1.8p23f) - 0x1.8p23f;                       /* to nearest even                                      */
+    V_FOR p[i] = (uint8_t)((n[i] >= -128.0f && n[i] < 128.0f ? (int)n[i] : 0) ^ flip);
+}
 #undef V_FOR
 
 #endif

@@ -32,6 +32,7 @@
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/winograd.h"
+#include "tensor/int8.h"
 #include "tensor/parallel.h"
 
 enum {                                           /* measured on a core with 1 MiB of L2 (bench/LOG.md)                */
@@ -72,7 +73,10 @@ static bool stopped(const job *j)
  * threads have no say. */
 bool IM_FN(im_winograd_takes)(const im_device *dev, const im_conv_args *c)
 {
-    bool can = c->kh == 3 && c->kw == 3 && c->stride == 1, pays = c->cin >= 64 && (int64_t)c->oh * c->ow >= 49;
+    int64_t pixels = (int64_t)c->oh * c->ow;
+    bool can = c->kh == 3 && c->kw == 3 && c->stride == 1, pays = c->cin >= 64 && pixels >= 49;
+    if (c->wt.dtype == IM_INT8)
+        pays = im_int8_conv_winograd(c->kh, c->kw, c->stride, c->cin, pixels);
     return can && im_host_of(dev)->winograd && (pays || im_host_of(dev)->winograd == 2);
 }
 

@@ -13,7 +13,8 @@ static bool attention_shape(im_ctx *c, im_node *n)
     int heads = n->attrs.i[0];
     bool ok = true;
     for (int i = Q; i <= V; i++)
-        ok &= n->in[i]->dtype != IM_I32 && n->in[i]->ndim == 3 && (n->in[i]->stride[2] == 1 || n->in[i]->shape[2] == 1);
+        ok &= im_is_real((im_dtype)n->in[i]->dtype) && n->in[i]->ndim == 3
+           && (n->in[i]->stride[2] == 1 || n->in[i]->shape[2] == 1);
     return im_want(c, n, ok, "q (B, Tq, C), k and v (B, Tk, C) in f32, f16 or bf16, C contiguous")
         && im_want(c, n, q->shape[0] == k->shape[0] && k->shape[0] == v->shape[0] && k->shape[1] == v->shape[1]
                    && q->shape[2] == k->shape[2] && k->shape[2] == v->shape[2], "equal B, Tk and C")

@@ -35,12 +35,12 @@ static bool conv2d_shape(im_ctx *c, im_node *n)
     int64_t rows, ld;
     if (!im_want_activation(c, n, X)
         || !im_want(c, n, x->ndim == 4 && w->ndim == 4 && w->shape[3] == x->shape[3] && im_contiguous(w)
-                    && w->dtype != IM_I32 && !w->geglu, "x (B, H, W, Cin), w (Cout, Kh, Kw, Cin)")
+                    && im_is_weight(w) && !w->geglu, "x (B, H, W, Cin), w (Cout, Kh, Kw, Cin)")
         || !im_want(c, n, geometry_fits(x, w, at),
                     "a stride of at least 1, no negative padding, both or no enlarged sizes, none above 65536")
         || !im_want(c, n, !b || (b->dtype == IM_F32 && im_contiguous(b) && im_numel(b) == w->shape[0]),
                     "b (Cout) in f32")
-        || !im_want(c, n, !chan || (chan->dtype != IM_I32 && chan->ndim == 2 && chan->shape[0] == x->shape[0]
+        || !im_want(c, n, !chan || (im_is_real((im_dtype)chan->dtype) && chan->ndim == 2 && chan->shape[0] == x->shape[0]
                                     && chan->shape[1] == w->shape[0] && im_rows(chan, &rows, &ld)),
                     "chan (B, Cout) in f32, f16 or bf16"))
         return false;
@@ -52,7 +52,7 @@ static bool conv2d_shape(im_ctx *c, im_node *n)
     y->shape[2] = out_size(at[UP_W] ? at[UP_W] : x->shape[2], at[LEFT], at[RIGHT], w->shape[2], at[STRIDE]);
     y->shape[3] = w->shape[0];
     return im_want(c, n, y->shape[1] > 0 && y->shape[2] > 0, "a kernel no larger than the padded input")
-        && im_want(c, n, !res || (res->dtype != IM_I32 && im_contiguous(res) && res->ndim == 4
+        && im_want(c, n, !res || (im_is_real((im_dtype)res->dtype) && im_contiguous(res) && res->ndim == 4
                                   && !memcmp(res->shape, y->shape, 4 * sizeof y->shape[0])),
                    "res of the output's shape (B, Ho, Wo, Cout) in f32, f16 or bf16");
 }

@@ -15,9 +15,9 @@ static bool product_shape(im_ctx *c, im_node *n, bool geglu)
 {
     const im_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
     int64_t rows, ld, k = x->ndim ? x->shape[x->ndim - 1] : 0;
-    if (!im_want(c, n, x->dtype != IM_I32 && x->ndim >= 1 && im_rows(x, &rows, &ld),
+    if (!im_want(c, n, im_is_real((im_dtype)x->dtype) && x->ndim >= 1 && im_rows(x, &rows, &ld),
                  "x (..., K) in f32, f16 or bf16, K contiguous")
-        || !im_want(c, n, w->ndim >= 2 && im_numel(w) / w->shape[0] == k && im_contiguous(w) && w->dtype != IM_I32,
+        || !im_want(c, n, w->ndim >= 2 && im_numel(w) / w->shape[0] == k && im_contiguous(w) && im_is_weight(w),
                     "w (N, K) with the K of x")
         || !im_want(c, n, (!geglu || w->shape[0] % 2 == 0) && (!w->packed || w->geglu == geglu),
                     geglu ? "w (2N, K), packed for GEGLU where it is packed" : "w (N, K), not packed for GEGLU")
@@ -63,7 +63,7 @@ static bool linear_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *res = n->in[RES];
     if (!im_want_act(c, n, n->attrs.i[0]) || !product_shape(c, n, false)
-        || !im_want(c, n, !res || (res->dtype != IM_I32 && im_contiguous(res) && res->ndim == n->out->ndim
+        || !im_want(c, n, !res || (im_is_real((im_dtype)res->dtype) && im_contiguous(res) && res->ndim == n->out->ndim
                                    && !memcmp(res->shape, n->out->shape, sizeof res->shape[0] * res->ndim)),
                     "res of the output's shape (..., N) in f32, f16 or bf16"))
         return false;

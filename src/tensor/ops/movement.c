@@ -148,7 +148,7 @@ static void say_id(im_ctx *c, int64_t at, int32_t found, int64_t limit)
 static bool embedding_shape(im_ctx *c, im_node *n)
 {
     const im_tensor *table = n->in[TABLE], *ids = n->in[IDS];
-    if (!im_want(c, n, table->ndim == 2 && !table->packed && table->dtype != IM_I32 && im_contiguous(table)
+    if (!im_want(c, n, table->ndim == 2 && !table->packed && im_is_real((im_dtype)table->dtype) && im_contiguous(table)
                  && ids->dtype == IM_I32 && im_contiguous(ids) && ids->ndim < IM_MAX_DIMS
                  && im_numel(ids) <= INT_MAX, "a plain table (V, C) and i32 ids")
         || !im_want_ids(c, n, IDS, table->shape[0], say_id))

@@ -68,7 +68,7 @@ static int groupnorm_backward(im_ctx *c, im_node *n)
 static bool layernorm_shape(im_ctx *c, im_node *n)
 {
     int64_t rows, ld;
-    return im_want(c, n, n->in[X]->dtype != IM_I32 && n->in[X]->ndim >= 1 && im_rows(n->in[X], &rows, &ld),
+    return im_want(c, n, im_is_real((im_dtype)n->in[X]->dtype) && n->in[X]->ndim >= 1 && im_rows(n->in[X], &rows, &ld),
                    "x (..., C) in f32, f16 or bf16, C contiguous")
         && want_affine(c, n) && im_like(c, n, X);
 }

@@ -50,6 +50,8 @@ static void column(const void *arg, int64_t i, int thread)
 
 int im_ref_gemm(im_device *dev, const im_gemm_args *p)
 {
+    if (p->b.dtype == IM_INT8)
+        return im_ref_gemm_int8(dev, p);
     job j = { p, im_ref_rounds(dev, &p->b),
               im_scratch(dev, im_threads_of(dev), (size_t)im_threads_of(dev) * 2 * (size_t)p->k * sizeof(float)) };
     return j.rows ? im_ref_each(dev, p->n, column, &j) : IM_NO_MEMORY;

@@ -7,6 +7,7 @@
 
 #include "tensor/half.h"
 #include "tensor/host.h"
+#include "tensor/int8.h"
 
 #define X(name) int im_ref_##name(im_device *dev, const im_##name##_args *p);
 IM_KERNELS_OWN(X)
@@ -17,6 +18,8 @@ IM_KERNELS_OWN(X)
 typedef void (*im_ref_fn)(const void *job, int64_t i, int thread);
 int im_ref_each(im_device *dev, int64_t count, im_ref_fn fn, const void *job);
 
+int im_ref_gemm_int8(im_device *dev, const im_gemm_args *p);    /* int8.c: weights in int8                            */
+int im_ref_conv_int8(im_device *dev, const im_conv_args *p);
 double im_ref_activate(im_act act, double x);                  /* map.c                                               */
 
 /* A factor of a product: as it is, or rounded to bf16 where im_set_compute_dtype asked for that. */
@@ -59,14 +62,39 @@ static inline void im_ref_sum(float *to, double x, bool add)
     *to = (float)(add ? *to + x : x);
 }
 
+/* Panel and lane of row n of a packed weight: the rows of values and those of gates are packed one after the other. */
+static inline int64_t im_ref_panel(const im_weight *w, int n, int *lane)
+{
+    int rows = w->geglu ? w->n / 2 : w->n, row = n % rows;
+    *lane = row % IM_PANEL;
+    return n / rows * ((rows + IM_PANEL - 1) / IM_PANEL) + row / IM_PANEL;
+}
+
+/* Row n of weights in int8: its integer k, its scale. */
+static inline int im_ref_int8_at(const im_weight *w, int n, int k)
+{
+    int lane;
+    int64_t panel = im_ref_panel(w, n, &lane);
+    return ((const int8_t *)w->data)[panel * (int64_t)im_int8_panel(w->k) + (k / 4 * IM_PANEL + lane) * 4 + k % 4];
+}
+
+static inline float im_ref_int8_scale(const im_weight *w, int n)
+{
+    int lane;
+    int64_t panel = im_ref_panel(w, n, &lane);
+    const char *data = (const char *)w->data + panel * (int64_t)im_int8_panel(w->k) + im_int8_values(w->k);
+    return ((const float *)(const void *)data)[lane];
+}
+
 /* Row n, column k of a weight, plain or in the packed layout that device.h draws. */
 static inline float weight_at(const im_weight *w, int n, int k)
 {
     if (!w->packed)
         return im_ref_load(w->data, w->dtype, n * w->ld + k * (w->lk ? w->lk : 1));
-    int rows = w->geglu ? w->n / 2 : w->n, row = n % rows;     /* packed one after the other                          */
-    int64_t panel = n / rows * ((rows + IM_PANEL - 1) / IM_PANEL) + row / IM_PANEL;
-    int lane = row % IM_PANEL;
+    if (w->dtype == IM_INT8)
+        return (float)im_ref_int8_at(w, n, k) * im_ref_int8_scale(w, n);
+    int lane;
+    int64_t panel = im_ref_panel(w, n, &lane);
     if (w->dtype == IM_BF16)                                   /* [panel][k/2][16][2]                                 */
         return im_ref_load(w->data, w->dtype, ((panel * ((w->k + 1) / 2) + k / 2) * IM_PANEL + lane) * 2 + k % 2);
     return im_ref_load(w->data, w->dtype, (panel * w->k + k) * IM_PANEL + lane);    /* [panel][k][16]                 */
