@@ -105,7 +105,7 @@ $(BUILD)/cli/version.o: ALL_CFLAGS += -I$(BUILD)
 $(BUILD)/cli/version.o: $(BUILD)/commit.h
 
 # Put into the program byte for byte.
-$(BUILD)/cli/serve/embedded.o: src/cli/serve/openapi.json
+$(BUILD)/cli/serve/embedded.o: src/cli/serve/page.html src/cli/serve/openapi.json
 
 # Packing is loops over all weights; at -O3 they become vectors.
 $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3

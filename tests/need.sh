@@ -23,6 +23,15 @@ file() {        # file PACKAGE PATTERN: does any file match?
     ls $2 >/dev/null 2>&1 || missing="$missing $1"
 }
 
+# What tests can do without; they say so themselves.
+wished() {
+    missing=
+    if [ "$step" = check ]; then
+        program chromium chromium                           # the page of `imago serve`
+        python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"    # its clients out of PyPI
+    fi
+}
+
 look() {
     missing=
     program gcc "${cc%% *}"
@@ -73,23 +82,35 @@ hint() {
     exit 1
 }
 
-look
-[ -n "$missing" ] || exit 0
-[ "$install" = yes ] || hint
-command -v apt-get >/dev/null 2>&1 || hint
 root=
-if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null 2>&1 || hint
+can_install() {
+    command -v apt-get >/dev/null 2>&1 || return 1
+    [ "$(id -u)" = 0 ] && return 0
     root=sudo
-fi
-echo "installing$missing" >&2
+    command -v sudo >/dev/null 2>&1
+}
+get() {         # installs $missing; leaves what was said in $log
+    echo "installing$missing" >&2
+    # shellcheck disable=SC2086 # a list of packages
+    { $root apt-get update && $root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1
+}
+
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
-# shellcheck disable=SC2086 # a list of packages
-if ! { $root apt-get update && $root env DEBIAN_FRONTEND=noninteractive \
-       apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
-    tail -n 5 "$log" >&2
-    hint
-fi
 look
-[ -z "$missing" ] || hint
+if [ -n "$missing" ]; then
+    [ "$install" = yes ] || hint
+    can_install || hint
+    if ! get; then
+        tail -n 5 "$log" >&2
+        hint
+    fi
+    look
+    [ -z "$missing" ] || hint
+fi
+wished
+if [ -n "$missing" ] && [ "$install" = yes ] && can_install; then
+    get || echo "not to be had:$missing; tests that need them are skipped" >&2
+fi
+exit 0

@@ -1,4 +1,5 @@
 """server.py: a server for the tests of `imago serve`, questions to it, and counts. Standard library only."""
+import atexit
 import base64
 import http.client
 import json
@@ -50,6 +51,7 @@ class Server:
         if model:
             args += ["-m", model]
         self.process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        atexit.register(self.process.kill)                      # a test that breaks off leaves none behind
         line = self.process.stdout.readline()
         self.url = line.split()[-1] if line else ""
         self.port = int(self.url.rsplit(":", 1)[1]) if line else 0

@@ -173,11 +173,18 @@ im_image *ask_picture(server *s, const json_t *text, const char *param, trouble 
 
 /* ---------------------------------------------------------------- names of schedulers */
 
+/* Steps evenly in time, as each of the samplers has them by itself. */
+static bool own_steps(const char *scheduler)
+{
+    return !scheduler || !*scheduler || !strcasecmp(scheduler, "automatic") || !strcasecmp(scheduler, "normal") ||
+           !strcasecmp(scheduler, "uniform");
+}
+
 const char *scheduler_named(const char *sampler, const char *scheduler)
 {
     const char *ours, *theirs;
     bool karras = scheduler && !strcasecmp(scheduler, "karras");
-    if (scheduler && *scheduler && !karras && strcasecmp(scheduler, "automatic") != 0)
+    if (!karras && !own_steps(scheduler))
         return NULL;
     for (int i = 0; im_sampler_at(i, &ours, &theirs); i++) {
         if (strcasecmp(sampler, theirs) != 0 && strcmp(sampler, ours) != 0)
@@ -227,8 +234,7 @@ static bool take_list(const server *s, const asked *a, wish *w, trouble *t)
 static bool take_sampler(const server *s, const asked *a, wish *w, trouble *t)
 {
     const char *named = a->sampler && *a->sampler ? a->sampler : a->sampler_index;
-    bool has_scheduler = a->scheduler && *a->scheduler && strcasecmp(a->scheduler, "automatic") != 0;
-    if (!named && has_scheduler)
+    if (!named && !own_steps(a->scheduler))
         named = a->scheduler;
     w->scheduler = named ? scheduler_named(named, named == a->scheduler ? NULL : a->scheduler) : s->own_scheduler;
     if (w->scheduler)

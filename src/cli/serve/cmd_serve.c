@@ -199,10 +199,11 @@ const verb verb_serve = {
     .size = sizeof(serve_options), .run = run,
     .summary = "draw what is asked for over HTTP",
     .about = "Loads a model once and draws what clients ask for: those of the AUTOMATIC1111 web interface (/sdapi/v1), "
-             "those of OpenAI (/v1/images) and its own (/v1/jobs). Requests wait in a queue; those of one size are drawn "
-             "side by side, and each picture has the bits that `imago generate` gives it. A request whose connection is "
-             "dropped is cancelled. Only this machine is listened to, unless --listen says otherwise. Ctrl-C or a kill "
-             "stops it in order: pictures under way are finished. docs/server.md tells more.",
+             "those of OpenAI (/v1/images), its own (/v1/jobs), and browsers, which find a page at /. Requests wait in a "
+             "queue; those of one size are drawn side by side, and each picture has the bits that `imago generate` gives "
+             "it. A request whose connection is dropped is cancelled. Only this machine is listened to, unless --listen "
+             "says otherwise. Ctrl-C or a kill stops it in order: pictures under way are finished. docs/server.md tells "
+             "more.",
     .examples = "  imago serve\n"
                 "  imago serve -m FOLDER --listen 127.0.0.1:7861 --keep pictures\n"
                 "  imago serve -m FOLDER --listen 0.0.0.0:7860 --token-file token.txt\n"

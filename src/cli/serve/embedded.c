@@ -1,4 +1,4 @@
-/* embedded.c: puts openapi.json into the object file, byte for byte. The path counts from the folder that the
+/* embedded.c: puts page.html and openapi.json into the object file, byte for byte. The paths count from the folder that the
  * compiler runs in, which is the top of the repository. */
 #include "cli/serve/embedded.h"
 
@@ -9,4 +9,5 @@
             #symbol ":\n.incbin \"src/cli/serve/" path "\"\n"           \
             #symbol "_end:\n.byte 0\n"                                  \
             ".previous\n")
+EMBEDDED(im_serve_page, "page.html");
 EMBEDDED(im_serve_openapi, "openapi.json");

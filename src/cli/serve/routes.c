@@ -8,6 +8,11 @@
 #include "cli/serve/openai.h"
 #include "cli/serve/sdapi.h"
 
+static enum MHD_Result page(visit *v)
+{
+    return answer_static(v, "text/html; charset=utf-8", im_serve_page, (size_t)(im_serve_page_end - im_serve_page));
+}
+
 static enum MHD_Result openapi(visit *v)
 {
     return answer_static(v, "application/json", im_serve_openapi, (size_t)(im_serve_openapi_end - im_serve_openapi));
@@ -16,6 +21,7 @@ static enum MHD_Result openapi(visit *v)
 #define WEBUI(method, path, answer) { method, "/sdapi/v1/" path, answer, SAYS_DETAIL, false }
 #define OURS(method, path, answer) { method, "/v1/" path, answer, SAYS_ERROR, false }
 static const route routes[] = {
+    { "GET", "/", page, SAYS_ERROR, true },
     { "GET", "/openapi.json", openapi, SAYS_ERROR, true },
     WEBUI("POST", "txt2img", sdapi_txt2img), WEBUI("POST", "img2img", sdapi_img2img),
     WEBUI("GET", "progress", sdapi_progress), WEBUI("POST", "interrupt", sdapi_interrupt),

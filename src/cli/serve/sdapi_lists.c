@@ -32,7 +32,8 @@ enum MHD_Result sdapi_samplers(visit *v)
 enum MHD_Result sdapi_schedulers(visit *v)
 {
     return answer_json(v, 200, json_pack(
-        "[{s:s, s:s, s:n, s:f, s:b}, {s:s, s:s, s:n, s:f, s:b}]",
+        "[{s:s, s:s, s:n, s:f, s:b}, {s:s, s:s, s:n, s:f, s:b}, {s:s, s:s, s:n, s:f, s:b}]",
+        "name", "normal", "label", "Normal", "aliases", "default_rho", -1.0, "need_inner_model", 0,
         "name", "automatic", "label", "Automatic", "aliases", "default_rho", -1.0, "need_inner_model", 0,
         "name", "karras", "label", "Karras", "aliases", "default_rho", 7.0, "need_inner_model", 0));
 }

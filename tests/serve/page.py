@@ -1,0 +1,122 @@
+"""page.py: the page of `imago serve` in a headless Chromium: type, watch the preview change, stop, draw on a picture, reload,
+draw again; by keyboard, on a phone, in the dark. Screenshots go to $SHOTS where it is set. Run by tests/cli/serve.sh."""
+import base64
+import os
+
+import browser
+from server import Server, check, done, generate, skip
+
+if not browser.PROGRAM:
+    skip("the page in a browser: there is no Chromium here")
+    done()
+folder, shots = os.environ["DIR"], os.environ.get("SHOTS")
+s = Server("--max-steps", "150")
+b = browser.Browser()
+b.screen(1200, 900)
+
+
+def shoot(name):
+    if shots:
+        b.shoot(os.path.join(shots, name + ".png"))
+
+
+def press(name):
+    b.value("document.getElementById('%s').click()" % name)
+
+
+def put(**values):
+    for name, value in values.items():
+        b.value("document.getElementById('%s').value = %r" % (name, value))
+
+
+stage = "[...document.querySelectorAll('#stage img')].map(i => i.src)"
+status = "document.getElementById('status').textContent"
+b.go(s.url)
+check("it tells the model", b.until("document.getElementById('model').textContent.startsWith('imago-small')"))
+check("it offers the schedulers, the model's own first chosen", b.value("document.getElementById('scheduler').length") == 10
+      and b.value("document.getElementById('scheduler').value") == "pndm")
+
+# ---- by keyboard alone: type, Ctrl+Enter
+check("the prompt has the focus", b.until("document.activeElement.id === 'prompt'"))
+b.type("strawberry")
+put(seed="5", steps="40", guidance="5")
+b.key("Enter", 13, 2)
+first = b.until(stage + "[0] || ''")
+check("a preview comes", first and b.until(stage + "[0] !== " + repr(first)), b.value(status))
+b.until("document.querySelectorAll('#history li').length === 1")
+check("the picture is that of generate", base64.b64decode(b.value(stage)[0].split(",")[1]) ==
+      generate(folder, prompt="strawberry", seed=5, steps=40, guidance=5), b.value(status))
+check("it can be downloaded, named by its seed", b.value("document.querySelector('#stage a').download") == "5.png")
+shoot("light")
+
+# ---- stop
+put(steps="150", width="128", height="128", seed="6")
+press("draw")
+b.until(stage + ".length === 1 && document.getElementById('bar').value > 0 && document.getElementById('bar').value < 0.5")
+b.key("Escape", 27)
+check("Esc stops", b.until(status + " === 'stopped'"), b.value(status))
+check("and another can be drawn", b.until("!document.getElementById('draw').disabled"))
+
+# ---- reload while a picture is drawn
+put(steps="60", width="80", height="80", seed="7")
+press("draw")
+b.until("document.getElementById('bar').value > 0")
+b.value("window.old = true")
+b.call("Page.reload")
+check("after a reload it goes on watching", b.until("!window.old && document.getElementById('bar')?.value > 0 && "
+                                                    "!document.getElementById('stop').disabled", 20))
+check("the form is as it was", b.value("document.getElementById('prompt').value") == "strawberry")
+check("and the history is there", b.until("document.querySelectorAll('#history li').length === 2", 120))
+
+# ---- draw on a picture
+put(steps="10", width="64", height="64", seed="8")
+press("blank")
+b.until("!document.getElementById('editing').hidden")
+b.value("document.getElementById('editor').scrollIntoView()")
+x, y, w, h = b.value("(r => [r.x, r.y, r.width, r.height])(document.getElementById('editor').getBoundingClientRect())")
+paper = "document.getElementById('editor').toDataURL()"
+white = b.value(paper)
+b.drag([(x + w * t, y + h * t) for t in (0.2, 0.4, 0.6, 0.8)])
+drawn = b.value(paper)
+check("a stroke is drawn", drawn != white)
+press("undo")
+check("and taken back", b.value(paper) == white)
+b.drag([(x + w * t, y + h * t) for t in (0.2, 0.4, 0.6, 0.8)])
+shoot("drawing")
+press("draw")
+b.until("document.querySelectorAll('#history li').length === 3")
+open(os.path.join(folder, "drawn.png"), "wb").write(base64.b64decode(b.value(paper).split(",")[1]))
+check("a picture that begins from the drawing", base64.b64decode(b.value(stage)[0].split(",")[1]) ==
+      generate(folder, prompt="strawberry", seed=8, steps=10, guidance=5, init=os.path.join(folder, "drawn.png")),
+      b.value(status))
+
+# ---- history: everything to make it again
+was = b.value(stage)[0]
+press("no-init")
+put(prompt="another", seed="1", strength="0.1")
+b.value("document.getElementById('status').textContent = ''")
+b.value("[...document.querySelectorAll('#history li')][0].querySelectorAll('button')[1].click()")
+b.until("!document.getElementById('draw').disabled && " + status + ".startsWith('drawn')")
+check("again: the same bits", b.value(stage)[0] == was and b.value("document.querySelectorAll('#history li').length") == 3)
+
+# ---- dark, and on a phone
+b.screen(1200, 900, dark=True)
+ground = "getComputedStyle(document.body).backgroundColor"
+check("dark as the system is", b.until(ground + " === 'rgb(23, 22, 21)'"), b.value(ground))
+b.value("scrollTo(0, 0)")
+shoot("dark")
+press("theme")
+press("theme")
+check("light by choice", b.value(ground) == "rgb(246, 245, 242)")
+b.screen(375, 800, phone=True)
+check("nothing is wider than a phone", b.value("document.documentElement.scrollWidth") == 375,
+      b.value("document.documentElement.scrollWidth"))
+b.value("scrollTo(0, 0)")
+shoot("phone")
+small = b.value("[...document.querySelectorAll('button, input, select, textarea')].filter(e => e.offsetParent)"
+                ".filter(e => !e.labels?.length && !e.textContent.trim() && !e.getAttribute('aria-label')).map(e => e.id)")
+check("every control has a name", small == [], small)
+check("no error in the console", b.errors == [], b.errors)
+b.__exit__()
+check("the server stops", s.stop() == 0)
+done()
