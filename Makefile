@@ -106,6 +106,12 @@ $(BUILD)/cli/version.o: $(BUILD)/commit.h
 
 # Put into the program byte for byte.
 $(BUILD)/cli/serve/embedded.o: src/cli/serve/page.html src/cli/serve/openapi.json
+# S(name) for every struct of the interface, and its enums, for im_struct_size.
+$(BUILD)/structs.h: $(PUBLIC)
+	@mkdir -p $(@D)
+	@grep -oh '} im_[a-z0-9_]*;' $^ | sed 's/} \(.*\);/S(\1)/' > $@.new && mv $@.new $@
+$(BUILD)/data/files/interface.o: ALL_CFLAGS += -I$(BUILD)
+$(BUILD)/data/files/interface.o: $(BUILD)/structs.h
 
 # Packing is loops over all weights; at -O3 they become vectors.
 $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3
@@ -218,7 +224,7 @@ check-all: HOW := whole
 check-all: check ## make check, the neon kernels under an emulator, a picture at the real size
 check: ## run every test that ends within minutes (installs what is missing)
 	@CC="$(CC)" tests/need.sh --install check
-	@$(SUB) all tests
+	@$(SUB) all tests $(BUILD)/libimago.so
 	@$(SUB) san-build
 	@$(SUB) fuzz-build
 	@BUILD="$(BUILD)" ISAS="$(ISAS)" SAN_ISA="$(SAN_ISA)" SAN_TESTS="$(SAN_TESTS)" FUZZERS="$(FUZZERS)" \
@@ -362,9 +368,10 @@ install: all $(BUILD)/libimago.so ## install program, library, header, man page,
 	done
 	@ln -sf libimago.so.0 $(HERE)/lib/libimago.so
 	@mkdir -p $(HERE)/lib/pkgconfig
-	@{ echo 'prefix=$(PREFIX)'; echo 'Name: imago'; echo 'Description: Stable Diffusion v1.x, written from scratch in C'; \
+	@{ echo 'prefix=$(PREFIX)'; echo 'libdir=$${prefix}/lib'; echo 'Name: imago'; \
+	   echo 'Description: Stable Diffusion v1.x, written from scratch in C'; \
 	   sed -n 's/^#define IM_VERSION "\(.*\)"/Version: \1/p' src/imago.h; echo 'Cflags: -I$${prefix}/include'; \
-	   echo 'Libs: -L$${prefix}/lib -limago'; echo 'Libs.private: $(LIBS) $(OMP)'; } > $(HERE)/lib/pkgconfig/imago.pc
+	   echo 'Libs: -L$${libdir} -limago'; echo 'Libs.private: $(LIBS) $(OMP)'; } > $(HERE)/lib/pkgconfig/imago.pc
 	@# the loader finds a library outside /usr/lib through a cache only; without rights to it, LD_LIBRARY_PATH has to do
 	@[ -n "$(DESTDIR)" ] || ldconfig 2>/dev/null || true
 
@@ -394,7 +401,7 @@ TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I. -I$(BUILD) -DIM_WEIGHTS=\"\" -DIM_
 # for unset; leaks and reads of unset memory are found by `make asan`.
 CPPCHECK := --std=c11 -DIM_CLONES= -DIM_LANES=8 --enable=warning,portability --suppress=memleak $\
             --suppress=comparePointers --suppress=uninitvar --suppress=invalidPointerCast
-lint: | $(BUILD)/commit.h ## clang-tidy, cppcheck and shellcheck with a quiet set of checks
+lint: | $(BUILD)/commit.h $(BUILD)/structs.h ## clang-tidy, cppcheck and shellcheck with a quiet set of checks
 	printf '%s\n' $(filter-out src/tensor/error.c,$(LINTED)) | xargs -P $(JOBS) -n 8 sh -c \
 	    'exec clang-tidy --quiet --warnings-as-errors="*" --checks="$(TIDY)" "$$@" -- $(TIDIED) -include tests/lint.h' tidy
 	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' src/tensor/error.c -- $(TIDIED)

@@ -29,4 +29,16 @@
 #include "imago_generate.h"
 #include "imago_train.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* For callers that were not compiled with these headers (data/files/interface.c): IM_VERSION of the library, and the bytes
+ * that it takes a public struct for, by name; 0: it has none of that name. */
+const char *im_version(void);
+size_t im_struct_size(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

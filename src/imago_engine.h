@@ -97,6 +97,9 @@ void im_shape_text(const im_tensor *t, char *out, size_t size);                 
 bool im_upload(im_ctx *c, im_tensor *t, const void *values);
 bool im_download(im_ctx *c, const im_tensor *t, void *values); /* waits for what was asked for before                  */
 void *im_values(im_ctx *c, const im_tensor *t);                /* the same, malloc'd; NULL after a failure             */
+/* Where the device's memory is the host's: the values as they lie, to be read only, in t's strides; they are there as long
+ * as t is, and change when t does. NULL, and no failure: the memory is out of reach, im_download has a copy. */
+const void *im_host_values(im_ctx *c, const im_tensor *t);
 double im_item(im_ctx *c, const im_tensor *t);                 /* of a tensor of one value; 0 after a failure          */
 bool im_fill(im_ctx *c, im_tensor *t, float value);            /* every element                                        */
 bool im_assign(im_ctx *c, im_tensor *t, const im_tensor *from);         /* the values of another, as many of its dtype  */

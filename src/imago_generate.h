@@ -131,7 +131,8 @@ im_sd_args im_sd_defaults(const im_sd *sd);
 bool im_sd_check_prompt(im_sd *sd, const im_sd_args *a);       /* is all there that its texts name? Draws nothing      */
 
 /* The folder of the embedded model, malloc'd: $IMAGO_WEIGHTS (the model, or a folder with imago-small in it),
- * weights/imago-small here, beside the program, or where it was installed. NULL with an error that lists them. */
+ * weights/imago-small here, beside the program (or the shared library), or where it was installed. NULL with an error that
+ * lists them. */
 char *im_embedded_model_path(im_ctx *c);
 /* Before the first evaluation of the UNet (done 0) and after each; false stops. */
 typedef bool (*im_sd_progress)(void *arg, int done, int total);

@@ -399,12 +399,22 @@ START_TEST(cancelling_can_be_taken_back)
 }
 END_TEST
 
+START_TEST(the_interface_by_name)
+{
+    ck_assert_str_eq(im_version(), IM_VERSION);
+    ck_assert_uint_eq(im_struct_size("im_tensor"), sizeof(im_tensor));
+    ck_assert_uint_eq(im_struct_size("im_sd_args"), sizeof(im_sd_args));
+    ck_assert_uint_eq(im_struct_size("im_comparison"), sizeof(im_comparison));
+    ck_assert(!im_struct_size("im_ctx") && !im_struct_size("") && !im_struct_size(NULL));
+}
+END_TEST
+
 int main(void)
 {
     const suite_test tests[] = {
         LOOP(wrong_arguments_are_errors, 2 * SUITE_COUNT(rows)), ONCE(a_context_without_a_device_stays_failed),
         ONCE(reshapes_count_without_overflow), ONCE(tensors_of_nothing), ONCE(parameters), ONCE(plans),
-        ONCE(gradients_and_optimisers), ONCE(cancelling_can_be_taken_back),
+        ONCE(gradients_and_optimisers), ONCE(cancelling_can_be_taken_back), ONCE(the_interface_by_name),
     };
     return suite_run("arguments", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

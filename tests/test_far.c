@@ -72,6 +72,30 @@ START_TEST(a_pointer_that_is_followed_ends_the_program)
 }
 END_TEST
 
+/* Values in place, and no failure where they are out of reach. */
+START_TEST(host_values_where_there_are_any)
+{
+    static const char *const devices[] = { "ref", "cpu", "far" };
+    for (int i = 0; i < 3; i++) {
+        im_ctx *c = im_ctx_new(devices[i], 1);
+        im_tensor *x = im_from(c, IM_F32, SHAPE(2, 4), values), *part = im_slice(c, x, 1, 1, 3);
+        const float *all = im_host_values(c, x), *some = im_host_values(c, part);
+        ck_assert_msg(im_ok(c), "%s: %s", devices[i], im_error(c));
+        if (i == 2) {
+            ck_assert(!all && !some);
+        } else {
+            ck_assert_mem_eq(all, values, sizeof values);
+            ck_assert(some == all + 1 && some[part->stride[0]] == values[5]);
+            ck_assert(im_fill(c, x, 3) && all[7] == 3);        /* no copy                                              */
+        }
+        im_tensor *empty = im_param_new(c, "w", IM_F32, SHAPE(2));
+        ck_assert(!im_host_values(c, empty) && strstr(im_error(c), "values: w has no data"));
+        im_param_free(c, empty);
+        im_ctx_free(c);
+    }
+}
+END_TEST
+
 /* ---------------------------------------------------------------- plans */
 
 static im_tensor *twice(im_ctx *c, void *arg, im_tensor *const in[], int n)
@@ -126,7 +150,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(gives_the_bits_of_ref), LOOP(a_pointer_that_is_followed_ends_the_program, 2), ONCE(a_plan_is_captured),
+        ONCE(gives_the_bits_of_ref), LOOP(a_pointer_that_is_followed_ends_the_program, 2),
+        ONCE(host_values_where_there_are_any), ONCE(a_plan_is_captured),
     };
     return suite_run("far", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

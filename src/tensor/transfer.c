@@ -182,6 +182,11 @@ void *im_values(im_ctx *c, const im_tensor *t)
     return NULL;
 }
 
+const void *im_host_values(im_ctx *c, const im_tensor *t)
+{
+    return here(c, t, "values") && c->dev.maps ? im_data(t) : NULL;
+}
+
 void *im_storage_values(im_ctx *c, im_storage *s)
 {
     void *v = malloc(s->bytes ? s->bytes : 1);

@@ -9,10 +9,11 @@
 #include "data/files/sha256.h"
 #include "models/checkpoints/scheduler_file.h"
 
+#include <dlfcn.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char EMBEDDED[] = "imago-small";
 static const char SCHEDULER_FILE[] = "scheduler/scheduler_config.json";
@@ -37,10 +38,22 @@ static char *model_in(im_ctx *c, const char *folder)
     return NULL;
 }
 
+/* The folder of the program, or of the shared library where that is what another program uses; "" where it is not known. */
+static void own_folder(char out[PATH_MAX])
+{
+    Dl_info in;
+    const char *file = dladdr(EMBEDDED, &in) && in.dli_fname ? strrchr(in.dli_fname, '/') : NULL;
+    bool library = file && !strncmp(file, "/libimago.so", strlen("/libimago.so"));
+    out[0] = '\0';
+    if (!realpath(library ? in.dli_fname : "/proc/self/exe", out)) out[0] = '\0';
+    char *slash = strrchr(out, '/');
+    if (slash) *slash = '\0';
+}
+
 char *im_embedded_model_path(im_ctx *c)
 {
     const char *given = getenv("IMAGO_WEIGHTS");
-    char program[4096] = "", beside[4200], shared[4200];
+    char folder[PATH_MAX], beside[PATH_MAX + 30], shared[PATH_MAX + 30];
     if (given && *given) {                                     /* there or nowhere: another model is another picture  */
         char *found = model_in(c, given);
         if (!found)
@@ -49,11 +62,9 @@ char *im_embedded_model_path(im_ctx *c)
                     EMBEDDED);
         return found;
     }
-    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    char *slash = n > 0 ? strrchr(program, '/') : NULL;
-    if (slash) *slash = 0;
-    snprintf(beside, sizeof beside, "%s/../weights", program);
-    snprintf(shared, sizeof shared, "%s/../share/imago/weights", program);
+    own_folder(folder);
+    snprintf(beside, sizeof beside, "%s/../weights", folder);
+    snprintf(shared, sizeof shared, "%s/../share/imago/weights", folder);
     const char *const places[] = { "weights", beside, shared, IM_WEIGHTS };
     for (size_t i = 0; i < sizeof places / sizeof places[0] && im_ok(c); i++) {
         char *found = model_in(c, places[i]);
