@@ -15,7 +15,7 @@ c_files() {
 }
 text_files() {
     c_files
-    find tests bench weights docs \( -name '*.sh' -o -name '*.py' -o -name '*.md' -o -name '*.mk' \) | sort
+    find tests bench weights docs python \( -name '*.sh' -o -name '*.py' -o -name '*.md' -o -name '*.mk' \) | sort
     ls Makefile ./*.md .ci/run
 }
 

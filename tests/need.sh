@@ -61,6 +61,10 @@ look() {
     header check check.h
     file libsubunit-dev "/usr/lib/*/libsubunit.so"
     program python3 python3
+    file python3-numpy "/usr/lib/python3/dist-packages/numpy"   # the binding for Python, and what installs it
+    file python3-venv "/usr/lib/python3*/ensurepip"
+    file python3-setuptools "/usr/lib/python3/dist-packages/setuptools"
+    file python3-wheel "/usr/lib/python3/dist-packages/wheel"
     program g++ g++                                         # the simulator of a CUDA device
     file wordnet-base "/usr/share/wordnet/data.noun"        # classes by wnid
     program openmpi-bin mpirun.openmpi                      # trainings of several processes, under both families of MPI
