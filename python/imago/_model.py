@@ -2,16 +2,18 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
 
 import numpy as np
 
 from ._context import Context, Handle, callback
-from ._convert import Floats, Pixels, Text, fill, pixels_of, said, text, word
+from ._convert import Floats, Pixels, Text, fill, image_of, pixels_of, said, text, word
 from ._errors import ImagoError
 from ._functions import FUNCTIONS
-from ._structs import im_image, im_sd_args
+from ._structs import im_image, im_request, im_sd_args
 from ._tensor import DTYPES
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ class Model:
     ``with Model.load() as m:`` frees it at the end; else it goes with the last reference to it and to its runs.
     """
 
-    def __init__(self, context: Context, handle: Handle) -> None:
+    def __init__(self, context: Context, handle: Handle, name: str) -> None:
         self.context = context
+        self.name = name                                       # for people: the last part of its path
         self._handle: Handle | None = handle
 
     @classmethod
@@ -55,7 +58,8 @@ class Model:
         kind, between = word(dtype, DTYPES, "dtype"), word(activations, DTYPES[:3], "activations")
         c.call("im_weights_rules", strict, None if variant is None else text(variant, "variant"))
         pointer = c.call("im_sd_open", None if path is None else text(path, "path"), kind)
-        model = cls(c, c.adopt(pointer, "im_sd_free"))
+        name = "imago-small" if path is None else os.path.basename(os.path.normpath(os.fspath(path)))
+        model = cls(c, c.adopt(pointer, "im_sd_free"), name)
         c.run("im_sd_cache_weights", pointer, cache_weights)
         c.run("im_sd_set_activations", pointer, between)
         for one in loras:
@@ -148,6 +152,32 @@ class Model:
         shape = (ctypes.c_int64 * 3)()
         self.context.run("im_sd_latent_shape", self._pointer, ctypes.byref(args), shape)
         return tuple(shape)
+
+    # -- files
+
+    def write(self, path: Text, picture: Pixels, prompt: str, *, quality: int = 95, force: bool = False,
+              **options: Unpack[PictureOptions]) -> None:
+        """Writes a picture with what is needed to draw it again, as ``imago generate`` does (``--from`` reads it): a PNG, or a
+        JPEG by the name .jpg or .jpeg.
+
+        :param picture: what ``generate(prompt, **options)`` gave, with the same prompt and options.
+        :param quality: of a JPEG, 1 to 100; force: replace a file that is there.
+        :raises ImagoError: the file is there, or options have latents: only those of a file can be named.
+        """
+        args, kept = self._args(prompt, options)
+        if args.latents:
+            raise ImagoError("write: found latents of an array, which no file can name; use write_picture")
+        jpeg = os.fspath(path).lower().endswith((".jpg", ".jpeg"))
+        image = image_of(picture, "write")
+        request: Any = im_request(model_name=text(self.name, "name"))
+        fill(request, {"quality": quality}, "write")
+        request.quality *= jpeg
+        args.width, args.height = image.width, image.height
+        args.scheduler = self.context.run("im_sd_scheduler", self._pointer, ctypes.byref(args))
+        request.args = args
+        if args.init:
+            request.init_sha256 = hashlib.sha256(kept[0].kept.tobytes()).hexdigest().encode()
+        self.context.run("im_request_write", self._pointer, ctypes.byref(request), text(path, "path"), ctypes.byref(image), force)
 
     # -- about it
 

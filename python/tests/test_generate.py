@@ -253,7 +253,23 @@ class Pictures(Case):
         self.assertEqual((self.dir / "x.jpg").read_bytes()[:2], b"\xff\xd8")
         self.says("nowhere", imago.read_picture, self.dir / "nowhere.png")
 
-    def test_program_reads_what_it_wrote(self) -> None:
-        drawn(self.dir, "-m", MODEL, "--steps", 2)
-        said = imago.picture_text(self.dir / "wanted.png")
-        self.assertEqual(json.loads(said or "{}")["steps"], 2)
+    def test_told_of_their_making(self) -> None:
+        init = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        imago.write_picture(self.dir / "init.png", init)
+        with load() as model:
+            for number, (options, args) in enumerate((({}, []), ({"init": init, "strength": 0.5, "scheduler": "ddim"}, [
+                    "-i", self.dir / "init.png", "--strength", .5, "--scheduler", "ddim"]))):
+                path = self.dir / f"{number}.png"
+                picture = model.generate("a cat", **GIVEN, **options)
+                model.write(path, picture, "a cat", **GIVEN, **options)
+                drawn(self.dir, "-m", MODEL, "--steps", 3, "-g", 4, *args)
+                for key in ("imago", "parameters"):
+                    self.assertTrue(imago.picture_text(path, key))
+                    self.assertEqual(imago.picture_text(path, key), imago.picture_text(self.dir / "wanted.png", key))
+                self.same(imago.read_picture(path), picture)
+            program("generate", "-q", "-t", 1, "-m", MODEL, "--from", self.dir / "0.png", "-o", self.dir / "again.png")
+            self.same(imago.read_picture(self.dir / "again.png"), imago.read_picture(self.dir / "0.png"))
+            model.write(self.dir / "x.jpg", picture, "a cat", quality=70, **GIVEN)
+            self.assertEqual(json.loads(imago.picture_text(self.dir / "x.jpg") or "{}")["seed"], 5)
+            self.says("x.jpg", model.write, self.dir / "x.jpg", picture, "a cat", **GIVEN)
+            self.says("no file can name", model.write, path, picture, "a cat", latents=np.zeros((4, 8, 8)))

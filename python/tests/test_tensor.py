@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 from typing import Any
 
@@ -124,6 +125,48 @@ class Operations(Case):
                 self.near(ops.embedding(t(w), t([[3, 0]], "i32")), w[[[3, 0]]])
                 self.near(ops.mse(t(x), t(x * 2)), [np.mean(x * x)])
                 self.near(ops.normalize(t(x)), x / np.linalg.norm(x, axis=1, keepdims=True))
+
+    def test_the_others(self) -> None:
+        x, w, b, image = normal(2, 6), normal(8, 6), normal(8), normal(2, 4, 3, 6)
+        erf = np.vectorize(math.erf)
+        v, g = np.split(x @ w.T + b, 2, axis=1)
+        groups = image.reshape(2, 12, 2, 3)
+        normed = (groups - groups.mean((1, 3), keepdims=True)) / np.sqrt(groups.var((1, 3), keepdims=True) + 1e-5)
+        normed = normed.reshape(image.shape) * x[0] + x[1]
+        mean, var = image.mean((0, 1, 2)), image.var((0, 1, 2))
+        moments, noise = normal(2, 5, 4), normal(2, 5, 2)
+        mu, logvar = moments[..., :2], moments[..., 2:]
+        f = np.exp(-math.log(10000) * np.arange(3) / (3 - 1))
+        strided = np.zeros((2, 4, 3, 8), np.float32)           # enlarged to 8 x 6, by steps of 2: the picture itself
+        strided += image @ w.T + b + b[None, None, None] * 2
+        with imago.Context("cpu", 2) as c:
+            t = c.tensor
+            self.near(ops.linear_geglu(t(x), t(w), t(b)), v * g * (1 + erf(g / math.sqrt(2))) / 2)
+            self.near(ops.conv2d(t(image), t(w.reshape(8, 1, 1, 6)), t(b), chan=t(np.stack([b, b]) * 2), stride=2,
+                                 enlarged=(8, 6)), strided)
+            self.near(ops.groupnorm(t(image), t(x[0]), t(x[1]), 2, silu=True), normed / (1 + np.exp(-normed)))
+            at, spread = c.zeros((6,)), c.tensor(np.ones(6, np.float32))
+            wanted = (image - mean) / np.sqrt(var + 1e-5) * x[0] + x[1]
+            self.near(ops.batchnorm(t(image), t(x[0]), t(x[1]), at, spread, training=True, momentum=0.25, relu=True),
+                      np.maximum(wanted, 0))
+            self.near(at, 0.25 * mean)
+            self.near(spread, 0.75 + 0.25 * var * 24 / 23)
+            self.near(ops.batchnorm(t(image), t(x[0]), t(x[1]), t(mean), t(var)), wanted)
+            self.near(ops.l1(t(x), t(-x), t([1, 3], "f32")), [np.mean(np.abs(2 * x) * [[1], [3]])])
+            self.near(ops.gaussian_sample(t(moments), t(noise)), mu + np.exp(logvar / 2) * noise)
+            self.near(ops.kl(t(moments)), [np.sum(mu**2 + np.exp(logvar) - 1 - logvar) / 2 / 2])
+            times = np.array([3, 0.5], np.float32)
+            self.near(ops.timestep_embedding(t(times), 6, True, 1), np.concatenate(
+                [np.cos(times[:, None] * f), np.sin(times[:, None] * f)], 1))
+            self.near(ops.contiguous(t(x).slice(1, 2, 5)), x[:, 2:5])
+            self.near(ops.activate(t(x), "quick_gelu"), x / (1 + np.exp(-1.702 * x)))
+            w1 = t(w).want_grad()
+            with c.tape() as tape:
+                tape.backward(ops.scale(w1, 1), t(w * 2))
+            ops.optimise([w1], "adamw", lr=0.1, decay=0.5, state={"m": [c.zeros((8, 6))], "v": [c.zeros((8, 6))]})
+            self.near(w1, w - 0.1 * 0.5 * w - 0.1 * np.sign(w))               # the first step: m / sqrt(v) is the sign
+            self.says("wanted one of sgd, adamw, lars", ops.optimise, [w1], "adam", lr=1)
+            self.says("found state 'n' of 0 tensors", ops.optimise, [w1], lr=1, state={"n": []})
 
     def test_gradients(self) -> None:
         x, w = normal(6, 3), normal(4, 3)
