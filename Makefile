@@ -112,6 +112,9 @@ $(BUILD)/structs.h: $(PUBLIC)
 	@grep -oh '} im_[a-z0-9_]*;' $^ | sed 's/} \(.*\);/S(\1)/' > $@.new && mv $@.new $@
 $(BUILD)/data/files/interface.o: ALL_CFLAGS += -I$(BUILD)
 $(BUILD)/data/files/interface.o: $(BUILD)/structs.h
+# The page of `imago explain` shows the source of operations, and has a style and a script.
+EXPLAINED := $(wildcard src/cli/explain.css src/cli/explain.js src/tensor/ops/*.c src/tensor/ref/*.c src/tensor/cpu/*.c)
+$(BUILD)/cli/explain_code.o: $(EXPLAINED)
 
 # Packing is loops over all weights; at -O3 they become vectors.
 $(BUILD)/tensor/pack.o: ALL_CFLAGS += -O3

@@ -376,12 +376,17 @@ bool im_norm_log_move(im_ctx *c, const im_norm_log *l, const double *values);
 
 /* ---------------------------------------------------------------- profile and trace (tensor/op.c) */
 
-typedef struct { const char *op, *layer; double seconds, flop, bytes; } im_profile_row;
+typedef struct {
+    const char *op, *layer;                                    /* layer: its first parameter, or ""                    */
+    const im_tensor *out;                                      /* shape only                                           */
+    double seconds, flop, bytes;
+} im_profile_row;
 void im_on_profile(im_ctx *c, void (*fn)(void *arg, const im_profile_row *row), void *arg);
 
 /* Models call im_trace with the diffusers path of a block; the function set by im_on_trace sees the tensor (eager only). */
 void im_on_trace(im_ctx *c, void (*fn)(void *arg, const char *name, const im_tensor *t), void *arg);
 void im_trace(im_ctx *c, const char *name, const im_tensor *t);
+bool im_tracing(const im_ctx *c);                              /* does anybody see what im_trace is given?             */
 
 /* ---------------------------------------------------------------- random numbers (tensor/rng.c) */
 
@@ -389,6 +394,8 @@ typedef enum { IM_RNG_CPU, IM_RNG_CUDA } im_rng_kind;          /* torch's CPU ge
 typedef struct im_rng im_rng;
 im_rng *im_rng_new(im_ctx *c, im_rng_kind kind, uint64_t seed);
 void im_randn(im_rng *r, float *out, size_t n);                /* the bits of torch.randn(n, generator=...)            */
+/* torch's CPU generator as it is: its next n words of 32 bits (mt19937), of which im_randn makes normal numbers. */
+void im_rng_words(im_rng *r, uint32_t *out, size_t n);
 void im_rng_free(im_rng *r);
 
 #ifdef __cplusplus

@@ -158,6 +158,11 @@ const char *im_sd_run_error(const im_sd_run *r);               /* why it failed;
 int im_sd_run_done(const im_sd_run *r), im_sd_run_total(const im_sd_run *r);        /* evaluations                     */
 void im_sd_run_cancel(im_sd_run *r);                           /* before its next step; from any thread                */
 bool im_sd_run_latents(const im_sd_run *r, float *out);        /* (4, h, w), as they are now                           */
+/* (4, h, w): what the last evaluation takes for the finished latents: its scheduler's x0; before the first one an error. */
+bool im_sd_run_guess(const im_sd_run *r, float *out);
+/* The time that evaluation i is told, and what is left there of the picture: abar, the share of its variance. False: there
+ * is no such evaluation. */
+bool im_sd_run_level(const im_sd_run *r, int i, float *time, float *abar);
 /* What it is becoming, at the size of the latents: the last evaluation's guess of the finished latents through a linear map
  * to colours. Costs next to nothing but for the first of a model that has no vae/preview.json: the map is fitted then. */
 im_image *im_sd_run_preview(im_sd_run *r);
@@ -184,6 +189,12 @@ typedef struct im_net_info {
 /* The file of its weights, or their index; *whole: all of its tensors are there and fit. */
 const char *im_sd_file(const im_sd *sd, im_net net, bool *whole);
 bool im_sd_net_info(im_sd *sd, im_net net, int width, int height, im_net_info *out);
+/* Tensor i that belongs to a network (of the VAE: to one of its halves): diffusers' name, and the shape of the file, where
+ * convolutions are (Cout, Cin, Kh, Kw). False past the last one. */
+typedef struct im_net_param { const char *name; int ndim; int64_t shape[8], count; } im_net_param;
+bool im_sd_param(im_sd *sd, im_net net, int i, im_net_param *out);
+/* The values of one, as the file has them, in f32: malloc'd, NULL with an error. No LoRA is in them. */
+float *im_sd_param_values(im_sd *sd, im_net net, const char *name, im_net_param *out);
 /* Runs one network `rounds` times on random input and fills seconds[rounds]; batch 2 is a guided step. */
 bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rounds, double *seconds);
 bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dtype, const char *out_folder, bool force);

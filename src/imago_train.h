@@ -126,6 +126,33 @@ im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_trai
 im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
                                            bool (*given)(void *arg, const char *option), void *arg);
 
+/* One step of training, looked at from all sides (models/train/diffusion_once.c): the UNet of a model, in f32, on the
+ * latents of one picture; its text encoder stays as it is. SGD without momentum: after = before - lr gradient. What
+ * im_on_tape sees of it is its tape. */
+typedef struct im_once_args {
+    const char *prompt;
+    const float *latents; int w, h;                            /* (C, h, w), as im_sd_run_latents gives them           */
+    int time;                                                  /* 0 .. 999: how much noise is added                    */
+    uint64_t seed;                                             /* of that noise                                        */
+    double lr;
+    const char *tensor;                                        /* whose weight is looked at: that of the largest       */
+    double h_step;                                             /* gradient; by how much it is moved both ways          */
+} im_once_args;
+typedef struct im_once_layer { char *name; int64_t count; double norm; } im_once_layer;
+typedef struct im_once {
+    double abar;                                               /* what is left of the picture at that time             */
+    double loss, loss_after;                                   /* of the same noise and time, before and after         */
+    double norm;                                               /* of all gradients                                     */
+    double forward_seconds, backward_seconds, step_seconds;
+    int n; im_once_layer *layers;                              /* (n) every parameter's gradient, in order             */
+    int ndim; int64_t shape[5], at[5];                         /* the tensor as the engine holds it: (Cout, Kh, Kw,    */
+                                                               /* Cin); where in it the weight is                      */
+    double before, after, gradient;
+    double loss_up, loss_down, difference;                     /* at weight +- h_step; (up - down) / (2 h_step)        */
+} im_once;
+bool im_diffusion_once(im_sd *sd, const im_once_args *a, im_once *out);
+void im_once_free(im_once *o);
+
 /* A run of `imago train resnet`, or a file of a ResNet's weights? To one file of weights; dtype as im_sd_convert's; vectors
  * stay f32 (models/checkpoints/classifier_convert.c). */
 bool im_is_classifier(im_ctx *c, const char *path);

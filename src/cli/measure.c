@@ -31,8 +31,7 @@ json_t *measure_number(double x)
     return isnan(x) ? json_null() : json_real(x);
 }
 
-/* A word as a shell takes it. */
-static void quoted(FILE *f, const char *word)
+void measure_word(FILE *f, const char *word)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%";
     if (*word && !word[strspn(word, plain)]) {
@@ -58,7 +57,7 @@ char *measure_command(const arguments *a)
     fputs("imago", f);
     for (int i = 1; i < a->argc; i++) {
         fputc(' ', f);
-        quoted(f, a->argv[i]);
+        measure_word(f, a->argv[i]);
     }
     if (!fclose(f))
         return text;

@@ -20,6 +20,7 @@ void measure_progress(void *arg, int64_t done, int64_t total);
 json_t *measure_seen(int size, bool whole);
 json_t *measure_clip(int size, const char *form);               /* the same of CLIP, and what was asked                 */
 char *measure_command(const arguments *a);                     /* as it was typed, malloc'd; NULL: no memory          */
+void measure_word(FILE *f, const char *word);                   /* as a shell takes it                                  */
 json_t *measure_number(double x);                              /* null for NaN                                         */
 /* To standard output, with "verb" and "command" (as it was typed); root is released. */
 void measure_print(json_t *root, const arguments *a);

@@ -143,11 +143,11 @@ static row *by_layer(const profile *p)
     return v;
 }
 
-static double percent_of_peak(const row *r, double peak_gflops, double peak_gbs)
+double profile_percent(double seconds, double flop, double bytes, double peak_gflops, double peak_gbs)
 {
-    double a = peak_gflops > 0 ? r->flop / r->seconds * 1e-9 / peak_gflops : 0;
-    double b = peak_gbs > 0 ? r->bytes / r->seconds * 1e-9 / peak_gbs : 0;
-    return r->seconds > 0 ? 100 * (a > b ? a : b) : 0;
+    double a = peak_gflops > 0 ? flop / seconds * 1e-9 / peak_gflops : 0;
+    double b = peak_gbs > 0 ? bytes / seconds * 1e-9 / peak_gbs : 0;
+    return seconds > 0 ? 100 * (a > b ? a : b) : 0;
 }
 
 static void print_row(FILE *f, const row *r, double total, double peak_gflops, double peak_gbs)
@@ -155,7 +155,7 @@ static void print_row(FILE *f, const row *r, double total, double peak_gflops, d
     double s = r->seconds > 0 ? r->seconds : 1;
     fprintf(f, "%-11s %8lld %10.3f %6.1f %9.1f %8.1f %7.1f  %s\n", r->op, (long long)r->calls, r->seconds,
             100 * r->seconds / total, r->flop / s * 1e-9, r->bytes / s * 1e-9,
-            percent_of_peak(r, peak_gflops, peak_gbs), r->layer ? r->layer : "");
+            profile_percent(r->seconds, r->flop, r->bytes, peak_gflops, peak_gbs), r->layer ? r->layer : "");
 }
 
 void profile_print(const profile *p, FILE *f, double peak_gflops, double peak_gbs)
@@ -193,7 +193,7 @@ static json_t *row_json(const row *r, double peak_gflops, double peak_gbs)
     double s = r->seconds > 0 ? r->seconds : 1;
     json_t *o = json_pack("{s:s, s:I, s:f, s:f, s:f, s:f}", "op", r->op, "calls", (json_int_t)r->calls,
                           "seconds", r->seconds, "gflops", r->flop / s * 1e-9, "gbs", r->bytes / s * 1e-9,
-                          "percent_of_peak", percent_of_peak(r, peak_gflops, peak_gbs));
+                          "percent_of_peak", profile_percent(r->seconds, r->flop, r->bytes, peak_gflops, peak_gbs));
     if (r->layer)
         json_object_set_new(o, "layer", json_string(r->layer));
     return o;

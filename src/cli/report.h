@@ -74,6 +74,7 @@ void report_sets(const report *r, FILE *f);                    /* of every set t
 
 void page_text(FILE *f, const char *text);                     /* as HTML                                              */
 void page_paths(FILE *f, const char *text);                     /* the same; paths below this folder relative to it     */
+void page_url(FILE *f, const char *type, const void *bytes, size_t n);                 /* data:TYPE;base64,...        */
 void page_data(FILE *f, const char *type, const void *bytes, size_t n, const char *alt);              /* <img>         */
 bool report_write(report *r, const char *title, const char *path, const char *command);
 

@@ -54,11 +54,11 @@ void page_paths(FILE *f, const char *text)
     free(plain);
 }
 
-void page_data(FILE *f, const char *type, const void *bytes, size_t n, const char *alt)
+void page_url(FILE *f, const char *type, const void *bytes, size_t n)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *b = bytes;
-    fprintf(f, "<img src=\"data:%s;base64,", type);
+    fprintf(f, "data:%s;base64,", type);
     for (size_t i = 0; i < n; i += 3) {
         unsigned v = (unsigned)b[i] << 16 | (i + 1 < n ? (unsigned)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0);
         fputc(digits[v >> 18], f);
@@ -66,6 +66,12 @@ void page_data(FILE *f, const char *type, const void *bytes, size_t n, const cha
         fputc(i + 1 < n ? digits[v >> 6 & 63] : '=', f);
         fputc(i + 2 < n ? digits[v & 63] : '=', f);
     }
+}
+
+void page_data(FILE *f, const char *type, const void *bytes, size_t n, const char *alt)
+{
+    fputs("<img src=\"", f);
+    page_url(f, type, bytes, n);
     fputs("\" alt=\"", f);
     page_text(f, alt);
     fputs("\" title=\"", f);

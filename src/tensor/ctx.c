@@ -104,8 +104,13 @@ void im_on_trace(im_ctx *c, void (*fn)(void *arg, const char *name, const im_ten
     c->trace_arg = arg;
 }
 
+bool im_tracing(const im_ctx *c)
+{
+    return c->trace && c->mode != IM_PLAN;
+}
+
 void im_trace(im_ctx *c, const char *name, const im_tensor *t)
 {
-    if (c->trace && t && c->mode != IM_PLAN)
+    if (im_tracing(c) && t)
         c->trace(c->trace_arg, name, t);
 }

@@ -111,8 +111,9 @@ int im_node_run(im_ctx *c, im_node *n)
     int status = n->op->forward(c, n);
     n->seconds = timed ? im_seconds() - start : 0;
     if (im_done(c, status, n->op->name) && c->profile) {
-        im_profile_row row = { .op = n->op->name, .layer = n->layer ? n->layer : "", .seconds = n->seconds,
-                               .flop = n->op->flop ? n->op->flop(n) : 0, .bytes = im_node_bytes(n) };
+        im_profile_row row = { .op = n->op->name, .layer = n->layer ? n->layer : "", .out = n->out,
+                               .seconds = n->seconds, .flop = n->op->flop ? n->op->flop(n) : 0,
+                               .bytes = im_node_bytes(n) };
         c->profile(c->profile_arg, &row);
     }
     if (c->check_finite && !status && !im_want_finite(c, n, n->out, IM_FINITE_OUTPUT))

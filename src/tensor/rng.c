@@ -68,6 +68,11 @@ static uint32_t next_u32(im_rng *r)
     return y ^ (y >> 18);
 }
 
+void im_rng_words(im_rng *r, uint32_t *out, size_t n)
+{
+    for (size_t i = 0; r && i < n; i++) out[i] = next_u32(r);
+}
+
 static double uniform_f64(im_rng *r)                           /* 53 bits in [0, 1)                                   */
 {
     uint64_t high = next_u32(r);

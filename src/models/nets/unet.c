@@ -309,6 +309,7 @@ im_tensor *im_unet_forward(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor 
     run u = { .c = c, .kv = kv, .skips = m->skips, .time = time_forward(c, m, t) };
     if (m->minus_one)
         x = im_add(c, im_scale(c, x, 2.0f), m->minus_one);                               /* (B, H, W, 4)    */
+    im_trace(c, "sample", x);
     im_tensor *h = im_conv_forward(c, &m->conv_in, x, NULL, NULL);                       /* (B, H, W, 320)  */
     im_trace(c, "conv_in", h);
     h = im_as_activation(&m->params, h);

@@ -60,6 +60,14 @@ im_tensor *im_residual_forward(im_ctx *c, const im_residual_block *r, im_tensor 
 
 /* ---------------------------------------------------------------- transformer */
 
+static const char *path_of(im_params *p, const char *name)
+{
+    size_t mark = im_path_push(p, "%s", name);
+    const char *path = im_path_name(p);
+    im_path_pop(p, mark);
+    return path;
+}
+
 static void attn_init(im_params *p, const char *name, im_attn *a, int channels, int text, int *n_kv)
 {
     size_t mark = im_path_push(p, "%s", name);
@@ -67,6 +75,10 @@ static void attn_init(im_params *p, const char *name, im_attn *a, int channels, 
     im_linear_init(p, "to_k", &a->to_k, text ? text : channels, channels, false);
     im_linear_init(p, "to_v", &a->to_v, text ? text : channels, channels, false);
     im_linear_init(p, "to_out.0", &a->to_out, channels, channels, true);
+    if (text) {
+        a->q_path = path_of(p, "to_q");
+        a->k_path = path_of(p, "to_k");
+    }
     im_path_pop(p, mark);
     a->kv = text ? *n_kv : -1;
     if (text)
@@ -112,19 +124,28 @@ void im_transformer_init(im_params *p, im_transformer *t, const im_transformer_s
     projection_init(p, "proj_out", &t->proj_out, s);
 }
 
-static void attn_context(im_ctx *c, const im_attn *a, im_tensor *text, im_tensor *kv[])
+/* Queries and keys over the text as (B, T, heads, C / heads): of these, and not of what attention gives, maps of words
+ * are made. */
+static void trace_heads(im_ctx *c, const char *path, im_tensor *t, int heads)
+{
+    if (t && im_tracing(c))
+        im_trace(c, path, im_reshape(c, t, 4, (int64_t[]){ t->shape[0], t->shape[1], heads, t->shape[2] / heads }));
+}
+
+static void attn_context(im_ctx *c, const im_attn *a, int heads, im_tensor *text, im_tensor *kv[])
 {
     if (a->kv < 0)
         return;
     kv[a->kv] = im_linear_forward(c, &a->to_k, text, NULL, IM_ACT_NONE);                 /* (B, T, C)       */
     kv[a->kv + 1] = im_linear_forward(c, &a->to_v, text, NULL, IM_ACT_NONE);             /* (B, T, C)       */
+    trace_heads(c, a->k_path, kv[a->kv], heads);
 }
 
 void im_transformer_context(im_ctx *c, const im_transformer *t, im_tensor *text, im_tensor *kv[])
 {
     for (int i = 0; i < t->n_blocks; i++) {
-        attn_context(c, &t->blocks[i].attn1, text, kv + t->first_kv);
-        attn_context(c, &t->blocks[i].attn2, text, kv + t->first_kv);
+        attn_context(c, &t->blocks[i].attn1, t->heads, text, kv + t->first_kv);
+        attn_context(c, &t->blocks[i].attn2, t->heads, text, kv + t->first_kv);
     }
 }
 
@@ -135,6 +156,7 @@ static im_tensor *attn_forward(im_ctx *c, const im_attn *a, int heads, im_tensor
     im_tensor *q = im_linear_forward(c, &a->to_q, n, NULL, IM_ACT_NONE);                 /* (B, HW, C)      */
     im_tensor *k, *v;                                                                    /* (B, HW or T, C) */
     if (a->kv >= 0) {
+        trace_heads(c, a->q_path, q, heads);
         k = kv[a->kv];
         v = kv[a->kv + 1];
     } else {

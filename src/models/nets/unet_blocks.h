@@ -29,6 +29,7 @@ typedef struct im_attn {                 /* multi-head attention (Vaswani et al.
     im_linear_layer to_q, to_k, to_v;    /* no bias                                                                   */
     im_linear_layer to_out;
     int kv;                              /* over the text: index of its keys among the transformer's; -1: over itself */
+    const char *q_path, *k_path;         /* over the text: what its queries and keys are called when they are traced  */
 } im_attn;
 
 typedef struct im_transformer_block {    /* diffusers' BasicTransformerBlock                                          */

@@ -1,4 +1,4 @@
-/* sd.h: what the files sd*.c and pictures.c share; nobody else includes it but the tests. */
+/* sd.h: what the files sd*.c and pictures.c share; nobody else includes it but train/diffusion_once.c and the tests. */
 #ifndef IM_SD_H
 #define IM_SD_H
 

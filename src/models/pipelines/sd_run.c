@@ -177,3 +177,25 @@ bool im_sd_run_latents(const im_sd_run *r, float *out)
     free(x);
     return x != NULL;
 }
+
+bool im_sd_run_guess(const im_sd_run *r, float *out)
+{
+    if (!r->done) return im_fail(r->c, "a picture's first evaluation is still to come: nothing is guessed yet");
+    float *x = im_values(r->c, r->guess);
+    if (x) im_to_channels_first(x, r->channels, r->pixels, out);
+    free(x);
+    return x != NULL;
+}
+
+/* Some schedulers ask for times between two whole ones. */
+bool im_sd_run_level(const im_sd_run *r, int i, float *time, float *abar)
+{
+    int n;
+    const float *alphas = im_scheduler_alphas(r->scheduler, &n);
+    if (i < 0 || i >= im_scheduler_evaluations(r->scheduler)) return false;
+    *time = im_scheduler_time(r->scheduler, i);
+    float t = *time < 0 ? 0 : *time > (float)(n - 1) ? (float)(n - 1) : *time, part = t - floorf(t);
+    int low = (int)t, high = low + 1 < n ? low + 1 : low;
+    *abar = alphas[low] + part * (alphas[high] - alphas[low]);
+    return true;
+}
