@@ -26,7 +26,8 @@ check "its picture is that of the command that it names"
 # ---------------------------------------------------------------- another model, an odd size, one step, a long prompt
 words=$(printf 'cat %.0s' $(seq 80))
 run explain -m "$model" -p "$words" --other dog -n "a <b> & c" --steps 1 -g 1 -W 72 -H 40 -t 1 -q -o "$dir/small.html"
-[ "$rc" = 0 ] && grep -q 'Cut, and not seen by the model: <b>.*cat cat</b>' "$dir/small.html" && ! grep -q '<b> & c' "$dir/small.html"
+[ "$rc" = 0 ] && grep -q 'Cut, and not seen by the model: <b>.*cat cat</b>' "$dir/small.html" &&
+    ! grep -q '<b> & c' "$dir/small.html"
 check "one step, no guidance, an odd size, a long prompt (found $rc)"
 python3 tests/explain_page.py "$dir/small.html" >"$dir/err" 2>&1
 check "... parses, and its numbers agree"
