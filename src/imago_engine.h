@@ -374,6 +374,25 @@ int64_t im_norm_log_count(const im_norm_log *l);               /* doubles: two a
 double *im_norm_log_values(im_ctx *c, im_norm_log *l);
 bool im_norm_log_move(im_ctx *c, const im_norm_log *l, const double *values);
 
+/* Batch norms in training over all parts of a step instead of each by itself (tensor/ops/norm_sync.c): in every one of
+ * them, forward and backward, share takes n numbers of this part and gives those of all, (parts, n), in the order of the
+ * parts, the same for each; NULL: the context has failed. moves: does this part move the running statistics? One of a
+ * process has to. */
+typedef struct im_norm_parts {
+    int parts;
+    const double *(*share)(void *arg, const double *own, int64_t n);
+    bool (*moves)(void *arg);
+    void *arg;
+} im_norm_parts;
+void im_norms_over_parts(im_ctx *c, const im_norm_parts *p);   /* borrowed; NULL: as ever                              */
+
+/* What of a context belongs to the work under way: scopes, tape, mode. Two works that take turns on one thread (each on a
+ * stack of its own) have one each: new is as the context is now, swap changes places with the context's. */
+typedef struct im_flow im_flow;
+im_flow *im_flow_new(im_ctx *c);
+void im_flow_swap(im_ctx *c, im_flow *f);
+void im_flow_free(im_flow *f);
+
 /* ---------------------------------------------------------------- profile and trace (tensor/op.c) */
 
 typedef struct {

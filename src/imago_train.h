@@ -50,6 +50,7 @@ typedef struct im_train_resnet_args {
     int width;                                                 /* channels of the first stage, 64 as torchvision's     */
     bool small_stem;                                           /* for pictures of 32 to 64 pixels                      */
     bool new_head;                                             /* init gives the encoder only                          */
+    bool sync_batchnorm;                                       /* batch norms see all parts of a step, of all ranks    */
 } im_train_resnet_args;
 im_train_resnet_args im_train_resnet_defaults(void);
 

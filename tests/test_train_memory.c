@@ -29,6 +29,8 @@ static void teardown(void) { im_ctx_free(c); }
 static const double MIB = 1 << 20;
 static const im_train_common sgd = { .batch = 12, .accumulate = 2, .optimizer = "sgd", .momentum = 0.9f, .dtype = "f32" };
 
+static im_train_way way = { .ranks = 1 };
+
 START_TEST(need_of_a_classifier)
 {
     im_classifier *m = im_classifier_new(c, &(im_classifier_config){ .arch = "resnet18", .classes = 3, .width = 8,
@@ -49,14 +51,23 @@ START_TEST(need_of_a_classifier)
         a.optimizer = kinds[i].optimizer;
         a.momentum = kinds[i].momentum;
         a.ema = kinds[i].ema;
-        im_train_need need = im_train_need_of(c, &a, &part, 1);
+        im_train_need need = im_train_need_of(c, &a, way, &part, 1);
         ck_assert_double_eq(need.weights, 4 * (weights + buffers));
         ck_assert_double_eq(need.gradients, 4 * weights);
         ck_assert_double_eq(need.state, 4 * (weights * kinds[i].of_weights + buffers * kinds[i].of_buffers));
     }
+    static const struct { int accumulate; im_train_way way; int sets; } ways[] = {              /* as grad_tree.h  */
+        { 1, { 1, false }, 0 }, { 2, { 1, false }, 1 }, { 5, { 1, false }, 3 }, { 8, { 1, false }, 3 },
+        { 8, { 4, false }, 1 + 1 }, { 4, { 4, false }, 1 }, { 4, { 1, true }, 2 + 3 }, { 4, { 2, true }, 1 + 1 + 1 }
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        im_train_common a = sgd;
+        a.accumulate = ways[i].accumulate;
+        ck_assert_double_eq(im_train_need_of(c, &a, ways[i].way, &part, 1).sums, 4 * weights * ways[i].sets);
+    }
     p->train = true;
     ck_assert(im_init_params(p, 1));
-    ck_assert_double_eq(im_train_need_of(c, &sgd, &part, 1).weights, 0);
+    ck_assert_double_eq(im_train_need_of(c, &sgd, way, &part, 1).weights, 0);
     im_classifier_free(m);
 }
 END_TEST
@@ -81,7 +92,7 @@ static void want_warning(const im_train_common *a, const im_train_need *need, do
                          const char *not)
 {
     *warned = 0;
-    im_train_probable(c, a, need, free * MIB);
+    im_train_probable(c, a, way, need, free * MIB);
     ck_assert(im_ok(c));
     ck_assert_msg(says ? strstr(warned, says) != NULL : !*warned, "%g MiB: %s", free, warned);
     ck_assert_msg(!not || !strstr(warned, not), "%g MiB: %s", free, warned);
@@ -105,6 +116,12 @@ START_TEST(probable)
     want_warning(&a, &need, 599, "about 600 MiB", "--recompute");
     a.batch = 1;
     want_warning(&a, &need, 599, "activations of 1 picture 300", "--batch");
+    need.sums = 50 * MIB;
+    want_warning(&a, &need, 650, NULL, NULL);
+    want_warning(&a, &need, 649, "about 650 MiB more than is taken now: gradients 100, sums of them 50,", NULL);
+    a = sgd;                                                   /* both parts at once: more of them are no help         */
+    way.together = true;
+    want_warning(&a, &need, 649, "activations of 24 pictures 300", "--batch");
 }
 END_TEST
 

@@ -20,6 +20,9 @@ static const option options[] = {
                  "channels of the first stage; the others have 2W, 4W and 8W (four times that in resnet50 and resnet101)"),
     OPTION_FIELD(0, "small-stem", NULL,
                  "for pictures of 32 to 64 pixels: begin with a 3x3 convolution of stride 1 and no pooling"),
+    OPTION_FIELD(0, "sync-batchnorm", NULL,
+                 "statistics of batch norms over all parts of a step (--accumulate, ranks), as if they were one batch; the "
+                 "parts are in memory at once then"),
     OPTION_FIELD(0, "mix", "NAME=DIR:SHARE,..",
                  "several sets of the same classes in the place of --data: real=DIR:0.25,synth=SET:0.75 with --budget; or "
                  "all of each: real=DIR,synth=SET"),

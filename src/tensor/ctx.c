@@ -21,6 +21,53 @@ im_ctx *im_ctx_new(const char *device, int threads)
     return c;
 }
 
+/* ---------------------------------------------------------------- works that take turns */
+
+struct im_flow {
+    im_mode mode;
+    struct im_plan *plan;
+    struct im_tape *tape;
+    bool recomputing, marking;
+    im_tensor **apart;
+    im_scope *scope;
+    int lost_scopes;
+};
+
+static im_flow flow_of(const im_ctx *c)
+{
+    return (im_flow){ .mode = c->mode, .plan = c->plan, .tape = c->tape, .recomputing = c->recomputing,
+                      .marking = c->marking, .apart = c->apart, .scope = c->scope, .lost_scopes = c->lost_scopes };
+}
+
+im_flow *im_flow_new(im_ctx *c)
+{
+    im_flow *f = malloc(sizeof *f);
+    if (f)
+        *f = flow_of(c);
+    else
+        im_fail(c, "out of memory for another work of a context");
+    return f;
+}
+
+void im_flow_swap(im_ctx *c, im_flow *f)
+{
+    im_flow now = flow_of(c);
+    c->mode = f->mode;
+    c->plan = f->plan;
+    c->tape = f->tape;
+    c->recomputing = f->recomputing;
+    c->marking = f->marking;
+    c->apart = f->apart;
+    c->scope = f->scope;
+    c->lost_scopes = f->lost_scopes;
+    *f = now;
+}
+
+void im_flow_free(im_flow *f)
+{
+    free(f);
+}
+
 void im_ctx_free(im_ctx *c)
 {
     if (!c)

@@ -45,6 +45,8 @@ bool im_sumsq_into(im_ctx *c, const im_trained *params, int count, double *sum, 
 /* Where a batch norm in training writes what it sees, (2, channels) on the device; NULL: no log is open, or c has failed.
  * mean, var: the running ones that it is to move later. */
 double *im_norm_log_place(im_ctx *c, im_tensor *mean, im_tensor *var, float momentum);
+/* running (C) = (1 - momentum) running + momentum seen, in f64, by way of the host (ops/norm_log.c). */
+bool im_norm_move(im_ctx *c, im_tensor *running, const double *seen, double momentum);
 const struct im_step_gate *im_ledger_gate(const im_ledger *l); /* on the device; NULL of NULL                          */
 
 /* Rows: all axes but the last seen as one, at a constant distance. False where the strides do not allow that. */

@@ -22,25 +22,30 @@ bool im_step_parts_check(im_ctx *c, int parts, int ranks)
                    ranks, ranks, 2 * ranks, 4 * ranks);
 }
 
-bool im_step_parts_open(im_step_parts *p, im_ranks *ranks, im_optimiser *o, int parts)
+bool im_step_parts_open(im_step_parts *p, im_ranks *ranks, im_optimiser *o, int parts, bool together)
 {
     im_ctx *c = ranks->c;
     *p = (im_step_parts){ .c = c, .ranks = ranks, .optimiser = o, .parts = parts, .mine = parts / ranks->size,
                           .first = parts / ranks->size * ranks->rank };
     if (!im_ok(c) || !(p->w = im_optimiser_weights(o, &p->n)) || !(p->tree = im_grad_tree_new(c, p->w, p->n)))
         return false;
+    p->together = together && parts > 1;
+    if (p->together && !im_lockstep_open(&p->lockstep, ranks, p->w, p->n, p->first, p->mine, parts))
+        return false;
     if (ranks->size == 1)
         return true;
     size_t floats = 1;
     for (int i = 0; i < p->n; i++)
         floats += (size_t)im_numel(p->w[i]);
-    p->log = im_norm_log_new(c);
+    p->log = p->together ? NULL : im_norm_log_new(c);
     p->flat = malloc(floats * sizeof *p->flat);
-    return p->log && (p->flat || im_fail(c, "out of memory for the gradients that ranks exchange"));
+    return im_ok(c) && (p->flat || im_fail(c, "out of memory for the gradients that ranks exchange"));
 }
 
 void im_step_parts_close(im_step_parts *p)
 {
+    if (p->together)
+        im_lockstep_close(&p->lockstep);
     im_grad_tree_free(p->tree);
     im_norm_log_free(p->log);
     free(p->seen);
@@ -50,10 +55,11 @@ void im_step_parts_close(im_step_parts *p)
 
 /* ---------------------------------------------------------------- a part */
 
-bool im_step_parts_begin(im_step_parts *p)
+static bool run_part(void *arg, int k)
 {
+    im_step_parts *p = arg;
     im_optimiser_zero(p->optimiser);
-    return !p->log || im_norm_log_open(p->c, p->log);
+    return (!p->log || im_norm_log_open(p->c, p->log)) && p->part(p->arg, k);
 }
 
 static bool keep_seen(im_step_parts *p, int k)
@@ -73,10 +79,24 @@ static bool keep_seen(im_step_parts *p, int k)
 }
 
 /* The last part of the step has the norm of the sum, noted in im_step_parts_join. */
-bool im_step_parts_end(im_step_parts *p, im_ledger *l, int k)
+static bool end_part(void *arg, int k)
 {
-    return (!p->log || keep_seen(p, k)) && (k + 1 == p->parts || im_optimiser_note(p->optimiser, l, k)) &&
+    im_step_parts *p = arg;
+    return (!p->log || keep_seen(p, k)) && (k + 1 == p->parts || im_optimiser_note(p->optimiser, p->ledger, k)) &&
            im_grad_tree_add(p->tree, k - p->first, p->mine);
+}
+
+bool im_step_parts_run(im_step_parts *p, im_ledger *l, bool (*part)(void *arg, int k), void *arg)
+{
+    p->ledger = l;
+    p->part = part;
+    p->arg = arg;
+    if (p->together)
+        return im_lockstep_run(&p->lockstep, run_part, end_part, p);
+    bool ok = true;
+    for (int k = p->first; ok && k < p->first + p->mine; k++)
+        ok = run_part(p, k) && end_part(p, k);
+    return ok;
 }
 
 /* ---------------------------------------------------------------- all parts */

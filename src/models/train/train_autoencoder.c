@@ -295,7 +295,7 @@ static bool open_network(training *t)
         parts[half] = (im_part_params){ im_vae_params(t->vae, (im_vae_half)half), "" };
         parts[half].params->train = true;
     }
-    bool ok = im_train_weights_fit(c, &t->a->common, parts, 2);
+    bool ok = im_train_weights_fit(c, &t->a->common, (im_train_way){ .ranks = t->ranks->size }, parts, 2);
     for (int half = 0; half < 2; half++)
         ok = ok && im_init_params_as(parts[half].params, t->a->common.seed, IM_INIT_TORCH);
     return ok;
@@ -337,7 +337,8 @@ static bool step_fits(training *t, const im_part_params parts[], int n_parts)
     im_scope_push(t->c);
     im_tensor *in[2] = { im_new(t->c, IM_F32, 4, (int64_t[]){ n, size, size, 3 }),
                          im_new(t->c, IM_F32, 4, (int64_t[]){ n, side, side, t->cfg.latent_channels }) };
-    bool ok = im_train_step_fits(t->c, &t->a->common, parts, n_parts, forward, t, in, 2);
+    bool ok = im_train_step_fits(t->c, &t->a->common, (im_train_way){ .ranks = t->ranks->size }, parts, n_parts,
+                                 forward, t, in, 2);
     im_scope_pop(t->c);
     return ok;
 }

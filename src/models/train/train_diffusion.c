@@ -285,7 +285,7 @@ static bool load_or_draw(training *t)
     unet->train = clip->train = true;
     unet->recompute = t->a->common.recompute;
     im_part_params parts[] = { { unet, "unet." }, { clip, "text_encoder." } };
-    if (!im_train_weights_fit(c, &t->a->common, parts, trained_parts(t)))
+    if (!im_train_weights_fit(c, &t->a->common, (im_train_way){ .ranks = t->ranks->size }, parts, trained_parts(t)))
         return false;
     if (!init)
         return im_init_params_as(unet, t->a->common.seed, IM_INIT_ZERO_ENDS) &&
@@ -436,7 +436,8 @@ static bool step_fits(training *t, const im_part_params parts[])
     im_scope_push(c);
     im_tensor *in[5] = { im_new(c, IM_F32, 4, latent), im_new(c, IM_F32, 4, latent), im_new(c, IM_F32, 1, latent),
                          im_new(c, IM_F32, 1, latent), im_new(c, trained ? IM_I32 : IM_F32, trained ? 2 : 3, text) };
-    bool ok = im_train_step_fits(c, &t->a->common, parts, trained_parts(t), forward, t, in, 5);
+    bool ok = im_train_step_fits(c, &t->a->common, (im_train_way){ .ranks = t->ranks->size }, parts, trained_parts(t),
+                                 forward, t, in, 5);
     im_scope_pop(c);
     return ok;
 }

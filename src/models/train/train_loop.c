@@ -221,19 +221,27 @@ static bool told_to_stop(const loop *l)
     return l->h->stop && l->h->stop(l->h->arg);
 }
 
+typedef struct parts_run { loop *l; im_step_told told; } parts_run;
+
+static bool run_part(void *arg, int k)
+{
+    parts_run *s = arg;
+    loop *l = s->l;
+    im_loop_result r = { .ledger = l->ledger, .part = k };
+    bool ok = l->t->part(l->t->arg, l->state.step * l->a->accumulate + k, &r);
+    s->told.pictures += r.pictures;
+    s->told.judged += r.judged;
+    return ok;
+}
+
 /* All parts of a step: those of this rank, and what the other ranks have of theirs. */
 static bool run_parts(loop *l, step *s)
 {
     im_step_parts *p = &l->parts_of_step;
-    im_step_told told = { .stop = false };
-    for (int k = p->first; k < p->first + p->mine; k++) {
-        im_loop_result r = { .ledger = l->ledger, .part = k };
-        if (!im_step_parts_begin(p) || !l->t->part(l->t->arg, l->state.step * l->a->accumulate + k, &r) ||
-            !im_step_parts_end(p, l->ledger, k))
-            return false;
-        told.pictures += r.pictures;
-        told.judged += r.judged;
-    }
+    parts_run run = { .l = l };
+    if (!im_step_parts_run(p, l->ledger, run_part, &run))
+        return false;
+    im_step_told told = run.told;
     told.stop = l->t->ranks->size > 1 && told_to_stop(l);
     if (!im_step_parts_join(p, l->ledger, s->number, &told))
         return false;
@@ -259,7 +267,7 @@ static bool one_step(loop *l)
         !im_optimiser_step(l->optimiser, s->lr, mean, l->ledger))
         return false;
     l->state.step++;
-    l->state.tracked += (int64_t)l->a->accumulate * l->t->norms_a_part;
+    l->state.tracked += (l->t->together ? 1 : (int64_t)l->a->accumulate) * l->t->norms_a_part;
     return true;
 }
 
@@ -483,7 +491,7 @@ bool im_train_loop(im_ctx *c, im_run_folder *run, const im_train_common *a, cons
     if (!l.parts)
         im_fail(c, "out of memory for the parts of a step");
     if (im_ok(c))
-        im_step_parts_open(&l.parts_of_step, t->ranks, l.optimiser, a->accumulate);
+        im_step_parts_open(&l.parts_of_step, t->ranks, l.optimiser, a->accumulate, t->together);
     l.state = (im_train_state){ .c = c, .run = run, .parts = t->parts, .n_parts = t->n_parts, .optimiser = l.optimiser,
                                 .config = config, .fields = t->fields, .keep = a->keep, .best = NAN, .last_good = -1 };
     l.rate = (im_learning_rate){ .peak = im_decimal(a->lr), .floor = COSINE_FLOOR, .steps = l.steps,

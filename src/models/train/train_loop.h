@@ -32,6 +32,7 @@ typedef struct im_loop_task {
     int64_t parts_an_epoch;                                    /* batches                                             */
     const im_field *const *fields;                             /* options of the run, in tables up to NULL            */
     int norms_a_part;                                          /* how often a part runs every batch norm              */
+    bool together;                                             /* batch norms are over all parts (step_parts.h)       */
     bool averaged;                                             /* score and saved find the averages in the networks   */
     bool exported;                                             /* RUN/model.safetensors at the end: the first part    */
     /* Called when it is known where to begin: the next part is number `first` of the run; and again to go back to a part,

@@ -6,25 +6,30 @@
 
 #include "models/train/train_loop.h"
 
+/* How a step is done: by so many ranks; together: all parts of a rank at once (lockstep.h). */
+typedef struct im_train_way { int ranks; bool together; } im_train_way;
+
 typedef struct im_train_need {                                 /* bytes                                                */
     double weights;                                            /* of networks that are not loaded yet                  */
     double gradients, state;                                   /* of what is trained; state: the optimiser's           */
-    double activations;                                        /* about: what one part of a step keeps for backward    */
+    double sums;                                               /* gradients of other parts: those that wait in the     */
+                                                               /* tree, those that are exchanged                       */
+    double activations;                                        /* about: what a part, or all of them, keeps for backward */
     double recomputed;                                         /* what that would be with --recompute                  */
 } im_train_need;
 
 /* Without activations. The networks know their shapes; they are loaded or not. */
-im_train_need im_train_need_of(im_ctx *c, const im_train_common *a, const im_part_params parts[], int n);
+im_train_need im_train_need_of(im_ctx *c, const im_train_common *a, im_train_way way, const im_part_params parts[], int n);
 
 /* Before the networks are loaded: do they fit, with gradients and state? */
-bool im_train_weights_fit(im_ctx *c, const im_train_common *a, const im_part_params parts[], int n);
+bool im_train_weights_fit(im_ctx *c, const im_train_common *a, im_train_way way, const im_part_params parts[], int n);
 /* Before the first step, the networks being loaded: an error where gradients and state do not fit, a warning where a step
  * may not. forward is one part of it on inputs in[], whose values do not matter: it is recorded, not run. */
-bool im_train_step_fits(im_ctx *c, const im_train_common *a, const im_part_params parts[], int n, im_plan_fn forward,
-                        void *arg, im_tensor *const in[], int n_in);
+bool im_train_step_fits(im_ctx *c, const im_train_common *a, im_train_way way, const im_part_params parts[], int n,
+                        im_plan_fn forward, void *arg, im_tensor *const in[], int n_in);
 
 /* What the two say of `available` bytes: an error; a warning. */
 bool im_train_certain(im_ctx *c, const im_train_common *a, const im_train_need *need, double available);
-void im_train_probable(im_ctx *c, const im_train_common *a, const im_train_need *need, double available);
+void im_train_probable(im_ctx *c, const im_train_common *a, im_train_way way, const im_train_need *need, double available);
 
 #endif

@@ -42,6 +42,7 @@ static const im_field fields[] = {
     IM_INT_FIELD("head-layers", AT(head_layers), IM_DECIDES, { 0, 8 }),
     IM_INT_FIELD("width", AT(width), IM_DECIDES, { 1, 1024 }),
     IM_FLAG_FIELD("small-stem", AT(small_stem), IM_DECIDES),
+    IM_FLAG_FIELD("sync-batchnorm", AT(sync_batchnorm), IM_DECIDES),
     IM_FLAG_FIELD("new-head", AT(new_head), 0),
     IM_NO_FIELD
 };
@@ -88,16 +89,20 @@ static im_tensor *mixed(im_ctx *c, const im_crops *crops, int n, float keep)
     return t;
 }
 
-/* All crops, kinds one after the other, each (count, n, size, size, 3)  ->  (crops n, width) */
+/* All crops, kinds one after the other, each (count, n, size, size, 3)  ->  (crops n, width). The batch is read before the
+ * first norm, where another part may go on and ask for the next batch (lockstep.h). */
 static im_tensor *features_of(im_ctx *c, const im_classifier *m, const im_batch *b, float keep)
 {
-    im_tensor *all = NULL;
-    for (int k = 0; k < b->kinds; k++) {
+    im_tensor *x[IM_RECIPE_KINDS], *all = NULL;
+    int kinds = b->kinds;
+    for (int k = 0; k < kinds; k++) {
         const im_crops *crops = &b->crops[k];
         int64_t shape[4] = { (int64_t)crops->count * b->n, crops->size, crops->size, 3 };
-        im_scope_push(c);                                      /* the copy of the pictures goes when the pass is over */
-        im_tensor *x = keep < 1 ? mixed(c, crops, b->n, keep) : im_from(c, IM_F32, 4, shape, crops->f32);
-        im_tensor *f = im_scope_leave(c, im_classifier_features(c, m, x));
+        x[k] = keep < 1 ? mixed(c, crops, b->n, keep) : im_from(c, IM_F32, 4, shape, crops->f32);
+    }
+    for (int k = 0; k < kinds; k++) {
+        im_scope_push(c);
+        im_tensor *f = im_scope_leave(c, im_classifier_features(c, m, x[k]));
         all = k ? im_stack(c, all, f) : f;
     }
     return all;
@@ -124,16 +129,16 @@ static im_tensor *labels_of(im_ctx *c, const im_batch *b, bool partners)
 
 im_tensor *im_classifier_loss(im_ctx *c, const im_classifier *m, const im_batch *b, float keep, im_loop_result *r)
 {
-    im_tensor *labels = labels_of(c, b, false);                                           /* (crops n)                */
+    im_tensor *labels = labels_of(c, b, false), *partners = keep < 1 ? labels_of(c, b, true) : NULL;      /* (crops n) */
+    r->pictures = b->n;
     im_tensor *logits = im_classifier_logits(c, m, features_of(c, m, b, keep));           /* (crops n, classes)       */
     im_tensor *loss = im_cross_entropy(c, logits, labels);
     if (keep < 1) {
-        im_tensor *theirs = im_cross_entropy(c, logits, labels_of(c, b, true));
+        im_tensor *theirs = im_cross_entropy(c, logits, partners);
         loss = im_add(c, im_scale(c, loss, keep), im_scale(c, theirs, 1 - keep));
     }
     if (!im_ok(c))
         return NULL;
-    r->pictures = b->n;
     r->judged = im_numel(labels);
     im_ledger_loss(c, r->ledger, r->part, loss);
     im_ledger_right(c, r->ledger, r->part, logits, labels);
@@ -297,6 +302,11 @@ static bool read_init(training *t, const char *path)
     return ok;
 }
 
+static im_train_way way_of(const training *t)
+{
+    return (im_train_way){ .ranks = t->ranks->size, .together = t->a->sync_batchnorm };
+}
+
 static bool make_network(training *t)
 {
     const im_train_resnet_args *a = t->a;
@@ -308,7 +318,7 @@ static bool make_network(training *t)
     im_params *p = im_classifier_params(t->m);
     p->train = p->batch_statistics = true;
     p->recompute = a->common.recompute;
-    return im_train_weights_fit(t->c, &a->common, &(im_part_params){ .params = p, .prefix = "" }, 1) &&
+    return im_train_weights_fit(t->c, &a->common, way_of(t), &(im_part_params){ .params = p, .prefix = "" }, 1) &&
            im_init_params(p, a->common.seed) && (!a->common.init || read_init(t, a->common.init));
 }
 
@@ -331,7 +341,7 @@ static bool step_fits(const training *t, const im_part_params *part)
         int64_t size = t->recipe.crop[k].size, count = t->recipe.random ? t->recipe.crop[k].count : 1;
         in[k] = im_new(t->c, IM_F32, 4, (int64_t[]){ count * t->a->common.batch, size, size, 3 });
     }
-    bool ok = im_train_step_fits(t->c, &t->a->common, part, 1, forward, t->m, in, kinds);
+    bool ok = im_train_step_fits(t->c, &t->a->common, way_of(t), part, 1, forward, t->m, in, kinds);
     im_scope_pop(t->c);
     return ok;
 }
@@ -350,6 +360,7 @@ static bool train(training *t, bool begun)
     im_part_params parts[] = { { .params = ok ? im_classifier_params(t->m) : NULL, .prefix = "" } };
     im_loop_task task = { .arg = t, .ranks = t->ranks, .parts = parts, .n_parts = 1, .exported = true,
                           .parts_an_epoch = t->batches, .norms_a_part = t->recipe.random ? t->recipe.kinds : 1,
+                          .together = t->a->sync_batchnorm,
                           .fields = tables, .begin = open_loader,
                           .part = run_part, .score = t->val ? score : NULL, .score_name = "val_top1",
                           .saved = write_broken };

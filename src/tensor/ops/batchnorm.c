@@ -4,11 +4,13 @@
  *
  * Two ops, for what backward must know of the ReLU: without a residual the sign of its argument is computed again from x,
  * which backward needs anyway; with one it is read from the output, which the next convolution keeps anyway. */
-#include "tensor/tensor.h"
+#include "tensor/norm_sync.h"
+
+#include <limits.h>
 
 enum { X, GAMMA, BETA, RES, RUNNING_MEAN, RUNNING_VAR, INPUTS };
 enum { MEAN, RSTD };                                           /* saved                                                */
-enum { TRAINING, RELU };                                       /* attrs.i                                              */
+enum { TRAINING, RELU, TOTAL };                                /* attrs.i; total: rows of all parts, 0: of this alone  */
 enum { EPS, MOMENTUM };                                        /* attrs.f                                              */
 
 static int channels_of(const im_node *n)
@@ -41,19 +43,28 @@ static int batchnorm_forward(im_ctx *c, im_node *n)
     im_tensor *mean = NULL, *rstd = NULL;
     if (n->taped && !((mean = im_save(c, n, MEAN, 1, &channels)) && (rstd = im_save(c, n, RSTD, 1, &channels))))
         return IM_NO_MEMORY;
-    bool training = n->attrs.i[TRAINING], moves = !training || !c->recomputing;
-    double *seen = training && moves ? im_norm_log_place(c, n->in[RUNNING_MEAN], n->in[RUNNING_VAR], n->attrs.f[MOMENTUM])
-                                     : NULL;
+    bool training = n->attrs.i[TRAINING], moves = !training || !c->recomputing, synced = training && c->norm_parts;
+    double *seen = NULL;
+    if (training && moves && !synced)
+        seen = im_norm_log_place(c, n->in[RUNNING_MEAN], n->in[RUNNING_VAR], n->attrs.f[MOMENTUM]);
     if (c->failed)
         return IM_DONE;
-    return c->dev.k.batchnorm(&c->dev, &(im_batchnorm_args){
+    im_batchnorm_args a = {
         .rows = im_numel(n->in[X]) / channels, .channels = (int)channels, .eps = n->attrs.f[EPS],
         .momentum = n->attrs.f[MOMENTUM], .training = training, .relu = n->attrs.i[RELU],
         .x = im_read_of(n->in[X]), .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]),
         .res = im_read_of(n->in[RES]),
         .running_mean = moves ? im_data(n->in[RUNNING_MEAN]) : NULL,
         .running_var = moves ? im_data(n->in[RUNNING_VAR]) : NULL, .mean = mean ? im_data(mean) : NULL,
-        .seen = seen, .rstd = rstd ? im_data(rstd) : NULL, .y = im_write_of(n->out) });
+        .seen = seen, .rstd = rstd ? im_data(rstd) : NULL, .y = im_write_of(n->out) };
+    if (!synced)
+        return c->dev.k.batchnorm(&c->dev, &a);
+    int64_t total;
+    int status = im_sync_batchnorm(c, n, a, RUNNING_MEAN, RUNNING_VAR, &total);
+    if (!status && total > INT_MAX)
+        im_fail(c, "batchnorm: found %lld rows in all parts, wanted at most %d", (long long)total, INT_MAX);
+    n->attrs.i[TOTAL] = (int)total;
+    return status;
 }
 
 static int backward(im_ctx *c, im_node *n, const im_tensor *y)
@@ -64,6 +75,11 @@ static int backward(im_ctx *c, im_node *n, const im_tensor *y)
         .gamma = im_data(n->in[GAMMA]), .beta = im_data(n->in[BETA]), .mean = im_data(n->saved[MEAN]),
         .rstd = im_data(n->saved[RSTD]), .y = im_read_of(y), .dy = im_read_of(im_dout(n)) };
     a.dx = im_grad_buf(c, n, X, &a.add_dx);
+    if (n->attrs.i[TOTAL]) {
+        a.dres = im_grad_buf(c, n, RES, &a.add_dres);
+        return c->failed ? IM_DONE
+                         : im_sync_batchnorm_bwd(c, n, a, GAMMA, BETA, n->saved[RSTD], n->attrs.i[TOTAL]);
+    }
     a.dgamma = im_grad_f32(c, n, GAMMA, &a.add_dgamma);
     a.dbeta = im_grad_f32(c, n, BETA, &a.add_dbeta);
     a.dres = im_grad_buf(c, n, RES, &a.add_dres);

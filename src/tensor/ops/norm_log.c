@@ -3,7 +3,7 @@
  *     running = (1 - momentum) running + momentum seen        in f64, rounded to f32: `move` of cpu/batchnorm.c
  *
  * A call writes into a piece of the device's memory of its own; the pieces stay for the next part, whose calls are the
- * same. Used by ops/batchnorm.c; for models/train/step_parts.c. */
+ * same. Used by ops/batchnorm.c, ops/norm_sync.c; for models/train/step_parts.c. */
 #include "tensor/tensor.h"
 
 #include <stdlib.h>
@@ -112,7 +112,7 @@ double *im_norm_log_values(im_ctx *c, im_norm_log *l)
     return NULL;
 }
 
-static bool move(im_ctx *c, im_tensor *running, const double *seen, double momentum)
+bool im_norm_move(im_ctx *c, im_tensor *running, const double *seen, double momentum)
 {
     float *v = im_values(c, running);
     for (int64_t i = 0, n = im_numel(running); v && i < n; i++)
@@ -126,7 +126,8 @@ bool im_norm_log_move(im_ctx *c, const im_norm_log *l, const double *values)
 {
     for (int i = 0; i < l->n; i++) {
         const call *k = &l->v[i];
-        if (!move(c, k->mean, values, (double)k->momentum) || !move(c, k->var, values + k->channels, (double)k->momentum))
+        if (!im_norm_move(c, k->mean, values, (double)k->momentum)
+            || !im_norm_move(c, k->var, values + k->channels, (double)k->momentum))
             return false;
         values += 2 * k->channels;
     }
