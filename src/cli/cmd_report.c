@@ -9,13 +9,15 @@
 
 typedef struct report_options {
     common_options common;
-    const char *out, *title;
+    const char *out, *title, *plots;
 } report_options;
 
 #define AT(field) offsetof(report_options, field)
 static const option options[] = {
     OPTION_TEXT('o', "out", "PAGE.html", AT(out), NULL, "the page (required); replaced where it exists"),
     OPTION_TEXT(0, "title", "TEXT", AT(title), "Trained on synthetic pictures", "heading of the page"),
+    OPTION_TEXT(0, "plots", "DIR", AT(plots), NULL,
+                "also write every plot of the page there, as 01-NAME.svg and 01-NAME.png; replaced where they exist"),
     OPTION_END
 };
 
@@ -27,11 +29,13 @@ static int run(const arguments *a)
     im_ctx *c = session_open_files();
     if (!c)
         return CLI_FAILED;
-    report r = { .c = c };
+    report_files files = { .folder = o->plots };
+    report r = { .c = c, .files = o->plots ? &files : NULL };
     char *command = measure_command(a);
     if (!command)
         im_fail(c, "out of memory for the command");
-    if (im_ok(c) && im_may_write(c, o->out, true) && report_read(&r, a->operands, a->n_operands))
+    if (im_ok(c) && im_may_write(c, o->out, true) && (!o->plots || im_make_folder(c, o->plots)) &&
+        report_read(&r, a->operands, a->n_operands))
         report_write(&r, o->title, o->out, command);
     report_free(&r);
     free(command);
@@ -46,8 +50,9 @@ const verb verb_report = {
              "analyze and compare print with --json), and other files of such results. Runs whose names differ in a "
              "number at the end (real-s1, real-s2) are seeds of one training: they are averaged. The first training is "
              "what the others are set beside. The page holds tables, spider plots, bars, curves, gaps of classes, sheets "
-             "of the sets, their prompts, all commands and constants, and needs no other file.",
+             "of the sets, their prompts, all commands and constants, and needs no other file; its plots can be had as "
+             "files, too.",
     .examples = "  mkdir -p RUN/results; imago eval -m RUN --data DIR --json > RUN/results/eval-photos.json\n"
                 "  imago report real-s1 real-s2 synth-s1 synth-s2 -o page.html\n"
-                "  imago report real synth compare-synth.json -o page.html",
+                "  imago report real synth compare-synth.json -o page.html --plots figures",
 };

@@ -23,8 +23,11 @@ typedef struct report_arm {                                    /* runs that diff
     int n, runs[REPORT_SEEDS];
 } report_arm;
 
+typedef struct report_files { const char *folder; int n; } report_files;                /* plots as files: so far     */
+
 typedef struct report {
     im_ctx *c;
+    report_files *files;                                       /* NULL: plots are in the page alone                    */
     int n; report_run *runs;
     int n_arms; report_arm *arms;                              /* the first is what the others are set beside          */
     json_t *loose;                                             /* object: results that belong to no run                */

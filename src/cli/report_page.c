@@ -79,12 +79,40 @@ void page_data(FILE *f, const char *type, const void *bytes, size_t n, const cha
     fputs("\">\n", f);
 }
 
-static void plot(im_ctx *c, FILE *f, int width, int height, void (*fn)(void *arg, cairo_t *g), void *arg, const char *alt)
+typedef void (*plotter)(void *arg, cairo_t *g);
+
+/* FOLDER/03-few-shot-photos.svg, for example, malloc'd: the plot's place on the page, and its name as far as a file's may
+ * have it. */
+static char *plot_path(im_ctx *c, const report_files *to, const char *name, const char *end)
 {
+    char plain[80], file[120];
+    size_t n = 0;
+    for (const char *s = name; *s && n + 1 < sizeof plain; s++) {
+        bool keep = (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_';
+        if (keep || (n && plain[n - 1] != '-'))
+            plain[n++] = keep ? *s : '-';
+    }
+    plain[n] = '\0';
+    snprintf(file, sizeof file, "%02d-%s.%s", to->n, plain, end);
+    return im_join(c, to->folder, file);
+}
+
+/* name: what it shows, also that of its files. */
+static void plot(const report *r, FILE *f, int width, int height, plotter fn, void *arg, const char *name)
+{
+    im_ctx *c = r->c;
     size_t n;
-    unsigned char *svg = plot_svg(c, width, height, fn, arg, &n);
+    unsigned char *svg = im_ok(c) ? plot_svg(c, width, height, fn, arg, &n) : NULL;
     if (svg)
-        page_data(f, "image/svg+xml", svg, n, alt);
+        page_data(f, "image/svg+xml", svg, n, name);
+    if (svg && r->files) {
+        r->files->n++;
+        char *line = plot_path(c, r->files, name, "svg"), *dots = plot_path(c, r->files, name, "png");
+        if (line && dots && im_write_file(c, line, svg, n, true))
+            plot_write(c, dots, width, height, fn, arg);
+        free(line);
+        free(dots);
+    }
     free(svg);
 }
 
@@ -183,7 +211,9 @@ static void spiders(const report *r, FILE *f, const json_t *names)
             }
             plot_spider s = { .of = r->arms[k].label, .other = k ? r->arms[0].label : NULL, .axes = axes, .n = n,
                               .most = 10 * ceil(10 * most) };
-            plot(r->c, f, SPIDER_WIDTH, SPIDER_HEIGHT, plot_spider_draw, &s, r->arms[k].label);
+            char name[300];
+            snprintf(name, sizeof name, "tests: %s", r->arms[k].label);
+            plot(r, f, SPIDER_WIDTH, SPIDER_HEIGHT, plot_spider_draw, &s, name);
         }
         fputs("</div>\n", f);
     }
@@ -205,8 +235,10 @@ static void bars(const report *r, FILE *f, const json_t *names)
                 s.v[j] *= 100;
             v[k] = (plot_bar){ r->arms[k].label, report_spread_of(s.v, s.n) };
         }
+        char title[300];
         plot_bars b = { .title = json_string_value(name), .unit = "top-1, %", .bars = v, .n = r->n_arms };
-        plot(r->c, f, BARS_WIDTH, BARS_ABOVE + r->n_arms * BARS_EACH, plot_bars_draw, &b, json_string_value(name));
+        snprintf(title, sizeof title, "top-1: %s", json_string_value(name));
+        plot(r, f, BARS_WIDTH, BARS_ABOVE + r->n_arms * BARS_EACH, plot_bars_draw, &b, title);
     }
     fputs("</div>\n", f);
     free(v);
@@ -276,7 +308,7 @@ static void few_shot(const report *r, FILE *f)
             plot_lines p = { .title = title, .x = "pictures a class", .y = "top-1, %", .log_x = true, .marks = true,
                              .lines = lines, .n = n };
             if (n)
-                plot(r->c, f, LINES_WIDTH, LINES_HEIGHT, plot_lines_draw, &p, title);
+                plot(r, f, LINES_WIDTH, LINES_HEIGHT, plot_lines_draw, &p, title);
         }
     }
     json_decref(names);
@@ -430,7 +462,7 @@ static void curves(const report *r, FILE *f)
         plot_lines p = { .title = "training loss, the first run of each", .x = "step", .y = "loss", .lines = lines,
                          .n = n };
         if (n)
-            plot(r->c, f, LINES_WIDTH, LINES_HEIGHT, plot_lines_draw, &p, "training loss");
+            plot(r, f, LINES_WIDTH, LINES_HEIGHT, plot_lines_draw, &p, "training loss");
     }
     fputs("</div>\n", f);
 }

@@ -219,9 +219,24 @@ for r in real-s1 real-s2 "synth <b>"; do
     "$imago" transfer -m "$dir/$r" --train "$dir/set" --test "$dir/other" --trials 2 --few-shot 1,2 --seeds 2 --json -q \
         -t 1 >"$dir/$r/results/transfer-other.json"
 done 2>"$dir/err"
-run report "$dir/real-s1" "$dir/real-s2" "$dir/synth <b>" "$dir/compare.json" --title 'A & B' -o "$dir/page.html"
+run report "$dir/real-s1" "$dir/real-s2" "$dir/synth <b>" "$dir/compare.json" --title 'A & B' --plots "$dir/plots" \
+    -o "$dir/page.html"
 [ "$rc" = 0 ]
 check "report"
+python_on "$dir/page.html" "$dir/plots" <<'PYTHON'
+import base64, os, re, struct, sys
+page, names = open(sys.argv[1], encoding="utf-8").read(), sorted(os.listdir(sys.argv[2]))
+plots = [base64.b64decode(b) for b in re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', page)]
+assert len(names) == 2 * len(plots) and "01-tests-synth-b-.svg" in names, names
+for i, plot in enumerate(plots):
+    png, svg = names[2 * i:2 * i + 2]
+    assert png[:-4] == svg[:-4] and png.startswith("%02d-" % (i + 1)), names
+    assert open(f"{sys.argv[2]}/{svg}", "rb").read() == plot, svg          # the plots of the page
+    size = re.search(rb'width="(\d+)(?:pt|)" height="(\d+)', plot).groups()
+    data = open(f"{sys.argv[2]}/{png}", "rb").read()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", data[16:24]) == tuple(map(int, size)), png
+PYTHON
+check "report --plots: every plot as SVG and PNG"
 python_on "$dir/page.html" "$dir" <<'PYTHON'
 import base64, json, re, statistics, sys
 from html.parser import HTMLParser
@@ -273,6 +288,7 @@ gives 1 'and their --batch differs' report "$dir/real-s1" "$dir/more/real-s3" -o
 gives 2 'is missing' report
 gives 2 '-o PAGE.html is missing' report "$dir/run"
 gives 1 'config.json' report "$dir/set" -o "$dir/p.html"
+gives 1 "$dir/page.html" report "$dir/real-s1" --plots "$dir/page.html" -o "$dir/p.html"
 gives 1 'is no run' report "$dir/compare.json" -o "$dir/p.html"
 echo '{"verb": "sing"}' >"$dir/sing.json"
 gives 1 'wanted what eval' report "$dir/run" "$dir/sing.json" -o "$dir/p.html"
