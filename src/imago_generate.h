@@ -122,6 +122,7 @@ typedef struct im_sd_args {
     int width, height;                                         /* pixels; 0: the model's own size                      */
     im_rng_kind rng;
     const im_image *init; float strength;                      /* image to image                                       */
+    const im_image *mask; float mask_blur;                     /* where init is drawn anew, white; blurred by pixels   */
     const float *latents;                                      /* (4, h, w) as torch has it, unscaled; NULL: randn     */
     float *latents_out;                                        /* receives the final (4, h, w) latents when not NULL   */
     bool eager;                                                /* run op by op instead of from a recorded plan         */
@@ -211,6 +212,7 @@ typedef struct im_request {                                    /* texts are borr
     const char *model_name;                                    /* for people                                           */
     const char *init_sha256, *latents_sha256;                  /* hex, of the pixels of args.init and of the file of   */
     int latents_index;                                         /* args.latents, with its row there; NULL: none         */
+    const char *mask_sha256;                                   /* hex, of the pixels of args.mask; NULL: none          */
     int quality;                                               /* of a JPEG; 0: it is a PNG                            */
 } im_request;
 

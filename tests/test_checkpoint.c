@@ -124,7 +124,7 @@ static const edit edits[] = {
     { "unet/config.json", "attention_head_dim", "\"eight\"", "attention_head_dim" },
     { "unet/config.json", "layers_per_block", "0", "layers_per_block" },
     { "unet/config.json", "layers_per_block", "1e9", "layers_per_block" },
-    { "unet/config.json", "in_channels", "9", "inpainting" },
+    { "unet/config.json", "in_channels", "7", "an upscaler" },
     { "unet/config.json", "cross_attention_dim", "64", "hidden_size is 48" },
     { "unet/config.json", "act_fn", "\"gelu\"", "act_fn is \"gelu\"" },
     { "unet/config.json", "class_embed_type", "\"timestep\"", "class_embed_type" },

@@ -11,10 +11,10 @@
 
 typedef struct generate_options {
     common_options common;
-    const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *out, *latents, *save_latents, *from, *sheet;
-    const char *classify, *format, *lora_dir, *syntax;
+    const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *mask, *out, *latents;
+    const char *save_latents, *from, *sheet, *classify, *format, *lora_dir, *syntax;
     int steps, width, height, count, batch, quality, clip_skip;
-    float guidance, strength;
+    float guidance, strength, mask_blur;
     option_seed seed;
     option_list loras, embeddings;
     bool any_model, cache_weights, profile, json, quiet, force, skip_existing, eager;
@@ -49,8 +49,8 @@ typedef struct run_state {
     job_list jobs;                                             /* one for each of them                                 */
     im_picture_format format;                                  /* of all pictures                                      */
     source from;
-    im_image *init;
-    char init_hash[65], latents_hash[65];                      /* hex SHA-256, "" when not used                        */
+    im_image *init, *mask;
+    char init_hash[65], mask_hash[65], latents_hash[65];       /* hex SHA-256, "" when not used                        */
     char model_name[256];                                      /* last part of its path                                */
     int64_t latent_shape[3];                                   /* (C, h, w)                                            */
     float *latents;                                            /* from --latents: (n_latents, C, h, w)                 */

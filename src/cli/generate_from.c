@@ -44,6 +44,7 @@ static void fill_options(run_state *r)
     if (!given(r, "height")) o->height = a->height;
     if (!given(r, "guidance")) o->guidance = a->guidance;
     if (!given(r, "strength")) o->strength = a->strength;
+    if (!given(r, "mask_blur")) o->mask_blur = a->mask_blur;
     if (!given(r, "seed")) o->seed.value = a->seed;
     if (!given(r, "quality") && q->quality) o->quality = q->quality;
 }
@@ -115,6 +116,7 @@ bool from_check(run_state *r)
         im_warn(r->c, "%s was made without the embeddings that its words name here: the pixels will differ", r->from.path);
     }
     return check_input(r, "init_sha256", "--init", r->init != NULL, r->init_hash)
+        && check_input(r, "mask_sha256", "--mask", r->mask != NULL, r->mask_hash)
         && check_input(r, "latents_sha256", "--latents", r->latents != NULL, r->latents_hash);
 }
 

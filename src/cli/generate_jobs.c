@@ -50,7 +50,8 @@ im_request job_request(const run_state *r, const job *j)
 {
     return (im_request){
         .args = job_args(r, j), .model_name = r->model_name,
-        .init_sha256 = r->init ? r->init_hash : NULL, .latents_sha256 = r->latents ? r->latents_hash : NULL,
+        .init_sha256 = r->init ? r->init_hash : NULL, .mask_sha256 = r->mask ? r->mask_hash : NULL,
+        .latents_sha256 = r->latents ? r->latents_hash : NULL,
         .latents_index = r->latents ? latents_row(r, (int)(j - r->jobs.v)) : 0,
         .quality = r->format == IM_JPEG ? r->o->quality : 0,
     };

@@ -180,7 +180,7 @@ refused "this is Flux" "refused as Flux without the original layout's names"
 fresh
 put "$dir/m/unet/config.json" in_channels 9
 draw "$dir/m"
-refused "an inpainting model" "a folder whose UNet takes 9 channels is called inpainting"
+refused "conv_in.weight" "a config.json of 9 channels beside weights of 4 is refused"
 put "$dir/m/unet/config.json" in_channels 8
 draw "$dir/m"
 refused "an image-to-image model" "a folder whose UNet takes 8 channels is called image-to-image"

@@ -20,6 +20,7 @@ import golden_gradients
 import golden_int8
 import golden_lora
 import golden_lr_schedules
+import golden_masks
 import golden_measures
 import golden_models
 import golden_network_gradients
@@ -47,7 +48,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "types": golden_types.make_types, "clones": golden_clones.make_clones, "clip": golden_clip.make_clip,
          "analysis": golden_analysis.make_analysis, "lora": golden_lora.make_lora,
          "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings,
-         "int8": golden_int8.make_int8}
+         "int8": golden_int8.make_int8, "masks": golden_masks.make_masks}
 
 
 def main():

@@ -45,7 +45,8 @@ static bool check_part(im_ctx *c, const im_json *j, const char *key, const char 
 
 static bool check_index(im_ctx *c, const im_json *j)
 {
-    static const char *const pipelines[] = { "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline" };
+    static const char *const pipelines[] = { "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline",
+                                             "StableDiffusionInpaintPipeline" };
     const char *class = "";
     bool known = false;
     if (!im_json_string(c, j, "_class_name", IM_MUST, &class))
@@ -70,7 +71,7 @@ bool im_model_config_check(im_ctx *c, const im_model_config *m, const char *wher
         return im_fail(c, "%s: the UNet's out_channels is %d, but the VAE's latent_channels is %d; they belong to "
                        "different models", where, m->unet.out_channels, latent);
     const char *kind = latent == 4 ? im_kind_of_channels(m->unet.in_channels) : NULL;
-    if (m->unet.in_channels != latent)
+    if (m->unet.in_channels != latent && (latent != 4 || m->unet.in_channels != 9))        /* 9: sd_mask.c              */
         return im_fail(c, "%s: the UNet's in_channels is %d, but the VAE's latent_channels is %d: %s, which imago does not "
                        "run", where, m->unet.in_channels, latent, kind ? kind : "a model with further inputs");
     return im_ok(c);

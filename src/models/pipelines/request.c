@@ -69,6 +69,9 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
         json_object_set_new(m, "strength", json_real(im_decimal(a->strength)));
         json_object_set_new(m, "init_sha256", json_string(q->init_sha256));
     }
+    if (m && q->mask_sha256) json_object_set_new(m, "mask_sha256", json_string(q->mask_sha256));
+    if (m && q->mask_sha256 && a->mask_blur > 0)
+        json_object_set_new(m, "mask_blur", json_real(im_decimal(a->mask_blur)));
     if (m && q->latents_sha256) {
         json_object_set_new(m, "latents_sha256", json_string(q->latents_sha256));
         json_object_set_new(m, "latents_index", json_integer(q->latents_index));
@@ -138,6 +141,7 @@ static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char
     if (hash) fprintf(f, "Model hash: %.10s, ", hash);
     fprintf(f, "Model: %s, ", model);
     if (q->init_sha256) fprintf(f, "Denoising strength: %.9g, ", im_decimal(a->strength));
+    if (q->mask_sha256) fprintf(f, "Mask blur: %.9g, ", im_decimal(a->mask_blur));
     if (a->clip_skip > 1) fprintf(f, "Clip skip: %d, ", a->clip_skip);
     fprintf(f, "Version: imago %s", IM_VERSION);
 }

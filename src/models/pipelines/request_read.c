@@ -91,7 +91,8 @@ static bool read_all(const reader *r, im_request *q)
               text(r, "model", IM_MAY, &q->model_name) && text(r, "init_sha256", IM_MAY, &q->init_sha256) &&
               text(r, "latents_sha256", IM_MAY, &q->latents_sha256) &&
               word(r, "prompt_syntax", IM_MAY, "plain|a1111", &syntax) &&
-              whole(r, "clip_skip", IM_MAY, 1, 1000, &a->clip_skip);
+              whole(r, "clip_skip", IM_MAY, 1, 1000, &a->clip_skip) &&
+              text(r, "mask_sha256", IM_MAY, &q->mask_sha256) && real(r, "mask_blur", IM_MAY, 0, 1000, &a->mask_blur);
     a->syntax = strcmp(syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
     a->rng = strcmp(rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
     return ok;
@@ -134,6 +135,7 @@ static const char *const keys[][2] = {
     { "latents_sha256", "file of --latents, by its SHA-256," }, { "latents_index", "place in the file of --latents" },
     { "dtype", "dtype" }, { "activations", "type of activations" }, { "rng", "rng" }, { "device", "device" },
     { "quality", "quality as a JPEG" }, { "loras", "list of LoRAs" }, { "embeddings", "list of embeddings" },
+    { "mask_sha256", "mask, by the SHA-256 of its pixels," }, { "mask_blur", "blur of the mask" },
     { "prompt_syntax", "syntax of prompts" }, { "clip_skip", "clip skip" },
 };
 

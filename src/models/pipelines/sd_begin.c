@@ -102,11 +102,12 @@ static bool same_init(const im_sd_run *a, const im_sd_run *b)
         && !memcmp(i->pixels, j->pixels, (size_t)i->width * (size_t)i->height * (size_t)i->channels);
 }
 
-/* (1, h, w, 8), of the open scope. */
-static im_tensor *encode_init(im_sd_run *r)
+/* (1, h, w, 8), of the open scope; hide: without what the mask draws anew. */
+static im_tensor *encode_init(im_sd_run *r, bool hide)
 {
     im_stage *s = im_sd_stage(r->sd, IM_NET_VAE_ENCODER, 1, r->size, r->a.eager, NULL);
     float *values = s ? im_picture_values(r->c, r->init, r->size.width, r->size.height) : NULL;
+    if (values && hide) im_mask_hide(r, values);
     im_tensor *moments = values && im_upload(r->c, s->in[0], values) ? im_stage_forward(s) : NULL;
     free(values);
     return moments;
@@ -115,10 +116,18 @@ static im_tensor *encode_init(im_sd_run *r)
 bool im_run_encode_again(im_sd_run *r)
 {
     im_scope_push(r->c);
-    bool ok = encode_init(r) != NULL;
+    bool ok = encode_init(r, false) != NULL;
     im_scope_pop(r->c);
     return ok;
 }
+
+static bool start_from(im_sd_run *r, const im_tensor *noise)
+{
+    return im_combine(r->c, r->x, &(im_combination){ .count = 1, .x = { noise }, .w = { im_scheduler_start(r->scheduler) },
+                                                     .by = 1, .limit = INFINITY });
+}
+
+static bool begin_from_noise(im_sd_run *r) { return first_noise(r, r->x) && start_from(r, r->x); }
 
 /* x from the encoder's moments: z = (mean + exp(logvar / 2) randn) * scaling, and noise. The VAE's draw comes before the
  * noise's. Strength 0 adds no noise: the picture as the VAE holds it. */
@@ -128,8 +137,23 @@ static bool begin_from_moments(im_sd_run *r, const im_tensor *moments)
     if (!im_run_watch(r, moments, IM_BAD_ENCODER) || !im_run_noise(r, noise)
         || !im_draw_latent(r->c, r->x, moments, noise, r->sd->config->vae.scaling_factor))
         return false;
-    return im_scheduler_evaluations(r->scheduler) == 0
-        || (first_noise(r, noise) && im_scheduler_add_noise(r->scheduler, r->x, noise, r->x));
+    if (r->mask_noise && !im_mask_keep(r, NULL)) return false;
+    if (im_scheduler_evaluations(r->scheduler) == 0) return true;
+    if (!first_noise(r, noise) || (r->mask_noise && !im_mask_keep(r, noise))) return false;
+    return r->mask && r->a.strength >= 1 ? start_from(r, noise) : im_scheduler_add_noise(r->scheduler, r->x, noise, r->x);
+}
+
+/* The masked picture's latents for a UNet that sees them; another's run only draws for them. After all other draws. */
+static bool begin_mask(im_sd_run *r)
+{
+    im_tensor *noise = r->guess, *moments;
+    if (!r->mask || im_scheduler_evaluations(r->scheduler) == 0) return true;
+    if (!r->mask_inputs) return im_run_noise(r, noise);
+    im_scope_push(r->c);
+    bool ok = (moments = encode_init(r, true)) && im_run_watch(r, moments, IM_BAD_ENCODER) && im_run_noise(r, noise)
+        && im_draw_latent(r->c, noise, moments, noise, r->sd->config->vae.scaling_factor) && im_mask_inputs(r, noise);
+    im_scope_pop(r->c);
+    return ok;
 }
 
 /* Init pictures through the encoder, one at a time; equal ones that follow one another once. */
@@ -141,9 +165,11 @@ static bool begin_from_pictures(im_sd *sd, im_sd_run *const r[], int n)
     im_scope_push(sd->c);
     for (int i = 0; ok && i < n; i++) {
         if (!r[i]->init || r[i]->state != IM_SD_RUNNING) continue;
-        if (!last || !same_init(last, r[i])) moments = encode_init(r[i]);
-        last = r[i];
-        ok = moments && begin_from_moments(r[i], moments);
+        bool alone = r[i]->mask_inputs && r[i]->a.strength >= 1;                         /* begins from noise alone    */
+        if (!alone && (!last || !same_init(last, r[i]))) moments = encode_init(r[i], false);
+        if (!alone) last = r[i];
+        ok = (alone ? begin_from_noise(r[i]) : moments && begin_from_moments(r[i], moments)) && begin_mask(r[i]);
+        if (r[i]->mask_inputs) last = NULL;                    /* the encoder ran again for what the mask hides       */
         if (ok && !im_run_look(r[i])) {
             ok = im_ok(sd->c);
             last = NULL;                                       /* what was found out ran the encoder again            */
@@ -151,13 +177,6 @@ static bool begin_from_pictures(im_sd *sd, im_sd_run *const r[], int n)
     }
     im_scope_pop(sd->c);
     return ok;
-}
-
-static bool begin_from_noise(im_sd_run *r)
-{
-    return first_noise(r, r->x)
-        && im_combine(r->c, r->x, &(im_combination){ .count = 1, .x = { r->x }, .w = { im_scheduler_start(r->scheduler) },
-                                                     .by = 1, .limit = INFINITY });
 }
 
 /* ---------------------------------------------------------------- all of it */

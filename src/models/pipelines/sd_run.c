@@ -58,6 +58,7 @@ static bool take_request(im_sd_run *r, const im_sd_args *a)
     r->a.scheduler = r->scheduler_name;
     r->a.name = r->name;
     r->a.init = r->init;
+    r->a.mask = NULL;
     r->a.latents = NULL;
     r->a.latents_out = NULL;
     return im_ok(c);
@@ -88,6 +89,7 @@ static bool open_run(im_sd_run *r, const im_sd_args *a)
     if (a->clip_skip < 0 || a->clip_skip > r->sd->config->clip.num_hidden_layers)
         return im_fail(c, "clip skip: found %d, wanted 1 (the last layer) to %d, the number of the text encoder's layers",
                        a->clip_skip, r->sd->config->clip.num_hidden_layers);
+    if (!im_mask_take(r, a)) return false;
     if (!(r->chunks = im_sd_text_chunks(r->sd, &r->a))) return false;
     if (r->chunks > 1) r->size.tokens = r->chunks * r->sd->config->clip.max_position_embeddings;
     r->guided = a->guidance > 1;
@@ -105,7 +107,7 @@ static bool open_run(im_sd_run *r, const im_sd_args *a)
     r->guess = own_latent(r);
     r->good = own_latent(r);
     r->mark = im_own(c, im_new(c, IM_I32, 1, (int64_t[]){ 1 }));
-    return im_ok(c) && take_latents(r, a->latents);
+    return im_ok(c) && im_mask_open(r) && take_latents(r, a->latents);
 }
 
 im_sd_run *im_sd_run_open(im_sd *sd, const im_sd_args *a)
@@ -130,13 +132,15 @@ void im_sd_run_close(im_sd_run *r)
     im_rng_free(r->rng);
     im_scheduler_free(r->scheduler);
     im_image_free(r->init);
+    im_image_free(r->mask);
+    free(r->kept);
     free(r->prompt);
     free(r->negative);
     free(r->scheduler_name);
     free(r->name);
     free(r->text);
     free(r->given);
-    im_tensor *const own[] = { r->x, r->e, r->guess, r->good, r->mark };
+    im_tensor *const own[] = { r->x, r->e, r->guess, r->good, r->mark, r->mask_noise, r->mask_inputs };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) im_param_free(r->c, own[i]);
     free(r->error);
     free(r);

@@ -11,6 +11,10 @@ struct im_sd_run {
     im_sd_args a;                                              /* what was asked for; its texts are these copies:     */
     char *prompt, *negative, *scheduler_name, *name;
     im_image *init;                                            /* a copy, or NULL                                     */
+    im_image *mask;                                            /* grey, at the picture's size; NULL (sd_mask.c)       */
+    float *kept;                                               /* (h, w, 4): latents of init, with a mask             */
+    im_tensor *mask_noise;                                     /* (1, h, w, 4): the noise that a masked run began with */
+    im_tensor *mask_inputs;                                    /* (1, h, w, 5): of a UNet with 9 inputs               */
     bool guided;
     int rows;                                                  /* samples of an evaluation: 2, negative first, or 1   */
     im_sd_size size;
@@ -47,6 +51,16 @@ bool im_run_begin(im_sd *sd, im_sd_run *const r[], int n);
 bool im_run_encode_again(im_sd_run *r);                        /* its init picture                                    */
 bool im_run_noise(void *run, im_tensor *to);                   /* the next values of its generator, (h, w, 4)         */
 bool im_run_upload(const im_sd_run *r, const float *from, im_tensor *to); /* (4, h, w), turned to (h, w, 4)            */
+
+/* sd_mask.c: the mask of a run, checked and copied; what it keeps; init pixels (H, W, 3) that are drawn anew become grey.
+ * im_mask_keep: the latents of init, r->x, then (noise not NULL) the noise. im_mask_step: what is not drawn anew, put back
+ * after a step. im_mask_inputs: from the latents of the picture with the mask's part hidden. */
+bool im_mask_take(im_sd_run *r, const im_sd_args *a);
+bool im_mask_open(im_sd_run *r);
+void im_mask_hide(const im_sd_run *r, float *values);
+bool im_mask_keep(im_sd_run *r, const im_tensor *noise);
+bool im_mask_step(im_sd_run *r);
+bool im_mask_inputs(im_sd_run *r, const im_tensor *hidden);
 
 /* sd_step.c: one evaluation of n runs of one size, side by side, in a scope of the caller; what scheduler.h calls the
  * model's output is left in every r->e. noise: the network's own output, (sum of rows, h, w, 4). Looks at nothing. */

@@ -24,7 +24,10 @@ static im_tensor *clip_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 static im_tensor *unet_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    return im_unet_forward(c, ((const im_stage *)arg)->nets->unet, in[0], in[1], in + 2);
+    const im_stage *s = arg;
+    if (!s->mask_channels) return im_unet_forward(c, s->nets->unet, in[0], in[1], in + 2);
+    im_scope_push(c);
+    return im_scope_leave(c, im_unet_forward(c, s->nets->unet, im_concat(c, in[0], in[2]), in[1], in + 3));
 }
 
 static im_tensor *decoder_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
@@ -58,12 +61,19 @@ static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int bat
     case IM_NET_UNET:
         in[0] = im_new(c, IM_F32, 4, latent);
         in[1] = im_new(c, IM_F32, 1, (int64_t[]){ batch });
+        if (im_mask_channels(m)) {
+            in[2] = im_new(c, IM_F32, 4, (int64_t[]){ batch, size.h, size.w, im_mask_channels(m) });
+            im_fill(c, in[2], 0);
+        }
         break;
     case IM_NET_VAE_DECODER: in[0] = im_new(c, IM_F32, 4, latent); break;
     default: in[0] = im_new(c, IM_F32, 4, picture);
     }
     return im_ok(c);
 }
+
+/* Of the UNet, before keys and values. */
+static int own_inputs(const im_stage *s) { return s->mask_channels ? 3 : 2; }
 
 static int tokens_of(const im_model_config *m, im_sd_size size)
 {
@@ -80,14 +90,15 @@ static bool make_context(im_stage *s, const im_model_config *m, const float *tex
 bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size size, const float *text, bool eager)
 {
     im_ctx *c = sd->c;
-    *s = (im_stage){ .c = c, .nets = &sd->nets, .net = net, .batch = batch, .size = size, .eager = eager };
+    *s = (im_stage){ .c = c, .nets = &sd->nets, .net = net, .batch = batch, .size = size, .eager = eager,
+                     .mask_channels = im_mask_channels(sd->config) };
     if (!im_sd_need(sd, net)) return false;
-    s->n_in = net == IM_NET_UNET ? 2 + im_unet_context_count(sd->nets.unet) : 1;
+    s->n_in = net == IM_NET_UNET ? own_inputs(s) + im_unet_context_count(sd->nets.unet) : 1;
     s->in = calloc((size_t)s->n_in, sizeof *s->in);
     if (!s->in) return im_fail(c, "out of memory for the inputs of a network");
     im_scope_push(c);
     bool ok = make_inputs(c, sd->config, net, batch, size, s->in)
-        && (net != IM_NET_UNET || make_context(s, sd->config, text, s->in + 2));
+        && (net != IM_NET_UNET || make_context(s, sd->config, text, s->in + own_inputs(s)));
     if (ok && !eager) s->plan = im_plan_record(c, functions[net], s, s->in, s->n_in);
     s->open = ok && (eager || s->plan);
     for (int i = 0; s->open && eager && i < s->n_in; i++) im_own(c, s->in[i]);    /* a plan owns its inputs           */
@@ -152,12 +163,12 @@ static bool has_text(const im_stage *s, const im_stage_text *t)
 static bool set_text(im_stage *s, const im_model_config *m, const float *text)
 {
     im_ctx *c = s->c;
-    int n = s->n_in - 2;
+    int own = own_inputs(s), n = s->n_in - own;
     im_tensor **kv = calloc((size_t)n + 1, sizeof *kv);
     if (!kv) return im_fail(c, "out of memory for the keys and values of a text");
     im_scope_push(c);
     bool ok = make_context(s, m, text, kv);
-    for (int i = 0; ok && i < n; i++) ok = im_assign(c, s->in[2 + i], kv[i]);
+    for (int i = 0; ok && i < n; i++) ok = im_assign(c, s->in[own + i], kv[i]);
     im_scope_pop(c);
     free(kv);
     return ok;
@@ -216,14 +227,17 @@ void im_sd_stages_close(im_sd *sd)
 static im_tensor *unet_from_text(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    const im_unet *unet = ((const im_stage *)arg)->nets->unet;
-    im_tensor **kv = calloc((size_t)im_unet_context_count(unet) + 1, sizeof(im_tensor *));
-    if (!kv) {
+    const im_stage *s = arg;
+    const im_unet *unet = s->nets->unet;
+    int own = own_inputs(s);
+    im_tensor **all = calloc((size_t)(own + im_unet_context_count(unet)) + 1, sizeof(im_tensor *));
+    if (!all) {
         im_fail(c, "out of memory for the inputs of a network");
         return NULL;
     }
-    im_tensor *y = im_unet_context(c, unet, in[2], kv) ? im_unet_forward(c, unet, in[0], in[1], kv) : NULL;
-    free(kv);
+    memcpy(all, in, (size_t)own * sizeof(im_tensor *));
+    im_tensor *y = im_unet_context(c, unet, in[own], all + own) ? unet_fn(c, arg, all, 0) : NULL;
+    free(all);
     return y;
 }
 
@@ -279,14 +293,15 @@ static bool describe_stage(im_sd *sd, im_net net, int batch, im_sd_size size, im
         im_net_params(nets, net)->activations = sd->activations;
     }
     im_scope_push(c);
-    im_tensor *in[3] = { 0 };
-    im_stage s = { .c = c, .nets = nets, .net = net, .batch = batch, .size = size };
+    im_tensor *in[4] = { 0 };
+    im_stage s = { .c = c, .nets = nets, .net = net, .batch = batch, .size = size,
+                   .mask_channels = im_mask_channels(m) };
     int64_t text[3] = { batch, tokens_of(m, size), m->clip.hidden_size };
     im_plan_info context = { 0 };
     bool ok = make_inputs(c, m, net, batch, size, in);
     if (ok && net == IM_NET_UNET) {
-        in[2] = im_new(c, IM_F32, 3, text);
-        ok = describe(c, unet_from_text, &s, in, 3, out);
+        in[own_inputs(&s)] = im_new(c, IM_F32, 3, text);
+        ok = describe(c, unet_from_text, &s, in, own_inputs(&s) + 1, out);
         im_tensor *alone = im_new(c, IM_F32, 3, text);
         ok = ok && describe(c, context_fn, &s, &alone, 1, &context);
     } else if (ok) {

@@ -66,6 +66,7 @@ static bool fill_inputs(const group *g, const im_stage *s)
         for (int k = 0; ok && k < r->rows; k++, at++) {
             ok = im_scheduler_scale(r->scheduler, r->x, samples(g->sd->c, s->in[0], at, 1));
             times[at] = im_scheduler_time(r->scheduler, r->done);
+            if (ok && r->mask_inputs) ok = im_assign(g->sd->c, samples(g->sd->c, s->in[2], at, 1), r->mask_inputs);
         }
     }
     ok = ok && im_upload(g->sd->c, s->in[1], times);
@@ -111,6 +112,7 @@ static bool move_on(im_sd_run *r, const im_tensor *noise)
         && im_run_watch(r, r->x, IM_BAD_SCHEDULER);
     if (!ok) return false;
     bool last = ++r->done == im_scheduler_evaluations(r->scheduler);
+    if (!im_mask_step(r)) return false;
     if ((r->done == 1 || last) && !im_run_look(r)) return im_ok(r->c);
     if (last) r->state = IM_SD_FINISHED;
     return true;

@@ -267,21 +267,32 @@ void im_scheduler_rewind(im_scheduler *s, int i)
     s->done = i;
 }
 
-bool im_scheduler_add_noise(const im_scheduler *s, const im_tensor *x, const im_tensor *noise, im_tensor *out)
+/* At the level of evaluation i of a whole run. */
+static bool add_noise(const im_scheduler *s, int i, const im_tensor *x, const im_tensor *noise, im_tensor *out)
 {
     float keep = 1, add;
     if (s->kind->by_sigma) {
-        add = s->sigmas[s->first];
+        add = s->sigmas[i];
     } else if (s->sigmas) {
-        im_vp v = im_vp_at(s->sigmas[s->first]);
+        im_vp v = im_vp_at(s->sigmas[i]);
         keep = v.alpha;
         add = v.sigma;
     } else {
-        float a = s->alphas[(int)s->times[s->first]];
+        float a = s->alphas[(int)s->times[i]];
         keep = sqrtf(a);
         add = sqrtf(1 - a);
     }
     return IM_MIX(s, out, { x, keep }, { noise, add });
+}
+
+bool im_scheduler_add_noise(const im_scheduler *s, const im_tensor *x, const im_tensor *noise, im_tensor *out)
+{
+    return add_noise(s, s->first, x, noise, out);
+}
+
+bool im_scheduler_add_noise_now(const im_scheduler *s, const im_tensor *x, const im_tensor *noise, im_tensor *out)
+{
+    return add_noise(s, im_step_index(s), x, noise, out);
 }
 
 /* By the kind of prediction, in the scaling that the sample is kept in: noise, v = alpha noise - sigma x0, or x0 itself. */

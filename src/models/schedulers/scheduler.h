@@ -43,6 +43,8 @@ bool im_scheduler_scale(const im_scheduler *s, const im_tensor *x, im_tensor *in
 bool im_scheduler_step(im_scheduler *s, const im_tensor *model_output, im_tensor *x, im_noise noise);
 /* x + noise at the level of the first evaluation; x and out may be the same. */
 bool im_scheduler_add_noise(const im_scheduler *s, const im_tensor *x, const im_tensor *noise, im_tensor *out);
+/* The same at the level of the evaluation at hand, not after the last step. */
+bool im_scheduler_add_noise_now(const im_scheduler *s, const im_tensor *x, const im_tensor *noise, im_tensor *out);
 
 /* Before the step: what the finished sample would be if this evaluation were right. */
 bool im_scheduler_guess(const im_scheduler *s, const im_tensor *model_output, const im_tensor *x, im_tensor *x0);

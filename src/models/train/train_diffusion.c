@@ -342,6 +342,9 @@ static bool open_networks(training *t)
         !(t->vae = im_vae_folder_open(c, a->vae, &t->cfg.vae, true)) || !(t->vae_text = im_vae_folder_text(c, a->vae)) ||
         !im_model_config_check(c, &t->cfg, a->config))
         return false;
+    if (t->cfg.unet.in_channels != t->cfg.vae.latent_channels)
+        return im_fail(c, "%s: is an inpainting model (its UNet takes %d channels), which is drawn with, but not trained",
+                       a->config, t->cfg.unet.in_channels);
     if (!add_preview(t))
         return false;
     t->clip = im_clip_new(c, &t->cfg.clip);

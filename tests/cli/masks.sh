@@ -1,0 +1,46 @@
+#!/bin/sh
+# masks.sh: --mask and --mask-blur: what they change, what a picture says of them, what is refused. Prints what fails and,
+# last, "N passed, N failed, N skipped".
+#
+#     tests/cli/masks.sh [PROGRAM]                 default: build/imago
+# shellcheck disable=SC2319 # check reads $? of the condition before it
+set -u
+imago=${1:-build/imago}
+model=tests/golden/models/a
+init=tests/golden/init_64x64.png
+mask=tests/golden/mask_64x64.png
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
+draw() { run generate -m $model --steps 4 -s 3 -q -f -p castle -i $init "$@"; }
+
+draw -o "$dir/whole.png"
+draw --mask $mask --mask-blur 12 -o "$dir/part.png"
+[ "$rc" = 0 ] && ! same_pixels "$dir/whole.png" "$dir/part.png" &&
+    grep -aq '"mask_sha256":"[0-9a-f]*","mask_blur":12.0' "$dir/part.png"
+check "a mask changes the picture, which says so"
+draw --mask $mask -o "$dir/sharp.png"
+! same_pixels "$dir/sharp.png" "$dir/part.png"
+check "so does its blur"
+gives 0 'the same picture as ' generate -m $model --from "$dir/part.png" -i $init --mask $mask --mask-blur 12 \
+    -o "$dir/a.png"
+gives 1 'was made with --mask (SHA-256 ' generate -m $model --from "$dir/part.png" -i $init -o "$dir/no.png"
+mkdir "$dir/set" && cp "$dir/part.png" "$dir/set/3.png"
+gives 1 'its mask, by the SHA-256 of its pixels, is ' generate -m $model --steps 4 -s 3 -p castle -i $init --skip-existing \
+    -o "$dir/set/"
+gives 2 '--mask needs the picture that it is for' generate -m $model -p a --mask $mask -o "$dir/no.png"
+gives 2 '--mask-blur needs --mask' generate -m $model -p a -i $init --mask-blur 2 -o "$dir/no.png"
+gives 1 'found other proportions, wanted the same' generate -m $model -p a -i $init --mask tests/golden/init_83x70.png \
+    -o "$dir/no.png"
+gives 1 'absent.png' generate -m $model -p a -i $init --mask absent.png -o "$dir/no.png"
+mkdir "$dir/nine" && for part in model_index.json scheduler text_encoder tokenizer vae; do
+    cp -r $model/$part "$dir/nine/"
+done && cp -r tests/golden/inpaint_unet "$dir/nine/unet"
+run generate -m "$dir/nine" --steps 2 -s 3 -q -p castle -i $init --mask $mask -W 64 -H 64 -o "$dir/nine.png"
+[ "$rc" = 0 ] && [ -s "$dir/nine.png" ]
+check "an inpainting model draws"
+gives 1 'this is an inpainting model' generate -m "$dir/nine" -p a -o "$dir/no.png"
+gives 0 'unet' info "$dir/nine"
+[ ! -e "$dir/no.png" ]
+check "nothing is drawn where something is wrong"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
