@@ -21,7 +21,7 @@ enum { N = 16 };                                               /* values of a sa
 static const double TOLERANCE = 2e-6;
 
 static im_ctx *c;
-static im_safetensors *golden;
+static im_safetensors *golden, *more;                        /* of ten schedulers; of lcm and tcd                   */
 static json_t *root;
 static char folder[256];
 static const char *config_path;
@@ -30,7 +30,8 @@ static void open_golden(void)
 {
     ck_assert_ptr_nonnull(c = im_ctx_new("ref", 1));
     golden = im_st_open(c, "tests/golden/schedulers.safetensors");
-    ck_assert_msg(golden != NULL, "%s", im_error(c));
+    more = im_st_open(c, "tests/golden/few_steps.safetensors");
+    ck_assert_msg(golden && more, "%s", im_error(c));
     root = json_load_file("tests/golden/schedulers.json", 0, NULL);
     ck_assert_ptr_nonnull(root);
     scratch_make(folder, sizeof folder);
@@ -41,6 +42,7 @@ static void close_golden(void)
 {
     json_decref(root);
     im_st_close(golden);
+    im_st_close(more);
     im_ctx_free(c);
     scratch_remove(folder);
 }
@@ -50,6 +52,7 @@ static const float *values(const char *key, const char *what, int *n)
     char name[160];
     snprintf(name, sizeof name, "%s%s", key, what);
     const im_st_entry *e = im_st_find(golden, name);
+    if (!e) e = im_st_find(more, name);
     if (!e) return NULL;
     ck_assert_int_eq(e->dtype, IM_F32);
     *n = (int)(e->bytes / sizeof(float));
@@ -181,6 +184,24 @@ START_TEST(paths)
 }
 END_TEST
 
+static void fails(im_scheduler *s, bool planned, const char *part);
+
+START_TEST(few_steps)
+{
+    json_t *row, *rows, *own = root;
+    size_t k;
+    root = json_load_file("tests/golden/few_steps.json", 0, NULL);
+    rows = json_object_get(root, "rows");
+    ck_assert_int_ge((int)json_array_size(rows), 26);
+    json_array_foreach(rows, k, row) one_path(row);
+    json_decref(root);
+    root = own;
+    im_scheduler *s = im_scheduler_new(c, "lcm", NULL);
+    fails(s, im_scheduler_plan(s, 51, N), "found 51 steps, wanted 1 to 50, its original_inference_steps");
+    ck_assert_msg(im_ok(c), "%s", im_error(c));
+}
+END_TEST
+
 /* Bit for bit: these products decide every scheduler's coefficients. */
 START_TEST(products)
 {
@@ -299,7 +320,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(products), ONCE(fifty_steps_are_51_evaluations), ONCE(paths), ONCE(strength_as_typed), ONCE(errors),
+        ONCE(products), ONCE(fifty_steps_are_51_evaluations), ONCE(paths), ONCE(few_steps), ONCE(strength_as_typed),
+        ONCE(errors),
         ONCE(pipeline_repairs),
     };
     return suite_run("scheduler", open_golden, close_golden, 60, tests, SUITE_COUNT(tests));

@@ -33,8 +33,8 @@ static const option options[] = {
                       "seed of the first picture; the others count up from it. Without it, or with -1: a random "
                       "one, which is printed"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL,
-                "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc or ddpm; without it, the "
-                "model's own"),
+                "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm, or lcm or tcd for models "
+                "and LoRAs distilled to a few steps; without it, the model's own"),
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the pictures; 0: the model's own"),
     OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the pictures; 0: the model's own"),
     OPTION_INT('c', "count", "N", AT(count), "1", 1, 1000000, "pictures per prompt"),

@@ -13,7 +13,7 @@ from diffusers import PNDMScheduler
 
 from golden_models import V1_SCHEDULER
 from golden_store import save_json_lines, save_tensors
-from reference import SCHEDULERS, generator
+from reference import FEW_STEPS, SCHEDULERS, generator
 
 SHAPE, SEED = (1, 4, 2, 2), 42
 BARE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "skip_prk_steps": True}
@@ -37,7 +37,7 @@ CONFIGS = {
 def scheduler_from(config, name):
     """What a user gets: PNDMScheduler from the file's fields, then Class.from_config of its config."""
     base = PNDMScheduler.from_config(dict(config))
-    cls, extra = SCHEDULERS[name]
+    cls, extra = (SCHEDULERS | FEW_STEPS)[name]
     return cls.from_config(base.config, **extra)
 
 
@@ -110,3 +110,17 @@ def make_schedulers(out):
     head = {"about": "paths of the stand-in out = 0.3 x + (0.25 - 0.5 t / 1000) from randn(1,4,2,2), seed 42",
             "diffusers": diffusers.__version__, "configs": CONFIGS}
     save_json_lines(os.path.join(out, "schedulers.json"), head, rows)
+
+
+def make_few_steps(out):
+    """Write the same of lcm and tcd: few_steps.safetensors and few_steps.json."""
+    tensors = {"start.latents": 0.8 * torch.randn(SHAPE, generator=generator(1))}
+    rows = [text_to_image("v14", name, steps, tensors) for name in FEW_STEPS for steps in (1, 2, 4, 7, 8, 50)]
+    rows += [text_to_image(config, name, 4, tensors) for config in ("bare", "v_prediction", "clip_sample", "linear")
+             for name in FEW_STEPS]
+    rows += [image_to_image(name, 8, strength, tensors) for name in FEW_STEPS for strength in (0.75, 0.3, 1.0)]
+    del tensors["start.latents"]
+    save_tensors(os.path.join(out, "few_steps.safetensors"), tensors)
+    head = {"about": "as schedulers.json, of schedulers for few steps", "diffusers": diffusers.__version__,
+            "configs": {name: CONFIGS[name] for name in ("v14", "bare", "v_prediction", "clip_sample", "linear")}}
+    save_json_lines(os.path.join(out, "few_steps.json"), head, rows)

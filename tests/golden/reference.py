@@ -10,8 +10,9 @@ import numpy
 import torch
 import transformers
 from diffusers import (DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
-                       EulerDiscreteScheduler, HeunDiscreteScheduler, LMSDiscreteScheduler, PNDMScheduler,
-                       StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, UniPCMultistepScheduler)
+                       EulerDiscreteScheduler, HeunDiscreteScheduler, LCMScheduler, LMSDiscreteScheduler, PNDMScheduler,
+                       StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, TCDScheduler,
+                       UniPCMultistepScheduler)
 from PIL import Image
 
 warnings.filterwarnings("ignore", category=FutureWarning)
@@ -28,6 +29,9 @@ SCHEDULERS = {
     "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
     "unipc": (UniPCMultistepScheduler, {}), "ddpm": (DDPMScheduler, {}),
 }
+
+# Schedulers of models that were distilled to a few steps.
+FEW_STEPS = {"lcm": (LCMScheduler, {}), "tcd": (TCDScheduler, {})}
 
 # What is promised: this share of the values within one level, and no value further off than this.
 WITHIN_1, LEVELS_MAX = 0.999, 2

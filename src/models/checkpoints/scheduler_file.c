@@ -91,7 +91,7 @@ static bool must_be_off(im_ctx *c, const im_json *j, const char *key)
 
 static bool read_betas(im_ctx *c, const im_json *j, im_scheduler_config *f, unsigned has)
 {
-    int schedule = IM_BETA_LINEAR;
+    int schedule = (int)f->beta_schedule;
     if (!im_json_int(c, j, "num_train_timesteps", IM_MAY, 1, 1000000, &f->num_train_timesteps)
         || !im_json_float(c, j, "beta_start", IM_MAY, 0, 1, &f->beta_start)
         || !im_json_float(c, j, "beta_end", IM_MAY, 0, 1, &f->beta_end)
@@ -126,6 +126,9 @@ static bool read_common(im_ctx *c, const im_json *j, im_scheduler_config *f, uns
     if (ok && (has & IM_HAS_CLIP))
         ok = im_json_bool(c, j, "clip_sample", IM_MAY, &f->clip_sample)
             && im_json_float(c, j, "clip_sample_range", IM_MAY, 0, FLT_MAX, &f->clip_sample_range);
+    if (ok && (has & IM_HAS_DISTILLED))
+        ok = im_json_int(c, j, "original_inference_steps", IM_MAY, 1, f->num_train_timesteps, &f->original_inference_steps)
+            && im_json_float(c, j, "timestep_scaling", IM_MAY, 0, FLT_MAX, &f->timestep_scaling);
     if (ok && (has & IM_HAS_VARIANCE)) ok = one_of(c, j, "variance_type", "fixed_small fixed_small_log fixed_large",
                                                    &variance);
     f->prediction_type = (im_prediction)prediction;

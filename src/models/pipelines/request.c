@@ -94,7 +94,7 @@ char *im_request_json(im_sd *sd, const im_request *q)
 static const char *const samplers[][2] = {
     { "pndm", "PLMS" }, { "ddim", "DDIM" }, { "euler", "Euler" }, { "euler_a", "Euler a" }, { "heun", "Heun" },
     { "lms", "LMS" }, { "dpmpp_2m", "DPM++ 2M" }, { "dpmpp_2m_karras", "DPM++ 2M Karras" }, { "unipc", "UniPC" },
-    { "ddpm", "DDPM" }
+    { "ddpm", "DDPM" }, { "lcm", "LCM" }, { "tcd", "TCD" }
 };
 
 bool im_sampler_at(int i, const char **scheduler, const char **name)

@@ -1,8 +1,7 @@
-/* scheduler.c: the ten schedulers by name, and the frame they share: laying out a run, scaling, adding noise, stepping.
+/* scheduler.c: the twelve schedulers by name, and the frame they share: laying out a run, scaling, adding noise, stepping.
  *
- * A sample at noise level sigma is kept in one of two scalings: x = alpha x0 + sigma' noise with alpha^2 + sigma'^2 = 1
- * (pndm, ddim, ddpm, dpm, unipc), or x = x0 + sigma noise (euler, euler_a, heun, lms), which the network sees divided
- * by sqrt(sigma^2 + 1).
+ * A sample at noise level sigma is kept in one of two scalings: x = alpha x0 + sigma' noise with alpha^2 + sigma'^2 = 1, or
+ * (euler, euler_a, heun, lms) x = x0 + sigma noise, which the network sees divided by sqrt(sigma^2 + 1).
  *
  * To add a scheduler: a line in the table below, its step in scheduler_<family>.c, its row in tests/golden. */
 #include "models/schedulers/scheduler_parts.h"
@@ -43,12 +42,18 @@ const im_scheduler_kind im_scheduler_kinds[] = {
     { "ddpm", "DDPMScheduler",
       IM_HAS_CLIP | IM_HAS_VARIANCE | IM_HAS_ZERO_SNR | IM_HAS_THRESHOLD | IM_HAS_SAMPLE, .order = 1, .buffers = 1,
       DDPM_BETAS, .spacing = IM_SPACE_LEADING, .times = im_times_whole, .step = im_step_ddpm },
+    { "lcm", "LCMScheduler", IM_HAS_CLIP | IM_HAS_DISTILLED | IM_HAS_THRESHOLD | IM_HAS_ZERO_SNR | IM_HAS_SAMPLE,
+      .order = 1, .buffers = 1, .beta_start = 0.00085, .beta_end = 0.012, .spacing = IM_SPACE_LEADING,
+      .times = im_times_distilled, .step = im_step_lcm },
+    { "tcd", "TCDScheduler", IM_HAS_DISTILLED | IM_HAS_THRESHOLD | IM_HAS_ZERO_SNR | IM_HAS_SAMPLE, .order = 1,
+      .buffers = 1, .beta_start = 0.00085, .beta_end = 0.012, .spacing = IM_SPACE_LEADING, .times = im_times_distilled,
+      .step = im_step_tcd },
 };
 const int im_scheduler_kind_count = (int)(sizeof im_scheduler_kinds / sizeof im_scheduler_kinds[0]);
 
 const char *im_scheduler_known(void)
 {
-    return "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm";
+    return "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm, lcm, tcd";
 }
 
 const im_scheduler_kind *im_scheduler_find(const char *name)
@@ -72,12 +77,13 @@ static void fix_karras(im_scheduler *s, const char *name)
 
 im_scheduler_config im_scheduler_defaults(const im_scheduler_kind *k)
 {
-    bool ddim = k->step == im_step_ddim;
+    bool ddim = k->step == im_step_ddim, distilled = k->fields & IM_HAS_DISTILLED;
     return (im_scheduler_config){
         .num_train_timesteps = 1000, .beta_start = k->beta_start, .beta_end = k->beta_end,
         .timestep_spacing = k->spacing, .set_alpha_to_one = ddim, .clip_sample = ddim || k->step == im_step_ddpm,
         .clip_sample_range = 1, .sigma_min = NAN, .sigma_max = NAN, .solver_order = 2, .algorithm_type = IM_ALGO_DPMPP,
-        .predict_x0 = true, .lower_order_final = true, .lambda_min_clipped = -DBL_MAX,
+        .beta_schedule = distilled ? IM_BETA_SCALED_LINEAR : IM_BETA_LINEAR, .original_inference_steps = 50,
+        .timestep_scaling = 10, .predict_x0 = true, .lower_order_final = true, .lambda_min_clipped = -DBL_MAX,
     };
 }
 
@@ -162,6 +168,9 @@ static bool refuse_steps(im_scheduler *s, int steps)
     const im_scheduler_config *f = &s->cfg;
     int most = steps < 1 || steps > f->num_train_timesteps ? f->num_train_timesteps : steps - 1;
     while (most > 0 && im_ok(s->c) && !lay_out(s, most)) most--;
+    if (f->original_inference_steps == most && s->kind->fields & IM_HAS_DISTILLED)
+        return im_fail(s->c, "scheduler %s: found %d steps, wanted 1 to %d, its original_inference_steps; 4 to 8 are usual",
+                       s->kind->name, steps, most);
     return im_fail(s->c, "scheduler %s: found %d steps, wanted 1 to %d: the model was trained with %d times "
                    "(num_train_timesteps), and no more fit with timestep_spacing \"%s\" and steps_offset %d",
                    s->kind->name, steps, most, f->num_train_timesteps, spacings[f->timestep_spacing], f->steps_offset);

@@ -1,9 +1,13 @@
-/* scheduler_ddim.c: the two schedulers that go from time to time through a guess of the finished latent x0.
+/* scheduler_ddim.c: the schedulers that go from time to time through a guess of the finished latent x0.
  *
  *     x0 = (x - sqrt(1 - a) e) / sqrt(a)
  *     ddim (Song et al. 2021, formula 12, eta 0):   x' = sqrt(a') x0 + sqrt(1 - a') e
  *     ddpm (Ho et al. 2020, formula 7):             x' = sqrt(a') b/(1 - a) x0 + sqrt(1 - b) (1 - a')/(1 - a) x + noise
- * with a, a' the products at this time and the next, and b = 1 - a/a'. */
+ *     lcm  (Luo et al. 2023, arXiv 2310.04378):     x' = sqrt(a') f + sqrt(1 - a') noise,  f = c_out x0 + c_skip x
+ *     tcd  (Zheng et al. 2024, arXiv 2402.19159):   x' = sqrt(a'/a_s) y + sqrt(1 - a'/a_s) noise,
+ *                                                   y = sqrt(a_s) x0 + sqrt(1 - a_s) e
+ * with a, a' the products at this time and the next, b = 1 - a/a', and a_s that at the next time times 1 - eta, eta 0.3 as
+ * diffusers' TCDScheduler has it. The last step of lcm and tcd adds no noise. */
 #include "models/schedulers/scheduler_parts.h"
 
 #include <math.h>
@@ -64,4 +68,32 @@ bool im_step_ddpm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise no
     im_tensor *x0 = s->work[0], *z = s->buf[0];
     if (!read_x0(s, &r, e, x, x0) || (t > 0 && !noise.fill(noise.arg, z))) return false;
     return t > 0 ? IM_MIX(s, x, { x0, to_x0 }, { x, to_x }, { z, deviation }) : IM_MIX(s, x, { x0, to_x0 }, { x, to_x });
+}
+
+bool im_step_lcm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
+{
+    int index = im_step_index(s), t = im_step_time(s);
+    bool last = index + 1 == s->count;
+    float a = s->alphas[t], scaled = (float)t * (float)s->cfg.timestep_scaling, sum = scaled * scaled + 0.25f;
+    reading r = { s->cfg.prediction_type, sqrtf(a), sqrtf(1 - a) };
+    im_tensor *x0 = s->work[0], *z = s->buf[0];
+    if (!read_x0(s, &r, e, x, x0) || !IM_MIX(s, x, { x0, scaled / sqrtf(sum) }, { x, 0.25f / sum })) return false;
+    if (last) return true;
+    float next = s->alphas[(int)s->times[index + 1]];
+    return noise.fill(noise.arg, z) && IM_MIX(s, x, { x, sqrtf(next) }, { z, sqrtf(1 - next) });
+}
+
+bool im_step_tcd(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
+{
+    static const float eta = 0.3f;
+    int index = im_step_index(s), t = im_step_time(s);
+    bool last = index + 1 == s->count;
+    int next = last ? 0 : (int)s->times[index + 1];
+    float a = s->alphas[t], a2 = s->alphas[next], a_s = s->alphas[(int)floorf((1 - eta) * (float)next)];
+    reading r = { s->cfg.prediction_type, sqrtf(a), sqrtf(1 - a) };
+    im_tensor *x0 = s->work[0], *back = s->work[1], *z = s->buf[0];
+    if (!read_x0(s, &r, e, x, x0) || !read_noise(s, &r, e, x, back)
+        || !IM_MIX(s, x, { x0, sqrtf(a_s) }, { back, sqrtf(1 - a_s) }))
+        return false;
+    return last || (noise.fill(noise.arg, z) && IM_MIX(s, x, { x, sqrtf(a2 / a_s) }, { z, sqrtf(1 - a2 / a_s) }));
 }

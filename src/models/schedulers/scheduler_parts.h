@@ -35,6 +35,8 @@ typedef struct im_scheduler_config {                           /* names as in sc
     bool predict_x0, lower_order_final, euler_at_final;
     int *disable_corrector, n_disable_corrector;
     double lambda_min_clipped;
+    int original_inference_steps;                              /* lcm, tcd: of the distillation                       */
+    double timestep_scaling;                                   /* lcm                                                 */
 } im_scheduler_config;
 
 enum {                                                         /* fields that only some classes have                  */
@@ -52,6 +54,7 @@ enum {                                                         /* fields that on
     IM_HAS_ZERO_SNR = 2048,                                    /* rescale_betas_zero_snr                              */
     IM_HAS_THRESHOLD = 4096,                                   /* thresholding                                        */
     IM_HAS_EULER = 8192,                                       /* interpolation_type, timestep_type                   */
+    IM_HAS_DISTILLED = 32768,                                  /* original_inference_steps, timestep_scaling          */
     IM_HAS_SAMPLE = 16384,                                     /* prediction_type may be "sample"                     */
 };
 
@@ -106,6 +109,7 @@ bool im_times_whole(im_scheduler *s, int steps);               /* ddim, ddpm: wh
 bool im_times_sigma(im_scheduler *s, int steps);               /* euler, euler_a, lms: times and count + 1 sigmas     */
 bool im_times_heun(im_scheduler *s, int steps);                /* every time but the first twice                      */
 bool im_times_multistep(im_scheduler *s, int steps);           /* dpm, unipc: whole times and sigmas                  */
+bool im_times_distilled(im_scheduler *s, int steps);           /* lcm, tcd: some of the distillation's times          */
 bool im_times_pndm(im_scheduler *s, int steps);                /* scheduler_pndm.c                                    */
 float im_train_sigma(const im_scheduler *s, int t);            /* sqrt((1 - a) / a)                                   */
 
@@ -146,6 +150,8 @@ bool im_vp_convert(const im_scheduler *s, const im_tensor *e, const im_tensor *x
 bool im_step_pndm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
 bool im_step_ddim(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
 bool im_step_ddpm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_lcm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
+bool im_step_tcd(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
 bool im_step_euler(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
 bool im_step_euler_a(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);
 bool im_step_heun(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise);

@@ -63,6 +63,15 @@ bool im_times_whole(im_scheduler *s, int steps)
     return im_times_grid(s, steps, steps, s->cfg.num_train_timesteps, true);
 }
 
+/* Every k-th time less one, k = trained / original; of those `steps`, spread evenly from the last one down. */
+bool im_times_distilled(im_scheduler *s, int steps)
+{
+    int original = s->cfg.original_inference_steps, k = s->cfg.num_train_timesteps / original;
+    if (steps > original || !set_count(s, steps, false)) return false;
+    for (int i = 0; i < steps; i++) s->times[i] = (float)((original - (int)floor(i * ((double)original / steps))) * k - 1);
+    return true;
+}
+
 /* numpy.interp over the training levels. */
 static double level_at(const im_scheduler *s, double t)
 {
