@@ -93,11 +93,11 @@ $(BUILD)/needs: tests/need.sh
 	@mkdir -p $(@D)
 	@CC="$(CC)" tests/need.sh build && touch $@
 
-# The commit, for `imago --version` and for rows of benchmarks; rewritten only when it changes.
+# The commit, for `imago --version` and for rows of benchmarks; rewritten only when it changes, by two makes at once, too.
 $(BUILD)/commit.h: force
 	@mkdir -p $(@D)
-	@echo "#define IM_COMMIT \"$$(git describe --always --dirty --abbrev=10 2>/dev/null || echo unknown)\"" > $@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	@new=$@.$$$$; echo "#define IM_COMMIT \"$$(git describe --always --dirty --abbrev=10 2>/dev/null || echo unknown)\"" \
+	    > $$new; cmp -s $$new $@ && rm $$new || mv $$new $@
 
 # The last place where the embedded model is looked for; an installed program finds it beside itself first.
 $(BUILD)/models/pipelines/sd.o: ALL_CFLAGS += -DIM_WEIGHTS='"$(PREFIX)/share/imago/weights"'

@@ -3,8 +3,8 @@
     python3 python/declare.py              reads src/imago*.h, writes python/imago/
     python3 python/declare.py --check      says which of them is not what the headers say; 1 if one is
 
-So a binding cannot drift from the headers: a new field or function is one run of this away, and tests/cli/python.sh sees that
-it was run. The headers are plain: declarations end in ";", and no macro makes one but IM_PRINTF.
+So a binding cannot drift from the headers: a new field or function is one run of this away, and tests/cli/python.sh sees
+that it was run. The headers are plain: declarations end in ";", and no macro makes one but IM_PRINTF.
 """
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Headers:
         return out
 
 
-HEAD = '''"""{what} Written by python/declare.py out of the library's headers: change those."""
+HEAD = '''"""{what} Written by python/declare.py out of the headers: change those."""
 # fmt: off
 '''
 
@@ -205,9 +205,10 @@ def functions(h: Headers) -> str:
     for name, (result, args) in h.functions.items():
         body.append(wrapped(f'    "{name}": ({result}, [', args, "]),", " " * 8))
     text = "\n".join(body)
-    named = wrapped("from ._structs import (", [s for s in sorted(h.structs) if re.search(rf"\b{s}\b", text)], ")", " " * 23)
-    return "\n".join([HEAD.format(what="The functions of libimago, for ctypes."), imported(text), "from typing import Any", "",
-                      named, "", "# name: result, arguments", "FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {", text, "}", ""])
+    named = [s for s in sorted(h.structs) if re.search(rf"\b{s}\b", text)]
+    return "\n".join([HEAD.format(what="The functions of libimago, for ctypes."), imported(text),
+                      "from typing import Any", "", wrapped("from ._structs import (", named, ")", " " * 23), "", "# name: result, arguments",
+                      "FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {", text, "}", ""])
 
 
 def options(h: Headers) -> str:
@@ -219,7 +220,7 @@ def options(h: Headers) -> str:
            "from typing import TypedDict", "", "from ._convert import Picture, Text, Values", ""]
     for name, struct, without in OPTIONS:
         out += ["", f"class {name}(TypedDict, total=False):",
-                f'    """Fields of {struct}, which src/imago_*.h explains; what is left out is the library\'s default."""', ""]
+                f'    """Fields of {struct}, which src/imago_*.h explains; left out: the library\'s default."""', ""]
         flat = [f for field, kind in h.structs[struct]
                 for f in (h.structs[kind] if kind in h.structs else [(field, kind)])]
         out += [f"    {field}: {'str' if field in words else kinds[kind]}" for field, kind in flat if field not in without]

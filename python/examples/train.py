@@ -1,5 +1,5 @@
-"""A small ResNet learns to tell disks from squares, drawn here into folders of a class each, and is asked for what it has not
-seen.
+"""A small ResNet learns to tell disks from squares, drawn here into folders of a class each, and is asked for what it has
+not seen.
 
     python3 train.py FOLDER [STEPS]
 """

@@ -29,7 +29,7 @@ def callback(function: str, argument: int, fn: Callable[..., Any]) -> Any:
 
 
 class Handle:
-    """Something that the library made, and what frees it. It goes when it was released and all that was made of it is gone."""
+    """Something that the library made, and what frees it. It goes when it and all that was made of it were released."""
 
     def __init__(self, pointer: Any, free: Callable[[], None], context: Context | None, parent: Handle | None) -> None:
         self.pointer = pointer
@@ -69,7 +69,7 @@ class Context:
     """A device, ``"cpu"`` (fast), ``"ref"`` (plain loops with sums in f64) or ``"cuda[:N]"``, with its threads.
 
     Models, tensors and trainings are made on one. What is made without a context gets its own. Calls of several threads
-    take turns. ``with Context() as c:`` closes it at the end; what is left to itself is freed when nothing uses it any more.
+    take turns. ``with Context() as c:`` closes it at the end; else it goes when nothing uses it any more.
 
     :param device: see above. ImagoError: this machine or this build has no such device.
     :param threads: of the kernels; 0: all cores. They change no bit of any result.
@@ -152,8 +152,8 @@ class Context:
 
     @contextmanager
     def interruptible(self, cancel: bool = True) -> Iterator[None]:
-        """Around a long call with callbacks: Ctrl-C ends it as `guarded` says, and is raised behind it. Python's own handler
-        would raise at the very beginning of a callback, where nothing can be caught yet."""
+        """Around a long call with callbacks: Ctrl-C ends it as `guarded` says, and is raised behind it. Python's own
+        handler would raise at the very beginning of a callback, where nothing can be caught yet."""
         before = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or not callable(before):
             yield

@@ -49,7 +49,8 @@ def pixels_of(image: Any) -> Pixels:
     return np.ctypeslib.as_array(i.pixels, (i.height, i.width, i.channels)).copy()
 
 
-def fill(struct: Any, values: Mapping[str, Any], what: str, words: Mapping[str, tuple[str, ...]] | None = None) -> list[Any]:
+def fill(struct: Any, values: Mapping[str, Any], what: str,
+         words: Mapping[str, tuple[str, ...]] | None = None) -> list[Any]:
     """Sets fields of a struct, those of a struct in it too, by name. Returns what must live as long as the struct is used.
     words: of an enum, by its number. ImagoError: no such field; a value of another kind, or one that does not fit."""
     kept: list[Any] = []

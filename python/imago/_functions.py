@@ -1,4 +1,4 @@
-"""The functions of libimago, for ctypes. Written by python/declare.py out of the library's headers: change those."""
+"""The functions of libimago, for ctypes. Written by python/declare.py out of the headers: change those."""
 # fmt: off
 
 from ctypes import (CFUNCTYPE, POINTER, c_bool, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t,

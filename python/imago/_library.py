@@ -84,6 +84,6 @@ def _compare(found: Library) -> None:
     for struct in STRUCTS:
         theirs = found.im_struct_size(struct.__name__.encode())
         if theirs != ctypes.sizeof(struct):
-            raise ImagoError(f"{found.path}: {struct.__name__} has {theirs} bytes there and {ctypes.sizeof(struct)} in this "
-                             f"package: the library is imago {found.im_version().decode()} and the package is of another "
-                             f"source ({VERSION}); install both from one")
+            raise ImagoError(f"{found.path}: {struct.__name__} has {theirs} bytes there and {ctypes.sizeof(struct)} in "
+                             f"this package: the library is imago {found.im_version().decode()} and the package is of "
+                             f"another source ({VERSION}); install both from one")

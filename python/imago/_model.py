@@ -77,8 +77,8 @@ class Model:
         :param prompt: what to draw.
         :param progress: called with (done, total) evaluations; False from it, or an exception, Ctrl-C too, gives it up.
         :param options: fields of im_sd_args in src/imago_generate.h: negative, steps (50), guidance (7.5), seed (0),
-            scheduler, width, height, rng ("cpu", "cuda": which of torch's generators), eager; init, pixels (H, W, 3) of uint8
-            to begin from, with strength; latents, float (4, h, w), in the place of noise.
+            scheduler, width, height, rng ("cpu", "cuda": which of torch's generators), eager; init, pixels (H, W, 3) of
+            uint8 to begin from, with strength; latents, float (4, h, w), in the place of noise.
         :returns: (height, width, 3), uint8.
         :raises ImagoError: an option that is not what is wanted, or values that are not finite. Stopped: it was given up.
         """
@@ -157,8 +157,8 @@ class Model:
 
     def write(self, path: Text, picture: Pixels, prompt: str, *, quality: int = 95, force: bool = False,
               **options: Unpack[PictureOptions]) -> None:
-        """Writes a picture with what is needed to draw it again, as ``imago generate`` does (``--from`` reads it): a PNG, or a
-        JPEG by the name .jpg or .jpeg.
+        """Writes a picture with what is needed to draw it again, as ``imago generate`` does (``--from`` reads it): a PNG,
+        or a JPEG by the name .jpg or .jpeg.
 
         :param picture: what ``generate(prompt, **options)`` gave, with the same prompt and options.
         :param quality: of a JPEG, 1 to 100; force: replace a file that is there.
@@ -177,7 +177,8 @@ class Model:
         request.args = args
         if args.init:
             request.init_sha256 = hashlib.sha256(kept[0].kept.tobytes()).hexdigest().encode()
-        self.context.run("im_request_write", self._pointer, ctypes.byref(request), text(path, "path"), ctypes.byref(image), force)
+        self.context.run("im_request_write", self._pointer, ctypes.byref(request), text(path, "path"),
+                         ctypes.byref(image), force)
 
     # -- about it
 

@@ -1,4 +1,4 @@
-"""Keywords of functions, with their types. Written by python/declare.py out of the library's headers: change those."""
+"""Keywords of functions, with their types. Written by python/declare.py out of the headers: change those."""
 # fmt: off
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from ._convert import Picture, Text, Values
 
 
 class PictureOptions(TypedDict, total=False):
-    """Fields of im_sd_args, which src/imago_*.h explains; what is left out is the library's default."""
+    """Fields of im_sd_args, which src/imago_*.h explains; left out: the library's default."""
 
     negative: Text | None
     steps: int
@@ -26,7 +26,7 @@ class PictureOptions(TypedDict, total=False):
 
 
 class ResnetOptions(TypedDict, total=False):
-    """Fields of im_train_resnet_args, which src/imago_*.h explains; what is left out is the library's default."""
+    """Fields of im_train_resnet_args, which src/imago_*.h explains; left out: the library's default."""
 
     init: Text | None
     epochs: int
@@ -70,7 +70,7 @@ class ResnetOptions(TypedDict, total=False):
 
 
 class EvalOptions(TypedDict, total=False):
-    """Fields of im_eval_args, which src/imago_*.h explains; what is left out is the library's default."""
+    """Fields of im_eval_args, which src/imago_*.h explains; left out: the library's default."""
 
     classes: Text | None
     set: Text | None

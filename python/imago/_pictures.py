@@ -33,7 +33,8 @@ def write_picture(path: Text, picture: Any, *, quality: int = 95, texts: Mapping
     rows = (im_text * max(len(texts or ()), 1))()
     for i, (key, value) in enumerate((texts or {}).items()):
         rows[i].key, rows[i].value = text(key, "texts"), text(value, "texts")
-    how: Any = im_picture_how(format=os.fspath(path).lower().endswith((".jpg", ".jpeg")), texts=rows, n_texts=len(texts or ()))
+    jpeg = os.fspath(path).lower().endswith((".jpg", ".jpeg"))
+    how: Any = im_picture_how(format=jpeg, texts=rows, n_texts=len(texts or ()))
     fill(how, {"quality": quality}, "write_picture")
     c.call("im_picture_write", text(path, "path"), ctypes.byref(image), ctypes.byref(how), force)
 

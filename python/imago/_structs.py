@@ -1,4 +1,4 @@
-"""The structs and constants of libimago, for ctypes. Written by python/declare.py out of the library's headers: change those."""
+"""The structs and constants of libimago, for ctypes. Written by python/declare.py out of the headers: change those."""
 # fmt: off
 
 from ctypes import (CFUNCTYPE, POINTER, Structure, c_bool, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_int64,

@@ -33,8 +33,8 @@ class Tensor:
     tensor's own memory, without a copy, and cannot be written to; it shows what the tensor becomes. Elsewhere it is one
     copy. bf16 is ``ml_dtypes.bfloat16`` where that package is, else its bits as ``uint16``.
 
-    **From numpy** (``Context.tensor``): one copy, into the device's memory. With ``copy=False`` the tensor is the array's own
-    memory: for constants; it cannot be trained or written to, and shows what the array becomes.
+    **From numpy** (``Context.tensor``): one copy, into the device's memory. With ``copy=False`` the tensor is the array's
+    own memory: for constants; it cannot be trained or written to, and shows what the array becomes.
     """
 
     def __init__(self, context: Context, pointer: Any, handle: Handle | None, parent: Tensor | None = None,
@@ -123,8 +123,8 @@ class Tensor:
 
     def _written(self, what: str) -> None:
         if self._source is not None:
-            raise ImagoError(f"{what}: the tensor is the memory of a numpy array (copy=False); write to the array, or make the "
-                             f"tensor with a copy")
+            raise ImagoError(f"{what}: the tensor is the memory of a numpy array (copy=False); write to the array, or make "
+                             f"the tensor with a copy")
 
     # -- views: no copy
 
@@ -183,8 +183,8 @@ def _values(array: Any, dtype: str | None) -> npt.NDArray[Any]:
     if dtype is None:
         if values.dtype not in _NUMPY:
             raise ImagoError(f"a tensor of {values.dtype}: wanted float32, float16, int32"
-                             f"{' or bfloat16' if _BF16 != np.uint16 else ' or uint16 (the bits of bf16)'}; dtype=\"f32\" or "
-                             f"\"i32\" converts")
+                             f"{' or bfloat16' if _BF16 != np.uint16 else ' or uint16 (the bits of bf16)'}; dtype=\"f32\" "
+                             f"or \"i32\" converts")
         return np.require(values, None, ["C", "A"])
     kind = _NUMPY[word(dtype, DTYPES, "dtype")]
     if values.dtype == kind:
@@ -208,8 +208,8 @@ def from_array(context: Context, array: Any, dtype: str | None, copy: bool | Non
             return Tensor(context, pointer, handle, None, values)
         handle.release()
     if copy is False:
-        raise ImagoError(f"a tensor of an array's own memory: the device {context.device} cannot use it, or it has no axes; "
-                         f"leave copy=False out")
+        raise ImagoError(f"a tensor of an array's own memory: the device {context.device} cannot use it, or it has no "
+                         f"axes; leave copy=False out")
     return result(context, "im_from", number, values.ndim, sizes(values.shape), values.ctypes.data)
 
 
@@ -219,8 +219,8 @@ def zeros(context: Context, shape: Sequence[int], dtype: str) -> Tensor:
 
 
 def result(context: Context, name: str, *args: Any, parent: Tensor | None = None) -> Tensor:
-    """Calls a function that returns a tensor. It is taken out of the library's scopes, to go with its last reference; while a
-    tape is open, when that ends: nodes refer to it until then."""
+    """Calls a function that returns a tensor. It is taken out of the library's scopes, to go with its last reference; while
+    a tape is open, when that ends: nodes refer to it until then."""
     lib = context._lib
     plain = [a._pointer if isinstance(a, Tensor) else a for a in args]
     with context._busy:

@@ -48,8 +48,8 @@ def train_resnet(data: Text | None = None, out: Text | None = None, *, on_step: 
     :param on_step: called after every step. False from it, or an exception, Ctrl-C too, ends the training with a checkpoint
         from which ``resume=True`` goes on to the same bits; False is told by Stopped.
     :param on_note: lines such as "goes on from step 120"; on_saved: after every checkpoint, with the run's folder.
-    :param options: fields of im_train_common and im_train_resnet_args in src/imago_train.h, which ``imago help train resnet``
-        explains: arch, epochs, steps, batch, lr, optimizer, size, augment, seed, val, resume ...
+    :param options: fields of im_train_common and im_train_resnet_args in src/imago_train.h, which ``imago help train
+        resnet`` explains: arch, epochs, steps, batch, lr, optimizer, size, augment, seed, val, resume ...
     :raises ImagoError: an option that is not what is wanted, no memory, a broken set ...; with its line.
     """
     if out is None:

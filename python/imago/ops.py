@@ -53,8 +53,8 @@ def layernorm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-5) -> Tens
 def batchnorm(x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, *,
               res: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
               relu: bool = False) -> Tensor:
-    """Over all axes but the last, + res, ReLU where asked. training: by this batch's statistics, and the running ones move by
-    momentum.  x, res (B, ..., C), the others (C)"""
+    """Over all axes but the last, + res, ReLU where asked. training: by this batch's statistics, and the running ones move
+    by momentum.  x, res (B, ..., C), the others (C)"""
     at = im_batchnorm_attrs(eps, momentum, training, relu)
     return result(x.context, "im_batchnorm", x, gamma, beta, res, running_mean, running_var, ctypes.byref(at))
 
@@ -165,11 +165,12 @@ def optimise(params: list[Tensor], kind: str = "sgd", *, state: dict[str, list[T
         rows[i].w, rows[i].decay, rows[i].adapt = w._pointer, decay, True
     for name, tensors in (state or {}).items():
         if name not in ("m", "v") or len(tensors) != len(params):
-            raise ImagoError(f"optimise: found state {name!r} of {len(tensors)} tensors, wanted \"m\" or \"v\" of {len(params)}")
+            raise ImagoError(f"optimise: found state {name!r} of {len(tensors)} tensors, wanted \"m\" or \"v\" of "
+                             f"{len(params)}")
         for i, t in enumerate(tensors):
             setattr(rows[i], name, t._pointer)
     at: Any = im_optimise_step(kind=word(kind, ("sgd", "adamw", "lars"), "kind"), params=rows, count=len(params))
-    fill(at, {"lr": lr, "momentum": momentum, "nesterov": nesterov, "beta1": beta1, "beta2": beta2, "eps": eps, "trust": trust,
-              "scale": scale, "step": step}, "optimise")
+    fill(at, {"lr": lr, "momentum": momentum, "nesterov": nesterov, "beta1": beta1, "beta2": beta2, "eps": eps,
+              "trust": trust, "scale": scale, "step": step}, "optimise")
     if params:
         params[0].context.call("im_optimise", ctypes.byref(at))
