@@ -223,7 +223,10 @@ def options(h: Headers) -> str:
                 f'    """Fields of {struct}, which src/imago_*.h explains; left out: the library\'s default."""', ""]
         flat = [f for field, kind in h.structs[struct]
                 for f in (h.structs[kind] if kind in h.structs else [(field, kind)])]
-        out += [f"    {field}: {'str' if field in words else kinds[kind]}" for field, kind in flat if field not in without]
+        for field, kind in flat:
+            if field not in without:
+                out.append(f"    {field}: {'str' if field in words else kinds[kind]}" if kind in kinds else
+                           f"    # {field} has no form in Python: {kind}")
         out.append("")
     return "\n".join(out)
 

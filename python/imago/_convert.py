@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float32]
 Picture = Pixels
 Values = npt.NDArray[np.floating[Any]]
 
+_WHOLE = (ctypes.c_int, ctypes.c_int64, ctypes.c_uint64, ctypes.c_size_t)
+
 
 def text(value: Any, name: str) -> bytes:
     """UTF-8; names of files keep their bytes."""
@@ -105,6 +107,8 @@ def _set(place: Any, name: str, kind: Any, value: Any, kept: list[Any]) -> None:
         if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise ImagoError(f"{name}: found {value!r}, wanted a number")
         value = float(value)
+    elif kind not in _WHOLE:
+        raise ImagoError(f"{name}: has no form in Python; leave it out")
     elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ImagoError(f"{name}: found {value!r}, wanted a whole number")
     else:

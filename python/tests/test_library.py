@@ -1,9 +1,11 @@
 """Where the library is looked for, and that it is the one that this package knows."""
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -50,6 +52,23 @@ class Finding(Case):
             self.says("im_sd_args has", _library._compare, lib)
         with mock.patch.dict(_library.FUNCTIONS, {"im_of_tomorrow": (None, [])}):
             self.says("has no im_of_tomorrow", getattr, lib, "im_of_tomorrow")
+
+    def test_declarations_of_tomorrow(self) -> None:
+        path = Path(__file__).parent.parent / "declare.py"
+        spec = importlib.util.spec_from_file_location("declare", path)
+        assert spec and spec.loader
+        declare = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(declare)
+        text = "\n".join((path.parent.parent / "src" / name).read_text(encoding="utf-8") for name in declare.HEADERS)
+        wanted = text.replace("bool eager; ", "bool eager, tiled; const im_image *mask; im_text *notes[2]; ")
+        self.assertNotEqual(text, wanted)
+        structs, options = (f(declare.Headers(wanted)) for f in (declare.structs, declare.options))
+        for line in ('("tiled", c_bool)', '("mask", POINTER(im_image))', '("notes", POINTER(im_text) * 2)'):
+            self.assertIn(line, " ".join(structs.split()))
+        for line in ("    tiled: bool\n", "    mask: Picture | None\n", "    # notes has no form in Python"):
+            self.assertIn(line, options)
+        with self.assertRaises(SystemExit):
+            declare.Headers(text + "\nunion u { int a; };")
 
     def test_all_is_there(self) -> None:
         lib: Any = _library.library()
