@@ -3,6 +3,7 @@
     python3 tests/explain_page.py PAGE [IDS.json]       it parses, asks for nothing, its numbers agree with one another
                                                         and its tokens with those that `imago tokenize --json` printed
     python3 tests/explain_page.py --picture PAGE PNG    its first picture has the pixels of a PNG
+    python3 tests/explain_page.py --map PAGE JSON       the map of a word is golden_daam.py's
     python3 tests/explain_page.py --train PAGE LOG      of a training: its epochs are those of log.jsonl
 """
 import base64
@@ -118,12 +119,26 @@ def rgb(path):
     return width, height, bytes(out)
 
 
-def same_picture(path, png):
-    first = read(path)[1].images[0]
+def rgb_of(url):
     with tempfile.NamedTemporaryFile(suffix=".png") as f:
-        f.write(base64.b64decode(first.split(",", 1)[1]))
+        f.write(base64.b64decode(url.split(",", 1)[1]))
         f.flush()
-        assert rgb(f.name) == rgb(png), "another picture"
+        return rgb(f.name)
+
+
+def same_picture(path, png):
+    assert rgb_of(read(path)[1].images[0]) == rgb(png), "another picture"
+
+
+def same_map(path, golden):
+    want = json.load(open(golden))["map"]
+    side = int(len(want) ** 0.5)
+    film = re.search(r'data-film="words" role="img" aria-label="strawberry"[^>]*url\(([^)]*)', read(path)[0]).group(1)
+    width, _, values = rgb_of(film)
+    # from black over red and yellow to white: the sum of the colours is the share of the largest value, in 765 steps
+    found = [sum(values[3 * (y * width + x):3 * (y * width + x) + 3]) / 765 for y in range(side) for x in range(side)]
+    apart = max(abs(a - b) for a, b in zip(found, want))
+    assert apart < 0.003, f"the map of the first step is {apart} away from diffusers'"
 
 
 def training(path, log):
@@ -145,6 +160,8 @@ def training(path, log):
 if __name__ == "__main__":
     if sys.argv[1] == "--picture":
         same_picture(*sys.argv[2:])
+    elif sys.argv[1] == "--map":
+        same_map(*sys.argv[2:])
     elif sys.argv[1] == "--train":
         training(*sys.argv[2:])
     else:

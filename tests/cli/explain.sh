@@ -22,6 +22,8 @@ check "it parses, asks for nothing, and its numbers agree"
 run generate -p strawberry --steps 6 -s 1 --guidance 5 -q -o "$dir/same.png"
 python3 tests/explain_page.py --picture "$dir/page.html" "$dir/same.png" >"$dir/err" 2>&1
 check "its picture is that of the command that it names"
+python3 tests/explain_page.py --map "$dir/page.html" tests/golden/daam_strawberry.json >"$dir/err" 2>&1
+check "its map of the word is the one made with diffusers"
 
 # ---------------------------------------------------------------- another model, an odd size, one step, a long prompt
 words=$(printf 'cat %.0s' $(seq 80))

@@ -15,6 +15,7 @@ import golden_added_tokens
 import golden_analysis
 import golden_clip
 import golden_clones
+import golden_daam
 import golden_embeddings
 import golden_gradients
 import golden_int8
@@ -48,7 +49,8 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "types": golden_types.make_types, "clones": golden_clones.make_clones, "clip": golden_clip.make_clip,
          "analysis": golden_analysis.make_analysis, "lora": golden_lora.make_lora,
          "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings,
-         "int8": golden_int8.make_int8, "masks": golden_masks.make_masks}
+         "int8": golden_int8.make_int8, "masks": golden_masks.make_masks,
+         "daam": golden_daam.make_daam}
 
 
 def main():
