@@ -124,7 +124,7 @@ void page_follow(page *p, const char *name, const char *const values[], int n, i
 
 /* ---------------------------------------------------------------- curves, in the colours of the page */
 
-enum { CURVE_W = 620, CURVE_H = 190, LEFT = 44, RIGHT = 150, TOP = 10, BOTTOM = 34 };
+enum { CURVE_W = 620, CURVE_H = 190, LEFT = 66, RIGHT = 150, TOP = 10, BOTTOM = 34 };
 
 void page_curves(page *p, const char *const names[], const double *const y[], int lines, int n, const char *x_label,
                  const char *marked)

@@ -126,7 +126,7 @@ static void settings(page *p, const training *t)
     json_object_foreach(t->config.value, key, v) {
         if (json_is_object(v) || json_is_array(v) || json_is_null(v))
             continue;
-        char *text = json_is_string(v) ? strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY);
+        char *text = json_is_string(v) ? strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         page_print(p, "<tr><th>");
         page_say(p, key);
         page_print(p, "</th><td>");
@@ -203,7 +203,8 @@ static int farthest_first(const void *a, const void *b)
 
 static bool is_weight(const im_st_entry *e)
 {
-    return e->dtype == IM_F32 && strncmp(e->name, "optimizer.", 10) != 0 && strncmp(e->name, "ema.", 4) != 0;
+    return e->dtype == IM_F32 && strncmp(e->name, "optimizer.", 10) != 0 && strncmp(e->name, "ema.", 4) != 0
+        && !strstr(e->name, ".running_") && strncmp(e->name, "running_", 8) != 0;
 }
 
 /* |b - a| / |a| of every weight that both have; malloc'd. */
