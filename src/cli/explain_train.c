@@ -126,7 +126,8 @@ static void settings(page *p, const training *t)
     json_object_foreach(t->config.value, key, v) {
         if (json_is_object(v) || json_is_array(v) || json_is_null(v))
             continue;
-        char *text = json_is_string(v) ? strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        char *text = json_is_string(v) ? strdup(json_string_value(v))
+                                       : json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         page_print(p, "<tr><th>");
         page_say(p, key);
         page_print(p, "</th><td>");
