@@ -19,8 +19,9 @@ HEADERS = ["imago.h", "imago_engine.h", "imago_generate.h", "imago_train.h"]
 SCALARS = {
     "bool": ("c_bool", "bool"), "int": ("c_int", "int"), "unsigned": ("c_uint", "int"), "float": ("c_float", "float"),
     "double": ("c_double", "float"), "size_t": ("c_size_t", "int"), "char": ("c_char", "bytes"),
-    "int32_t": ("c_int32", "int"), "int64_t": ("c_int64", "int"), "uint8_t": ("c_uint8", "int"), "int8_t": ("c_int8", "int"),
-    "uint16_t": ("c_uint16", "int"), "uint64_t": ("c_uint64", "int"), "void": ("None", "None"),
+    "int32_t": ("c_int32", "int"), "int64_t": ("c_int64", "int"), "uint8_t": ("c_uint8", "int"),
+    "int8_t": ("c_int8", "int"), "uint16_t": ("c_uint16", "int"), "uint32_t": ("c_uint32", "int"),
+    "uint64_t": ("c_uint64", "int"), "void": ("None", "None"),
 }
 # Options that Python takes as keywords: the class that is made, the struct, fields that are no options
 OPTIONS = [
@@ -207,7 +208,8 @@ def functions(h: Headers) -> str:
     text = "\n".join(body)
     named = [s for s in sorted(h.structs) if re.search(rf"\b{s}\b", text)]
     return "\n".join([HEAD.format(what="The functions of libimago, for ctypes."), imported(text),
-                      "from typing import Any", "", wrapped("from ._structs import (", named, ")", " " * 23), "", "# name: result, arguments",
+                      "from typing import Any", "", wrapped("from ._structs import (", named, ")", " " * 23), "",
+                      "# name: result, arguments",
                       "FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {", text, "}", ""])
 
 

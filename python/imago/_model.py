@@ -47,7 +47,7 @@ class Model:
 
         :param path: a folder or file; None: the embedded model (64x64 pixels).
         :param device: "cpu", "ref" or "cuda[:N]"; threads 0: all cores. Not looked at with ``context``.
-        :param dtype: what weights are held in: "f32", "f16", "bf16"; activations: what goes from layer to layer.
+        :param dtype: what weights are held in: "f32", "f16", "bf16", "int8"; activations: what goes from layer to layer.
         :param loras: files of LoRAs, or pairs (file, weight).
         :param strict: tensors that no network asks for are an error; variant: "fp16" ... of a folder's files.
         :param cache_weights: weights are kept as the device holds them, so that the next start takes no time.

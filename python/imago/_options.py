@@ -12,6 +12,8 @@ class PictureOptions(TypedDict, total=False):
     """Fields of im_sd_args, which src/imago_*.h explains; left out: the library's default."""
 
     negative: Text | None
+    syntax: int
+    clip_skip: int
     steps: int
     guidance: float
     seed: int
@@ -21,6 +23,8 @@ class PictureOptions(TypedDict, total=False):
     rng: str
     init: Picture | None
     strength: float
+    mask: Picture | None
+    mask_blur: float
     latents: Values | None
     eager: bool
 
@@ -67,6 +71,7 @@ class ResnetOptions(TypedDict, total=False):
     width: int
     small_stem: bool
     new_head: bool
+    sync_batchnorm: bool
 
 
 class EvalOptions(TypedDict, total=False):

@@ -12,6 +12,7 @@ IM_F32 = 0
 IM_F16 = 1
 IM_BF16 = 2
 IM_I32 = 3
+IM_INT8 = 4
 IM_ACT_NONE = 0
 IM_ACT_SILU = 1
 IM_ACT_GELU = 2
@@ -25,6 +26,8 @@ IM_RNG_CPU = 0
 IM_RNG_CUDA = 1
 IM_PNG = 0
 IM_JPEG = 1
+IM_PROMPT_PLAIN = 0
+IM_PROMPT_A1111 = 1
 IM_SD_RUNNING = 0
 IM_SD_FINISHED = 1
 IM_SD_CANCELLED = 2
@@ -84,6 +87,10 @@ class im_step_part(Structure):
     pass
 
 
+class im_norm_parts(Structure):
+    pass
+
+
 class im_profile_row(Structure):
     pass
 
@@ -109,6 +116,10 @@ class im_sd_args(Structure):
 
 
 class im_net_info(Structure):
+    pass
+
+
+class im_net_param(Structure):
     pass
 
 
@@ -161,6 +172,18 @@ class im_train_autoencoder_args(Structure):
 
 
 class im_train_diffusion_args(Structure):
+    pass
+
+
+class im_once_args(Structure):
+    pass
+
+
+class im_once_layer(Structure):
+    pass
+
+
+class im_once(Structure):
     pass
 
 
@@ -232,21 +255,26 @@ im_optimise_step._fields_ = [("kind", c_int), ("params", POINTER(im_trained)), (
     ("lr", c_double), ("momentum", c_double), ("nesterov", c_bool), ("beta1", c_double), ("beta2", c_double),
     ("eps", c_double), ("step", c_int64), ("trust", c_double), ("ema_decay", c_double), ("ledger", c_void_p)]
 im_step_part._fields_ = [("sumsq", c_double), ("loss", c_float), ("first_bad", c_int32), ("right", c_int64)]
-im_profile_row._fields_ = [("op", c_char_p), ("layer", c_char_p), ("seconds", c_double), ("flop", c_double),
-    ("bytes", c_double)]
+im_norm_parts._fields_ = [("parts", c_int),
+    ("share", CFUNCTYPE(POINTER(c_double), c_void_p, POINTER(c_double), c_int64)),
+    ("moves", CFUNCTYPE(c_bool, c_void_p)), ("arg", c_void_p)]
+im_profile_row._fields_ = [("op", c_char_p), ("layer", c_char_p), ("out", POINTER(im_tensor)), ("seconds", c_double),
+    ("flop", c_double), ("bytes", c_double)]
 im_st_entry._fields_ = [("name", c_char_p), ("dtype_name", c_char * 8), ("dtype", c_int), ("ndim", c_int),
     ("shape", c_int64 * 8), ("data", c_void_p), ("bytes", c_size_t)]
 im_image._fields_ = [("width", c_int), ("height", c_int), ("channels", c_int), ("pixels", POINTER(c_uint8))]
 im_text._fields_ = [("key", c_char_p), ("value", c_char_p)]
 im_picture_how._fields_ = [("format", c_int), ("quality", c_int), ("texts", POINTER(im_text)), ("n_texts", c_int)]
-im_sd_args._fields_ = [("prompt", c_char_p), ("negative", c_char_p), ("steps", c_int), ("guidance", c_float),
-    ("seed", c_uint64), ("scheduler", c_char_p), ("width", c_int), ("height", c_int), ("rng", c_int),
-    ("init", POINTER(im_image)), ("strength", c_float), ("latents", POINTER(c_float)),
-    ("latents_out", POINTER(c_float)), ("eager", c_bool), ("name", c_char_p)]
+im_sd_args._fields_ = [("prompt", c_char_p), ("negative", c_char_p), ("syntax", c_int), ("clip_skip", c_int),
+    ("steps", c_int), ("guidance", c_float), ("seed", c_uint64), ("scheduler", c_char_p), ("width", c_int),
+    ("height", c_int), ("rng", c_int), ("init", POINTER(im_image)), ("strength", c_float), ("mask", POINTER(im_image)),
+    ("mask_blur", c_float), ("latents", POINTER(c_float)), ("latents_out", POINTER(c_float)), ("eager", c_bool),
+    ("name", c_char_p)]
 im_net_info._fields_ = [("name", c_char_p), ("parameters", c_int64), ("tensors", c_int64), ("bytes", c_int64),
     ("flop", c_double), ("ops", c_int), ("arena_bytes", c_size_t)]
+im_net_param._fields_ = [("name", c_char_p), ("ndim", c_int), ("shape", c_int64 * 8), ("count", c_int64)]
 im_request._fields_ = [("args", im_sd_args), ("model_name", c_char_p), ("init_sha256", c_char_p),
-    ("latents_sha256", c_char_p), ("latents_index", c_int), ("quality", c_int)]
+    ("latents_sha256", c_char_p), ("latents_index", c_int), ("mask_sha256", c_char_p), ("quality", c_int)]
 im_prompt._fields_ = [("prompt", c_void_p), ("negative", c_void_p), ("seed", c_uint64), ("number", c_int)]
 im_prompt_list._fields_ = [("v", POINTER(im_prompt)), ("n", c_int), ("room", c_int)]
 im_synth_args._fields_ = [("classes", c_char_p), ("lemmas", c_char_p), ("recipe", c_char_p), ("guidance", c_char_p),
@@ -270,7 +298,7 @@ im_train_common._fields_ = [("data", c_char_p), ("out", c_char_p), ("init", c_ch
 im_train_resnet_args._fields_ = [("common", im_train_common), ("arch", c_char_p), ("classes", c_char_p),
     ("val", c_char_p), ("mix", c_char_p), ("budget", c_int), ("augment", c_char_p), ("mixup", c_float), ("size", c_int),
     ("locals", c_int), ("local_size", c_int), ("head", c_char_p), ("head_layers", c_int), ("width", c_int),
-    ("small_stem", c_bool), ("new_head", c_bool)]
+    ("small_stem", c_bool), ("new_head", c_bool), ("sync_batchnorm", c_bool)]
 im_train_progress._fields_ = [("step", c_int64), ("steps", c_int64), ("epoch", c_int64), ("epochs", c_int64),
     ("loss", c_double), ("lr", c_double), ("grad_norm", c_double), ("img_per_s", c_double), ("top1", c_double),
     ("seconds_left", c_double)]
@@ -284,6 +312,14 @@ im_train_diffusion_args._fields_ = [("common", im_train_common), ("config", c_ch
     ("text", c_char_p), ("cache_latents", c_bool), ("views", c_int), ("size", c_int), ("flip", c_float),
     ("shift", c_int), ("drop", c_float), ("drop_tags", c_float), ("drop_first", c_float), ("balance", c_float),
     ("favour", c_char_p), ("favour_share", c_float), ("snr_gamma", c_float), ("snr_power", c_float)]
+im_once_args._fields_ = [("prompt", c_char_p), ("latents", POINTER(c_float)), ("w", c_int), ("h", c_int),
+    ("time", c_int), ("seed", c_uint64), ("lr", c_double), ("tensor", c_char_p), ("h_step", c_double)]
+im_once_layer._fields_ = [("name", c_void_p), ("count", c_int64), ("norm", c_double)]
+im_once._fields_ = [("abar", c_double), ("loss", c_double), ("loss_after", c_double), ("norm", c_double),
+    ("forward_seconds", c_double), ("backward_seconds", c_double), ("step_seconds", c_double), ("n", c_int),
+    ("layers", POINTER(im_once_layer)), ("ndim", c_int), ("shape", c_int64 * 5), ("at", c_int64 * 5),
+    ("before", c_double), ("after", c_double), ("gradient", c_double), ("loss_up", c_double), ("loss_down", c_double),
+    ("difference", c_double)]
 im_guess._fields_ = [("label", c_int), ("name", c_char_p), ("probability", c_double)]
 im_eval_args._fields_ = [("model", c_char_p), ("data", c_char_p), ("classes", c_char_p), ("set", c_char_p),
     ("val", c_char_p), ("save_features", c_char_p), ("zero_shot", c_char_p), ("form", c_char_p), ("batch", c_int),
@@ -319,8 +355,9 @@ im_comparison._fields_ = [("pictures", c_int64 * 2), ("width", c_int), ("size", 
 
 STRUCTS: list[type[Structure]] = [im_tensor, im_counts, im_combination, im_weight_layout, im_conv_attrs,
     im_batchnorm_attrs, im_check_row, im_plan_info, im_tape_row, im_trained, im_optimise_step, im_step_part,
-    im_profile_row, im_st_entry, im_image, im_text, im_picture_how, im_sd_args, im_net_info, im_request, im_prompt,
-    im_prompt_list, im_synth_args, im_synth_place, im_synth_progress, im_synth_hooks, im_train_common,
-    im_train_resnet_args, im_train_progress, im_train_hooks, im_train_autoencoder_args, im_train_diffusion_args,
-    im_guess, im_eval_args, im_eval_result, im_measure_args, im_analyze_args, im_analysis, im_transfer_args,
-    im_transfer_score, im_transfer_result, im_compare_args, im_comparison]
+    im_norm_parts, im_profile_row, im_st_entry, im_image, im_text, im_picture_how, im_sd_args, im_net_info,
+    im_net_param, im_request, im_prompt, im_prompt_list, im_synth_args, im_synth_place, im_synth_progress,
+    im_synth_hooks, im_train_common, im_train_resnet_args, im_train_progress, im_train_hooks, im_train_autoencoder_args,
+    im_train_diffusion_args, im_once_args, im_once_layer, im_once, im_guess, im_eval_args, im_eval_result,
+    im_measure_args, im_analyze_args, im_analysis, im_transfer_args, im_transfer_score, im_transfer_result,
+    im_compare_args, im_comparison]

@@ -14,7 +14,7 @@ from ._convert import said, word
 from ._errors import ImagoError
 from ._structs import im_weight_layout
 
-DTYPES = ("f32", "f16", "bf16", "i32")                         # in the order of im_dtype
+DTYPES = ("f32", "f16", "bf16", "i32", "int8")                 # in the order of im_dtype; int8: weights of a model
 try:
     from ml_dtypes import bfloat16  # type: ignore[import-not-found,import-untyped,unused-ignore]
     _BF16: Any = np.dtype(bfloat16)
@@ -186,7 +186,7 @@ def _values(array: Any, dtype: str | None) -> npt.NDArray[Any]:
                              f"{' or bfloat16' if _BF16 != np.uint16 else ' or uint16 (the bits of bf16)'}; dtype=\"f32\" "
                              f"or \"i32\" converts")
         return np.require(values, None, ["C", "A"])
-    kind = _NUMPY[word(dtype, DTYPES, "dtype")]
+    kind = _NUMPY[word(dtype, DTYPES[:4], "dtype")]
     if values.dtype == kind:
         return np.require(values, None, ["C", "A"])
     if kind == np.uint16 or values.dtype.kind not in "fiub" or (kind == np.int32 and values.dtype.kind not in "iu"):
@@ -200,7 +200,7 @@ def _values(array: Any, dtype: str | None) -> npt.NDArray[Any]:
 
 def from_array(context: Context, array: Any, dtype: str | None, copy: bool | None) -> Tensor:
     values = _values(array, dtype)
-    number = word(dtype, DTYPES, "dtype") if dtype else _NUMPY.index(values.dtype)
+    number = word(dtype, DTYPES[:4], "dtype") if dtype else _NUMPY.index(values.dtype)
     if not copy and values.ndim:
         pointer = context.call("im_param_new", b"a numpy array", number, values.ndim, sizes(values.shape))
         handle = context.adopt(pointer, "im_param_free")
@@ -214,7 +214,7 @@ def from_array(context: Context, array: Any, dtype: str | None, copy: bool | Non
 
 
 def zeros(context: Context, shape: Sequence[int], dtype: str) -> Tensor:
-    t = result(context, "im_new", word(dtype, DTYPES, "dtype"), len(shape), sizes(shape))
+    t = result(context, "im_new", word(dtype, DTYPES[:4], "dtype"), len(shape), sizes(shape))
     return t.fill(0)
 
 
