@@ -88,6 +88,7 @@ int im_sd_lora(const im_sd *sd, int i, const char **name, const char **sha256, f
  * have that of NAME.safetensors (or the folder NAME) in this folder; without one in loras/ in the model's folder or beside
  * the model, and nowhere else. Runs that are open together must name the same: do these two prompts? */
 bool im_sd_lora_folder(im_sd *sd, const char *folder);
+bool im_sd_lora_names(im_sd *sd, void (*each)(void *arg, const char *name), void *arg);     /* those that there are    */
 bool im_sd_same_loras(im_sd *sd, const char *prompt, const char *other);
 /* A word that stands for learned vectors (textual inversion): a safetensors file in diffusers' or AUTOMATIC1111's layout,
  * or a folder of such. Prompts use it by its name; those in embeddings/ in the model's folder or beside it are there

@@ -3,14 +3,15 @@ limits, kept pictures, a graceful stop. Run by tests/cli/serve.sh from the root 
 import base64
 import json
 import os
+import shutil
 import signal
 import threading
 
 from server import Server, b64, check, done, form, generate, png
 
+folder = os.environ["DIR"]
 s = Server("--keep", os.path.join(os.environ["DIR"], "kept"), "--queue", "8", "--max-pixels", "64K",
            "--max-steps", "100")
-folder = os.environ["DIR"]
 
 # ---- one picture
 status, r = s.post("/sdapi/v1/txt2img", {"prompt": "strawberry", "negative_prompt": "blue", "seed": 7, "steps": 4,
@@ -161,4 +162,27 @@ s.process.wait()
 kept = os.listdir(os.path.join(folder, "killed"))
 check("SIGKILL: the kept picture is whole", len(kept) == 1 and open(os.path.join(folder, "killed", kept[0]), "rb").read() ==
       generate(folder, prompt="x", steps=1, seed=5), kept)
+
+# ---- what prompts can say
+model = "tests/golden/models/a"
+os.mkdir(os.path.join(folder, "loras"))
+shutil.copy("tests/golden/lora.safetensors", os.path.join(folder, "loras"))
+loras = os.path.join(folder, "loras")
+s = Server("--lora-dir", loras, model=model)
+check("LoRAs are listed", [x["name"] for x in s.get("/sdapi/v1/loras")[1]] == s.get("/v1/server")[1]["loras"] == ["lora"])
+status, r = s.post("/v1/images/generations", {"prompt": "a (cat:1.3), <lora:lora:0.5>", "seed": 4, "steps": 3, "clip_skip": 2,
+                                              "prompt_syntax": "a1111"})
+check("a LoRA by name, weights, clip skip: the file of generate", status == 200 and
+      base64.b64decode(r["data"][0]["b64_json"]) == generate(folder, prompt="a (cat:1.3), <lora:lora:0.5>", seed=4, steps=3,
+                                                             model=model, lora_dir=loras, prompt_syntax="a1111", clip_skip=2), r)
+status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "steps": 3,
+                                              "loras": [{"name": "lora", "weight": 0.5}]})
+check("a LoRA beside the prompt", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) ==
+      generate(folder, prompt="a cat <lora:lora:0.5>", seed=4, steps=3, model=model, lora_dir=loras), r)
+status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "steps": 3})
+check("and without it the weights are as they were", base64.b64decode(r["data"][0]["b64_json"]) ==
+      generate(folder, prompt="a cat", seed=4, steps=3, model=model))
+status, r = s.post("/v1/images/generations", {"prompt": "a cat <lora:other>", "steps": 3})
+check("a LoRA that is not there", status == 400 and "other" in r["error"]["message"], r)
+s.stop()
 done()

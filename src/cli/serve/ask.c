@@ -204,8 +204,8 @@ static bool take_text(const char *text, const char *name, char **out, trouble *t
     return *out || trouble_is(t, 500, name, "out of memory");
 }
 
-/* [{"name": ..., "weight": ...}], as if the prompt named them */
-static bool take_list(const server *s, const asked *a, wish *w, trouble *t)
+/* [{"name": ..., "weight": ...}]: as if the prompt named them behind its end */
+static bool take_list(const asked *a, wish *w, trouble *t)
 {
     size_t i;
     json_t *one;
@@ -214,21 +214,26 @@ static bool take_list(const server *s, const asked *a, wish *w, trouble *t)
     json_array_foreach(a->loras, i, one) {
         const char *name = json_string_value(json_object_get(one, "name"));
         json_t *weight = json_object_get(one, "weight");
-        if (!name || strpbrk(name, ":>") || (weight && !json_is_number(weight)))
+        if (!name || !*name || strpbrk(name, ":<>") || (weight && !json_is_number(weight)))
             return trouble_is(t, 422, "loras", "loras: wanted a list of {\"name\": ..., \"weight\": ...}");
-        wish one_more = { .n_loras = w->n_loras };
-        char mark[LORA_NAME_BYTES + 64];
-        memcpy(one_more.loras, w->loras, sizeof w->loras);
-        snprintf(mark, sizeof mark, "<lora:%.*s:%.9g>", LORA_NAME_BYTES, name, weight ? json_number_value(weight) : 1);
-        one_more.prompt = mark;
-        if (!wish_take_loras(s, &one_more, t->message, sizeof t->message)) {
-            t->status = 422;
-            return false;
-        }
-        memcpy(w->loras, one_more.loras, sizeof w->loras);
-        w->n_loras = one_more.n_loras;
+        size_t size = strlen(w->prompt) + strlen(name) + 64;
+        char *longer = malloc(size);
+        if (!longer)
+            return trouble_is(t, 500, "loras", "out of memory");
+        snprintf(longer, size, "%s <lora:%s:%.9g>", w->prompt, name, weight ? json_number_value(weight) : 1);
+        free(w->prompt);
+        w->prompt = longer;
     }
     return true;
+}
+
+static bool take_syntax(const server *s, const asked *a, wish *w, trouble *t)
+{
+    const char *syntax = a->syntax ? a->syntax : s->o->syntax;
+    w->syntax = strcmp(syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
+    w->clip_skip = a->clip_skip;
+    return im_words_have("plain|a1111", syntax) ||
+           trouble_is(t, 422, "prompt_syntax", "prompt_syntax is \"%.40s\"; wanted plain or a1111", syntax);
 }
 
 static bool take_sampler(const server *s, const asked *a, wish *w, trouble *t)
@@ -275,11 +280,9 @@ static bool fill_wish(server *s, const asked *a, bool init, wish *w, trouble *t)
     if (a->format && !strcmp(a->format, "jpeg"))
         w->quality = a->compression < 0 ? IM_JPEG_QUALITY : a->compression ? a->compression : 1;
     if (!take_sampler(s, a, w, t) || !take_text(a->prompt, "prompt", &w->prompt, t) ||
-        !take_text(a->negative, "negative_prompt", &w->negative, t) || !take_list(s, a, w, t))
+        !take_text(a->negative, "negative_prompt", &w->negative, t) || !take_list(a, w, t) || !take_syntax(s, a, w, t))
         return false;
-    if (!wish_take_loras(s, w, t->message, sizeof t->message))
-        t->status = 422;
-    return !t->status && (!init || take_init(s, a, w, t));
+    return !init || take_init(s, a, w, t);
 }
 
 job *ask_job(visit *v, const asked *a, const char *kind, bool init, trouble *t)

@@ -25,8 +25,8 @@ typedef struct asked_seed { bool given; uint64_t value; } asked_seed;         /*
 
 typedef struct asked {                                         /* texts and JSON are borrowed of the body              */
     const char *prompt, *negative, *sampler, *sampler_index, *scheduler, *size, *format, *response_format, *background;
-    const char *task;
-    int steps, width, height, count, iterations, partials;
+    const char *task, *syntax;
+    int steps, width, height, count, iterations, partials, clip_skip;
     int compression;                                           /* of a JPEG, 0 .. 100; below: not said                 */
     double guidance, strength;
     asked_seed seed;

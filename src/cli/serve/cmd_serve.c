@@ -25,8 +25,15 @@ static const option options[] = {
     OPTION_LIST(0, "host", "NAME", AT(hosts),
                 "a name by which browsers may reach this server, beside its address and localhost; may be given several "
                 "times"),
-    OPTION_TEXT(0, "loras", "FOLDER", AT(loras), NULL,
-                "LoRAs (NAME.safetensors) that prompts may name: <lora:NAME:WEIGHT>"),
+    OPTION_TEXT(0, "lora-dir", "FOLDER", AT(lora_dir), NULL,
+                "where the LoRAs lie that prompts name: <lora:NAME:WEIGHT>; without it, loras/ in the model's folder or "
+                "beside the model"),
+    OPTION_LIST(0, "embedding", "FILE|FOLDER", AT(embeddings),
+                "a word of textual inversion, or a folder of them; may be given several times. embeddings/ in or beside "
+                "the model needs no option"),
+    OPTION_CHOICE(0, "prompt-syntax", "SYNTAX", AT(syntax), "plain", "plain|a1111",
+                  "how prompts are read whose request does not say: plain text, or with weights as the AUTOMATIC1111 web "
+                  "interface reads them"),
     OPTION_TEXT(0, "keep", "DIR", AT(keep), NULL, "also write each finished picture into this folder"),
     OPTION_INT('b', "batch", "B", AT(batch), "4", 1, 64,
                "pictures drawn at once, of one size, whoever asked for them; it changes no picture"),
@@ -50,7 +57,7 @@ static bool open_look(server *s)
 {
     s->look_c = im_ctx_new("ref", 1);
     s->look = s->look_c ? im_sd_open(s->look_c, s->o->model, session_dtype(&s->o->common)) : NULL;
-    if (!s->look)
+    if (!s->look || !model_prepare(s, s->look))
         return im_fail(s->c, "%s", s->look_c ? im_error(s->look_c) : "out of memory");
     return true;
 }
@@ -85,14 +92,14 @@ static bool warm_up(server *s)
 
 static bool open_server(server *s)
 {
-    if (!guard_open(s) || !keep_check(s) || !loras_list(s))
+    if (!guard_open(s) || !keep_check(s))
         return false;
     s->sd = im_sd_open(s->c, s->o->model, session_dtype(&s->o->common));
     im_sd_cache_weights(s->sd, s->o->cache_weights);
     if (!s->sd)
         return false;
-    im_sd_set_activations(s->sd, session_activations(&s->o->common));
-    return open_look(s) && know_model(s) && warm_up(s) && http_start(s) && worker_start(s);
+    return model_prepare(s, s->sd) && loras_list(s) && open_look(s) && know_model(s) && warm_up(s) && http_start(s) &&
+           worker_start(s);
 }
 
 /* ---------------------------------------------------------------- the end */
@@ -161,7 +168,7 @@ static void close_server(server *s)
     queue_trim(s, true);
     pthread_mutex_unlock(&s->lock);
     for (int i = 0; i < s->n_loras; i++)
-        free(s->loras[i].path);
+        free(s->loras[i]);
     free(s->loras);
     free(s->seats);
     im_sd_free(s->look);

@@ -15,14 +15,14 @@ enum MHD_Result server_facts(visit *v)
     for (int i = 0; im_sampler_at(i, &ours, &theirs); i++)
         json_array_append_new(schedulers, json_pack("{s:s, s:s}", "name", ours, "label", theirs));
     for (int i = 0; i < s->n_loras; i++)
-        json_array_append_new(loras, json_string(s->loras[i].name));
+        json_array_append_new(loras, json_string(s->loras[i]));
     im_sd_args d = im_sd_defaults(NULL);
     return answer_json(v, 200, json_pack(
-        "{s:s, s:s, s:s, s:i, s:i, s:s?, s:i, s:f, s:o, s:o, s:I, s:i, s:i, s:i, s:b}", "version", IM_VERSION, "model",
+        "{s:s, s:s, s:s, s:i, s:i, s:s?, s:i, s:f, s:o, s:o, s:I, s:i, s:i, s:i, s:b, s:s}", "version", IM_VERSION, "model",
         s->model_name, "model_hash", s->hash, "width", s->own_width, "height", s->own_height, "scheduler", s->own_scheduler,
         "steps", d.steps, "guidance", (double)d.guidance, "schedulers", schedulers, "loras", loras, "max_pixels",
         (json_int_t)s->o->max_pixels, "max_steps", s->o->max_steps, "max_pictures", MOST_PICTURES, "queue", s->o->queue,
-        "masks", 0));
+        "masks", 0, "prompt_syntax", s->o->syntax));
 }
 
 /* ---------------------------------------------------------------- what is said of a job */
@@ -40,6 +40,10 @@ static json_t *request_json(const job *j)
     json_t *r = json_pack("{s:s, s:s, s:o, s:i, s:i, s:i, s:s, s:f, s:i}", "prompt", w->prompt, "negative_prompt",
                           w->negative, "seed", seed, "n", w->count, "width", w->width, "height", w->height, "scheduler",
                           w->scheduler, "guidance", im_decimal(w->guidance), "steps", w->steps);
+    if (r && w->syntax == IM_PROMPT_A1111)
+        json_object_set_new(r, "prompt_syntax", json_string("a1111"));
+    if (r && w->clip_skip > 1)
+        json_object_set_new(r, "clip_skip", json_integer(w->clip_skip));
     if (r && w->init_sha256[0])
         json_object_set_new(r, "strength", json_real(im_decimal(w->strength)));
     return r;

@@ -24,7 +24,7 @@ static const asked_key keys[] = {
     TEXT("negative_prompt", negative), TEXT("negative", negative), TEXT("sampler_name", sampler),
     TEXT("sampler", sampler), TEXT("scheduler", scheduler), REAL("strength", strength, 0, 1),
     REAL("denoising_strength", strength, 0, 1), INT("width", width, 1, 1 << 16), INT("height", height, 1, 1 << 16),
-    { "loras", KEY_JSON, AT(loras), 0, 0 },
+    { "loras", KEY_JSON, AT(loras), 0, 0 }, TEXT("prompt_syntax", syntax), INT("clip_skip", clip_skip, 1, 1000),
     ANY("model"), ANY("quality"), ANY("moderation"), ANY("style"), ANY("user"), ANY("safety_identifier"),
     ANY("input_fidelity"),
     { .name = NULL }
@@ -58,12 +58,14 @@ bool openai_read(visit *v, asked *a, trouble *t)
 {
     im_sd_args d = im_sd_defaults(NULL);
     *a = (asked){ .steps = d.steps, .guidance = (double)d.guidance, .count = 1, .iterations = 1, .compression = -1,
-                  .strength = 0.75 };
+                  .strength = 0.75, .clip_skip = 1 };
     return (is_form(v) ? ask_form(v, keys, t) : ask_body(v, t)) && ask_read(v, keys, true, a, t) && take_size(a, t) &&
            one_of("output_format", a->format, (const char *const[]){ "png", "jpeg", NULL }, t) &&
            one_of("response_format", a->response_format, (const char *const[]){ "b64_json", "url", NULL }, t) &&
            one_of("background", a->background, (const char *const[]){ "auto", "opaque", NULL }, t) &&
-           (a->prompt || trouble_is(t, 422, "prompt", "prompt is missing; wanted a text"));
+           (a->prompt || trouble_is(t, 422, "prompt", "prompt is missing; wanted a text")) &&
+           (!json_is_array(a->init) || json_array_size(a->init) ||
+            trouble_is(t, 422, "image", "image is an empty list; wanted a picture"));
 }
 
 /* ---------------------------------------------------------------- answers */

@@ -31,6 +31,7 @@ static const asked_key keys[] = {
     { "force_task_id", KEY_TEXT, AT(task), 0, 0 },
     { "override_settings", KEY_JSON, AT(overrides), 0, 0 },
     { "alwayson_scripts", KEY_JSON, AT(scripts), 0, 0 },
+    { "prompt_syntax", KEY_TEXT, AT(syntax), 0, 0 },
     { "script_name", KEY_JSON, AT(script), 0, 0 },
     { "styles", KEY_JSON, AT(styles), 0, 0 },
     { "init_images", KEY_JSON, AT(init), 0, 0 },
@@ -92,7 +93,8 @@ static json_t *info_json(const server *s, const job *j)
         "{s:s, s:s, s:n, s:n, s:i, s:i, s:o, s:{}, s:i, s:o, s:[], s:s, s:i, s:b, s:s, s:b}",
         "sd_model_name", s->model_name, "sd_model_hash", s->hash, "sd_vae_name", "sd_vae_hash", "seed_resize_from_w", -1,
         "seed_resize_from_h", -1, "denoising_strength", strength, "extra_generation_params", "index_of_first_image", 0,
-        "infotexts", texts, "styles", "job_timestamp", stamp, "clip_skip", 1, "is_using_inpainting_conditioning", 0,
+        "infotexts", texts, "styles", "job_timestamp", stamp, "clip_skip", w->clip_skip, "is_using_inpainting_conditioning",
+        0,
         "version", "imago " IM_VERSION, "interrupted", j->state == JOB_CANCELLED);
     if (info && more)
         json_object_update(info, more);
@@ -132,18 +134,20 @@ bool sdapi_is_model(const server *s, const char *name)
            (strlen(name) >= 8 && !strncmp(name, s->hash, strlen(name)));
 }
 
-static bool check_overrides(const server *s, const json_t *overrides, trouble *t)
+static bool take_overrides(const server *s, asked *a, trouble *t)
 {
-    const json_t *model = json_object_get(overrides, "sd_model_checkpoint");
-    const json_t *clip = json_object_get(overrides, "CLIP_stop_at_last_layers");
-    if (overrides && !json_is_object(overrides))
+    const json_t *model = json_object_get(a->overrides, "sd_model_checkpoint");
+    const json_t *clip = json_object_get(a->overrides, "CLIP_stop_at_last_layers");
+    if (a->overrides && !json_is_object(a->overrides))
         return trouble_is(t, 422, "override_settings", "override_settings: wanted an object");
     if (json_is_string(model) && !sdapi_is_model(s, json_string_value(model)))
         return trouble_is(t, 422, "override_settings", "sd_model_checkpoint is \"%.80s\"; this server has one model, "
                                                        "\"%s\"", json_string_value(model), s->title);
-    if (json_is_number(clip) && json_number_value(clip) != 1)
-        return trouble_is(t, 422, "override_settings", "CLIP_stop_at_last_layers is %g; this server offers 1",
-                          json_number_value(clip));
+    if (clip && !json_is_null(clip) && (!json_is_integer(clip) || json_integer_value(clip) < 1 ||
+                                        json_integer_value(clip) > 1000))
+        return trouble_is(t, 422, "override_settings", "CLIP_stop_at_last_layers: wanted a whole number of 1 or more");
+    if (json_is_integer(clip))
+        a->clip_skip = (int)json_integer_value(clip);
     return true;
 }
 
@@ -166,9 +170,9 @@ static enum MHD_Result draw(visit *v, bool init)
     server *s = v->s;
     trouble t = { 0 };
     asked a = { .sampler_index = "Euler", .steps = 50, .guidance = 7, .count = 1, .iterations = 1, .strength = 0.75,
-                .send_images = true };
+                .send_images = true, .clip_skip = 1 };
     job *j = NULL;
-    if (ask_body(v, &t) && ask_read(v, keys, false, &a, &t) && check_overrides(s, a.overrides, &t) && check_scripts(&a, &t))
+    if (ask_body(v, &t) && ask_read(v, keys, false, &a, &t) && take_overrides(s, &a, &t) && check_scripts(&a, &t))
         j = ask_job(v, &a, init ? "img2img" : "txt2img", init, &t);
     if (!j)
         return trouble_tell(v, &t);

@@ -50,8 +50,8 @@ enum MHD_Result sdapi_loras(visit *v)
 {
     json_t *list = json_array();
     for (int i = 0; i < v->s->n_loras; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:{}}", "name", v->s->loras[i].name, "alias",
-                                              v->s->loras[i].name, "path", v->s->loras[i].name, "metadata"));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:{}}", "name", v->s->loras[i], "alias",
+                                              v->s->loras[i], "path", v->s->loras[i], "metadata"));
     return answer_json(v, 200, list);
 }
 
@@ -122,19 +122,23 @@ enum MHD_Result sdapi_options(visit *v)
 }
 
 /* Clients post all of it back, and more: what does not ask for another picture passes. */
+static const asked_key option_keys[] = {
+    { "sd_model_checkpoint", KEY_TEXT, offsetof(asked, prompt), 0, 0 },
+    { "CLIP_stop_at_last_layers", KEY_INT, offsetof(asked, clip_skip), 1, 1 },
+    { .name = NULL }
+};
+
 enum MHD_Result sdapi_set_options(visit *v)
 {
     trouble t = { 0 };
+    asked a = { 0 };
     if (!ask_body(v, &t))
         return trouble_tell(v, &t);
-    const json_t *model = json_object_get(v->asked, "sd_model_checkpoint");
-    const json_t *clip = json_object_get(v->asked, "CLIP_stop_at_last_layers");
-    if (json_is_string(model) && !sdapi_is_model(v->s, json_string_value(model)))
+    if (!ask_read(v, option_keys, false, &a, &t))
+        return trouble_tell(v, &t);
+    if (a.prompt && !sdapi_is_model(v->s, a.prompt))
         return answer_error(v, 422, NULL, "sd_model_checkpoint", "there is no model \"%.80s\" here; this server has one, "
-                                                                 "\"%s\"", json_string_value(model), v->s->title);
-    if (json_is_number(clip) && json_number_value(clip) != 1)
-        return answer_error(v, 422, NULL, "CLIP_stop_at_last_layers", "CLIP_stop_at_last_layers is %g; this server offers "
-                                                                      "1", json_number_value(clip));
+                                                                 "\"%s\"", a.prompt, v->s->title);
     return answer_json(v, 200, json_null());
 }
 

@@ -58,7 +58,10 @@ enum MHD_Result sdapi_progress(visit *v)
 {
     server *s = v->s;
     const char *skip = visit_query(v, "skip_current_image");
-    bool picture = !(skip && (!strcasecmp(skip, "true") || !strcmp(skip, "1")));
+    bool skips = skip && (!strcasecmp(skip, "true") || !strcmp(skip, "1")), picture = !skips;
+    if (skip && !skips && strcasecmp(skip, "false") != 0 && strcmp(skip, "0") != 0)
+        return answer_error(v, 422, NULL, "skip_current_image", "skip_current_image is \"%.40s\"; wanted true or false",
+                            skip);
     pthread_mutex_lock(&s->lock);
     job *j = current(s);
     if (j && picture)
@@ -71,6 +74,13 @@ enum MHD_Result sdapi_progress(visit *v)
     return answer_json(v, 200, all);
 }
 
+static const asked_key task_keys[] = {
+    { "id_task", KEY_TEXT, offsetof(asked, task), 0, 0 },
+    { "id_live_preview", KEY_INT, offsetof(asked, partials), -1, 1 << 30 },
+    { "live_preview", KEY_FLAG, offsetof(asked, stream), 0, 0 },
+    { .name = NULL }
+};
+
 /* POST /internal/progress: of one task, with a preview where there is a newer one than the client has. */
 enum MHD_Result sdapi_task(visit *v)
 {
@@ -78,16 +88,19 @@ enum MHD_Result sdapi_task(visit *v)
     trouble t = { 0 };
     if (!ask_body(v, &t))
         return trouble_tell(v, &t);
-    const char *task = json_string_value(json_object_get(v->asked, "id_task"));
-    json_int_t seen = json_integer_value(json_object_get(v->asked, "id_live_preview"));
-    bool wants = !json_is_false(json_object_get(v->asked, "live_preview"));
+    asked a = { .partials = -1, .stream = true };
+    if (!ask_read(v, task_keys, false, &a, &t))
+        return trouble_tell(v, &t);
+    const char *task = a.task;
+    int seen = a.partials;
+    bool wants = a.stream;
     if (!task)
         return answer_error(v, 422, "missing", "id_task", "id_task: wanted a text");
     pthread_mutex_lock(&s->lock);
     job *j = s->first;
     while (j && (!j->task || strcmp(j->task, task) != 0))
         j = j->next;
-    bool runs = j && j->state == JOB_RUNNING, shows = runs && wants && j->preview && j->preview_step != (int)seen;
+    bool runs = j && j->state == JOB_RUNNING, shows = runs && wants && j->preview && j->preview_step != seen;
     json_t *preview = json_null();
     if (runs && wants)
         j->preview_until = im_seconds() + preview_seconds;
@@ -100,7 +113,7 @@ enum MHD_Result sdapi_task(visit *v)
                             j && j->state == JOB_QUEUED, "completed", !j || job_ended(j), "progress",
                             runs ? json_real(share_of(j)) : json_null(), "eta",
                             runs ? json_real(seconds_left(j)) : json_null(), "live_preview", preview, "id_live_preview",
-                            shows ? j->preview_step : (int)seen, "textinfo");
+                            shows ? j->preview_step : seen, "textinfo");
     pthread_mutex_unlock(&s->lock);
     return answer_json(v, 200, all);
 }

@@ -20,8 +20,8 @@
 
 typedef struct serve_options {
     common_options common;                                     /* must be first                                        */
-    const char *model, *listen, *loras, *keep, *token_file, *user;
-    option_list hosts;
+    const char *model, *listen, *lora_dir, *syntax, *keep, *token_file, *user;
+    option_list hosts, embeddings;
     int queue, batch, max_steps, grace;
     uint64_t max_pixels, max_body;
     bool cache_weights, quiet;
@@ -29,12 +29,12 @@ typedef struct serve_options {
 
 /* ---------------------------------------------------------------- what is asked for */
 
-enum { MOST_PICTURES = 100, MOST_LORAS = 8, LORA_NAME_BYTES = 128 };
-
-typedef struct lora_use { int which; float weight; } lora_use; /* of server.loras                                      */
+enum { MOST_PICTURES = 100 };
 
 typedef struct wish {                                          /* all of it owned                                      */
     char *prompt, *negative;
+    im_prompt_syntax syntax;
+    int clip_skip;
     int steps, width, height;                                  /* pixels, as they are drawn                            */
     int count;                                                 /* pictures, of seeds seed, seed + 1 ...                */
     uint64_t seed;
@@ -42,7 +42,6 @@ typedef struct wish {                                          /* all of it owne
     const char *scheduler;                                     /* of the library's table                               */
     im_image *init;                                            /* NULL: none                                           */
     char init_sha256[65];
-    lora_use loras[MOST_LORAS]; int n_loras;
     int quality;                                               /* of a JPEG; 0: PNG                                    */
 } wish;
 void wish_free(wish *w);
@@ -98,8 +97,6 @@ typedef struct seat {                                          /* the worker's  
     double began;
 } seat;
 
-typedef struct lora_file { char name[LORA_NAME_BYTES]; char *path; } lora_file;
-
 typedef struct server {
     const serve_options *o;
     /* The worker's. */
@@ -107,13 +104,12 @@ typedef struct server {
     im_sd *sd;
     seat *seats;                                               /* (o->batch)                                           */
     int seated, room;
-    lora_use now[MOST_LORAS]; int n_now;                       /* LoRAs in the weights                                 */
     /* Of the model: set before anything is served. */
     char model_name[MODEL_NAME_BYTES], title[MODEL_NAME_BYTES + 16];
     char hash[65];                                             /* SHA-256 of a single file, else imago's own           */
     int own_width, own_height;
     const char *own_scheduler;                                 /* NULL: the model names none                           */
-    lora_file *loras; int n_loras;
+    char **loras; int n_loras;                                 /* names that prompts may have                          */
     double created;                                            /* seconds since 1970                                   */
     /* The model again without weights, to check wishes: */
     pthread_mutex_t look_lock;
@@ -161,9 +157,11 @@ bool worker_start(server *s);
 /* Checks and completes what a wish leaves open: size, scheduler. False: why (size) says what is wrong with it. */
 bool wish_check(server *s, wish *w, int *evaluations, char *why, size_t size);
 int prompt_tokens(server *s, const char *prompt);              /* without beginning, end and padding                   */
-/* Takes <lora:NAME:WEIGHT> out of the prompt. False: why. */
-bool wish_take_loras(const server *s, wish *w, char *why, size_t size);
-bool loras_list(server *s);                                    /* reads o->loras; false: the context has an error      */
+/* The model as the options say: adapters, words, activations. False: its context has an error. */
+bool model_prepare(server *s, im_sd *sd);
+/* The library's request of what is left of a wish: picture `index` of it is drawn by these. */
+im_sd_args wish_args(const wish *w);
+bool loras_list(server *s);                                    /* false: the context has an error                      */
 
 double clock_now(void);                                        /* seconds since 1970                                   */
 

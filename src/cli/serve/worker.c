@@ -16,18 +16,11 @@
 
 /* ---------------------------------------------------------------- who may sit down */
 
-static bool same_loras(const lora_use *a, int n, const lora_use *b, int m)
+/* Weights have the LoRAs of one list of names at a time. */
+static bool together(server *s, const job *a, const job *b)
 {
-    bool same = n == m;
-    for (int i = 0; same && i < n; i++)
-        same = a[i].which == b[i].which && a[i].weight == b[i].weight;
-    return same;
-}
-
-static bool together(const job *a, const job *b)
-{
-    return a->w.width == b->w.width && a->w.height == b->w.height &&
-           same_loras(a->w.loras, a->w.n_loras, b->w.loras, b->w.n_loras);
+    return a == b || (a->w.width == b->w.width && a->w.height == b->w.height &&
+                      im_sd_same_loras(s->sd, a->w.prompt, b->w.prompt));
 }
 
 static bool wants_seat(const job *j)
@@ -65,7 +58,7 @@ static void fill_seats(server *s)
             continue;
         if (!lead)
             lead = j;
-        if (!together(lead, j)) {
+        if (!together(s, lead, j)) {
             if (!anew)
                 return;
             continue;
@@ -79,18 +72,8 @@ static void fill_seats(server *s)
 
 static im_sd_args args_of(const job *j, int index)
 {
-    const wish *w = &j->w;
-    im_sd_args a = im_sd_defaults(NULL);
-    a.prompt = w->prompt;
-    a.negative = w->negative;
-    a.steps = w->steps;
-    a.guidance = w->guidance;
+    im_sd_args a = wish_args(&j->w);
     a.seed = j->v[index].seed;
-    a.scheduler = w->scheduler;
-    a.width = w->width;
-    a.height = w->height;
-    a.init = w->init;
-    a.strength = w->strength;
     return a;
 }
 
@@ -121,29 +104,6 @@ static void all_failed(server *s)
     free(error);
 }
 
-/* The weights with the LoRAs that those who sat down want. */
-static bool set_loras(server *s)
-{
-    const wish *w = &s->seats[0].j->w;
-    if (same_loras(s->now, s->n_now, w->loras, w->n_loras))
-        return true;
-    s->n_now = 0;
-    bool ok = im_sd_clear_loras(s->sd);
-    for (int i = 0; ok && i < w->n_loras; i++)
-        ok = im_sd_add_lora(s->sd, s->loras[w->loras[i].which].path, w->loras[i].weight);
-    if (ok) {
-        memcpy(s->now, w->loras, sizeof s->now);
-        s->n_now = w->n_loras;
-    } else {
-        char *error = strdup(im_error(s->c));
-        im_clear_error(s->c);
-        im_sd_clear_loras(s->sd);
-        im_fail(s->c, "%s", error ? error : "out of memory");
-        free(error);
-    }
-    return ok;
-}
-
 /* Back into its job: there is no memory beside the others. */
 static void wait_again(server *s, int i)
 {
@@ -165,10 +125,6 @@ static void open_runs(server *s)
         seat *at = &s->seats[i];
         if (at->run)
             continue;
-        if (i == 0 && !set_loras(s)) {
-            all_failed(s);
-            return;
-        }
         im_sd_args a = args_of(at->j, at->index);
         if (!im_sd_check_memory(s->sd, &a, s->seated) && i > 0) {
             im_clear_error(s->c);

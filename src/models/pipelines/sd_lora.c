@@ -157,19 +157,38 @@ char *im_sd_beside(im_sd *sd, const char *name)
     return NULL;
 }
 
+/* What is in the folder; *there: there is one. */
+static bool list_names(im_sd *sd, im_named *names, bool *there)
+{
+    char *own = sd->lora_folder ? NULL : im_sd_beside(sd, "loras");
+    const char *folder = own ? own : sd->lora_folder;
+    *names = (im_named){ 0 };
+    *there = folder != NULL;
+    bool ok = im_ok(sd->c) && (!folder || im_named_list(sd->c, names, folder, true));
+    free(own);
+    return ok;
+}
+
+bool im_sd_lora_names(im_sd *sd, void (*each)(void *arg, const char *name), void *arg)
+{
+    im_named names;
+    bool there;
+    if (!sd || !list_names(sd, &names, &there)) return false;
+    for (int i = 0; i < names.n; i++) each(arg, names.name[i]);
+    im_named_free(&names);
+    return true;
+}
+
 static char *path_of(im_sd *sd, const im_lora_tag *t)
 {
     im_named names;
-    char *own = sd->lora_folder ? NULL : im_sd_beside(sd, "loras");
-    if (!own && !sd->lora_folder) {
+    bool there;
+    if (!list_names(sd, &names, &there)) return NULL;
+    if (!there)
         im_fail(sd->c, "<lora:%s> in the prompt: there is no folder loras in or beside %s; name the folder of the LoRAs "
                        "with --lora-dir", t->name, im_checkpoint_path(sd->checkpoint));
-        return NULL;
-    }
-    bool ok = im_named_list(sd->c, &names, own ? own : sd->lora_folder, true);
-    char *path = ok ? im_named_path(sd->c, &names, t->name, "LoRA") : NULL;
-    if (ok) im_named_free(&names);
-    free(own);
+    char *path = there ? im_named_path(sd->c, &names, t->name, "LoRA") : NULL;
+    im_named_free(&names);
     return path;
 }
 

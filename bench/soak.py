@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""soak.py: four clients ask a server for mixed pictures for as long as --hours or --minutes says: every picture has to have the
+bytes that `imago generate` writes, memory has to stay flat, and no answer may be one that nobody expects. Prints a row a minute and
+a summary; --log writes all of it as CSV. Standard library only.
+
+    bench/soak.py --hours 2 --log bench/results/soak.csv
+    bench/soak.py --minutes 2                               # --imago build/imago, -m MODEL
+"""
+import argparse
+import base64
+import concurrent.futures
+import csv
+import http.client
+import json
+import os
+import random
+import subprocess
+import tempfile
+import threading
+import time
+
+p = argparse.ArgumentParser()
+p.add_argument("--hours", type=float, default=0)
+p.add_argument("--minutes", type=float, default=0)
+p.add_argument("--clients", type=int, default=4)
+p.add_argument("--imago", default="build/imago")
+p.add_argument("-m", "--model")
+p.add_argument("--seed", type=int, default=1)
+p.add_argument("--log")
+a = p.parse_args()
+seconds = a.hours * 3600 + a.minutes * 60 or 60
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+own = ["-m", a.model] if a.model else []
+with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as folder:
+    server = subprocess.Popen([a.imago, "serve", "--listen", "127.0.0.1:0", "-q", *own], stdout=subprocess.PIPE, stderr=said,
+                              text=True)
+    line = server.stdout.readline()
+    assert line, "the server did not start"
+    port = int(line.rsplit(":", 1)[1])
+
+    # A choice of pictures, so that each is checked against generate many times and drawn by it once.
+    draw = random.Random(a.seed)
+    size = json.load(open(os.path.join(a.model or "weights/imago-small", "unet/config.json")))["sample_size"] * (
+        8 if a.model else 4)
+    choice = [{"prompt": draw.choice(["strawberry", "a cat", "tree", "flag of Japan", "house"]), "seed": draw.randrange(1 << 32),
+               "steps": draw.randint(1, 12), "guidance": draw.choice([1, 3, 7.5]), "width": size, "height": w,
+               "scheduler": draw.choice(["pndm", "ddim", "euler", "euler_a", "heun", "dpmpp_2m_karras"])}
+              for w in [size, size, size * 3 // 2] for _ in range(6)]
+    wanted = []
+    for i, c in enumerate(choice):
+        path = os.path.join(folder, "%d.png" % i)
+        subprocess.run([a.imago, "generate", "-q", *own, "-o", path] + [x for k, v in c.items() for x in ("--" + k, str(v))],
+                       check=True)
+        wanted.append(open(path, "rb").read())
+
+    lock, end = threading.Lock(), time.time() + seconds
+    took, counts = [], {"pictures": 0, "wrong": 0, "errors": 0, "refused": 0, "dropped": 0, "cancelled": 0, "damaged": 0}
+
+    def count(what, n=1):
+        with lock:
+            counts[what] += n
+
+    def ask(method, path, body=None):
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        c.request(method, path, json.dumps(body) if isinstance(body, dict) else body)
+        r = c.getresponse()
+        data = r.read()
+        c.close()
+        return r.status, data
+
+    def picture(rng):
+        i = rng.randrange(len(choice))
+        c = dict(choice[i], cfg_scale=choice[i]["guidance"])
+        start = time.time()
+        if rng.random() < 0.5:
+            status, data = ask("POST", "/v1/images/generations", {k: v for k, v in c.items() if k != "cfg_scale"})
+            got = json.loads(data)["data"][0]["b64_json"] if status == 200 else None
+        else:
+            status, data = ask("POST", "/sdapi/v1/txt2img", dict(c, sampler_name=c["scheduler"], scheduler="automatic"))
+            got = json.loads(data)["images"][0] if status == 200 else None
+        with lock:
+            took.append(time.time() - start)
+        if status == 429:
+            count("refused")
+        elif got is None:
+            count("errors")
+            print("error", status, data[:200], flush=True)
+        else:
+            count("pictures")
+            count("wrong", base64.b64decode(got) != wanted[i])
+
+    def drop(rng):
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        c.request("POST", "/sdapi/v1/txt2img", json.dumps({"steps": 100}))
+        time.sleep(rng.random())
+        c.close()
+        count("dropped")
+
+    def cancel(rng):
+        status, data = ask("POST", "/v1/jobs", {"prompt": "x", "steps": 100})
+        if status == 202:
+            time.sleep(rng.random())
+            ask("GET", "/sdapi/v1/progress")
+            count("cancelled", ask("POST", json.loads(data)["poll_url"] + "/cancel")[0] == 200)
+
+    def damage(rng):
+        body = bytearray(json.dumps(choice[0]).encode())
+        for _ in range(3):
+            body[rng.randrange(len(body))] = rng.randrange(256)
+        status, _ = ask("POST", "/v1/images/generations", bytes(body))
+        count("errors" if status >= 500 else "damaged")
+
+    def client(n):
+        rng = random.Random(a.seed * 1000 + n)
+        while time.time() < end:
+            rng.choices([picture, drop, cancel, damage], [12, 1, 1, 2])[0](rng)
+
+    def resident():
+        for text in open("/proc/%d/status" % server.pid):
+            if text.startswith("VmRSS"):
+                return int(text.split()[1]) / 1024
+
+    head = ["seconds", "MiB"] + list(counts) + ["median s", "95 % s"]
+    rows, began = [], time.time()
+    print(*head, sep=",")
+    with concurrent.futures.ThreadPoolExecutor(a.clients) as pool:
+        work = [pool.submit(client, n) for n in range(a.clients)]
+        while not all(w.done() for w in work):
+            concurrent.futures.wait(work, timeout=60 if seconds > 300 else 10)
+            with lock:
+                t = sorted(took)
+                took = []
+                rows.append(["%.0f" % (time.time() - began), "%.1f" % resident(), *counts.values(),
+                             "%.2f" % t[len(t) // 2] if t else "", "%.2f" % t[len(t) * 95 // 100] if t else ""])
+            print(*rows[-1], sep=",", flush=True)
+        for w in work:
+            w.result()
+    server.terminate()
+    rc = server.wait(120)
+    said.seek(0)
+    print("exit code %d; on standard error: %s" % (rc, said.read().strip() or "nothing"))
+if a.log:
+    machine = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "unknown")
+    commit = subprocess.run([a.imago, "--version"], capture_output=True, text=True).stdout.strip()
+    with open(a.log, "w", newline="") as f:
+        csv.writer(f, lineterminator="\n").writerows([["machine", "program", *head]] + [[machine, commit, *r] for r in rows])
+raise SystemExit(bool(rc or counts["wrong"] or counts["errors"] or not counts["pictures"]))
