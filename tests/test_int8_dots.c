@@ -51,9 +51,11 @@ static void try_tile(int set, micro *run, int rows, int panels, bool from_zero)
     for (int i = 0; i < MOST; i++)
         for (int k = 0; k < 4 * LDA; k++)
             bytes[i][k] = (uint8_t)a[i][k] ^ sets[set].flip;
+    const void *before = in;                                   /* a tile has pointers to floats for all its forms      */
+    void *after = out;
     tile t = { .steps = STEPS, .a = (const float *)(const void *)bytes, .lda = LDA,
                .b = { (const float *)(const void *)b[0], (const float *)(const void *)b[panels - 1] },
-               .in = from_zero ? NULL : (const float *)(const void *)in, .out = (float *)(void *)out, .next = b };
+               .in = from_zero ? NULL : before, .out = after, .next = b };
     run(&t);
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < panels * LANES; j++) {

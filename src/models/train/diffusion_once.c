@@ -59,11 +59,12 @@ static bool make_batch(once *o)
     int64_t pixels = (int64_t)a->w * a->h, latent[4] = { 1, a->h, a->w, channels };
     size_t each = (size_t)pixels * (size_t)channels;
     float *values = malloc(2 * each * sizeof *values), time = (float)a->time;
-    float *states = im_sd_encode_texts(o->sd, &a->prompt, 1, false);
+    im_sd_text text = { .text = a->prompt };
+    bool read = im_sd_encode_texts(o->sd, &text, 1, false);
     im_rng *rng = im_rng_new(c, IM_RNG_CPU, a->seed);
     im_scheduler *s = im_sd_new_scheduler(o->sd, &(im_sd_args){ .width = 0 });
     bool ok = (values && rng) || im_fail(c, "out of memory for a picture's latents");
-    if (ok && states && s && im_scheduler_plan(s, 1, 0)) {
+    if (ok && read && s && im_scheduler_plan(s, 1, 0)) {
         const float *abar = im_scheduler_alphas(s, &count);
         int t = a->time < count ? a->time : count - 1;
         im_to_channels_last(a->latents, channels, pixels, values);
@@ -72,13 +73,14 @@ static bool make_batch(once *o)
         im_to_channels_last(values, channels, pixels, values + each);
         o->b.noise = im_from(c, IM_F32, 4, latent, values + each);
         o->b.t = im_from(c, IM_F32, 1, (int64_t[]){ 1 }, &time);
-        o->b.text = im_from(c, IM_F32, 3, (int64_t[]){ 1, m->clip.max_position_embeddings, m->clip.hidden_size }, states);
+        o->b.text = im_from(c, IM_F32, 3, (int64_t[]){ 1, m->clip.max_position_embeddings, m->clip.hidden_size },
+                            text.states);
         o->out->abar = (double)abar[t];
         ok = im_noise_latents(c, o->b.x, o->b.noise, &t, abar);
     }
     im_scheduler_free(s);
     im_rng_free(rng);
-    free(states);
+    free(text.states);
     free(values);
     return ok && im_ok(c);
 }
