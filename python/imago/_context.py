@@ -20,6 +20,8 @@ from ._functions import FUNCTIONS
 from ._library import library
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ._tensor import Tape, Tensor
 
 
@@ -65,7 +67,36 @@ class Handle:
             self._parent.release()
 
 
-class Context:
+class Closing:
+    """What has to be closed: by itself, at the end of a ``with``, or when nobody has it any more."""
+
+    _handle: Handle | None
+    _gone = "this was closed"
+
+    @property
+    def _pointer(self) -> Any:
+        if self._handle is None:
+            raise ImagoError(self._gone)
+        return self._handle.pointer
+
+    def close(self) -> None:
+        """It cannot be used any more; its memory goes with the last object that was made of it."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self.close()
+
+
+class Context(Closing):
     """A device, ``"cpu"`` (fast), ``"ref"`` (plain loops with sums in f64) or ``"cuda[:N]"``, with its threads.
 
     Models, tensors and trainings are made on one. What is made without a context gets its own. Calls of several threads
@@ -226,16 +257,6 @@ class Context:
                 self._lib.im_on_warning(handle.pointer, FUNCTIONS["im_on_warning"][1][1](), None)          # a NULL
                 self._handle = None
             handle.release()
-
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None) is not None:
-            self.close()
 
     # -- tensors
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
 
 import numpy as np
 
-from ._context import Context, Handle, callback
+from ._context import Closing, Context, Handle, callback
 from ._convert import Floats, Pixels, Text, fill, image_of, pixels_of, said, text, word
 from ._errors import ImagoError
 from ._functions import FUNCTIONS
@@ -28,11 +27,13 @@ _WORDS = {"rng": ("cpu", "cuda")}
 _STATES = ("running", "finished", "cancelled", "failed")
 
 
-class Model:
+class Model(Closing):
     """A Stable Diffusion v1.x: a diffusers folder, a single .safetensors file, or the small model that comes with imago.
 
     ``with Model.load() as m:`` frees it at the end; else it goes with the last reference to it and to its runs.
     """
+
+    _gone = "the model was closed; load it again"
 
     def __init__(self, context: Context, handle: Handle, name: str) -> None:
         self.context = context
@@ -221,30 +222,9 @@ class Model:
             out.append((said(name.value), said(digest.value), weight.value))
         return out
 
-    @property
-    def _pointer(self) -> Any:
-        if self._handle is None:
-            raise ImagoError("the model was closed; load it again")
-        return self._handle.pointer
-
-    def close(self) -> None:
-        """It cannot be used any more; its memory goes when its runs are closed, too."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.release()
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None) is not None:
-            self.close()
 
 
-class Run:
+class Run(Closing):
     """A picture on its way; ``Model.open`` makes it. Steps it took and will take are counted in evaluations of the UNet.
 
     ::
@@ -254,6 +234,8 @@ class Run:
                 show(run.preview(), run.done, run.total)
             picture = run.image()
     """
+
+    _gone = "the run was closed; open another"
 
     def __init__(self, model: Model, handle: Handle, shape: tuple[int, ...]) -> None:
         self.model = model
@@ -316,24 +298,3 @@ class Run:
     def _ask(self, function: str, *args: Any) -> Any:
         return self.model.context.run(function, self._pointer, *args)
 
-    @property
-    def _pointer(self) -> Any:
-        if self._handle is None:
-            raise ImagoError("the run was closed; open another")
-        return self._handle.pointer
-
-    def close(self) -> None:
-        """Finished or not."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.release()
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None) is not None:
-            self.close()
