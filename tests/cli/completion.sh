@@ -65,7 +65,7 @@ if command -v bash >/dev/null; then
     offers bash 'ge' 'generate'
     offers bash 'train re' 'resnet'
     offers bash 'generate --dt' '--dtype'
-    offers bash 'generate --dtype ' 'bf16 f16 f32'
+    offers bash 'generate --dtype ' 'bf16 f16 f32 int8'
     offers bash 'generate --dtype = b' 'bf16'
     offers bash 'train resnet -q --schedule c' 'constant cosine'
     offers bash 'bench u' 'unet'
@@ -86,7 +86,7 @@ if command -v fish >/dev/null; then
     common fish
     offers fish 'ge' 'generate'
     offers fish 'generate --dt' '--dtype'
-    offers fish 'generate --dtype ' 'bf16 f16 f32'
+    offers fish 'generate --dtype ' 'bf16 f16 f32 int8'
     offers fish 'train resnet -q --schedule c' 'constant cosine'
     offers fish 'bench train --fr' '--from'
     offers fish 'bench --fr' ''
