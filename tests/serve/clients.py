@@ -79,6 +79,6 @@ if have("sd_backend_client", "sd-backend-client"):
     check("sd-backend-client: what there is", have_no.scheduler and not have_no.controlnet, have_no)
     lists = [c.get_samplers(), c.get_models(), c.get_upscalers(), c.get_vae(), c.get_styles(), c.get_script_info(),
              c.get_hypernetworks(), c.get_latent_upscale_modes(), c.get_scripts(), c.get_config(), c.progress_check()]
-    check("sd-backend-client: lists", len(lists[0]) == 10 and lists[1][0].model_name == "imago-small" and c.interrupt() == {})
+    check("sd-backend-client: lists", len(lists[0]) == 12 and lists[1][0].model_name == "imago-small" and c.interrupt() == {})
 check("the server stops", s.stop() == 0)
 done()

@@ -33,7 +33,7 @@ stage = "[...document.querySelectorAll('#stage img')].map(i => i.src)"
 status = "document.getElementById('status').textContent"
 b.go(s.url)
 check("it tells the model", b.until("document.getElementById('model').textContent.startsWith('imago-small')"))
-check("it offers the schedulers, the model's own first chosen", b.value("document.getElementById('scheduler').length") == 10
+check("it offers the schedulers, the model's own first chosen", b.value("document.getElementById('scheduler').length") == 12
       and b.value("document.getElementById('scheduler').value") == "pndm")
 
 # ---- by keyboard alone: type, Ctrl+Enter
@@ -58,7 +58,7 @@ check("Esc stops", b.until(status + " === 'stopped'"), b.value(status))
 check("and another can be drawn", b.until("!document.getElementById('draw').disabled"))
 
 # ---- reload while a picture is drawn
-put(steps="60", width="80", height="80", seed="7")
+put(steps="150", width="128", height="128", seed="7")
 press("draw")
 b.until("document.getElementById('bar').value > 0")
 b.value("window.old = true")
