@@ -469,11 +469,10 @@ void im_checkpoint_adapt(im_checkpoint *k, const im_lora *adapters) { k->adapter
 static bool read_adapted(const im_checkpoint *k, im_part which, const item *it, const im_param *q)
 {
     im_ctx *c = k->c;
-    const im_st_entry *e = it->entry, *scale = it->scale;
+    const im_st_entry *e = it->entry;
     float *values = malloc((size_t)im_st_numel(e) * sizeof *values + 1);
     bool ok = values || im_fail(c, "out of memory for %s in f32", e->name);
-    if (ok && scale) im_int8_widen(c, e, scale, values);
-    else if (ok) im_st_cast(c, e, IM_F32, values);
+    if (ok) im_st_floats(c, e, it->scale, values);
     ok = ok && im_lora_add(c, k->adapters, which, q, values) &&
          im_param_load(c, q->t, values, IM_F32, q->kind == IM_PARAM_CONV);
     free(values);
@@ -486,7 +485,7 @@ static bool read_item(const im_checkpoint *k, im_part which, const item *it, con
     const im_safetensors *file = k->parts[which].file;
     if (im_lora_changes(k->adapters, which, q))
         return read_adapted(k, which, it, q);
-    return it->scale ? im_int8_read(k->c, q, file, it->entry, it->scale) : im_param_read(k->c, q, file, it->entry);
+    return im_param_read(k->c, q, file, it->entry, it->scale);
 }
 
 bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype dtype)

@@ -114,7 +114,7 @@ static bytes int8_of(im_ctx *c, const source *s, im_dtype out, float *values, vo
     const im_st_entry *e = s->e;
     int64_t n = im_st_numel(e), rows = e->shape[0];
     if (s->scale && s->what == AS_VALUES) {
-        im_int8_widen(c, e, s->scale, values);
+        im_st_floats(c, e, s->scale, values);
         im_st_from_f32(values, n, out, room);
         return (bytes){ room, (size_t)n * im_dtype_size(out) };
     }

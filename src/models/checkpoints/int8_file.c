@@ -2,7 +2,6 @@
 #include "models/checkpoints/int8_file.h"
 #include "data/files/safetensors.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 bool im_param_takes_int8(const im_param *p)
@@ -33,25 +32,12 @@ static void widen_row(void *arg, int row, int thread)
         out[i] = (float)q[i] * w->scales[row];
 }
 
-void im_int8_widen(im_ctx *c, const im_st_entry *e, const im_st_entry *scale, float *out)
+void im_st_floats(im_ctx *c, const im_st_entry *e, const im_st_entry *scale, float *out)
 {
+    if (!scale) {
+        im_st_cast(c, e, IM_F32, out);
+        return;
+    }
     widening w = { e, scale->data, out, im_st_numel(e) / e->shape[0] };
     im_parallel(c, (int)e->shape[0], widen_row, &w);
-}
-
-bool im_int8_read(im_ctx *c, const im_param *p, const im_safetensors *s, const im_st_entry *e, const im_st_entry *scale)
-{
-    bool oihw = p->kind == IM_PARAM_CONV, ok;
-    if (p->t->dtype == IM_INT8) {
-        ok = im_param_load_int8(c, p->t, e->data, scale->data, oihw);
-    } else {
-        float *values = malloc((size_t)im_st_numel(e) * sizeof *values + 1);
-        ok = values || im_fail(c, "out of memory for %s in f32", e->name);
-        if (ok)
-            im_int8_widen(c, e, scale, values);
-        ok = ok && im_param_load(c, p->t, values, IM_F32, oihw);
-        free(values);
-    }
-    im_st_release_pages(s, e);
-    return ok;
 }

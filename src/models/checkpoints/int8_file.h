@@ -17,9 +17,8 @@ bool im_param_takes_int8(const im_param *p);                   /* is it int8 whe
 bool im_st_is_int8(const im_st_entry *e);
 /* Are these integers and the scales of their rows? scale NULL: no. */
 bool im_int8_pair(const im_st_entry *e, const im_st_entry *scale);
-/* The values of such a pair, all of them, in f32; in parallel. */
-void im_int8_widen(im_ctx *c, const im_st_entry *e, const im_st_entry *scale, float *out);
-/* Reads a pair into p, which has storage: as it is where that is int8, else by way of f32. The file's pages may go then. */
-bool im_int8_read(im_ctx *c, const im_param *p, const im_safetensors *s, const im_st_entry *e, const im_st_entry *scale);
+/* The values of a tensor, all of them, in f32: integers times the scales of their rows, or, with scale NULL, as im_st_cast
+ * reads them; in parallel. */
+void im_st_floats(im_ctx *c, const im_st_entry *e, const im_st_entry *scale, float *out);
 
 #endif

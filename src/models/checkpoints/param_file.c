@@ -1,6 +1,7 @@
 /* param_file.c: see param_file.h. */
 #include "models/checkpoints/param_file.h"
 #include "data/files/safetensors.h"
+#include "models/checkpoints/int8_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,16 +25,18 @@ bool im_param_fits(const im_param *p, const im_st_entry *e)
     return got == ndim && !memcmp(want, e->shape, (size_t)ndim * sizeof *want);
 }
 
-bool im_param_read(im_ctx *c, const im_param *p, const im_safetensors *s, const im_st_entry *e)
+bool im_param_read(im_ctx *c, const im_param *p, const im_safetensors *s, const im_st_entry *e, const im_st_entry *scale)
 {
     bool oihw = p->kind == IM_PARAM_CONV, ok;
-    if (e->dtype >= 0) {
+    if (scale && p->t->dtype == IM_INT8) {
+        ok = im_param_load_int8(c, p->t, e->data, scale->data, oihw);
+    } else if (!scale && e->dtype >= 0) {
         ok = im_param_load(c, p->t, e->data, (im_dtype)e->dtype, oihw);
     } else {
         float *values = malloc((size_t)im_st_numel(e) * sizeof *values + 1);
         ok = values || im_fail(c, "out of memory for %s in f32", e->name);
         if (ok)
-            im_st_cast(c, e, IM_F32, values);
+            im_st_floats(c, e, scale, values);
         ok = ok && im_param_load(c, p->t, values, IM_F32, oihw);
         free(values);
     }

@@ -1,5 +1,6 @@
 /* sd_params.c: the parameters of a model, one by one, as its files have them: what `imago explain` counts and opens. */
 #include "data/files/safetensors.h"
+#include "models/checkpoints/int8_file.h"
 #include "models/pipelines/sd.h"
 
 #include <stdlib.h>
@@ -33,7 +34,8 @@ float *im_sd_param_values(im_sd *sd, im_net net, const char *name, im_net_param 
     }
     describe(e, p, out);
     float *values = malloc((size_t)out->count * sizeof *values + 1);
-    if (values) im_st_cast(sd->c, e, IM_F32, values);
+    const im_st_entry *scale = im_checkpoint_scale(sd->checkpoint, im_net_part(net), e);
+    if (values) im_st_floats(sd->c, e, scale, values);
     else im_fail(sd->c, "out of memory for the %lld values of %s", (long long)out->count, name);
     return values;
 }
