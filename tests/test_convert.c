@@ -125,6 +125,37 @@ START_TEST(dtypes)
 }
 END_TEST
 
+/* The values of a model's parameters, one by one, of integers too: every row within half of its scale. */
+START_TEST(values_of_int8)
+{
+    static const char name[] = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight";
+    ck_assert_msg(im_sd_convert(c, MODEL_A, at("i"), IM_INT8, 0, false), "%s", im_error(c));
+    im_sd *wide = im_sd_open(c, MODEL_A, IM_F32), *narrow = im_sd_open(c, at("i"), IM_INT8);
+    no_error();
+    im_net_param p, q;
+    float *x = im_sd_param_values(wide, IM_NET_UNET, name, &p), *y = im_sd_param_values(narrow, IM_NET_UNET, name, &q);
+    no_error();
+    ck_assert_int_eq(p.count, q.count);
+    int64_t rows = p.shape[0], k = p.count / rows, others = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        float most = 0;
+        for (int64_t i = 0; i < k; i++)
+            most = fmaxf(most, fabsf(x[r * k + i]));
+        for (int64_t i = 0; i < k; i++) {
+            float off = fabsf(x[r * k + i] - y[r * k + i]);
+            ck_assert_msg(off <= most / 127 * 0.501f, "row %d: %g for %g", (int)r, (double)y[r * k + i],
+                          (double)x[r * k + i]);
+            others += off > 0;
+        }
+    }
+    ck_assert_int_gt(others, 0);                               /* they were integers                                  */
+    free(x);
+    free(y);
+    im_sd_free(wide);
+    im_sd_free(narrow);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- weights from a seed */
 
 static void sha_of(const char *path, char hex[65])
@@ -353,7 +384,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(there_and_back), ONCE(dtypes), LOOP(same_seed_same_bytes, 3), ONCE(random_weights_are_scaled),
+        ONCE(there_and_back), ONCE(dtypes), ONCE(values_of_int8), LOOP(same_seed_same_bytes, 3),
+        ONCE(random_weights_are_scaled),
         ONCE(nothing_half_written), LOOP(no_stale_shards, 2), ONCE(several_files),
     };
     return suite_run("convert", setup, teardown, 60, tests, SUITE_COUNT(tests));
