@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static const int IDLE = 3, BETWEEN = 1, PROBES = 3;            /* s, s: a silent machine is given up after 6 s         */
@@ -31,6 +33,7 @@ struct im_rank_watch {
     int *fd;                                                   /* (size): rank 0 has one a rank, others fd[0]; -1      */
     uint64_t secret;
     pthread_t thread; bool started;
+    struct sigaction on_abort;                                 /* what SIGABRT did before                              */
     atomic_int lost;                                           /* 2 rank, or 2 rank + 1: it has failed; -1: nobody     */
     atomic_bool resting;
 };
@@ -199,6 +202,17 @@ static int greeted(const im_rank_watch *w, int fd)
 
 static void *listen_on(void *arg);
 
+/* A transport of MPI may abort when its partner has just died (UCX: process_vm_readv says "no such process"), and memory
+ * goes before connections do. So this process stays a moment: its watch hears who died first and tells the others, who
+ * would name this one otherwise. abort() goes on when this returns. */
+static void linger(int signal)
+{
+    struct timespec left = { .tv_sec = 2 };
+    (void)signal;
+    while (nanosleep(&left, &left) && errno == EINTR)
+        ;
+}
+
 bool im_rank_watch_meet(im_rank_watch *w, const im_rank_watch_place *p)
 {
     w->secret = p->secret;
@@ -215,6 +229,7 @@ bool im_rank_watch_meet(im_rank_watch *w, const im_rank_watch_place *p)
     if ((w->wake = eventfd(0, EFD_CLOEXEC)) < 0 || (errno = pthread_create(&w->thread, NULL, listen_on, w)))
         return broken(w, "no thread to watch the connections");
     w->started = true;
+    sigaction(SIGABRT, &(struct sigaction){ .sa_handler = linger }, &w->on_abort);
     return true;
 }
 
@@ -285,6 +300,8 @@ void im_rank_watch_free(im_rank_watch *w, bool in_order)
     if (!w)
         return;
     w->resting = true;
+    if (w->started)
+        sigaction(SIGABRT, &w->on_abort, NULL);
     if (w->started && !eventfd_write(w->wake, 1))
         pthread_join(w->thread, NULL);
     for (int i = 0; i < w->size; i++)
