@@ -204,6 +204,41 @@ START_TEST(views_outlive_the_scope_of_their_base)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- gradients that are whole */
+
+enum { WEIGHTS = 3 };
+typedef struct heard { im_tensor *w[WEIGHTS]; int n; float then[WEIGHTS][C * C]; } heard;
+
+static void hear(void *arg, im_tensor *w)
+{
+    heard *h = arg;
+    ck_assert_int_lt(h->n, WEIGHTS);
+    ck_assert(w->grad_set && im_download(c, w->grad, h->then[h->n]));
+    h->w[h->n++] = w;
+}
+
+/* a is used first and last, so its gradient is whole when all of backward is done; of a product of two, in the order of
+ * its inputs from the last. Each is told once, with the value that it keeps. */
+START_TEST(whole_gradients_are_told)
+{
+    im_tensor *x = filled(1, SHAPE(B, T, C)), *a = wanted(2, SHAPE(C, C)), *b = wanted(3, SHAPE(C, C)),
+              *bias = wanted(4, SHAPE(C)), *const expected[WEIGHTS] = { bias, b, a };
+    heard h = { .n = 0 };
+    im_on_gradient(c, hear, &h);
+    ck_assert(im_tape_begin(c));
+    im_tensor *y = im_linear(c, x, a, NULL, NULL, IM_ACT_NONE);
+    y = im_linear(c, y, b, bias, NULL, IM_ACT_NONE);
+    y = im_linear(c, y, a, NULL, NULL, IM_ACT_NONE);
+    ck_assert_msg(im_backward(c, im_mse(c, y, filled(7, SHAPE(B, T, C)), NULL)), "%s", im_error(c));
+    ck_assert_int_eq(h.n, WEIGHTS);
+    for (int i = 0; i < WEIGHTS; i++) {
+        ck_assert_ptr_eq(h.w[i], expected[i]);
+        ck_assert_mem_eq(h.then[i], im_data(h.w[i]->grad), (size_t)im_numel(h.w[i]) * sizeof(float));
+    }
+    im_on_gradient(c, NULL, NULL);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- im_recompute */
 
 typedef im_tensor *(*body)(im_ctx *ctx, void *arg, im_tensor *const in[], int n_in);
@@ -392,6 +427,20 @@ START_TEST(recomputing_what_leads_nowhere)
 }
 END_TEST
 
+/* What a function uses is not known before it runs again. */
+START_TEST(recomputing_tells_no_whole_gradient)
+{
+    im_tensor *x = filled(1, SHAPE(B, T, C)), *w = wanted(2, SHAPE(C, C));
+    heard h = { .n = 0 };
+    im_on_gradient(c, hear, &h);
+    ck_assert(im_tape_begin(c));
+    im_tensor *y = im_recompute(c, looks_at, NULL, (im_tensor *[]){ im_linear(c, x, w, NULL, NULL, IM_ACT_NONE), w }, 2);
+    ck_assert_msg(im_backward(c, im_mse(c, y, filled(7, SHAPE(B, T, C)), NULL)), "%s", im_error(c));
+    ck_assert(w->grad_set && h.n == 0);
+    im_on_gradient(c, NULL, NULL);
+}
+END_TEST
+
 START_TEST(recompute_wants_a_function_and_few_inputs)
 {
     im_tensor *x = filled(1, SHAPE(2, 2)), *in[8] = { x, x, x, x, x, x, x, x };
@@ -412,7 +461,8 @@ int main(void)
         ONCE(views_outlive_their_tape), ONCE(views_outlive_the_scope_of_their_base), ONCE(recomputing_changes_no_bit),
         ONCE(recomputing_gives_the_result_of_the_tape),
         ONCE(recomputing_what_is_frozen), ONCE(recomputing_what_leads_nowhere),
-        ONCE(recompute_wants_a_function_and_few_inputs),
+        ONCE(recompute_wants_a_function_and_few_inputs), ONCE(whole_gradients_are_told),
+        ONCE(recomputing_tells_no_whole_gradient),
     };
     return suite_run("tape", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -55,6 +55,12 @@ void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *
     c->tape_row_arg = arg;
 }
 
+void im_on_gradient(im_ctx *c, void (*fn)(void *arg, im_tensor *w), void *arg)
+{
+    c->gradient = fn;
+    c->gradient_arg = arg;
+}
+
 /* ---------------------------------------------------------------- recording */
 
 bool im_tape_begin(im_ctx *c)
@@ -327,6 +333,51 @@ void im_tape_end(im_ctx *c)
     free(t);
 }
 
+/* ---------------------------------------------------------------- gradients that are whole */
+
+typedef struct whole { im_tensor *w; int at; } whole;          /* the input, counted through all nodes, that adds last   */
+enum { MADE = -1 };                                            /* what a node has made is no parameter                 */
+
+static int by_tensor(const void *a, const void *b)
+{
+    const whole *x = a, *y = b;
+    return x->w != y->w ? ((uintptr_t)x->w < (uintptr_t)y->w ? -1 : 1) : (x->at > y->at) - (x->at < y->at);
+}
+
+static int from_the_end(const void *a, const void *b)
+{
+    const whole *x = a, *y = b;
+    return (x->at < y->at) - (x->at > y->at);
+}
+
+/* Every parameter on the tape, in the order in which backward has their gradients: the first node that reads one is the
+ * last that adds to it. *n of them; NULL where nobody asks, or im_recompute hides some. */
+static whole *find_whole(const im_ctx *c, const im_tape *t, int *n)
+{
+    int found = 0;
+    whole *v = c->gradient && !t->up ? malloc((size_t)t->n * (IM_MAX_IN + 1) * sizeof *v) : NULL;
+    for (int k = 0; v && k < t->n; k++) {
+        const im_node *node = &t->nodes[k];
+        if (node->fn) {
+            free(v);
+            return NULL;
+        }
+        for (int i = 0; i < node->op->n_in; i++)
+            if (node->in[i] && root_of(node->in[i])->wants_grad)
+                v[found++] = (whole){ root_of(node->in[i]), k * IM_MAX_IN + i };
+        v[found++] = (whole){ node->out, MADE };
+    }
+    if (!v)
+        return NULL;
+    qsort(v, (size_t)found, sizeof *v, by_tensor);
+    *n = 0;
+    for (int i = 0; i < found; i++)
+        if ((!i || v[i].w != v[i - 1].w) && v[i].at != MADE)
+            v[(*n)++] = v[i];
+    qsort(v, (size_t)*n, sizeof *v, from_the_end);
+    return v;
+}
+
 bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy)
 {
     im_tape *t = c->tape;
@@ -343,8 +394,12 @@ bool im_backward_from(im_ctx *c, im_tensor *y, const im_tensor *dy)
     c->mode = IM_EAGER;
     if (g) {
         y->grad_set = im_assign(c, g, dy);
+        int n_whole = 0, told = 0;
+        whole *w = find_whole(c, t, &n_whole);
         while (t->n > 0 && run_backward(c, &t->nodes[t->n - 1], t->n - 1))
-            t->n--;
+            for (t->n--; told < n_whole && w[told].at / IM_MAX_IN == t->n; told++)
+                c->gradient(c->gradient_arg, w[told].w);
+        free(w);
         if (t->n > 0)
             t->n--;                                            /* the failed one has let go already                    */
     }

@@ -167,6 +167,10 @@ for mpi in openmpi mpich; do
             check "$mpi: $kind on $n ranks has the files of one process (found $rc)"
         done
     done
+    ranks 4 "$imago" $plain -o "$dir/$mpi.noted"
+    [ "$rc" = 0 ] && grep -q '4 ranks: after its backward a step waits .* for the sums of gradients' "$dir/err" &&
+        same plain "$mpi.noted"
+    check "$mpi: one part a rank: gradients are summed while backward goes on, to the same bits"
     ranks 4 "$imago" $plain -q -o "$dir/$mpi.default"
     [ "$rc" = 0 ] && same plain "$mpi.default"
     check "$mpi: without --accumulate every rank has a part"

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FUNNELED = 1, TAG = 14 };                               /* MPI_THREAD_FUNNELED is 1 in both                     */
+enum { SERIALIZED = 2, TAG = 14 };                             /* MPI_THREAD_SERIALIZED is 2 in both                   */
 enum { MPICH_WORLD = 0x44000000, MPICH_BYTE = 0x4c00010d, MPICH_ERRORS_RETURN = 0x54000001 };
 
 /* In this order in the tables below. */
@@ -23,6 +23,7 @@ struct im_mpi {
     bool mpich;
     void *call[CALLS];
     void *world, *byte, *errors_return;                        /* OpenMPI's objects                                    */
+    bool by_turns;
 };
 
 /* ---------------------------------------------------------------- who started us */
@@ -113,7 +114,7 @@ static void errors_return(const im_mpi *m)
     }
 }
 
-static bool init(im_ctx *c, const im_mpi *m)
+static bool init(im_ctx *c, im_mpi *m)
 {
     int (*initialized)(int *) = m->call[INITIALIZED], (*finalized)(int *) = m->call[FINALIZED];
     int (*start)(int *, char ***, int, int *) = m->call[INIT];
@@ -122,7 +123,15 @@ static bool init(im_ctx *c, const im_mpi *m)
     if (over)
         return im_fail(c, "this process has left MPI already, which cannot be joined again; wanted one training a process");
     initialized(&begun);
-    return begun || !start(NULL, NULL, FUNNELED, &given) || im_fail(c, "MPI_Init_thread has failed");
+    if (!begun && start(NULL, NULL, SERIALIZED, &given))
+        return im_fail(c, "MPI_Init_thread has failed");
+    m->by_turns = given >= SERIALIZED;
+    return true;
+}
+
+bool im_mpi_by_turns(const im_mpi *m)
+{
+    return m->by_turns;
 }
 
 im_mpi *im_mpi_start(im_ctx *c, const im_launched *by, int *rank, int *size)

@@ -26,6 +26,8 @@ im_mpi *im_mpi_start(im_ctx *c, const im_launched *by, int *rank, int *size);
 /* Ends it in order (waits for the other processes), or just lets go of it where they may be dead. */
 void im_mpi_end(im_mpi *m, bool in_order);
 
+bool im_mpi_by_turns(const im_mpi *m);                         /* any thread may call it, one at a time               */
+
 /* Bytes to and from another rank, in the order of the calls; done when im_mpi_done says so. False: MPI has failed. */
 bool im_mpi_send(im_mpi *m, const void *v, int bytes, int to, im_mpi_request *q);
 bool im_mpi_receive(im_mpi *m, void *v, int bytes, int from, im_mpi_request *q);

@@ -27,6 +27,11 @@ const char *im_ranks_name(const im_ranks *r, int rank)
     return r->names && rank >= 0 && rank < r->size ? r->names[rank].text : "a rank";
 }
 
+bool im_ranks_by_turns(const im_ranks *r)
+{
+    return r->mpi && im_mpi_by_turns(r->mpi);
+}
+
 static bool lost(const im_ranks *r)
 {
     bool failed;

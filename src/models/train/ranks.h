@@ -34,6 +34,8 @@ bool im_ranks_join(im_ctx *c, im_ranks *r);
 void im_ranks_leave(im_ranks *r);
 /* Nothing is said of ranks that end from now on: all know why. */
 void im_ranks_rest(im_ranks *r);
+/* Another thread may exchange, with a copy of r that has a context of its own, while this one does not. */
+bool im_ranks_by_turns(const im_ranks *r);
 const char *im_ranks_name(const im_ranks *r, int rank);        /* "rank 2 (node7, process 1234)"                      */
 
 /* Calls that every rank makes. */

@@ -39,13 +39,18 @@ bool im_step_parts_open(im_step_parts *p, im_ranks *ranks, im_optimiser *o, int 
         floats += (size_t)im_numel(p->w[i]);
     p->log = p->together ? NULL : im_norm_log_new(c);
     p->flat = malloc(floats * sizeof *p->flat);
-    return im_ok(c) && (p->flat || im_fail(c, "out of memory for the gradients that ranks exchange"));
+    if (!im_ok(c) || (!p->flat && !im_fail(c, "out of memory for the gradients that ranks exchange")))
+        return false;
+    if (p->mine == 1 && !p->together && im_ranks_by_turns(ranks))
+        p->overlap = im_overlap_new(ranks, p->w, p->n, p->flat);
+    return im_ok(c);
 }
 
 void im_step_parts_close(im_step_parts *p)
 {
     if (p->together)
         im_lockstep_close(&p->lockstep);
+    im_overlap_free(p->overlap);
     im_grad_tree_free(p->tree);
     im_norm_log_free(p->log);
     free(p->seen);
@@ -59,6 +64,8 @@ static bool run_part(void *arg, int k)
 {
     im_step_parts *p = arg;
     im_optimiser_zero(p->optimiser);
+    if (p->overlap && !im_overlap_begin(p->overlap))
+        return false;
     return (!p->log || im_norm_log_open(p->c, p->log)) && p->part(p->arg, k);
 }
 
@@ -101,16 +108,20 @@ bool im_step_parts_run(im_step_parts *p, im_ledger *l, bool (*part)(void *arg, i
 
 /* ---------------------------------------------------------------- all parts */
 
-/* Gradients in a row, or back. Their number. */
-static int64_t flatten(im_step_parts *p, bool back)
+/* All that have a gradient, in a row or, `summed`, where im_overlap has put them; or back. Their number of floats. */
+static int64_t flatten(im_step_parts *p, bool summed, bool back)
 {
-    int64_t at = 0;
+    int64_t floats = 0;
     for (int i = 0; i < p->n && im_ok(p->c); i++)
         if (p->w[i]->grad_set) {
-            back ? im_upload(p->c, p->w[i]->grad, p->flat + at) : im_download(p->c, p->w[i]->grad, p->flat + at);
-            at += im_numel(p->w[i]);
+            float *at = summed ? im_overlap_at(p->overlap, i) : p->flat + floats;
+            if (back)
+                im_upload(p->c, p->w[i]->grad, at);
+            else if (!summed)
+                im_download(p->c, p->w[i]->grad, at);
+            floats += im_numel(p->w[i]);
         }
-    return at;
+    return floats;
 }
 
 /* Block r is that of a rank that has done the same so far. */
@@ -188,17 +199,19 @@ bool im_step_parts_join(im_step_parts *p, im_ledger *l, int64_t step, im_step_to
 {
     if (p->ranks->size == 1)
         return im_optimiser_note(p->optimiser, l, p->parts - 1);
-    int64_t floats = flatten(p, false);
-    double begun = im_seconds();
+    double begun = im_seconds(), sums = 0;
     p->ranks->sent = p->steps ? p->ranks->sent : 0;            /* what went before was to begin with                  */
+    bool summed = p->overlap && im_overlap_end(p->overlap, &sums);
+    int64_t floats = im_ok(p->c) ? flatten(p, summed, false) : 0;
     if (!im_ok(p->c) || !exchange(p, l, step, floats, told))
         return false;
     double all_there = im_seconds();
-    if (!im_ranks_sum(p->ranks, p->flat, floats))
+    if (!summed && !im_ranks_sum(p->ranks, p->flat, floats))
         return false;
     p->waited += all_there - begun;
-    p->exchanged += im_seconds() - all_there;
+    p->exchanged += summed ? sums : im_seconds() - all_there;
+    p->overlapped += summed;
     p->steps++;
-    flatten(p, true);
+    flatten(p, summed, true);
     return im_optimiser_note(p->optimiser, l, p->parts - 1) && keep_norm(p, l);
 }

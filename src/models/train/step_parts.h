@@ -14,6 +14,7 @@
 #include "models/train/grad_tree.h"
 #include "models/train/lockstep.h"
 #include "models/train/optimiser.h"
+#include "models/train/overlap.h"
 #include "models/train/ranks.h"
 
 /* What is no sum of floats: of this rank's parts, then of all. */
@@ -31,9 +32,11 @@ typedef struct im_step_parts {
     im_ledger *ledger; bool (*part)(void *arg, int k); void *arg;          /* while a step is under way               */
     double *seen; int64_t seen_a_part;                         /* (mine, seen_a_part) of the step under way           */
     float *flat;                                               /* all gradients in a row: what is exchanged           */
+    im_overlap *overlap;                                       /* NULL: only after backward                           */
     double norm;                                               /* square of the last step's gradient                  */
-    int64_t steps; double waited, exchanged;                   /* so far; seconds until all ranks were there, and of  */
-                                                               /* sums of gradients                                   */
+    int64_t steps; double waited, exchanged;                   /* so far; seconds from the end of backward until all  */
+                                                               /* ranks were there, and of sums of gradients          */
+    int64_t overlapped;                                        /* steps whose sums began during backward              */
 } im_step_parts;
 
 /* Every rank has as many parts, a power of two of them: a subtree. Else an error that says what would do. */

@@ -457,13 +457,14 @@ static bool run_steps(loop *l)
 static void tell_cost(const loop *l)
 {
     const im_step_parts *p = &l->parts_of_step;
-    char text[200];
+    char text[240];
     double n = (double)p->steps;
     if (!p->steps || !leads(l))
         return;
-    snprintf(text, sizeof text, "%d ranks: a step waits %.3f s until all have their gradients, and sums them in %.3f s; "
-             "rank 0 sends %.4g MB for it", p->ranks->size, p->waited / n, p->exchanged / n,
-             (double)p->ranks->sent / n * 1e-6);
+    snprintf(text, sizeof text, "%d ranks: %s %.3f s %s %.3f s%s; rank 0 sends %.4g MB for it", p->ranks->size,
+             p->overlapped ? "after its backward a step waits" : "a step waits", p->waited / n,
+             p->overlapped ? "for the sums of gradients, which take" : "until all have their gradients, and sums them in",
+             p->exchanged / n, p->overlapped ? " and begin in it" : "", (double)p->ranks->sent / n * 1e-6);
     note(l, text);
 }
 
