@@ -8,6 +8,9 @@ import subprocess
 import tempfile
 import time
 
+# What Runtime.evaluate answers while one page goes and the next one comes.
+BETWEEN_PAGES = ("Inspected target navigated or closed", "Cannot find context with specified id",
+                 "Cannot find default execution context", "Execution context was destroyed")
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -74,11 +77,16 @@ class Browser:
         r = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         return r["result"].get("value")
 
-    def until(self, expression, seconds=60):
-        end = time.time() + seconds
+    def until(self, expression, seconds=120):
+        """Waits until it is true, across pages that are loaded meanwhile; what it was last."""
+        end, found = time.time() + seconds, None
         while time.time() < end:
-            if found := self.value(expression):
-                return found
+            try:
+                if found := self.value(expression):
+                    return found
+            except RuntimeError as e:
+                if not any(text in str(e) for text in BETWEEN_PAGES):
+                    raise
             time.sleep(0.05)
         return None
 
