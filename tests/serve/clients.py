@@ -5,7 +5,7 @@ import importlib
 import io
 import os
 
-from server import Server, check, done, generate, skip
+from server import Server, check, done, generate, png, skip
 
 folder = os.environ["DIR"]
 s = Server("--max-pixels", "1M")
@@ -42,6 +42,13 @@ if openai:
     r = c.images.edit(image=open(picture, "rb"), prompt="cat", n=2, extra_body={"seed": 3, "steps": 4, "strength": 0.5})
     check("openai: an edit", [base64.b64decode(d.b64_json) for d in r.data] ==
           [generate(folder, prompt="cat", seed=n, steps=4, init=picture, strength=0.5) for n in (3, 4)])
+    hole, white = [os.path.join(folder, name + ".png") for name in ("hole", "white")]
+    open(hole, "wb").write(png(64, 64, b"\0\0\0\xff", box=(16, 16, 48, 64), inside=b"\0\0\0\0"))
+    open(white, "wb").write(png(64, 64, b"\0\0\0", box=(16, 16, 48, 64)))
+    r = c.images.edit(image=open(picture, "rb"), mask=open(hole, "rb"), prompt="cat",
+                      extra_body={"seed": 3, "steps": 4, "strength": 0.5, "mask_blur": 2})
+    check("openai: an edit with a mask", base64.b64decode(r.data[0].b64_json) ==
+          generate(folder, prompt="cat", seed=3, steps=4, init=picture, strength=0.5, mask=white, mask_blur=2))
     try:
         c.images.generate(prompt="x", size="1x1")
         check("openai: an error", False)
@@ -57,6 +64,21 @@ if webuiapi:
     check("webuiapi: what the picture says", "Seed: 7" in c.png_info(r.image).info)
     again = c.img2img(images=[r.image], prompt="cat", seed=3, width=64, height=64, denoising_strength=0.5)
     check("webuiapi: from a picture", again.image.size == (64, 64) and again.info["denoising_strength"] == 0.5)
+    image = importlib.import_module("PIL.Image")
+    box = image.new("RGB", (64, 64))
+    box.paste((255, 255, 255), (16, 16, 48, 64))
+    for path, i in (("start.png", r.image), ("box.png", box)):
+        i.convert("RGB").save(os.path.join(folder, path))
+    part = c.img2img(images=[r.image], mask_image=box, mask_blur=3, inpainting_fill=1, inpaint_full_res=False, prompt="cat",
+                     seed=3, cfg_scale=5, width=64, height=64, denoising_strength=0.5)
+    check("webuiapi: a part of a picture", part.image.convert("RGB").tobytes() == pixels(generate(
+        folder, prompt="cat", seed=3, steps=4, guidance=5, scheduler="euler_a", strength=0.5, mask_blur=3,
+        init=os.path.join(folder, "start.png"), mask=os.path.join(folder, "box.png"))))
+    try:
+        c.img2img(images=[r.image], mask_image=box, prompt="cat")
+        check("webuiapi: what is not offered", False)
+    except RuntimeError as e:
+        check("webuiapi: what is not offered", "inpainting_fill" in str(e), e)
     c.set_options(c.get_options())
     c.util_set_model("imago")
     check("webuiapi: lists", "Euler a" in c.util_get_sampler_names() and c.util_get_current_model().startswith("imago-small [")

@@ -42,6 +42,47 @@ wanted = generate(folder, prompt="cat", init=os.path.join(folder, "init.png"), s
                   scheduler="ddim", quality=80, ending="jpg")
 check("edits: the file of generate", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) == wanted, r)
 
+# ---- from a picture, where a mask says so
+box = (8, 16, 32, 64)
+white = png(48, 80, b"\0\0\0", box=box)
+for name, data in (("white", white), ("black", png(48, 80, b"\xff\xff\xff", box=box, inside=b"\0\0\0"))):
+    open(os.path.join(folder, name + ".png"), "wb").write(data)
+drawn = dict(prompt="cat", init=os.path.join(folder, "init.png"), seed=3, steps=6, strength=0.5, guidance=7, scheduler="ddim")
+blurred = generate(folder, mask=os.path.join(folder, "white.png"), mask_blur=4, **drawn)
+sharp = generate(folder, mask=os.path.join(folder, "white.png"), **drawn)
+outside = generate(folder, mask=os.path.join(folder, "black.png"), mask_blur=2.5, **drawn)
+asked = {"prompt": "cat", "init_images": [b64(init)], "seed": 3, "steps": 6, "denoising_strength": 0.5, "sampler_name": "DDIM"}
+status, r = s.post("/sdapi/v1/img2img", dict(asked, mask=b64(white)))
+check("img2img: a mask, blurred by 4 without a word", status == 200 and base64.b64decode(r["images"][0]) == blurred
+      and json.loads(r["info"])["extra_generation_params"] == {"Mask blur": 4} and blurred != sharp, r)
+status, r = s.post("/sdapi/v1/img2img", dict(asked, mask=b64(white), mask_blur=2.5, inpainting_mask_invert=1,
+                                             inpainting_fill=1, inpaint_full_res=False, mask_round=True))
+check("img2img: a mask turned around", status == 200 and base64.b64decode(r["images"][0]) == outside, r)
+clear = png(48, 80, b"\0\0\0\0", box=box, inside=b"\0\0\0\xff")
+status, r = s.post("/sdapi/v1/img2img", dict(asked, mask=b64(clear), mask_blur=0))
+check("img2img: a mask with transparent parts, opaque is drawn anew", status == 200 and
+      base64.b64decode(r["images"][0]) == sharp, r)
+hole = png(48, 80, b"\x30\x30\x30\xff", box=box, inside=b"\0\0\0\0")
+status, r = s.post("/v1/images/edits", *form([("image", init), ("mask", hole), ("prompt", "cat"), ("seed", 3), ("steps", 6),
+                                              ("strength", 0.5), ("cfg_scale", 7), ("sampler_name", "ddim")]))
+check("edits: a mask, transparent is drawn anew", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) == sharp, r)
+status, r = s.post("/v1/jobs", {"prompt": "cat", "image": b64(init), "mask": b64(hole), "mask_blur": 4, "seed": 3, "steps": 6,
+                                "strength": 0.5, "cfg_scale": 7, "sampler_name": "ddim"})
+check("jobs: a mask", status == 202 and r["request"]["mask_blur"] == 4, r)
+job = s.until(lambda: (j := s.get("/v1/jobs/" + r["id"])[1])["status"] == "completed" and j)
+check("jobs: its bits", job and base64.b64decode(job["result"]["data"][0]["b64_json"]) == blurred)
+
+# with a mask, without, and with another, side by side
+bodies, answers = [dict(asked, mask=b64(white)), asked, dict(asked, mask=b64(clear), mask_blur=0)], [None] * 3
+threads = [threading.Thread(target=lambda i: answers.__setitem__(i, s.post("/sdapi/v1/img2img", bodies[i])), args=(i,))
+           for i in range(3)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+check("masks beside others in a batch", [base64.b64decode(a[1]["images"][0]) for a in answers] ==
+      [blurred, generate(folder, **drawn), sharp])
+
 # ---- many at once, of unequal steps and schedulers: the bits of each alone
 asked = [dict(prompt=p, seed=i, steps=3 + i % 3, sampler_name=n) for i, (p, n) in
          enumerate([("strawberry", "euler"), ("a cat", "pndm"), ("flag of Japan", "dpmpp_2m"), ("a cat", "heun"),

@@ -112,6 +112,39 @@ check("a picture that begins from the drawing", base64.b64decode(b.value(stage)[
       generate(folder, prompt="strawberry", seed=8, steps=10, guidance=5, init=os.path.join(folder, "drawn.png")),
       b.value(status))
 
+# ---- a mask: by touch, by keyboard, taken off; what is covered is drawn anew
+HALF = "document.getElementById('mask').getContext('2d').getImageData(0, 0, 64, 64).data.filter((v, i) => i % 4 === 3 && v).length"
+b.until("!document.getElementById('draw').disabled")
+b.value("document.getElementById('tool').value = 'mask'")
+b.value("document.getElementById('editor').scrollIntoView()")
+x, y, w, h = b.value("(r => [r.x, r.y, r.width, r.height])(document.getElementById('editor').getBoundingClientRect())")
+b.touch([(x + w * t, y + h * 0.75) for t in (0.2, 0.4, 0.6, 0.8)])
+touched = b.value(HALF)
+check("touch covers", touched > 50 and b.value(paper) == b.value("document.getElementById('editor').toDataURL()"), touched)
+b.value("document.getElementById('editor').focus()")
+for key, code in (("ArrowUp", 38), ("ArrowUp", 38), (" ", 32), ("ArrowLeft", 37), ("ArrowLeft", 37), (" ", 32), ("ArrowUp", 38)):
+    b.key(key, code)
+check("arrow keys and space cover more", b.value(HALF) > touched + 10, b.value(HALF))
+shoot("mask")
+put(blur="1", seed="9")
+draw()
+b.until("document.querySelectorAll('#history li').length === 4")
+# White where the file that the page sends is transparent: what generate takes.
+b.value("window.flat = (async () => { const i = new Image(); i.src = maskFile(); await i.decode(); const c = document."
+        "createElement('canvas'); c.width = c.height = 64; const g = c.getContext('2d'); g.drawImage(i, 0, 0); "
+        "const d = g.getImageData(0, 0, 64, 64); for (let p = 0; p < d.data.length; p += 4) { "
+        "d.data.fill(255 - d.data[p + 3], p, p + 3); d.data[p + 3] = 255; } g.putImageData(d, 0, 0); return c.toDataURL(); })()")
+open(os.path.join(folder, "cover.png"), "wb").write(base64.b64decode(b.value("window.flat").split(",")[1]))
+part = dict(prompt="strawberry", seed=9, steps=10, guidance=5, init=os.path.join(folder, "drawn.png"), mask_blur=1,
+            mask=os.path.join(folder, "cover.png"))
+check("the covered part is drawn anew", base64.b64decode(b.value(stage)[0].split(",")[1]) == generate(folder, **part),
+      b.value(status))
+covered = b.value("document.getElementById('mask').toDataURL()")
+press("no-mask")
+check("the mask is taken off", b.value(HALF) == 0)
+press("undo")
+check("and put back", b.value("document.getElementById('mask').toDataURL()") == covered)
+
 # ---- history: everything to make it again
 was = b.value(stage)[0]
 b.until("!document.getElementById('draw').disabled")
@@ -120,7 +153,7 @@ put(prompt="another", seed="1", strength="0.1")
 b.value("document.getElementById('status').textContent = ''")
 b.value("[...document.querySelectorAll('#history li')][0].querySelectorAll('button')[1].click()")
 b.until("!document.getElementById('draw').disabled && " + status + ".startsWith('drawn')")
-check("again: the same bits", b.value(stage)[0] == was and b.value("document.querySelectorAll('#history li').length") == 3)
+check("again: the same bits", b.value(stage)[0] == was and b.value("document.querySelectorAll('#history li').length") == 4)
 
 # ---- dark, and on a phone
 b.screen(1200, 900, dark=True)

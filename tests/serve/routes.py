@@ -102,7 +102,18 @@ check("the server's own limit", "--max-steps" in detail("txt2img", {"steps": 61}
 check("a size the model cannot draw", detail("txt2img", {"width": 33})[0] == 422)
 check("what is not offered", [detail("txt2img", {k: v})[0] for k, v in
       (("enable_hr", True), ("tiling", True), ("subseed_strength", 0.5), ("styles", ["a"]))] == [422] * 4)
-check("masks", detail("img2img", {"init_images": [b64(png(32, 32))], "mask": b64(png(32, 32))})[0] == 422)
+masked = {"init_images": [b64(png(32, 32))], "mask": b64(png(32, 32, b"\xff\xff\xff")), "steps": 2}
+check("a mask", s.post("/sdapi/v1/img2img", masked)[0] == 200)
+for key, value, says in (("inpainting_fill", 0, "what is there already"), ("inpaint_full_res", True, "the whole picture"),
+                         ("mask_round", False, "drawn anew or kept"), ("mask_blur_x", 2, "mask_blur is 4"),
+                         ("inpainting_mask_invert", 2, "0 or 1"), ("inpainting_mask_invert", True, "no white part"),
+                         ("mask", b64(png(32, 48)), "other proportions"), ("mask", "aGFsbG8=", "not a picture"),
+                         ("mask", [5], "base64"), ("mask_blur", -1, "from 0 to 1000")):
+    status, d = detail("img2img", dict(masked, **{key: value}))
+    check("a mask, and %s %s" % (key, value), status == 422 and says in str(d), d)
+check("what is said of masks decides nothing without one",
+      s.post("/sdapi/v1/img2img", {"init_images": masked["init_images"], "steps": 2, "inpainting_fill": 0, "mask": "",
+                                   "inpaint_full_res": True})[0] == 200)
 check("another model", detail("txt2img", {"override_settings": {"sd_model_checkpoint": "v1-5"}})[0] == 422)
 check("no pictures wanted", s.post("/sdapi/v1/txt2img", {"steps": 1, "send_images": False})[1]["images"] == [])
 options = s.get("/sdapi/v1/options")[1]
@@ -136,6 +147,11 @@ body, headers = form([("prompt", "x"), ("steps", 2), ("image[]", png(32, 32)), (
 check("edits: a form with image[]", len(s.post("/v1/images/edits", body, headers)[1]["data"]) == 2)
 body, headers = form([("prompt", "x"), ("image[]", png(32, 32)), ("image[]", png(32, 32))])
 check("edits: two pictures", s.post("/v1/images/edits", body, headers)[0] == 400)
+edit = {"prompt": "x", "steps": 2, "image": b64(png(32, 32))}
+for mask, says in ((png(32, 32), "transparent"), (png(32, 32, b"\0\0\0\xff"), "no white part"), (b"x", "picture")):
+    status, r = s.post("/v1/images/edits", dict(edit, mask=b64(mask)))
+    check("edits: a mask, and " + says, status == 400 and says in r["error"]["message"], r)
+check("a mask without its picture", s.post("/v1/jobs", {"prompt": "x", "mask": b64(png(8, 8))})[1]["error"]["param"] == "mask")
 check("edits: a form that is cut short", s.post("/v1/images/edits", body[:-60], headers)[0] == 400)
 check("a job that is forgotten: 410", s.get("/v1/jobs/1" if job != "1" else "/v1/jobs/2")[0] == 410)
 check("stopped by Ctrl-C: 0", s.stop(2) == 0)

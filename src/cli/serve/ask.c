@@ -10,7 +10,6 @@
 
 #include "data/files/fields.h"
 #include "data/files/utf8.h"
-#include "data/images/picture.h"
 
 /* ---------------------------------------------------------------- trouble */
 
@@ -100,6 +99,12 @@ static bool read_value(const asked_key *k, json_t *value, asked *out, trouble *t
             return wrong(k, value, "true or false", t);
         *(bool *)at = json_is_true(value);
         return true;
+    case KEY_SWITCH:
+        if (json_is_boolean(value) || (json_is_integer(value) && json_integer_value(value) >> 1 == 0)) {
+            *(bool *)at = json_is_true(value) || json_integer_value(value) == 1;
+            return true;
+        }
+        return wrong(k, value, "true, false, 0 or 1", t);
     case KEY_SEED:
         return read_seed(k, value, at, t);
     case KEY_JSON:
@@ -147,10 +152,15 @@ bool ask_body(visit *v, trouble *t)
 
 /* ---------------------------------------------------------------- pictures */
 
+im_decode_args ask_picture_limits(const server *s)
+{
+    return (im_decode_args){ .max_pixels = (int64_t)s->o->max_pixels * 16 };
+}
+
 static im_image *decode(server *s, const uint8_t *bytes, size_t n, const char *param, trouble *t)
 {
     im_ctx *c = im_ctx_new("ref", 1);
-    im_decode_args limits = { .max_pixels = (int64_t)s->o->max_pixels * 16 };
+    const im_decode_args limits = ask_picture_limits(s);
     im_image *i = c ? im_picture_decode(c, bytes, n, param, &limits) : NULL;
     if (!i)
         trouble_is(t, 422, param, "%s", c ? im_error(c) : "out of memory");
@@ -158,15 +168,19 @@ static im_image *decode(server *s, const uint8_t *bytes, size_t n, const char *p
     return i;
 }
 
+uint8_t *ask_picture_bytes(const json_t *text, const char *param, size_t *n, trouble *t)
+{
+    uint8_t *bytes = json_is_string(text) ? base64_read(json_string_value(text), json_string_length(text), n) : NULL;
+    if (!bytes)
+        trouble_is(t, 422, param, "%s: wanted a PNG or JPEG in base64, or as a data URL", param);
+    return bytes;
+}
+
 im_image *ask_picture(server *s, const json_t *text, const char *param, trouble *t)
 {
     size_t n;
-    uint8_t *bytes = json_is_string(text) ? base64_read(json_string_value(text), json_string_length(text), &n) : NULL;
-    if (!bytes) {
-        trouble_is(t, 422, param, "%s: wanted a PNG or JPEG in base64, or as a data URL", param);
-        return NULL;
-    }
-    im_image *i = decode(s, bytes, n, param, t);
+    uint8_t *bytes = ask_picture_bytes(text, param, &n, t);
+    im_image *i = bytes ? decode(s, bytes, n, param, t) : NULL;
     free(bytes);
     return i;
 }
@@ -260,10 +274,8 @@ static bool take_init(server *s, const asked *a, wish *w, trouble *t)
     if (json_is_array(a->init) && json_array_size(a->init) > 1)
         return trouble_is(t, 422, "init_images", "there are %zu pictures to begin from; wanted one",
                           json_array_size(a->init));
-    if (a->mask && !(json_is_string(a->mask) && !json_string_length(a->mask)))
-        return trouble_is(t, 422, "mask", "masks are not offered by this server; leave the mask out");
     w->init = ask_picture(s, one, "init_images", t);
-    return w->init != NULL;
+    return w->init && ask_mask(s, a, w, t);
 }
 
 static bool fill_wish(server *s, const asked *a, bool init, wish *w, trouble *t)

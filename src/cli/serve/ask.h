@@ -4,10 +4,12 @@
 #define IM_CLI_SERVE_ASK_H
 
 #include "cli/serve/http.h"
+#include "data/images/picture.h"
 
 typedef enum {
     KEY_TEXT,                                                  /* const char *                                         */
     KEY_INT, KEY_REAL, KEY_FLAG,                               /* int, double, bool                                    */
+    KEY_SWITCH,                                                /* bool, written as 0 or 1, too                         */
     KEY_SEED,                                                  /* asked_seed                                           */
     KEY_JSON,                                                  /* json_t *, any                                        */
     KEY_IGNORED,                                               /* decides nothing of the picture                       */
@@ -28,9 +30,10 @@ typedef struct asked {                                         /* texts and JSON
     const char *task, *syntax;
     int steps, width, height, count, iterations, partials, clip_skip;
     int compression;                                           /* of a JPEG, 0 .. 100; below: not said                 */
-    double guidance, strength;
+    double guidance, strength, mask_blur;
     asked_seed seed;
     bool stream, send_images, include_init;
+    bool mask_transparent, mask_invert;                        /* the part that is drawn anew is so; mask.c            */
     json_t *init, *mask, *overrides, *scripts, *script, *styles, *loras;
 } asked;
 
@@ -51,6 +54,12 @@ bool ask_read(visit *v, const asked_key *keys, bool strict, asked *out, trouble 
 const char *scheduler_named(const char *sampler, const char *scheduler);
 /* Is this JSON text a picture in base64? The picture, or NULL. */
 im_image *ask_picture(server *s, const json_t *text, const char *param, trouble *t);
+
+im_decode_args ask_picture_limits(const server *s);
+/* Its bytes, malloc'd; NULL: trouble. */
+uint8_t *ask_picture_bytes(const json_t *text, const char *param, size_t *n, trouble *t);
+/* mask.c: the mask of a request that has one, with its blur. */
+bool ask_mask(server *s, const asked *a, wish *w, trouble *t);
 
 /* What was read becomes a wish that the model can draw, and that a job of the queue. NULL: trouble. */
 job *ask_job(visit *v, const asked *a, const char *kind, bool init, trouble *t);

@@ -27,7 +27,7 @@ static json_t *value_of(const form *f)
     while (k->name && strcmp(k->name, f->key) != 0)
         k++;
     bool number = k->name && (k->kind == KEY_INT || k->kind == KEY_REAL || k->kind == KEY_SEED || k->kind == KEY_NEUTRAL);
-    bool json = number || (k->name && (k->kind == KEY_FLAG || k->kind == KEY_JSON));
+    bool json = number || (k->name && (k->kind == KEY_FLAG || k->kind == KEY_SWITCH || k->kind == KEY_JSON));
     json_t *j = json && f->n ? json_loadb(f->bytes, f->n, JSON_DECODE_ANY, NULL) : NULL;
     return j ? j : json_stringn(f->bytes ? f->bytes : "", f->n);
 }

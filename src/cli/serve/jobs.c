@@ -22,7 +22,7 @@ enum MHD_Result server_facts(visit *v)
         s->model_name, "model_hash", s->hash, "width", s->own_width, "height", s->own_height, "scheduler", s->own_scheduler,
         "steps", d.steps, "guidance", (double)d.guidance, "schedulers", schedulers, "loras", loras, "max_pixels",
         (json_int_t)s->o->max_pixels, "max_steps", s->o->max_steps, "max_pictures", MOST_PICTURES, "queue", s->o->queue,
-        "masks", 0, "prompt_syntax", s->o->syntax));
+        "masks", 1, "prompt_syntax", s->o->syntax));
 }
 
 /* ---------------------------------------------------------------- what is said of a job */
@@ -46,6 +46,8 @@ static json_t *request_json(const job *j)
         json_object_set_new(r, "clip_skip", json_integer(w->clip_skip));
     if (r && w->init_sha256[0])
         json_object_set_new(r, "strength", json_real(im_decimal(w->strength)));
+    if (r && w->mask_sha256[0])
+        json_object_set_new(r, "mask_blur", json_real(im_decimal(w->mask_blur)));
     return r;
 }
 

@@ -16,7 +16,7 @@ static const asked_key keys[] = {
     TEXT("prompt", prompt), INT("n", count, 1, 10), TEXT("size", size), TEXT("output_format", format),
     TEXT("response_format", response_format), INT("output_compression", compression, 0, 100),
     { "stream", KEY_FLAG, AT(stream), 0, 0 }, INT("partial_images", partials, 0, 3), TEXT("background", background),
-    { "image", KEY_JSON, AT(init), 0, 0 }, { "mask", KEY_JSON, AT(mask), 0, 0 },
+    { "image", KEY_JSON, AT(init), 0, 0 }, { "mask", KEY_JSON, AT(mask), 0, 0 }, REAL("mask_blur", mask_blur, 0, 1000),
     { "seed", KEY_SEED, AT(seed), 0, 0 }, { "rng_seed", KEY_SEED, AT(seed), 0, 0 },
     INT("steps", steps, 1, 100000), INT("num_inference_steps", steps, 1, 100000), INT("step", steps, 1, 100000),
     REAL("cfg_scale", guidance, -1000, 1000), REAL("guidance_scale", guidance, -1000, 1000),
@@ -58,14 +58,16 @@ bool openai_read(visit *v, asked *a, trouble *t)
 {
     im_sd_args d = im_sd_defaults(NULL);
     *a = (asked){ .steps = d.steps, .guidance = (double)d.guidance, .count = 1, .iterations = 1, .compression = -1,
-                  .strength = 0.75, .clip_skip = 1 };
+                  .strength = 0.75, .clip_skip = 1, .mask_transparent = true };
     return (is_form(v) ? ask_form(v, keys, t) : ask_body(v, t)) && ask_read(v, keys, true, a, t) && take_size(a, t) &&
            one_of("output_format", a->format, (const char *const[]){ "png", "jpeg", NULL }, t) &&
            one_of("response_format", a->response_format, (const char *const[]){ "b64_json", "url", NULL }, t) &&
            one_of("background", a->background, (const char *const[]){ "auto", "opaque", NULL }, t) &&
            (a->prompt || trouble_is(t, 422, "prompt", "prompt is missing; wanted a text")) &&
            (!json_is_array(a->init) || json_array_size(a->init) ||
-            trouble_is(t, 422, "image", "image is an empty list; wanted a picture"));
+            trouble_is(t, 422, "image", "image is an empty list; wanted a picture")) &&
+           (!a->mask || a->init || trouble_is(t, 422, "mask", "there is a mask and no image; wanted the picture that it is "
+                                                              "for"));
 }
 
 /* ---------------------------------------------------------------- answers */

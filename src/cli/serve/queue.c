@@ -22,6 +22,7 @@ void wish_free(wish *w)
     free(w->prompt);
     free(w->negative);
     im_image_free(w->init);
+    im_image_free(w->mask);
     *w = (wish){ 0 };
 }
 
@@ -133,7 +134,8 @@ static void job_end(server *s, job *j)
     free(j->preview);                                          /* the picture is there, or will not come               */
     j->preview = NULL;
     im_image_free(j->w.init);
-    j->w.init = NULL;
+    im_image_free(j->w.mask);
+    j->w.init = j->w.mask = NULL;
     visits_wake(s, j);
 }
 

@@ -36,6 +36,8 @@ static const asked_key keys[] = {
     { "styles", KEY_JSON, AT(styles), 0, 0 },
     { "init_images", KEY_JSON, AT(init), 0, 0 },
     { "mask", KEY_JSON, AT(mask), 0, 0 },
+    { "mask_blur", KEY_REAL, AT(mask_blur), 0, 1000 },
+    { "inpainting_mask_invert", KEY_SWITCH, AT(mask_invert), 0, 0 },
     { "include_init_images", KEY_FLAG, AT(include_init), 0, 0 },
     NEUTRAL("enable_hr", 0, 0), NEUTRAL("restore_faces", 0, 0), NEUTRAL("tiling", 0, 0),
     NEUTRAL("subseed_strength", 0, 0), NEUTRAL("s_churn", 0, 0), NEUTRAL("s_tmin", 0, 0), NEUTRAL("s_noise", 1, 1),
@@ -82,6 +84,7 @@ static json_t *info_json(const server *s, const job *j)
         first = first ? first : seed_json(j->v[i].seed);
     }
     json_t *strength = w->init_sha256[0] ? json_real(im_decimal(w->strength)) : json_null();
+    json_t *extra = w->mask_sha256[0] ? json_pack("{s:f}", "Mask blur", im_decimal(w->mask_blur)) : json_object();
     json_t *info = json_pack(
         "{s:s, s:o, s:s, s:o, s:o, s:o, s:i, s:o, s:i, s:i, s:i, s:s, s:f, s:i, s:i, s:b, s:n}",
         "prompt", w->prompt, "all_prompts", prompts, "negative_prompt", w->negative, "all_negative_prompts", negatives,
@@ -90,12 +93,11 @@ static json_t *info_json(const server *s, const job *j)
         "cfg_scale", im_decimal(w->guidance), "steps", w->steps, "batch_size", w->count, "restore_faces", 0,
         "face_restoration_model");
     json_t *more = json_pack(
-        "{s:s, s:s, s:n, s:n, s:i, s:i, s:o, s:{}, s:i, s:o, s:[], s:s, s:i, s:b, s:s, s:b}",
+        "{s:s, s:s, s:n, s:n, s:i, s:i, s:o, s:o, s:i, s:o, s:[], s:s, s:i, s:b, s:s, s:b}",
         "sd_model_name", s->model_name, "sd_model_hash", s->hash, "sd_vae_name", "sd_vae_hash", "seed_resize_from_w", -1,
-        "seed_resize_from_h", -1, "denoising_strength", strength, "extra_generation_params", "index_of_first_image", 0,
-        "infotexts", texts, "styles", "job_timestamp", stamp, "clip_skip", w->clip_skip, "is_using_inpainting_conditioning",
-        0,
-        "version", "imago " IM_VERSION, "interrupted", j->state == JOB_CANCELLED);
+        "seed_resize_from_h", -1, "denoising_strength", strength, "extra_generation_params", extra,
+        "index_of_first_image", 0, "infotexts", texts, "styles", "job_timestamp", stamp, "clip_skip", w->clip_skip,
+        "is_using_inpainting_conditioning", 0, "version", "imago " IM_VERSION, "interrupted", j->state == JOB_CANCELLED);
     if (info && more)
         json_object_update(info, more);
     json_decref(more);
@@ -165,21 +167,52 @@ static bool check_scripts(const asked *a, trouble *t)
     return true;
 }
 
+/* What of that interface's ways of inpainting is not offered, by name; without a mask these keys decide nothing. */
+static bool check_mask(const visit *v, const asked *a, trouble *t)
+{
+    static const struct { const char *key; double only; const char *means; } keys_of_masks[] = {
+        { "inpainting_fill", 1, "what is there already (1, \"original\") is what is drawn over" },
+        { "inpaint_full_res", 0, "the whole picture is drawn at its size, and no part of it enlarged (false)" },
+        { "mask_round", 1, "a place is drawn anew or kept, and nothing between (true)" },
+    };
+    if (!a->mask || (json_is_string(a->mask) && !json_string_length(a->mask)))
+        return true;
+    for (size_t i = 0; i < sizeof keys_of_masks / sizeof *keys_of_masks; i++) {
+        const char *key = keys_of_masks[i].key;
+        const json_t *value = json_object_get(v->asked, key);
+        double found = json_is_boolean(value) ? json_is_true(value) : json_number_value(value);
+        if (value && !json_is_null(value) && (!(json_is_boolean(value) || json_is_number(value)) ||
+                                              found != keys_of_masks[i].only))
+            return trouble_is(t, 422, key, "%s: this server does not offer that: %s", key, keys_of_masks[i].means);
+    }
+    for (const char *const *key = (const char *const[]){ "mask_blur_x", "mask_blur_y", NULL }; *key; key++) {
+        const json_t *value = json_object_get(v->asked, *key);
+        if (value && !json_is_null(value) && json_number_value(value) != a->mask_blur)
+            return trouble_is(t, 422, *key, "%s: this server blurs a mask alike in both directions: mask_blur is %g", *key,
+                              a->mask_blur);
+    }
+    return true;
+}
+
 static enum MHD_Result draw(visit *v, bool init)
 {
     server *s = v->s;
     trouble t = { 0 };
     asked a = { .sampler_index = "Euler", .steps = 50, .guidance = 7, .count = 1, .iterations = 1, .strength = 0.75,
-                .send_images = true, .clip_skip = 1 };
+                .send_images = true, .clip_skip = 1, .mask_blur = 4 };
     job *j = NULL;
-    if (ask_body(v, &t) && ask_read(v, keys, false, &a, &t) && take_overrides(s, &a, &t) && check_scripts(&a, &t))
+    if (ask_body(v, &t) && ask_read(v, keys, false, &a, &t) && take_overrides(s, &a, &t) && check_scripts(&a, &t) &&
+        (!init || check_mask(v, &a, &t)))
         j = ask_job(v, &a, init ? "img2img" : "txt2img", init, &t);
     if (!j)
         return trouble_tell(v, &t);
     j->webui = true;
     v->brief = !a.send_images;
-    if (init && !a.include_init)
+    if (init && !a.include_init) {
         json_object_set_new(v->asked, "init_images", json_null());
+        if (a.mask)
+            json_object_set_new(v->asked, "mask", json_null());
+    }
     pthread_mutex_lock(&s->lock);
     bool ok = ask_queue(v, j, &t);
     enum MHD_Result rc = ok ? visit_wait(v, j, tell) : MHD_NO;

@@ -41,7 +41,9 @@ typedef struct wish {                                          /* all of it owne
     float guidance, strength;
     const char *scheduler;                                     /* of the library's table                               */
     im_image *init;                                            /* NULL: none                                           */
-    char init_sha256[65];
+    im_image *mask;                                            /* white where init is drawn anew; NULL: none           */
+    float mask_blur;                                           /* pixels                                               */
+    char init_sha256[65], mask_sha256[65];                     /* "": there is none                                    */
     int quality;                                               /* of a JPEG; 0: PNG                                    */
 } wish;
 void wish_free(wish *w);

@@ -31,6 +31,8 @@ im_sd_args wish_args(const wish *w)
     a.width = w->width;
     a.height = w->height;
     a.init = w->init;
+    a.mask = w->mask;
+    a.mask_blur = w->mask_blur;
     a.strength = w->strength;
     return a;
 }
@@ -65,11 +67,15 @@ static bool within_limits(const server *s, const wish *w, char *why, size_t size
     return false;
 }
 
+static bool hash_pixels(server *s, const im_image *i, char hash[65])
+{
+    return !i || im_sha256_of(s->look_c, i->pixels, (size_t)i->width * (size_t)i->height * (size_t)i->channels, hash);
+}
+
 bool wish_check(server *s, wish *w, int *evaluations, char *why, size_t size)
 {
     pthread_mutex_lock(&s->look_lock);
-    bool ok = !w->init || im_sha256_of(s->look_c, w->init->pixels, (size_t)w->init->width * (size_t)w->init->height *
-                                       (size_t)w->init->channels, w->init_sha256);
+    bool ok = hash_pixels(s, w->init, w->init_sha256) && hash_pixels(s, w->mask, w->mask_sha256);
     ok = ok && settle(s, w, evaluations);
     if (!ok)
         snprintf(why, size, "%s", im_error(s->look_c));

@@ -146,7 +146,8 @@ static void open_runs(server *s)
 static im_request request_of(const server *s, const job *j, int index)
 {
     return (im_request){ .args = args_of(j, index), .model_name = s->model_name, .quality = j->w.quality,
-                         .init_sha256 = j->w.init ? j->w.init_sha256 : NULL };
+                         .init_sha256 = j->w.init ? j->w.init_sha256 : NULL,
+                         .mask_sha256 = j->w.mask ? j->w.mask_sha256 : NULL };
 }
 
 static void finish(server *s, int i)
