@@ -57,8 +57,9 @@ START_TEST(need_of_a_classifier)
         ck_assert_double_eq(need.state, 4 * (weights * kinds[i].of_weights + buffers * kinds[i].of_buffers));
     }
     static const struct { int accumulate; im_train_way way; int sets; } ways[] = {              /* as grad_tree.h  */
-        { 1, { 1, false }, 0 }, { 2, { 1, false }, 1 }, { 5, { 1, false }, 3 }, { 8, { 1, false }, 3 },
-        { 8, { 4, false }, 1 + 1 }, { 4, { 4, false }, 1 }, { 4, { 1, true }, 2 + 3 }, { 4, { 2, true }, 1 + 1 + 1 }
+        { 1, { 1, false, 0 }, 0 }, { 2, { 1, false, 0 }, 1 }, { 5, { 1, false, 0 }, 3 }, { 8, { 1, false, 0 }, 3 },
+        { 8, { 4, false, 0 }, 1 + 1 }, { 4, { 4, false, 0 }, 1 }, { 4, { 1, true, 0 }, 2 + 3 },
+        { 4, { 2, true, 0 }, 1 + 1 + 1 }
     };
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         im_train_common a = sgd;
@@ -68,6 +69,8 @@ START_TEST(need_of_a_classifier)
     p->train = true;
     ck_assert(im_init_params(p, 1));
     ck_assert_double_eq(im_train_need_of(c, &sgd, way, &part, 1).weights, 0);
+    way.frozen = 7 * MIB;                                      /* of a network that is loaded, but not trained         */
+    ck_assert_double_eq(im_train_need_of(c, &sgd, way, &part, 1).weights, 7 * MIB);
     im_classifier_free(m);
 }
 END_TEST
