@@ -29,7 +29,7 @@ static void teardown(void) { im_ctx_free(c); }
 static const double MIB = 1 << 20;
 static const im_train_common sgd = { .batch = 12, .accumulate = 2, .optimizer = "sgd", .momentum = 0.9f, .dtype = "f32" };
 
-static im_train_way way = { .ranks = 1 };
+static const im_train_way way = { .ranks = 1 };
 
 START_TEST(need_of_a_classifier)
 {
@@ -69,8 +69,8 @@ START_TEST(need_of_a_classifier)
     p->train = true;
     ck_assert(im_init_params(p, 1));
     ck_assert_double_eq(im_train_need_of(c, &sgd, way, &part, 1).weights, 0);
-    way.frozen = 7 * MIB;                                      /* of a network that is loaded, but not trained         */
-    ck_assert_double_eq(im_train_need_of(c, &sgd, way, &part, 1).weights, 7 * MIB);
+    im_train_way beside = { .ranks = 1, .frozen = 7 * MIB };   /* a network that is loaded, but not trained            */
+    ck_assert_double_eq(im_train_need_of(c, &sgd, beside, &part, 1).weights, 7 * MIB);
     im_classifier_free(m);
 }
 END_TEST

@@ -281,7 +281,8 @@ im_synth_args._fields_ = [("classes", c_char_p), ("lemmas", c_char_p), ("recipe"
     ("per_class", c_int64), ("seed", c_uint64), ("format", c_char_p), ("layout", c_char_p), ("shard_size", c_int),
     ("quality", c_int), ("model", c_char_p), ("dtype", c_int), ("out", c_char_p), ("part", c_int64), ("parts", c_int64),
     ("steps", c_int), ("batch", c_int), ("size", c_int), ("save_size", c_int), ("scheduler", c_char_p),
-    ("init_data", c_char_p), ("strength", c_float), ("dedup", c_int), ("filter", c_char_p), ("keep", c_double)]
+    ("init_data", c_char_p), ("strength", c_float), ("loras", POINTER(c_char_p)), ("n_loras", c_int),
+    ("lora_dir", c_char_p), ("dedup", c_int), ("filter", c_char_p), ("keep", c_double)]
 im_synth_place._fields_ = [("class_name", c_char_p), ("set", c_char_p), ("file", c_char * 320)]
 im_synth_progress._fields_ = [("done", c_int64), ("wanted", c_int64), ("there", c_int64), ("batch", c_int),
     ("evaluation", c_int), ("evaluations", c_int), ("img_per_s", c_double), ("seconds_left", c_double),
