@@ -82,6 +82,8 @@ im_dtype im_sd_activations(const im_sd *sd);
  * are needed. False with an error: all is as before. im_sd_clear_loras: as the file has them again, to the bit. Neither
  * while a run is open. im_sd_lora: how many; number i's name, SHA-256 of its file and weight, in the order given. */
 bool im_sd_add_lora(im_sd *sd, const char *path, float weight);
+/* FILE:WEIGHT, where what is behind the last colon is a number; else all of it is the name, and the weight 1. */
+bool im_sd_add_lora_text(im_sd *sd, const char *text);
 bool im_sd_clear_loras(im_sd *sd);
 int im_sd_lora(const im_sd *sd, int i, const char **name, const char **sha256, float *weight);
 /* A prompt names adapters, too: <lora:NAME:WEIGHT> is taken out of its text, and from the opening of its run on the weights
@@ -292,6 +294,8 @@ typedef struct im_synth_args {                                 /* texts are borr
                                                                /* as drawn, else resized by Pillow's Lanczos           */
     const char *scheduler;                                     /* NULL: the model's                                    */
     const char *init_data; float strength;                     /* NULL, or pictures of the classes to begin from       */
+    const char **loras; int n_loras;                           /* (n_loras) FILE[:WEIGHT]: in the weights of all       */
+    const char *lora_dir;                                      /* of those that prompts name; NULL: beside the model   */
     int dedup;                                                 /* > 0: of pictures of a class whose perceptual hashes  */
                                                                /* differ in so many bits or fewer one stays            */
     const char *filter; double keep;                           /* NULL, or what scores pictures, for the manifest; the */

@@ -115,12 +115,16 @@ typedef struct im_train_diffusion_args {
                                                                /* n^-balance; 0: each once an epoch                    */
     const char *favour; float favour_share;                    /* file, a thing a line: what share of all that is      */
                                                                /* shown has one of them as its first tag; NULL, .75    */
+    int lora;                                                  /* rank: adapters of the attention are trained, and     */
+                                                               /* nothing else; 0: the networks                        */
+    bool lora_text; float lora_alpha;                          /* in the text encoder too; 0: as the rank              */
     float snr_gamma, snr_power;                                /* weights gamma / snr above gamma, snr^-power below 1; */
                                                                /* 0: 1                                                */
 } im_train_diffusion_args;
 im_train_diffusion_args im_train_diffusion_defaults(void);
-/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint. common.init: a model's folder to go
- * on from (fine-tuning); without it weights are random. */
+/* Writes RUN/model, a diffusers folder with averaged weights, after every checkpoint; with lora
+ * RUN/pytorch_lora_weights.safetensors in its place. common.init: a model's folder to go on from (fine-tuning), which also
+ * gives config and vae where they are NULL; without it weights are random. */
 bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
 im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
                                              bool (*given)(void *arg, const char *option), void *arg);

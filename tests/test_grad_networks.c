@@ -1,11 +1,13 @@
 /* test_grad_networks.c: gradients of all parameters and of the inputs of CLIP, the UNet and the VAE of small models, beside
  * those of torch (transformers, diffusers) computed in f64: tests/golden/README.md, "Gradients of networks". With two
- * threads, on the best instruction set, on avx2 and on ref; recomputing (im_recompute) gives the same bits as keeping. */
+ * threads, on the best instruction set, on avx2 and on ref; recomputing (im_recompute) gives the same bits as keeping.
+ * And of a LoRA under training, beside PEFT's. */
 #include "classifier.h"
 
 #include "models/checkpoints/checkpoint.h"
 #include "models/nets/clip.h"
 #include "models/train/diffusion_loss.h"
+#include "models/train/train_adapters.h"
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
 #include "tensor/tensor.h"
@@ -187,6 +189,123 @@ START_TEST(vae_gradients)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- adapters beside frozen weights */
+
+enum { RANK = 4, ROWS = 2 };
+
+/* Factors of hashed values, as golden_lora_training.py has them. */
+static void fill_factors(im_params *p)
+{
+    for (int i = 0; i < p->n; i++) {
+        im_tensor *t = p->v[i].t;
+        hashed_fill(t->name, im_numel(t), 0.2f, 0, im_data(t));
+    }
+}
+
+static void wants_nothing(const im_params *p)
+{
+    for (int i = 0; i < p->n; i++)
+        ck_assert_msg(!p->v[i].t->wants_grad && !p->v[i].t->grad, "%s has a gradient", p->v[i].t->name);
+}
+
+/* Two captions as ids, hashed latents and noise. */
+static im_diffusion_batch lora_batch(void)
+{
+    int32_t ids[ROWS * 77];
+    int64_t latent[] = { ROWS, 8, 8, 4 };
+    im_safetensors *s = im_st_open(c, own);
+    for (int i = 0; i < ROWS * 77; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "clip.%d.ids", i / 77);
+        ids[i] = (int32_t)((const int64_t *)im_st_find(s, name)->data)[i % 77];
+    }
+    im_st_close(s);
+    snprintf(net, sizeof net, "lora");
+    return (im_diffusion_batch){ .x = hashed("x", 4, latent), .noise = hashed("noise", 4, latent),
+                                 .t = im_from(c, IM_F32, 1, latent, (float[]){ 17, 640 }),
+                                 .ids = im_from(c, IM_I32, 2, (int64_t[]){ ROWS, 77 }, ids) };
+}
+
+/* alpha 4 in the UNet and 6 in the text encoder: one file has one, so the second is set by hand. */
+static void scale_text(im_trained_lora *l, im_clip *clip)
+{
+    const im_params *p = im_clip_params(clip);
+    for (int i = 0; i < p->n; i++)
+        if (p->v[i].layer && p->v[i].layer->adapter)
+            ((im_adapter *)(uintptr_t)p->v[i].layer->adapter)->scale = 1.5f;
+    fill_factors(&l->unet);
+    fill_factors(&l->clip);
+}
+
+/* Every second run computes blocks again. */
+START_TEST(lora_gradients)
+{
+    open_model("unet", _i / 2 * 2);
+    im_st_close(golden);
+    golden = im_st_open(c, "tests/golden/lora_training.safetensors");
+    const im_model_config *cfg = im_checkpoint_config(checkpoint);
+    im_clip *clip = im_clip_new(c, &cfg->clip);
+    im_unet *unet = im_unet_new(c, &cfg->unet);
+    im_trained_lora l;
+    const im_train_diffusion_args a = { .lora = RANK, .lora_text = true, .lora_alpha = RANK };
+    ck_assert(im_trained_lora_open(c, &l, &a, unet, clip));
+    im_unet_params(unet)->recompute = _i % 2;
+    im_checkpoint_load(checkpoint, IM_PART_UNET, im_unet_params(unet), IM_F32);
+    im_checkpoint_load(checkpoint, IM_PART_CLIP, im_clip_params(clip), IM_F32);
+    scale_text(&l, clip);
+    im_scope_push(c);
+    im_diffusion_batch b = lora_batch();
+    im_tape_begin(c);
+    im_tensor *loss = im_diffusion_loss(c, unet, clip, &b);
+    no_error();
+    double got = *(float *)im_data(loss), want = *(const float *)found("lora.loss")->data;
+    ck_assert_msg(fabs(got - want) < 1e-5 * want, "the loss is %.9g, wanted %.9g", got, want);
+    im_backward(c, loss);
+    no_error();
+    snprintf(net, sizeof net, "lora_unet");
+    ck_assert_int_eq(l.unet.n, found("lora_unet.grad")->shape[0]);
+    compare_params(&l.unet);
+    snprintf(net, sizeof net, "lora_clip");
+    ck_assert_int_eq(l.clip.n, found("lora_clip.grad")->shape[0]);
+    compare_params(&l.clip);
+    wants_nothing(im_unet_params(unet));
+    wants_nothing(im_clip_params(clip));
+    im_scope_pop(c);
+    im_unet_free(unet);
+    im_clip_free(clip);
+    im_trained_lora_close(&l);
+    close_model();
+}
+END_TEST
+
+/* A is normal with deviation 1 / r, B zero: within four deviations of what so many numbers of it have. */
+START_TEST(lora_begins_as_peft_does)
+{
+    open_model("unet", 0);
+    im_clip *clip = im_clip_new(c, &im_checkpoint_config(checkpoint)->clip);
+    im_unet *unet = im_unet_new(c, &im_checkpoint_config(checkpoint)->unet);
+    im_trained_lora l;
+    double sum = 0, squares = 0, n = 0;
+    ck_assert(im_trained_lora_open(c, &l, &(im_train_diffusion_args){ .lora = RANK, .lora_alpha = RANK }, unet, clip));
+    ck_assert_int_eq(l.clip.n, 0);
+    for (int i = 0; i < l.unet.n; i++) {
+        const im_tensor *t = l.unet.v[i].t;
+        for (int64_t k = 0; k < im_numel(t); k++) {
+            double x = ((const float *)im_data(t))[k] * RANK;
+            ck_assert(strstr(t->name, ".lora_A.weight") || x == 0);
+            sum += x;
+            squares += x * x;
+        }
+        n += strstr(t->name, ".lora_A.weight") ? (double)im_numel(t) : 0;
+    }
+    ck_assert(n > 1000 && fabs(sum / n) < 4 / sqrt(n) && fabs(squares / n - 1) < 4 * sqrt(2 / n));
+    im_unet_free(unet);
+    im_clip_free(clip);
+    im_trained_lora_close(&l);
+    close_model();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- computing again instead of keeping */
 
 static im_tensor *whole_clip(im_ctx *ctx, void *arg, im_tensor *const in[], int n)
@@ -239,6 +358,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = { LOOP(clip_gradients, RUNS), LOOP(unet_gradients, RUNS), LOOP(vae_gradients, RUNS),
+                                 LOOP(lora_gradients, RUNS), ONCE(lora_begins_as_peft_does),
                                  ONCE(recomputing_gives_the_same_bits) };
     return suite_run("grad_networks", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -441,6 +441,35 @@ START_TEST(recomputing_tells_no_whole_gradient)
 }
 END_TEST
 
+static void add_kept(void *arg, const im_tape_row *row)
+{
+    *(size_t *)arg += row->kept_bytes;
+}
+
+/* What only the gradient of a weight is made of is not kept where the weight is frozen. */
+START_TEST(frozen_weights_let_their_inputs_go)
+{
+    enum { WEIGHT = C * C * 4, INPUT = B * T * C * 4, TAPS = C * 3 * 3 * C * 4, PICTURE = B * 4 * 4 * C * 4 };
+    const im_conv_attrs at = { .stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1 };
+    for (int frozen = 0; frozen < 2; frozen++)
+        for (int conv = 0; conv < 2; conv++) {
+            size_t kept = 0, weight = conv ? TAPS : WEIGHT, input = conv ? PICTURE : INPUT;
+            im_scope_push(c);
+            im_tensor *x = conv ? wanted(1, SHAPE(B, 4, 4, C)) : wanted(1, SHAPE(B, T, C));
+            im_tensor *w = conv ? filled(2, SHAPE(C, 3, 3, C)) : filled(2, SHAPE(C, C));
+            ck_assert(frozen || im_want_grad(c, w));
+            ck_assert(im_tape_begin(c));
+            im_tensor *y = conv ? im_conv2d(c, x, w, NULL, NULL, NULL, &at) : im_linear(c, x, w, NULL, NULL, IM_ACT_NONE);
+            im_on_tape(c, add_kept, &kept);
+            ck_assert_msg(im_backward_from(c, y, x), "%s", im_error(c));
+            im_on_tape(c, NULL, NULL);
+            ck_assert(x->grad_set && w->grad_set == !frozen);
+            ck_assert_uint_eq(kept, weight + (frozen ? 0 : input));
+            im_scope_pop(c);
+        }
+}
+END_TEST
+
 START_TEST(recompute_wants_a_function_and_few_inputs)
 {
     im_tensor *x = filled(1, SHAPE(2, 2)), *in[8] = { x, x, x, x, x, x, x, x };
@@ -461,8 +490,8 @@ int main(void)
         ONCE(views_outlive_their_tape), ONCE(views_outlive_the_scope_of_their_base), ONCE(recomputing_changes_no_bit),
         ONCE(recomputing_gives_the_result_of_the_tape),
         ONCE(recomputing_what_is_frozen), ONCE(recomputing_what_leads_nowhere),
-        ONCE(recompute_wants_a_function_and_few_inputs), ONCE(whole_gradients_are_told),
-        ONCE(recomputing_tells_no_whole_gradient),
+        ONCE(frozen_weights_let_their_inputs_go), ONCE(recompute_wants_a_function_and_few_inputs),
+        ONCE(whole_gradients_are_told), ONCE(recomputing_tells_no_whole_gradient),
     };
     return suite_run("tape", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

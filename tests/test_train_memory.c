@@ -29,7 +29,7 @@ static void teardown(void) { im_ctx_free(c); }
 static const double MIB = 1 << 20;
 static const im_train_common sgd = { .batch = 12, .accumulate = 2, .optimizer = "sgd", .momentum = 0.9f, .dtype = "f32" };
 
-static im_train_way way = { .ranks = 1 };
+static const im_train_way way = { .ranks = 1 };
 
 START_TEST(need_of_a_classifier)
 {
@@ -57,8 +57,9 @@ START_TEST(need_of_a_classifier)
         ck_assert_double_eq(need.state, 4 * (weights * kinds[i].of_weights + buffers * kinds[i].of_buffers));
     }
     static const struct { int accumulate; im_train_way way; int sets; } ways[] = {              /* as grad_tree.h  */
-        { 1, { 1, false }, 0 }, { 2, { 1, false }, 1 }, { 5, { 1, false }, 3 }, { 8, { 1, false }, 3 },
-        { 8, { 4, false }, 1 + 1 }, { 4, { 4, false }, 1 }, { 4, { 1, true }, 2 + 3 }, { 4, { 2, true }, 1 + 1 + 1 }
+        { 1, { 1, false, 0 }, 0 }, { 2, { 1, false, 0 }, 1 }, { 5, { 1, false, 0 }, 3 }, { 8, { 1, false, 0 }, 3 },
+        { 8, { 4, false, 0 }, 1 + 1 }, { 4, { 4, false, 0 }, 1 }, { 4, { 1, true, 0 }, 2 + 3 },
+        { 4, { 2, true, 0 }, 1 + 1 + 1 }
     };
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         im_train_common a = sgd;
@@ -68,6 +69,8 @@ START_TEST(need_of_a_classifier)
     p->train = true;
     ck_assert(im_init_params(p, 1));
     ck_assert_double_eq(im_train_need_of(c, &sgd, way, &part, 1).weights, 0);
+    im_train_way beside = { .ranks = 1, .frozen = 7 * MIB };   /* a network that is loaded, but not trained            */
+    ck_assert_double_eq(im_train_need_of(c, &sgd, beside, &part, 1).weights, 7 * MIB);
     im_classifier_free(m);
 }
 END_TEST

@@ -194,6 +194,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_sd_set_activations": (None, [c_void_p, c_int]),
     "im_sd_activations": (c_int, [c_void_p]),
     "im_sd_add_lora": (c_bool, [c_void_p, c_char_p, c_float]),
+    "im_sd_add_lora_text": (c_bool, [c_void_p, c_char_p]),
     "im_sd_clear_loras": (c_bool, [c_void_p]),
     "im_sd_lora": (c_int, [c_void_p, c_int, POINTER(c_char_p), POINTER(c_char_p), POINTER(c_float)]),
     "im_sd_lora_folder": (c_bool, [c_void_p, c_char_p]),

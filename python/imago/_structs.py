@@ -281,7 +281,8 @@ im_synth_args._fields_ = [("classes", c_char_p), ("lemmas", c_char_p), ("recipe"
     ("per_class", c_int64), ("seed", c_uint64), ("format", c_char_p), ("layout", c_char_p), ("shard_size", c_int),
     ("quality", c_int), ("model", c_char_p), ("dtype", c_int), ("out", c_char_p), ("part", c_int64), ("parts", c_int64),
     ("steps", c_int), ("batch", c_int), ("size", c_int), ("save_size", c_int), ("scheduler", c_char_p),
-    ("init_data", c_char_p), ("strength", c_float), ("dedup", c_int), ("filter", c_char_p), ("keep", c_double)]
+    ("init_data", c_char_p), ("strength", c_float), ("loras", POINTER(c_char_p)), ("n_loras", c_int),
+    ("lora_dir", c_char_p), ("dedup", c_int), ("filter", c_char_p), ("keep", c_double)]
 im_synth_place._fields_ = [("class_name", c_char_p), ("set", c_char_p), ("file", c_char * 320)]
 im_synth_progress._fields_ = [("done", c_int64), ("wanted", c_int64), ("there", c_int64), ("batch", c_int),
     ("evaluation", c_int), ("evaluations", c_int), ("img_per_s", c_double), ("seconds_left", c_double),
@@ -311,7 +312,8 @@ im_train_autoencoder_args._fields_ = [("common", im_train_common), ("config", c_
 im_train_diffusion_args._fields_ = [("common", im_train_common), ("config", c_char_p), ("vae", c_char_p),
     ("text", c_char_p), ("cache_latents", c_bool), ("views", c_int), ("size", c_int), ("flip", c_float),
     ("shift", c_int), ("drop", c_float), ("drop_tags", c_float), ("drop_first", c_float), ("balance", c_float),
-    ("favour", c_char_p), ("favour_share", c_float), ("snr_gamma", c_float), ("snr_power", c_float)]
+    ("favour", c_char_p), ("favour_share", c_float), ("lora", c_int), ("lora_text", c_bool), ("lora_alpha", c_float),
+    ("snr_gamma", c_float), ("snr_power", c_float)]
 im_once_args._fields_ = [("prompt", c_char_p), ("latents", POINTER(c_float)), ("w", c_int), ("h", c_int),
     ("time", c_int), ("seed", c_uint64), ("lr", c_double), ("tensor", c_char_p), ("h_step", c_double)]
 im_once_layer._fields_ = [("name", c_void_p), ("count", c_int64), ("norm", c_double)]

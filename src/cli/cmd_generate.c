@@ -20,11 +20,8 @@ static const option options[] = {
                 "a file with one prompt per line, or one JSON object per line with prompt, negative and seed; - "
                 "reads standard input"),
     OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what the picture should not show"),
-    OPTION_CHOICE(0, "prompt-syntax", "SYNTAX", AT(syntax), "plain", "plain|a1111",
-                  "plain: every letter is text, cut where the model's positions end. a1111: (a:1.2), (a), [a], \\( and "
-                  "BREAK weigh and part it as the AUTOMATIC1111 web interface does, at any length"),
-    OPTION_INT(0, "clip-skip", "N", AT(clip_skip), "1", 1, 1000,
-               "which layer of the text encoder the model sees, from the end: 1 is the last. diffusers counts from 0"),
+    SYNTAX_OPTION(generate_options),
+    CLIP_SKIP_OPTION(generate_options),
     OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 100000,
                "number of denoising steps, at most as many as the model was trained with: 1000 in v1.x"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000,
@@ -70,15 +67,8 @@ static const option options[] = {
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
                 "size it was trained at, or at their own if its file does not say"),
-    OPTION_LIST(0, "lora", "FILE[:WEIGHT]", AT(loras),
-                "a LoRA (diffusers, PEFT or kohya) to add to the weights, 1 times, or WEIGHT times; may be given several "
-                "times"),
-    OPTION_TEXT(0, "lora-dir", "FOLDER", AT(lora_dir), NULL,
-                "where the LoRAs lie that prompts name: <lora:NAME:WEIGHT>, NAME without .safetensors, is taken out of the "
-                "text in either syntax; without it, loras/ in the model's folder or beside the model"),
-    OPTION_LIST(0, "embedding", "FILE|FOLDER", AT(embeddings),
-                "a word of textual inversion, .safetensors of diffusers or AUTOMATIC1111, or a folder of them, used by its "
-                "name in prompts; may be given several times. embeddings/ in or beside the model needs no option"),
+    LORA_OPTIONS(generate_options),
+    EMBEDDING_OPTION(generate_options),
     OPTION_FLAG('f', "force", AT(force), "overwrite existing files"),
     OPTION_FLAG(0, "skip-existing", AT(skip_existing),
                 "draw only the pictures that do not exist yet; a file of that name that holds another picture is an "
@@ -160,27 +150,6 @@ static bool set_size(run_state *r)
     return true;
 }
 
-/* FILE:WEIGHT, where what is behind the last colon is a number; else all of it is the name. */
-static bool add_loras(run_state *r)
-{
-    const option_list *l = &r->o->loras;
-    for (int i = 0; i < l->n; i++) {
-        const char *colon = strrchr(l->v[i], ':');
-        char *end = NULL;
-        double weight = colon ? strtod(colon + 1, &end) : 1;
-        bool has_weight = colon && end != colon + 1 && !*end;
-        if (has_weight && !(weight >= -100 && weight <= 100))
-            return im_fail(r->c, "--lora %s: the weight is %s, wanted a number from -100 to 100", l->v[i], colon + 1);
-        char *path = strndup(l->v[i], has_weight ? (size_t)(colon - l->v[i]) : strlen(l->v[i]));
-        bool ok = path ? im_sd_add_lora(r->sd, path, has_weight ? (float)weight : 1)
-                       : im_fail(r->c, "out of memory for the name of a LoRA");
-        free(path);
-        if (!ok)
-            return false;
-    }
-    return true;
-}
-
 /* Everything that prompts name is there, before anything is drawn. */
 static bool check_prompts(run_state *r)
 {
@@ -210,19 +179,16 @@ static bool open_model(run_state *r)
     im_sd_cache_weights(r->sd, o->cache_weights);
     if (!r->sd)
         return false;
-    if (!add_loras(r) || (o->lora_dir && !im_sd_lora_folder(r->sd, o->lora_dir)))
+    if (!reading_add(r->sd, &o->reading))
         return false;
-    for (int i = 0; i < o->embeddings.n; i++)
-        if (!im_sd_add_embedding(r->sd, o->embeddings.v[i]))
-            return false;
     im_sd_set_activations(r->sd, session_activations(&o->common));
     if (!model_name_of(r->c, o->model, r->model_name, sizeof r->model_name))
         return false;
     r->base = im_sd_defaults(r->sd);
     r->base.steps = o->steps;
     r->base.guidance = o->guidance;
-    r->base.syntax = strcmp(o->syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
-    r->base.clip_skip = o->clip_skip;
+    r->base.syntax = reading_syntax(&o->reading);
+    r->base.clip_skip = o->reading.clip_skip;
     r->base.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
     r->base.eager = o->eager || o->profile;
     if (o->scheduler)

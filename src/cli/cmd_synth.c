@@ -16,6 +16,7 @@ typedef struct synth_options {
     im_synth_args a;
     const char *part, *one, *filter;
     int per_class;
+    option_list loras;
     bool prompts_only, verify, force, quiet;
 } synth_options;
 
@@ -52,6 +53,10 @@ static const option options[] = {
                 "start from pictures of the same class, in class folders, used in turn"),
     OPTION_REAL(0, "strength", "S", AT(a.strength), "0.75", 0, 1,
                 "with --init-data: how much to change them; 0 keeps a picture, 1 ignores it"),
+    OPTION_LIST(0, "lora", "FILE[:WEIGHT]", AT(loras),
+                "a LoRA in the weights of all pictures, as for generate; may be given several times"),
+    OPTION_TEXT(0, "lora-dir", "FOLDER", AT(a.lora_dir), NULL,
+                "where the LoRAs lie that captions name by <lora:NAME:WEIGHT>, as for generate"),
     OPTION_INT(0, "dedup", "BITS", AT(a.dedup), "0", 0, 64,
                "at the end, keep only the first of the pictures of a class whose perceptual hashes (pHash, 64 bits) "
                "differ in at most this many bits, such as 8; 0: keep all"),
@@ -314,6 +319,8 @@ static int run(const arguments *a)
     o->a.dtype = session_dtype(&o->common);
     o->a.per_class = o->per_class;
     o->a.parts = defaults.parts;
+    o->a.loras = o->loras.v;
+    o->a.n_loras = o->loras.n;
     o->a.keep = defaults.keep;
     if (o->filter && (v.filter = im_sieve_open(c, o->filter))) {
         o->a.filter = im_sieve_text(v.filter);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/reading.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "data/files/file.h"
@@ -10,6 +11,7 @@
 typedef struct trace_options {
     common_options common;
     const char *model, *prompt, *negative, *scheduler, *rng, *out;
+    reading reading;
     int width, height, steps;
     float guidance;
     uint64_t seed;
@@ -21,6 +23,8 @@ static const option options[] = {
     OPTION_TEXT('m', "model", "MODEL", AT(model), NULL, "as for generate"),
     OPTION_PHRASE('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw (required)"),
     OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what the picture should not show"),
+    SYNTAX_OPTION(trace_options),
+    CLIP_SKIP_OPTION(trace_options),
     OPTION_SEED('s', "seed", "SEED", AT(seed), "0", "seed of the noise"),
     OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 100000, "number of denoising steps, of which the first is traced"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000, "at 1 or less, a single pass"),
@@ -28,6 +32,8 @@ static const option options[] = {
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the picture; 0: the model's own"),
     OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the picture; 0: the model's own"),
     OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "which of torch's generators the noise follows"),
+    LORA_OPTIONS(trace_options),
+    EMBEDDING_OPTION(trace_options),
     OPTION_TEXT('o', "out", "FILE.safetensors", AT(out), NULL, "file to write the tensors to (required)"),
     OPTION_FLAG('f', "force", AT(force), "overwrite an existing file"),
     OPTION_END
@@ -124,7 +130,7 @@ static int run(const arguments *a)
         return CLI_FAILED;
     trace t = { .c = c };
     im_sd *sd = im_may_write(c, o->out, o->force) ? im_sd_open(c, o->model, session_dtype(&o->common)) : NULL;
-    if (sd) {
+    if (sd && reading_add(sd, &o->reading)) {
         im_sd_set_activations(sd, session_activations(&o->common));
         im_sd_args args = im_sd_defaults(sd);
         args.prompt = o->prompt;
@@ -132,6 +138,8 @@ static int run(const arguments *a)
         args.seed = o->seed;
         args.steps = o->steps;
         args.guidance = o->guidance;
+        args.syntax = reading_syntax(&o->reading);
+        args.clip_skip = o->reading.clip_skip;
         args.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
         if (o->scheduler)
             args.scheduler = o->scheduler;

@@ -1,6 +1,8 @@
 /* cmd_train_pictures.c: `imago train autoencoder` and `imago train diffusion`: the two halves of a latent diffusion
  * model from a set of pictures with captions. What they share with `train resnet` is in train.h; the trainings are
  * models/train/train_autoencoder.c and models/train/train_diffusion.c. */
+#include <string.h>
+
 #include "cli/session.h"
 #include "cli/train.h"
 #include "cli/verbs.h"
@@ -47,12 +49,19 @@ static const option autoencoder_table[] = {
 
 #define AT(field) offsetof(diffusion_options, field)
 static const option diffusion_table[] = {
-    TRAIN_OPTIONS(diffusion_options, "6e-4", "the folder of a model"),
+    TRAIN_OPTIONS(diffusion_options, "6e-4, with --lora 1e-4", "the folder of a model"),
     OPTION_FIELD(0, "config", "FOLDER",
                  "a diffusers folder that gives the shape of the model, its tokenizer and its scheduler; its weights are "
-                 "not read (required for a new run)"),
-    OPTION_FIELD(0, "vae", "FOLDER", "the autoencoder: RUN/vae of `imago train autoencoder`, or a model"),
+                 "not read; without it, --init's (one of both is required for a new run)"),
+    OPTION_FIELD(0, "vae", "FOLDER",
+                 "the autoencoder: RUN/vae of `imago train autoencoder`, or a model; without it, --init's"),
     OPTION_FIELD(0, "text", "WHAT", "train the text encoder as well, or leave it frozen"),
+    OPTION_FIELD(0, "lora", "RANK",
+                 "train a LoRA of this rank beside the weights of --init, which stay as they are: adapters of the "
+                 "attention's projections, written as RUN/pytorch_lora_weights.safetensors, which diffusers loads; 0: "
+                 "none"),
+    OPTION_FIELD(0, "lora-text", NULL, "with --lora: adapters in the text encoder too"),
+    OPTION_FIELD(0, "lora-alpha", "A", "with --lora: the adapters' output is multiplied by A / RANK; 0: A is RANK"),
     OPTION_FIELD(0, "cache-latents", NULL, "encode every picture once, before the first step"),
     OPTION_FIELD(0, "views", "N", "with --cache-latents: mirrored and moved copies kept of each picture"),
     OPTION_FIELD(0, "drop", "P", "share of captions replaced by the empty one, which guidance needs"),
@@ -94,8 +103,10 @@ typedef struct task {
     common_options *device;
     im_train_common *common;
     const char **config;
+    bool init_will_do;                                         /* in the place of --config                             */
     bool quiet, trace_tape;
     const char *samples; float sample_guidance;                /* samples NULL: none                                   */
+    const int *lora;                                           /* its rank; NULL: no such option                       */
     im_train_config *(*read)(im_ctx *c, void *args, bool (*given)(void *arg, const char *name), void *arg);
     bool (*train)(im_ctx *c, const void *args, const im_train_hooks *hooks);
     void *args;
@@ -115,16 +126,20 @@ static int run_task(task *t)
     if (!c)
         return CLI_FAILED;
     im_train_config *config = t->common->resume ? t->read(c, t->args, train_option_given, (void *)t->a) : NULL;
-    if (im_ok(c) && !config && (!t->common->data || !*t->config)) {
+    bool shaped = *t->config || (t->init_will_do && t->common->init);
+    if (im_ok(c) && !config && (!t->common->data || !shaped)) {
         rc = usage_error(t->a->verb, "%s%s",
                              t->common->resume ? "there is no run to resume in RUN; to begin one, " : "",
-                             !t->common->data ? "--data DIR is missing" : "--config FOLDER is missing");
+                             !t->common->data ? "--data DIR is missing"
+                             : t->init_will_do ? "--config FOLDER, or --init MODEL to train on, is missing"
+                                               : "--config FOLDER is missing");
         session_close(c);
         return rc;
     }
     train_samples *samples = NULL;
     if (im_ok(c) && t->samples)
-        samples = train_samples_open(c, t->samples, t->sample_guidance, t->device);
+        samples = train_samples_open(c, t->samples, t->sample_guidance, t->device,
+                                     t->lora && *t->lora ? &t->common->init : NULL);
     if (im_ok(c)) {
         train_view v;
         im_train_hooks hooks;
@@ -171,7 +186,11 @@ static bool train_diffusion(im_ctx *c, const void *args, const im_train_hooks *h
 static int run_diffusion(const arguments *a)
 {
     diffusion_options *o = a->values;
+    if (o->a.lora && option_given(a, "text") && (strcmp(o->a.text, "train") == 0) != o->a.lora_text)
+        return usage_error(a->verb, "--text %s is for training the networks themselves; with --lora, --lora-text trains "
+                           "adapters in the text encoder too", o->a.text);
     return run_task(&(task){ .a = a, .device = &o->common, .common = &o->a.common, .config = &o->a.config,
+                             .init_will_do = true, .lora = &o->a.lora,
                              .quiet = o->quiet, .trace_tape = o->trace_tape, .samples = o->samples,
                              .sample_guidance = o->sample_guidance, .read = read_diffusion, .train = train_diffusion,
                              .args = &o->a });
@@ -203,7 +222,10 @@ const verb verb_train_diffusion = {
              "config.json, log.jsonl, curves, checkpoints and, after every checkpoint, RUN/model, a diffusers "
              "folder with the averaged weights (--ema), ready for `imago generate -m RUN/model`; with --samples "
              "also a sheet of what it draws. Without --lr the rate is 6e-4. --init MODEL starts from trained "
-             "weights.",
+             "weights. With --lora RANK those stay as they are and need no gradients; RUN receives "
+             "pytorch_lora_weights.safetensors in the place of a model, for `imago generate -m MODEL --lora RUN` and for "
+             "load_lora_weights of diffusers.",
     .examples = "  imago train diffusion --data DIR --config MODEL --vae RUN/vae --cache-latents --ema 0.999 -o RUN\n"
+                "  imago train diffusion --data DIR --init MODEL --lora 8 --batch 1 --steps 1000 -o RUN\n"
                 "  imago train diffusion --resume -o RUN",
 };

@@ -7,16 +7,17 @@
 #include "cli/options.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
+#include "cli/reading.h"
 #include "imago.h"
 
 typedef struct generate_options {
     common_options common;
     const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *mask, *out, *latents;
-    const char *save_latents, *from, *sheet, *classify, *format, *lora_dir, *syntax;
-    int steps, width, height, count, batch, quality, clip_skip;
+    const char *save_latents, *from, *sheet, *classify, *format;
+    int steps, width, height, count, batch, quality;
     float guidance, strength, mask_blur;
     option_seed seed;
-    option_list loras, embeddings;
+    reading reading;
     bool any_model, cache_weights, profile, json, quiet, force, skip_existing, eager;
 } generate_options;
 

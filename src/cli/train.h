@@ -55,8 +55,10 @@
 
 /* Sheets of samples (train_samples.c): `file` holds a prompt a line; NULL with an error when it cannot be read. */
 typedef struct train_samples train_samples;
-train_samples *train_samples_open(im_ctx *c, const char *file, float guidance, const common_options *device);
-/* RUN/samples/step-N.png from RUN/model; a warning of `training` where it does not work. */
+/* base: of a LoRA, where the model is told that it is for; NULL: a whole model is trained. */
+train_samples *train_samples_open(im_ctx *c, const char *file, float guidance, const common_options *device,
+                                  const char *const *base);
+/* RUN/samples/step-N.png from RUN/model, or from base with RUN's LoRA; a warning of `training` where it does not work. */
 void train_samples_draw(im_ctx *training, const train_samples *s, const char *run, int64_t step);
 void train_samples_free(train_samples *s);
 

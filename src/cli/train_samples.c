@@ -16,6 +16,7 @@ enum { MOST = 64, BATCH = 8, STEPS = 20, SEED = 1, LONGEST = 1024 };
 struct train_samples {
     const common_options *device;
     float guidance;
+    const char *const *base;                                   /* where the model of a LoRA is named; NULL: none       */
     char *prompts[MOST]; int n;
 };
 
@@ -40,14 +41,15 @@ static bool read_lines(im_ctx *c, train_samples *s, const char *file, FILE *f)
     return true;
 }
 
-train_samples *train_samples_open(im_ctx *c, const char *file, float guidance, const common_options *device)
+train_samples *train_samples_open(im_ctx *c, const char *file, float guidance, const common_options *device,
+                                  const char *const *base)
 {
     FILE *f = fopen(file, "r");
     train_samples *s = f ? calloc(1, sizeof *s) : NULL;
     if (!s) {
         im_fail(c, "%s: %m; wanted a file with one prompt per line", file);
     } else {
-        *s = (train_samples){ .device = device, .guidance = guidance };
+        *s = (train_samples){ .device = device, .guidance = guidance, .base = base };
         if (!read_lines(c, s, file, f)) {
             train_samples_free(s);
             s = NULL;
@@ -65,9 +67,14 @@ void train_samples_free(train_samples *s)
     free(s);
 }
 
-static bool draw_pictures(im_ctx *c, const train_samples *s, const char *model, im_image *out[])
+static bool draw_pictures(im_ctx *c, const train_samples *s, const char *run, im_image *out[])
 {
-    im_sd *sd = im_sd_open(c, model, IM_F32);
+    char model[4096];
+    if (snprintf(model, sizeof model, "%s/model", run) >= (int)sizeof model)
+        return im_fail(c, "%s: the path is too long", run);
+    im_sd *sd = im_sd_open(c, s->base ? *s->base : model, IM_F32);
+    if (sd && s->base)
+        im_sd_add_lora(sd, run, 1);
     im_sd_args a[BATCH];
     for (int first = 0; sd && im_ok(c) && first < s->n; first += BATCH) {
         int n = s->n - first < BATCH ? s->n - first : BATCH;
@@ -104,11 +111,9 @@ static bool write_sheet(im_ctx *c, const train_samples *s, const char *run, int6
 
 void train_samples_draw(im_ctx *training, const train_samples *s, const char *run, int64_t step)
 {
-    char model[4096];
     im_image *pictures[MOST] = { NULL };
     im_ctx *c = im_ctx_new(s->device->device ? s->device->device : "cpu", s->device->threads);
-    bool ok = c && im_ok(c) && snprintf(model, sizeof model, "%s/model", run) < (int)sizeof model &&
-              draw_pictures(c, s, model, pictures) && write_sheet(c, s, run, step, pictures);
+    bool ok = c && im_ok(c) && draw_pictures(c, s, run, pictures) && write_sheet(c, s, run, step, pictures);
     if (!ok)
         im_warn(training, "no sheet of samples after step %lld: %s", (long long)step,
                 c && !im_ok(c) ? im_error(c) : "out of memory");

@@ -18,6 +18,7 @@ typedef struct im_node {                                       /* one call of on
     im_attrs attrs;
     const char *layer;                                         /* name of the first named input, for the profile       */
     bool taped;                                                /* backward will come: forward saves what it needs      */
+    unsigned kept;                                             /* of op->keeps, what the tape holds for this call      */
     im_tensor *saved[IM_MAX_SAVED];                            /* made by im_save: mean and rstd, not what is cheap    */
     im_tensor *scratch[IM_MAX_SCRATCH];                        /* asked for by shape (im_ask); forward's alone         */
     im_recompute_fn fn; void *arg;                             /* im_recompute: what runs again                        */
@@ -33,6 +34,8 @@ typedef struct im_op {
     int (*backward)(im_ctx *, im_node *);                      /* from im_dout to im_grad_of; im_no_backward: has none */
     double (*flop)(const im_node *);                           /* multiply-adds count two; NULL: none worth counting   */
     unsigned keeps;                                            /* bit i: backward reads the data of in[i]; IM_KEEP_OUT */
+    unsigned keeps_for_w;                                      /* of these, what only the gradient of in[1], the       */
+                                                               /* weight, is made of: let go where that is frozen      */
     unsigned f32_grads;                                        /* bit i: in[i] is a parameter, whose gradient is f32;  */
                                                                /* those of activations have the dtype of these         */
     bool inplace_ok;                                           /* out may take in[0]'s memory in a plan                */

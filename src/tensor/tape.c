@@ -84,9 +84,9 @@ static int kept(const im_node *n, im_storage *s[IM_MAX_IN + 1])
 {
     int count = 0;
     for (int i = 0; i < n->op->n_in; i++)
-        if (n->in[i] && n->op->keeps & IM_KEEP(i))
+        if (n->in[i] && n->kept & IM_KEEP(i))
             s[count++] = n->in[i]->storage;
-    if (n->op->keeps & IM_KEEP_OUT)
+    if (n->kept & IM_KEEP_OUT)
         s[count++] = n->out->storage;
     return count;
 }
@@ -102,10 +102,12 @@ bool im_tape_push(im_ctx *c, const im_node *n)
         t->nodes = nodes;
         t->cap = cap;
     }
+    im_node *node = &t->nodes[t->n++];
+    *node = *n;
+    node->kept = n->op->keeps & ~(n->in[1] && !n->in[1]->wants_grad ? n->op->keeps_for_w : 0);
     im_storage *s[IM_MAX_IN + 1];
-    for (int i = kept(n, s) - 1; i >= 0; i--)
+    for (int i = kept(node, s) - 1; i >= 0; i--)
         s[i]->refs++;
-    t->nodes[t->n++] = *n;
     return true;
 }
 

@@ -45,6 +45,7 @@ dino="train resnet $small --augment dino --locals 2 --head cosine --optimizer ad
 autoencoder="train autoencoder --data $dir/set --config $model --size 32 --steps 4 $common"
 diffusion="train diffusion --data $dir/captions --config $model --vae $model --size 32 --steps 4 $common --drop-tags 0.2"
 cached="$diffusion --cache-latents --views 2"
+lora="$diffusion --init $model --lora 2 --lora-text --recompute"
 # batch norms over all parts: every rank waits for the others in every norm
 sync="train resnet $small --augment dino --locals 2 --mixup 0.5 --steps 4 --recompute --sync-batchnorm"
 
@@ -54,7 +55,7 @@ files() {       # files RUN: a hash of every file of a run that is a function of
 }
 same() { [ -s "$dir/$1/log.jsonl" ] && files "$1" >"$dir/a" && files "$2" >"$dir/b" && diff "$dir/a" "$dir/b" >"$dir/err"; }
 long="train resnet $small --augment plain --steps 80"
-for kind in plain dino autoencoder diffusion cached sync long; do
+for kind in plain dino autoencoder diffusion cached lora sync long; do
     eval "options=\$$kind"
     run $options --accumulate 4 -q -o "$dir/$kind"
     [ "$rc" = 0 ]
@@ -157,7 +158,7 @@ for mpi in openmpi mpich; do
 
     # ---- the same bits
     for n in 2 4; do
-        for kind in plain dino autoencoder diffusion cached sync; do
+        for kind in plain dino autoencoder diffusion cached lora sync; do
             case $mpi$n$kind in *plain | openmpi2* | openmpi4diffusion | mpich4sync) ;; *) continue ;; esac
             eval "options=\$$kind"
                     ranks $n "$imago" $options --accumulate 4 -o "$dir/$mpi.$kind.$n"

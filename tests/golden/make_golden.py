@@ -20,6 +20,7 @@ import golden_embeddings
 import golden_gradients
 import golden_int8
 import golden_lora
+import golden_lora_training
 import golden_lr_schedules
 import golden_masks
 import golden_measures
@@ -48,6 +49,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "trajectories": golden_trajectories.make_trajectories, "measures": golden_measures.make_measures,
          "types": golden_types.make_types, "clones": golden_clones.make_clones, "clip": golden_clip.make_clip,
          "analysis": golden_analysis.make_analysis, "lora": golden_lora.make_lora,
+         "lora_training": golden_lora_training.make_lora_training,
          "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings,
          "int8": golden_int8.make_int8, "masks": golden_masks.make_masks,
          "daam": golden_daam.make_daam}

@@ -11,6 +11,7 @@
 #include "data/files/json.h"
 #include "data/files/names.h"
 #include "data/files/sha256.h"
+#include "data/text/lora_tags.h"
 #include "models/checkpoints/classifier_file.h"
 #include "models/eval/run_set.h"
 #include "models/eval/zero_shot.h"
@@ -175,8 +176,10 @@ static bool read_prompts(im_ctx *c, const im_synth *s, prompts *p)
         char *line = im_synth_line(c, s, i);
         im_json j = { 0 };
         const char *text = NULL;
+        im_lora_tags t = { 0 };                                /* <lora:...> is no word of the prompt                  */
         ok = line && im_json_parse(c, &j, "a prompt", line, strlen(line)) && im_json_string(c, &j, "prompt", IM_MUST, &text)
-          && add_prompt(c, p, i, text);
+          && im_lora_tags_read(c, text, &t) && add_prompt(c, p, i, t.text);
+        if (ok) im_lora_tags_free(&t);
         im_json_close(&j);
         free(line);
     }

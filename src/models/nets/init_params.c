@@ -7,6 +7,7 @@
  *
  * The networks of diffusion have torch's uniform numbers in convolutions too; with zero ends the last layer of every
  * residual branch, and of the network, begins with 0, so that each block is the identity at first (Dhariwal & Nichol 2021).
+ * Adapters have PEFT's "gaussian": A normal with deviation 1 / r, B zero.
  * (He et al. 2015, arXiv 1502.01852.) The i-th number of the tensor NAME, counted as files count (Cout, Cin, Kh, Kw), is a
  * function of seed, NAME and i: splitmix64 (Steele, Lea & Flood 2014) from a stream that seed and NAME choose. A normal
  * one is the sum of twelve uniforms of 16 bits (Irwin-Hall; within six deviations): integers, and one product in f32, so
@@ -93,6 +94,8 @@ static bool ends_branch(const char *name)
 static recipe recipe_of(const im_params *p, const im_param *q, im_init_kind kind)
 {
     const int64_t *s = q->t->shape;
+    if (kind == IM_INIT_LORA)
+        return ends(q->t->name, ".lora_A.weight") ? (recipe){ NORMAL, 1.0f / (float)s[0] } : (recipe){ CONSTANT, 0 };
     if (kind == IM_INIT_ZERO_ENDS && ends_branch(q->t->name))
         return (recipe){ CONSTANT, 0 };
     if (q->kind == IM_PARAM_EMBEDDING || (q->kind == IM_PARAM_VECTOR && q->t->ndim == 2))

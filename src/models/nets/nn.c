@@ -4,7 +4,7 @@
  *     norms        y = (x - mean) / sqrt(var + eps) * gamma + beta
  * Used by clip.c, unet.c, unet_blocks.c, vae.c, resnet.c, head.c; the registry also by checkpoint.c, init_weights.c and
  * convert.c. */
-#include "models/nets/nn.h"
+#include "models/nets/adapters.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,7 +74,7 @@ int64_t im_params_numel(const im_params *p)
 static im_dtype held_in(const im_params *p, const im_param *q, im_dtype t)
 {
     bool plain = q->kind >= IM_PARAM_DIRECTIONS || (t == IM_INT8 && (q->wide || q->kind == IM_PARAM_EMBEDDING));
-    return plain || p->train ? IM_F32 : t;
+    return plain || p->train || p->frozen ? IM_F32 : t;
 }
 
 size_t im_params_bytes(const im_params *p, im_dtype t)
@@ -89,7 +89,8 @@ im_weight_layout im_params_layout(const im_params *p, const im_param *q, im_dtyp
 {
     bool plain = q->kind >= IM_PARAM_DIRECTIONS;
     im_dtype dtype = held_in(p, q, t);
-    bool packed = !p->train && !plain && q->kind != IM_PARAM_EMBEDDING && (im_packs_weights(p->c) || dtype == IM_INT8);
+    bool trained = p->train || p->frozen;
+    bool packed = !trained && !plain && q->kind != IM_PARAM_EMBEDDING && (im_packs_weights(p->c) || dtype == IM_INT8);
     return (im_weight_layout){ .dtype = dtype, .packed = packed, .geglu = q->kind == IM_PARAM_GEGLU };
 }
 
@@ -206,6 +207,8 @@ static im_tensor *add_vector(im_params *p, const char *name, const char *suffix,
 void im_linear_init(im_params *p, const char *name, im_linear_layer *l, int in, int out, bool bias)
 {
     l->w = add_param(p, name, ".weight", IM_PARAM_LINEAR, 2, (int64_t[]){ out, in });
+    if (l->w)
+        p->v[p->n - 1].layer = l;
     l->b = bias ? add_vector(p, name, ".bias", out) : NULL;
 }
 
@@ -286,6 +289,11 @@ im_tensor *im_vector_init(im_params *p, const char *name, int channels)
     return add_param(p, name, "", IM_PARAM_VECTOR, 1, (int64_t[]){ channels });
 }
 
+im_tensor *im_matrix_init(im_params *p, const char *name, int rows, int columns)
+{
+    return add_param(p, name, "", IM_PARAM_LINEAR, 2, (int64_t[]){ rows, columns });
+}
+
 im_tensor *im_positions_init(im_params *p, const char *name, int rows, int channels)
 {
     return add_param(p, name, ".weight", IM_PARAM_VECTOR, 2, (int64_t[]){ rows, channels });
@@ -293,7 +301,8 @@ im_tensor *im_positions_init(im_params *p, const char *name, int rows, int chann
 
 im_tensor *im_linear_forward(im_ctx *c, const im_linear_layer *l, im_tensor *x, im_tensor *res, im_act act)
 {
-    return im_linear(c, x, l->w, l->b, res, act);
+    im_tensor *y = im_linear(c, x, l->w, l->b, res, act);                                /* (..., N)        */
+    return l->adapter && act == IM_ACT_NONE ? im_adapter_add(c, l->adapter, x, y) : y;
 }
 
 im_tensor *im_geglu_forward(im_ctx *c, const im_linear_layer *l, im_tensor *x)

@@ -4,7 +4,7 @@
  * its tensors under path + name. So a parameter's name *is* its name in the checkpoint's state dict
  * ("down_blocks.0.resnets.1.conv1.weight") and loading (checkpoint.h) is one loop over the registry.
  * Parameters have a shape from the start and storage only once they are loaded.
- * Used by clip.c, unet.c, unet_blocks.c, vae.c, resnet.c, head.c. */
+ * Used by clip.c, unet.c, unet_blocks.c, vae.c, resnet.c, head.c, adapters.c. */
 #ifndef IM_NN_H
 #define IM_NN_H
 
@@ -27,6 +27,7 @@ typedef struct im_param {
     im_tensor *t;                        /* t->name: the state-dict name; owned by the registry                       */
     im_param_kind kind;
     bool wide;                           /* stays in f32 where the others are int8                                    */
+    struct im_linear_layer *layer;       /* whose weight it is; NULL: none of im_linear_init's                        */
 } im_param;
 
 typedef struct im_params {               /* one network's parameters, in the order of its construction               */
@@ -38,6 +39,8 @@ typedef struct im_params {               /* one network's parameters, in the ord
     void **memory;                       /* what im_params_alloc gave out                                             */
     int n_memory, cap_memory;
     bool train;                          /* set before loading: weights are held plain in f32 and want gradients      */
+    bool frozen;                         /* set before loading: the same without gradients, for what is trained       */
+                                         /* before them or beside them (adapters.h)                                   */
     bool batch_statistics;               /* batch norm takes those of its batch, and moves the running ones           */
     bool mapped;                         /* the file stays open: weights that the device takes as they stand in it    */
                                          /* stay there                                                                */
@@ -76,7 +79,10 @@ void im_path_pop(im_params *p, size_t mark);
 /* The present path, kept as long as the registry: blocks hand it to im_trace. */
 const char *im_path_name(im_params *p);
 
-typedef struct im_linear_layer { im_tensor *w, *b; } im_linear_layer;            /* (N, K), (N) or NULL               */
+typedef struct im_linear_layer {
+    im_tensor *w, *b;                    /* (N, K), (N) or NULL                                                       */
+    const struct im_adapter *adapter;    /* trained beside w (adapters.h); NULL: none                                 */
+} im_linear_layer;
 typedef struct im_conv_layer {
     im_tensor *w, *b;                    /* (Cout, Kh, Kw, Cin), (Cout)                                               */
     im_conv_attrs at;
@@ -106,6 +112,7 @@ void im_groupnorm_init(im_params *p, const char *name, im_norm_layer *l, int cha
 void im_layernorm_init(im_params *p, const char *name, im_norm_layer *l, int channels, float eps);
 im_tensor *im_embedding_init(im_params *p, const char *name, int rows, int channels);           /* (rows, channels)   */
 im_tensor *im_vector_init(im_params *p, const char *name, int channels);                /* (channels), f32           */
+im_tensor *im_matrix_init(im_params *p, const char *name, int rows, int columns);               /* of a linear layer  */
 im_tensor *im_positions_init(im_params *p, const char *name, int rows, int channels);           /* the same, f32      */
 
 /* y = act(x w^T + b) + res.    x (..., K)  res (..., N) or NULL  ->  (..., N) */

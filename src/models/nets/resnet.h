@@ -35,7 +35,11 @@ im_tensor *im_classifier_logits(im_ctx *c, const im_classifier *m, im_tensor *fe
 
 /* Random weights, the same on every machine: see init_params.c. Buffers become a mean of 0 and a variance of 1. */
 bool im_init_params(im_params *p, uint64_t seed);
-typedef enum { IM_INIT_RESNET, IM_INIT_TORCH, IM_INIT_ZERO_ENDS } im_init_kind;     /* the other two: for diffusion    */
+typedef enum {
+    IM_INIT_RESNET,
+    IM_INIT_TORCH, IM_INIT_ZERO_ENDS,                          /* for diffusion                                       */
+    IM_INIT_LORA                                               /* for adapters (adapters.h)                           */
+} im_init_kind;
 bool im_init_params_as(im_params *p, uint64_t seed, im_init_kind kind);
 
 #endif

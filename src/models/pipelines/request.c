@@ -9,11 +9,15 @@
 #include "data/images/picture.h"
 #include "models/pipelines/request.h"
 
+json_t *im_lora_json(const char *name, const char *sha256, float weight)
+{
+    return json_pack("{s:s, s:s, s:f}", "name", name, "sha256", sha256, "weight", im_decimal(weight));
+}
+
 static void add_lora(json_t **list, const char *name, const char *sha256, float weight)
 {
     if (!*list) *list = json_array();
-    json_array_append_new(*list, json_pack("{s:s, s:s, s:f}", "name", name, "sha256", sha256, "weight",
-                                           im_decimal(weight)));
+    json_array_append_new(*list, im_lora_json(name, sha256, weight));
 }
 
 json_t *im_loras_json(im_sd *sd, const char *prompt)

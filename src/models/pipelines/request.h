@@ -8,6 +8,7 @@
 
 /* [{"name":, "sha256":, "weight":}] of the model's and then of the prompt's (NULL: none); NULL: none, or an error. */
 json_t *im_loras_json(im_sd *sd, const char *prompt);
+json_t *im_lora_json(const char *name, const char *sha256, float weight);           /* one of them                    */
 /* [{"name":, "sha256":}] of those that the texts use; NULL: none, or an error. */
 json_t *im_embeddings_json(im_sd *sd, const im_sd_args *a);
 json_t *im_request_object(im_sd *sd, const im_request *q);     /* the text `imago`; NULL: out of memory               */

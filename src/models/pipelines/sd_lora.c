@@ -108,6 +108,21 @@ bool im_sd_add_lora(im_sd *sd, const char *path, float weight)
     return adapt(sd, l);
 }
 
+bool im_sd_add_lora_text(im_sd *sd, const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    double weight = colon ? strtod(colon + 1, &end) : 1;
+    bool has_weight = colon && end != colon + 1 && !*end;
+    if (!sd || !im_ok(sd->c)) return false;
+    if (has_weight && !(weight >= -100 && weight <= 100))
+        return im_fail(sd->c, "--lora %s: the weight is %s, wanted a number from -100 to 100", text, colon + 1);
+    char *path = im_copy_text(sd->c, text, has_weight ? (size_t)(colon - text) : strlen(text));
+    bool ok = path && im_sd_add_lora(sd, path, has_weight ? (float)weight : 1);
+    free(path);
+    return ok;
+}
+
 bool im_sd_clear_loras(im_sd *sd)
 {
     if (!sd || !im_ok(sd->c) || !no_run_open(sd)) return false;

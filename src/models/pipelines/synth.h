@@ -1,7 +1,8 @@
 /* synth.h: what the files synth*.c share; nobody else includes it.
  *
  * Reading order: synth_plan.c (what the pictures are), synth_set.c (the folder), synth_draw.c (the loop), synth_writer.c
- * (the thread beside it), synth_finish.c (the end); synth_claims.c, synth_shards.c, synth_drop.c, synth_check.c. */
+ * (the thread beside it), synth_finish.c (the end); synth_claims.c, synth_shards.c, synth_drop.c, synth_lora.c,
+ * synth_check.c. */
 #ifndef IM_SYNTH_H
 #define IM_SYNTH_H
 
@@ -28,6 +29,7 @@ struct im_synth {
     im_dataset *inits;                                         /* NULL, or pictures to begin from                     */
     int64_t *init_first, *init_order;                          /* those of class k: inits->samples[init_order[i]], i  */
                                                                /* from init_first[k] to init_first[k + 1]             */
+    json_t *loras, *named;                                     /* as in the manifest; NULL, {}: none                  */
     json_t *manifest;
     bool finished;                                             /* the set was finished when it was opened             */
     int finish_fd, claim_fd; char *claim;                      /* -1: not held                                        */
@@ -93,6 +95,14 @@ bool im_synth_write(im_ctx *c, const im_synth *s, im_sd *sd, const im_synth_pict
 bool im_synth_begin(im_ctx *c, im_synth *s);                   /* opens the model                                     */
 /* The latents of n pictures, all guided or none: (n, s->latent). */
 bool im_synth_latents(im_ctx *c, im_synth *s, const im_synth_picture p[], int n, float *latents);
+
+/* ---------------------------------------------------------------- synth_lora.c */
+bool im_synth_begin_loras(im_ctx *c, im_synth *s);             /* puts them on; finds those that prompts name         */
+/* "loras": [{"name":, "sha256":, "weight":}] of every picture; "prompt_loras": {NAME: SHA-256}. */
+bool im_synth_put_loras(json_t *manifest, const im_synth *s);
+json_t *im_synth_loras_of(im_ctx *c, const json_t *manifest, const char *prompt);  /* of a row; NULL: none, or an error */
+/* "style 0.8 times (SHA-256 0123456789abcdef...), ..."; false: key is another one of the manifest. */
+bool im_synth_lora_words(const char *key, json_t *list, char *out, size_t size);
 
 /* ---------------------------------------------------------------- synth_shards.c */
 /* Writes shard `shard` from its pictures in .pictures, where all are there; dropped (count) or NULL. *from: where to look

@@ -90,7 +90,7 @@ bool im_synth_begin(im_ctx *c, im_synth *s)
     snprintf(s->model_hash, sizeof s->model_hash, "%s", hash);
     name_model(s);
     name_arithmetic(c, s);
-    return set_sizes(c, s) && open_inits(c, s);
+    return set_sizes(c, s) && open_inits(c, s) && im_synth_begin_loras(c, s);
 }
 
 /* ---------------------------------------------------------------- the loop */
@@ -170,21 +170,45 @@ static bool draw_batch(loop *l)
     return ok;
 }
 
-/* Pictures of a batch are all guided or none: one of the other kind waits for its turn. */
-static bool draw_part(loop *l, int64_t begin, int64_t end)
+/* Those that are guided, or those that are not, and have the same adapters as the first of them that is not done. *more:
+ * some have others. done (end - begin): drawn, or there before. */
+static bool draw_alike(loop *l, bool guided, int64_t begin, int64_t end, uint8_t *done, bool *more)
 {
     im_synth *s = l->s;
+    char *first = NULL;
     bool ok = true;
-    for (int guided = 0; ok && guided < 2; guided++) {
-        for (int64_t i = begin; ok && i < end; i++) {
-            im_synth_picture p;
-            im_synth_locate(s, i, &p);
-            if ((p.guidance > 1) != guided || im_synth_there(l->c, s, &p)) continue;
-            ok = im_synth_picture_at(l->c, s, i, &l->batch[l->n++]);
-            if (ok && l->n == s->a.batch) ok = draw_batch(l);
+    *more = false;
+    for (int64_t i = begin; ok && i < end; i++) {
+        im_synth_picture p;
+        if (done[i - begin]) continue;
+        im_synth_locate(s, i, &p);
+        if ((p.guidance > 1) != guided) continue;
+        done[i - begin] = im_synth_there(l->c, s, &p);
+        if (done[i - begin]) continue;
+        if (!(ok = im_synth_picture_at(l->c, s, i, &p))) break;
+        if (first && !im_sd_same_loras(s->sd, first, p.prompt)) {
+            im_synth_picture_free(&p);
+            *more = true;
+            continue;
         }
-        if (ok && l->n) ok = draw_batch(l);
+        if (!first) ok = (first = im_copy_text(l->c, p.prompt, strlen(p.prompt))) != NULL;
+        done[i - begin] = 1;
+        l->batch[l->n++] = p;
+        if (ok && l->n == s->a.batch) ok = draw_batch(l);
     }
+    if (ok && l->n) ok = draw_batch(l);
+    free(first);
+    return ok && im_ok(l->c);
+}
+
+/* Pictures of a batch are all guided or none, and have the same weights: others wait for their turn. */
+static bool draw_part(loop *l, int64_t begin, int64_t end)
+{
+    uint8_t *done = calloc((size_t)(end - begin) + 1, 1);
+    bool ok = done || im_fail(l->c, "out of memory for what of the set is drawn");
+    for (int guided = 0; ok && guided < 2; guided++)
+        for (bool more = true; ok && more; ) ok = draw_alike(l, guided, begin, end, done, &more);
+    free(done);
     return ok;
 }
 

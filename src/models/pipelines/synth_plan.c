@@ -42,6 +42,8 @@ void im_synth_close(im_synth *s)
     im_dataset_free(s->inits);
     free(s->init_first);
     free(s->init_order);
+    json_decref(s->loras);
+    json_decref(s->named);
     json_decref(s->manifest);
     im_prompts_free(s->prompts);
     im_class_list_free(&s->classes);

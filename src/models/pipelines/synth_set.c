@@ -74,6 +74,10 @@ static json_t *manifest_of(im_ctx *c, const im_synth *s)
         json_object_set_new(m, "keep", json_real(a->keep));
     }
     if (m) json_object_set_new(m, "classes", classes_json(&s->classes));
+    if (m && !im_synth_put_loras(m, s)) {
+        json_decref(m);
+        m = NULL;
+    }
     if (!m) im_fail(c, "%s: its manifest cannot be made: out of memory", a->out);
     return m;
 }
@@ -117,6 +121,12 @@ static bool same_settings(im_ctx *c, const im_synth *s, json_t *there, json_t *h
         json_t *w = json_object_get(there, key);
         if (json_equal(v, w)) continue;
         bool whole = !strcmp(key, "classes");
+        char one[600], other[600];
+        if (im_synth_lora_words(key, w, one, sizeof one) && im_synth_lora_words(key, v, other, sizeof other)) {
+            size_t at = strlen(said);
+            snprintf(said + at, sizeof said - at, "%s%s: %s there and %s here", at ? "; " : "", key, one, other);
+            continue;
+        }
         char *x = w && !whole ? json_dumps(w, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
         char *y = whole ? NULL : json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         size_t have = strlen(said);

@@ -23,6 +23,8 @@ char *im_synth_file_row(im_ctx *c, const im_synth *s, const im_synth_picture *p,
         json_decref(row);
         row = NULL;
     }
+    json_t *loras = row ? im_synth_loras_of(c, s->manifest, p->prompt) : NULL;
+    if (loras) json_object_set_new(row, "loras", loras);
     json_decref(rest);
     return im_synth_dump(c, row);
 }

@@ -39,7 +39,7 @@ bool im_synth_write(im_ctx *c, const im_synth *s, im_sd *sd, const im_synth_pict
                     const char *path)
 {
     im_sd_args a = s->base;
-    a.prompt = p->prompt;
+    a.prompt = "";                                             /* one may name LoRAs, which the decoder has not        */
     a.seed = p->seed;
     a.guidance = (float)p->guidance;
     a.name = p->file;

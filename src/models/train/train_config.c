@@ -46,8 +46,8 @@ const im_field im_train_common_fields[] = {
 /* ---------------------------------------------------------------- writing */
 
 /* The keys of what the options do not say. Those of files and pictures decide as options do. */
-static const char *const extra_keys[] = { "task", "data-sha256", "vae-sha256", "config-sha256", "favour-sha256", "pictures",
-                                          "class-names" };
+static const char *const extra_keys[] = { "task", "data-sha256", "vae-sha256", "config-sha256", "favour-sha256",
+                                          "base-sha256", "pictures", "class-names" };
 
 static json_t *names_json(im_ctx *c, const char *const names[], int n)
 {
@@ -67,7 +67,7 @@ static void add_extra(im_ctx *c, json_t *root, const im_config_extra *e)
     const char *const texts[][2] = { { "imago", IM_VERSION }, { "task", e->task }, { "device", im_device_name(c) },
                                      { "isa", im_device_isa(c) }, { "data-sha256", e->data_sha256 },
                                      { "vae-sha256", e->vae_sha256 }, { "config-sha256", e->config_sha256 },
-                                     { "favour-sha256", e->favour_sha256 } };
+                                     { "favour-sha256", e->favour_sha256 }, { "base-sha256", e->base_sha256 } };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (texts[i][1])
             json_object_set_new(root, texts[i][0], json_string(texts[i][1]));
@@ -295,7 +295,9 @@ bool im_config_same_data(im_ctx *c, const char *run, const im_config_extra *extr
          same_hash(c, &j, "config-sha256", extra->config_sha256, false, run,
                    "the configurations, tokenizer or scheduler of --config were others than now") &&
          same_hash(c, &j, "favour-sha256", extra->favour_sha256, true, run,
-                   "the things that it shows more often are others than those of --favour now");
+                   "the things that it shows more often are others than those of --favour now") &&
+         same_hash(c, &j, "base-sha256", extra->base_sha256, true, run,
+                   "its LoRA stands beside a model with other weights than that of --init now");
     im_json_close(&j);
     free(path);
     return ok;

@@ -12,7 +12,7 @@ extern const im_field im_train_common_fields[];
 
 typedef struct im_config_extra {                               /* what else stands in config.json; may be NULL, 0     */
     const char *task;                                          /* "resnet"                                            */
-    const char *data_sha256, *vae_sha256, *config_sha256, *favour_sha256;
+    const char *data_sha256, *vae_sha256, *config_sha256, *favour_sha256, *base_sha256;
     const char *const *classes; int n_classes;
     int64_t pictures;
 } im_config_extra;

@@ -6,7 +6,8 @@
  * A share of the captions is replaced by "" for guidance without a classifier (Ho & Salimans 2022), and of the others tags
  * may be left out (captions.h); pictures of rare or of listed things may come more often (balance.h). All draws are
  * functions of seed and the number of the picture in the run, so N batches of B are as one of N B. After every checkpoint
- * RUN/model is a diffusers folder with the averaged weights. Used by `imago train diffusion`. */
+ * RUN/model is a diffusers folder with the averaged weights. With --lora the weights stay as they are, adapters beside
+ * them are trained (train_adapters.h) and written as one file. Used by `imago train diffusion`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 #include "models/pipelines/preview.h"
 #include "models/schedulers/scheduler.h"
 #include "models/checkpoints/state_dict.h"
+#include "models/train/train_adapters.h"
 #include "models/train/train_config.h"
 #include "models/train/train_memory.h"
 #include "models/checkpoints/vae_folder.h"
@@ -46,11 +48,16 @@ static const im_field fields[] = {
     IM_REAL_FIELD("balance", AT(balance), IM_DECIDES, { 0, 1 }),
     IM_TEXT_FIELD("favour", AT(favour), IM_PATH),              /* compared by its hash                                */
     IM_REAL_FIELD("favour-share", AT(favour_share), IM_DECIDES, { 0, 1 }),
+    IM_INT_FIELD("lora", AT(lora), IM_DECIDES, { 0, 4096 }),
+    IM_FLAG_FIELD("lora-text", AT(lora_text), IM_DECIDES),
+    IM_REAL_FIELD("lora-alpha", AT(lora_alpha), IM_DECIDES, { 1e-3, 1e6, .has_unset = true, .unset = 0 }),
     IM_REAL_FIELD("snr-gamma", AT(snr_gamma), IM_DECIDES, { 0, 1e6 }),
     IM_REAL_FIELD("snr-power", AT(snr_power), IM_DECIDES, { 0, 1 }),
     IM_NO_FIELD
 };
 static const im_field *const tables[] = { im_train_common_fields, fields, NULL };
+
+static const double LR = 6e-4, LORA_LR = 1e-4;                 /* the second: diffusers' for LoRAs                    */
 
 const im_field *const *im_train_diffusion_fields(void) { return tables; }
 
@@ -81,13 +88,14 @@ typedef struct training {
     im_unet *unet;
     im_vae *vae;
     im_scheduler *scheduler;                                   /* for its betas                                       */
+    im_trained_lora lora;                                      /* --lora                                              */
     im_dataset *data;
     im_pictures pictures;
     im_latents latents;
     im_captions captions;
     double *sums;                                              /* of the pictures' weights; NULL: each once an epoch  */
     uint32_t *order; int64_t ordered;                          /* with kept latents: the order of epoch `ordered`     */
-    char hash[65], vae_hash[65], config_hash[65], favour_hash[65];
+    char hash[65], vae_hash[65], config_hash[65], favour_hash[65], base_hash[65];
     const im_train_hooks *hooks;
     im_ranks *ranks;
 } training;
@@ -250,12 +258,9 @@ static bool write_part(training *t, im_folder_out *f, im_part part, const im_par
     return ok;
 }
 
-static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
+static bool write_model(training *t, const im_run_folder *run, const im_optimiser *o)
 {
-    training *t = arg;
     im_folder_out f;
-    (void)last;
-    im_write_broken(t->pictures.loader, run);
     bool trained = !strcmp(t->a->text, "train");
     char *path = im_run_file(run, "model");
     bool ok = path && im_folder_begin(t->c, &f, path, true);
@@ -269,6 +274,22 @@ static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bo
     return ok;
 }
 
+static bool write_lora(training *t, const im_run_folder *run, const im_optimiser *o)
+{
+    char *path = im_run_file(run, "pytorch_lora_weights.safetensors");
+    bool ok = path && im_trained_lora_write(t->c, &t->lora, o, path);
+    free(path);
+    return ok;
+}
+
+static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bool last)
+{
+    training *t = arg;
+    (void)last;
+    im_write_broken(t->pictures.loader, run);
+    return t->a->lora ? write_lora(t, run, o) : write_model(t, run, o);
+}
+
 /* ---------------------------------------------------------------- what there is to train */
 
 /* Of unet and clip, in this order. */
@@ -277,15 +298,31 @@ static int trained_parts(const training *t)
     return strcmp(t->a->text, "train") ? 1 : 2;
 }
 
+typedef struct both { im_part_params part[2]; } both;
+
+/* What gradients are for: the networks, or the adapters beside them. */
+static both parts_of(training *t)
+{
+    bool lora = t->a->lora;
+    im_params *unet = lora ? &t->lora.unet : im_unet_params(t->unet);
+    im_params *clip = lora ? &t->lora.clip : im_clip_params(t->clip);
+    return (both){ { { unet, "unet." }, { clip, "text_encoder." } } };
+}
+
 static bool load_or_draw(training *t)
 {
     im_ctx *c = t->c;
     const char *init = t->a->common.init;
     im_params *unet = im_unet_params(t->unet), *clip = im_clip_params(t->clip);
-    unet->train = clip->train = true;
+    im_train_way way = { .ranks = t->ranks->size };
+    if (t->a->lora && !im_trained_lora_open(c, &t->lora, t->a, t->unet, t->clip))
+        return false;
+    unet->train = clip->train = !t->a->lora;
     unet->recompute = t->a->common.recompute;
-    im_part_params parts[] = { { unet, "unet." }, { clip, "text_encoder." } };
-    if (!im_train_weights_fit(c, &t->a->common, (im_train_way){ .ranks = t->ranks->size }, parts, trained_parts(t)))
+    if (t->a->lora)
+        way.frozen = (double)im_params_bytes(unet, IM_F32) + (double)im_params_bytes(clip, IM_F32);
+    both b = parts_of(t);
+    if (!im_train_weights_fit(c, &t->a->common, way, b.part, trained_parts(t)))
         return false;
     if (!init)
         return im_init_params_as(unet, t->a->common.seed, IM_INIT_ZERO_ENDS) &&
@@ -293,6 +330,9 @@ static bool load_or_draw(training *t)
     im_checkpoint *k = im_checkpoint_open(c, init);
     bool ok = im_checkpoint_need(k, IM_NEED_UNET | IM_NEED_CLIP) && im_checkpoint_load(k, IM_PART_UNET, unet, IM_F32) &&
               im_checkpoint_load(k, IM_PART_CLIP, clip, IM_F32);
+    const char *hash = ok && t->a->lora ? im_checkpoint_fingerprint(k) : "";
+    if (ok && (ok = hash != NULL))
+        snprintf(t->base_hash, sizeof t->base_hash, "%s", hash);
     im_checkpoint_close(k);
     return ok;
 }
@@ -329,6 +369,8 @@ static bool open_networks(training *t)
 {
     im_ctx *c = t->c;
     const im_train_diffusion_args *a = t->a;
+    if (!im_trained_lora_settle(c, t->a))
+        return false;
     if (!a->config)
         return im_fail(c, "the model has no shape: --config FOLDER, a diffusers folder (its weights are not read)");
     if (!a->vae)
@@ -457,14 +499,15 @@ static bool train(training *t, bool begun)
         return false;
     im_config_extra extra = { .task = "diffusion", .data_sha256 = t->hash, .vae_sha256 = t->vae_hash,
                               .config_sha256 = t->config_hash,
-                              .favour_sha256 = t->a->favour ? t->favour_hash : NULL, .pictures = t->data->count };
+                              .favour_sha256 = t->a->favour ? t->favour_hash : NULL,
+                              .base_sha256 = t->a->lora ? t->base_hash : NULL, .pictures = t->data->count };
     int64_t parts_an_epoch = im_pictures_batches(&t->pictures);
     char *config = im_train_config_text(t->ranks, tables, &t->a->common, &extra, begun, parts_an_epoch);
-    im_part_params parts[] = { { im_unet_params(t->unet), "unet." }, { im_clip_params(t->clip), "text_encoder." } };
-    im_loop_task task = { .arg = t, .ranks = t->ranks, .parts = parts, .n_parts = trained_parts(t),
+    both b = parts_of(t);
+    im_loop_task task = { .arg = t, .ranks = t->ranks, .parts = b.part, .n_parts = trained_parts(t),
                           .parts_an_epoch = parts_an_epoch, .fields = tables, .begin = begin, .part = run_part,
                           .saved = saved };
-    bool ok = config && step_fits(t, parts) && im_train_open_run(t->ranks, &run, t->a->common.out) &&
+    bool ok = config && step_fits(t, b.part) && im_train_open_run(t->ranks, &run, t->a->common.out) &&
               (!t->a->cache_latents || keep_latents(t, &run)) &&
               im_train_loop(c, &run, &t->a->common, config, &task, t->hooks);
     im_run_close(&run);
@@ -479,7 +522,12 @@ bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *args, const im
     im_ranks ranks;
     im_train_hooks own;
     training t = { .c = c, .a = &a, .hooks = &own, .ranks = &ranks };
-    bool ok = im_train_join(c, &a.common, &ranks, hooks, &own) && im_train_begin(c, tables, &a.common, 6e-4, &begun) &&
+    if (!a.config)
+        a.config = a.common.init;
+    if (!a.vae)
+        a.vae = a.common.init;
+    double lr = a.lora ? LORA_LR : LR;
+    bool ok = im_train_join(c, &a.common, &ranks, hooks, &own) && im_train_begin(c, tables, &a.common, lr, &begun) &&
               train(&t, begun);
     im_ranks_leave(&ranks);
     im_pictures_close(&t.pictures);
@@ -488,6 +536,7 @@ bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *args, const im
     im_scheduler_free(t.scheduler);
     im_clip_free(t.clip);
     im_unet_free(t.unet);
+    im_trained_lora_close(&t.lora);
     im_vae_free(t.vae);
     im_model_files_free(&t.files);
     free(t.vae_text);

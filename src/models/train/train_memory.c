@@ -30,7 +30,7 @@ im_train_need im_train_need_of(im_ctx *c, const im_train_common *a, im_train_way
     for (int k = 1; k < a->accumulate / way.ranks; k *= 2)
         sets++;
     im_optimiser_args o = im_loop_optimiser(c, a);
-    im_train_need need = { .state = im_optimiser_bytes(&o, parts, n) };
+    im_train_need need = { .weights = way.frozen, .state = im_optimiser_bytes(&o, parts, n) };
     for (int k = 0; k < n; k++)
         for (int i = 0; i < parts[k].params->n; i++) {
             const im_param *q = &parts[k].params->v[i];

@@ -7,7 +7,10 @@
 #include "models/train/train_loop.h"
 
 /* How a step is done: by so many ranks; together: all parts of a rank at once (lockstep.h). */
-typedef struct im_train_way { int ranks; bool together; } im_train_way;
+typedef struct im_train_way {
+    int ranks; bool together;
+    double frozen;                                             /* bytes of weights still to be loaded that stay as they */
+} im_train_way;                                                /* are                                                  */
 
 typedef struct im_train_need {                                 /* bytes                                                */
     double weights;                                            /* of networks that are not loaded yet                  */

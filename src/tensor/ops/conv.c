@@ -129,7 +129,7 @@ static double conv2d_flop(const im_node *n)
 
 const im_op im_op_conv2d = { .name = "conv2d", .formula = "y = conv(x, w) + b + chan + res", .n_in = 5,
     .optional = 1u << B | 1u << CHAN | 1u << RES, .shape = conv2d_shape, .forward = conv2d_forward,
-    .backward = conv2d_backward, .flop = conv2d_flop, .keeps = IM_KEEP(X) | IM_KEEP(W),
+    .backward = conv2d_backward, .flop = conv2d_flop, .keeps = IM_KEEP(X) | IM_KEEP(W), .keeps_for_w = IM_KEEP(X),
     .f32_grads = 1u << W | 1u << B };
 
 im_tensor *im_conv2d(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *chan, im_tensor *res,

@@ -205,12 +205,12 @@ static double product_flop(const im_node *n)
 
 const im_op im_op_linear = { .name = "linear", .formula = "y = act(x w^T + b) + res", .n_in = 4,
     .optional = 1u << B | 1u << RES, .shape = linear_shape, .forward = linear_forward, .backward = linear_backward,
-    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W),
+    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W), .keeps_for_w = IM_KEEP(X),
     .f32_grads = 1u << W | 1u << B };
 
 const im_op im_op_geglu = { .name = "geglu", .formula = "y = v * gelu(g), [v g] = x w^T + b", .n_in = 3,
     .optional = 1u << B, .shape = geglu_shape, .forward = geglu_forward, .backward = geglu_backward,
-    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W),
+    .flop = product_flop, .keeps = IM_KEEP(X) | IM_KEEP(W), .keeps_for_w = IM_KEEP(X),
     .f32_grads = 1u << W | 1u << B };
 
 im_tensor *im_linear(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *res, im_act act)
