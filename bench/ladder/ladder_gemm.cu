@@ -1,17 +1,29 @@
 /* ladder_gemm.cu: the product c = a b^T of two matrices with rows along k, in five steps from the obvious kernel to the
- * two that are shipped. Each step says what it changes and what that should win; ladder.cc runs them in the simulator and
- * prints what each asks of memory. All give the same sums but the last, whose factors are in f16.
+ * two that are shipped. Each step says what it changes and what that should win; ladder.cc runs them in the simulator
+ * and prints what each asks of memory. All give the same sums but the last, whose factors are in f16.
  *
- *     1 naive       a thread a number of c; neighbouring threads take neighbouring rows: a warp's loads lie K numbers apart
- *     2 coalesced   neighbouring threads take neighbouring columns: the 32 of them write side by side, and read one row
- *     of a
- *                   together. Reads of b still lie K apart
- *     3 shared      16 x 16 of a and b come to shared memory once, side by side, and are used 16 times: 1/16 of the traffic
+ *     1 naive       a thread a number of c; neighbouring threads take neighbouring rows: a warp's loads lie K numbers
+ *                   apart
+ *     2 coalesced   neighbouring threads take neighbouring columns: 16 of them write side by side, and read one row of
+ *                   a together. Reads of b still lie K apart
+ *     3 shared      16 x 16 of a and b come to shared memory once, side by side, and are used 16 times: 1/16 of the
+ *                   requests
  *     4 registers   64 x 64 a block, 4 x 4 sums a thread (cuda/product.cuh): 8 numbers from shared memory make 16
- *     products, not 2
- *                   one; 1/64 of the traffic of step 2
- *     5 mma         tensor cores (cuda/product_mma.cuh): 16 x 8 x 16 products an instruction; 16-byte copies past
- *     registers */
+ *                   products, not 2 one; a and b are fetched M/64 times, not M/16
+ *     5 mma         tensor cores (cuda/product_mma.cuh): 16 x 8 x 16 products an instruction, half the bytes; 16-byte
+ *                   copies past registers
+ *
+ * The predictions, in sectors of 32 bytes. W = M N / 32 warps.
+ *     1, 2    W K (16 + 2) for the loads of 16 lines and 2 numbers; the stores of a warp touch 16 sectors, then 4
+ *     3       each block of 16 x 16: 2 K / 16 tiles of 16 rows of 2 sectors; stores as before
+ *     4       each block of 64 x 64: 128 rows of K / 8; stores as before
+ *     5       the same rows of K / 16; a fragment's store has 8 rows of 32 bytes, by two requests: each sector twice
+ * Turns of shared memory in step 4: a warp has 2 rows of threads. Per 16 steps of k, 16 numbers stored a request, whose
+ * pitch of 66 spreads them: 8 stores; 16 x 8 loads without a conflict. In step 5, 16 bytes a lane, 4 turns a request: 2
+ * x 2 copies of each of 4 warps and 32 steps, and 8 ldmatrix. */
+#include "ladder.cuh"
+#include "plain.h"
+
 #include "cuda/product_mma.cuh"
 
 struct matrices { int m, n, k; const float *a, *b; float *c; };        /* (m, k), (n, k), (m, n)                        */
@@ -75,18 +87,34 @@ struct ladder_job {
     MEMBER void finish(int64_t i, int col, float sum, float) const { c[i * n + col] = sum; }
 };
 
-/* Step 1 to 5; a and b in f32, in step 5 in f16. */
-extern "C" void ladder_gemm(im_cu *cu, int step, int m, int n, int k, const void *a, const void *b, float *c)
+static int run(im_device *dev, int step, const void *const *in, const int32_t *, void *out)
 {
-    matrices p = { m, n, k, (const float *)a, (const float *)b, c };
+    const int m = GEMM_M, n = GEMM_N, k = GEMM_K;
+    im_cu *cu = im_cuda_stream(dev);
+    matrices p = { m, n, k, (const float *)in[0], (const float *)in[1], (float *)out };
     im_dtype t = step == 5 ? IM_F16 : IM_F32;
-    ladder_job j = { m, n, k, false, { a, t }, { b, t }, c, false, true, true, { b } };
-    dim3 small((unsigned)(m + 15) / 16, (unsigned)(n + 15) / 16), large((unsigned)(m + 63) / 64, (unsigned)(n + 63) / 64);
+    ladder_job j = { m, n, k, false, { in[0], t }, { in[1], t }, (float *)out, false, true, true, { in[1] } };
+    dim3 small(im_cuda_blocks(m, 16), im_cuda_blocks(n, 16));
     switch (step) {
-    case 1: LAUNCH(cu, small, 256, gemm_naive, p); break;
-    case 2: LAUNCH(cu, small, 256, gemm_coalesced, p); break;
-    case 3: LAUNCH(cu, small, 256, gemm_shared, p); break;
-    case 4: LAUNCH(cu, large, 256, product_kernel<ladder_job>, j); break;
-    case 5: LAUNCH(cu, large, MMA_THREADS, (product_mma_kernel<ladder_job, false>), j); break;
+    case 1:  return LAUNCH(cu, small, 256, gemm_naive, p);
+    case 2:  return LAUNCH(cu, small, 256, gemm_coalesced, p);
+    case 3:  return LAUNCH(cu, small, 256, gemm_shared, p);
+    case 4:  return run_product(dev, j, 1);
+    default: return run_product_mma(dev, j);
     }
 }
+
+static const double W = GEMM_M * GEMM_N / 32.0, BLOCKS = GEMM_M * GEMM_N / 64.0 / 64.0, STEPS_16 = GEMM_K / 16.0;
+
+extern const ladder ladder_gemm = {
+    "product of matrices", "c (128, 128) = a (128, 128) b^T", 2.0 * GEMM_M * GEMM_N * GEMM_K,
+    { GEMM_M * GEMM_K, GEMM_N * GEMM_K, 0 }, 0, 0, GEMM_M * GEMM_N,
+    { { "naive", 0, false, {} },
+      { "coalesced", 0, false, { { LADDER_SECTORS, W * GEMM_K * 18 + W * 4 } } },
+      { "shared", 0, false, { { LADDER_SECTORS, W / 8 * STEPS_16 * 64 + W * 4 },
+                              { LADDER_REQUESTS, W * (2 * STEPS_16 + 1) } } },
+      { "registers", 0, false, { { LADDER_SECTORS, BLOCKS * 128 * GEMM_K / 8 + W * 4 },
+                                 { LADDER_TURNS, BLOCKS * 8 * STEPS_16 * (8 + 16 * 8) } } },
+      { "mma (f16)", 2, false, { { LADDER_SECTORS, BLOCKS * 128 * GEMM_K / 16 + W * 8 },
+                                 { LADDER_TURNS, BLOCKS * 4 * (STEPS_16 / 2) * 4 * (4 + 8) } } } },
+    run, plain_gemm };

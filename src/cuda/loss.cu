@@ -1,29 +1,33 @@
 /* loss.cu: losses and their gradients (ref/loss.c has the formulas, cpu/loss.c the order of the sums). Called by
  * ops/loss.c.
  *
- * cross entropy: 16 threads a row, the lanes of its sums; the rows' losses in f64, ascending, by one thread.
- * mse, l1: 16 threads a chunk of IM_MAP_CHUNK elements of a sample, in f64; chunks and samples, ascending, by one thread.
- * */
-#include "cuda/kernel.cuh"
+ * cross entropy: 16 threads a row, the lanes of its sums; rows of up to 1,024 classes stay in registers and are read
+ * once
+ *                (row.cuh); the rows' losses in f64, ascending, by one thread.
+ * mse, l1: 16 threads a chunk of IM_MAP_CHUNK elements of a sample, in f64; chunks and samples, ascending, by one
+ * thread. */
+#include "cuda/row.cuh"
 
 /* ---------------------------------------------------------------- cross entropy */
 
-KERNEL(THREADS) entropy_rows(GRID im_cross_entropy_args p, double *losses)
+template <int HELD> KERNEL(THREADS) entropy_rows(GRID im_cross_entropy_args p, double *losses)
 {
-    int64_t row = thread_of_grid() / 16, x = row * p.classes;
+    int64_t row = thread_of_grid() / 16, at = row * p.classes;
     int lane = (int)threadIdx.x % 16, n = row < p.rows ? p.classes : 0;
+    row_numbers<HELD> x = { p.x, at + lane, (n - lane + 15) / 16, { 0 } };
     float top = float_of(0xff800000u), sum = 0.0f;
-    for (int i = lane; i < n; i += 16)
-        top = max_of(top, load(p.x, x + i));
+    x.begin();
+    UNROLL for (int k = 0; k < x.end(); k++)
+        top = k < x.n ? max_of(top, x.number(k)) : top;
     for (int half = 8; half; half /= 2)
         top = max_of(top, shuffle_down(top, half, 16));
     top = from_first(top);
-    for (int i = lane; i < n; i += 16)
-        sum = sum + exp_of(load(p.x, x + i) - top);
+    UNROLL for (int k = 0; k < x.end(); k++)
+        sum = k < x.n ? sum + exp_of(x.number(k) - top) : sum;
     sum = tree_sum(sum);
     if (lane || !n)
         return;
-    losses[row] = (double)(log_of(sum) + (top - load(p.x, x + p.labels[row])));
+    losses[row] = (double)(log_of(sum) + (top - load(p.x, at + p.labels[row])));
     if (p.stats) {
         p.stats[2 * row] = top;
         p.stats[2 * row + 1] = sum;
@@ -43,24 +47,34 @@ int im_cuda_cross_entropy(im_device *dev, const im_cross_entropy_args *p)
     double *losses = (double *)im_cuda_workspace(dev, (size_t)p->rows * sizeof(double));
     if (!losses)
         return IM_NO_MEMORY;
-    int failed = RUN(dev, im_cuda_blocks(p->rows * 16, THREADS), THREADS, entropy_rows, *p, losses);
+    unsigned blocks = im_cuda_blocks(p->rows * 16, THREADS);
+    int failed = p->classes <= 16 * 8 ? RUN(dev, blocks, THREADS, entropy_rows<8>, *p, losses)
+               : p->classes <= 16 * 64 ? RUN(dev, blocks, THREADS, entropy_rows<64>, *p, losses)
+                                       : RUN(dev, blocks, THREADS, entropy_rows<0>, *p, losses);
     return im_cuda_done(dev, failed || RUN(dev, 1, 1, entropy_sum, *p, losses));
 }
 
-/* dx_k = e_k (s / sum), less s at the label, e_k = exp(x_k - top), s = dloss / R */
+/* dx_k = e_k (s / sum), less s at the label, e_k = exp(x_k - top), s = dloss / R. blockIdx: row, columns; a thread's
+ * four lie THREADS apart, so that what belongs to the row is read once for all of them. */
+enum { ENTROPY_EACH = 4 };
 KERNEL(THREADS) entropy_bwd_kernel(GRID im_cross_entropy_bwd_args p)
 {
-    int64_t i = thread_of_grid(), row = i / p.classes;
-    if (row >= p.rows)
-        return;
-    float s = (float)((double)p.dloss[0] / (double)p.rows), by = s / p.stats[2 * row + 1];
-    float e = exp_of(load(p.x, i) - p.stats[2 * row]) * by;
-    put(p.dx, i, i % p.classes == p.labels[row] ? e - s : e, p.add);
+    int64_t row = blockIdx.x;
+    int first = (int)(blockIdx.y * ENTROPY_EACH * THREADS + threadIdx.x), label = p.labels[row];
+    float s = (float)((double)p.dloss[0] / (double)p.rows), top = p.stats[2 * row], by = s / p.stats[2 * row + 1];
+    for (int k = 0; k < ENTROPY_EACH; k++) {
+        int i = first + k * THREADS;
+        if (i >= p.classes)
+            return;
+        float e = exp_of(load(p.x, row * p.classes + i) - top) * by;
+        put(p.dx, row * p.classes + i, i == label ? e - s : e, p.add);
+    }
 }
 
 int im_cuda_cross_entropy_bwd(im_device *dev, const im_cross_entropy_bwd_args *p)
 {
-    return im_cuda_done(dev, RUN(dev, im_cuda_blocks(p->rows * p->classes, THREADS), THREADS, entropy_bwd_kernel, *p));
+    dim3 grid((unsigned)p->rows, im_cuda_blocks(p->classes, ENTROPY_EACH * THREADS));
+    return p->rows ? im_cuda_done(dev, RUN(dev, grid, THREADS, entropy_bwd_kernel, *p)) : IM_DONE;
 }
 
 /* ---------------------------------------------------------------- mse, l1 */

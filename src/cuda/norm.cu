@@ -4,12 +4,13 @@
  *                                           memory; then a thread a channel: mean and centred squares
  *                              groups       a block a group: a thread a channel joins its chunks in f64, ascending; one
  *                                           joins the channels; scale and shift of each channel
- *                              apply        a thread an element, or 8 channels of 8 pixels: y = fma(x, scale, shift) [silu]
+ *                              apply        a thread a channel, or 8, of 8 pixels: y = fma(x, scale, shift) [silu]
  * So x is read twice and y written once. In 16 bits eight numbers go in one access of 16 bytes, where channels allow it
  * (vector.cuh); in f32 neighbouring threads take neighbouring numbers, which asks for no more sectors.
  *
  * Layer norm: 16 threads a row, thread i the elements i, i + 16, ...; they are the lanes of the sums. Rows of up to 1,280
  * channels stay in registers and are read once. */
+#include "cuda/row.cuh"
 #include "cuda/vector.cuh"
 
 struct group_call {
@@ -104,14 +105,20 @@ KERNEL(GN_TILE) group_groups(GRID group_call w)
     }
 }
 
+/* A thread a channel of 8 pixels, whose scale and shift it reads once; its neighbours take the channels beside it. */
 KERNEL(THREADS) group_apply(GRID group_call w)
 {
-    int64_t i = thread_of_grid(), channels = w.p.channels;
-    if (i >= w.p.batch * w.p.pixels * channels)
+    int64_t i = thread_of_grid(), channels = w.p.channels, some = (w.p.pixels + GN_PIXELS - 1) / GN_PIXELS;
+    int64_t c = i % channels, b = i / channels / some;
+    int64_t from = i / channels % some * GN_PIXELS, to = min_of(from + GN_PIXELS, w.p.pixels);
+    if (b >= w.p.batch)
         return;
-    int64_t at = i / (w.p.pixels * channels) * channels + i % channels;
-    float v = fmaf(load(w.p.x, i), w.scale[at], w.shift[at]);
-    store(w.p.y, i, w.p.silu ? silu(v) : v);
+    float scale = w.scale[b * channels + c], shift = w.shift[b * channels + c];
+    for (int64_t pixel = from; pixel < to; pixel++) {
+        int64_t at = (b * w.p.pixels + pixel) * channels + c;
+        float v = fmaf(load(w.p.x, at), scale, shift);
+        store(w.p.y, at, w.p.silu ? silu(v) : v);
+    }
 }
 
 KERNEL(THREADS) group_apply_eight(GRID group_call w)
@@ -153,27 +160,13 @@ int im_cuda_groupnorm(im_device *dev, const im_groupnorm_args *p)
     dim3 tiles((unsigned)chunks, im_cuda_blocks(p->channels, GN_TILE), (unsigned)p->batch);
     int failed = RUN(dev, tiles, GN_THREADS, group_statistics, w);
     failed = failed || RUN(dev, dim3((unsigned)p->groups, (unsigned)p->batch), GN_TILE, group_groups, w);
-    int64_t some = per / EIGHT * ((p->pixels + GN_PIXELS - 1) / GN_PIXELS);
+    int64_t some = per * ((p->pixels + GN_PIXELS - 1) / GN_PIXELS);
     if (eight && p->y.t != IM_F32 && by_eight(p->y.p, p->channels))
-        failed = failed || RUN(dev, im_cuda_blocks(some, THREADS), THREADS, group_apply_eight, w);
+        failed = failed || RUN(dev, im_cuda_blocks(some / EIGHT, THREADS), THREADS, group_apply_eight, w);
     else
-        failed = failed || RUN(dev, im_cuda_blocks(per * p->pixels, THREADS), THREADS, group_apply, w);
+        failed = failed || RUN(dev, im_cuda_blocks(some, THREADS), THREADS, group_apply, w);
     return im_cuda_done(dev, failed);
 }
-
-/* A thread's numbers of a row: element 16 k of x from `at` on; HELD of them in registers, or, 0, read again each time. */
-template <int HELD> struct row_numbers {
-    im_cbuf x; int64_t at; int n;                              /* n: how many there are                                */
-    float held[HELD ? HELD : 1];
-    MEMBER void begin()
-    {
-        if (HELD)
-            UNROLL for (int k = 0; k < HELD; k++)
-                held[k] = k < n ? load(x, at + 16 * k) : 0.0f;
-    }
-    MEMBER int end() const { return HELD ? HELD : n; }         /* a constant, so that registers can be counted on      */
-    MEMBER float number(int k) const { return HELD ? held[HELD ? k : 0] : load(x, at + 16 * k); }
-};
 
 template <int HELD> KERNEL(THREADS) layernorm_kernel(GRID im_layernorm_args p)
 {

@@ -159,6 +159,8 @@ static void open_barrier()
 {
     if (sim.checks)
         join_clocks(0, me->where.threads, ~0u);
+    if (sim_counting)
+        sim_counted.barriers++;
     me->at_barrier = 0;
     for (unsigned s = 0; s < me->where.threads; s++)
         if (!me->threads[s].done)

@@ -4,7 +4,8 @@
  *
  *     global    a request touches sectors of 32 bytes; four of them, side by side, carry 32 lanes of 4 bytes
  *     shared    32 banks of 4 bytes; a request takes as many turns as the bank that is asked for most different words
- *               (16 bytes a lane: 8 lanes at a time) */
+ *               (16 bytes a lane: 8 lanes at a time)
+ *     barriers  __syncthreads of a block; counted where they open (block.cc) */
 #include "sim.h"
 
 #include <algorithm>

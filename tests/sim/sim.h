@@ -85,7 +85,7 @@ void sim_shadow_poison(void *p, size_t bytes);                 /* shared memory:
 void sim_tensor_begin_block(unsigned threads);                 /* tensor.cc: no copies are under way                   */
 float sim_mma_dot(const uint16_t *a, const uint16_t *b, float c, bool bf16);     /* 16 products: one number of an mma   */
 /* ---- count.cc: how much is asked of memory; sim_counting switches it on. */
-struct sim_counts { int64_t global_requests, sectors, global_bytes, shared_requests, shared_turns; };
+struct sim_counts { int64_t global_requests, sectors, global_bytes, shared_requests, shared_turns, barriers; };
 extern bool sim_counting;
 extern sim_counts sim_counted;
 void sim_count_access(const sim_where *w, const void *p, size_t bytes, bool global, const void *pc);

@@ -54,7 +54,7 @@ $(BUILD)/tests/test_cuda_check: $(BUILD)/tests/sim/test_cuda_check.o $(SIM_CHECK
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
 
-# The ladder of a product, from naive to the shipped kernels (bench/ladder).
+# Ladders from naive kernels to the shipped ones (bench/ladder).
 $(BUILD)/sim/checked/%.o: bench/ladder/%.cu | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  c++ $< (simulator, checked)"
@@ -65,10 +65,13 @@ $(BUILD)/sim/%.o: bench/ladder/%.cc | $(BUILD)/needs
 	$(SAY) "  c++ $<"
 	$(Q)$(CXX) $(SIM_FLAGS) -c $< -o $@
 
-$(BUILD)/tests/test_ladder: $(BUILD)/sim/ladder.o $(BUILD)/sim/checked/ladder_gemm.o $(SIM_OBJ) $(SIM_HOST)
+LADDER := $(patsubst %,$(BUILD)/sim/%.o,ladder device plain) \
+          $(patsubst bench/ladder/%.cu,$(BUILD)/sim/checked/%.o,$(wildcard bench/ladder/*.cu)) \
+          $(patsubst %,$(BUILD)/sim/checked/%.o,attention attention_mma conv loss norm winograd)
+$(BUILD)/tests/test_ladder: $(LADDER) $(SIM_OBJ)
 	@mkdir -p $(@D)
 	$(SAY) "  link $@"
-	$(Q)$(CXX) -o $@ $(filter-out $(SIM_HOST),$^) -lm
+	$(Q)$(CXX) -o $@ $^ -lm
 
 $(BUILD)/imago-sim: $(CLI_OBJ) $(SIM_FAST) $(BUILD)/libimago.a ## the program with the simulator behind --device cuda
 	$(SAY) "  link $@"
