@@ -22,6 +22,7 @@ DOTS := neondot
 else
 ISAS := portable avx2 avx512 avx512bf16
 DOTS := avx2vnni avx512vnni
+AMX  := amx
 endif
 F_portable   := -O2 -Wno-psabi
 F_neon       :=
@@ -32,18 +33,21 @@ F_avx512bf16 := $(F_avx512) -mavx512bf16
 F_avx2vnni   := $(F_avx2) -mavxvnni
 F_avx512vnni := $(F_avx512) -mavx512vnni
 F_neondot    := -march=armv8.2-a+dotprod
+# Tile registers: amx.c alone.
+F_amx        := -mamx-tile -mamx-bf16 -mamx-int8
 
 include src/cuda/cuda.mk
 
-# src/tensor/cpu/cpu.c chooses the ISA and is compiled once; every other file there is compiled once per ISA.
-KERNELS := $(filter-out src/tensor/cpu/cpu.c,$(wildcard src/tensor/cpu/*.c))
+# src/tensor/cpu/cpu.c chooses the ISA and is compiled once, as is amx.c; every other file there is compiled once per ISA.
+KERNELS := $(filter-out src/tensor/cpu/cpu.c src/tensor/cpu/amx.c,$(wildcard src/tensor/cpu/*.c))
 PLAIN   := $(filter-out $(KERNELS),$(wildcard src/tensor/*.c src/tensor/ops/*.c src/tensor/ref/*.c src/tensor/far/*.c \
              src/tensor/cpu/cpu.c src/data/*/*.c src/models/*/*.c)) $(CUDA_SRC)
 # KBUILD: where the kernels' objects are: builds under sanitizers may take those of the plain build, but for the sets OWN.
 KBUILD  ?= $(BUILD)
 OWN     ?=
 kernels_in = $(KERNELS:src/tensor/cpu/%.c=$(if $(filter $(1),$(OWN)),$(BUILD),$(KBUILD))/tensor/cpu/$(1)/%.o)
-KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i))) $(DOTS:%=$(KBUILD)/tensor/cpu/%/micro.o)
+KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i))) $(DOTS:%=$(KBUILD)/tensor/cpu/%/micro.o) \
+           $(AMX:%=$(KBUILD)/tensor/cpu/%/amx.o)
 # PARALLEL: a file that stands in for parallel.c where OpenMP is in the way (fuzz and thread sanitizer builds).
 LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/tensor/parallel.c,$(PLAIN)),$(PLAIN))) \
            $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ) $(CUDA_OBJ)
@@ -147,7 +151,7 @@ $(BUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
 	$(SAY) "  cc $$< ($(1))"
 	$(Q)$$(CC) $$(ALL_CFLAGS) -O3 $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
 endef
-$(foreach i,$(ISAS) $(DOTS),$(eval $(call isa_rule,$(i))))
+$(foreach i,$(ISAS) $(DOTS) $(AMX),$(eval $(call isa_rule,$(i))))
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libimago.a
 	@mkdir -p $(@D)
@@ -181,6 +185,13 @@ $(EMULATED): src/tensor/cpu/micro.c | $(BUILD)/needs
 	$(SAY) "  cc $< (emulated $(*F))"
 	$(Q)$(CC) $(ALL_CFLAGS) -O1 -Wno-psabi -Wno-unused-parameter -Wno-unused-variable \
 	      -Wno-unused-but-set-variable $(EMULATES) -c $< -o $@
+# The tile registers of amx.c, on every machine.
+$(BUILD)/tests/emulated/amx.o: src/tensor/cpu/amx.c tests/emulate_amx.h | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  cc $< (emulated amx)"
+	$(Q)$(CC) $(ALL_CFLAGS) -include tests/emulate_amx.h -DIM_AMX_NAME=im_amx_emulated -c $< -o $@
+$(BUILD)/tests/test_amx: $(BUILD)/tests/emulated/amx.o
+$(BUILD)/tests/test_amx: TEST_EXTRA := $(BUILD)/tests/emulated/amx.o
 ifneq (,$(findstring avx2,$(ISAS)))
 $(BUILD)/tests/test_int8_dots: $(EMULATED)
 $(BUILD)/tests/test_int8_dots: TEST_EXTRA := $(EMULATED)

@@ -251,7 +251,7 @@ static const char *describe(const shape *s, char *text, size_t size)
  * time of the best round, as the peak is: what else runs on the machine takes turns, not cycles. */
 static void share_of_peak(im_bench_row *r, const im_peak *peak, double seconds)
 {
-    double rate = peak->gflops[r->how > IM_COMPUTE_BF16 ? IM_COMPUTE_F32 : r->how];      /* of int8 none is measured   */
+    double rate = peak->gflops[peak->gflops[r->how] > 0 ? r->how : IM_COMPUTE_F32];      /* of int8: tile registers    */
     double compute = rate > 0 ? r->flop / rate : 0, memory = peak->read_gbs > 0 ? r->bytes / peak->read_gbs : 0;
     r->memory_bound = memory > compute;
     r->percent = 100 * (r->memory_bound ? memory : compute) * 1e-9 / seconds;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+enum { PEAK_STEPS = 1 << 25 };                                 /* of one round                                         */
 enum { MANY = 60, FEW = 9 };                                   /* rounds; the many take a millisecond each */
 static const size_t read_bytes = 256u << 20;                   /* several times any cache met so far */
 
@@ -177,12 +178,14 @@ bool im_bench_peak(im_ctx *c, int threads, im_peak *out)
         return im_fail(c, "out of memory: measuring the read rate takes %zu MiB", read_bytes >> 20);
     }
     memset(j.memory, 0x2f, read_bytes);                        /* neither zeros nor subnormals */
-    double lanes = 16.0 * j.loops.chains;
     *out = (im_peak){ .isa = c->dev.isa, .threads = j.threads };
-    for (int t = 0; t < IM_I32; t++) {                         /* of each way that some weights are multiplied in      */
+    for (int t = 0; t <= IM_INT8; t++) {                       /* of each way that some weights are multiplied in      */
         j.how = im_host_of(&c->dev)->compute[t];
-        if (out->gflops[j.how] == 0)
-            out->gflops[j.how] = rate(&j, multiply_work, 1 << 16, MANY, 2e-9 * lanes * im_per_step(j.how));
+        if (out->gflops[j.how] == 0 && j.loops.multiply[j.how]) {
+            double steps = j.loops.steps[j.how];
+            out->gflops[j.how] = rate(&j, multiply_work, (int64_t)(PEAK_STEPS / steps), MANY,
+                                      2e-9 * steps * im_per_step(j.how));
+        }
     }
     out->f16_gvalues = rate(&j, f16_work, 1 << 11, MANY, 1e-9 * IM_PEAK_BUFFER);
     out->bf16_gvalues = rate(&j, bf16_work, 1 << 11, MANY, 1e-9 * IM_PEAK_BUFFER);

@@ -23,7 +23,7 @@ typedef struct {
     double far;                                                /* relative L2 distance from torch's f64               */
 } gradient_case;
 
-static const char *const gradient_isas[] = { "ref", "portable", "neon", "avx2", "avx512", "avx512bf16" };
+static const char *const gradient_isas[] = { "ref", "portable", "neon", "avx2", "avx512", "avx512bf16", "avx512amx" };
 enum { GRADIENT_ISAS = sizeof gradient_isas / sizeof *gradient_isas };
 
 /* NULL where this machine lacks the set. */

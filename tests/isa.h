@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Every set, the slowest first, and bf16 dots (IMAGO_COMPUTE) on a set without an instruction for them. */
-#define TEST_ISAS "portable", "neon", "neon+bf16", "avx2", "avx2+bf16", "avx512", "avx512bf16"
+#define TEST_ISAS "portable", "neon", "neon+bf16", "avx2", "avx2+bf16", "avx512", "avx512bf16", "avx512amx"
 
 /* "avx2", or "avx2+bf16", as im_device_isa has it; NULL: whatever the machine and the build give. */
 static inline void choose_isa(const char *name)

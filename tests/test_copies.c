@@ -15,7 +15,7 @@ enum { WEIGHTS = 4, FORMS = 1 + 5 + 2 + 2 };                   /* a: forward alo
                                                                /* and 4 phases of its stride back; c, d: there and back */
 typedef struct net { im_tensor *w[WEIGHTS]; im_tensor *x, *want; bool recompute; } net;
 
-static const char *const isas[] = { "portable+bf16", "avx2+bf16", "neon+bf16", "avx512bf16", "portable" };
+static const char *const isas[] = { "portable+bf16", "avx2+bf16", "neon+bf16", "avx512bf16", "avx512amx", "portable" };
 enum { ISAS = sizeof isas / sizeof *isas };
 
 static void fill(float *v, int64_t n, int salt)

@@ -344,8 +344,9 @@ START_TEST(ways_to_compute)
         { "portable", "", "portable", IM_COMPUTE_F32 }, { "portable", "f32", "portable", IM_COMPUTE_F32 },
         { "portable", "bf16", "portable+bf16", IM_COMPUTE_BF16 }, { "avx512bf16", "", "avx512bf16", IM_COMPUTE_BF16 },
         { "avx512bf16", "f32", "avx512bf16+f32", IM_COMPUTE_F32 }, { "avx512bf16", "bf16", "avx512bf16", IM_COMPUTE_BF16 },
+        { "avx512amx", "", "avx512amx", IM_COMPUTE_BF16 }, { "avx512amx", "f32", "avx512amx+f32", IM_COMPUTE_F32 },
     };
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         setenv("IMAGO_ISA", ways[i].isa, 1);
         setenv("IMAGO_COMPUTE", ways[i].how, 1);
         im_ctx *d = im_ctx_new("cpu", 1);

@@ -14,7 +14,7 @@
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
 /* "ref", and every instruction set that IMAGO_ISA can choose here. */
-static const char *const isas[] = { "ref", "portable", "neon", "avx2", "avx512", "avx512bf16" };
+static const char *const isas[] = { "ref", "portable", "neon", "avx2", "avx512", "avx512bf16", "avx512amx" };
 
 /* NULL where this machine lacks it. */
 static im_ctx *open_isa(const char *isa, int threads)

@@ -336,7 +336,7 @@ static void same_gradients(const char *what, body fn, void *arg, int inputs)
 
 START_TEST(recomputing_changes_no_bit)
 {
-    static const char *const isas[] = { "ref", "portable", "neon", "avx2", "avx512", "avx512bf16" };
+    static const char *const isas[] = { "ref", "portable", "neon", "avx2", "avx512", "avx512bf16", "avx512amx" };
     int zero = 0, one = 1;
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         im_ctx *own = c;

@@ -13,6 +13,7 @@ static bool read_winograd(im_ctx *c, im_device *dev)
     const char *text = getenv("IMAGO_WINOGRAD");
     bool given = text && *text;
     im_host_of(dev)->winograd = given ? *text - '0' : 1;
+    im_host_of(dev)->direct = im_host_of(dev)->amx && !given;
     return !given || (*text >= '0' && *text <= '2' && !text[1]) ||
            im_fail(c, "IMAGO_WINOGRAD is \"%s\"; wanted 0 (never), 1 (where it pays) or 2 (in every 3x3 convolution)",
                    text);

@@ -7,8 +7,8 @@
 enum { IM_PEAK_BUFFER = 2048 };          /* values of the widening loops: 4 KiB in, 8 KiB out, in L1 */
 
 typedef struct im_peak_loops {           /* each returns a sum, so that nothing is optimised away */
-    int chains;                          /* independent sums, 16 lanes each */
-    float (*multiply[IM_COMPUTE_COUNT])(int64_t rounds); /* rounds * chains * 16 * im_per_step multiply-adds */
+    int steps[IM_COMPUTE_COUNT];         /* of a round: independent sums x lanes */
+    float (*multiply[IM_COMPUTE_COUNT])(int64_t rounds); /* rounds * steps * im_per_step multiply-adds; or NULL */
     void (*widen_f16)(const uint16_t *src, float *dst);  /* IM_PEAK_BUFFER values */
     void (*widen_bf16)(const uint16_t *src, float *dst);
     float (*read)(const float *p, int64_t n);            /* n: a multiple of 128 */

@@ -12,6 +12,7 @@
 #include "tensor/parallel.h"
 
 enum { ROWS_A_TASK = 16, SPARE = 16 };           /* bytes behind a row that its last vector may write                  */
+enum { GROUP = 4 * IM_AMX_STEPS };               /* bytes of a row that tile registers take at once (tile.h)           */
 
 typedef struct job {
     const im_conv_args *conv;                    /* NULL: rows of a matrix                                             */
@@ -20,6 +21,7 @@ typedef struct job {
     int k;                                       /* of a row; of a pixel in amax_task                                  */
     int64_t ldq;                                 /* bytes from row to row of q                                         */
     uint8_t flip;
+    bool amx;                                    /* multiplied in tile registers                                       */
     uint8_t *q;
     float *scales, *amax;                        /* (rows), (pixels)                                                   */
 } job;
@@ -68,12 +70,27 @@ static void integers_of(im_dtype t, const void *p, int n, float inverse, uint8_t
     }
 }
 
+/* Zeros from the end of a row to that of its group. */
+static void end_row(const job *j, uint8_t *q)
+{
+    if (j->amx && j->k % GROUP)
+        memset(q + j->k, 0, (size_t)(GROUP - j->k % GROUP));
+}
+
+/* Tile registers read whole groups; an odd number of cache lines, lest rows push one another out of L1. */
+static int64_t row_bytes(const job *j)
+{
+    int64_t lines = (j->k + SPARE + GROUP - 1) / GROUP;
+    return j->amx ? (lines + !(lines % 2)) * GROUP : (j->k + SPARE + 15) / 16 * 16;
+}
+
 static void matrix_row(const job *j, int64_t row)
 {
     const void *a = im_at(j->a.p, j->a.t, row * j->lda);
     im_int8_scale s = im_int8_scale_of(amax_of(j->a.t, a, j->k));
     j->scales[row] = s.scale;
     integers_of(j->a.t, a, j->k, s.inverse, j->flip, j->q + row * j->ldq);
+    end_row(j, j->q + row * j->ldq);
 }
 
 /* ---------------------------------------------------------------- windows */
@@ -107,6 +124,7 @@ static void window_row(const job *j, int64_t row)
         else
             integers_of(j->a.t, im_at(j->a.p, j->a.t, p * c->cin), c->cin, s.inverse, j->flip, q);
     }
+    end_row(j, j->q + row * j->ldq);
 }
 
 /* ---------------------------------------------------------------- the whole */
@@ -153,7 +171,8 @@ static int run(im_device *dev, job *j, im_product *p)
     int threads = im_threads_of(dev);
     size_t counts = ((size_t)j->rows + (size_t)j->pixels + 15) / 16 * 16;
     j->flip = im_host_of(dev)->int8_flip;
-    j->ldq = (j->k + SPARE + 15) / 16 * 16;
+    j->amx = im_host_of(dev)->amx != NULL;
+    j->ldq = row_bytes(j);
     float *room = im_scratch(dev, threads, counts * sizeof *room + (size_t)j->rows * (size_t)j->ldq);
     if (!room)
         return IM_NO_MEMORY;

@@ -74,9 +74,11 @@ static float read(const float *p, int64_t n)
 
 void IM_FN(im_cpu_peak_init)(im_peak_loops *l)
 {
-    *l = (im_peak_loops){ .chains = CHAINS, .widen_f16 = widen_f16, .widen_bf16 = widen_bf16, .read = read, .multiply = {
+    *l = (im_peak_loops){ .widen_f16 = widen_f16, .widen_bf16 = widen_bf16, .read = read, .multiply = {
 #define X(id, name, factors, per_step, words, with) multiply_##name,
         IM_COMPUTES_REAL(X, )
 #undef X
     } };
+    for (int how = 0; how < IM_COMPUTE_COUNT; how++)
+        l->steps[how] = 16 * CHAINS;
 }

@@ -4,7 +4,8 @@
  *   block    a group of rows and up to 320 steps of k, whose rows of A stay in L2; windows of a picture and values of
  *            another dtype than is multiplied are packed for it first, 240 steps, rows of a matrix are read where they are
  *   strip    30 or 40 KiB of B
- *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2
+ *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2.
+ *            With tile registers (amx.c) 32 rows and 80 steps
  *
  *
  *              k: steps of a block                        n: columns of c, in strips of 32
@@ -38,9 +39,9 @@
 
 enum {
     STEPS = 320,                                 /* of a block where A is not packed: SD's widths are multiples */
-    GROUP_ROWS = 224 / IM_MR * IM_MR,            /* 210 or 280 KiB of A */
+    GROUP_ROWS = 224,                            /* 280 KiB of A, less what is no whole tile */
     TASK_STRIPS = 10,                            /* with 224 rows 280 KiB of waiting sums */
-    SHORT_GROUP = 112 / IM_MR * IM_MR,           /* where all of k is packed: shorter groups, several a task */
+    SHORT_GROUP = 112,                           /* where all of k is packed: shorter groups, several a task */
     RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for more blocks than two */
 };
 
@@ -48,6 +49,10 @@ typedef struct job {
     im_device *dev;
     const im_product *p;
     const im_micros *micro;
+    const im_amx *amx;                           /* NULL: tiles are those of micro */
+    int tile_rows, tile_panels;                  /* of the largest tile */
+    int unit;                                    /* rows that stay together: where tile registers have 32, else 1 */
+    int pass;                                    /* steps of a block in one go */
     im_compute how;
     bool convert;                                /* B is to be converted to f32 */
     bool direct;                                 /* A is read in place */
@@ -75,11 +80,53 @@ static void split(job *j, int rows)
     j->n_tasks = im_ceil_div(j->strips, TASK_STRIPS);
     while (j->m_tasks * (int64_t)j->n_tasks < 4 * threads && im_ceil_div(j->strips, j->n_tasks + 1) >= 4)
         j->n_tasks++;
-    if (threads > 1 && j->n_tasks % threads && p->m >= 2 * (int64_t)threads * IM_MR)
+    if (threads > 1 && j->n_tasks % threads && p->m >= 2 * (int64_t)threads * j->tile_rows)
         j->m_tasks = im_ceil_div(j->m_tasks, threads) * threads;
     else if (threads > 1 && j->m_tasks * (int64_t)j->n_tasks < threads)
         j->n_tasks = j->strips < threads ? j->strips : threads;
     j->task_strips = im_ceil_div(j->strips, j->n_tasks);
+}
+
+/* The first of row i of `parts` about equal parts of n rows, which are whole units but for the last. */
+static int64_t part_of(const job *j, int64_t n, int64_t i, int64_t parts)
+{
+    int64_t units = (n + j->unit - 1) / j->unit, row = units * i / parts * j->unit;
+    return row < n ? row : n;
+}
+
+/* Rows of the largest of these parts. */
+static int largest_part(const job *j, int64_t n, int parts)
+{
+    int64_t rows = (int64_t)im_ceil_div(im_ceil_div(n, j->unit), parts) * j->unit;
+    return (int)(rows < n ? rows : n);
+}
+
+/* Which tiles multiply; how much of k they want at once. bf16 is stored two k a row, so blocks have even steps. */
+static void choose_tiles(job *j)
+{
+    const im_amx *amx = im_host_of(j->dev)->amx;
+    j->amx = amx && amx->multiply[j->how] ? amx : NULL;
+    j->micro = j->how == IM_COMPUTE_INT8 ? im_host_of(j->dev)->int8_tiles : IM_FN(im_micro_tiles)(j->how);
+    j->tile_rows = j->amx ? IM_AMX_ROWS : IM_MR;
+    j->tile_panels = j->amx ? 2 : IM_NV;
+    j->unit = j->amx ? IM_AMX_ROWS : 1;
+}
+
+/* A is read in place where its rows are whole steps as they lie in memory. Tile registers take groups of steps, and many
+ * rows a power of two apart would push one another out of L1. int8: rows of int8.c end in zeros. */
+static bool reads_in_place(const job *j)
+{
+    const im_product *p = j->p;
+    int unit = im_per_step(j->how) * (j->amx && j->how != IM_COMPUTE_INT8 ? IM_AMX_STEPS : 1);
+    bool whole = p->k % unit == 0 && p->lda % im_per_step(j->how) == 0;
+    bool apart = !j->amx || p->lda * (int64_t)im_dtype_size(p->a.t) % 1024;
+    return p->a.p && p->a.t == im_factors_of(j->how) && whole && apart;
+}
+
+/* Tile registers: the last group of steps has zeros at its end, which panels have not. */
+static bool ends_within_group(const job *j)
+{
+    return j->amx && j->steps % IM_AMX_STEPS;
 }
 
 static void plan(job *j)
@@ -89,28 +136,30 @@ static void plan(job *j)
     j->strips = p->geglu ? panels : im_ceil_div(panels, 2);
     j->how = im_host_of(j->dev)->compute[p->b.dtype];
     j->convert = p->b.dtype != im_factors_of(j->how);
-    j->micro = j->how == IM_COMPUTE_INT8 ? im_host_of(j->dev)->int8_tiles : IM_FN(im_micro_tiles)(j->how);
-    int unit = im_per_step(j->how);
+    choose_tiles(j);
+    int unit = im_per_step(j->how), group = j->amx ? IM_AMX_STEPS : 2;
     j->steps = im_ceil_div(p->k, unit);
-    bool whole = p->k % unit == 0 && p->lda % unit == 0;       /* rows are whole steps as they lie in memory */
-    j->direct = p->a.p && p->a.t == im_factors_of(j->how) && whole;
+    j->direct = reads_in_place(j);
     j->lda = j->direct ? p->lda / unit : IM_PITCH;
     j->blocks = j->steps ? im_ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
-    j->block_steps = im_ceil_div(im_ceil_div(j->steps, j->blocks), 2) * 2;     /* even: bf16 is stored two k a row */
+    j->block_steps = im_ceil_div(im_ceil_div(j->steps, j->blocks), group) * group;
+    j->blocks = j->steps ? im_ceil_div(j->steps, j->block_steps) : 1;
+    j->pass = j->amx ? IM_AMX_PASS : j->block_steps + 1;
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
     j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, false);
     j->partner = (p->geglu ? (size_t)panels : 1) * j->panel_bytes;
-    int rows = p->m < GROUP_ROWS ? (int)p->m : GROUP_ROWS;
+    int group_rows = GROUP_ROWS / j->tile_rows * j->tile_rows, short_group = SHORT_GROUP / j->tile_rows * j->tile_rows;
+    int rows = p->m < group_rows ? (int)p->m : group_rows;
     j->resident = j->blocks <= 2 || (size_t)rows * (size_t)j->blocks * IM_PITCH * sizeof(float) <= RESIDENT;
-    split(j, j->resident ? 2 * GROUP_ROWS : GROUP_ROWS);
-    rows = im_ceil_div(p->m, j->m_tasks);
-    int groups = im_ceil_div(rows, j->resident && !j->direct ? SHORT_GROUP : GROUP_ROWS);
-    j->group_rows = im_ceil_div(rows, groups);
+    split(j, j->resident ? 2 * group_rows : group_rows);
+    rows = largest_part(j, p->m, j->m_tasks);
+    int groups = im_ceil_div(rows, j->resident && !j->direct ? short_group : group_rows);
+    j->group_rows = largest_part(j, rows, groups);
     j->rows_first = (double)p->n * (double)j->step_bytes > (double)p->m * 4 * IM_PANEL;
     size_t packed = (size_t)j->group_rows * (j->resident ? (size_t)j->blocks : 1) + 1;           /* + 1: may overrun */
     j->a_floats = j->direct ? 0 : packed * IM_PITCH;
     j->sums_floats = (size_t)j->group_rows * (j->resident ? 1 : (size_t)j->task_strips) * IM_STRIP;
-    j->b_floats = j->convert ? (size_t)j->block_steps * IM_STRIP : 0;
+    j->b_floats = j->convert || ends_within_group(j) ? (size_t)j->block_steps * IM_STRIP : 0;
 }
 
 static size_t scratch_bytes(const job *j)
@@ -145,6 +194,8 @@ static void pack(const job *j, float *dst, area a, im_pack_mode mode)
         int unit = im_per_step(j->how), k0 = b * j->block_steps * unit, k1 = k0 + steps_of(j, b) * unit, k = j->p->k;
         im_dtype t = im_factors_of(j->how);
         j->p->pack(j->p, dst, a.row, a.rows, k0, k1 < k ? k1 : k, mode);
+        if (j->amx)
+            k1 = k0 + (k1 - k0 + unit * IM_AMX_STEPS - 1) / (unit * IM_AMX_STEPS) * (unit * IM_AMX_STEPS);
         for (int i = 0; mode != IM_PACK_FETCH && k1 > k && i < a.rows; i++)              /* completes the last step */
             memset(im_at(dst + i * IM_PITCH, t, k - k0), 0, (size_t)(k1 - k) * im_dtype_size(t));
     }
@@ -172,6 +223,15 @@ static const float *to_f32(const job *j, const char *panel, int steps, float *ds
             v_store(dst + k * IM_PANEL, v_bf16_even(two));
             v_store(dst + (k + 1) * IM_PANEL, v_bf16_odd(two));
         }
+    return dst;
+}
+
+/* A panel's last steps with zeros up to a group behind them. */
+static const float *to_groups(const float *panel, int steps, float *dst)
+{
+    int whole = (steps + IM_AMX_STEPS - 1) / IM_AMX_STEPS * IM_AMX_STEPS;
+    for (int k = 0; k < whole; k++)
+        v_store(dst + k * IM_PANEL, k < steps ? v_load(panel + k * IM_PANEL) : v_zero());
     return dst;
 }
 
@@ -206,24 +266,48 @@ static void to_real(const job *j, int strip, int64_t row, int rows, int panels, 
     }
 }
 
+/* Panels of the strip that are multiplied together, ready for that; returns their number. */
+static int panels_of(const job *j, const cursor *w, int steps, const float *b[2])
+{
+    int panels = 0;
+    for (const char *q; panels < 2 && (q = panel_at(j, w->strip, w->now.block, panels)); panels++) {
+        float *room = w->b + panels * j->block_steps * IM_PANEL;
+        b[panels] = j->convert                         ? to_f32(j, q, steps, room)
+                  : j->amx && steps % IM_AMX_STEPS     ? to_groups((const float *)q, steps, room) : (const float *)q;
+    }
+    return panels;
+}
+
+static void multiply(const job *j, im_tile *q, int rows, int panels)
+{
+    if (j->amx) {
+        q->steps = im_ceil_div(q->steps, IM_AMX_STEPS) * IM_AMX_STEPS;
+        j->amx->multiply[j->how](q, rows, panels);
+    } else {
+        j->micro->tile[panels - 1][rows - 1](q);
+    }
+}
+
 static void run_strip(const job *j, const cursor *w)
 {
-    int steps = steps_of(j, w->now.block), tiles = im_ceil_div(w->now.rows, IM_MR), panels = 0;
+    int steps = steps_of(j, w->now.block), tiles = im_ceil_div(w->now.rows, j->tile_rows);
+    int passes = im_ceil_div(steps, j->pass) + !steps;
     const float *b[2] = { 0 };
-    for (const char *q; panels < 2 && (q = panel_at(j, w->strip, w->now.block, panels)); panels++)
-        b[panels] = j->convert ? to_f32(j, q, steps, w->b + panels * j->block_steps * IM_PANEL) : (const float *)q;
-    for (int part = 0; part < panels; part += IM_NV) {
-        int wide = panels - part < IM_NV ? panels - part : IM_NV;
-        for (int t = 0; t < tiles; t++) {
-            int r0 = (int)((int64_t)w->now.rows * t / tiles), rows = (int)((int64_t)w->now.rows * (t + 1) / tiles) - r0;
+    int panels = panels_of(j, w, steps, b);
+    for (int part = 0; part < panels; part += j->tile_panels) {
+        int wide = panels - part < j->tile_panels ? panels - part : j->tile_panels;
+        for (int n = 0; n < tiles * passes; n++) {
+            int t = n % tiles, pass = n / tiles, s = pass * j->pass, left = steps - s < j->pass ? steps - s : j->pass;
+            int r0 = (int)part_of(j, w->now.rows, t, tiles), rows = (int)part_of(j, w->now.rows, t + 1, tiles) - r0;
             float *sums = w->sums + r0 * IM_STRIP;
-            im_tile q = { .steps = steps, .a = w->a + r0 * j->lda, .lda = j->lda, .b = { b[part], b[part + wide - 1] },
-                          .in = w->now.block ? sums + part * IM_PANEL : NULL, .out = sums + part * IM_PANEL,
+            im_tile q = { .steps = left, .a = w->a + r0 * j->lda + s, .lda = j->lda,
+                          .b = { b[part] + s * IM_PANEL, b[part + wide - 1] + s * IM_PANEL },
+                          .in = w->now.block || pass ? sums + part * IM_PANEL : NULL, .out = sums + part * IM_PANEL,
                           .next = b[part] };
             if (part == 0)
-                fetch(j, w, t, tiles, &q);
-            j->micro->tile[wide - 1][rows - 1](&q);
-            if (w->now.block < j->blocks - 1 || part + wide < panels)
+                fetch(j, w, n, tiles * passes, &q);
+            multiply(j, &q, rows, wide);
+            if (w->now.block < j->blocks - 1 || pass < passes - 1 || part + wide < panels)
                 continue;
             if (j->p->scales)
                 to_real(j, w->strip, w->now.row + r0, rows, panels, sums);
@@ -278,16 +362,18 @@ static void task(void *arg, int index, int thread)
     float *scratch = im_scratch(j->dev, thread, scratch_bytes(j));
     int mt = j->rows_first ? index % j->m_tasks : index / j->n_tasks;
     int nt = j->rows_first ? index / j->m_tasks : index % j->n_tasks;
-    int64_t row0 = j->p->m * mt / j->m_tasks, rows = j->p->m * (mt + 1) / j->m_tasks - row0;
+    int64_t row0 = part_of(j, j->p->m, mt, j->m_tasks), rows = part_of(j, j->p->m, mt + 1, j->m_tasks) - row0;
     int strip0 = (int)((int64_t)j->strips * nt / j->n_tasks);
     int strip1 = (int)((int64_t)j->strips * (nt + 1) / j->n_tasks);
     int groups = im_ceil_div(rows, j->group_rows), blocks = j->resident ? j->blocks : 1;
     for (int g = 0; g < groups && !stopped(j); g++) {
-        int64_t r0 = rows * g / groups, r1 = rows * (g + 1) / groups;
-        int64_t r2 = g + 1 < groups ? rows * (g + 2) / groups : r1;
+        int64_t r0 = part_of(j, rows, g, groups), r1 = part_of(j, rows, g + 1, groups);
+        int64_t r2 = g + 1 < groups ? part_of(j, rows, g + 2, groups) : r1;
         run_group(j, (area){ row0 + r0, (int)(r1 - r0), 0, blocks }, (area){ row0 + r1, (int)(r2 - r1), 0, blocks },
                   strip0, strip1, scratch);
     }
+    if (j->amx)
+        j->amx->end();
 }
 
 /* B given as plain rows is packed first, into scratch that all threads share. */

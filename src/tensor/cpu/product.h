@@ -9,6 +9,7 @@
 #define IM_PRODUCT_H
 
 #include "tensor/cpu/multiply.h"
+#include "tensor/cpu/tile.h"
 
 /* Steps of k in a packed block, and the distance of packed rows of A. A step is 4 bytes (tensor/compute.h). A strip of B,
  * 32 columns by 240 steps, is 30 KiB and a tile of 14 rows 13 KiB: together they stay in an L1 of 48 KiB. */
@@ -47,18 +48,7 @@ struct im_product {
 
 int IM_FN(im_product_run)(im_device *dev, im_product *p);
 
-/* micro.c: one tile. out[i][0..15] = in[i][0..15] + sum_s a[i * lda + s] b[0][16 s ..], columns 16 to 31 likewise from
- * b[1] where the tile is two panels wide. Rows of in and out are IM_STRIP apart. Each step also fetches into L2 what is
- * needed later: the bytes at next and at next + next_apart, which goes on by next_pace; a burst of prefetches between
- * tiles would hold up the loads behind it. */
-typedef struct im_tile {
-    int steps;
-    const float *a; int64_t lda;
-    const float *b[2];
-    const float *in;                             /* NULL: zero                                                       */
-    float *out;
-    const void *next; int64_t next_apart, next_pace;                     /* never NULL: b[0] where there is nothing  */
-} im_tile;
+/* micro.c: the tiles (tile.h) of one instruction set. */
 typedef void im_micro(const im_tile *t);
 typedef struct { im_micro *tile[IM_NV][IM_MR]; } im_micros;    /* [panels - 1][rows - 1] */
 const im_micros *IM_FN(im_micro_tiles)(im_compute how);

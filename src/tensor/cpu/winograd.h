@@ -11,6 +11,8 @@ enum { IM_WINO_OUT = 4, IM_WINO_IN = 6, IM_WINO_POINTS = IM_WINO_IN * IM_WINO_IN
 
 /* May this convolution come here, and does it pay? The answer depends on the layer and the size of one picture only. */
 bool IM_FN(im_winograd_takes)(const im_device *dev, const im_conv_args *c);
+/* Are direct sums with w faster wherever it is, for it is multiplied in tile registers? */
+bool IM_FN(im_winograd_loses)(const im_device *dev, const im_weight *w);
 int IM_FN(im_winograd_conv)(im_device *dev, const im_conv_args *c);
 
 /* The transforms, from activations in dtype t and to those of im_wino_output. Points lie `apart` floats from one another in

@@ -54,8 +54,8 @@ static bool pays(int cin, int cout, int oh, int ow)
 
 bool IM_FN(im_winograd_takes_dx)(const im_device *dev, const im_conv_args *c)
 {
-    return IM_FN(im_winograd_takes)(dev, c) || (im_host_of(dev)->winograd && c->kh == 3 && c->kw == 3 && c->stride == 1
-                                                && pays(c->cin, c->cout, c->oh, c->ow));
+    bool can = c->kh == 3 && c->kw == 3 && c->stride == 1 && !IM_FN(im_winograd_loses)(dev, &c->wt);
+    return IM_FN(im_winograd_takes)(dev, c) || (im_host_of(dev)->winograd && can && pays(c->cin, c->cout, c->oh, c->ow));
 }
 
 bool IM_FN(im_winograd_takes_dw)(const im_device *dev, const im_conv_dw_args *d)

@@ -1,0 +1,334 @@
+/* test_amx.c: products in tile registers (src/tensor/cpu/amx.c): on a machine that has none their instructions are emulated
+ * (emulate_amx.h), where it has them both are tried. Every tile, and whole products and convolutions, against plain loops
+ * in the order of sums that cpu/tile.h gives, to the bit; int8 against ref. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "isa.h"
+#include "suite.h"
+#include "tensor/cpu/tile.h"
+#include "tensor/half.h"
+#include "tensor/host.h"
+#include "tensor/tensor.h"
+
+const im_amx *im_amx_emulated(void);
+
+enum { LANES = 16, STRIP = 2 * LANES, MOST_STEPS = 96, LDA = 112 };
+
+/* The tile registers of this machine, or NULL. */
+static const im_amx *real_tiles(void)
+{
+    choose_isa("avx512amx");
+    im_ctx *c = im_ctx_new("cpu", 1);
+    choose_isa(NULL);
+    const im_amx *amx = im_ok(c) && !strcmp(im_device_isa(c), "avx512amx") ? im_host_of(&c->dev)->amx : NULL;
+    im_ctx_free(c);
+    return amx;
+}
+
+static uint32_t next(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 8;
+}
+
+/* Of very different sizes, so that another order of sums shows. */
+static float real(uint32_t *seed)
+{
+    uint32_t x = next(seed);
+    float v = ((float)(x & 0xffff) / 32768.0f - 1.0f) * (x >> 16 & 3 ? 1.0f : 100.0f);
+    return im_bhalf_to_f32(im_bhalf_from_f32(v));
+}
+
+/* sum + groups of 32 values from a and b, as tile.h has it. */
+static float in_order(float sum, const float *a, const float *b, int k)
+{
+    for (int g = 0; g < k; g += 2 * IM_AMX_STEPS) {
+        float s[2] = { 0 };
+        for (int i = g; i < g + 2 * IM_AMX_STEPS && i < k; i++)
+            s[i % 2] += a[i] * b[i];                           /* products of bf16 are exact                           */
+        sum += s[0] + s[1];
+    }
+    return sum;
+}
+
+/* ---------------------------------------------------------------- one tile */
+
+typedef union cell { float f; int32_t i; uint16_t h[2]; int8_t q[4]; } cell;
+static cell a[IM_AMX_ROWS][LDA], b[2][MOST_STEPS][LANES];
+static union { float f[IM_AMX_ROWS][STRIP]; int32_t i[IM_AMX_ROWS][STRIP]; } in, out;
+
+static void fill_tile(im_compute how)
+{
+    uint32_t seed = 3;
+    for (int i = 0; i < IM_AMX_ROWS * LDA + 2 * MOST_STEPS * LANES; i++) {
+        cell *c = i < IM_AMX_ROWS * LDA ? &a[0][0] + i : &b[0][0][0] + (i - IM_AMX_ROWS * LDA);
+        for (int k = 0; k < 4; k++)
+            c->q[k] = (int8_t)(next(&seed) % 255 - 127);
+        for (int k = 0; k < 2 && how == IM_COMPUTE_BF16; k++)
+            c->h[k] = im_bhalf_from_f32(real(&seed));
+    }
+    for (int i = 0; i < IM_AMX_ROWS * STRIP; i++)
+        if (how == IM_COMPUTE_BF16)
+            in.f[i / STRIP][i % STRIP] = 100 * real(&seed);
+        else
+            in.i[i / STRIP][i % STRIP] = (int32_t)next(&seed);
+}
+
+static int32_t want_of(im_compute how, bool from_zero, int i, int j, int steps)
+{
+    int32_t sum = from_zero ? 0 : in.i[i][j];
+    float x[2 * MOST_STEPS], y[2 * MOST_STEPS];
+    for (int s = 0; s < steps; s++) {
+        const cell *p = &a[i][s], *q = &b[j / LANES][s][j % LANES];
+        for (int k = 0; k < 2; k++) {
+            x[2 * s + k] = im_bhalf_to_f32(p->h[k]);
+            y[2 * s + k] = im_bhalf_to_f32(q->h[k]);
+        }
+        for (int k = 0; k < 4 && how == IM_COMPUTE_INT8; k++)
+            sum += p->q[k] * q->q[k];
+    }
+    return how == IM_COMPUTE_INT8 ? sum : (cell){ in_order(from_zero ? 0 : in.f[i][j], x, y, 2 * steps) }.i;
+}
+
+static void try_tiles(const im_amx *amx, im_compute how, bool from_zero, int steps)
+{
+    for (int rows = 1; rows <= IM_AMX_ROWS; rows++)
+        for (int panels = 1; panels <= 2; panels++) {
+            memset(&out, 0x55, sizeof out);
+            amx->multiply[how](&(im_tile){ .steps = steps, .a = &a[0][0].f, .lda = LDA,
+                                           .b = { &b[0][0][0].f, &b[panels - 1][0][0].f },
+                                           .in = from_zero ? NULL : &in.f[0][0], .out = &out.f[0][0], .next = b }, rows, panels);
+            for (int i = 0; i < IM_AMX_ROWS; i++)
+                for (int j = 0; j < STRIP; j++) {
+                    bool there = i < rows && j < panels * LANES;
+                    int32_t want = there ? want_of(how, from_zero, i, j, steps) : 0x55555555;
+                    ck_assert_msg(out.i[i][j] == want, "way %d, %d x %d, %d steps: sum (%d, %d) is %08x, wanted %08x", (int)how,
+                                  rows, panels, steps, i, j, (unsigned)out.i[i][j], (unsigned)want);
+                }
+        }
+    amx->end();
+}
+
+START_TEST(every_tile)
+{
+    const im_amx *sets[2] = { im_amx_emulated(), real_tiles() };
+    im_compute how = _i ? IM_COMPUTE_INT8 : IM_COMPUTE_BF16;
+    fill_tile(how);
+    for (int s = 0; s < 2 && sets[s]; s++) {
+        try_tiles(sets[s], how, true, 16);
+        try_tiles(sets[s], how, false, 80);
+        try_tiles(sets[s], how, false, MOST_STEPS);
+    }
+}
+END_TEST
+
+/* ---------------------------------------------------------------- whole products */
+
+enum { MOST_THREADS = 3 };
+
+/* NULL where this machine has no such set. Emulated: the kernels of that set with emulated tile registers. */
+static im_ctx *open_tiles(const char *isa, bool emulated, int threads)
+{
+    choose_isa(isa);
+    im_ctx *c = im_ctx_new("cpu", threads);
+    choose_isa(NULL);
+    if (!im_ok(c) || strcmp(im_device_isa(c), isa)) {
+        im_ctx_free(c);
+        return NULL;
+    }
+    im_host *h = im_host_of(&c->dev);
+    if (emulated) {
+        h->amx = im_amx_emulated();
+        h->direct = true;
+        h->int8_flip = 0;
+        h->compute[IM_BF16] = IM_COMPUTE_BF16;
+    }
+    return c;
+}
+
+static const struct { const char *isa; bool emulated; } devices[] = {
+    { "portable", true }, { "neon", true }, { "avx2", true }, { "avx512", true }, { "avx512amx", false },
+};
+enum { DEVICES = sizeof devices / sizeof *devices };
+
+typedef struct product { int m, n, k; bool geglu; int conv; } product;       /* conv: side of a picture, 3x3 filters    */
+static const product products[] = {
+    { 1, 1, 1, 0, 0 }, { 33, 17, 31, 0, 0 }, { 40, 48, 64, 0, 0 }, { 65, 33, 700, 0, 0 }, { 300, 65, 1300, 0, 0 },
+    { 500, 320, 320, 0, 0 }, { 5, 64, 2048, 0, 0 }, { 47, 80, 96, 1, 0 }, { 35, 24, 50, 1, 0 }, { 2 * 81, 40, 9 * 5, 0, 9 },
+    { 3 * 64, 40, 9 * 64, 0, 8 }, { 144, 96, 9 * 96, 0, 12 },
+};
+enum { PRODUCTS = sizeof products / sizeof *products };
+
+static float *values(int64_t n, uint32_t seed)
+{
+    float *v = malloc((size_t)n * sizeof *v);
+    for (int64_t i = 0; i < n; i++)
+        v[i] = real(&seed);
+    return v;
+}
+
+static int channels(const product *p) { return p->conv ? p->k / 9 : p->k; }
+static int images(const product *p) { return p->conv ? p->m / p->conv / p->conv : 1; }
+static int rows_of_weight(const product *p) { return p->geglu ? 2 * p->n : p->n; }
+
+/* x in dtype `t`, whose rows or pictures are those from `first` on, `count` of them. */
+static float *run(im_ctx *c, const product *p, im_dtype weights, im_dtype t, int first, int count)
+{
+    int64_t side = p->conv ? p->conv : 1, each = side * side * channels(p);
+    float *x = values((p->conv ? images(p) : p->m) * each, 7), *w = values((int64_t)rows_of_weight(p) * p->k, 9);
+    int64_t matrix[] = { count, p->k }, pictures[] = { count, side, side, channels(p) };
+    int64_t flat[] = { rows_of_weight(p), p->k }, filters[] = { p->n, 3, 3, channels(p) };
+    im_tensor *wt = im_param_new(c, "w", IM_F32, p->conv ? 4 : 2, p->conv ? filters : flat);
+    im_scope_push(c);
+    ck_assert(im_param_alloc(c, wt, (im_weight_layout){ weights, true, p->geglu }) && im_param_load(c, wt, w, IM_F32, false));
+    im_tensor *in_f32 = im_from(c, IM_F32, p->conv ? 4 : 2, p->conv ? pictures : matrix, x + first * each);
+    im_tensor *v = t == IM_F32 ? in_f32 : im_cast(c, in_f32, t);
+    im_conv_attrs at = { .stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1 };
+    im_tensor *y = p->conv ? im_conv2d(c, v, wt, NULL, NULL, NULL, &at)
+                 : p->geglu ? im_linear_geglu(c, v, wt, NULL) : im_linear(c, v, wt, NULL, NULL, IM_ACT_NONE);
+    float *out_f32 = im_values(c, t == IM_F32 ? y : im_cast(c, y, IM_F32));
+    ck_assert_msg(out_f32 != NULL, "%s", im_error(c));
+    im_scope_pop(c);
+    im_param_free(c, wt);
+    free(x);
+    free(w);
+    return out_f32;
+}
+
+/* Row i of A: of a matrix, or the window of an output pixel. */
+static void row_of(const product *p, const float *x, int i, float *row)
+{
+    int side = p->conv, cin = channels(p), ox = side ? i % side : 0, oy = side ? i / side % side : 0;
+    for (int k = 0; k < p->k; k++) {
+        int tap = k / cin, iy = oy + tap / 3 - 1, ix = ox + tap % 3 - 1;
+        bool outside = side && (iy < 0 || iy >= side || ix < 0 || ix >= side);
+        int64_t pixel = side ? (int64_t)(i / side / side * side + iy) * side + ix : i;
+        row[k] = outside ? 0.0f : x[pixel * cin + (side ? k % cin : k)];
+    }
+}
+
+static float *wanted(const product *p)
+{
+    int n = p->n;
+    int64_t inputs = p->conv ? (int64_t)p->m * channels(p) : (int64_t)p->m * p->k;
+    float *x = values(inputs, 7), *w = values((int64_t)n * p->k, 9), *y = malloc((size_t)p->m * (size_t)n * sizeof *y);
+    float *rows = malloc(2 * (size_t)p->k * sizeof *rows), *filter = rows + p->k;
+    for (int j = 0; j < n; j++) {
+        for (int k = 0; k < p->k; k++)
+            filter[k] = w[(int64_t)j * p->k + k];
+        for (int i = 0; i < p->m; i++) {
+            row_of(p, x, i, rows);
+            y[(int64_t)i * n + j] = in_order(0, rows, filter, p->k);
+        }
+    }
+    free(rows);
+    free(x);
+    free(w);
+    return y;
+}
+
+static void same(const float *got, const float *want, int64_t n, int device, int product_at, const char *what)
+{
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(!memcmp(&got[i], &want[i], sizeof *got), "%s, product %d, %s: value %lld is %.9g, wanted %.9g",
+                      devices[device].isa, product_at, what, (long long)i, (double)got[i], (double)want[i]);
+}
+
+/* bf16: the order of tile.h, with any number of threads, alone and in a batch, whatever dtype activations come in. */
+START_TEST(whole_products_in_bf16)
+{
+    const product *p = &products[_i];
+    float *want = p->geglu ? NULL : wanted(p);
+    int64_t n = (int64_t)p->m * p->n;
+    for (int d = 0; d < DEVICES; d++)
+        for (int threads = 1; threads <= MOST_THREADS; threads++) {
+            im_ctx *c = open_tiles(devices[d].isa, devices[d].emulated, threads);
+            if (!c)
+                break;
+            int all = p->conv ? images(p) : p->m, half = all / 2;
+            float *y = run(c, p, IM_BF16, IM_F32, 0, all), *end = run(c, p, IM_BF16, IM_F32, half, all - half);
+            if (want)
+                same(y, want, n, d, _i, "the order of sums");
+            same(end, y + n / all * half, n / all * (all - half), d, _i, "of a part of the rows");
+            free(y);
+            free(end);
+            im_ctx_free(c);
+        }
+    free(want);
+}
+END_TEST
+
+/* A read in place, in bf16 as it is multiplied: only the results are rounded once more. */
+START_TEST(read_in_place)
+{
+    const product *p = &products[_i];
+    int64_t n = (int64_t)p->m * p->n;
+    for (int d = 0; d < DEVICES; d++) {
+        im_ctx *c = open_tiles(devices[d].isa, devices[d].emulated, 2);
+        if (!c)
+            continue;
+        int all = p->conv ? images(p) : p->m;
+        float *want = run(c, p, IM_BF16, IM_F32, 0, all), *y = run(c, p, IM_BF16, IM_BF16, 0, all);
+        for (int64_t i = 0; i < n; i++)
+            want[i] = im_bhalf_to_f32(im_bhalf_from_f32(want[i]));
+        same(y, want, n, d, _i, "in place");
+        free(want);
+        free(y);
+        im_ctx_free(c);
+    }
+}
+END_TEST
+
+/* ref, where it computes the same: larger 3x3 convolutions are direct sums in tile registers only, and GEGLU ends in other
+ * functions. Then on every set as on the first one; portable has no fused multiply-add. */
+START_TEST(whole_products_in_int8)
+{
+    const product *p = &products[_i];
+    im_ctx *ref = im_ctx_new("ref", 2);
+    int all = p->conv ? images(p) : p->m;
+    bool others = p->geglu || (p->conv && p->conv * p->conv >= 128);
+    float *want = others ? NULL : run(ref, p, IM_INT8, IM_F32, 0, all);
+    for (int d = p->geglu ? 1 : 0; d < DEVICES; d++) {
+        im_ctx *c = open_tiles(devices[d].isa, devices[d].emulated, 2);
+        if (!c)
+            continue;
+        float *y = run(c, p, IM_INT8, IM_F32, 0, all);
+        if (!want)
+            want = y;
+        else
+            same(y, want, (int64_t)p->m * p->n, d, _i, "int8");
+        if (y != want)
+            free(y);
+        im_ctx_free(c);
+    }
+    free(want);
+    im_ctx_free(ref);
+}
+END_TEST
+
+/* IMAGO_WINOGRAD: the rule that all sets share. */
+START_TEST(the_environment_has_the_common_rule)
+{
+    for (int set = 0; set < 2; set++) {
+        setenv("IMAGO_WINOGRAD", set ? "1" : "", 1);
+        choose_isa("avx512amx");
+        im_ctx *c = im_ctx_new("cpu", 1);
+        choose_isa(NULL);
+        unsetenv("IMAGO_WINOGRAD");
+        if (im_ok(c))
+            ck_assert(im_host_of(&c->dev)->direct == (!set && !strcmp(im_device_isa(c), "avx512amx")));
+        im_ctx_free(c);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    const suite_test tests[] = {
+        LOOP(every_tile, 2), LOOP(whole_products_in_bf16, PRODUCTS), LOOP(read_in_place, PRODUCTS),
+        LOOP(whole_products_in_int8, PRODUCTS), ONCE(the_environment_has_the_common_rule),
+    };
+    return suite_run("amx", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
+}
