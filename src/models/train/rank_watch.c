@@ -204,7 +204,7 @@ static void *listen_on(void *arg);
 
 /* A transport of MPI may abort when its partner has just died (UCX: process_vm_readv says "no such process"), and memory
  * goes before connections do. So this process stays a moment: its watch hears who died first and tells the others, who
- * would name this one otherwise. abort() goes on when this returns. */
+ * would name this one otherwise. The abort goes on when this returns. */
 static void linger(int signal)
 {
     struct timespec left = { .tv_sec = 2 };
