@@ -296,9 +296,9 @@ typedef struct im_tape_row {                                   /* one node as ba
 } im_tape_row;
 void im_on_tape(im_ctx *c, void (*fn)(void *arg, const im_tape_row *row), void *arg);
 
-/* fn is told of every parameter, during im_backward, as soon as its gradient will not change any more in it: others can send
- * it away meanwhile. In the order of the tape, the same every time. A tape with im_recompute on it tells nothing: what its
- * functions use is not known before they run again. NULL: nobody is told. */
+/* fn is told of every parameter, during im_backward, as soon as its gradient will not change any more in it: others can
+ * send it away meanwhile. In the order of the tape, the same every time. A tape with im_recompute on it tells nothing: what
+ * its functions use is not known before they run again. NULL: nobody is told. */
 void im_on_gradient(im_ctx *c, void (*fn)(void *arg, im_tensor *w), void *arg);
 
 /* ---------------------------------------------------------------- optimisers (tensor/ops/optimise.c)

@@ -135,6 +135,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_find_not_finite": (c_bool, [c_void_p, CFUNCTYPE(c_bool, c_void_p), c_void_p, c_void_p, c_size_t,
         POINTER(c_bool)]),
     "im_on_tape": (None, [c_void_p, CFUNCTYPE(None, c_void_p, POINTER(im_tape_row)), c_void_p]),
+    "im_on_gradient": (None, [c_void_p, CFUNCTYPE(None, c_void_p, POINTER(im_tensor)), c_void_p]),
     "im_optimise": (c_bool, [c_void_p, POINTER(im_optimise_step)]),
     "im_sumsq": (c_bool, [c_void_p, POINTER(im_trained), c_int, POINTER(c_double), POINTER(c_int)]),
     "im_ledger_new": (c_void_p, [c_void_p, c_int]),
