@@ -20,6 +20,10 @@ enum {
     DEPTH = 160                          /* Q^T of DEPTH rows and a group of queries stays in L1 */
 };
 
+/* attention_tiles.c: the same in tile registers, where the device has them for bf16. */
+bool IM_FN(im_attention_in_tiles)(const im_device *dev);
+int IM_FN(im_attention_tiles)(im_device *dev, const im_attention_args *at);
+
 typedef enum { FROM_ZERO, FROM_C, FROM_C_SCALED } start;
 
 /* c[i][j] = (0 | c[i][j] | c[i][j] * scale[j]) + sum_t a[i*ai + t*at] b[t][j],  i < rows, j < 16 nv, ascending t */
@@ -151,6 +155,32 @@ static inline void copy_rows(float *dst, int dp, im_cbuf src, int64_t at, int64_
     case IM_F16:  copy_rows_as(IM_F16, dst, dp, from, ld, n, d); break;
     case IM_BF16: copy_rows_as(IM_BF16, dst, dp, from, ld, n, d); break;
     default:      copy_rows_as(IM_F32, dst, dp, from, ld, n, d);
+    }
+}
+
+/* o[c][16 nv] / l -> n rows of d numbers */
+static inline void store_output(int nv, im_buf out, int64_t ldo, const float *o, const float *l, int n, int d)
+{
+    int ld = 16 * nv;
+    for (int i0 = 0; i0 < n; i0 += 16) {
+        int rows = n - i0 < 16 ? n - i0 : 16;
+        v16 sum = v_load(l + i0);
+        m16 none = v_eq(sum, v_zero());
+        for (int c0 = 0; c0 < d; c0 += 16) {
+            int cols = d - c0 < 16 ? d - c0 : 16;
+            float t[16][16];
+            for (int c = 0; c < cols; c++)
+                v_store(t[c], v_select(none, v_zero(), v_div(v_load(o + (c0 + c) * ld + i0), sum)));
+            for (int i = 0; i < rows; i++) {
+                float row[16], *to = out.t == IM_F32 ? (float *)out.p + (i0 + i) * ldo + c0 : row;
+                if (cols == 16)
+                    IM_UNROLL for (int c = 0; c < 16; c++) to[c] = t[c][i];
+                else
+                    for (int c = 0; c < cols; c++) to[c] = t[c][i];
+                if (to == row)
+                    store_as(out.t, out.p, (i0 + i) * ldo + c0, v_load_part(row, cols), cols);
+            }
+        }
     }
 }
 
