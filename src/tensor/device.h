@@ -17,6 +17,8 @@
  *    the columns (the operations: cpu/winograd_transforms.c), then + bias, + chan, + res as above. Weights of every dtype
  *    are multiplied in f32. The relative error is 1.7 times that of direct sums; a NaN or an infinity reaches the whole of
  *    the 4x4 tiles whose inputs hold it;
+ *    In tile registers (cpu/tile.h: bf16, int8) they are direct sums, unless IMAGO_WINOGRAD says which rule holds;
+ *  - bf16 in tile registers: groups of 32 values of k, each two chains, over even and odd k, from 0, added to the sum;
  *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k, whatever the batch (only
  *    gradients of weights are split: train_args.h): a picture has the same bits alone and in a batch, not those above;
  *  - other reductions run in 16 virtual lanes (element i into lane i % 16, ascending), then the fixed tree

@@ -91,31 +91,17 @@ static inline void mask_of_group(int nv, float *s, int keys, int key0, int query
             s[j * 16 * nv + i] = -INFINITY;
 }
 
-/* d numbers of `rows` queries, f32 -> dst[d][ld], one number of 16 queries side by side, times factor. */
-IM_INLINE void turn_f32(float *dst, int ld, const float *src, int64_t ldq, int rows, int d, v16 factor)
+/* d numbers of `rows` queries -> dst[d][ld], one number of 16 queries side by side, times factor. */
+IM_INLINE void turn_queries(im_dtype t, float *dst, int ld, const void *src, int64_t ldq, int rows, int d, v16 factor)
 {
-    for (int c = 0; c < d; c++) {
-        float t[16] = { 0 };
-        if (rows == 16)
-            IM_UNROLL for (int i = 0; i < 16; i++) t[i] = src[i * ldq + c];
-        else
-            for (int i = 0; i < rows; i++) t[i] = src[i * ldq + c];
-        v_store(dst + c * ld, v_mul(v_load(t), factor));
-    }
-}
-
-/* The same from 16 bits: 16 x 16 numbers at a time. */
-IM_INLINE void turn_half(im_dtype t, float *dst, int ld, const void *src, int64_t ldq, int rows, int d, v16 factor)
-{
-    float x[16][16] = { { 0 } }, column[16];
     for (int c0 = 0; c0 < d; c0 += 16) {
         int n = d - c0 < 16 ? d - c0 : 16;
-        for (int i = 0; i < rows; i++)
-            v_store(x[i], load_as(t, src, i * ldq + c0, n));
-        for (int c = 0; c < n; c++) {
-            IM_UNROLL for (int i = 0; i < 16; i++) column[i] = x[i][c];
-            v_store(dst + (c0 + c) * ld, v_mul(v_load(column), factor));
-        }
+        v16 x[16];
+        for (int i = 0; i < 16; i++)
+            x[i] = i < rows ? load_as(t, src, i * ldq + c0, n) : v_zero();
+        v_turn(x);
+        for (int c = 0; c < n; c++)
+            v_store(dst + (c0 + c) * ld, v_mul(x[c], factor));
     }
 }
 
@@ -128,9 +114,9 @@ static inline void load_queries(int nv, float *dst, im_cbuf q, int64_t ldq, int 
         int rows = n - i0 < 16 ? n - i0 : 16;
         const void *src = im_at(q.p, q.t, i0 * ldq);
         switch (q.t) {
-        case IM_F16:  turn_half(IM_F16, dst + i0, ld, src, ldq, rows, d, by); break;
-        case IM_BF16: turn_half(IM_BF16, dst + i0, ld, src, ldq, rows, d, by); break;
-        default:      turn_f32(dst + i0, ld, src, ldq, rows, d, by);
+        case IM_F16:  turn_queries(IM_F16, dst + i0, ld, src, ldq, rows, d, by); break;
+        case IM_BF16: turn_queries(IM_BF16, dst + i0, ld, src, ldq, rows, d, by); break;
+        default:      turn_queries(IM_F32, dst + i0, ld, src, ldq, rows, d, by);
         }
     }
 }
@@ -168,18 +154,12 @@ static inline void store_output(int nv, im_buf out, int64_t ldo, const float *o,
         m16 none = v_eq(sum, v_zero());
         for (int c0 = 0; c0 < d; c0 += 16) {
             int cols = d - c0 < 16 ? d - c0 : 16;
-            float t[16][16];
-            for (int c = 0; c < cols; c++)
-                v_store(t[c], v_select(none, v_zero(), v_div(v_load(o + (c0 + c) * ld + i0), sum)));
-            for (int i = 0; i < rows; i++) {
-                float row[16], *to = out.t == IM_F32 ? (float *)out.p + (i0 + i) * ldo + c0 : row;
-                if (cols == 16)
-                    IM_UNROLL for (int c = 0; c < 16; c++) to[c] = t[c][i];
-                else
-                    for (int c = 0; c < cols; c++) to[c] = t[c][i];
-                if (to == row)
-                    store_as(out.t, out.p, (i0 + i) * ldo + c0, v_load_part(row, cols), cols);
-            }
+            v16 t[16];
+            for (int c = 0; c < 16; c++)
+                t[c] = c < cols ? v_select(none, v_zero(), v_div(v_load(o + (c0 + c) * ld + i0), sum)) : v_zero();
+            v_turn(t);
+            for (int i = 0; i < rows; i++)
+                store_as(out.t, out.p, (i0 + i) * ldo + c0, t[i], cols);
         }
     }
 }

@@ -85,19 +85,18 @@ IM_INLINE void prepare_keys(im_dtype t, const job *w, const void *k, int keys, f
 /* 16 pairs of keys by 16 values of d, turned. */
 IM_INLINE void turn_values(im_dtype t, const job *w, const void *v, int keys, int pair0, int c0, float *dst)
 {
-    float x[16][16], column[16];
+    v16 x[16];
     int n = w->at->d - c0 < 16 ? w->at->d - c0 : 16;
     for (int i = 0; i < 16; i++) {
         int j = 2 * (pair0 + i);
         int64_t at = j * w->at->ldv + c0;
         v16 first = n > 0 && j < keys ? load_as(t, v, at, n) : v_zero();
         v16 second = n > 0 && j + 1 < keys ? load_as(t, v, at + w->at->ldv, n) : v_zero();
-        v_store(x[i], v_bf16_pairs(first, second));
+        x[i] = v_bf16_pairs(first, second);
     }
-    for (int c = 0; c < 16 && c0 + c < w->parts * w->rows; c++) {
-        IM_UNROLL for (int i = 0; i < 16; i++) column[i] = x[i][c];
-        v_store(dst + (c0 + c) * PAIRS + pair0, v_load(column));
-    }
+    v_turn(x);
+    for (int c = 0; c < 16 && c0 + c < w->parts * w->rows; c++)
+        v_store(dst + (c0 + c) * PAIRS + pair0, x[c]);
 }
 
 IM_INLINE void prepare_values(im_dtype t, const job *w, const void *v, int keys, float *dst)
