@@ -20,7 +20,7 @@
 #include "program.h"
 #include "tensor/host.h"
 
-enum { MAX_DEVICES = 6 };
+enum { MAX_DEVICES = 8 };
 
 typedef struct { const char *isa; im_ctx *one, *two; } device;
 

@@ -96,6 +96,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_avgpool": (POINTER(im_tensor), [c_void_p, POINTER(im_tensor)]),
     "im_attention": (POINTER(im_tensor), [c_void_p, POINTER(im_tensor), POINTER(im_tensor), POINTER(im_tensor), c_int,
         c_bool]),
+    "im_attention_beside": (POINTER(im_tensor), [c_void_p, POINTER(im_tensor), POINTER(im_tensor), POINTER(im_tensor),
+        c_int, c_bool, c_int]),
     "im_activate": (POINTER(im_tensor), [c_void_p, POINTER(im_tensor), c_int]),
     "im_add": (POINTER(im_tensor), [c_void_p, POINTER(im_tensor), POINTER(im_tensor)]),
     "im_scale": (POINTER(im_tensor), [c_void_p, POINTER(im_tensor), c_float]),

@@ -17,6 +17,8 @@
  *    the columns (the operations: cpu/winograd_transforms.c), then + bias, + chan, + res as above. Weights of every dtype
  *    are multiplied in f32. The relative error is 1.7 times that of direct sums; a NaN or an infinity reaches the whole of
  *    the 4x4 tiles whose inputs hold it;
+ *    In tile registers (cpu/tile.h: bf16, int8) they are direct sums, unless IMAGO_WINOGRAD says which rule holds;
+ *  - bf16 in tile registers: groups of 32 values of k, each two chains, over even and odd k, from 0, added to the sum;
  *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k, whatever the batch (only
  *    gradients of weights are split: train_args.h): a picture has the same bits alone and in a batch, not those above;
  *  - other reductions run in 16 virtual lanes (element i into lane i % 16, ascending), then the fixed tree
@@ -25,6 +27,8 @@
  *    combined in f64 in ascending order (Chan et al. 1979), then channels of the group in ascending order;
  *  - attention: keys in blocks of IM_ATT_BLOCK; scores are chains over d, the output a chain over keys, rescaled once a
  *    block when the running maximum grows; exponentials are summed in 16 lanes and the tree per block, then added on.
+ *    In tile registers (cpu/tile.h, args.products IM_BF16): IM_ATT_TILE keys a block, scores and outputs in the order of
+ *    those, weights by a shorter polynomial (vmath.h), summed as two chains a block, over even and over odd keys;
  * ref computes with f64 sums in plain loops and is met within tolerance. */
 #ifndef IM_DEVICE_H
 #define IM_DEVICE_H
@@ -33,7 +37,7 @@
 #include "tensor/services.h"
 #include "tensor/train_args.h"
 
-enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64 };
+enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64, IM_ATT_TILE = 128 };
 
 /* c[m][n] = act(sum_k a[m][k] b[n][k] + bias[n]) + res[m][n];  geglu (b.geglu, b.n = 2 n): c = v * gelu(g)       */
 typedef struct im_gemm_args {
@@ -92,6 +96,7 @@ typedef struct im_attention_args {
     im_cbuf v; int64_t ldv, bsv;
     im_buf o;  int64_t ldo, bso;
     float *lse;                  /* (batch, heads, tq): log2 sum exp of the scaled scores, for backward; or NULL    */
+    im_dtype products;           /* IM_BF16: a device that multiplies bf16 fast may round q, k, v and weights to it */
 } im_attention_args;
 
 /* y[i] = f(a[i] [, b[i % nb]]); y may be a. Elementwise over n contiguous elements. */

@@ -7,6 +7,7 @@
  * Order of sums, so that bits agree on every ISA and with any number of threads:
  *  - outer (gradients of weights): rows in chunks of IM_DW_CHUNK, each one chain of fused multiply-adds over ascending m
  *    from 0, added in f32 in ascending order; then + what is there. On tensor cores: parts by cuda/outer_mma.cuh's rule;
+ *    in tile registers (bf16) each chunk in the order of cpu/tile.h;
  *  - Winograd's gradient of weights (3x3, stride 1; the rule: cpu/winograd_dw.c): each of the 36 points is one chain over
  *    the tiles of a chunk of 128 from 0, chunks are added in f32 in ascending order;
  *  - gradients of inputs: one chain in ascending cout (linear), or (turned tap, cout) (cpu/conv_dx.c), or as a convolution

@@ -113,32 +113,6 @@ static void softmax_of_group(int nv, float *s, int keys, float *m, float *l, flo
     }
 }
 
-/* o[c][16 nv] / l -> n rows of d numbers */
-static void store_output(int nv, im_buf out, int64_t ldo, const float *o, const float *l, int n, int d)
-{
-    int ld = 16 * nv;
-    for (int i0 = 0; i0 < n; i0 += 16) {
-        int rows = n - i0 < 16 ? n - i0 : 16;
-        v16 sum = v_load(l + i0);
-        m16 none = v_eq(sum, v_zero());
-        for (int c0 = 0; c0 < d; c0 += 16) {
-            int cols = d - c0 < 16 ? d - c0 : 16;
-            float t[16][16];
-            for (int c = 0; c < cols; c++)
-                v_store(t[c], v_select(none, v_zero(), v_div(v_load(o + (c0 + c) * ld + i0), sum)));
-            for (int i = 0; i < rows; i++) {
-                float row[16], *to = out.t == IM_F32 ? (float *)out.p + (i0 + i) * ldo + c0 : row;
-                if (cols == 16)
-                    IM_UNROLL for (int c = 0; c < 16; c++) to[c] = t[c][i];
-                else
-                    for (int c = 0; c < cols; c++) to[c] = t[c][i];
-                if (to == row)
-                    store_as(out.t, out.p, (i0 + i) * ldo + c0, v_load_part(row, cols), cols);
-            }
-        }
-    }
-}
-
 /* m + log2 l, m being in units of log2; 0 where every score was -Inf: weights are then 2^-Inf = 0 in backward, too */
 static void store_lse(float *lse, const float *m, const float *l, int n)
 {
@@ -214,6 +188,8 @@ static void attend(void *arg, int task, int thread)
 
 int IM_FN(im_cpu_attention)(im_device *dev, const im_attention_args *at)
 {
+    if (at->products == IM_BF16 && !at->lse && IM_FN(im_attention_in_tiles)(dev))
+        return IM_FN(im_attention_tiles)(dev, at);
     job w = { .dev = dev, .at = at, .dp = (at->d + 3) & ~3, .vecs = (at->tq + 15) / 16, .block = BLOCK_VECS,
               .factor = (float)((double)at->scale * 1.4426950408889634) };
     int pairs = at->batch * at->heads;

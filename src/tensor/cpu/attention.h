@@ -20,6 +20,10 @@ enum {
     DEPTH = 160                          /* Q^T of DEPTH rows and a group of queries stays in L1 */
 };
 
+/* attention_tiles.c: the same in tile registers, where the device has them for bf16. */
+bool IM_FN(im_attention_in_tiles)(const im_device *dev);
+int IM_FN(im_attention_tiles)(im_device *dev, const im_attention_args *at);
+
 typedef enum { FROM_ZERO, FROM_C, FROM_C_SCALED } start;
 
 /* c[i][j] = (0 | c[i][j] | c[i][j] * scale[j]) + sum_t a[i*ai + t*at] b[t][j],  i < rows, j < 16 nv, ascending t */
@@ -87,31 +91,17 @@ static inline void mask_of_group(int nv, float *s, int keys, int key0, int query
             s[j * 16 * nv + i] = -INFINITY;
 }
 
-/* d numbers of `rows` queries, f32 -> dst[d][ld], one number of 16 queries side by side, times factor. */
-IM_INLINE void turn_f32(float *dst, int ld, const float *src, int64_t ldq, int rows, int d, v16 factor)
+/* d numbers of `rows` queries -> dst[d][ld], one number of 16 queries side by side, times factor. */
+IM_INLINE void turn_queries(im_dtype t, float *dst, int ld, const void *src, int64_t ldq, int rows, int d, v16 factor)
 {
-    for (int c = 0; c < d; c++) {
-        float t[16] = { 0 };
-        if (rows == 16)
-            IM_UNROLL for (int i = 0; i < 16; i++) t[i] = src[i * ldq + c];
-        else
-            for (int i = 0; i < rows; i++) t[i] = src[i * ldq + c];
-        v_store(dst + c * ld, v_mul(v_load(t), factor));
-    }
-}
-
-/* The same from 16 bits: 16 x 16 numbers at a time. */
-IM_INLINE void turn_half(im_dtype t, float *dst, int ld, const void *src, int64_t ldq, int rows, int d, v16 factor)
-{
-    float x[16][16] = { { 0 } }, column[16];
     for (int c0 = 0; c0 < d; c0 += 16) {
         int n = d - c0 < 16 ? d - c0 : 16;
-        for (int i = 0; i < rows; i++)
-            v_store(x[i], load_as(t, src, i * ldq + c0, n));
-        for (int c = 0; c < n; c++) {
-            IM_UNROLL for (int i = 0; i < 16; i++) column[i] = x[i][c];
-            v_store(dst + (c0 + c) * ld, v_mul(v_load(column), factor));
-        }
+        v16 x[16];
+        for (int i = 0; i < 16; i++)
+            x[i] = i < rows ? load_as(t, src, i * ldq + c0, n) : v_zero();
+        v_turn(x);
+        for (int c = 0; c < n; c++)
+            v_store(dst + (c0 + c) * ld, v_mul(x[c], factor));
     }
 }
 
@@ -124,9 +114,9 @@ static inline void load_queries(int nv, float *dst, im_cbuf q, int64_t ldq, int 
         int rows = n - i0 < 16 ? n - i0 : 16;
         const void *src = im_at(q.p, q.t, i0 * ldq);
         switch (q.t) {
-        case IM_F16:  turn_half(IM_F16, dst + i0, ld, src, ldq, rows, d, by); break;
-        case IM_BF16: turn_half(IM_BF16, dst + i0, ld, src, ldq, rows, d, by); break;
-        default:      turn_f32(dst + i0, ld, src, ldq, rows, d, by);
+        case IM_F16:  turn_queries(IM_F16, dst + i0, ld, src, ldq, rows, d, by); break;
+        case IM_BF16: turn_queries(IM_BF16, dst + i0, ld, src, ldq, rows, d, by); break;
+        default:      turn_queries(IM_F32, dst + i0, ld, src, ldq, rows, d, by);
         }
     }
 }
@@ -151,6 +141,26 @@ static inline void copy_rows(float *dst, int dp, im_cbuf src, int64_t at, int64_
     case IM_F16:  copy_rows_as(IM_F16, dst, dp, from, ld, n, d); break;
     case IM_BF16: copy_rows_as(IM_BF16, dst, dp, from, ld, n, d); break;
     default:      copy_rows_as(IM_F32, dst, dp, from, ld, n, d);
+    }
+}
+
+/* o[c][16 nv] / l -> n rows of d numbers */
+static inline void store_output(int nv, im_buf out, int64_t ldo, const float *o, const float *l, int n, int d)
+{
+    int ld = 16 * nv;
+    for (int i0 = 0; i0 < n; i0 += 16) {
+        int rows = n - i0 < 16 ? n - i0 : 16;
+        v16 sum = v_load(l + i0);
+        m16 none = v_eq(sum, v_zero());
+        for (int c0 = 0; c0 < d; c0 += 16) {
+            int cols = d - c0 < 16 ? d - c0 : 16;
+            v16 t[16];
+            for (int c = 0; c < 16; c++)
+                t[c] = c < cols ? v_select(none, v_zero(), v_div(v_load(o + (c0 + c) * ld + i0), sum)) : v_zero();
+            v_turn(t);
+            for (int i = 0; i < rows; i++)
+                store_as(out.t, out.p, (i0 + i) * ldo + c0, t[i], cols);
+        }
     }
 }
 

@@ -4,7 +4,8 @@
  *   chunk    IM_DW_CHUNK rows: one chain for each sum. Chunks are added in f32 in ascending order (train_args.h)
  *   block    128 rows of a chunk, which stay in L2, fetched while the block before is multiplied. 32 columns of B at a time
  *            are packed where they are windows; where a step is two rows (compute.h) all is packed
- *   tile     14 x 32 sums in registers against 128 rows (micro_outer.c)
+ *   tile     14 x 32 sums in registers against 128 rows (micro_outer.c); in tile registers (amx.c) 32 x 32, for which A is
+ *            turned once a block
  *
  *
  *            a: i ->             b: j ->                  c (i, j)
@@ -24,8 +25,9 @@
 enum {
     STEPS = 128, FEW_STEPS = 64, FEW_TILES = 96, /* of a block: in areas of up to 96 tiles few; a step is one row, or  */
                                                  /* two (compute.h)                                                    */
-    AREA_ROWS = 266 / IM_MR * IM_MR, AREA_STRIPS = 8,
+    AREA_ROWS = 266, AREA_STRIPS = 8,            /* rows: less what is no whole tile                                   */
     APART = STEPS * 16 + 16,                     /* groups lie an odd number of lines apart, lest all fall into one set */
+    TURNED = STEPS + 16,                         /* floats from row to row of A turned for tile registers: the same    */
     PARTIAL_BYTES = 32 << 20,                    /* of sums that wait                                                  */
 };
 
@@ -35,6 +37,8 @@ typedef struct job {
     im_device *dev;
     const im_outer *p;
     const im_outer_micros *micro;
+    const im_amx *amx;                           /* tiles are those of tile registers; else NULL                       */
+    int tile_rows;                               /* of the largest tile                                                */
     im_compute how;
     bool a_in_place, in_place;                   /* A, and B, are read where they lie                                  */
     int chunks, block;                           /* of m; rows of a block                                              */
@@ -56,12 +60,12 @@ static bool stopped(const job *j)
 
 static size_t sums_floats(const job *j)
 {
-    return (size_t)j->max_tiles * (size_t)j->max_strips * IM_MR * IM_STRIP;
+    return (size_t)j->max_tiles * (size_t)j->max_strips * (size_t)(j->tile_rows * IM_STRIP);
 }
 
-static float *tile_sums(const area *a, float *sums, int tile, int strip)
+static float *tile_sums(const job *j, const area *a, float *sums, int tile, int strip)
 {
-    return sums + ((size_t)tile * (size_t)a->strips + (size_t)strip) * IM_MR * IM_STRIP;
+    return sums + ((size_t)tile * (size_t)a->strips + (size_t)strip) * (size_t)(j->tile_rows * IM_STRIP);
 }
 
 static int tile_rows(const area *a, int tile)
@@ -130,53 +134,107 @@ static strip_b strip_of(const job *j, int64_t m0, int rows, int j0, int j1, floa
     return (strip_b){ room, IM_PANEL, APART };
 }
 
+/* Columns of A as rows of steps, as tile registers want them: from groups of 16 columns, with zeros up to a group of steps. */
+static void turn(const float *pa, int groups, int steps, float *dst)
+{
+    for (int g = 0; g < groups; g++, pa += APART, dst += 16 * TURNED)
+        for (int s = 0; s < steps; s += 16) {
+            v16 x[16];
+            IM_UNROLL for (int i = 0; i < 16; i++) x[i] = s + i < steps ? v_load(pa + (s + i) * 16) : v_zero();
+            v_turn(x);
+            IM_UNROLL for (int i = 0; i < 16; i++) v_store(dst + i * TURNED + s, x[i]);
+        }
+}
+
+/* A strip's last group of steps, which nothing follows. */
+static void end_group(const strip_b *b, float *room, int panels, int steps)
+{
+    for (int i = 0; i < panels && steps % IM_AMX_STEPS; i++)
+        for (int s = steps; s % IM_AMX_STEPS; s++)
+            v_store(room + i * b->apart + s * b->ld, v_zero());
+}
+
+static void multiply(const job *j, const im_outer_tile *q, int rows, int panels)
+{
+    if (!j->amx) {
+        j->micro->tile[panels - 1][rows - 1](q);
+        return;
+    }
+    j->amx->multiply[j->how](&(im_tile){ .steps = im_ceil_div(q->steps, IM_AMX_STEPS) * IM_AMX_STEPS, .a = q->a, .lda = q->lda,
+                                         .b = { q->b[0], q->b[1] }, .in = q->in, .out = q->out, .next = q->b[0] },
+                             rows, panels);
+}
+
+/* The block's rows of A, packed where they are not read in place; pa: room. */
+static const float *rows_of_a(const job *j, const area *a, int64_t m0, int rows, float *pa)
+{
+    int groups = im_ceil_div(a->i1 - a->i0, 16), width = j->amx ? 16 : a->width;
+    if (j->a_in_place)
+        return (const float *)j->p->a.x.p + m0 * j->p->a.ld + a->i0;
+    pack_rows(&j->p->a, j->p->ni, &(im_outer_pack){ m0, rows, a->i0, a->i1, width, pa, APART }, j->how);
+    if (!j->amx)
+        return pa;
+    float *turned = pa + (size_t)groups * APART;
+    turn(pa, groups, im_ceil_div(rows, im_per_step(j->how)), turned);
+    return turned;
+}
+
 /* Rows m0 .. m0+rows-1 of the area: sums += A^T B. */
 static void run_block(const job *j, const area *a, int64_t m0, int rows, bool first, float *pa, float *pb, float *sums)
 {
     const im_outer_rows *ra = &j->p->a;
     int64_t left = j->p->m - m0 - rows;
     int next = left < j->block ? (int)left : j->block, steps = im_ceil_div(rows, im_per_step(j->how));
-    im_outer_tile q = { .steps = steps, .lda = j->a_in_place ? ra->ld : IM_PANEL };
-    if (!j->a_in_place)
-        pack_rows(ra, j->p->ni, &(im_outer_pack){ m0, rows, a->i0, a->i1, a->width, pa, APART }, j->how);
+    im_outer_tile q = { .steps = steps, .lda = j->amx ? TURNED : j->a_in_place ? ra->ld : IM_PANEL };
+    const float *at = rows_of_a(j, a, m0, rows, pa);
+    int64_t tile = j->amx ? (int64_t)a->width * TURNED : j->a_in_place ? a->width : APART;
     for (int strip = 0; strip < a->strips; strip++) {
         int j0 = a->j0 + strip * IM_STRIP, j1 = a->j1 - j0 < IM_STRIP ? a->j1 : j0 + IM_STRIP;
         int panels = j1 - j0 > IM_PANEL ? 2 : 1;
         strip_b b = strip_of(j, m0, rows, j0, j1, pb);
         q.ldb = b.ld;
-        for (int part = 0; part < panels; part += IM_NV) {
-            int wide = panels - part < IM_NV ? panels - part : IM_NV;
+        if (j->amx)
+            end_group(&b, pb, panels, steps);
+        int most = j->amx ? 2 : IM_NV;
+        for (int part = 0; part < panels; part += most) {
+            int wide = panels - part < most ? panels - part : most;
             q.b[0] = b.b + part * b.apart;
             q.b[1] = q.b[0] + (wide - 1) * b.apart;
             for (int t = 0; t < a->tiles; t++) {
                 if (part == 0)
                     fetch(j, a, m0 + rows, next, strip * a->tiles + t, a->strips * a->tiles);
-                q.out = tile_sums(a, sums, t, strip) + part * IM_PANEL;
+                q.out = tile_sums(j, a, sums, t, strip) + part * IM_PANEL;
                 q.in = first ? NULL : q.out;
-                q.a = j->a_in_place ? (const float *)ra->x.p + m0 * ra->ld + a->i0 + t * a->width : pa + (size_t)t * APART;
-                j->micro->tile[wide - 1][tile_rows(a, t) - 1](&q);
+                q.a = at + t * tile;
+                multiply(j, &q, tile_rows(a, t), wide);
             }
         }
     }
 }
 
+/* Packed A of a block. */
+static size_t a_floats(const job *j)
+{
+    return (size_t)j->max_tiles * (j->amx ? 2 * APART + (size_t)IM_AMX_ROWS * TURNED : APART);
+}
+
 static void run_chunk(const job *j, const area *a, int chunk, float *scratch, float *sums)
 {
-    float *pb = scratch + (size_t)j->max_tiles * APART;
+    float *pb = scratch + a_floats(j);
     int64_t m0 = (int64_t)chunk * IM_DW_CHUNK, m1 = j->p->m - m0 < IM_DW_CHUNK ? j->p->m : m0 + IM_DW_CHUNK;
     for (int64_t m = m0; m < m1 && !stopped(j); m += j->block)
         run_block(j, a, m, m1 - m < j->block ? (int)(m1 - m) : j->block, m == m0, scratch, pb, sums);
 }
 
 /* The area's sums to rows of c, or of other memory of that shape. */
-static void store_area(const area *a, float *sums, float *c, int64_t ldc, bool add)
+static void store_area(const job *j, const area *a, float *sums, float *c, int64_t ldc, bool add)
 {
     for (int t = 0; t < a->tiles; t++)
         for (int i = 0; i < tile_rows(a, t); i++) {
             float *row = c + (a->i0 + t * a->width + i) * ldc;
             for (int col = a->j0; col < a->j1; col += 16) {
                 int at = col - a->j0, n = a->j1 - col < 16 ? a->j1 - col : 16;
-                v16 v = v_load(tile_sums(a, sums, t, at / IM_STRIP) + i * IM_STRIP + at % IM_STRIP);
+                v16 v = v_load(tile_sums(j, a, sums, t, at / IM_STRIP) + i * IM_STRIP + at % IM_STRIP);
                 if (add)
                     v = v_add(v_load_n(row + col, n), v);
                 v_store_n(row + col, v, n);
@@ -192,8 +250,8 @@ static area area_of(const job *j, int index)
     int ip = index / j->j_parts, jp = index % j->j_parts;
     area a = { .i0 = (int)((int64_t)p->ni * ip / j->i_parts), .i1 = (int)((int64_t)p->ni * (ip + 1) / j->i_parts) };
     int s0 = (int)((int64_t)j->strips * jp / j->j_parts), s1 = (int)((int64_t)j->strips * (jp + 1) / j->j_parts);
-    a.tiles = im_ceil_div(a.i1 - a.i0, IM_MR);
-    a.width = im_ceil_div(a.i1 - a.i0, a.tiles);
+    a.tiles = im_ceil_div(a.i1 - a.i0, j->tile_rows);
+    a.width = j->amx ? j->tile_rows : im_ceil_div(a.i1 - a.i0, a.tiles);
     a.tiles = im_ceil_div(a.i1 - a.i0, a.width);
     a.j0 = s0 * IM_STRIP;
     a.j1 = s1 * IM_STRIP < p->nj ? s1 * IM_STRIP : p->nj;
@@ -203,12 +261,11 @@ static area area_of(const job *j, int index)
 
 static size_t scratch_floats(const job *j)
 {
-    return ((size_t)j->max_tiles + 2) * APART + 2 * sums_floats(j);
+    return a_floats(j) + 2 * APART + 2 * sums_floats(j);
 }
 
-static void task(void *arg, int index, int thread)
+static void area_task(const job *j, int index, int thread)
 {
-    const job *j = arg;
     const im_outer *p = j->p;
     int areas = j->i_parts * j->j_parts;
     area a = area_of(j, index % areas);
@@ -217,16 +274,24 @@ static void task(void *arg, int index, int thread)
     if (j->split) {
         int nth = index / areas;
         run_chunk(j, &a, j->chunk0 + nth, scratch, sums);
-        store_area(&a, sums, j->partial + (size_t)nth * (size_t)p->ni * (size_t)p->nj, p->nj, false);
+        store_area(j, &a, sums, j->partial + (size_t)nth * (size_t)p->ni * (size_t)p->nj, p->nj, false);
         return;
     }
-    size_t n = (size_t)a.tiles * (size_t)a.strips * IM_MR * IM_STRIP;
+    size_t n = (size_t)a.tiles * (size_t)a.strips * (size_t)(j->tile_rows * IM_STRIP);
     for (int chunk = 0; chunk < j->chunks; chunk++) {
         run_chunk(j, &a, chunk, scratch, chunk ? sums : total);
         for (size_t i = 0; chunk && i < n; i += 16)
             v_store(total + i, v_add(v_load(total + i), v_load(sums + i)));
     }
-    store_area(&a, total, p->c, p->ldc, p->add);
+    store_area(j, &a, total, p->c, p->ldc, p->add);
+}
+
+static void task(void *arg, int index, int thread)
+{
+    const job *j = arg;
+    area_task(j, index, thread);
+    if (j->amx)
+        j->amx->end();
 }
 
 /* Row i of c: the chunks that wait, in ascending order, behind those of earlier rounds. */
@@ -262,17 +327,20 @@ static void plan(job *j)
     j->a_in_place = rows && p->a.x.t == im_factors_of(j->how);
     j->in_place = rows && p->b.x.p && p->b.x.t == im_factors_of(j->how) && p->nj % IM_PANEL == 0;     /* whole panels */
     j->micro = IM_FN(im_outer_tiles)(j->how);
+    const im_amx *amx = im_host_of(j->dev)->amx;
+    j->amx = amx && amx->multiply[j->how] ? amx : NULL;
+    j->tile_rows = j->amx ? IM_AMX_ROWS : IM_MR;
     j->chunks = p->m > 0 ? im_ceil_div(p->m, IM_DW_CHUNK) : 1;
     j->strips = im_ceil_div(p->nj, IM_STRIP);
-    j->i_parts = im_ceil_div(p->ni, AREA_ROWS);
+    j->i_parts = im_ceil_div(p->ni, AREA_ROWS / j->tile_rows * j->tile_rows);
     j->j_parts = im_ceil_div(j->strips, AREA_STRIPS);
     j->split = threads > 1 && j->chunks > 1 && j->i_parts * j->j_parts < wanted;
     int times = j->split ? j->chunks : 1;
     while (times * j->i_parts * j->j_parts < wanted && im_ceil_div(j->strips, j->j_parts) > 2)
         j->j_parts++;
-    while (times * j->i_parts * j->j_parts < wanted && im_ceil_div(p->ni, j->i_parts) > IM_MR)
+    while (times * j->i_parts * j->j_parts < wanted && im_ceil_div(p->ni, j->i_parts) > j->tile_rows)
         j->i_parts++;
-    j->max_tiles = im_ceil_div(im_ceil_div(p->ni, j->i_parts), IM_MR);
+    j->max_tiles = im_ceil_div(im_ceil_div(p->ni, j->i_parts), j->tile_rows);
     j->max_strips = im_ceil_div(j->strips, j->j_parts);
     j->block = (j->max_tiles * j->max_strips <= FEW_TILES ? FEW_STEPS : STEPS) * im_per_step(j->how);
 }

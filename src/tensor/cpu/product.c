@@ -5,7 +5,7 @@
  *            another dtype than is multiplied are packed for it first, 240 steps, rows of a matrix are read where they are
  *   strip    30 or 40 KiB of B
  *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2.
- *            With tile registers (amx.c) 32 rows and 80 steps
+ *            With tile registers (amx.c) 32 rows, up to 240 steps in one go
  *
  *
  *              k: steps of a block                        n: columns of c, in strips of 32

@@ -34,6 +34,7 @@
  * IM_INT8_FLIP
  *   v_store_int8(p, v, flip)            to nearest even (ties), 16 bytes, each xored with flip; |v| < 128
  *   v_real_of_i32(v) v_sub_i32(a, b)    lanes are i32; v_real_of_int8(v, i): byte i of each lane
+ *   v_turn(x)                           16 vectors: lane j of x[i] and lane i of x[j] change places
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *
  * Loads and stores of vectors are intrinsics or memcpy, which may read and write memory of any type: bf16 that is stored
@@ -129,6 +130,19 @@ IM_INLINE v16 v_zip_bf16(const uint16_t *p, const uint16_t *q)
         memcpy((char *)&pairs[i] + 2, &second[i], 2);
     }
     return v_load(pairs);
+}
+#endif
+
+#ifndef V_HAS_TURN
+IM_INLINE void v_turn(v16 x[16])
+{
+    float rows[16][16], column[16];
+    for (int i = 0; i < 16; i++)
+        v_store(rows[i], x[i]);
+    for (int c = 0; c < 16; c++) {
+        IM_UNROLL for (int i = 0; i < 16; i++) column[i] = rows[i][c];
+        x[c] = v_load(column);
+    }
 }
 #endif
 

@@ -116,6 +116,39 @@ IM_INLINE void v_store_bf16(uint16_t *p, v16 v)
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
 }
 
+#define V_HAS_TURN
+IM_INLINE __m512 v_pairs_low(__m512 a, __m512 b)
+{
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+IM_INLINE __m512 v_pairs_high(__m512 a, __m512 b)
+{
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+/* Within quarters of a register first: u[4 i + c], quarter q, has column 4 q + c of rows 4 i .. 4 i + 3. */
+IM_INLINE void v_turn(v16 x[16])
+{
+    v16 t[16], u[16];
+    IM_UNROLL for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    IM_UNROLL for (int i = 0; i < 16; i += 4) {
+        u[i] = v_pairs_low(t[i], t[i + 2]);
+        u[i + 1] = v_pairs_high(t[i], t[i + 2]);
+        u[i + 2] = v_pairs_low(t[i + 1], t[i + 3]);
+        u[i + 3] = v_pairs_high(t[i + 1], t[i + 3]);
+    }
+    IM_UNROLL for (int c = 0; c < 4; c++) {
+        v16 a = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88), b = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0x88);
+        v16 d = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xdd), e = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0xdd);
+        x[c] = _mm512_shuffle_f32x4(a, b, 0x88);
+        x[8 + c] = _mm512_shuffle_f32x4(a, b, 0xdd);
+        x[4 + c] = _mm512_shuffle_f32x4(d, e, 0x88);
+        x[12 + c] = _mm512_shuffle_f32x4(d, e, 0xdd);
+    }
+}
+
 /* ---- int8 */
 
 #ifndef V_HAS_INT8_DOT

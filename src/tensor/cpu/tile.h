@@ -26,7 +26,7 @@ typedef struct im_tile {
  *   int8   both factors have signs; exact */
 enum {
     IM_AMX_ROWS = 32, IM_AMX_STEPS = 16,         /* of the largest tile; of a group                                  */
-    IM_AMX_PASS = 80,                            /* steps in one go: 32 rows of A and 32 columns of B then share L1  */
+    IM_AMX_PASS = 240,                           /* steps in one go                                               */
     IM_AMX_PEAK = 4 * 16 * 16 * IM_AMX_STEPS     /* multiply-adds of a round of `peak`, times im_per_step            */
 };
 typedef struct im_amx {

@@ -34,7 +34,8 @@ static int attention_forward(im_ctx *c, im_node *n)
         .scale = 1.0f / sqrtf((float)d), .causal = n->attrs.i[1],
         .q = im_read_of(q), .ldq = q->stride[1], .bsq = q->stride[0], .k = im_read_of(k), .ldk = k->stride[1],
         .bsk = k->stride[0], .v = im_read_of(v), .ldv = v->stride[1], .bsv = v->stride[0],
-        .o = im_write_of(o), .ldo = o->stride[1], .bso = o->stride[0], .lse = lse ? im_data(lse) : NULL });
+        .o = im_write_of(o), .ldo = o->stride[1], .bso = o->stride[0], .lse = lse ? im_data(lse) : NULL,
+        .products = n->taped ? IM_F32 : (im_dtype)n->attrs.i[2] });
 }
 
 static int attention_backward(im_ctx *c, im_node *n)
@@ -66,5 +67,11 @@ const im_op im_op_attention = { .name = "attention", .formula = "y = softmax(q k
 
 im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal)
 {
-    return im_run(c, &im_op_attention, (im_tensor *[]){ q, k, v }, &(im_attrs){ .i = { heads, causal } });
+    return im_attention_beside(c, q, k, v, heads, causal, IM_F32);
+}
+
+im_tensor *im_attention_beside(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal, im_dtype weights)
+{
+    im_dtype products = weights == IM_BF16 || weights == IM_INT8 ? IM_BF16 : IM_F32;
+    return im_run(c, &im_op_attention, (im_tensor *[]){ q, k, v }, &(im_attrs){ .i = { heads, causal, products } });
 }
