@@ -174,6 +174,9 @@ im_image *im_sd_run_image(im_sd_run *r);                       /* of a finished 
 void im_sd_run_close(im_sd_run *r);                            /* finished or not; before im_sd_free                   */
 /* Number of UNet evaluations of a run (pndm with 50 steps: 51), and bytes that a batch needs beside the weights. */
 int im_sd_evaluations(im_sd *sd, const im_sd_args *a);
+/* Is each of them of two samples, without the prompt and with it? Not at a guidance of 1 or less, and not where the UNet is
+ * told the guidance (time_cond_proj_dim). */
+bool im_sd_guided(const im_sd *sd, const im_sd_args *a);
 size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch);
 /* Is there memory for it, and for the networks that are not loaded yet? im_sd_generate_batch asks, too. */
 bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch);

@@ -6,44 +6,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "context.h"
-#include "data/files/file.h"
 #include "data/images/resize.h"
 #include "imago.h"
 #include "models/pipelines/sd.h"
+#include "unet_of.h"
 
-static const char A[] = "tests/golden/models/a";
 enum { LATENTS = 4 * 8 * 8 };
 
 static im_image *init, *mask;
-static char folder[300];
-
-static void link_part(const char *from, const char *name)
-{
-    char here[400], target[800], to[400];
-    ck_assert_ptr_nonnull(getcwd(here, sizeof here));
-    snprintf(target, sizeof target, "%s/%s", here, from);
-    snprintf(to, sizeof to, "%s/%s", folder, name);
-    ck_assert_int_eq(symlink(target, to), 0);
-}
 
 static void open_all(void)
 {
-    static const char *const parts[] = { "model_index.json", "scheduler", "text_encoder", "tokenizer", "vae" };
     setup();
     init = im_picture_read(c, "tests/golden/init_64x64.png");
     mask = im_picture_read(c, "tests/golden/mask_64x64.png");
     ck_assert(init && mask);
-    snprintf(folder, sizeof folder, "%s/inpaint", dir);
-    ck_assert(im_make_folder(c, folder));
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        char from[200];
-        snprintf(from, sizeof from, "%s/%s", A, parts[i]);
-        link_part(from, parts[i]);
-    }
-    link_part("tests/golden/inpaint_unet", "unet");
+    model_with("tests/golden/inpaint_unet");
 }
 
 static void close_all(void)

@@ -237,7 +237,7 @@ bool explain_run(explain *e)
     e->h = (int)shape[1];
     e->w = (int)shape[2];
     e->each = (size_t)(shape[0] * shape[1] * shape[2]);
-    e->guided = a.guidance > 1;
+    e->guided = im_sd_guided(e->sd, &a);
     im_sd_run *r = im_sd_run_open(e->sd, &a);
     if (!r)
         return false;

@@ -109,6 +109,65 @@ gives 1 'has no pytorch_lora_weights.safetensors' generate -m $model -p a --lora
 [ ! -e "$dir/no.png" ]
 check "nothing is drawn then"
 
+# ---- LCM-LoRA and Hyper-SD: kohya's names, an adapter at every layer of the UNet but the first and the last, alphas; and
+# the same in diffusers' older and newer names
+python3 - $model/unet/diffusion_pytorch_model.safetensors "$dir" <<'PYTHON'
+import json, math, random, re, struct, sys
+data = open(sys.argv[1], "rb").read(1 << 20)
+n = struct.unpack("<Q", data[:8])[0]
+layers = re.compile(r"(to_[qkv]|to_out\.0|proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_shortcut|conv|"
+                    r"time_emb_proj)\.weight$")
+stream, rank, files = random.Random(5), 2, {"kohya": {}, "peft": {}, "old": {}}
+for name, entry in sorted(json.loads(data[8:8 + n]).items()):
+    if name == "__metadata__" or not layers.search(name):
+        continue
+    shape, module = entry["shape"], name[:-len(".weight")]
+    down, up = [rank] + shape[1:], [shape[0], rank] + [1] * (len(shape) - 2)
+    values = [(s, struct.pack(f"<{math.prod(s)}f", *(stream.gauss(0, 0.05) for _ in range(math.prod(s)))))
+              for s in (down, up)]
+    base = "lora_unet_" + module.replace(".", "_")
+    files["kohya"] |= {base + ".lora_down.weight": values[0], base + ".lora_up.weight": values[1],
+                       base + ".alpha": ([], struct.pack("<f", rank))}
+    files["peft"] |= {f"unet.{module}.lora_A.weight": values[0], f"unet.{module}.lora_B.weight": values[1]}
+    files["old"] |= {f"unet.{module}.lora.down.weight": values[0], f"unet.{module}.lora.up.weight": values[1]}
+assert len(files["kohya"]) > 600, len(files["kohya"])
+for kind, tensors in files.items():
+    head, at = {}, 0
+    for key, (shape, value) in tensors.items():
+        head[key] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + len(value)]}
+        at += len(value)
+    text = json.dumps(head).encode()
+    with open(f"{sys.argv[2]}/few.{kind}.safetensors", "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(v for _, v in tensors.values()))
+PYTHON
+few() { run generate -m $model --steps 4 -g 1 --scheduler lcm -p castle -s 3 -W 64 -H 64 -q -f "$@"; }
+few -o "$dir/few.png"
+for kind in kohya peft old; do
+    few --lora "$dir/few.$kind.safetensors" -o "$dir/few.$kind.png"
+    [ "$rc" = 0 ] && ! grep -q "few.$kind.*left out" "$dir/err" && same_pixels "$dir/few.kohya.png" "$dir/few.$kind.png" &&
+        ! same_pixels "$dir/few.png" "$dir/few.$kind.png"
+    check "a LoRA of every layer, as LCM-LoRA has it, in the names of $kind"
+done
+python=${IMAGO_GOLDEN:-python3}
+if PYTHONPATH=tests/golden "$python" -c 'import diffusers, peft, torch' 2>/dev/null; then
+    PYTHONPATH=tests/golden "$python" - $model "$dir" 2>"$dir/err" <<'PYTHON'
+import sys
+from diffusers import LCMScheduler
+from reference import SCHEDULERS, compare, draw, is_same, load_folder, read_png
+SCHEDULERS["lcm"] = (LCMScheduler, {})
+pipe = load_folder(sys.argv[1])
+pipe.load_lora_weights(sys.argv[2], weight_name="few.kohya.safetensors")
+picture, _ = draw(pipe, {"prompt": "castle", "negative": "", "steps": 4, "guidance": 1.0, "scheduler": "lcm", "seed": 3,
+                         "W": 64, "H": 64})
+off = compare(read_png(sys.argv[2] + "/few.kohya.png"), picture)
+assert is_same(off), off
+PYTHON
+    check "diffusers draws the same with it"
+else
+    skipped=$((skipped + 1))
+    echo "SKIP diffusers beside it: there is no diffusers here (IMAGO_GOLDEN names a Python that has it)"
+fi
+
 # ---- <lora:NAME:WEIGHT> in a prompt
 mkdir "$dir/loras" "$dir/loras/folder"
 cp $lora "$dir/loras/style one.safetensors"

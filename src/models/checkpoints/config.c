@@ -202,7 +202,7 @@ bool im_clip_pair_config_read(im_ctx *c, const im_json *j, im_clip_config *text,
 static const char *const unet_absent[] = {
     "reverse_transformer_layers_per_block", "encoder_hid_dim", "encoder_hid_dim_type", "class_embed_type",
     "addition_embed_type", "num_class_embeds", "time_embedding_act_fn", "timestep_post_act",
-    "time_cond_proj_dim", "cross_attention_norm", "num_attention_heads",
+    "cross_attention_norm", "num_attention_heads",
 };
 static const char *const unet_false[] = { "dual_cross_attention", "resnet_skip_time_act", "class_embeddings_concat" };
 
@@ -330,6 +330,12 @@ bool im_unet_config_read(im_ctx *c, const im_json *j, im_unet_config *o)
         return false;
     o->sample_height = sample[0];
     o->sample_width = sample[1];
+    if (!is_null(j, "time_cond_proj_dim") &&
+        !im_json_int(c, j, "time_cond_proj_dim", IM_MAY, 4, MAX_CHANNELS, &o->time_cond_proj_dim))
+        return false;
+    if (o->time_cond_proj_dim % 2)
+        return im_fail(c, "%s: time_cond_proj_dim is %d, but imago knows even numbers only: half sines, half cosines",
+                       j->file, o->time_cond_proj_dim);
     o->time_embed_dim = 4 * o->level[0].channels;
     if (!im_json_int(c, j, "time_embedding_dim", IM_MAY, 1, 8 * MAX_CHANNELS, &o->time_embed_dim))
         return false;

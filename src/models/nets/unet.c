@@ -32,6 +32,7 @@ struct im_unet {
     im_params params;
     im_unet_config cfg;
     im_linear_layer time_linear1, time_linear2;
+    im_linear_layer cond_proj;           /* of the guidance; w NULL: none                                             */
     im_conv_layer conv_in, conv_out;
     im_norm_layer conv_norm_out;
     stage down[IM_MAX_LEVELS], up[IM_MAX_LEVELS];              /* up[0] is the coarsest                               */
@@ -162,6 +163,8 @@ static void build(im_unet *m)
                  (cfg->conv_in_kernel - 1) / 2);
     im_linear_init(p, "time_embedding.linear_1", &m->time_linear1, finest, cfg->time_embed_dim, true);
     im_linear_init(p, "time_embedding.linear_2", &m->time_linear2, cfg->time_embed_dim, cfg->time_embed_dim, true);
+    if (cfg->time_cond_proj_dim)
+        im_linear_init(p, "time_embedding.cond_proj", &m->cond_proj, cfg->time_cond_proj_dim, finest, false);
     p->wide = false;
     for (int i = 0; i < levels; i++) {
         size_t mark = im_path_push(p, "down_blocks.%d", i);
@@ -234,11 +237,16 @@ bool im_unet_context(im_ctx *c, const im_unet *m, im_tensor *text, im_tensor *kv
 
 /* ---------------------------------------------------------------- forward */
 
-/* silu(linear_2(silu(linear_1(sinusoids of t)))).   t (B) -> (B, 1280). Every resnet wants it after SiLU: done once. */
-static im_tensor *time_forward(im_ctx *c, const im_unet *m, im_tensor *t)
+/* silu(linear_2(silu(linear_1(sinusoids of t + cond_proj(sinusoids of w))))).   t, w (B) -> (B, 1280). Every resnet wants
+ * it after SiLU: done once. w NULL: without. The sinusoids of w are those of diffusers' get_guidance_scale_embedding. */
+static im_tensor *time_forward(im_ctx *c, const im_unet *m, im_tensor *t, im_tensor *w)
 {
     im_scope_push(c);
     im_tensor *e = im_timestep_embedding(c, t, m->cfg.level[0].channels, m->cfg.flip_sin_to_cos, m->cfg.freq_shift);
+    if (w && m->cond_proj.w) {
+        im_tensor *g = im_timestep_embedding(c, w, m->cfg.time_cond_proj_dim, false, 1);
+        e = im_linear_forward(c, &m->cond_proj, g, e, IM_ACT_NONE);                      /* (B, 320)        */
+    }
     e = im_linear_forward(c, &m->time_linear1, e, NULL, IM_ACT_SILU);                    /* (B, 1280)       */
     e = im_linear_forward(c, &m->time_linear2, e, NULL, IM_ACT_NONE);                    /* (B, 1280)       */
     im_trace(c, "time_embedding", e);
@@ -303,10 +311,16 @@ static im_tensor *mid_forward(run *u, const im_unet *m, im_tensor *h)           
 
 im_tensor *im_unet_forward(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *const kv[])
 {
+    return im_unet_forward_guided(c, m, x, t, NULL, kv);
+}
+
+im_tensor *im_unet_forward_guided(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
+                                  im_tensor *const kv[])
+{
     if (!m || !x || !t)
         return NULL;
     im_scope_push(c);
-    run u = { .c = c, .kv = kv, .skips = m->skips, .time = time_forward(c, m, t) };
+    run u = { .c = c, .kv = kv, .skips = m->skips, .time = time_forward(c, m, t, w) };
     if (m->minus_one)
         x = im_add(c, im_scale(c, x, 2.0f), m->minus_one);                               /* (B, H, W, 4)    */
     im_trace(c, "sample", x);

@@ -26,6 +26,7 @@ typedef struct im_unet_config {          /* unet/config.json: UNet2DConditionMod
     bool flip_sin_to_cos;                /* true: cosines first                                                       */
     float freq_shift;
     int time_embed_dim;                  /* 4 * block_out_channels[0] unless time_embedding_dim says otherwise        */
+    int time_cond_proj_dim;              /* width of the embedding of the guidance (LCM); 0: has none                 */
     bool center_input_sample;
     int downsample_padding;              /* 1; 0: pads right and bottom only                                          */
     bool use_linear_projection;
@@ -47,5 +48,9 @@ bool im_unet_context(im_ctx *c, const im_unet *m, im_tensor *text, im_tensor *kv
 /* x (B, h, w, in_channels), t f32 (B): the time of each sample, kv of im_unet_context with the same B
  * ->  (B, h, w, out_channels). Any h and w. */
 im_tensor *im_unet_forward(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *const kv[]);
+/* The same where the network is told the guidance, too (Meng et al. 2023, arXiv 2210.03142): w f32 (B), 1000 (guidance - 1)
+ * of each sample; NULL: it is not told. */
+im_tensor *im_unet_forward_guided(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
+                                  im_tensor *const kv[]);
 
 #endif

@@ -26,7 +26,7 @@ typedef struct im_stage {
     const im_networks *nets;
     im_net net;
     int batch; im_sd_size size; bool eager;
-    int mask_channels;                                         /* im_mask_channels                                    */
+    int mask_channels, guidance;                               /* im_mask_channels, im_guidance_input                 */
     uint64_t *runs; int n_runs;                                /* UNet: whose texts its keys and values are of        */
     uint64_t used;                                             /* when, to find the one that was used longest ago     */
     im_tensor **in;
@@ -103,11 +103,13 @@ bool im_sd_names_embedding(im_sd *sd, const im_sd_args *a, int i);        /* doe
 /* ---------------------------------------------------------------- sd_stage.c */
 
 int im_mask_channels(const im_model_config *m);                /* inputs of the UNet beside latents: 0, or 5 (sd_mask.c) */
+int im_guidance_input(const im_model_config *m);               /* which input of the UNet is the guidance; 0: none    */
 bool im_same_size(im_sd_size a, im_sd_size b);                 /* have the UNet's evaluations one shape?              */
 /* Recorded as a plan, or op by op. What goes in and comes out, by network:
  *   CLIP         ids i32 (B, T)                                                        -> (B, T, C)
  *   UNET         x (B, h, w, 4), t (B), (B, h, w, 5) of a mask where the model has 9
- *                inputs, then keys and values of the text                              -> (B, h, w, 4)
+ *                inputs, (B) of 1000 (guidance - 1) where it is told, then keys and
+ *                values of the text                                                    -> (B, h, w, 4)
  *   VAE_DECODER  z (B, h, w, 4)                                                        -> (B, H, W, 3)
  *   VAE_ENCODER  x (B, H, W, 3)                                                        -> (B, h, w, 8)
  * text: UNet only, (batch, T, C) of the text encoder. False with an error; close it all the same. */

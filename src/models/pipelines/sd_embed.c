@@ -97,7 +97,7 @@ im_vector_word *im_sd_vector_words(im_sd *sd, int *n)
 
 bool im_sd_names_embedding(im_sd *sd, const im_sd_args *a, int i)
 {
-    const char *texts[2] = { a->prompt, a->guidance > 1 && a->negative ? a->negative : "" };
+    const char *texts[2] = { a->prompt, im_sd_guided(sd, a) && a->negative ? a->negative : "" };
     int n;
     bool found = false;
     im_vector_word *v = im_sd_vector_words(sd, &n);

@@ -12,7 +12,10 @@
 
 /* ---------------------------------------------------------------- what is recorded */
 
-/* arg: the stage, of which nets and size are looked at. */
+/* Of the UNet, before keys and values. */
+static int own_inputs(const im_stage *s) { return 2 + (s->mask_channels > 0) + (s->guidance > 0); }
+
+/* arg: the stage, of which nets, size and the kinds of inputs are looked at. */
 static im_tensor *clip_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
@@ -25,9 +28,10 @@ static im_tensor *unet_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
     const im_stage *s = arg;
-    if (!s->mask_channels) return im_unet_forward(c, s->nets->unet, in[0], in[1], in + 2);
+    im_tensor *w = s->guidance ? in[s->guidance] : NULL;
     im_scope_push(c);
-    return im_scope_leave(c, im_unet_forward(c, s->nets->unet, im_concat(c, in[0], in[2]), in[1], in + 3));
+    im_tensor *x = s->mask_channels ? im_concat(c, in[0], in[2]) : in[0];
+    return im_scope_leave(c, im_unet_forward_guided(c, s->nets->unet, x, in[1], w, in + own_inputs(s)));
 }
 
 static im_tensor *decoder_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
@@ -49,6 +53,11 @@ static const im_plan_fn functions[IM_NET_COUNT] = {
 
 /* ---------------------------------------------------------------- inputs */
 
+int im_guidance_input(const im_model_config *m)
+{
+    return !m->unet.time_cond_proj_dim ? 0 : im_mask_channels(m) ? 3 : 2;
+}
+
 /* Every input but the UNet's text. */
 static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int batch, im_sd_size size, im_tensor **in)
 {
@@ -65,15 +74,16 @@ static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int bat
             in[2] = im_new(c, IM_F32, 4, (int64_t[]){ batch, size.h, size.w, im_mask_channels(m) });
             im_fill(c, in[2], 0);
         }
+        if (im_guidance_input(m)) {
+            in[im_guidance_input(m)] = im_new(c, IM_F32, 1, (int64_t[]){ batch });
+            im_fill(c, in[im_guidance_input(m)], 0);
+        }
         break;
     case IM_NET_VAE_DECODER: in[0] = im_new(c, IM_F32, 4, latent); break;
     default: in[0] = im_new(c, IM_F32, 4, picture);
     }
     return im_ok(c);
 }
-
-/* Of the UNet, before keys and values. */
-static int own_inputs(const im_stage *s) { return s->mask_channels ? 3 : 2; }
 
 static int tokens_of(const im_model_config *m, im_sd_size size)
 {
@@ -91,7 +101,7 @@ bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size siz
 {
     im_ctx *c = sd->c;
     *s = (im_stage){ .c = c, .nets = &sd->nets, .net = net, .batch = batch, .size = size, .eager = eager,
-                     .mask_channels = im_mask_channels(sd->config) };
+                     .mask_channels = im_mask_channels(sd->config), .guidance = im_guidance_input(sd->config) };
     if (!im_sd_need(sd, net)) return false;
     s->n_in = net == IM_NET_UNET ? own_inputs(s) + im_unet_context_count(sd->nets.unet) : 1;
     s->in = calloc((size_t)s->n_in, sizeof *s->in);

@@ -56,20 +56,21 @@ static im_tensor *samples(im_ctx *c, im_tensor *t, int from, int n)
     return im_slice(c, t, 0, from, from + n);
 }
 
-/* x (rows, h, w, 4), times (rows) */
+/* x (rows, h, w, 4), times (rows), guidance (rows) where the UNet is told it */
 static bool fill_inputs(const group *g, const im_stage *s)
 {
-    float *times = malloc((size_t)g->rows * sizeof *times);
+    float *times = malloc(2 * (size_t)g->rows * sizeof *times), *told = times ? times + g->rows : NULL;
     bool ok = times || im_fail(g->sd->c, "out of memory for the times of %d pictures", g->n);
     for (int i = 0, at = 0; ok && i < g->n; i++) {
         const im_sd_run *r = g->r[i];
         for (int k = 0; ok && k < r->rows; k++, at++) {
             ok = im_scheduler_scale(r->scheduler, r->x, samples(g->sd->c, s->in[0], at, 1));
             times[at] = im_scheduler_time(r->scheduler, r->done);
+            told[at] = 1000.0f * (r->a.guidance - 1.0f);
             if (ok && r->mask_inputs) ok = im_assign(g->sd->c, samples(g->sd->c, s->in[2], at, 1), r->mask_inputs);
         }
     }
-    ok = ok && im_upload(g->sd->c, s->in[1], times);
+    ok = ok && im_upload(g->sd->c, s->in[1], times) && (!s->guidance || im_upload(g->sd->c, s->in[s->guidance], told));
     free(times);
     return ok;
 }

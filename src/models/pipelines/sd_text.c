@@ -125,9 +125,14 @@ im_sd_text im_sd_text_of(const im_sd_args *a, const char *text)
     return (im_sd_text){ .text = text, .syntax = a->syntax, .skip = a->clip_skip > 1 ? a->clip_skip - 1 : 0 };
 }
 
+bool im_sd_guided(const im_sd *sd, const im_sd_args *a)
+{
+    return a->guidance > 1 && !sd->config->unet.time_cond_proj_dim;
+}
+
 int im_sd_text_chunks(im_sd *sd, const im_sd_args *a)
 {
-    const char *texts[2] = { a->prompt, a->guidance > 1 && a->negative ? a->negative : "" };
+    const char *texts[2] = { a->prompt, im_sd_guided(sd, a) && a->negative ? a->negative : "" };
     int most = 1;
     if (a->syntax == IM_PROMPT_PLAIN) return 1;
     if (!need_tokenizer(sd)) return 0;
