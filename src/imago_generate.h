@@ -48,10 +48,14 @@ char *im_picture_text(im_ctx *c, const char *path, const char *key);            
  * a JPEG has one, EXIF's UserComment: that of the key "parameters", and behind it the others as , key: "text in quotes".
  * how NULL: a PNG without texts. */
 typedef enum { IM_PNG, IM_JPEG } im_picture_format;
+/* XMP that tells where the picture comes from, in IPTC's terms: trainedAlgorithmicMedia, drawn by a model; or
+ * compositeWithTrainedAlgorithmicMedia, from another picture. */
+typedef enum { IM_ORIGIN_UNSAID, IM_ORIGIN_MODEL, IM_ORIGIN_COMPOSITE } im_origin;
 typedef struct im_picture_how {
     im_picture_format format;
     int quality;                                               /* of a JPEG, 1 .. 100; 0: 95                           */
     const im_text *texts; int n_texts;
+    im_origin mark;
 } im_picture_how;
 bool im_picture_write(im_ctx *c, const char *path, const im_image *i, const im_picture_how *how, bool force);
 bool im_png_write(im_ctx *c, const char *path, const im_image *i, const im_text *texts, int n_texts, bool force);
@@ -220,6 +224,7 @@ typedef struct im_request {                                    /* texts are borr
     int latents_index;                                         /* args.latents, with its row there; NULL: none         */
     const char *mask_sha256;                                   /* hex, of the pixels of args.mask; NULL: none          */
     int quality;                                               /* of a JPEG; 0: it is a PNG                            */
+    bool no_mark;                                              /* no XMP that says a model drew it                     */
 } im_request;
 
 /* malloc'd; NULL: the model's context has an error. */
@@ -288,6 +293,7 @@ typedef struct im_synth_args {                                 /* texts are borr
     uint64_t seed;                                             /* of the set; pictures have seeds of their own         */
     const char *format, *layout;                               /* "png", "jpeg"; "folders", "shards"                   */
     int shard_size, quality;                                   /* pictures a shard; of JPEG                            */
+    bool no_mark;                                              /* no XMP in them that says a model drew them           */
     /* What follows is not looked at to say what would be drawn. */
     const char *model; im_dtype dtype;                         /* as im_sd_open has them                               */
     const char *out;                                           /* folder of the set                                    */

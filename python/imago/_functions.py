@@ -235,6 +235,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_sd_run_image": (POINTER(im_image), [c_void_p]),
     "im_sd_run_close": (None, [c_void_p]),
     "im_sd_evaluations": (c_int, [c_void_p, POINTER(im_sd_args)]),
+    "im_sd_guided": (c_bool, [c_void_p, POINTER(im_sd_args)]),
     "im_sd_bytes_needed": (c_size_t, [c_void_p, POINTER(im_sd_args), c_int]),
     "im_sd_check_memory": (c_bool, [c_void_p, POINTER(im_sd_args), c_int]),
     "im_sd_scheduler": (c_char_p, [c_void_p, POINTER(im_sd_args)]),

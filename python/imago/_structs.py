@@ -26,6 +26,9 @@ IM_RNG_CPU = 0
 IM_RNG_CUDA = 1
 IM_PNG = 0
 IM_JPEG = 1
+IM_ORIGIN_UNSAID = 0
+IM_ORIGIN_MODEL = 1
+IM_ORIGIN_COMPOSITE = 2
 IM_PROMPT_PLAIN = 0
 IM_PROMPT_A1111 = 1
 IM_SD_RUNNING = 0
@@ -264,7 +267,8 @@ im_st_entry._fields_ = [("name", c_char_p), ("dtype_name", c_char * 8), ("dtype"
     ("shape", c_int64 * 8), ("data", c_void_p), ("bytes", c_size_t)]
 im_image._fields_ = [("width", c_int), ("height", c_int), ("channels", c_int), ("pixels", POINTER(c_uint8))]
 im_text._fields_ = [("key", c_char_p), ("value", c_char_p)]
-im_picture_how._fields_ = [("format", c_int), ("quality", c_int), ("texts", POINTER(im_text)), ("n_texts", c_int)]
+im_picture_how._fields_ = [("format", c_int), ("quality", c_int), ("texts", POINTER(im_text)), ("n_texts", c_int),
+    ("mark", c_int)]
 im_sd_args._fields_ = [("prompt", c_char_p), ("negative", c_char_p), ("syntax", c_int), ("clip_skip", c_int),
     ("steps", c_int), ("guidance", c_float), ("seed", c_uint64), ("scheduler", c_char_p), ("width", c_int),
     ("height", c_int), ("rng", c_int), ("init", POINTER(im_image)), ("strength", c_float), ("mask", POINTER(im_image)),
@@ -274,15 +278,16 @@ im_net_info._fields_ = [("name", c_char_p), ("parameters", c_int64), ("tensors",
     ("flop", c_double), ("ops", c_int), ("arena_bytes", c_size_t)]
 im_net_param._fields_ = [("name", c_char_p), ("ndim", c_int), ("shape", c_int64 * 8), ("count", c_int64)]
 im_request._fields_ = [("args", im_sd_args), ("model_name", c_char_p), ("init_sha256", c_char_p),
-    ("latents_sha256", c_char_p), ("latents_index", c_int), ("mask_sha256", c_char_p), ("quality", c_int)]
+    ("latents_sha256", c_char_p), ("latents_index", c_int), ("mask_sha256", c_char_p), ("quality", c_int),
+    ("no_mark", c_bool)]
 im_prompt._fields_ = [("prompt", c_void_p), ("negative", c_void_p), ("seed", c_uint64), ("number", c_int)]
 im_prompt_list._fields_ = [("v", POINTER(im_prompt)), ("n", c_int), ("room", c_int)]
 im_synth_args._fields_ = [("classes", c_char_p), ("lemmas", c_char_p), ("recipe", c_char_p), ("guidance", c_char_p),
     ("per_class", c_int64), ("seed", c_uint64), ("format", c_char_p), ("layout", c_char_p), ("shard_size", c_int),
-    ("quality", c_int), ("model", c_char_p), ("dtype", c_int), ("out", c_char_p), ("part", c_int64), ("parts", c_int64),
-    ("steps", c_int), ("batch", c_int), ("size", c_int), ("save_size", c_int), ("scheduler", c_char_p),
-    ("init_data", c_char_p), ("strength", c_float), ("loras", POINTER(c_char_p)), ("n_loras", c_int),
-    ("lora_dir", c_char_p), ("dedup", c_int), ("filter", c_char_p), ("keep", c_double)]
+    ("quality", c_int), ("no_mark", c_bool), ("model", c_char_p), ("dtype", c_int), ("out", c_char_p),
+    ("part", c_int64), ("parts", c_int64), ("steps", c_int), ("batch", c_int), ("size", c_int), ("save_size", c_int),
+    ("scheduler", c_char_p), ("init_data", c_char_p), ("strength", c_float), ("loras", POINTER(c_char_p)),
+    ("n_loras", c_int), ("lora_dir", c_char_p), ("dedup", c_int), ("filter", c_char_p), ("keep", c_double)]
 im_synth_place._fields_ = [("class_name", c_char_p), ("set", c_char_p), ("file", c_char * 320)]
 im_synth_progress._fields_ = [("done", c_int64), ("wanted", c_int64), ("there", c_int64), ("batch", c_int),
     ("evaluation", c_int), ("evaluations", c_int), ("img_per_s", c_double), ("seconds_left", c_double),

@@ -52,6 +52,8 @@ static const option options[] = {
                   "format of the pictures; without it, as the name of OUT ends, and PNG in a folder"),
     OPTION_INT(0, "quality", "Q", AT(quality), "95", 1, 100,
                "quality of JPEGs, always with colour at full resolution (4:4:4); also of a sheet named .jpg"),
+    OPTION_FLAG(0, "no-mark", AT(no_mark),
+                "leave out the XMP that says a model drew the picture (IPTC trainedAlgorithmicMedia)"),
     OPTION_TEXT(0, "from", "PICTURE", AT(from), NULL,
                 "draw this PNG or JPEG again, from the settings that its file holds; other options replace single "
                 "settings"),

@@ -44,6 +44,8 @@ static const option options[] = {
     OPTION_INT(0, "save-size", "PIXELS", AT(a.save_size), "0", 0, 1 << 16,
                "side of the written pictures, resized by Lanczos; 0: as drawn"),
     OPTION_CHOICE(0, "format", "FORMAT", AT(a.format), "png", "png|jpeg", "format of the pictures"),
+    OPTION_FLAG(0, "no-mark", AT(a.no_mark),
+                "leave out the XMP that says a model drew the pictures (IPTC trainedAlgorithmicMedia)"),
     OPTION_INT(0, "quality", "Q", AT(a.quality), "95", 1, 100, "JPEG quality, on libjpeg's scale"),
     OPTION_CHOICE(0, "layout", "LAYOUT", AT(a.layout), "folders", "folders|shards",
                   "folders: SET/CLASS/INDEX; shards: tar files in WebDataset form"),

@@ -18,7 +18,7 @@ typedef struct generate_options {
     float guidance, strength, mask_blur;
     option_seed seed;
     reading reading;
-    bool any_model, cache_weights, profile, json, quiet, force, skip_existing, eager;
+    bool no_mark, any_model, cache_weights, profile, json, quiet, force, skip_existing, eager;
 } generate_options;
 
 typedef struct job {                                           /* one picture                                          */

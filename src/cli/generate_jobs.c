@@ -53,6 +53,6 @@ im_request job_request(const run_state *r, const job *j)
         .init_sha256 = r->init ? r->init_hash : NULL, .mask_sha256 = r->mask ? r->mask_hash : NULL,
         .latents_sha256 = r->latents ? r->latents_hash : NULL,
         .latents_index = r->latents ? latents_row(r, (int)(j - r->jobs.v)) : 0,
-        .quality = r->format == IM_JPEG ? r->o->quality : 0,
+        .quality = r->format == IM_JPEG ? r->o->quality : 0, .no_mark = r->o->no_mark,
     };
 }

@@ -63,6 +63,7 @@ static bool make_sheet(run_state *r, bool draw)
 {
     int n = r->jobs.n;
     char title[512];
+    im_origin mark = r->o->no_mark ? IM_ORIGIN_UNSAID : r->init ? IM_ORIGIN_COMPOSITE : IM_ORIGIN_MODEL;
     const im_image coming = { .width = r->base.width, .height = r->base.height, .channels = 3 };
     char (*notes)[64] = calloc((size_t)n, sizeof *notes);
     sheet_cell *cells = calloc((size_t)n, sizeof *cells);
@@ -76,7 +77,7 @@ static bool make_sheet(run_state *r, bool draw)
         sheet = sheet_draw(r->c, title, cells, n);
     else if (im_ok(r->c))
         sheet_fits(r->c, cells, n);
-    if (sheet && sheet_save(r->c, r->o->sheet, sheet, r->o->quality, r->o->force))
+    if (sheet && sheet_save(r->c, r->o->sheet, sheet, r->o->quality, mark, r->o->force))
         progress_say(&r->bar, "%s  all %d pictures", r->o->sheet, n);
     im_image_free(sheet);
     free(cells);

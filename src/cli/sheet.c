@@ -297,8 +297,8 @@ bool sheet_named(im_ctx *c, const char *path)
         || im_fail(c, "%s: wanted a name for the sheet that ends in .png, .jpg or .jpeg", path);
 }
 
-bool sheet_save(im_ctx *c, const char *path, const im_image *sheet, int quality, bool force)
+bool sheet_save(im_ctx *c, const char *path, const im_image *sheet, int quality, im_origin mark, bool force)
 {
-    im_picture_how how = { .quality = quality };
+    im_picture_how how = { .quality = quality, .mark = mark };
     return sheet_named(c, path) && im_picture_format_of(path, &how.format) && im_picture_write(c, path, sheet, &how, force);
 }

@@ -35,6 +35,8 @@ static const option options[] = {
                   "how prompts are read whose request does not say: plain text, or with weights as the AUTOMATIC1111 web "
                   "interface reads them"),
     OPTION_TEXT(0, "keep", "DIR", AT(keep), NULL, "also write each finished picture into this folder"),
+    OPTION_FLAG(0, "no-mark", AT(no_mark),
+                "leave out the XMP that says a model drew the pictures (IPTC trainedAlgorithmicMedia)"),
     OPTION_INT('b', "batch", "B", AT(batch), "4", 1, 64,
                "pictures drawn at once, of one size, whoever asked for them; it changes no picture"),
     OPTION_INT(0, "queue", "N", AT(queue), "32", 1, 100000, "requests that may wait; more are told to come again"),

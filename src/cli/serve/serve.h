@@ -24,7 +24,7 @@ typedef struct serve_options {
     option_list hosts, embeddings;
     int queue, batch, max_steps, grace;
     uint64_t max_pixels, max_body;
-    bool cache_weights, quiet;
+    bool no_mark, cache_weights, quiet;
 } serve_options;
 
 /* ---------------------------------------------------------------- what is asked for */

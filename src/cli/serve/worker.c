@@ -147,7 +147,7 @@ static im_request request_of(const server *s, const job *j, int index)
 {
     return (im_request){ .args = args_of(j, index), .model_name = s->model_name, .quality = j->w.quality,
                          .init_sha256 = j->w.init ? j->w.init_sha256 : NULL,
-                         .mask_sha256 = j->w.mask ? j->w.mask_sha256 : NULL };
+                         .mask_sha256 = j->w.mask ? j->w.mask_sha256 : NULL, .no_mark = s->o->no_mark };
 }
 
 static void finish(server *s, int i)
@@ -194,8 +194,9 @@ static void preview(server *s, const seat *at)
     if (small)
         large = im_resize(s->c, small, at->j->w.width, at->j->w.height, IM_FILTER_BICUBIC);
     size_t bytes = 0;
-    uint8_t *file = large ? im_picture_encode(s->c, large, "the preview", &(im_picture_how){ .format = IM_PNG }, &bytes)
-                          : NULL;
+    im_origin mark = s->o->no_mark ? IM_ORIGIN_UNSAID : at->j->w.init ? IM_ORIGIN_COMPOSITE : IM_ORIGIN_MODEL;
+    const im_picture_how how = { .mark = mark };
+    uint8_t *file = large ? im_picture_encode(s->c, large, "the preview", &how, &bytes) : NULL;
     im_image_free(small);
     im_image_free(large);
     if (!im_ok(s->c)) {                                        /* a picture can be drawn without                       */

@@ -14,9 +14,10 @@ bool im_jpeg_header(im_ctx *c, const void *bytes, size_t n, const char *name, in
 /* The comment of its EXIF block (exif_comment.h), malloc'd; NULL when it has none, or with an error. */
 char *im_jpeg_comment(im_ctx *c, const void *bytes, size_t n, const char *name);
 
-/* A JPEG file, malloc'd, or NULL with an error. quality 1 .. 100 as libjpeg counts it; exif: an EXIF block for it, or
- * NULL. The same picture gives the same bytes. */
-uint8_t *im_jpeg_encode(im_ctx *c, const im_image *i, const char *name, int quality, const uint8_t *exif,
-                        size_t exif_bytes, size_t *bytes);
+typedef struct im_jpeg_block { const uint8_t *p; size_t bytes; } im_jpeg_block;     /* of an APP1 segment; p NULL: none */
+/* A JPEG file, malloc'd, or NULL with an error. quality 1 .. 100 as libjpeg counts it; n blocks for it: EXIF, XMP. The same
+ * picture gives the same bytes. */
+uint8_t *im_jpeg_encode(im_ctx *c, const im_image *i, const char *name, int quality, const im_jpeg_block *blocks, int n,
+                        size_t *bytes);
 
 #endif

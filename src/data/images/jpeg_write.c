@@ -57,7 +57,7 @@ static boolean on_full(j_compress_ptr jpeg)
 
 static void on_end(j_compress_ptr jpeg) { (void)jpeg; }
 
-static bool encode(work *w, const im_image *i, int quality, const uint8_t *exif, size_t exif_bytes)
+static bool encode(work *w, const im_image *i, int quality, const im_jpeg_block *blocks, int n)
 {
     if (setjmp(w->back)) return false;
     w->jpeg.err = jpeg_std_error(&w->errors);
@@ -78,7 +78,8 @@ static bool encode(work *w, const im_image *i, int quality, const uint8_t *exif,
     w->jpeg.optimize_coding = TRUE;
     w->jpeg.dct_method = JDCT_ISLOW;
     jpeg_start_compress(&w->jpeg, TRUE);
-    if (exif) jpeg_write_marker(&w->jpeg, JPEG_APP0 + 1, exif, (unsigned)exif_bytes);
+    for (int k = 0; k < n; k++)
+        if (blocks[k].p) jpeg_write_marker(&w->jpeg, JPEG_APP0 + 1, blocks[k].p, (unsigned)blocks[k].bytes);
     while (w->jpeg.next_scanline < w->jpeg.image_height) {
         JSAMPROW row = i->pixels + (size_t)w->jpeg.next_scanline * (size_t)i->width * (size_t)i->channels;
         jpeg_write_scanlines(&w->jpeg, &row, 1);
@@ -87,11 +88,11 @@ static bool encode(work *w, const im_image *i, int quality, const uint8_t *exif,
     return true;
 }
 
-uint8_t *im_jpeg_encode(im_ctx *c, const im_image *i, const char *name, int quality, const uint8_t *exif,
-                        size_t exif_bytes, size_t *bytes)
+uint8_t *im_jpeg_encode(im_ctx *c, const im_image *i, const char *name, int quality, const im_jpeg_block *blocks, int n,
+                        size_t *bytes)
 {
     work w = { .c = c, .name = name };
-    bool ok = im_ok(c) && encode(&w, i, quality, exif, exif_bytes);
+    bool ok = im_ok(c) && encode(&w, i, quality, blocks, n);
     *bytes = ok ? w.room - w.to.free_in_buffer : 0;
     jpeg_destroy_compress(&w.jpeg);
     if (ok) return w.out;

@@ -1,5 +1,6 @@
 /* picture_write.c: pictures out: PNG with its texts in chunks (png.c), JPEG with them in the comment of its EXIF block,
- * in the way of the AUTOMATIC1111 web interface (exif_comment.c). Written beside the name and renamed. */
+ * in the way of the AUTOMATIC1111 web interface (exif_comment.c); both with a mark of their origin (mark.c). Written beside
+ * the name and renamed. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -7,6 +8,7 @@
 #include "data/files/file.h"
 #include "data/images/exif_comment.h"
 #include "data/images/jpeg.h"
+#include "data/images/mark.h"
 #include "data/images/picture.h"
 #include "data/images/png.h"
 
@@ -43,16 +45,45 @@ bool im_picture_texts_fit(im_ctx *c, const char *path, const im_picture_how *how
     return im_ok(c);
 }
 
+/* The texts of a PNG: those given, and behind them its mark. malloc'd; NULL with an error. */
+static im_text *texts_of_png(im_ctx *c, const im_picture_how *how, int *n)
+{
+    int given = how->n_texts > 0 ? how->n_texts : 0;
+    const char *xmp = im_mark_xmp(how->mark);
+    im_text *texts = calloc((size_t)given + 1, sizeof *texts);
+    if (!texts) {
+        im_fail(c, "out of memory for the texts of a picture");
+        return NULL;
+    }
+    if (given) memcpy(texts, how->texts, (size_t)given * sizeof *texts);
+    if (xmp) texts[given] = (im_text){ IM_XMP_KEY, xmp };
+    *n = given + (xmp != NULL);
+    return texts;
+}
+
+static uint8_t *encode_png(im_ctx *c, const im_image *i, const char *name, const im_picture_how *how, size_t *bytes)
+{
+    int n;
+    im_text *texts = texts_of_png(c, how, &n);
+    uint8_t *file = texts ? im_png_encode(c, i, name, texts, n, bytes) : NULL;
+    free(texts);
+    return file;
+}
+
 uint8_t *im_picture_encode(im_ctx *c, const im_image *i, const char *name, const im_picture_how *how, size_t *bytes)
 {
-    size_t exif_bytes;
+    im_jpeg_block blocks[2] = { { NULL, 0 } };
     int quality = how->quality ? how->quality : IM_JPEG_QUALITY;
     if (!im_ok(c)) return NULL;
-    if (how->format == IM_PNG) return im_png_encode(c, i, name, how->texts, how->n_texts, bytes);
+    if (how->format == IM_PNG) return encode_png(c, i, name, how, bytes);
     if (quality < 1 || quality > 100) im_fail(c, "%s: the quality is %d; wanted 1 to 100", name, quality);
-    uint8_t *exif = im_ok(c) ? make_exif(c, name, how, &exif_bytes) : NULL, *file = NULL;
-    if (im_ok(c)) file = im_jpeg_encode(c, i, name, quality, exif, exif_bytes, bytes);
+    uint8_t *exif = im_ok(c) ? make_exif(c, name, how, &blocks[0].bytes) : NULL, *file = NULL;
+    uint8_t *xmp = im_ok(c) ? im_mark_block(c, how->mark, &blocks[1].bytes) : NULL;
+    blocks[0].p = exif;
+    blocks[1].p = xmp;
+    if (im_ok(c)) file = im_jpeg_encode(c, i, name, quality, blocks, 2, bytes);
     free(exif);
+    free(xmp);
     return file;
 }
 
@@ -62,7 +93,7 @@ bool im_picture_write(im_ctx *c, const char *path, const im_image *i, const im_p
     if (!im_ok(c)) return false;
     if (!i) return im_fail(c, "%s: there is no picture to write", path);
     if (!how) how = &plain;
-    if (how->format == IM_PNG) return im_png_write(c, path, i, how->texts, how->n_texts, force);
+    if (how->format == IM_PNG && !how->mark) return im_png_write(c, path, i, how->texts, how->n_texts, force);
     size_t bytes;
     uint8_t *file = im_may_write(c, path, force) ? im_picture_encode(c, i, path, how, &bytes) : NULL;
     bool ok = file && im_write_file(c, path, file, bytes, force);

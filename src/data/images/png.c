@@ -16,6 +16,7 @@
 #include "data/files/file.h"
 #include "data/files/utf8.h"
 #include "data/images/exif.h"
+#include "data/images/mark.h"
 #include "data/images/png_chunks.h"
 #include "imago.h"
 
@@ -267,12 +268,14 @@ static bool check_key(work *w, const char *key)
                          w->path, key);
 }
 
-/* Chunks for the texts: tEXt where Latin-1 holds the text, else iTXt. latin1[i] owns the converted texts. */
+/* Chunks for the texts: tEXt where Latin-1 holds the text, else iTXt; XMP is iTXt always.
+ * latin1[i] owns the converted texts. */
 static bool make_chunks(work *w, const im_text *texts, int n, png_text *chunks, char **latin1)
 {
     for (int i = 0; i < n; i++) {
         if (!check_key(w, texts[i].key) || !check_text(w, texts[i].key, texts[i].value)) return false;
-        latin1[i] = im_utf8_to_latin1(w->c, texts[i].value, strlen(texts[i].value));
+        if (strcmp(texts[i].key, IM_XMP_KEY) != 0)
+            latin1[i] = im_utf8_to_latin1(w->c, texts[i].value, strlen(texts[i].value));
         bool wide = !latin1[i];
         chunks[i] = (png_text){ .compression = wide ? PNG_ITXT_COMPRESSION_NONE : PNG_TEXT_COMPRESSION_NONE,
                                 .key = (char *)(uintptr_t)texts[i].key,

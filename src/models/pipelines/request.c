@@ -178,7 +178,9 @@ static void free_texts(im_text texts[2])
 
 static im_picture_how how_of(const im_request *q, const im_text texts[2])
 {
-    return (im_picture_how){ .format = q->quality ? IM_JPEG : IM_PNG, .quality = q->quality, .texts = texts, .n_texts = 2 };
+    im_origin mark = q->no_mark ? IM_ORIGIN_UNSAID : q->args.init || q->init_sha256 ? IM_ORIGIN_COMPOSITE : IM_ORIGIN_MODEL;
+    return (im_picture_how){ .format = q->quality ? IM_JPEG : IM_PNG, .quality = q->quality, .texts = texts, .n_texts = 2,
+                             .mark = mark };
 }
 
 bool im_request_write(im_sd *sd, const im_request *q, const char *path, const im_image *picture, bool force)

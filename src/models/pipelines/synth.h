@@ -70,6 +70,7 @@ void im_synth_leave(im_ctx *c, im_synth *s);                   /* removes SET/.p
 
 /* ---------------------------------------------------------------- synth_files.c */
 bool im_synth_sharded(const im_synth *s);
+im_origin im_synth_mark(const im_synth *s);                      /* of its pictures                                      */
 const char *im_synth_ending(const im_synth *s);                /* "jpg", "png"                                        */
 /* Where a picture lies as a file of its own, malloc'd: below SET, or for shards below SET/.pictures. */
 char *im_synth_path(im_ctx *c, const im_synth *s, const im_synth_picture *p);

@@ -48,6 +48,11 @@ static void guidance_text(const im_guidance *g, char *out, size_t size)
     }
 }
 
+im_origin im_synth_mark(const im_synth *s)
+{
+    return s->a.no_mark ? IM_ORIGIN_UNSAID : s->inits ? IM_ORIGIN_COMPOSITE : IM_ORIGIN_MODEL;
+}
+
 static json_t *manifest_of(im_ctx *c, const im_synth *s)
 {
     char guidance[IM_GUIDANCES * 16], version[40];
@@ -62,6 +67,9 @@ static json_t *manifest_of(im_ctx *c, const im_synth *s)
     if (m && im_prompts_captions_hash(s->prompts))
         json_object_set_new(m, "captions_hash", json_string(im_prompts_captions_hash(s->prompts)));
     if (m && !strcmp(a->format, "jpeg")) json_object_set_new(m, "quality", json_integer(a->quality));
+    if (m && im_synth_mark(s))                                 /* sets of before there were marks have no such key     */
+        json_object_set_new(m, "mark", json_string(s->inits ? "compositeWithTrainedAlgorithmicMedia"
+                                                            : "trainedAlgorithmicMedia"));
     if (m) json_object_set_new(m, "layout", json_string(a->layout));
     if (m && im_synth_sharded(s)) json_object_set_new(m, "shard_size", json_integer(a->shard_size));
     if (m && s->inits) {
@@ -228,6 +236,7 @@ im_synth_settings *im_synth_recall(im_ctx *c, im_synth_args *a, bool (*given)(vo
     if (!given(arg, "size")) a->size = recall_int(m, "size", a->size);
     if (!given(arg, "save-size")) a->save_size = recall_int(m, "save_size", a->save_size);
     if (!given(arg, "quality")) a->quality = recall_int(m, "quality", a->quality);
+    if (!given(arg, "no-mark")) a->no_mark = !json_object_get(m, "mark");
     if (!given(arg, "shard-size")) a->shard_size = recall_int(m, "shard_size", a->shard_size);
     if (!given(arg, "dedup")) a->dedup = recall_int(m, "dedup", 0);
     if (!given(arg, "filter")) {

@@ -29,7 +29,8 @@ struct im_synth_writer {
 static bool write_picture(im_ctx *c, const im_synth *s, const im_image *picture, const char *path)
 {
     im_image *small = s->save_size < s->size ? im_resize(c, picture, s->save_size, s->save_size, IM_FILTER_LANCZOS) : NULL;
-    im_picture_how how = { .format = strcmp(s->a.format, "jpeg") ? IM_PNG : IM_JPEG, .quality = s->a.quality };
+    im_picture_how how = { .format = strcmp(s->a.format, "jpeg") ? IM_PNG : IM_JPEG, .quality = s->a.quality,
+                           .mark = im_synth_mark(s) };
     bool ok = im_ok(c) && im_picture_write(c, path, small ? small : picture, &how, true);
     im_image_free(small);
     return ok;
