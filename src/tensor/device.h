@@ -17,8 +17,8 @@
  *    the columns (the operations: cpu/winograd_transforms.c), then + bias, + chan, + res as above. Weights of every dtype
  *    are multiplied in f32. The relative error is 1.7 times that of direct sums; a NaN or an infinity reaches the whole of
  *    the 4x4 tiles whose inputs hold it;
- *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k, whatever the batch (only
- *    gradients of weights are split: train_args.h): a picture has the same bits alone and in a batch, not those above;
+ *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k (sm_75: 8), whatever the
+ *    batch (but gradients of weights are split: train_args.h): a picture has them alone and in a batch, not those above;
  *  - other reductions run in 16 virtual lanes (element i into lane i % 16, ascending), then the fixed tree
  *    8+8, 4+4, 2+2, 1+1 (lane j += lane j + half);
  *  - group norm: chunks of IM_GN_CHUNK pixels; within a chunk each channel is one ascending chain in f32; chunks are
