@@ -21,7 +21,11 @@ void ladder_device_use(im_device *dev, bool tensor_cores, bool winograd)
 extern "C" {
 
 im_cu *im_cuda_stream(const im_device *dev) { return im_cuda_of(dev)->cu; }
-bool im_cuda_mma(const im_device *dev, int) { return im_cuda_of(dev)->tensor_cores; }
+im_cuda_cores im_cuda_mma(const im_device *dev, int, im_dtype)
+{
+    return im_cuda_of(dev)->tensor_cores ? IM_CUDA_F16 : IM_CUDA_NO_CORES;         /* nothing here is in bf16          */
+}
+
 bool im_cuda_stopped(const im_device *) { return false; }
 int im_cuda_done(im_device *, int failed) { return failed ? IM_NO_KERNEL : IM_DONE; }
 

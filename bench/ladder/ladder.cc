@@ -152,6 +152,7 @@ int main(int argc, char **argv)
     static im_device dev;
     int bad = 0, climbed = 0;
     sim_set(true, 0, false);
+    sim_set_capability(80);
     im_cu *cu = im_cu_open(0, why, sizeof why);
     ladder_device_open(&dev, cu);
     for (const ladder *l : all)

@@ -100,7 +100,7 @@ static int run(im_device *dev, int step, const void *const *in, const int32_t *,
     case 2:  return LAUNCH(cu, small, 256, gemm_coalesced, p);
     case 3:  return LAUNCH(cu, small, 256, gemm_shared, p);
     case 4:  return run_product(dev, j, 1);
-    default: return run_product_mma(dev, j);
+    default: return run_product_mma(dev, j, IM_CUDA_F16);
     }
 }
 

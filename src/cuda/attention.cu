@@ -110,8 +110,10 @@ int im_cuda_attention(im_device *dev, const im_attention_args *p)
         return IM_STOPPED;
     attention_call w = { *p, (float)((double)p->scale * 1.4426950408889634) };
     int d = p->d;
-    if (im_cuda_mma(dev, IM_CUDA_SLOT_attention) && d <= 512 && p->q.t != IM_F32 && p->q.t == p->k.t && p->q.t == p->v.t)
-        return im_cuda_done(dev, im_cuda_attention_mma(dev, w));
+    bool may = d <= 512 && p->q.t != IM_F32 && p->q.t == p->k.t && p->q.t == p->v.t;
+    im_cuda_cores cores = may ? im_cuda_mma(dev, IM_CUDA_SLOT_attention, p->q.t) : IM_CUDA_NO_CORES;
+    if (cores)
+        return im_cuda_done(dev, im_cuda_attention_mma(dev, w, cores));
     return im_cuda_done(dev, d <= 16 ? launch<1>(dev, w) : d <= 32 ? launch<2>(dev, w) : d <= 48 ? launch<3>(dev, w)
                            : d <= 64 ? launch<4>(dev, w) : d <= 80 ? launch<5>(dev, w) : d <= 160 ? launch<10>(dev, w)
                                                                                                   : launch<32>(dev, w));

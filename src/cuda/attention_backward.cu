@@ -160,9 +160,10 @@ int im_cuda_attention_bwd(im_device *dev, const im_attention_bwd_args *p)
     if (!w.along)
         return IM_NO_MEMORY;
     int d = p->d, failed = RUN(dev, im_cuda_blocks((int64_t)n, THREADS), THREADS, along_kernel, w);
-    if (!failed && im_cuda_mma(dev, IM_CUDA_SLOT_attention_bwd) && d <= 512 && p->q.t != IM_F32 && p->q.t == p->k.t &&
-        p->q.t == p->v.t && p->q.t == p->dout.t)
-        return im_cuda_done(dev, im_cuda_attention_bwd_mma(dev, w));
+    bool may = d <= 512 && p->q.t != IM_F32 && p->q.t == p->k.t && p->q.t == p->v.t && p->q.t == p->dout.t;
+    im_cuda_cores cores = may ? im_cuda_mma(dev, IM_CUDA_SLOT_attention_bwd, p->q.t) : IM_CUDA_NO_CORES;
+    if (!failed && cores)
+        return im_cuda_done(dev, im_cuda_attention_bwd_mma(dev, w, cores));
     failed = failed ? failed : d <= 16 ? launch<1>(dev, w) : d <= 48 ? launch<3>(dev, w) : d <= 80 ? launch<5>(dev, w)
                              : d <= 160 ? launch<10>(dev, w) : launch<16>(dev, w);
     return im_cuda_done(dev, failed);

@@ -19,15 +19,15 @@ template <int STEPS, int UNITS> struct pair_pieces {
     enum { DOTS = (STEPS + 1) / 2, OUT = (UNITS + 1) / 2, HELD = STEPS <= 5, SIZE = (HELD ? 1 : 2) * PIECE_SIZE };
     lines row[2], column[2], last;                             /* last: what is weighed                                */
     int row0, first, c0, pairs;                                /* column of the first block; of rows and columns       */
-    MEMBER void fetch(int i, uint16_t *to) const
+    template <class C> MEMBER void fetch(int i, uint16_t *to, C &copy) const
     {
         int line = first + i / (pairs * DOTS + OUT) * LINES, piece = i % (pairs * DOTS + OUT), which = piece >= DOTS;
         if (piece >= pairs * DOTS)
-            return fetch_piece(last, line, c0 + (piece - pairs * DOTS) * MMA_K, to);
+            return fetch_piece(last, line, c0 + (piece - pairs * DOTS) * MMA_K, to, copy, 0);
         piece -= which * DOTS;
-        fetch_piece(which ? column[1] : column[0], line, piece * MMA_K, to);
+        fetch_piece(which ? column[1] : column[0], line, piece * MMA_K, to, copy, 0);
         if (!HELD)
-            fetch_piece(which ? row[1] : row[0], row0, piece * MMA_K, to + PIECE_SIZE);
+            fetch_piece(which ? row[1] : row[0], row0, piece * MMA_K, to + PIECE_SIZE, copy, 2);
     }
 };
 
@@ -47,8 +47,9 @@ DEV void soften_backward(const bwd_mma_call &w, int64_t pair, int row, int colum
         }
 }
 
-template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_bwd_mma_kernel(GRID bwd_mma_call w)
+template <int STEPS, int UNITS, im_cuda_cores CORES> KERNEL(MMA_THREADS) attention_bwd_mma_kernel(GRID bwd_mma_call w)
 {
+    CODE_FOR(CORES == IM_CUDA_F16_75);
     typedef pair_pieces<STEPS, UNITS> source;
     SHARED16(uint16_t, places, PIECE_STAGES * source::SIZE);
     const im_attention_bwd_args &p = w.c.p;
@@ -63,7 +64,8 @@ template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_bwd_mma
     int blocks = end > first ? (end - first + LINES - 1) / LINES : 0;
     source from = { { dq ? q : k, dq ? dout : v }, { dq ? k : q, dq ? v : dout }, dq ? k : w.of == DK ? q : dout, row0,
                     first, (int)blockIdx.z * 16 * UNITS, w.of == DV ? 1 : 2 };
-    pieces<source> come = { from, places, source::SIZE, blocks * (from.pairs * source::DOTS + source::OUT), 0, 0 };
+    int total = blocks * (from.pairs * source::DOTS + source::OUT);
+    pieces<CORES, source> come = { from, places, source::SIZE, total, 0, 0, {} };
     uint32_t rows[2][source::HELD ? STEPS : 2][4], weights[4][4];
     float o[2 * UNITS][4] = { { 0 } };
     come.begin();
@@ -72,12 +74,12 @@ template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_bwd_mma
             hold_lines<source::HELD ? STEPS : 2>(from.row[i], warp0, rows[i]);
     for (int block = 0; block < blocks; block++) {
         float s[2][8][4] = { { { 0 } } };                      /* scores and dp                                        */
-        score<BF16, STEPS, source::HELD>(come, rows[0], s[0]);
+        score<CORES, STEPS, source::HELD>(come, rows[0], s[0]);
         if (w.of != DV)
-            score<BF16, STEPS, source::HELD>(come, rows[1], s[1]);
+            score<CORES, STEPS, source::HELD>(come, rows[1], s[1]);
         soften_backward(w, pair, warp0 + lane / 4, first + block * LINES, s[0], s[1]);
-        as_factor<BF16>(w.of == DV ? s[0] : s[1], weights);
-        weigh_all<BF16, UNITS>(come, weights, o);
+        as_factor<CORES>(w.of == DV ? s[0] : s[1], weights);
+        weigh_all<CORES, UNITS>(come, weights, o);
     }
     im_buf to = dq ? p.dq : w.of == DK ? p.dk : p.dv;
     int64_t ld = dq ? p.ldq : w.of == DK ? p.ldk : p.ldv, at = dq ? q.at : w.of == DK ? k.at : v.at;
@@ -90,16 +92,15 @@ template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_bwd_mma
         }
 }
 
-template <int STEPS, int UNITS> static int launch(im_device *dev, const bwd_mma_call &w)
+template <int STEPS, int UNITS> static int launch(im_device *dev, const bwd_mma_call &w, im_cuda_cores cores)
 {
     const im_attention_bwd_args &p = w.c.p;
     dim3 grid(im_cuda_blocks(w.of == DQ ? p.tq : p.tk, LINES), (unsigned)(p.batch * p.heads),
               im_cuda_blocks(p.d, 16 * UNITS));
-    return p.q.t == IM_BF16 ? RUN(dev, grid, MMA_THREADS, (attention_bwd_mma_kernel<STEPS, UNITS, true>), w)
-                            : RUN(dev, grid, MMA_THREADS, (attention_bwd_mma_kernel<STEPS, UNITS, false>), w);
+    return RUN_CORES(dev, cores, grid, attention_bwd_mma_kernel, (STEPS, UNITS), w);
 }
 
-int im_cuda_attention_bwd_mma(im_device *dev, const bwd_call &c)
+int im_cuda_attention_bwd_mma(im_device *dev, const bwd_call &c, im_cuda_cores cores)
 {
     const im_attention_bwd_args &p = c.p;
     int failed = 0, d = p.d;
@@ -107,8 +108,9 @@ int im_cuda_attention_bwd_mma(im_device *dev, const bwd_call &c)
         bwd_mma_call w = { c, (gradient)of, lines_direct(p.q.p, p.ldq, p.bsq, d), lines_direct(p.k.p, p.ldk, p.bsk, d),
                            lines_direct(p.v.p, p.ldv, p.bsv, d), lines_direct(p.dout.p, p.ldo, p.bso, d) };
         if ((of == DQ ? p.dq : of == DK ? p.dk : p.dv).p)
-            failed = d <= 48 ? launch<3, 3>(dev, w) : d <= 64 ? launch<4, 4>(dev, w) : d <= 80 ? launch<5, 5>(dev, w)
-                             : d <= 160 ? launch<10, 5>(dev, w) : launch<32, 8>(dev, w);
+            failed = d <= 48 ? launch<3, 3>(dev, w, cores) : d <= 64 ? launch<4, 4>(dev, w, cores)
+                   : d <= 80 ? launch<5, 5>(dev, w, cores) : d <= 160 ? launch<10, 5>(dev, w, cores)
+                                                                      : launch<32, 8>(dev, w, cores);
     }
     return failed;
 }

@@ -6,7 +6,7 @@
  * of a thread). Wider ones: pieces of the queries pass by beside those of the keys, and a block makes 128 channels of the
  * result (blockIdx.z), each with the same scores.
  *
- * Bits: scores are chains of k16 steps over channels, results chains of k16 steps over keys, sums of weights go along a
+ * Bits: scores are chains of k16 steps (sm_75: k8) over channels, results the same over keys, sums of weights go along a
  * thread's 16 keys of a block and then over four lanes: they depend on the head alone, not on the batch. */
 #include "cuda/attention_mma.cuh"
 
@@ -16,14 +16,14 @@ template <int STEPS, int UNITS> struct key_pieces {
     enum { DOTS = (STEPS + 1) / 2, OUT = (UNITS + 1) / 2, HELD = STEPS <= 10, SIZE = (HELD ? 1 : 2) * PIECE_SIZE };
     lines q, k, v;
     int query0, c0;
-    MEMBER void fetch(int i, uint16_t *to) const
+    template <class C> MEMBER void fetch(int i, uint16_t *to, C &copy) const
     {
         int key0 = i / (DOTS + OUT) * LINES, piece = i % (DOTS + OUT);
         if (piece >= DOTS)
-            return fetch_piece(v, key0, c0 + (piece - DOTS) * MMA_K, to);
-        fetch_piece(k, key0, piece * MMA_K, to);
+            return fetch_piece(v, key0, c0 + (piece - DOTS) * MMA_K, to, copy, 0);
+        fetch_piece(k, key0, piece * MMA_K, to, copy, 0);
         if (!HELD)
-            fetch_piece(q, query0, piece * MMA_K, to + PIECE_SIZE);
+            fetch_piece(q, query0, piece * MMA_K, to + PIECE_SIZE, copy, 2);
     }
 };
 
@@ -60,8 +60,9 @@ template <int UNITS> DEV void soften(const attention_call &w, int query, int key
     }
 }
 
-template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_mma_kernel(GRID attention_mma_call w)
+template <int STEPS, int UNITS, im_cuda_cores CORES> KERNEL(MMA_THREADS) attention_mma_kernel(GRID attention_mma_call w)
 {
+    CODE_FOR(CORES == IM_CUDA_F16_75);
     typedef key_pieces<STEPS, UNITS> source;
     SHARED16(uint16_t, places, PIECE_STAGES * source::SIZE);
     const im_attention_args &p = w.c.p;
@@ -72,7 +73,7 @@ template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_mma_ker
                     { (const uint16_t *)p.k.p, b * p.bsk + column, p.ldk, p.tk, p.d, w.k },
                     { (const uint16_t *)p.v.p, b * p.bsv + column, p.ldv, p.tk, p.d, w.v }, query0,
                     (int)blockIdx.z * 16 * UNITS };
-    pieces<source> come = { from, places, source::SIZE, blocks * (source::DOTS + source::OUT), 0, 0 };
+    pieces<CORES, source> come = { from, places, source::SIZE, blocks * (source::DOTS + source::OUT), 0, 0, {} };
     uint32_t q[source::HELD ? STEPS : 2][4], weights[4][4];
     float o[2 * UNITS][4] = { { 0 } }, m[2], l[2] = { 0.0f, 0.0f };
     m[0] = m[1] = float_of(0xff800000u);
@@ -81,10 +82,10 @@ template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_mma_ker
         hold_lines<source::HELD ? STEPS : 2>(from.q, warp0, q);
     for (int block = 0; block < blocks; block++) {
         float s[8][4] = { { 0 } };
-        score<BF16, STEPS, source::HELD>(come, q, s);
+        score<CORES, STEPS, source::HELD>(come, q, s);
         soften<UNITS>(w.c, query, block * LINES, s, m, l, o);
-        as_factor<BF16>(s, weights);
-        weigh_all<BF16, UNITS>(come, weights, o);
+        as_factor<CORES>(s, weights);
+        weigh_all<CORES, UNITS>(come, weights, o);
     }
     UNROLL for (int h = 0; h < 2; h++)
         UNROLL for (int n = 0; n < 2 * UNITS; n++)
@@ -97,19 +98,19 @@ template <int STEPS, int UNITS, bool BF16> KERNEL(MMA_THREADS) attention_mma_ker
             }
 }
 
-template <int STEPS, int UNITS> static int launch(im_device *dev, const attention_mma_call &w)
+template <int STEPS, int UNITS> static int launch(im_device *dev, const attention_mma_call &w, im_cuda_cores cores)
 {
     const im_attention_args &p = w.c.p;
     dim3 grid(im_cuda_blocks(p.tq, LINES), (unsigned)(p.batch * p.heads), im_cuda_blocks(p.d, 16 * UNITS));
-    return p.q.t == IM_BF16 ? RUN(dev, grid, MMA_THREADS, (attention_mma_kernel<STEPS, UNITS, true>), w)
-                            : RUN(dev, grid, MMA_THREADS, (attention_mma_kernel<STEPS, UNITS, false>), w);
+    return RUN_CORES(dev, cores, grid, attention_mma_kernel, (STEPS, UNITS), w);
 }
 
-int im_cuda_attention_mma(im_device *dev, const attention_call &c)
+int im_cuda_attention_mma(im_device *dev, const attention_call &c, im_cuda_cores cores)
 {
     const im_attention_args &p = c.p;
     attention_mma_call w = { c, lines_direct(p.q.p, p.ldq, p.bsq, p.d), lines_direct(p.k.p, p.ldk, p.bsk, p.d),
                              lines_direct(p.v.p, p.ldv, p.bsv, p.d) };
-    return p.d <= 48 ? launch<3, 3>(dev, w) : p.d <= 64 ? launch<4, 4>(dev, w) : p.d <= 80 ? launch<5, 5>(dev, w)
-                     : p.d <= 160 ? launch<10, 10>(dev, w) : launch<32, 8>(dev, w);
+    return p.d <= 48 ? launch<3, 3>(dev, w, cores) : p.d <= 64 ? launch<4, 4>(dev, w, cores)
+         : p.d <= 80 ? launch<5, 5>(dev, w, cores) : p.d <= 160 ? launch<10, 10>(dev, w, cores)
+                                                                : launch<32, 8>(dev, w, cores);
 }

@@ -1,5 +1,5 @@
-/* attention_mma.cuh: what attention_mma.cu and attention_backward_mma.cu share: attention on tensor cores, for sm_80 and
- * later, its inputs in f16 or bf16 (Dao 2023, arXiv:2307.08691).
+/* attention_mma.cuh: what attention_mma.cu and attention_backward_mma.cu share: attention on tensor cores (cores.cuh), its
+ * inputs in f16 or, from sm_80 on, bf16 (Dao 2023, arXiv:2307.08691).
  *
  *     a block: 64 rows (queries, say), 16 a warp, against blocks of 64 columns (keys) that pass by
  *
@@ -8,7 +8,7 @@
  *               mma of 16 x 8 lie is where the first factor of the next one is wanted, two of them for 16 columns
  *
  * What passes by comes in pieces of 64 lines x 32 channels (4 KiB), four places in shared memory, three pieces on their way
- * (cp.async): first those of the dots, then those to be weighed, then the next block's. Channels beyond d are zeros. */
+ * (sm_75: one): first those of the dots, then those to be weighed, then the next block's. Channels beyond d are zeros. */
 #ifndef IM_CUDA_ATTENTION_MMA_H
 #define IM_CUDA_ATTENTION_MMA_H
 
@@ -20,7 +20,8 @@ enum { LINES = 64, PIECE_STAGES = 4, PIECE_SIZE = LINES * MMA_K };
 /* Rows of d numbers in 16 bits, n of them; direct: 8 of them lie at multiples of 16 bytes. */
 struct lines { const uint16_t *p; int64_t at, ld; int n, d; bool direct; };
 
-DEV void fetch_piece(const lines &s, int line0, int c0, uint16_t *to)
+/* copy: the thread's, of which these are nth and nth + 1 */
+template <class C> DEV void fetch_piece(const lines &s, int line0, int c0, uint16_t *to, C &copy, int nth)
 {
     int t = (int)threadIdx.x, c = c0 + 8 * (t % 4);
     UNROLL for (int i = 0; i < 2; i++) {
@@ -29,33 +30,36 @@ DEV void fetch_piece(const lines &s, int line0, int c0, uint16_t *to)
         const uint16_t *from = s.p + s.at + (line0 + line) * s.ld + c;
         uint16_t *at = to + swizzled(line, t % 4);
         if (s.direct)
-            copy_async(at, in ? from : s.p, in);
+            copy.ask(nth + i, at, in ? from : s.p, in);
         else
             for (int k = 0; k < 8; k++)
                 at[k] = in && c + k < s.d ? from[k] : 0;
     }
 }
 
-/* Pieces 0 .. total - 1, in order: f.fetch(i, to) asks for one. */
-template <class F> struct pieces {
+/* Pieces 0 .. total - 1, in order: f.fetch(i, to, copy) asks for one. */
+template <im_cuda_cores CORES, class F> struct pieces {
     const F &f;
     uint16_t *places;
     int size, total, next, now;
+    copies<CORES, 4, PIECE_STAGES - 2> copy;
     MEMBER void ask()
     {
         if (next < total)
-            f.fetch(next, places + next % PIECE_STAGES * size);
-        copy_commit();
+            f.fetch(next, places + next % PIECE_STAGES * size, copy);
+        copy.commit();
         next++;
     }
     MEMBER void begin()
     {
-        for (int i = 0; i < PIECE_STAGES - 1; i++)
+        for (int i = 0; i < PIECE_STAGES - 1; i++) {
+            copy.wait();
             ask();
+        }
     }
     MEMBER const uint16_t *take()                              /* all threads; until the next take                     */
     {
-        copy_wait<PIECE_STAGES - 2>();
+        copy.wait();
         sync_block();                                          /* everybody's copies, and done with the piece before   */
         ask();
         return places + now++ % PIECE_STAGES * size;
@@ -84,71 +88,73 @@ DEV void take_lines(const uint16_t *piece, uint32_t a[2][4])
 }
 
 /* s += lines a times the 64 lines of a piece, over `steps` times 16 of its channels; s[n]: columns 8 n .. 8 n + 7. */
-template <bool BF16, int STEPS> DEV void dots(const uint32_t a[][4], const uint16_t *piece, float s[8][4])
+template <im_cuda_cores CORES, int STEPS> DEV void dots(const uint32_t a[][4], const uint16_t *piece, float s[8][4])
 {
     int lane = (int)threadIdx.x % 32, low = lane % 8 + lane / 16 * 8;
     UNROLL for (int k = 0; k < STEPS; k++)
         UNROLL for (int n = 0; n < 4; n++) {
             uint32_t b[4];
             ldmatrix4(b, piece + swizzled(16 * n + low, 2 * k + lane / 8 % 2));
-            mma16816<BF16>(s[2 * n], a[k], b);
-            mma16816<BF16>(s[2 * n + 1], a[k], b + 2);
+            mma_16<CORES>(s[2 * n], a[k], b);
+            mma_16<CORES>(s[2 * n + 1], a[k], b + 2);
         }
 }
 
 /* o += p times a piece, `UNITS` times 16 of its channels; p as hold_lines, over the 64 lines. */
-template <bool BF16, int UNITS> DEV void weigh(const uint32_t p[4][4], const uint16_t *piece, float o[][4])
+template <im_cuda_cores CORES, int UNITS> DEV void weigh(const uint32_t p[4][4], const uint16_t *piece, float o[][4])
 {
     int lane = (int)threadIdx.x % 32, low = lane % 8 + lane / 8 % 2 * 8;
     UNROLL for (int u = 0; u < UNITS; u++)
         UNROLL for (int k = 0; k < 4; k++) {
             uint32_t b[4];
             ldmatrix4_turned(b, piece + swizzled(16 * k + low, 2 * u + lane / 16));
-            mma16816<BF16>(o[2 * u], p[k], b);
-            mma16816<BF16>(o[2 * u + 1], p[k], b + 2);
+            mma_16<CORES>(o[2 * u], p[k], b);
+            mma_16<CORES>(o[2 * u + 1], p[k], b + 2);
         }
 }
 
 /* s += lines times the 64 lines whose pieces come next, over all their channels. Lines that are HELD lie in a[STEPS]: each
  * step has registers of its own, so the loop is unrolled. Others come behind each piece (a[2]): a loop that stays one, as
  * the compiler would take minutes over 512 channels; STEPS is even there. */
-template <bool BF16, int STEPS, bool HELD, class F> DEV void score(pieces<F> &come, uint32_t a[][4], float s[8][4])
+template <im_cuda_cores CORES, int STEPS, bool HELD, class F>
+DEV void score(pieces<CORES, F> &come, uint32_t a[][4], float s[8][4])
 {
     if (!HELD) {
         for (int i = 0; i < STEPS / 2; i++) {
             const uint16_t *piece = come.take();
             take_lines(piece + PIECE_SIZE, a);
-            dots<BF16, 2>(a, piece, s);
+            dots<CORES, 2>(a, piece, s);
         }
         return;
     }
     UNROLL for (int i = 0; i < (STEPS + 1) / 2; i++) {
         const uint16_t *piece = come.take();
         if (2 * i + 1 < STEPS)
-            dots<BF16, 2>(a + 2 * i, piece, s);
+            dots<CORES, 2>(a + 2 * i, piece, s);
         else
-            dots<BF16, 1>(a + 2 * i, piece, s);
+            dots<CORES, 1>(a + 2 * i, piece, s);
     }
 }
 
 /* o += p times the pieces that come next, 16 UNITS of their channels. */
-template <bool BF16, int UNITS, class F> DEV void weigh_all(pieces<F> &come, const uint32_t p[4][4], float o[][4])
+template <im_cuda_cores CORES, int UNITS, class F>
+DEV void weigh_all(pieces<CORES, F> &come, const uint32_t p[4][4], float o[][4])
 {
     UNROLL for (int i = 0; i < (UNITS + 1) / 2; i++) {
         const uint16_t *piece = come.take();
         if (2 * i + 1 < UNITS)
-            weigh<BF16, 2>(p, piece, o + 4 * i);
+            weigh<CORES, 2>(p, piece, o + 4 * i);
         else
-            weigh<BF16, 1>(p, piece, o + 4 * i);
+            weigh<CORES, 1>(p, piece, o + 4 * i);
     }
 }
 
 /* Sums of 64 columns as the first factor of what weighs them, rounded to 16 bits. */
-template <bool BF16> DEV void as_factor(const float s[8][4], uint32_t p[4][4])
+template <im_cuda_cores CORES> DEV void as_factor(const float s[8][4], uint32_t p[4][4])
 {
     UNROLL for (int k = 0; k < 4; k++)
         UNROLL for (int i = 0; i < 4; i++)
-            p[k][i] = two_halves(BF16, s[2 * k + i / 2][i % 2 * 2], s[2 * k + i / 2][i % 2 * 2 + 1]);
+            p[k][i] = two_halves(CORES == IM_CUDA_BF16, s[2 * k + i / 2][i % 2 * 2], s[2 * k + i / 2][i % 2 * 2 + 1]);
 }
 
 /* Along the four lanes that share a line. */

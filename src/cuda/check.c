@@ -177,8 +177,10 @@ typedef struct checking {
 static int check_one(checking *c, const im_probe_case *cs, const form *f)
 {
     for (;;) {
-        bool cores = f != forms && im_cuda_mma(c->dev, cs->slot);
-        im_check_row r = { .kernel = cs->name, .form = f->name, .path = cores ? "mma" : "plain", .limit = f->limit };
+        im_dtype half = f->t == IM_F16 ? IM_F16 : IM_BF16;
+        im_cuda_cores cores = f == forms ? IM_CUDA_NO_CORES : im_cuda_mma(c->dev, cs->slot, half);
+        const char *path = !cores ? "plain" : cores == IM_CUDA_F16_75 ? "mma k8" : "mma";
+        im_check_row r = { .kernel = cs->name, .form = f->name, .path = path, .limit = f->limit };
         int status = try_case(c->dev, &c->ref, cs, f, &r.error);
         r.agrees = !status && r.error <= r.limit;
         if (c->row)

@@ -44,7 +44,7 @@ extern const im_probe_case im_probe_forward[], im_probe_training[];       /* run
 
 /* All of it, or one slot's (slot >= 0); row NULL: nobody looks. */
 int im_cuda_check(im_device *dev, int slot, void (*row)(void *arg, const im_check_row *), void *arg);
-bool im_cuda_cores(const im_device *dev);                      /* device.c: the path was chosen, whatever a check found */
+bool im_cuda_has_cores(const im_device *dev);                  /* device.c: the path was chosen, whatever a check found */
 /* When the device is opened: all of it, or what was found before. False: c has failed, the device is not to be used. */
 bool im_cuda_check_first(im_device *dev);
 /* What check_kept.c keeps from one start to the next: which slots run in their plain form. */

@@ -57,7 +57,7 @@ static bool first_line(const im_device *dev, char *line, size_t size)
     found_id f = { .inside = (uintptr_t)&first_line };
     dl_iterate_phdr(look_for_id, &f);
     snprintf(line, size, "build %s, %s, driver %d, %s", f.hex, dev->isa, im_cu_driver(im_cuda_stream(dev)),
-             im_cuda_cores(dev) ? "tensor cores" : "plain");
+             im_cuda_has_cores(dev) ? "tensor cores" : "plain");
     return *f.hex != '\0';
 }
 

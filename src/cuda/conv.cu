@@ -45,13 +45,14 @@ int im_cuda_conv_run(im_device *dev, const conv_call *c)
 {
     conv_job j = { (int64_t)c->batch * c->oh * c->ow, c->cout, c->kh * c->kw * c->cin, false, *c, c->x, c->wt,
                    false, false, false };
-    if (!mma_takes(dev, c->slot, c->wt))
+    im_cuda_cores cores = mma_takes(dev, c->slot, c->wt.t);
+    if (!cores)
         return run_product(dev, j, 1);
-    im_dtype half = c->wt.t == IM_F16 ? IM_F16 : IM_BF16;
+    im_dtype half = half_of(c->wt.t);
     j.bf16 = half == IM_BF16;
     j.a_direct = c->x.t == half && aligned16(c->x.p) && c->cin % 8 == 0;
     j.b_direct = weight_direct(c->wt, half);
-    return run_product_mma(dev, j);
+    return run_product_mma(dev, j, cores);
 }
 
 int im_cuda_conv(im_device *dev, const im_conv_args *p)
@@ -65,7 +66,7 @@ int im_cuda_conv(im_device *dev, const im_conv_args *p)
     conv_call c = { IM_CUDA_SLOT_conv, p->batch, p->h, p->w, p->cin, p->cout, p->kh, p->kw, p->oh, p->ow, p->stride,
                     p->pad_top, p->pad_left, p->up_h, p->up_w, p->x, view_of(dev, &p->wt, p->kw, p->cin),
                     { p->bias, p->chan, p->res, IM_ACT_NONE }, p->ldchan, p->y, 0, p->oh * line, line, p->cout };
-    if (may && !mma_takes(dev, c.slot, c.wt) && (always || (p->cin >= 64 && (int64_t)p->oh * p->ow >= 49)))
+    if (may && !mma_takes(dev, c.slot, c.wt.t) && (always || (p->cin >= 64 && (int64_t)p->oh * p->ow >= 49)))
         return im_cuda_winograd_run(dev, &c);
     return im_cuda_done(dev, im_cuda_conv_run(dev, &c));
 }

@@ -34,7 +34,7 @@ static conv_call turned(const im_device *dev, const im_conv_dx_args *d, const ph
 static int plain_dx(im_device *dev, const im_conv_dx_args *d)
 {
     bool always, may = im_cuda_winograd(dev, &always) && d->stride == 1 && d->kh == 3 && d->kw == 3;
-    may = may && !(im_cuda_mma(dev, IM_CUDA_SLOT_conv_dx) && (d->wt.dtype != IM_F32 || rounds(dev, d->wt.dtype)));
+    may = may && !mma_takes(dev, IM_CUDA_SLOT_conv_dx, d->wt.dtype);
     bool forward = d->cout >= 64 && (int64_t)d->h * d->w >= 49;
     int failed = 0, s = d->stride;
     if (may && (always || forward || winograd_pays(d->cout, d->cin, d->h, d->w))) {
@@ -134,13 +134,14 @@ int im_cuda_conv_dw(im_device *dev, const im_conv_dw_args *d)
     bool always, may = im_cuda_winograd(dev, &always) && d->stride == 1 && d->kh == 3 && d->kw == 3;
     if (im_cuda_stopped(dev))
         return IM_STOPPED;
-    im_dtype half = outer_halves(dev, IM_CUDA_SLOT_conv_dw, d->dy, d->x);
-    if (half == IM_F32 && may && (always || winograd_pays(d->cin, d->cout, d->oh, d->ow)))
+    im_dtype half = outer_half(dev, d->dy, d->x);
+    im_cuda_cores cores = outer_cores(dev, IM_CUDA_SLOT_conv_dw, half);
+    if (!cores && may && (always || winograd_pays(d->cin, d->cout, d->oh, d->ow)))
         return im_cuda_winograd_dw(dev, d);
     dw_job j = { (int64_t)d->batch * d->oh * d->ow, d->cout, d->kh * d->kw * d->cin, IM_DW_CHUNK, *d, d->dy, d->x,
                  dev->compute_dtype == IM_BF16, half == IM_BF16, d->dy.t == half && aligned16(d->dy.p) && d->cout % 8 == 0,
                  d->x.t == half && aligned16(d->x.p) && d->cin % 8 == 0 };
-    if (half != IM_F32)
-        return run_outer_mma(dev, j);
+    if (cores)
+        return run_outer_mma(dev, j, cores);
     return im_cuda_done(dev, run_outer(dev, j, 1));
 }

@@ -17,8 +17,11 @@ typedef struct im_cuda im_cuda;                                /* device.c      
 static inline im_cuda *im_cuda_of(const im_device *dev) { return (im_cuda *)dev->impl; }
 im_cu *im_cuda_stream(const im_device *dev);                   /* where kernels are launched                           */
 bool im_cuda_winograd(const im_device *dev, bool *always);     /* IMAGO_WINOGRAD, as on the cpu (device.h)             */
-/* May this slot use tensor cores: sm_80 or later, not IMAGO_CUDA=plain, and no check has found that it must not. */
-bool im_cuda_mma(const im_device *dev, int slot);
+/* What of tensor cores (cores.cuh): sm_75 has f16 alone. */
+typedef enum im_cuda_cores { IM_CUDA_NO_CORES, IM_CUDA_F16_75, IM_CUDA_F16, IM_CUDA_BF16 } im_cuda_cores;
+/* On which of them may this slot multiply factors in `half`, IM_F16 or IM_BF16? None: with IMAGO_CUDA=plain, or where a
+ * check has found that it must not. */
+im_cuda_cores im_cuda_mma(const im_device *dev, int slot, im_dtype half);
 void im_cuda_keep_plain(im_device *dev, uint64_t slots);       /* these use their plain form from now on               */
 uint64_t im_cuda_kept_plain(const im_device *dev);
 im_ctx *im_cuda_context(const im_device *dev);                 /* where failures are told                              */

@@ -1,8 +1,10 @@
 # cuda.mk: the CUDA backend, built where nvcc is found (NVCC= leaves it out; src/cuda/stub.c stands in). Included by the Makefile.
 #
-# Machine code for each of CUDA_ARCHS, and PTX for what comes later. No contraction: every fused multiply-add is written.
+# Machine code for each of CUDA_ARCHS, and PTX for what comes later: not that of sm_75, whose kernels on tensor cores are
+# others (cuda/cores.cuh). No contraction: every fused multiply-add is written.
 NVCC       ?= $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= 75 80 86 89 90 100 120
+CUDA_PTX    = $(or $(firstword $(filter-out 75,$(CUDA_ARCHS))),75)
 # Not under sanitizers, nor for another machine than this.
 CUDA       := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,$(strip $(NVCC)))
 CUDA_SRC   := $(if $(CUDA),$(filter-out src/cuda/stub.c,$(wildcard src/cuda/*.c)),src/cuda/stub.c)
@@ -14,7 +16,7 @@ CCACHE     := $(shell command -v ccache 2>/dev/null)
 NVCC_FLAGS  = -std=c++17 -O3 --fmad=false -Isrc -MD -MP -MF $(@:.o=.d) --threads 2 \
               -Xcompiler -fPIC,-Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics \
               $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
-              -gencode=arch=compute_$(firstword $(CUDA_ARCHS)),code=compute_$(firstword $(CUDA_ARCHS))
+              -gencode=arch=compute_$(CUDA_PTX),code=compute_$(CUDA_PTX)
 
 $(BUILD)/cuda/cu.o: NVCC_FLAGS += -DIM_CUDA_CODE='"$(CUDA_ARCHS:%=sm_%) and PTX"'
 $(BUILD)/cuda/%.o: src/cuda/%.cu | $(BUILD)/needs

@@ -28,7 +28,7 @@ struct im_cuda {
     void *space; size_t space_bytes;
     void *old_spaces[SPACES]; int n_old; size_t old_bytes;
     int winograd;
-    bool tensor_cores;
+    int tensor_cores;            /* 0 none, 75 those of sm_75, 80 those since sm_80                                   */
     uint64_t plain;              /* slots that must not use them: a bit each                                           */
     size_t refused;              /* bytes of the last thing that could not be had                                      */
 };
@@ -42,11 +42,16 @@ bool im_cuda_winograd(const im_device *dev, bool *always)
     return im_cuda_of(dev)->winograd != 0;
 }
 
-bool im_cuda_cores(const im_device *dev) { return im_cuda_of(dev)->tensor_cores; }
+bool im_cuda_has_cores(const im_device *dev) { return im_cuda_of(dev)->tensor_cores != 0; }
 
-bool im_cuda_mma(const im_device *dev, int slot)
+im_cuda_cores im_cuda_mma(const im_device *dev, int slot, im_dtype half)
 {
-    return im_cuda_cores(dev) && !(im_cuda_of(dev)->plain >> slot & 1);
+    const im_cuda *d = im_cuda_of(dev);
+    if (!d->tensor_cores || d->plain >> slot & 1)
+        return IM_CUDA_NO_CORES;
+    if (d->tensor_cores < 80)
+        return half == IM_F16 ? IM_CUDA_F16_75 : IM_CUDA_NO_CORES;
+    return half == IM_F16 ? IM_CUDA_F16 : IM_CUDA_BF16;
 }
 
 void im_cuda_keep_plain(im_device *dev, uint64_t slots) { im_cuda_of(dev)->plain |= slots; }
@@ -256,7 +261,8 @@ static void cuda_plan_free(im_device *dev, void *captured)
 
 static const char *cuda_product(const im_device *dev, im_dtype weights)
 {
-    bool cores = im_cuda_mma(dev, IM_CUDA_SLOT_gemm), rounded = weights == IM_F32 && dev->compute_dtype == IM_BF16;
+    bool rounded = weights == IM_F32 && dev->compute_dtype == IM_BF16;
+    im_cuda_cores cores = im_cuda_mma(dev, IM_CUDA_SLOT_gemm, weights == IM_F16 ? IM_F16 : IM_BF16);
     if (weights == IM_F32 && !rounded)
         return "f32 multiply-adds";
     if (cores)
@@ -318,7 +324,7 @@ static bool read_choices(im_ctx *c, im_cuda *d)
     bool plain = path && !strcmp(path, "plain");
     if (path && *path && !plain)
         return im_fail(c, "IMAGO_CUDA is \"%s\"; wanted plain (no tensor cores), or nothing", path);
-    d->tensor_cores = !plain && im_cu_capability(d->cu) >= 80;
+    d->tensor_cores = plain ? 0 : im_cu_capability(d->cu) >= 80 ? 80 : 75;
     const char *text = getenv("IMAGO_WINOGRAD");
     bool given = text && *text, good = given && *text >= '0' && *text <= '2' && !text[1];
     d->winograd = good ? *text - '0' : 1;

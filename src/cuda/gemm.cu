@@ -39,11 +39,12 @@ int im_cuda_gemm(im_device *dev, const im_gemm_args *p)
         return IM_STOPPED;
     gemm_job j = { p->m, p->n, p->k, p->geglu, p->a, p->lda, view_of(dev, &p->b, 1, p->k > 0 ? p->k : 1),
                    { p->bias, { NULL, IM_F32 }, p->res, p->act }, p->ldres, p->ldc, p->c, false, false, false };
-    if (!mma_takes(dev, IM_CUDA_SLOT_gemm, j.w))
+    im_cuda_cores cores = mma_takes(dev, IM_CUDA_SLOT_gemm, j.w.t);
+    if (!cores)
         return im_cuda_done(dev, run_product(dev, j, 1));
-    im_dtype half = j.w.t == IM_F16 ? IM_F16 : IM_BF16;
+    im_dtype half = half_of(j.w.t);
     j.bf16 = half == IM_BF16;
     j.a_direct = p->a.t == half && aligned16(p->a.p) && (p->lda | p->k) % 8 == 0;
     j.b_direct = weight_direct(j.w, half);
-    return im_cuda_done(dev, run_product_mma(dev, j));
+    return im_cuda_done(dev, run_product_mma(dev, j, cores));
 }

@@ -26,12 +26,13 @@ int im_cuda_outer(im_device *dev, const im_outer_args *p)
 {
     if (im_cuda_stopped(dev))
         return IM_STOPPED;
-    im_dtype half = outer_halves(dev, IM_CUDA_SLOT_outer, p->a, p->b);
+    im_dtype half = outer_half(dev, p->a, p->b);
+    im_cuda_cores cores = outer_cores(dev, IM_CUDA_SLOT_outer, half);
     outer_job j = { p->m, p->ni, p->nj, IM_DW_CHUNK, *p, p->a, p->b, dev->compute_dtype == IM_BF16, half == IM_BF16,
                     p->a.t == half && aligned16(p->a.p) && (p->lda | p->ni) % 8 == 0,
                     p->b.t == half && aligned16(p->b.p) && (p->ldb | p->nj) % 8 == 0 };
-    if (half != IM_F32)
-        return run_outer_mma(dev, j);
+    if (cores)
+        return run_outer_mma(dev, j, cores);
     return im_cuda_done(dev, run_outer(dev, j, 1));
 }
 

@@ -1,22 +1,24 @@
-/* product_mma.cuh: the product of product.cuh on tensor cores, for sm_80 and later: factors in f16 or bf16, sums in f32.
+/* product_mma.cuh: the product of product.cuh on tensor cores: factors in f16 or, from sm_80 on, bf16, sums in f32. What
+ * differs between generations: cores.cuh.
  *
  *     A: BM rows x 32 of k \  three of each in shared memory: while one is multiplied, the next two are on their way
- *     B: BN rows x 32 of k /  (cp.async, 16 bytes a copy; what is not held in 16 bits, or not aligned, comes by registers)
+ *     B: BN rows x 32 of k /  (16 bytes a copy; what is not held in 16 bits, or not aligned, comes by registers)
  *
  *     block: 64 x 64 sums            for each 32 of k
  *     +---------+---------+            wait for its copies; barrier: all threads' copies are there, and everybody is done
  *     | warp 0  | warp 1  |            with the tile before, whose place the copies for two tiles on now take
  *     | 32 x 32 |         |            for each 16 of them
  *     +---------+---------+              ldmatrix: 2 fragments of A (16 x 16), 2 pairs of B (2 x 8 x 16)
- *     | warp 2  | warp 3  |              8 mma.m16n8k16 into 32 sums a thread
+ *     | warp 2  | warp 3  |              8 mma of m16n8k16 (sm_75: 16 of m16n8k8) into 32 sums a thread
  *     +---------+---------+
  *
  * Rows of 64 bytes are 4 chunks of 16; chunk c of row r lies at c ^ (r / 2 % 4), so that the 8 rows that one ldmatrix reads
  * fall into different banks. Why 64 x 64: even small layers (16x16 pixels) make enough blocks, 24 KiB of shared memory let
  * four of them live on an SM; a larger tile is for a device to decide.
  *
- * Bits: an output is one chain of k16 steps in ascending k; nothing is split, so they depend neither on the batch nor on
- * the device's size. They are those of the device's tensor cores, which differ between generations (tests/sim/tensor.cc).
+ * Bits: an output is one chain of k16 steps (sm_75: of k8) in ascending k; nothing is split, so they depend neither on the
+ * batch nor on the device's size. They are those of the device's tensor cores, which differ between generations
+ * (tests/sim/tensor.cc).
  *
  * Beside what product.cuh asks of a job:
  *     bool bf16;                                  what factors are rounded to: else f16
@@ -25,6 +27,7 @@
 #ifndef IM_CUDA_PRODUCT_MMA_H
 #define IM_CUDA_PRODUCT_MMA_H
 
+#include "cuda/cores.cuh"
 #include "cuda/product.cuh"
 
 enum { MMA_TILE = 64, MMA_K = 32, MMA_STAGES = 3, MMA_THREADS = 128, MMA_STAGE = MMA_TILE * MMA_K };
@@ -37,12 +40,13 @@ DEV uint32_t two_halves(bool bf16, float low, float high)
     return bf16 ? f32_to_bf16(low) | (uint32_t)f32_to_bf16(high) << 16 : f32_to_f16(low) | (uint32_t)f32_to_f16(high) << 16;
 }
 
-/* Numbers k .. k+7 of A's row or B's row n to `to`, zeros behind the end. */
-template <class J> DEV void fetch_a(const J &j, const typename J::row &row, bool in, int k, uint16_t *to)
+/* Numbers k .. k+7 of A's row or B's row n to `to`, zeros behind the end; a direct one is copy `nth` of the thread. */
+template <class J, class C>
+DEV void fetch_a(const J &j, C &copy, int nth, const typename J::row &row, bool in, int k, uint16_t *to)
 {
     if (j.a_direct) {
         const void *from = in && k < j.k ? j.a8(row, k) : NULL;
-        copy_async(to, from ? from : j.x.p, from != NULL);
+        copy.ask(nth, to, from ? from : j.x.p, from != NULL);
         return;
     }
     for (int i = 0; i < 8; i += 2)
@@ -50,11 +54,11 @@ template <class J> DEV void fetch_a(const J &j, const typename J::row &row, bool
                                              in && k + i + 1 < j.k ? j.a(row, k + i + 1) : 0.0f);
 }
 
-template <class J> DEV void fetch_b(const J &j, int n, bool in, int k, uint16_t *to)
+template <class J, class C> DEV void fetch_b(const J &j, C &copy, int nth, int n, bool in, int k, uint16_t *to)
 {
     if (j.b_direct) {
         const void *from = in && k < j.k ? j.b8(n, k) : NULL;
-        copy_async(to, from ? from : j.w.p, from != NULL);
+        copy.ask(nth, to, from ? from : j.w.p, from != NULL);
         return;
     }
     for (int i = 0; i < 8; i += 2)
@@ -63,7 +67,8 @@ template <class J> DEV void fetch_b(const J &j, int n, bool in, int k, uint16_t 
 }
 
 /* 32 of k: this warp's 32 x 32 sums; m, n: its place in the tile. */
-template <bool BF16> DEV void multiply(const uint16_t *a, const uint16_t *b, int m, int n, float sum[2][4][4])
+template <im_cuda_cores CORES>
+DEV void multiply(const uint16_t *a, const uint16_t *b, int m, int n, float sum[2][4][4])
 {
     int lane = (int)threadIdx.x % 32, row = lane % 16, low = lane % 8 + lane / 16 * 8;
     for (int k = 0; k < MMA_K / 8; k += 2) {
@@ -74,12 +79,13 @@ template <bool BF16> DEV void multiply(const uint16_t *a, const uint16_t *b, int
         }
         for (int i = 0; i < 2; i++)
             for (int c = 0; c < 4; c++)
-                mma16816<BF16>(sum[i][c], fa[i], fb[c / 2] + c % 2 * 2);
+                mma_16<CORES>(sum[i][c], fa[i], fb[c / 2] + c % 2 * 2);
     }
 }
 
-template <class J, bool BF16> KERNEL(MMA_THREADS) product_mma_kernel(GRID J j)
+template <class J, im_cuda_cores CORES> KERNEL(MMA_THREADS) product_mma_kernel(GRID J j)
 {
+    CODE_FOR(CORES == IM_CUDA_F16_75);
     SHARED16(uint16_t, as, MMA_STAGES * MMA_STAGE);
     SHARED16(uint16_t, bs, MMA_STAGES * MMA_STAGE);
     int t = (int)threadIdx.x, lane = t % 32, chunk = t % 4, wm = t / 64 * 32, wn = t / 32 % 2 * 32;
@@ -96,22 +102,22 @@ template <class J, bool BF16> KERNEL(MMA_THREADS) product_mma_kernel(GRID J j)
         b_row[i] = j.geglu ? n / 2 + n % 2 * j.n : n;
     }
     float sum[2][4][4] = { { { 0 } } };
+    copies<CORES, 4, MMA_STAGES - 2> copy = {};
     for (int tile = 1 - MMA_STAGES; tile < tiles; tile++) {
         int next = tile + MMA_STAGES - 1, place = next % MMA_STAGES * MMA_STAGE;
-        if (tile >= 0) {
-            copy_wait<MMA_STAGES - 2>();
+        copy.wait();
+        if (tile >= 0)
             sync_block();
-        }
         if (next < tiles)
             UNROLL for (int i = 0; i < 2; i++) {
                 int at = place + swizzled(t / 4 + 32 * i, chunk), k = next * MMA_K + 8 * chunk;
-                fetch_a(j, row[i], a_in[i], k, as + at);
-                fetch_b(j, b_row[i], b_in[i], k, bs + at);
+                fetch_a(j, copy, 2 * i, row[i], a_in[i], k, as + at);
+                fetch_b(j, copy, 2 * i + 1, b_row[i], b_in[i], k, bs + at);
             }
-        copy_commit();
+        copy.commit();
         if (tile >= 0) {
             int now = tile % MMA_STAGES * MMA_STAGE;
-            multiply<BF16>(as + now, bs + now, wm, wn, sum);
+            multiply<CORES>(as + now, bs + now, wm, wn, sum);
         }
     }
     UNROLL for (int i = 0; i < 2; i++)
@@ -124,20 +130,23 @@ template <class J, bool BF16> KERNEL(MMA_THREADS) product_mma_kernel(GRID J j)
             }
 }
 
-template <class J> static int run_product_mma(im_device *dev, const J &j)
+template <class J> static int run_product_mma(im_device *dev, const J &j, im_cuda_cores cores)
 {
     int columns = j.geglu ? 2 * j.n : j.n;
     dim3 grid(im_cuda_blocks(j.m, MMA_TILE), im_cuda_blocks(columns, MMA_TILE));
     if (!j.m || !columns)
         return 0;
-    return j.bf16 ? RUN(dev, grid, MMA_THREADS, (product_mma_kernel<J, true>), j)
-                  : RUN(dev, grid, MMA_THREADS, (product_mma_kernel<J, false>), j);
+    return RUN_CORES(dev, cores, grid, product_mma_kernel, (J), j);
 }
 
-/* May this weight be multiplied on tensor cores: in 16 bits, or in f32 that is to be rounded to bf16? */
-static inline bool mma_takes(const im_device *dev, int slot, const weight_view &w)
+/* What factors are rounded to on tensor cores: a weight in f32 may be there where it is to be rounded to bf16. */
+static inline im_dtype half_of(im_dtype weight) { return weight == IM_F16 ? IM_F16 : IM_BF16; }
+
+/* On which tensor cores this weight may be multiplied. */
+static inline im_cuda_cores mma_takes(const im_device *dev, int slot, im_dtype weight)
 {
-    return im_cuda_mma(dev, slot) && (w.t != IM_F32 || w.round);
+    bool sixteen_bits = weight != IM_F32 || rounds(dev, weight);
+    return sixteen_bits ? im_cuda_mma(dev, slot, half_of(weight)) : IM_CUDA_NO_CORES;
 }
 
 static inline bool aligned16(const void *p) { return (uintptr_t)p % 16 == 0; }

@@ -52,12 +52,17 @@ DEV uint16_t f32_to_bf16(float x)
     return (uint16_t)(((u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r) >> 16);
 }
 
-/* ---- from sm_80 on; kernels that use these are launched nowhere else (product_mma.cuh). PTX ISA 9.0, "cp.async",
- * "Warp-level Matrix Load Instruction: ldmatrix", "Matrix Fragments for mma.m16n8k16 with floating point type". */
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-#define FROM_80(...) __VA_ARGS__
-#else
+/* ---- tensor cores (cores.cuh). PTX ISA 9.0, "cp.async", "Warp-level Matrix Load Instruction: ldmatrix", "Matrix Fragments
+ * for mma.m16n8k8" and "... for mma.m16n8k16 with floating point type".
+ *
+ * Code for sm_75 and code for later ones are two: what FROM_80 says is not there in the former. CODE_FOR(sm_75): this
+ * kernel is for sm_75 (else: for later ones); where it is not, it is empty and traps, and nobody launches it. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define FROM_80(...) __trap()
+#define CODE_FOR(sm_75) do { if (!(sm_75)) { __trap(); return; } } while (0)
+#else
+#define FROM_80(...) __VA_ARGS__
+#define CODE_FOR(sm_75) do { if (sm_75) { __trap(); return; } } while (0)
 #endif
 DEV uint32_t shared_at(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 /* 16 bytes to shared memory, or zeros; there once a wait says so. */
@@ -73,14 +78,21 @@ template <int N> DEV void copy_wait() { FROM_80(asm volatile("cp.async.wait_grou
  * 2 (l % 4) + 1 of row l / 4 of each. */
 DEV void ldmatrix4(uint32_t r[4], const void *row)
 {
-    FROM_80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                         : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_at(row)) : "memory"));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_at(row)) : "memory");
 }
 /* Each of them turned around: a lane gets numbers 2 (l % 4) and 2 (l % 4) + 1 of column l / 4. */
 DEV void ldmatrix4_turned(uint32_t r[4], const void *row)
 {
-    FROM_80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                         : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_at(row)) : "memory"));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_at(row)) : "memory");
+}
+/* d += a b, 16 x 8 by 8, in f16: g = lane / 4, t = lane % 4;  a: (g, 2t) (g + 8, 2t), two k each;  b: (2t, g);
+ * d: as of mma16816. */
+DEV void mma1688(float d[4], const uint32_t a[2], uint32_t b)
+{
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 /* d += a b, 16 x 8 by 16: g = lane / 4, t = lane % 4;  a: (g, 2t) (g + 8, 2t) (g, 2t + 8) (g + 8, 2t + 8), two k each;
  * b: (2t, g) (2t + 8, g);  d: (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1). */

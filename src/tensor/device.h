@@ -19,8 +19,8 @@
  *    the 4x4 tiles whose inputs hold it;
  *    In tile registers (cpu/tile.h: bf16, int8) they are direct sums, unless IMAGO_WINOGRAD says which rule holds;
  *  - bf16 in tile registers: groups of 32 values of k, each two chains, over even and odd k, from 0, added to the sum;
- *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k, whatever the batch (only
- *    gradients of weights are split: train_args.h): a picture has the same bits alone and in a batch, not those above;
+ *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k (sm_75: 8), whatever the
+ *    batch (but gradients of weights are split: train_args.h): a picture has them alone and in a batch, not those above;
  *  - other reductions run in 16 virtual lanes (element i into lane i % 16, ascending), then the fixed tree
  *    8+8, 4+4, 2+2, 1+1 (lane j += lane j + half);
  *  - group norm: chunks of IM_GN_CHUNK pixels; within a chunk each channel is one ascending chain in f32; chunks are

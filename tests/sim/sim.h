@@ -30,7 +30,7 @@ typedef enum {
     SIM_BARRIER,                 /* a barrier that not all threads reach, or at which they meet from different lines   */
     SIM_WARP,                    /* a shuffle from a lane that takes no part                                           */
     SIM_DEADLOCK,
-    SIM_LAUNCH,                  /* sizes that no device takes                                                         */
+    SIM_LAUNCH,                  /* sizes that no device takes, instructions that this one does not have               */
     SIM_KINDS
 } sim_fault;
 
@@ -83,7 +83,10 @@ void sim_shadow_begin_block(const sim_where *w);
 void sim_shadow_shared(size_t at, size_t bytes);               /* these bytes of shared memory are a variable          */
 void sim_shadow_poison(void *p, size_t bytes);                 /* shared memory: as if it had never been written       */
 void sim_tensor_begin_block(unsigned threads);                 /* tensor.cc: no copies are under way                   */
-float sim_mma_dot(const uint16_t *a, const uint16_t *b, float c, bool bf16);     /* 16 products: one number of an mma   */
+/* One number of an mma: of 16 products, of 8 in f16. */
+float sim_mma_dot(const uint16_t *a, const uint16_t *b, float c, bool bf16);
+float sim_mma_dot8(const uint16_t *a, const uint16_t *b, float c);
+int sim_capability();                                          /* stream.cc: 75, 80                                    */
 /* ---- count.cc: how much is asked of memory; sim_counting switches it on. */
 struct sim_counts { int64_t global_requests, sectors, global_bytes, shared_requests, shared_turns, barriers; };
 extern bool sim_counting;

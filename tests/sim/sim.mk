@@ -38,7 +38,8 @@ $(BUILD)/sim/fast/%.o: src/cuda/%.cu | $(BUILD)/needs
 	$(SAY) "  c++ $< (simulator)"
 	$(Q)$(CXX) $(SIM_FLAGS) $(SIM_MATH) -O3 -x c++ -c $< -o $@
 
-$(BUILD)/tests/test_sim: $(BUILD)/sim/test_sim.o $(BUILD)/sim/checked/faults.o $(SIM_OBJ)
+$(BUILD)/tests/test_sim: $(BUILD)/sim/test_sim.o $(BUILD)/sim/checked/faults.o $(BUILD)/sim/checked/fragments.o \
+                         $(SIM_OBJ)
 	@mkdir -p $(@D)
 	$(SAY) "  link $@"
 	$(Q)$(CXX) -o $@ $^ $(TEST_LIBS) -lm

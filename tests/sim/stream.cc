@@ -80,6 +80,7 @@ void im_cu_close(im_cu *cu)
 
 static int capability = 75;
 void sim_set_capability(int sm) { capability = sm; }
+int sim_capability() { return capability; }
 const char *im_cu_name(const im_cu *) { return capability < 80 ? "simulator, sm_75" : "simulator, sm_80"; }
 int im_cu_capability(const im_cu *) { return capability; }
 int im_cu_driver(const im_cu *) { return 0; }

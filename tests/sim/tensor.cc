@@ -1,12 +1,16 @@
-/* tensor.cc: what kernels for sm_80 and later use: asynchronous copies, ldmatrix, and mma with a tensor core's own arithmetic.
+/* tensor.cc: what kernels on tensor cores use: asynchronous copies, ldmatrix, and mma with a tensor core's own arithmetic.
  *
  * A copy is always late: its destination is as if never written until the thread that asked for it waits, and is written by
  * that thread then; so who reads it without that wait, or without a barrier behind it, is seen. That it overwrites what
  * others still read is looked at when it is asked for.
  *
  * An mma of 16 products is two of 8 on sm_80 to sm_89: the products are exact; they and c are aligned to the largest of their
- * exponents and cut off (not rounded) 24 bits behind it; the sum is exact and cut off to f32. (The model of MMA-Sim, Xie et
- * al. 2025, arXiv:2511.10909, which its authors compared with devices; tests/golden/mma.bin was made by it.) */
+ * exponents and cut off (not rounded) 24 bits behind it; the sum is exact and cut off to f32. One of 8 products on sm_75 is
+ * one of these. (The model of MMA-Sim, Xie et al. 2025, arXiv:2511.10909, which its authors compared with devices;
+ * tests/golden/mma.bin and mma_k8.bin were made by it.)
+ *
+ * What a device does not have is a fault: cp.async and m16n8k16 came with sm_80. Code for sm_75 is not launched on later
+ * ones (CODE_FOR of cuda/ptx.cuh), so m16n8k8 is one there. */
 #include "cuda/ptx.cuh"
 
 #include <stdlib.h>
@@ -34,8 +38,16 @@ static unsigned me()
     return t.x + n.x * (t.y + n.y * t.z);
 }
 
+static void wants(bool turing, const char *what)
+{
+    if ((sim_capability() < 80) != turing)
+        sim_report(SIM_LAUNCH, "%s, which is for %s; the device is sm_%d", what, turing ? "sm_75" : "sm_80 and later",
+                   sim_capability());
+}
+
 void sim_copy_async(void *to, const void *from, bool in)
 {
+    wants(false, "cp.async");
     copy c = { to, { 0 } };
     const char *pc = (const char *)__builtin_return_address(0);          /* pc + 1: the other half of it               */
     if (in && sim.checks)
@@ -142,13 +154,36 @@ static float eight(const uint16_t *a, const uint16_t *b, float c, bool bf16)
     return f + 0.0f;
 }
 
+float sim_mma_dot8(const uint16_t *a, const uint16_t *b, float c) { return eight(a, b, c, false); }
+
 float sim_mma_dot(const uint16_t *a, const uint16_t *b, float c, bool bf16)
 {
     return eight(a + 8, b + 8, eight(a, b, c, bf16), bf16);
 }
 
+/* PTX ISA, #warp-level-matrix-fragment-mma-1688, .f16: registers of a lane, g = lane / 4, t = lane % 4:
+ * a0 a1 (g, 2t ..), a2 a3 (g + 8, 2t ..), b0 b1 (k 2t .., n g), c0 c1 (g, 2t ..), c2 c3 (g + 8, 2t ..). */
+void sim_mma1688(float d[4], const uint32_t a[2], uint32_t b, int line)
+{
+    wants(true, "mma.m16n8k8");
+    uint32_t words[3] = { a[0], a[1], b };
+    unsigned lane = me() % 32;
+    const uint32_t *all = sim_exchange(words, 3, "mma", line);
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned row = lane / 4, col = 2 * (lane % 4) + i % 2; /* row and row + 8: register i / 2                      */
+        uint16_t x[8], y[8];
+        for (unsigned k = 0; k < 8; k++) {
+            x[k] = (uint16_t)(all[(4 * row + k / 2) * 16 + i / 2] >> 16 * (k % 2));
+            y[k] = (uint16_t)(all[(4 * col + k / 2) * 16 + 2] >> 16 * (k % 2));
+        }
+        d[i] = sim_mma_dot8(x, y, d[i]);
+    }
+}
+
+/* PTX ISA, #warp-level-matrix-fragment-mma-16816-float. */
 void sim_mma16816(float d[4], const uint32_t a[4], const uint32_t b[2], bool bf16, int line)
 {
+    wants(false, "mma.m16n8k16");
     uint32_t words[6] = { a[0], a[1], a[2], a[3], b[0], b[1] };
     unsigned lane = me() % 32;
     const uint32_t *all = sim_exchange(words, 6, "mma", line);

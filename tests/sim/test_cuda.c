@@ -33,7 +33,8 @@ static const device_form forms[] = {
 enum { IM_KERNELS(X) SLOTS };
 #undef X
 
-enum { PATHS = 2 };                                            /* plain, mma                                           */
+enum { PLAIN, MMA, MMA_K8, PATHS };                            /* IMAGO_CUDA=plain; sm_80; sm_75                       */
+static const struct { const char *name; int sm; } paths[PATHS] = { { "plain", 75 }, { "mma", 80 }, { "mma k8", 75 } };
 static int (*called)[PATHS][COUNT(forms)];                     /* [SLOTS]: shared with the processes of the cases      */
 static int form_now, path_now;
 static im_kernels own;
@@ -63,9 +64,9 @@ static int print_table(void)
 #undef X
     };
     int missing = 0;
-    printf("\nslot                 path      f32   bf16    f16  mixed  bf16 by f32 (calls in the simulator)\n");
+    printf("\nslot                 path       f32   bf16    f16  mixed  bf16 by f32 (calls in the simulator)\n");
     for (int s = 0; s < SLOTS; s++)
-        for (int path = 0; path < PATHS; path++) {
+        for (int path = 0; path < (sim_is_real() ? MMA_K8 : PATHS); path++) {
             int sum = 0;
             for (int f = 0; f < COUNT(forms); f++)
                 sum += called[s][path][f];
@@ -73,7 +74,7 @@ static int print_table(void)
                          s == SLOT_attention || s == SLOT_attention_bwd;
             if (path && !cores)                                /* the plain kernel serves there, too                   */
                 continue;
-            printf("%-20s %s ", names[s], path ? "mma  " : "plain");
+            printf("%-20s %-6s ", names[s], paths[path].name);
             for (int f = 0; f < COUNT(forms); f++)
                 printf("%6d ", called[s][path][f]);
             printf("%s\n", sum ? "" : " <- missing");
@@ -104,6 +105,7 @@ static void open_both(void)
         unsetenv("IMAGO_CUDA");
     else
         setenv("IMAGO_CUDA", "plain", 1);
+    sim_set_capability(paths[path_now].sm);
     cuda = im_ctx_new("cuda", 1);
     ck_assert_msg(im_ok(cuda), "%s", im_error(cuda));
     count_calls(cuda);
@@ -227,11 +229,11 @@ END_TEST
 
 /* ---------------------------------------------------------------- tensor cores */
 
-/* Products of factors in 16 bits, and attention, on a device that says it is sm_80: near what ref makes of the same
- * numbers. Each 8 products are cut off 24 bits behind the largest, so a chain of K errs by K/8 steps of at most 6.5 eps
- * of its size. An output in 16 bits is rounded once; activations in f32, and gradients on their way back through an
- * activation, are rounded before they are multiplied, as are attention's weights and their gradients: at random, which
- * five deviations of one such rounding cover. */
+/* Products of factors in 16 bits, and attention, on a device that says it is sm_80, or sm_75, which has them in f16: near
+ * what ref makes of the same numbers. Each 8 products are cut off 24 bits behind the largest, so a chain of K errs by K/8
+ * steps of at most 6.5 eps of its size. An output in 16 bits is rounded once; activations in f32, and gradients on their
+ * way back through an activation, are rounded before they are multiplied, as are attention's weights and their gradients:
+ * at random, which five deviations of one such rounding cover. */
 static const device_form mma_forms[] = {
     { "bf16", { IM_BF16, IM_BF16, IM_BF16 }, IM_BF16 }, { "f16", { IM_F16, IM_F16, IM_F16 }, IM_F16 },
     { "f32 by bf16", { IM_F32, IM_F32, IM_F32 }, IM_BF16 }, { "f32 by f16", { IM_F32, IM_F32, IM_F32 }, IM_F16 },
@@ -263,26 +265,48 @@ static void near_ref(const device_results *got, const device_results *ref, const
     }
 }
 
+static bool on_tensor_cores(const im_case *cs)
+{
+    for (int i = 0; i < IM_MAX_IN; i++)
+        if (cs->in[i].fill == BROKEN || cs->in[i].fill == TINY)        /* f16 has no 1e-20                            */
+            return false;
+    return small(cs, true);
+}
+
+/* As sm_75, then as sm_80: the same bits (cuda/cores.cuh). */
+static void same_on_sm_80(const im_case_table *t, const im_case *cs, const device_form *f, const device_results *want,
+                          const char *name)
+{
+    char text[300];
+    im_ctx *turing = cuda;
+    sim_set_capability(80);
+    cuda = im_ctx_new("cuda", 1);
+    device_results got = device_run(&(device_way){ cuda, cpu, f, 1, false }, t, cs);
+    ck_assert_msg(device_same(&got, want, text, sizeof text), "%s: as sm_80: %s%s", name, im_error(cuda), text);
+    device_free(&got);
+    im_ctx_free(cuda);
+    cuda = turing;
+    sim_set_capability(75);
+}
+
+enum { AS_SM_75 = 1 << 15 };                                   /* of the test's number                                 */
+
 START_TEST(tensor_cores_are_near_ref)
 {
     const im_case_table *t = multiplying[_i >> 16];
-    const im_case *cs = &t->cases[_i & 0xffff];
-    if (!small(cs, true))
+    const im_case *cs = &t->cases[_i & (AS_SM_75 - 1)];
+    if (!on_tensor_cores(cs))
         return;
-    for (int i = 0; i < IM_MAX_IN; i++)
-        if (cs->in[i].fill == BROKEN || cs->in[i].fill == TINY)        /* f16 has no 1e-20                            */
-            return;
     sim_set(true, _i % 3, false);
-    sim_set_capability(80);
-    path_now = 1;
+    path_now = _i & AS_SM_75 ? MMA_K8 : MMA;
     im_ctx *ref = im_ctx_new("ref", 1);
     open_both();
     for (int k = 0; k < COUNT(mma_forms); k++) {
         static const int column[] = { 1, 2, 1, 2, 4, 3 };      /* of the table                                         */
         const device_form *f = &mma_forms[k];
         form_now = column[k];
-        if (t->weight < 0 && k > 1)                            /* nothing is in other types than the activations       */
-            continue;
+        if ((t->weight < 0 && k > 1) || (path_now == MMA_K8 && f->weight != IM_F16 && f->acts[0] != IM_F16))
+            continue;                                          /* nothing is in other types than the activations       */
         char name[500], text[300];
         device_case_name(t, cs, f, name, sizeof name);
         device_results want = device_run(&(device_way){ ref, cpu, f, 1, false }, t, cs);
@@ -292,6 +316,8 @@ START_TEST(tensor_cores_are_near_ref)
         sim_set(true, (_i + 1) % 3, true);
         device_results again = device_run(&(device_way){ cuda, cpu, f, 1, false }, t, cs);
         ck_assert_msg(device_same(&again, &got, text, sizeof text), "%s: in another order: %s", name, text);
+        if (path_now == MMA_K8)
+            same_on_sm_80(t, cs, f, &got, name);
         ck_assert_msg(sim_all_faults() == 0, "%s: %d faults", name, sim_all_faults());
         device_free(&want);
         device_free(&got);
@@ -317,7 +343,7 @@ static im_tensor *filled(im_ctx *c, int64_t n, uint32_t seed, float size)
 }
 
 /* Pictures from .. to - 1 of three through one layer; the last picture's numbers, which have its bits in any batch. */
-static void last_of(int layer, int64_t from, int64_t to, float *out, int64_t n)
+static void last_of(int layer, im_dtype half, int64_t from, int64_t to, float *out, int64_t n)
 {
     static const int64_t shapes[][4] = { { 3, 50, 1, 72 }, { 3, 7, 7, 16 }, { 3, 70, 1, 80 } };
     im_tensor *in[3];
@@ -327,7 +353,7 @@ static void last_of(int layer, int64_t from, int64_t to, float *out, int64_t n)
                             shapes[layer][3] };
         shape[1] = weight && !layer ? 1 : shape[1];
         im_tensor *f = filled(cuda, shape[0] * shape[1] * shape[2] * shape[3], (uint32_t)i, 2);
-        im_tensor *t = im_reshape(cuda, im_cast(cuda, f, IM_BF16), layer == 1 ? 4 : weight ? 2 : 3,
+        im_tensor *t = im_reshape(cuda, im_cast(cuda, f, half), layer == 1 ? 4 : weight ? 2 : 3,
                                   layer == 1 ? shape : (int64_t[]){ shape[0], weight ? shape[3] : shape[1], shape[3] });
         in[i] = weight ? t : im_contiguous_copy(cuda, im_slice(cuda, t, 0, from, to));
     }
@@ -340,21 +366,21 @@ static void last_of(int layer, int64_t from, int64_t to, float *out, int64_t n)
     int64_t each = im_numel(y) / (to - from);
     ck_assert(each <= n);
     for (int64_t i = 0; i < each; i++)
-        out[i] = im_f32_from_bf16(all[(to - from - 1) * each + i]);
+        out[i] = all[(to - from - 1) * each + i];
     free(all);
 }
 
 START_TEST(a_picture_has_its_bits_in_any_batch)
 {
     static float alone[8000], among[8000];
-    sim_set(true, _i, false);
-    sim_set_capability(80);
-    path_now = 1;
-    form_now = 1;
+    im_dtype half = _i < 3 ? IM_BF16 : IM_F16;
+    sim_set(true, _i % 3, false);
+    path_now = _i < 3 ? MMA : MMA_K8;
+    form_now = _i < 3 ? 1 : 2;
     open_both();
     im_scope_push(cuda);
-    last_of(_i, 2, 3, alone, COUNT(alone));
-    last_of(_i, 0, 3, among, COUNT(among));
+    last_of(_i % 3, half, 2, 3, alone, COUNT(alone));
+    last_of(_i % 3, half, 0, 3, among, COUNT(among));
     im_scope_pop(cuda);
     ck_assert(!memcmp(alone, among, sizeof alone) && alone[7] != alone[8]);
     ck_assert_int_eq(sim_all_faults(), 0);
@@ -553,11 +579,12 @@ int main(void)
     for (int i = 0; i < COUNT(multiplying); i++) {
         TCase *tc = tcase_create("mma");
         tcase_set_timeout(tc, SUITE_SECONDS);
-        tcase_add_loop_test(tc, tensor_cores_are_near_ref, i << 16, (i << 16) + multiplying[i]->n);
+        for (int from = i << 16, k = 0; k < (sim_is_real() ? 1 : 2); k++, from += AS_SM_75)
+            tcase_add_loop_test(tc, tensor_cores_are_near_ref, from, from + multiplying[i]->n);
         suite_add_tcase(s, tc);
     }
     const suite_test more[] = {
-        LOOP(a_picture_has_its_bits_in_any_batch, 3), LOOP(winograd_everywhere, im_cases_conv2d.n),
+        LOOP(a_picture_has_its_bits_in_any_batch, 6), LOOP(winograd_everywhere, im_cases_conv2d.n),
         LOOP(optimisers_have_the_bits_of_cpu, COUNT(steps)),
         LOOP(steps_have_the_bits_of_cpu, 6), LOOP(large_transfers_arrive, 2),
     };

@@ -35,14 +35,15 @@ static void hear(void *arg, const char *text)
     snprintf(heard, sizeof heard, "%s", text);
 }
 
-typedef struct { int rows, bad, mma, bad_mma; double worst; char first[100], nearest[100]; } seen;
+typedef struct { int rows, bad, mma, k8, bad_mma; double worst; char first[100], nearest[100]; } seen;
 
 static void look(void *arg, const im_check_row *row)
 {
     seen *s = arg;
     s->rows++;
     s->mma += !strcmp(row->path, "mma");
-    s->bad_mma += !row->agrees && !strcmp(row->path, "mma");
+    s->k8 += !strcmp(row->path, "mma k8");
+    s->bad_mma += !row->agrees && strcmp(row->path, "plain");
     if (!row->agrees && !s->bad++)
         snprintf(s->first, sizeof s->first, "%s in %s (%s): %g", row->kernel, row->form, row->path, row->error);
     if (row->agrees && row->error / row->limit > s->worst) {
@@ -64,7 +65,8 @@ START_TEST(nothing_is_found)
     ck_assert_msg(!s.bad, "%s", s.first);
     ck_assert_int_eq(sim_all_faults(), 0);
     ck_assert_int_gt(s.rows, IM_CUDA_SLOTS);
-    ck_assert((s.mma > 20) == (devices[_i].sm == 80));
+    ck_assert_msg(devices[_i].sm == 80 ? s.mma > 20 && !s.k8 : !s.mma && s.k8 > 6, "%d rows on tensor cores, %d of sm_75",
+                  s.mma, s.k8);
     ck_assert_msg(s.worst < 0.8, "limits are too near: %s uses up %g of one", s.nearest, s.worst);
     im_ctx_free(c);
 }
@@ -106,24 +108,27 @@ static im_kernels own;
 /* One number is wrong, on tensor cores only. */
 static int wrong_gemm(im_device *dev, const im_gemm_args *p)
 {
-    bool cores = im_cuda_mma(dev, IM_CUDA_SLOT_gemm) && p->b.dtype != IM_F32;
+    bool cores = p->b.dtype != IM_F32 && im_cuda_mma(dev, IM_CUDA_SLOT_gemm, p->b.dtype);
     int status = own.gemm(dev, p);
     return status || !cores ? status : dev->s.fill(dev, (char *)p->c.p + im_dtype_size(p->c.t) * 5, 0x41004100, 2);
 }
 
+/* On sm_80 it is seen in bf16 first, on sm_75 in f16. */
 START_TEST(a_wrong_kernel_is_replaced)
 {
     seen s = { 0 };
     sim_set(false, 0, false);
-    sim_set_capability(80);
+    sim_set_capability(_i ? 75 : 80);
     im_ctx *c = im_ctx_new("cuda", 1);
     im_on_warning(c, hear, NULL);
     own = c->dev.k;
     c->dev.k.gemm = wrong_gemm;
     ck_assert_msg(im_device_check(c, look, &s), "%s", im_error(c));
-    ck_assert_msg(s.bad == 1 && s.bad_mma == 1 && strstr(s.first, "gemm in bf16"), "%d bad, %s", s.bad, s.first);
+    ck_assert_msg(s.bad == 1 && s.bad_mma == 1 && strstr(s.first, _i ? "gemm in f16 (mma k8)" : "gemm in bf16"),
+                  "%d bad, %s", s.bad, s.first);
     ck_assert_msg(strstr(heard, "gemm") && strstr(heard, "its plain form is used"), "%s", heard);
-    ck_assert(!im_cuda_mma(&c->dev, IM_CUDA_SLOT_gemm) && im_cuda_mma(&c->dev, IM_CUDA_SLOT_conv));
+    ck_assert(!im_cuda_mma(&c->dev, IM_CUDA_SLOT_gemm, IM_F16) && im_cuda_mma(&c->dev, IM_CUDA_SLOT_conv, IM_F16));
+    ck_assert(!im_cuda_mma(&c->dev, IM_CUDA_SLOT_conv, IM_BF16) == (_i == 1));
     forget();
     im_cuda_check_keep(&c->dev, im_cuda_kept_plain(&c->dev));
     im_ctx_free(c);
@@ -132,7 +137,8 @@ START_TEST(a_wrong_kernel_is_replaced)
     *heard = '\0';
     im_on_warning(c, hear, NULL);
     ck_assert_msg(strstr(heard, "not used"), "\"%s\"", heard);
-    ck_assert(!im_cuda_mma(&c->dev, IM_CUDA_SLOT_gemm) && im_cuda_mma(&c->dev, IM_CUDA_SLOT_conv));
+    ck_assert(!im_cuda_mma(&c->dev, IM_CUDA_SLOT_gemm, IM_F16) && im_cuda_mma(&c->dev, IM_CUDA_SLOT_conv, IM_F16));
+    ck_assert(!im_cuda_mma(&c->dev, IM_CUDA_SLOT_conv, IM_BF16) == (_i == 1));
     im_ctx_free(c);
 }
 END_TEST
@@ -224,7 +230,7 @@ int main(void)
 {
     const suite_test tests[] = {
         LOOP(nothing_is_found, 3), LOOP(a_kernel_that_does_nothing_is_noticed, IM_CUDA_SLOTS), ONCE(errors_are_clear),
-        ONCE(a_wrong_kernel_is_replaced), ONCE(only_what_is_whole_is_believed),
+        LOOP(a_wrong_kernel_is_replaced, 2), ONCE(only_what_is_whole_is_believed),
         ONCE(other_devices_say_that_they_have_none),
     };
     char command[100];

@@ -8,11 +8,13 @@
 #include "sim.h"
 extern "C" {
 #include "cuda/cu.h"
+#include "tensor/half.h"
 #include "suite.h"
 }
 
 typedef struct { float *x, *y; int *sum; float *host; } planted;
 extern "C" void sim_planted(im_cu *cu, const char *name, int bad, planted p);
+extern "C" void sim_one_mma(im_cu *cu, const uint16_t *a, const uint16_t *b, float *d, int k);     /* fragments.cu      */
 
 typedef struct { const char *kernel; int bad; sim_fault kind; } fault;
 
@@ -23,6 +25,7 @@ static const fault faults[] = {
     { "outside", 6, SIM_MISALIGNED }, { "barriers", 1, SIM_BARRIER }, { "barriers", 2, SIM_BARRIER },
     { "barriers", 3, SIM_DEADLOCK }, { "lanes", 1, SIM_DEADLOCK }, { "of_host", 1, SIM_OUTSIDE },
     { "of_host", 2, SIM_OUTSIDE }, { "stages", 1, SIM_UNWRITTEN }, { "stages", 2, SIM_UNWRITTEN }, { "stages", 3, SIM_RACE },
+    { "stages", 4, SIM_LAUNCH },                               /* 4: on sm_75, which has no cp.async                   */
 };
 static const char *const clean[] = { "halves", "warp_turn", "lanes", "across", "outside", "barriers", "of_host", "stages" };
 enum { ORDERS = 3, FAULTS = sizeof faults / sizeof *faults, CLEAN = sizeof clean / sizeof *clean, N = 512 };
@@ -36,6 +39,7 @@ static void run(const char *kernel, int bad, int order, bool late)
     static float x[N], host[4];
     char why[100];
     sim = sim_settings{ true, order, late, bad != 0 };
+    sim_set_capability(bad == 4 && !strcmp(kernel, "stages") ? 75 : 80);
     im_cu *cu = im_cu_open(0, why, sizeof why);
     planted p = { (float *)im_cu_alloc(cu, sizeof x), (float *)im_cu_alloc(cu, sizeof x), (int *)im_cu_alloc(cu, 4), host };
     for (int i = 0; i < N; i++)
@@ -78,7 +82,7 @@ START_TEST(right_kernel_has_none)
 }
 END_TEST
 
-/* Bit by bit what MMA-Sim says that a tensor core of sm_80 computes. */
+/* Bit by bit what MMA-Sim says that a tensor core of sm_80 computes; of sm_75. */
 START_TEST(mma_is_the_tensor_cores)
 {
     struct { uint16_t a[16], b[16]; float c, d; } r;
@@ -91,6 +95,46 @@ START_TEST(mma_is_the_tensor_cores)
     }
     ck_assert_int_eq(n, 320);
     fclose(f);
+    struct { uint16_t a[8], b[8]; float c, d; } k8;
+    f = fopen("tests/golden/mma_k8.bin", "rb");
+    ck_assert_ptr_nonnull(f);
+    for (n = 0; fread(&k8, sizeof k8, 1, f) == 1; n++) {
+        float d = sim_mma_dot8(k8.a, k8.b, k8.c);
+        ck_assert_msg(!memcmp(&d, &k8.d, sizeof d), "record %d of k8: found %.9g, wanted the bits of %.9g", n, d, k8.d);
+    }
+    ck_assert_int_eq(n, 160);
+    fclose(f);
+}
+END_TEST
+
+/* Where numbers of a, b and d lie in a warp's registers, by CuTe's word: small integers, exact in any order. */
+START_TEST(fragments_are_where_cute_has_them)
+{
+    char why[100];
+    int k = _i ? 16 : 8;
+    uint16_t a[16 * 16], b[16 * 8];
+    float d[8 * 16];
+    sim = sim_settings{ true, 0, false, false };
+    sim_set_capability(_i ? 80 : 75);
+    im_cu *cu = im_cu_open(0, why, sizeof why);
+    for (int i = 0; i < 16 * k; i++)
+        a[i] = im_half_from_f32((float)(i * 7 % 23 - 11));
+    for (int i = 0; i < 8 * k; i++)
+        b[i] = im_half_from_f32((float)(i * 5 % 19 - 9));
+    void *da = im_cu_alloc(cu, sizeof a), *db = im_cu_alloc(cu, sizeof b), *dd = im_cu_alloc(cu, sizeof d);
+    im_cu_to_device(cu, da, a, sizeof a);
+    im_cu_to_device(cu, db, b, sizeof b);
+    sim_one_mma(cu, (uint16_t *)da, (uint16_t *)db, (float *)dd, k);
+    im_cu_to_host(cu, d, dd, sizeof d);
+    for (int m = 0; m < 16; m++)
+        for (int n = 0; n < 8; n++) {
+            float sum = 1;
+            for (int i = 0; i < k; i++)
+                sum += im_half_to_f32(a[m + 16 * i]) * im_half_to_f32(b[n + 8 * i]);
+            ck_assert_msg(d[m + 16 * n] == sum, "(%d, %d), k %d: found %g, wanted %g", m, n, k, d[m + 16 * n], sum);
+        }
+    ck_assert_int_eq(sim_all_faults(), 0);
+    im_cu_close(cu);
 }
 END_TEST
 
@@ -150,6 +194,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = { LOOP(planted_fault_is_seen, FAULTS * ORDERS), LOOP(right_kernel_has_none, CLEAN * ORDERS),
-                                 ONCE(mma_is_the_tensor_cores), ONCE(memory_is_the_devices), ONCE(streams_keep_their_order) };
+                                 ONCE(mma_is_the_tensor_cores),
+                                 LOOP(fragments_are_where_cute_has_them, 2), ONCE(memory_is_the_devices), ONCE(streams_keep_their_order) };
     return suite_run("sim", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

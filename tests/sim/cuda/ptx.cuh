@@ -88,11 +88,13 @@ DEV uint16_t f32_to_f16(float x) { return im_half_from_f32(x); }
 DEV float bf16_to_f32(uint16_t h) { return im_bhalf_to_f32(h); }
 DEV uint16_t f32_to_bf16(float x) { return im_bhalf_from_f32(x); }
 
-/* ---- from sm_80 on (tensor.cc) */
+/* ---- tensor cores (tensor.cc) */
+#define CODE_FOR(sm_75)
 void sim_copy_async(void *to, const void *from, bool in);
 void sim_copy_commit();
 void sim_copy_wait(int newest);
 void sim_ldmatrix4(uint32_t r[4], const void *row, bool turned, int line);
+void sim_mma1688(float d[4], const uint32_t a[2], uint32_t b, int line);
 void sim_mma16816(float d[4], const uint32_t a[4], const uint32_t b[2], bool bf16, int line);
 DEV void copy_async(void *to, const void *from, bool in) { sim_copy_async(to, from, in); }
 DEV void copy_commit() { sim_copy_commit(); }
@@ -102,6 +104,7 @@ DEV void ldmatrix4_turned(uint32_t r[4], const void *row, int line = __builtin_L
 {
     sim_ldmatrix4(r, row, true, line);
 }
+DEV void mma1688(float d[4], const uint32_t a[2], uint32_t b, int line = __builtin_LINE()) { sim_mma1688(d, a, b, line); }
 template <bool BF16> DEV void mma16816(float d[4], const uint32_t a[4], const uint32_t b[2], int line = __builtin_LINE())
 {
     sim_mma16816(d, a, b, BF16, line);
