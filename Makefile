@@ -109,6 +109,11 @@ $(BUILD)/cli/version.o: ALL_CFLAGS += -I$(BUILD)
 $(BUILD)/cli/version.o: $(BUILD)/commit.h
 
 # Put into the program byte for byte.
+$(BUILD)/clip_merges.txt: src/data/text/clip_merges.txt.gz
+	@mkdir -p $(@D)
+	@gzip -dc $< >$@.new && mv $@.new $@
+$(BUILD)/data/text/clip_merges.o: ALL_CFLAGS += -DIM_CLIP_MERGES='"$(BUILD)/clip_merges.txt"'
+$(BUILD)/data/text/clip_merges.o: $(BUILD)/clip_merges.txt
 $(BUILD)/cli/serve/embedded.o: src/cli/serve/page.html src/cli/serve/openapi.json
 # S(name) for every struct of the interface, and its enums, for im_struct_size.
 $(BUILD)/structs.h: $(PUBLIC)
@@ -410,7 +415,7 @@ TIDY := -*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bu
         -clang-analyzer-security.insecureAPI.*,-clang-analyzer-optin.performance.Padding,$\
         -clang-analyzer-optin.portability.UnixAPI,-clang-analyzer-core.uninitialized.*,$\
         -clang-analyzer-core.CallAndMessage,-clang-analyzer-core.UndefinedBinaryOperatorResult
-TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I. -I$(BUILD) -DIM_WEIGHTS=\"\" -DIM_CLONES= -DIM_LANES=8
+TIDIED := -std=gnu11 -D_GNU_SOURCE= -Isrc -I. -I$(BUILD) -DIM_WEIGHTS=\"\" -DIM_CLIP_MERGES=\"\" -DIM_CLONES= -DIM_LANES=8
 # cppcheck takes what goes into a compound literal for lost, two symbols of one section for two objects, an output argument
 # for unset; leaks and reads of unset memory are found by `make asan`.
 CPPCHECK := --std=c11 -DIM_CLONES= -DIM_LANES=8 --enable=warning,portability --suppress=memleak $\

@@ -1,4 +1,4 @@
-/* test_augment.c: crops, colours and blurs against Pillow and torchvision (tests/golden/augment.json), draws, streams, and
+/* test_augment.c: crops, colours and blurs against Pillow and torchvision (tests/golden/augment.json.gz), draws, streams, and
  * how far a picture shrunk by the decoder moves a crop.
  *
  *     test_augment --bench [JPEG]      times of one picture through the recipes, beside bench/rivals/torch_augment.py */
@@ -17,6 +17,7 @@
 #include "data/images/picture.h"
 #include "data/files/sha256.h"
 #include "data/files/stream.h"
+#include "golden_json.h"
 #include "imago.h"
 #include "scratch.h"
 #include "suite.h"
@@ -68,9 +69,7 @@ static double item(const json_t *row, const char *key, size_t i)
 /* Calls fn for every row of the kind; there must be `want` of them. */
 static void each_row(const char *kind, int want, void (*fn)(const json_t *row))
 {
-    json_error_t e;
-    json_t *j = json_load_file("tests/golden/augment.json", 0, &e), *row;
-    ck_assert_msg(j != NULL, "augment.json: %s", e.text);
+    json_t *j = golden_json("tests/golden/augment.json.gz"), *row;
     size_t i;
     int seen = 0;
     json_array_foreach(json_object_get(j, "rows"), i, row)

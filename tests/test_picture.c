@@ -1,4 +1,4 @@
-/* test_picture.c: JPEG and PNG in memory as Pillow decodes them (tests/golden/decode.json): kinds of files, turned ones,
+/* test_picture.c: JPEG and PNG in memory as Pillow decodes them (tests/golden/decode.json.gz): kinds of files, turned ones,
  * damaged ones; sizes, limits, shrinking, several threads at once, errors. */
 #include <check.h>
 #include <jansson.h>
@@ -11,6 +11,7 @@
 #include "data/files/file.h"
 #include "data/images/picture.h"
 #include "data/files/sha256.h"
+#include "golden_json.h"
 #include "imago.h"
 #include "scratch.h"
 #include "suite.h"
@@ -20,10 +21,8 @@ static json_t *rows;
 
 static void setup(void)
 {
-    json_error_t e;
     c = im_ctx_new("ref", 1);
-    json_t *j = json_load_file("tests/golden/decode.json", 0, &e);
-    ck_assert_msg(j != NULL, "decode.json: %s", e.text);
+    json_t *j = golden_json("tests/golden/decode.json.gz");
     rows = json_incref(json_object_get(j, "rows"));
     json_decref(j);
 }

@@ -10,6 +10,7 @@
 
 #include "context.h"
 #include "data/files/file.h"
+#include "golden_json.h"
 #include "imago.h"
 
 /* ---------------------------------------------------------------- goldens */
@@ -35,17 +36,9 @@ static int compare(const im_tokenizer *t, const json_t *row, int length, int pad
     return wrong >= 0;
 }
 
-static json_t *load(const char *path)
-{
-    json_error_t e;
-    json_t *j = json_load_file(path, 0, &e);
-    ck_assert_msg(j != NULL, "%s: %s", path, e.text);
-    return j;
-}
-
 START_TEST(golden_full_vocabulary)
 {
-    json_t *j = load("tests/golden/tokens.json"), *row;
+    json_t *j = golden_json("tests/golden/tokens.json.gz"), *row;
     im_tokenizer *t = im_tokenizer_open(c, NULL);
     ck_assert_msg(t != NULL, "%s", im_error(c));
     ck_assert_int_eq(im_tokenizer_size(t), 49408);
@@ -61,7 +54,7 @@ END_TEST
 
 START_TEST(golden_small_vocabularies)
 {
-    json_t *j = load("tests/golden/tokens_small.json"), *row;
+    json_t *j = golden_json("tests/golden/tokens_small.json"), *row;
     const struct { const char *row, *folder; int length; } models[] = { { "a", "a", 77 }, { "b", "b", 32 },
                                                                         { "b", "b_resaved", 32 } };
     int wrong = 0, pad = (int)json_integer_value(json_object_get(j, "pad"));

@@ -1,4 +1,4 @@
-"""What Pillow and torchvision make of crops, colours and blurs: augment.json (for test_augment.c).
+"""What Pillow and torchvision make of crops, colours and blurs: augment.json.gz (for test_augment.c).
 
     python tests/golden/golden_augment.py
 
@@ -6,7 +6,6 @@ Pictures are noise() of golden_images.py, which the test makes again, so results
 """
 
 import hashlib
-import json
 import os
 import random
 import struct
@@ -24,6 +23,7 @@ from torchvision.transforms import functional as F
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from golden_images import noise  # noqa: E402
+from golden_store import save_json_lines  # noqa: E402
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 JITTER = [F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue]
@@ -199,7 +199,7 @@ def normalise_row():
 
 
 def main():
-    """Write augment.json beside this file."""
+    """Write augment.json.gz beside this file."""
     torch.set_num_threads(1)
     rows = []
     for row in crop_rows():
@@ -207,9 +207,7 @@ def main():
     rows += [*none_rows(), *box_rows(), *colour_rows(), *blur_rows(), normalise_row()]
     head = {"about": "crops, colours, blurs of Pillow and torchvision on noise(); see golden_augment.py",
             "pillow": PIL.__version__, "torchvision": torchvision.__version__.split("+")[0]}
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    with open(os.path.join(HERE, "augment.json"), "w", encoding="ascii") as file:
-        file.write(json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + lines + "\n]}\n")
+    save_json_lines(os.path.join(HERE, "augment.json.gz"), head, rows)
 
 
 if __name__ == "__main__":

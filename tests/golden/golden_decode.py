@@ -1,4 +1,4 @@
-"""What Pillow makes of JPEG files, of turned and of damaged pictures: decode.json and photo.jpg (for test_picture.c).
+"""What Pillow makes of JPEG files, of turned and of damaged pictures: decode.json.gz and photo.jpg (for test_picture.c).
 
     python tests/golden/golden_decode.py
 
@@ -11,7 +11,6 @@ pixels. photo.jpg is drawn here: shading, edges, texture and a little noise.
 
 import hashlib
 import io
-import json
 import os
 import struct
 import sys
@@ -25,6 +24,7 @@ from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from golden_images import chunk  # noqa: E402
+from golden_store import save_json_lines  # noqa: E402
 
 
 def drawn(width, height, seed=0):
@@ -240,7 +240,7 @@ def read(file):
 
 
 def main():
-    """Write decode.json and photo.jpg beside this file."""
+    """Write decode.json.gz and photo.jpg beside this file."""
     drawn(510, 381, 4).save(os.path.join(HERE, "photo.jpg"), "JPEG", quality=80)
     rows = []
     for kind, files in (("jpeg", jpeg_files()), ("turned", turned_files()), ("damaged", damaged_files())):
@@ -252,9 +252,7 @@ def main():
         rows.append({"kind": "cut", "name": name, "file": file.hex(), "pillow": read(file),
                      "cuts": still_read(file, b"", len(file)), "zeros": still_read(file, b"\0", 12)})
     head = {"about": "Pillow: exif_transpose(open(file)).convert('RGB'); see golden_decode.py", "pillow": PIL.__version__}
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    with open(os.path.join(HERE, "decode.json"), "w", encoding="ascii") as file:
-        file.write(json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + lines + "\n]}\n")
+    save_json_lines(os.path.join(HERE, "decode.json.gz"), head, rows)
 
 
 if __name__ == "__main__":

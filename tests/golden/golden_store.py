@@ -4,6 +4,7 @@ Every writer goes through here, so that all files look alike and each is read ba
 with what was meant before the program goes on.
 """
 
+import gzip
 import json
 import os
 
@@ -63,13 +64,17 @@ def pack_samples(tensors, kinds, size):
 
 
 def save_json_lines(path, head, rows):
-    """Write {**head, "rows": [...]} with one row a line (pure ASCII), and check it by reading it."""
+    """Write {**head, "rows": [...]} with one row a line (pure ASCII; packed: .gz), and check it by reading it."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     lines = ",\n".join(json.dumps(row) for row in rows)
     text = json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + lines + "\n]}\n"
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
-    with open(path, encoding="ascii") as file:
+    if path.endswith(".gz"):
+        with open(path, "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+            packed.write(text.encode("ascii"))
+    else:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="ascii") as file:
         again = json.load(file)
     assert again == {**head, "rows": rows}, path
     report(path)

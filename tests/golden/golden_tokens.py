@@ -1,10 +1,11 @@
-"""Token ids of CLIP's byte-pair tokenizer: tokens.json, and the tokenizer folders of the small models.
+"""Token ids of CLIP's byte-pair tokenizer: tokens.json.gz, and the tokenizer folders of the small models.
 
-The vocabulary is not stored: it follows from the merges (src/data/text/clip_merges.txt), as
+The vocabulary is not stored: it follows from the merges (src/data/text/clip_merges.txt.gz), as
   256 characters of the byte alphabet, the same 256 with "</w>", one entry a merge, and
   "<|startoftext|>" and "<|endoftext|>" last.
 """
 
+import gzip
 import json
 import os
 import tempfile
@@ -17,7 +18,7 @@ from golden_prompts import all_prompts, reduced_prompts
 from golden_store import save_json_lines
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MERGES_FILE = os.path.join(HERE, "..", "..", "src", "data", "text", "clip_merges.txt")
+MERGES_FILE = os.path.join(HERE, "..", "..", "src", "data", "text", "clip_merges.txt.gz")
 KNOWN_PROMPT = "a photograph of an astronaut riding a horse"
 KNOWN_IDS = [49406, 320, 8853, 539, 550, 18376, 6765, 320, 4558, 49407]
 
@@ -31,7 +32,7 @@ def byte_alphabet():
 
 def read_merges(count=None):
     """The first `count` merge lines (all when None) of the embedded file, without its header line."""
-    with open(MERGES_FILE, encoding="utf-8") as file:
+    with gzip.open(MERGES_FILE, "rt", encoding="utf-8") as file:
         header, *lines = file.read().rstrip("\n").split("\n")
     assert header == "#version: 0.2" and len(lines) == 48894
     return lines[:count]
@@ -91,7 +92,7 @@ def token_rows(tokenizer, prompts):
 
 
 def make_tokens(out):
-    """tokens.json: every prompt with the ids of the full CLIP vocabulary."""
+    """tokens.json.gz: every prompt with the ids of the full CLIP vocabulary."""
     with tempfile.TemporaryDirectory() as folder:
         write_tokenizer(folder)
         tokenizer = CLIPTokenizer.from_pretrained(folder)
@@ -101,7 +102,7 @@ def make_tokens(out):
     head = {"about": "ids without padding; pad with `pad` up to `length`; whole = ids before cutting to `length`",
             "transformers": transformers.__version__, "tokenizers": tokenizers.__version__,
             "class": type(tokenizer).__name__, "length": 77, "pad": tokenizer.pad_token_id}
-    save_json_lines(os.path.join(out, "tokens.json"), head, rows)
+    save_json_lines(os.path.join(out, "tokens.json.gz"), head, rows)
 
 
 def make_small_tokens(out):

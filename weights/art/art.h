@@ -55,7 +55,7 @@ bool art_is_grey(const im_image *i);
 void art_families(art_list *l);          /* near copies get one family                                                */
 void art_split(art_list *l, int percent);                      /* holds out so many of the families of each category  */
 
-/* Writes merges.txt and vocab.json of the captions' words into folder; merges: CLIP's whole list. */
-bool art_vocabulary(im_ctx *c, const art_list *l, const char *merges, const char *folder);
+/* Writes merges.txt and vocab.json of the captions' words, out of CLIP's whole list, into folder. */
+bool art_vocabulary(im_ctx *c, const art_list *l, const char *folder);
 
 #endif

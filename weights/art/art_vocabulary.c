@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "art.h"
 #include "data/files/file.h"
+#include "data/text/clip_merges.h"
 
 #include <ctype.h>
 #include <jansson.h>
@@ -18,15 +19,14 @@ enum { MERGES = 48894, PIECE = 64 };
 
 typedef struct { char *text; char **line; bool *used; int n; struct hsearch_data rank; } merges;
 
-static bool read_merges(im_ctx *c, merges *m, const char *path)
+static bool read_merges(im_ctx *c, merges *m)
 {
-    size_t bytes;
     char *save = NULL;
-    m->text = im_read_file(c, path, 4 << 20, &bytes);
+    m->text = strndup(im_clip_merges, (size_t)(im_clip_merges_end - im_clip_merges));
     m->line = calloc(MERGES, sizeof *m->line);
     m->used = calloc(MERGES, sizeof *m->used);
     if (!m->text || !m->line || !m->used || !hcreate_r(2 * MERGES, &m->rank))
-        return im_fail(c, "%s: out of memory for the merges", path);
+        return im_fail(c, "out of memory for the merges");
     for (char *l = strtok_r(m->text, "\n", &save); l && m->n < MERGES; l = strtok_r(NULL, "\n", &save)) {
         if (*l == '#')
             continue;
@@ -134,10 +134,10 @@ static bool write_files(im_ctx *c, const merges *m, const char *folder)
     return ok;
 }
 
-bool art_vocabulary(im_ctx *c, const art_list *l, const char *path, const char *folder)
+bool art_vocabulary(im_ctx *c, const art_list *l, const char *folder)
 {
     merges m = { 0 };
-    bool ok = read_merges(c, &m, path);
+    bool ok = read_merges(c, &m);
     for (int i = 0; ok && i < l->n; i++)
         mark_caption(&m, l->v[i].caption);
     if (ok)

@@ -177,7 +177,7 @@ int main(int argc, char **argv)
         if (write_side(c, &l, argv[1], false, sum) && write_side(c, &l, argv[1], true, sum)) {
             char *vocabulary = im_join(c, argv[1], "tokenizer");
             report(&l);
-            art_vocabulary(c, &l, "src/data/text/clip_merges.txt", vocabulary);
+            art_vocabulary(c, &l, vocabulary);
             free(vocabulary);
             if (im_sha256_finish(c, sum, hex))
                 printf("sha256 %s\n", hex);

@@ -1,5 +1,4 @@
-/* clip_merges.c: puts clip_merges.txt into the object file, byte for byte. The path counts from the folder that the
- * compiler runs in, which is the top of the repository. */
+/* clip_merges.c: puts the merges into the object file, byte for byte, as the Makefile has unpacked them. */
 #include "data/text/clip_merges.h"
 
 __asm__(".section .rodata\n"
@@ -8,7 +7,7 @@ __asm__(".section .rodata\n"
         ".global im_clip_merges_end\n"
         ".hidden im_clip_merges_end\n"
         "im_clip_merges:\n"
-        ".incbin \"src/data/text/clip_merges.txt\"\n"
+        ".incbin \"" IM_CLIP_MERGES "\"\n"
         "im_clip_merges_end:\n"
         ".byte 0\n"
         ".previous\n");

@@ -1,4 +1,4 @@
-/* clip_merges.h: the merges of CLIP's tokenizer, carried in the program (clip_merges.txt, from openai/CLIP). */
+/* clip_merges.h: the merges of CLIP's tokenizer, carried in the program (clip_merges.txt.gz, from openai/CLIP). */
 #ifndef IM_CLIP_MERGES_H
 #define IM_CLIP_MERGES_H
 
