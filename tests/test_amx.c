@@ -1,7 +1,8 @@
 /* test_amx.c: products in tile registers (src/tensor/cpu/amx.c): on a machine that has none their instructions are emulated
  * (emulate_amx.h), where it has them both are tried. Every tile, and whole products and convolutions, against plain loops
- * in the order of sums that cpu/tile.h gives, to the bit; int8 against ref. */
+ * in the order of sums that cpu/tile.h gives, to the bit; int8 against ref; attention near ref. */
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -308,6 +309,121 @@ START_TEST(whole_products_in_int8)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- gradients of weights */
+
+/* c = A^T B in chunks of IM_DW_CHUNK rows, each in the order of tile.h. */
+START_TEST(sums_over_rows)
+{
+    static const int shapes[][3] = { { 1, 1, 1 }, { 31, 5, 7 }, { 300, 33, 50 }, { 2100, 40, 65 }, { 4500, 70, 300 } };
+    int m = shapes[_i][0], ni = shapes[_i][1], nj = shapes[_i][2];
+    float *x = values((int64_t)m * ni, 3), *y = values((int64_t)m * nj, 5), *column = malloc(2 * (size_t)m * sizeof *column);
+    float *want = malloc((size_t)ni * (size_t)nj * sizeof *want), *got = malloc((size_t)ni * (size_t)nj * sizeof *got);
+    for (int i = 0; i < ni; i++)
+        for (int j = 0; j < nj; j++) {
+            float sum = 0;
+            for (int k = 0; k < m; k++) {
+                column[k] = x[(int64_t)k * ni + i];
+                column[m + k] = y[(int64_t)k * nj + j];
+            }
+            for (int k = 0; k < m; k += IM_DW_CHUNK) {
+                float part = in_order(0, column + k, column + m + k, m - k < IM_DW_CHUNK ? m - k : IM_DW_CHUNK);
+                sum = k ? sum + part : part;
+            }
+            want[i * nj + j] = sum;
+        }
+    for (int d = 0; d < DEVICES; d++)
+        for (int threads = 1; threads <= MOST_THREADS; threads++) {
+            im_ctx *c = open_tiles(devices[d].isa, devices[d].emulated, threads);
+            if (!c)
+                break;
+            im_set_compute_dtype(c, IM_BF16);
+            ck_assert_int_eq(c->dev.k.outer(&c->dev, &(im_outer_args){
+                .m = m, .ni = ni, .nj = nj, .a = { x, IM_F32 }, .lda = ni, .b = { y, IM_F32 }, .ldb = nj, .c = got,
+                .ldc = nj }), IM_DONE);
+            same(got, want, (int64_t)ni * nj, d, _i, "sums over rows");
+            im_ctx_free(c);
+        }
+    free(x);
+    free(y);
+    free(column);
+    free(want);
+    free(got);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- attention */
+
+typedef struct { int batch, tq, tk, heads, d; bool causal; im_dtype t; } attention;
+static const attention attentions[] = {
+    { 1, 1, 1, 1, 1, false, IM_F32 }, { 2, 40, 77, 2, 40, false, IM_F32 }, { 1, 300, 300, 1, 80, true, IM_F32 },
+    { 3, 33, 130, 2, 64, false, IM_BF16 }, { 1, 70, 129, 1, 160, false, IM_F16 }, { 1, 65, 257, 1, 200, true, IM_F32 },
+};
+enum { ATTENTIONS = sizeof attentions / sizeof *attentions };
+
+/* Samples first .. first+count-1. beside: the dtype of weights. */
+static float *attend(im_ctx *c, const attention *p, im_dtype beside, int first, int count)
+{
+    int64_t width = (int64_t)p->heads * p->d, q_shape[] = { count, p->tq, width }, k_shape[] = { count, p->tk, width };
+    float *x[3];
+    im_tensor *qkv[3];
+    im_scope_push(c);
+    for (int i = 0; i < 3; i++) {
+        const int64_t *shape = i ? k_shape : q_shape;
+        x[i] = values(p->batch * shape[1] * width, 11 + (uint32_t)i);
+        for (int64_t k = 0; k < p->batch * shape[1] * width; k++)
+            x[i][k] *= x[i][k] > 1 || x[i][k] < -1 ? 0x1p-6f : 1.0f;             /* values of one size                 */
+        qkv[i] = im_from(c, IM_F32, 3, shape, x[i] + first * shape[1] * width);
+        qkv[i] = p->t == IM_F32 ? qkv[i] : im_cast(c, qkv[i], p->t);
+    }
+    im_tensor *y = im_attention_beside(c, qkv[0], qkv[1], qkv[2], p->heads, p->causal, beside);
+    float *out_f32 = im_values(c, p->t == IM_F32 ? y : im_cast(c, y, IM_F32));
+    ck_assert_msg(out_f32 != NULL, "%s", im_error(c));
+    im_scope_pop(c);
+    for (int i = 0; i < 3; i++)
+        free(x[i]);
+    return out_f32;
+}
+
+/* Near ref; the same bits on all sets with a fused multiply-add, with any number of threads, alone and in a batch; and beside
+ * weights in f32 those of f32. Tolerance: q, k, v and weights are each rounded to bf16 (2^-9): the scores, below 3, are off
+ * by 2^-8 of their terms' size, a weight by that and 2^-9 and 1e-4, and so are means of values below 2: 2^-5 at most. */
+START_TEST(attention_in_tiles)
+{
+    const attention *p = &attentions[_i];
+    int64_t n = (int64_t)p->batch * p->tq * p->heads * p->d;
+    im_ctx *ref = im_ctx_new("ref", 2);
+    float *want = attend(ref, p, IM_F32, 0, p->batch), *first = NULL;
+    im_ctx_free(ref);
+    for (int d = 0; d < DEVICES; d++)
+        for (int threads = 1; threads <= MOST_THREADS; threads++) {
+            im_ctx *c = open_tiles(devices[d].isa, devices[d].emulated, threads);
+            if (!c)
+                break;
+            float *y = attend(c, p, IM_BF16, 0, p->batch), *last = attend(c, p, IM_INT8, p->batch - 1, 1);
+            float *f32 = attend(c, p, IM_F16, 0, p->batch);
+            double apart = 0;
+            for (int64_t i = 0; i < n; i++) {
+                ck_assert_msg(fabs((double)y[i] - want[i]) <= 0x1p-5, "%s: value %lld is %g, ref has %g", devices[d].isa,
+                              (long long)i, (double)y[i], (double)want[i]);
+                apart += fabs((double)y[i] - f32[i]);
+            }
+            ck_assert_msg(apart > 0 || n == 1, "%s: nothing was rounded", devices[d].isa);
+            same(last, y + n / p->batch * (p->batch - 1), n / p->batch, d, _i, "alone");
+            if (first)
+                same(y, first, n, d, _i, "of another set");
+            if (!first && d)
+                first = y;
+            else
+                free(y);
+            free(last);
+            free(f32);
+            im_ctx_free(c);
+        }
+    free(first);
+    free(want);
+}
+END_TEST
+
 /* IMAGO_WINOGRAD: the rule that all sets share. */
 START_TEST(the_environment_has_the_common_rule)
 {
@@ -328,7 +444,8 @@ int main(void)
 {
     const suite_test tests[] = {
         LOOP(every_tile, 2), LOOP(whole_products_in_bf16, PRODUCTS), LOOP(read_in_place, PRODUCTS),
-        LOOP(whole_products_in_int8, PRODUCTS), ONCE(the_environment_has_the_common_rule),
+        LOOP(whole_products_in_int8, PRODUCTS), LOOP(sums_over_rows, 5), LOOP(attention_in_tiles, ATTENTIONS),
+        ONCE(the_environment_has_the_common_rule),
     };
     return suite_run("amx", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -90,8 +90,16 @@ static void split(job *j, int rows)
 /* The first of row i of `parts` about equal parts of n rows, which are whole units but for the last. */
 static int64_t part_of(const job *j, int64_t n, int64_t i, int64_t parts)
 {
+    if (j->unit == 1)
+        return n * i / parts;
     int64_t units = (n + j->unit - 1) / j->unit, row = units * i / parts * j->unit;
     return row < n ? row : n;
+}
+
+/* The same of a group's rows and tiles. */
+static int tile_row(const job *j, int rows, int t, int tiles)
+{
+    return !j->amx ? (int)((int64_t)rows * t / tiles) : t < tiles ? t * IM_AMX_ROWS : rows;
 }
 
 /* Rows of the largest of these parts. */
@@ -296,9 +304,9 @@ static void run_strip(const job *j, const cursor *w)
     int panels = panels_of(j, w, steps, b);
     for (int part = 0; part < panels; part += j->tile_panels) {
         int wide = panels - part < j->tile_panels ? panels - part : j->tile_panels;
-        for (int n = 0; n < tiles * passes; n++) {
-            int t = n % tiles, pass = n / tiles, s = pass * j->pass, left = steps - s < j->pass ? steps - s : j->pass;
-            int r0 = (int)part_of(j, w->now.rows, t, tiles), rows = (int)part_of(j, w->now.rows, t + 1, tiles) - r0;
+        for (int n = 0, t = 0, pass = 0; n < tiles * passes; n++, t = t + 1 < tiles ? t + 1 : 0, pass += !t) {
+            int s = pass * j->pass, left = steps - s < j->pass ? steps - s : j->pass;
+            int r0 = tile_row(j, w->now.rows, t, tiles), rows = tile_row(j, w->now.rows, t + 1, tiles) - r0;
             float *sums = w->sums + r0 * IM_STRIP;
             im_tile q = { .steps = left, .a = w->a + r0 * j->lda + s, .lda = j->lda,
                           .b = { b[part] + s * IM_PANEL, b[part + wide - 1] + s * IM_PANEL },
