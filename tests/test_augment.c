@@ -1,5 +1,5 @@
-/* test_augment.c: crops, colours and blurs against Pillow and torchvision (tests/golden/augment.json.gz), draws, streams, and
- * how far a picture shrunk by the decoder moves a crop.
+/* test_augment.c: crops, colours and blurs against Pillow and torchvision (tests/golden/augment.json.gz), draws,
+ * streams, and how far a picture shrunk by the decoder moves a crop.
  *
  *     test_augment --bench [JPEG]      times of one picture through the recipes, beside bench/rivals/torch_augment.py */
 #include <check.h>

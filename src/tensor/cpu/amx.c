@@ -17,7 +17,8 @@
 #include <stdbool.h>
 
 #define AMX_INLINE static inline __attribute__((always_inline))
-enum { HALF = 16, STRIP = 2 * IM_PANEL, ROW = STRIP * 4, LINE = 64, GROUP = IM_AMX_STEPS * LINE };      /* bytes but for the first two */
+enum { HALF = 16, STRIP = 2 * IM_PANEL };
+enum { ROW = STRIP * 4, LINE = 64, GROUP = IM_AMX_STEPS * LINE };              /* bytes                                */
 
 static _Thread_local int shaped;                 /* rows that this thread's registers are set for; 0: not set        */
 

@@ -66,8 +66,8 @@ static bool has_avx512vnni(void)
     return has_avx512() && __builtin_cpu_supports("avx512vnni");
 }
 
-/* AMX: tiles, bf16, int8 in leaf 7, edx bits 24, 22, 25. The system saves tile registers for a process that asks for it once
- * (Linux: Documentation/arch/x86/xstate.rst), and says no where the processor or the machine above keeps them. */
+/* AMX: tiles, bf16, int8 in leaf 7, edx bits 24, 22, 25. The system saves tile registers for a process that asks for it
+ * once (Linux: Documentation/arch/x86/xstate.rst), and says no where the processor or the machine above keeps them. */
 static bool has_avx512amx(void)
 {
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
