@@ -56,6 +56,7 @@ fi
 torch=no
 has_torch && torch=yes
 [ $torch = no ] || stage peaks 30 "$python" bench/rivals/torch_gpu.py peaks
+stage "products bf16" 25 "$build/gpu-products" bf16
 for batch in 1 4 16; do         # pictures; with guidance each is two samples of the UNet
     stage "unet bf16, $batch" 25 "$imago" bench unet -m "$model" --device cuda --dtype bf16 -b $((2 * batch)) -r 5 --json
     [ $torch = no ] || stage "torch unet bf16, $batch" 30 "$python" bench/rivals/torch_gpu.py unet $((2 * batch))

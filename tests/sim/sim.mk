@@ -11,7 +11,7 @@ SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
 SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
 SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
 SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
-                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda cuda_check ladder mutants) $(BUILD)/imago-sim)
+                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda cuda_check gpu_products ladder mutants) $(BUILD)/imago-sim)
 
 $(BUILD)/sim/%.o: tests/sim/%.cc | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -90,8 +90,31 @@ gpu-check: ## where there is a GPU: every kernel on it, bit by bit beside the cp
 	timeout 150 $(BUILD)/tests/gpu_check
 	timeout 150 env IMAGO_CUDA=plain tests/cli/far.sh $(BUILD)/imago cpu cuda
 
-gpu-bench: $(BUILD)/imago ## where there is a GPU: speed of generation and training, beside PyTorch where it is
+gpu-bench: $(BUILD)/imago $(BUILD)/gpu-products ## where there is a GPU: speed, beside PyTorch where it is; CUBLASLT=1: and that
 	@bench/gpu.sh $(BUILD)
+
+# Products on a device beside a rival's: CUBLASLT=1, NVIDIA's; in the tests, in the simulator, plain loops.
+CUBLASLT ?=
+RIVAL    := $(if $(CUDA),$(if $(CUBLASLT),cublaslt,none),none)
+$(BUILD)/bench/products/cublaslt.o: ALL_CFLAGS += -isystem $(CUDA_HOME)/include
+$(BUILD)/bench/products/%.o: bench/products/%.c | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  cc $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/gpu-products: $(BUILD)/bench/products/products.o $(BUILD)/bench/products/$(RIVAL).o $(BUILD)/libimago.a
+	$(SAY) "  link $@"
+	$(Q)$(CC) $(OMP) -o $@ $^ $(if $(filter cublaslt,$(RIVAL)),$(filter -L%,$(CUDA_LIBS)) -lcublasLt) $(LIBS)
+
+$(BUILD)/products-sim: $(BUILD)/bench/products/products.o $(BUILD)/tests/sim/rival_plain.o $(SIM_CHECKED) $(BUILD)/libimago.a
+	$(SAY) "  link $@"
+	$(Q)$(CXX) $(OMP) -o $@ $^ $(LIBS) -lpthread
+
+$(BUILD)/tests/test_gpu_products: tests/sim/sim.mk $(BUILD)/products-sim
+	@printf '%s\n' '#!/bin/sh' '# bench/products in the simulator: near plain loops, and a wrong number is noticed' \
+	    "for t in f16 bf16; do $(BUILD)/products-sim \$$t small || exit 1; done" \
+	    "if RIVAL_WRONG=1 $(BUILD)/products-sim f16 small >/dev/null; then echo 'a wrong number: not noticed'; exit 1; fi" >$@
+	@chmod +x $@
 
 # One barrier, wait or bound check less at a time (tests/sim/mutants.py): MUTANTS=20 of them, all without it.
 mutants: $(SIM_TESTS) ## take barriers and bound checks out of kernels: does the simulator notice? MUTANTS=20 (long)
