@@ -12,7 +12,7 @@
  * a thread are its own. */
 #include "tensor/cpu/simd_amx.h"
 #include "tensor/cpu/tile.h"
-#include "tensor/weight.h"
+#include "tensor/device.h"
 
 #include <stdbool.h>
 
