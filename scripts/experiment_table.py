@@ -4,6 +4,9 @@
     experiment_table.py OUT FOLDER      reads OUT/runs/*/results and OUT/sets-compared; writes FOLDER/runs.csv (a row a
                                         run), FOLDER/sets.csv (a row a set) and prints both as Markdown, means over seeds
 
+Rows that FOLDER has already stay, so that machines can share the trainings of one experiment: in f32 their bits are the
+same. A row that both have must be the same to the last digit.
+
 Top-1 and top-5 are shares, 0 to 1, in the CSV and per cent in the tables; +- is the standard deviation over seeds (n - 1).
 """
 import csv
@@ -42,7 +45,7 @@ def runs_of(out):
         row |= {f"transfer_top1_{few['shots']}_shot": few["top1"] for few in transfer["few_shot"]}
         analysis = read(f"{results}/analyze-test.json")
         rows.append(row | {key: analysis[key] for key in FEATURES})
-    return sorted(rows, key=lambda r: (ORDER.index(r["training"]) if r["training"] in ORDER else 99, r["training"], r["seed"]))
+    return rows
 
 
 def sets_of(out):
@@ -54,11 +57,33 @@ def sets_of(out):
     return rows
 
 
+def with_earlier(path, rows, keys, order):
+    """The rows and those of the file that have other keys, sorted."""
+    found = {tuple(str(row[k]) for k in keys): row for row in rows}
+    if os.path.exists(path):
+        for line in csv.DictReader(open(path, encoding="utf-8")):
+            key = tuple(line[k] for k in keys)
+            if key not in found:
+                found[key] = {k: v if k in ("training", "set") else int(v) if k in ("seed", "pictures") else float(v)
+                              for k, v in line.items()}
+            elif {k: text(v) for k, v in found[key].items()} != line:
+                sys.exit(f"{path}: {' '.join(key)} was something else there: {line}")
+    return sorted(found.values(), key=order)
+
+
+def by_training(row):
+    return (ORDER.index(row["training"]) if row["training"] in ORDER else 99, row["training"], row["seed"])
+
+
+def text(value):
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def write_csv(path, rows):
     with open(path, "w", encoding="utf-8", newline="") as f:
         out = csv.DictWriter(f, rows[0], lineterminator="\n")
         out.writeheader()
-        out.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        out.writerows({k: text(v) for k, v in row.items()} for row in rows)
 
 
 def mean(rows, key, scale=1.0, digits=1):
@@ -79,8 +104,9 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     out, folder = sys.argv[1:]
-    runs, sets = runs_of(out), sets_of(out)
     os.makedirs(folder, exist_ok=True)
+    runs = with_earlier(f"{folder}/runs.csv", runs_of(out), ("training", "seed"), by_training)
+    sets = with_earlier(f"{folder}/sets.csv", sets_of(out), ("set",), lambda row: row["set"])
     write_csv(f"{folder}/runs.csv", runs)
     write_csv(f"{folder}/sets.csv", sets)
     groups = {}

@@ -96,6 +96,10 @@ int im_sd_lora(const im_sd *sd, int i, const char **name, const char **sha256, f
 bool im_sd_lora_folder(im_sd *sd, const char *folder);
 bool im_sd_lora_names(im_sd *sd, void (*each)(void *arg, const char *name), void *arg);     /* those that there are    */
 bool im_sd_same_loras(im_sd *sd, const char *prompt, const char *other);
+/* Another autoencoder in the place of the model's own, before anything is drawn: a model's folder, or one with config.json
+ * and weights of an AutoencoderKL whose latents are like the model's. im_sd_vae: its name, NULL: the model's own. */
+bool im_sd_use_vae(im_sd *sd, const char *path);
+const char *im_sd_vae(const im_sd *sd, const char **sha256);   /* of its weights, as f32                              */
 /* A word that stands for learned vectors (textual inversion): a safetensors file in diffusers' or AUTOMATIC1111's layout,
  * or a folder of such. Prompts use it by its name; those in embeddings/ in the model's folder or beside it are there
  * without asking. False with an error: all is as before. im_sd_embedding: how many; number i's name, hash of its file,

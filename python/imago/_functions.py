@@ -203,6 +203,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_sd_lora_folder": (c_bool, [c_void_p, c_char_p]),
     "im_sd_lora_names": (c_bool, [c_void_p, CFUNCTYPE(None, c_void_p, c_char_p), c_void_p]),
     "im_sd_same_loras": (c_bool, [c_void_p, c_char_p, c_char_p]),
+    "im_sd_use_vae": (c_bool, [c_void_p, c_char_p]),
+    "im_sd_vae": (c_char_p, [c_void_p, POINTER(c_char_p)]),
     "im_sd_add_embedding": (c_bool, [c_void_p, c_char_p]),
     "im_sd_embedding": (c_int, [c_void_p, c_int, POINTER(c_char_p), POINTER(c_char_p), POINTER(c_int)]),
     "im_sd_cache_weights": (None, [c_void_p, c_bool]),

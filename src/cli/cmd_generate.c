@@ -69,6 +69,9 @@ static const option options[] = {
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
                 "size it was trained at, or at their own if its file does not say"),
+    OPTION_TEXT(0, "vae", "FOLDER", AT(vae), NULL,
+                "another VAE than the model's own: a model's folder, or one with the config.json and the weights of an "
+                "AutoencoderKL"),
     LORA_OPTIONS(generate_options),
     EMBEDDING_OPTION(generate_options),
     OPTION_FLAG('f', "force", AT(force), "overwrite existing files"),
@@ -181,7 +184,7 @@ static bool open_model(run_state *r)
     im_sd_cache_weights(r->sd, o->cache_weights);
     if (!r->sd)
         return false;
-    if (!reading_add(r->sd, &o->reading))
+    if (!reading_add(r->sd, &o->reading) || (o->vae && !im_sd_use_vae(r->sd, o->vae)))
         return false;
     im_sd_set_activations(r->sd, session_activations(&o->common));
     if (!model_name_of(r->c, o->model, r->model_name, sizeof r->model_name))

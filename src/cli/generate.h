@@ -13,7 +13,7 @@
 typedef struct generate_options {
     common_options common;
     const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *mask, *out, *latents;
-    const char *save_latents, *from, *sheet, *classify, *format;
+    const char *save_latents, *from, *sheet, *classify, *format, *vae;
     int steps, width, height, count, batch, quality;
     float guidance, strength, mask_blur;
     option_seed seed;

@@ -115,7 +115,9 @@ bool from_check(run_state *r)
             return im_fail(r->c, "%s was made with %s; give the same with --embedding", r->from.path, what);
         im_warn(r->c, "%s was made without the embeddings that its words name here: the pixels will differ", r->from.path);
     }
-    return check_input(r, "init_sha256", "--init", r->init != NULL, r->init_hash)
+    const char *vae_hash, *vae = im_sd_vae(r->sd, &vae_hash);
+    return check_input(r, "vae_sha256", "--vae", vae != NULL, vae_hash)
+        && check_input(r, "init_sha256", "--init", r->init != NULL, r->init_hash)
         && check_input(r, "mask_sha256", "--mask", r->mask != NULL, r->mask_hash)
         && check_input(r, "latents_sha256", "--latents", r->latents != NULL, r->latents_hash);
 }

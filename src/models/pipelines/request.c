@@ -62,6 +62,11 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
                           "negative", a->negative ? a->negative : "");
     if (m && im_sd_activations(sd) != IM_F32)
         json_object_set_new(m, "activations", json_string(im_dtype_name(im_sd_activations(sd))));
+    const char *vae_hash, *vae = im_sd_vae(sd, &vae_hash);
+    if (m && vae) {
+        json_object_set_new(m, "vae", json_string(vae));
+        json_object_set_new(m, "vae_sha256", json_string(vae_hash));
+    }
     json_t *loras = im_loras_json(sd, a->prompt);
     if (m && loras) json_object_set_new(m, "loras", loras);
     json_t *embeddings = im_embeddings_json(sd, a);

@@ -130,6 +130,7 @@ const char *im_request_said(const im_request_text *t, const char *key)
 /* What decides the bits of a picture, and how an error calls it. Other keys (version, isa) are looked at apart. */
 static const char *const keys[][2] = {
     { "prompt", "prompt" }, { "negative", "negative prompt" }, { "seed", "seed" }, { "model_hash", "model, by its hash," },
+    { "vae_sha256", "VAE, by the SHA-256 of its weights," },
     { "width", "width" }, { "height", "height" }, { "scheduler", "scheduler" }, { "steps", "number of steps" },
     { "guidance", "guidance" }, { "init_sha256", "picture of -i, by its SHA-256," }, { "strength", "strength" },
     { "latents_sha256", "file of --latents, by its SHA-256," }, { "latents_index", "place in the file of --latents" },

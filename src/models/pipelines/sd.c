@@ -2,7 +2,7 @@
  * answers questions about a run before it begins. The run itself is sd_run.c.
  *
  * Reading order: sd.c, sd_generate.c, sd_run.c, sd_lora.c, sd_text.c, sd_begin.c, sd_step.c, sd_stage.c, then unet.c;
- * sd_image.c. */
+ * sd_image.c, sd_vae.c. */
 #define _GNU_SOURCE
 #include "models/pipelines/sd.h"
 #include "data/files/file.h"
@@ -152,6 +152,7 @@ void im_sd_free(im_sd *sd)
     im_embeddings_free(&sd->embeddings);
     im_checkpoint_close(sd->checkpoint);
     free(sd->scheduler_path);
+    free(sd->vae_name);
     free(sd->preview);
     free(sd);
 }

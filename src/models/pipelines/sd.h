@@ -53,6 +53,7 @@ struct im_sd {
     im_lora *fixed_loras;                                      /* prompt, then these, which im_sd_add_lora gave       */
     im_lora *idle_loras;                                       /* open, for prompts to come                           */
     char *lora_folder;                                         /* im_sd_lora_folder; NULL: beside the model           */
+    im_model_config with_vae; char *vae_name, vae_hash[65];    /* with im_sd_use_vae; NULL, "": with the model's own  */
     im_embeddings embeddings;                                  /* words that prompts may use                          */
     bool own_embeddings;                                       /* those beside the model were looked for              */
     bool cache_weights;                                        /* im_sd_cache_weights                                 */

@@ -1,6 +1,6 @@
 /* synth_lora.c: the adapters of a set: those that im_synth_args names, which every picture has, and those that prompts
- * name, <lora:NAME:WEIGHT>. The manifest knows all of them by their hashes, so that a set goes on with the same files only;
- * a picture's row has its own. Used by synth_draw.c, synth_set.c and synth_shards.c. */
+ * name, <lora:NAME:WEIGHT>. The manifest knows all of them by their hashes, so that a set goes on with the same files
+ * only; a picture's row has its own. Used by synth_draw.c, synth_set.c and synth_shards.c. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,55 @@
+/* sd_vae.c: another autoencoder in the place of the model's own. It is loaded whole and at once, in f32; everything that
+ * is asked of the model's configuration is from then on said of it. Used by cmd_generate.c. */
+#include "models/pipelines/sd.h"
+#include "data/files/file.h"
+#include "data/files/named.h"
+#include "models/checkpoints/vae_folder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Latents of the model must be what it reads. */
+static bool fits(im_sd *sd, const char *path, const im_vae_config *v)
+{
+    const im_vae_config *own = &im_checkpoint_config(sd->checkpoint)->vae;
+    return (v->latent_channels == own->latent_channels && im_vae_factor(v) == im_vae_factor(own))
+        || im_fail(sd->c, "%s: its latents have %d channels and stand for %d pixels a side; wanted %d and %d, as the "
+                          "model's own VAE has them", path, v->latent_channels, im_vae_factor(v), own->latent_channels,
+                   im_vae_factor(own));
+}
+
+bool im_sd_use_vae(im_sd *sd, const char *path)
+{
+    im_vae_config v;
+    char hash[65], *name = NULL;
+    if (!sd || !im_ok(sd->c)) return false;
+    if (sd->open_runs || sd->loaded[IM_NET_VAE_DECODER] || sd->loaded[IM_NET_VAE_ENCODER])
+        return im_fail(sd->c, "%s: the model has drawn with another VAE already", path);
+    if (!im_is_folder(path))
+        return im_fail(sd->c, "%s: is not a folder; wanted a model's, or one with the config.json and the weights of an "
+                              "AutoencoderKL", path);
+    im_vae *plain = im_vae_folder_open(sd->c, path, &v, true);                  /* its weights in the order of files   */
+    bool ok = plain && fits(sd, path, &v) && im_vae_folder_hash(sd->c, plain, hash) && (name = im_named_of(sd->c, path));
+    im_vae_free(plain);
+    im_vae *m = ok ? im_vae_folder_open(sd->c, path, &v, false) : NULL;
+    if (!m) {
+        free(name);
+        return false;
+    }
+    im_vae_free(sd->nets.vae);
+    free(sd->vae_name);
+    sd->nets.vae = m;
+    sd->loaded[IM_NET_VAE_DECODER] = sd->loaded[IM_NET_VAE_ENCODER] = true;
+    sd->vae_name = name;
+    memcpy(sd->vae_hash, hash, sizeof hash);
+    sd->with_vae = *sd->config;
+    sd->with_vae.vae = v;
+    sd->config = &sd->with_vae;
+    return im_ok(sd->c);
+}
+
+const char *im_sd_vae(const im_sd *sd, const char **sha256)
+{
+    *sha256 = sd->vae_hash;
+    return sd->vae_name;
+}
