@@ -9,7 +9,7 @@ those whose file and piece match it; MUTANTS_SEED=3, the same draw every time, a
 Prints a line a mutant and the score; those that nobody notices are listed, and tests/sim/survivors.md has to explain each.
 Ends with 1 where one is not explained, or fewer than 97 % of all are caught.
 A mutant is one line of a kernel, without
-    a barrier or wait   sync_block(); sync_warp(); copy.wait();
+    a barrier or wait   sync_block(); sync_warp(); copy.wait(); copy_wait<...>();
     a bound check       the comparison in `if (i >= n)` before a return, or one `a < b` of a condition
 """
 import glob
@@ -54,7 +54,7 @@ def mutants_of(path):
             kernel = False
         if not kernel:
             continue
-        m = re.search(r"\b(sync_block|sync_warp)\(\);|\bcopy\.wait\(\);", line)
+        m = re.search(r"\b(sync_block|sync_warp)\(\);|\bcopy\.wait\(\);|copy_wait<[^>]*>\(\);", line)
         if m:
             found.append((i, m.group(0), line.replace(m.group(0), ";", 1)))
         m = re.search(r"if \((.* >= .*)\)$", line)
