@@ -1,7 +1,7 @@
-/* cublaslt.c: products by NVIDIA's cuBLASLt (rival.h; docs.nvidia.com/cuda/cublas, "Using the cuBLASLt API"). Its matrices have
- * their columns side by side, so it is asked for c^T (n, m) = b a^T, which is our c, by b transposed (its b is (k, n)) and a.
- * The algorithm is the first that its heuristic names for 32 MiB of workspace. For bench/gpu.sh alone: the engine has no
- * product but its own. */
+/* cublaslt.c: products by NVIDIA's cuBLASLt (rival.h; docs.nvidia.com/cuda/cublas, "Using the cuBLASLt API"). Its
+ * matrices have their columns side by side, so it is asked for c^T (n, m) = b a^T, which is our c, by b transposed (its
+ * b is (k, n)) and a. The algorithm is the first that its heuristic names for 32 MiB of workspace. For bench/gpu.sh
+ * alone: the engine has no product but its own. */
 #include "bench/products/rival.h"
 
 #include <cublasLt.h>
@@ -52,8 +52,8 @@ static bool describe(job *j, const rival_product *p)
            lt(j, cublasLtMatmulPreferenceCreate(&j->wish), "a preference") &&
            lt(j, cublasLtMatmulPreferenceSetAttribute(j->wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &space_bytes,
                                                       sizeof space_bytes), "its workspace") &&
-           lt(j, cublasLtMatmulAlgoGetHeuristic(j->lt, j->op, j->shape[B], j->shape[A], j->shape[C], j->shape[C], j->wish, 1,
-                                                &j->how, &found), "an algorithm") &&
+           lt(j, cublasLtMatmulAlgoGetHeuristic(j->lt, j->op, j->shape[B], j->shape[A], j->shape[C], j->shape[C], j->wish,
+                                                1, &j->how, &found), "an algorithm") &&
            (found || (snprintf(j->why, j->size, "cuBLASLt has no algorithm for it"), false));
 }
 
@@ -105,7 +105,8 @@ double rival_multiply(const rival_product *p, char *why, size_t size)
     job j = { .why = why, .size = size };
     size_t bytes[BLOCKS];
     float ms = -1;
-    bool ok = describe(&j, p) && allocate(&j, p, bytes) && multiply(&j) && cuda(&j, cudaEventRecord(j.begin, 0), "an event");
+    bool ok = describe(&j, p) && allocate(&j, p, bytes) && multiply(&j);
+    ok = ok && cuda(&j, cudaEventRecord(j.begin, 0), "an event");
     for (int i = 0; ok && i < p->rounds; i++)
         ok = multiply(&j);
     ok = ok && cuda(&j, cudaEventRecord(j.end, 0), "an event") && cuda(&j, cudaEventSynchronize(j.end), "a product") &&

@@ -1,12 +1,12 @@
 /* products.c: the matrix products of a guided step of v1.4 (batch 2, 512x512) on a CUDA device: ours, and beside them a
- * rival's (rival.h), for bench/gpu.sh. A JSON object a line: ms of a product, gflops a second, the rival's ms, and how far the
- * two results are apart.
+ * rival's (rival.h), for bench/gpu.sh. A JSON object a line: ms of a product, gflops a second, the rival's ms, and how
+ * far the two results are apart.
  *
  *     build/gpu-products bf16|f16 [small]       small: sizes for the simulator
  *
- * Ours is called as the engine calls it, launches and memory for results included, 20 times between two waits of the host.
- * difference: the largest |ours - rival's| / (|rival's| + rms); 1 at the end where one is above four roundings of a number in
- * 16 bits, as in cuda/check.c: sums in f32 differ by far less. */
+ * Ours is called as the engine calls it, launches and memory for results included, 20 times between two waits of the
+ * host. difference: the largest |ours - rival's| / (|rival's| + rms); 1 at the end where one is above four roundings of
+ * a number in 16 bits, as in cuda/check.c: sums in f32 differ by far less. */
 #include "bench/products/rival.h"
 #include "imago.h"
 #include "tensor/half.h"
@@ -102,8 +102,8 @@ static bool row(im_ctx *c, const shape *s, bool bf16)
         off = theirs < 0 ? INFINITY : apart(&p, ours);
     }
     if (ok) {
-        printf("{\"bench\": \"product\", \"shape\": \"%dx%d -> %d\", \"dtype\": \"%s\", \"ms\": %.5g, \"gflops\": %.5g", s->m,
-               s->k, s->n, bf16 ? "bf16" : "f16", ms, 2e-6 * s->m * s->n * s->k / ms);
+        printf("{\"bench\": \"product\", \"shape\": \"%dx%d -> %d\", \"dtype\": \"%s\", \"ms\": %.5g, \"gflops\": %.5g",
+               s->m, s->k, s->n, bf16 ? "bf16" : "f16", ms, 2e-6 * s->m * s->n * s->k / ms);
         if (theirs >= 0)
             printf(", \"%s_ms\": %.5g, \"difference\": %.3g", rival_name(), theirs, off);
         printf("}\n");

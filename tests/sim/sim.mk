@@ -90,7 +90,7 @@ gpu-check: ## where there is a GPU: every kernel on it, bit by bit beside the cp
 	timeout 150 $(BUILD)/tests/gpu_check
 	timeout 150 env IMAGO_CUDA=plain tests/cli/far.sh $(BUILD)/imago cpu cuda
 
-gpu-bench: $(BUILD)/imago $(BUILD)/gpu-products ## where there is a GPU: speed, beside PyTorch where it is; CUBLASLT=1: and that
+gpu-bench: $(BUILD)/imago $(BUILD)/gpu-products ## where there is a GPU: speed, beside PyTorch; CUBLASLT=1: and that
 	@bench/gpu.sh $(BUILD)
 
 # Products on a device beside a rival's: CUBLASLT=1, NVIDIA's; in the tests, in the simulator, plain loops.
@@ -106,7 +106,8 @@ $(BUILD)/gpu-products: $(BUILD)/bench/products/products.o $(BUILD)/bench/product
 	$(SAY) "  link $@"
 	$(Q)$(CC) $(OMP) -o $@ $^ $(if $(filter cublaslt,$(RIVAL)),$(filter -L%,$(CUDA_LIBS)) -lcublasLt) $(LIBS)
 
-$(BUILD)/products-sim: $(BUILD)/bench/products/products.o $(BUILD)/tests/sim/rival_plain.o $(SIM_CHECKED) $(BUILD)/libimago.a
+$(BUILD)/products-sim: $(BUILD)/bench/products/products.o $(BUILD)/tests/sim/rival_plain.o $(SIM_CHECKED) \
+                       $(BUILD)/libimago.a
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(LIBS) -lpthread
 
