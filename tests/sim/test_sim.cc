@@ -195,6 +195,7 @@ int main(void)
 {
     const suite_test tests[] = { LOOP(planted_fault_is_seen, FAULTS * ORDERS), LOOP(right_kernel_has_none, CLEAN * ORDERS),
                                  ONCE(mma_is_the_tensor_cores),
-                                 LOOP(fragments_are_where_cute_has_them, 2), ONCE(memory_is_the_devices), ONCE(streams_keep_their_order) };
+                                 LOOP(fragments_are_where_cute_has_them, 2), ONCE(memory_is_the_devices),
+                                 ONCE(streams_keep_their_order) };
     return suite_run("sim", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }
