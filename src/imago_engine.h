@@ -199,9 +199,10 @@ im_tensor *im_avgpool(im_ctx *c, im_tensor *x);                /* mean over pixe
 /* softmax(q k^T / sqrt(d)) v by tiles, scores never stored (Dao et al. 2022).
  * q (B, Tq, heads*d)  k, v (B, Tk, heads*d), last axis contiguous; causal: query i sees keys 0..i */
 im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal);
-/* The same beside weights in that dtype. bf16, int8: without a tape a device with tile registers for bf16 rounds q, k, v and
- * the weights of the softmax to it. */
-im_tensor *im_attention_beside(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal, im_dtype weights);
+/* The same beside weights in that dtype. bf16, int8: without a tape a device with tile registers for bf16 rounds q, k, v
+ * and the weights of the softmax to it. */
+im_tensor *im_attention_beside(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal,
+                               im_dtype weights);
 
 im_tensor *im_activate(im_ctx *c, im_tensor *x, im_act act);
 im_tensor *im_add(im_ctx *c, im_tensor *a, im_tensor *b);      /* b of a's shape, or (…) trailing part of it           */

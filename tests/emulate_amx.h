@@ -1,6 +1,6 @@
 /* emulate_amx.h: the tile registers of AMX for a machine without them: src/tensor/cpu/amx.c is compiled with this in front
- * (Makefile) and run by test_amx.c. The instructions are written out in C as Intel's manual has them: shapes are checked, and
- * what lies outside of them is neither read nor written. */
+ * (Makefile) and run by test_amx.c. The instructions are written out in C as Intel's manual has them: shapes are checked,
+ * and what lies outside of them is neither read nor written. */
 #ifndef IM_TESTS_EMULATE_AMX_H
 #define IM_TESTS_EMULATE_AMX_H
 

@@ -13,7 +13,7 @@
 #include "tensor/host.h"
 #include "tensor/tensor.h"
 
-const im_amx *im_amx_emulated(void);
+const im_amx *im_tiles_emulated(void);
 
 enum { LANES = 16, STRIP = 2 * LANES, MOST_STEPS = 96, LDA = 112 };
 
@@ -100,13 +100,14 @@ static void try_tiles(const im_amx *amx, im_compute how, bool from_zero, int ste
             memset(&out, 0x55, sizeof out);
             amx->multiply[how](&(im_tile){ .steps = steps, .a = &a[0][0].f, .lda = LDA,
                                            .b = { &b[0][0][0].f, &b[panels - 1][0][0].f },
-                                           .in = from_zero ? NULL : &in.f[0][0], .out = &out.f[0][0], .next = b }, rows, panels);
+                                           .in = from_zero ? NULL : &in.f[0][0], .out = &out.f[0][0], .next = b },
+                               rows, panels);
             for (int i = 0; i < IM_AMX_ROWS; i++)
                 for (int j = 0; j < STRIP; j++) {
                     bool there = i < rows && j < panels * LANES;
                     int32_t want = there ? want_of(how, from_zero, i, j, steps) : 0x55555555;
-                    ck_assert_msg(out.i[i][j] == want, "way %d, %d x %d, %d steps: sum (%d, %d) is %08x, wanted %08x", (int)how,
-                                  rows, panels, steps, i, j, (unsigned)out.i[i][j], (unsigned)want);
+                    ck_assert_msg(out.i[i][j] == want, "way %d, %d x %d, %d steps: sum (%d, %d) is %08x, wanted %08x",
+                                  (int)how, rows, panels, steps, i, j, (unsigned)out.i[i][j], (unsigned)want);
                 }
         }
     amx->end();
@@ -114,7 +115,7 @@ static void try_tiles(const im_amx *amx, im_compute how, bool from_zero, int ste
 
 START_TEST(every_tile)
 {
-    const im_amx *sets[2] = { im_amx_emulated(), real_tiles() };
+    const im_amx *sets[2] = { im_tiles_emulated(), real_tiles() };
     im_compute how = _i ? IM_COMPUTE_INT8 : IM_COMPUTE_BF16;
     fill_tile(how);
     for (int s = 0; s < 2 && sets[s]; s++) {
@@ -141,7 +142,7 @@ static im_ctx *open_tiles(const char *isa, bool emulated, int threads)
     }
     im_host *h = im_host_of(&c->dev);
     if (emulated) {
-        h->amx = im_amx_emulated();
+        h->amx = im_tiles_emulated();
         h->direct = true;
         h->int8_flip = 0;
         h->compute[IM_BF16] = IM_COMPUTE_BF16;
@@ -183,7 +184,8 @@ static float *run(im_ctx *c, const product *p, im_dtype weights, im_dtype t, int
     int64_t flat[] = { rows_of_weight(p), p->k }, filters[] = { p->n, 3, 3, channels(p) };
     im_tensor *wt = im_param_new(c, "w", IM_F32, p->conv ? 4 : 2, p->conv ? filters : flat);
     im_scope_push(c);
-    ck_assert(im_param_alloc(c, wt, (im_weight_layout){ weights, true, p->geglu }) && im_param_load(c, wt, w, IM_F32, false));
+    ck_assert(im_param_alloc(c, wt, (im_weight_layout){ weights, true, p->geglu }) &&
+              im_param_load(c, wt, w, IM_F32, false));
     im_tensor *in_f32 = im_from(c, IM_F32, p->conv ? 4 : 2, p->conv ? pictures : matrix, x + first * each);
     im_tensor *v = t == IM_F32 ? in_f32 : im_cast(c, in_f32, t);
     im_conv_attrs at = { .stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1 };
@@ -316,7 +318,8 @@ START_TEST(sums_over_rows)
 {
     static const int shapes[][3] = { { 1, 1, 1 }, { 31, 5, 7 }, { 300, 33, 50 }, { 2100, 40, 65 }, { 4500, 70, 300 } };
     int m = shapes[_i][0], ni = shapes[_i][1], nj = shapes[_i][2];
-    float *x = values((int64_t)m * ni, 3), *y = values((int64_t)m * nj, 5), *column = malloc(2 * (size_t)m * sizeof *column);
+    float *x = values((int64_t)m * ni, 3), *y = values((int64_t)m * nj, 5);
+    float *column = malloc(2 * (size_t)m * sizeof *column);
     float *want = malloc((size_t)ni * (size_t)nj * sizeof *want), *got = malloc((size_t)ni * (size_t)nj * sizeof *got);
     for (int i = 0; i < ni; i++)
         for (int j = 0; j < nj; j++) {
@@ -384,8 +387,8 @@ static float *attend(im_ctx *c, const attention *p, im_dtype beside, int first, 
     return out_f32;
 }
 
-/* Near ref; the same bits on all sets with a fused multiply-add, with any number of threads, alone and in a batch; and beside
- * weights in f32 those of f32. Tolerance: q, k, v and weights are each rounded to bf16 (2^-9): the scores, below 3, are off
+/* Near ref; the same bits on all sets with a fused multiply-add, with any number of threads, alone and in a batch; not
+ * those of products in f32. Tolerance: q, k, v and weights are each rounded to bf16 (2^-9): the scores, below 3, are off
  * by 2^-8 of their terms' size, a weight by that and 2^-9 and 1e-4, and so are means of values below 2: 2^-5 at most. */
 START_TEST(attention_in_tiles)
 {

@@ -196,7 +196,7 @@ static int64_t batch_of(const trial *r)
 /* chain: what an earlier device or form computed by fused chains, filled by the first. */
 static void try_device(trial *r, const device *d, const values *ref, values *chain)
 {
-    im_host_of(&d->one->dev)->direct &= r->form.dtype != IM_INT8;        /* the rule that ref and all sets share (int8.h)  */
+    im_host_of(&d->one->dev)->direct &= r->form.dtype != IM_INT8;        /* the rule that all share (int8.h)           */
     im_host_of(&d->two->dev)->direct &= r->form.dtype != IM_INT8;
     values got = run_eager(r, d->one);
     if (!got.v || got.n != ref->n) {

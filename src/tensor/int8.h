@@ -14,9 +14,9 @@
  *
  * 3x3 convolutions of stride 1 go through Winograd in f32, their weights as qw * sw, where pictures are large enough
  * (im_int8_conv_winograd): a quarter of the multiplications in f32 takes as long as all of them in int8 with vpdpbusd, less
- * without, and activations are not rounded. Tile registers (cpu/tile.h) multiply int8 24 times as fast as f32 is multiplied:
- * with them every convolution is in int8, as it is anywhere with IMAGO_WINOGRAD=0; IMAGO_WINOGRAD=1 gives the bits of the
- * others there. */
+ * without, and activations are not rounded. Tile registers (cpu/tile.h) multiply int8 24 times as fast as f32 is
+ * multiplied: with them every convolution is in int8, as it is anywhere with IMAGO_WINOGRAD=0, unless IMAGO_WINOGRAD says
+ * otherwise. */
 #ifndef IM_INT8_H
 #define IM_INT8_H
 

@@ -1,17 +1,17 @@
-/* attention_tiles.c: attention.c with both products in bf16 in tile registers (tile.h), for the 16-bit and int8 forms of the
- * networks. Scores stay f32, as do sums; q (with its factor), k, v and the weights of the softmax are rounded to bf16.
+/* attention_tiles.c: attention.c with both products in bf16 in tile registers (tile.h), for the 16-bit and int8 forms of
+ * the networks. Scores stay f32, as do sums; q (with its factor), k, v and the weights of the softmax are rounded to bf16.
  *
  * Transposed as there, so that the softmax runs down the columns without a shuffle:
  *
  *     S^T (keys, 32 queries) = K (keys, d) x Q^T (d, 32)      K as rows of pairs, Q^T as two panels (weight.h)
- *     O^T (d, 32)           += V^T (d, keys) x P^T (keys, 32)  V^T as rows of pairs of keys; P^T comes out of the softmax as panels
+ *     O^T (d, 32)           += V^T (d, keys) x P^T (keys, 32)  V^T as rows of pairs of keys; P^T: panels, from the softmax
  *
  *   prepare   K and V^T of all heads to bf16, once, in memory that all threads share: a task is 128 keys of a head
- *   attend    a task is a head and up to 256 queries; for each block of 128 keys (S^T 16 KiB, P^T 8 KiB, K and V^T 10 to 16 KiB
- *             each at d = 40: about an L1), for each group of 32 queries: scores, mask, weights, O^T
+ *   attend    a task is a head and up to 256 queries; for each block of 128 keys (S^T 16 KiB, P^T 8 KiB, K and V^T 10 to
+ *             16 KiB each at d = 40: about an L1), for each group of 32 queries: scores, mask, weights, O^T
  *
- * Tiles of both products have the same number of rows, for a change of their shape takes as long as 10 products of tiles: d in
- * equal parts of at most 32 (40: 20 and 20; 160: five of 32).
+ * Tiles of both products have the same number of rows, for a change of their shape takes as long as 10 products of tiles:
+ * d in equal parts of at most 32 (40: 20 and 20; 160: five of 32).
  *
  *   per block of IM_ATT_TILE keys: m' = max(m, s_j);  a = 2^(m - m');  p_j = 2^(s_j - m');  m = m'
  *     l = fma(l, a, (p_0 + p_2 + ..) + (p_1 + p_3 + ..))          of p before it is rounded
@@ -163,8 +163,8 @@ static void values_in_tiles(const job *w, const float *v, const float *p, float 
             v_store(o + c * QUERIES + 16 * i, v_mul(v_load(o + c * QUERIES + 16 * i), by[i]));
     int steps = im_ceil_div(keys, GROUP_KEYS) * IM_AMX_STEPS;
     for (int n = 0; n < w->parts; n++, v += w->rows * PAIRS, o += w->rows * QUERIES)
-        w->amx->multiply[IM_COMPUTE_BF16](&(im_tile){ .steps = steps, .a = v, .lda = PAIRS, .b = { p, p + 16 * PAIRS }, .in = o,
-                                                      .out = o, .next = p }, w->rows, 2);
+        w->amx->multiply[IM_COMPUTE_BF16](&(im_tile){
+            .steps = steps, .a = v, .lda = PAIRS, .b = { p, p + 16 * PAIRS }, .in = o, .out = o, .next = p }, w->rows, 2);
 }
 
 /* Scores of 16 queries to weights, as pairs of keys with zeros up to whole groups of them; returns their sum. */
@@ -270,8 +270,8 @@ static void attend(void *arg, int task, int thread)
     w->amx->end();
     for (int g = 0; g < groups && !stopped(w); g++) {
         int at_query = g * QUERIES, n = queries - at_query < QUERIES ? queries - at_query : QUERIES;
-        store_output(VECS, im_buf_at(o, at_query * at->ldo), at->ldo, x.o + (size_t)at_query * (size_t)rows, x.l + at_query, n,
-                     at->d);
+        store_output(VECS, im_buf_at(o, at_query * at->ldo), at->ldo, x.o + (size_t)at_query * (size_t)rows,
+                     x.l + at_query, n, at->d);
     }
 }
 

@@ -134,7 +134,7 @@ static strip_b strip_of(const job *j, int64_t m0, int rows, int j0, int j1, floa
     return (strip_b){ room, IM_PANEL, APART };
 }
 
-/* Columns of A as rows of steps, as tile registers want them: from groups of 16 columns, with zeros up to a group of steps. */
+/* Columns of A as rows of steps, as tile registers want them: from groups of 16 columns; zeros up to a group of steps. */
 static void turn(const float *pa, int groups, int steps, float *dst)
 {
     for (int g = 0; g < groups; g++, pa += APART, dst += 16 * TURNED)
@@ -160,9 +160,9 @@ static void multiply(const job *j, const im_outer_tile *q, int rows, int panels)
         j->micro->tile[panels - 1][rows - 1](q);
         return;
     }
-    j->amx->multiply[j->how](&(im_tile){ .steps = im_ceil_div(q->steps, IM_AMX_STEPS) * IM_AMX_STEPS, .a = q->a, .lda = q->lda,
-                                         .b = { q->b[0], q->b[1] }, .in = q->in, .out = q->out, .next = q->b[0] },
-                             rows, panels);
+    int steps = im_ceil_div(q->steps, IM_AMX_STEPS) * IM_AMX_STEPS;
+    j->amx->multiply[j->how](&(im_tile){ .steps = steps, .a = q->a, .lda = q->lda, .b = { q->b[0], q->b[1] }, .in = q->in,
+                                         .out = q->out, .next = q->b[0] }, rows, panels);
 }
 
 /* The block's rows of A, packed where they are not read in place; pa: room. */

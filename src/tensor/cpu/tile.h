@@ -5,10 +5,10 @@
 
 #include "tensor/compute.h"
 
-/* out[i][0..15] = in[i][0..15] + sum_s a[i * lda + s] b[0][16 s ..], columns 16 to 31 likewise from b[1] where the tile is two
- * panels wide. Rows of in and out are IM_STRIP apart. Each step also fetches into L2 what is needed later: the bytes at next
- * and at next + next_apart, which goes on by next_pace; a burst of prefetches between tiles would hold up the loads behind
- * it. */
+/* out[i][0..15] = in[i][0..15] + sum_s a[i * lda + s] b[0][16 s ..], columns 16 to 31 likewise from b[1] where the tile is
+ * two panels wide. Rows of in and out are IM_STRIP apart. Each step also fetches into L2 what is needed later: the bytes at
+ * next and at next + next_apart, which goes on by next_pace; a burst of prefetches between tiles would hold up the loads
+ * behind it. */
 typedef struct im_tile {
     int steps;
     const float *a; int64_t lda;

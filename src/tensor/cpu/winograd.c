@@ -70,7 +70,8 @@ static bool stopped(const job *j)
     return j->dev->stop && *j->dev->stop;
 }
 
-/* Tile registers multiply bf16 12 and int8 24 times as fast as f32 is multiplied: a quarter of the products is more then. */
+/* Tile registers multiply bf16 12 and int8 24 times as fast as f32 is multiplied: a quarter of the products in f32 takes
+ * longer then. */
 bool IM_FN(im_winograd_loses)(const im_device *dev, const im_weight *w)
 {
     im_dtype t = w->packed ? w->dtype : IM_FN(im_packed_dtype)(dev, w);
