@@ -194,7 +194,7 @@ $(EMULATED): src/tensor/cpu/micro.c | $(BUILD)/needs
 $(BUILD)/tests/emulated/amx.o: src/tensor/cpu/amx.c tests/emulate_amx.h | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  cc $< (emulated amx)"
-	$(Q)$(CC) $(ALL_CFLAGS) -include tests/emulate_amx.h -DIM_AMX_NAME=im_amx_emulated -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) -include tests/emulate_amx.h -DIM_AMX_NAME=im_tiles_emulated -c $< -o $@
 $(BUILD)/tests/test_amx: $(BUILD)/tests/emulated/amx.o
 $(BUILD)/tests/test_amx: TEST_EXTRA := $(BUILD)/tests/emulated/amx.o
 ifneq (,$(findstring avx2,$(ISAS)))

@@ -161,7 +161,7 @@ void help_man(FILE *f, const verb *const verbs[])
     fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, 75 stopped "
           "where the same command goes on (synth).\n"
           ".SH ENVIRONMENT\n.TP\n\\fBIMAGO_ISA\\fR\nUse no instruction set beyond this one: portable, avx2, avx512, "
-          "avx512bf16, neon.\n"
+          "avx512bf16, avx512amx, neon.\n"
           ".TP\n\\fBIMAGO_WEIGHTS\\fR\nThe embedded model: its folder, or one that holds imago-small. No other place is "
           "searched then.\n"
           ".TP\n\\fBIMAGO_MPI\\fR\nTraining under mpirun or srun: the MPI library to load, or none: every process "
@@ -171,5 +171,6 @@ void help_man(FILE *f, const verb *const verbs[])
           ".TP\n\\fBIMAGO_COMPUTE\\fR\nHow products are computed on device cpu. f32: always by f32 multiply-adds; bf16: "
           "weights in bf16 by dot products, also where the processor is slow at them or has no instruction for them.\n"
           ".TP\n\\fBIMAGO_WINOGRAD\\fR\n0: no convolution goes through Winograd's transform; 1, and without this "
-          "variable: those that gain by it do.\n", f);
+          "variable: those that gain by it do. avx512amx: without this variable none that is multiplied in bf16 or int8 "
+          "does.\n", f);
 }

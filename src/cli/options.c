@@ -16,7 +16,7 @@
 static const option device_options[] = {
     OPTION_CHOICE(0, "device", "NAME", AT(device), "cpu", "cpu|ref|cuda",
                   "where to compute: cpu (fast), ref (plain loops, slow) or cuda"),
-    OPTION_CHOICE(0, "isa", "NAME", AT(isa), NULL, "portable|avx2|avx512|avx512bf16|neon",
+    OPTION_CHOICE(0, "isa", "NAME", AT(isa), NULL, "portable|avx2|avx512|avx512bf16|avx512amx|neon",
                   "use no instruction set beyond this one; IMAGO_ISA does the same"),
     OPTION_INT('t', "threads", "N", AT(threads), "0", 0, 1024, "number of threads; 0: one per core"),
     OPTION_END
