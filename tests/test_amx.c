@@ -13,7 +13,7 @@
 #include "tensor/host.h"
 #include "tensor/tensor.h"
 
-const im_amx *im_amx_emulated(void);
+const im_amx *im_tiles_emulated(void);
 
 enum { LANES = 16, STRIP = 2 * LANES, MOST_STEPS = 96, LDA = 112 };
 
@@ -115,7 +115,7 @@ static void try_tiles(const im_amx *amx, im_compute how, bool from_zero, int ste
 
 START_TEST(every_tile)
 {
-    const im_amx *sets[2] = { im_amx_emulated(), real_tiles() };
+    const im_amx *sets[2] = { im_tiles_emulated(), real_tiles() };
     im_compute how = _i ? IM_COMPUTE_INT8 : IM_COMPUTE_BF16;
     fill_tile(how);
     for (int s = 0; s < 2 && sets[s]; s++) {
@@ -142,7 +142,7 @@ static im_ctx *open_tiles(const char *isa, bool emulated, int threads)
     }
     im_host *h = im_host_of(&c->dev);
     if (emulated) {
-        h->amx = im_amx_emulated();
+        h->amx = im_tiles_emulated();
         h->direct = true;
         h->int8_flip = 0;
         h->compute[IM_BF16] = IM_COMPUTE_BF16;
@@ -184,8 +184,8 @@ static float *run(im_ctx *c, const product *p, im_dtype weights, im_dtype t, int
     int64_t flat[] = { rows_of_weight(p), p->k }, filters[] = { p->n, 3, 3, channels(p) };
     im_tensor *wt = im_param_new(c, "w", IM_F32, p->conv ? 4 : 2, p->conv ? filters : flat);
     im_scope_push(c);
-    ck_assert(im_param_alloc(c, wt, (im_weight_layout){ weights, true, p->geglu }));
-    ck_assert(im_param_load(c, wt, w, IM_F32, false));
+    ck_assert(im_param_alloc(c, wt, (im_weight_layout){ weights, true, p->geglu }) &&
+              im_param_load(c, wt, w, IM_F32, false));
     im_tensor *in_f32 = im_from(c, IM_F32, p->conv ? 4 : 2, p->conv ? pictures : matrix, x + first * each);
     im_tensor *v = t == IM_F32 ? in_f32 : im_cast(c, in_f32, t);
     im_conv_attrs at = { .stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1 };
@@ -387,10 +387,9 @@ static float *attend(im_ctx *c, const attention *p, im_dtype beside, int first, 
     return out_f32;
 }
 
-/* Near ref; the same bits on all sets with a fused multiply-add, with any number of threads, alone and in a batch; and
- * beside weights in f32 those of f32. Tolerance: q, k, v and weights are each rounded to bf16 (2^-9): the scores, below
- * 3, are off by 2^-8 of their terms' size, a weight by that and 2^-9 and 1e-4, and so are means of values below 2: 2^-5
- * at most. */
+/* Near ref; the same bits on all sets with a fused multiply-add, with any number of threads, alone and in a batch; not
+ * those of products in f32. Tolerance: q, k, v and weights are each rounded to bf16 (2^-9): the scores, below 3, are off
+ * by 2^-8 of their terms' size, a weight by that and 2^-9 and 1e-4, and so are means of values below 2: 2^-5 at most. */
 START_TEST(attention_in_tiles)
 {
     const attention *p = &attentions[_i];

@@ -29,7 +29,7 @@ static void teardown(void) { im_ctx_free(c); }
 static const double MIB = 1 << 20;
 static const im_train_common sgd = { .batch = 12, .accumulate = 2, .optimizer = "sgd", .momentum = 0.9f, .dtype = "f32" };
 
-static const im_train_way way = { .ranks = 1 };
+static im_train_way way = { .ranks = 1 };
 
 START_TEST(need_of_a_classifier)
 {

@@ -12,13 +12,13 @@
  * a thread are its own. */
 #include "tensor/cpu/simd_amx.h"
 #include "tensor/cpu/tile.h"
-#include "tensor/device.h"
+#include "tensor/host.h"
 
 #include <stdbool.h>
 
 #define AMX_INLINE static inline __attribute__((always_inline))
-enum { HALF = 16, STRIP = 2 * IM_PANEL };
-enum { ROW = STRIP * 4, LINE = 64, GROUP = IM_AMX_STEPS * LINE };              /* bytes                                */
+enum { HALF = 16, STRIP = 2 * IM_PANEL };        /* rows of a register, columns                                        */
+enum { ROW = STRIP * 4, LINE = 64, GROUP = IM_AMX_STEPS * LINE };         /* bytes                                     */
 
 static _Thread_local int shaped;                 /* rows that this thread's registers are set for; 0: not set        */
 
@@ -156,7 +156,7 @@ static float peak_bf16(int64_t rounds) { return peak(IM_COMPUTE_BF16, rounds); }
 static float peak_int8(int64_t rounds) { return peak(IM_COMPUTE_INT8, rounds); }
 
 #ifndef IM_AMX_NAME
-#define IM_AMX_NAME im_amx_tiles
+#define IM_AMX_NAME im_tiles_amx
 #endif
 const im_amx *IM_AMX_NAME(void);
 const im_amx *IM_AMX_NAME(void)

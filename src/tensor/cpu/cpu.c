@@ -76,7 +76,7 @@ static bool has_avx512amx(void)
            syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
-const im_amx *im_amx_tiles(void);                              /* amx.c                                                */
+const im_amx *im_tiles_amx(void);                              /* amx.c                                                */
 
 /* Does vdpbf16ps pay against converting bf16 to f32? Rates measured by `imago bench peak` in G(FL)OP/s of one core, f32
  * fma against bf16 dots; a processor that is not listed multiplies in f32. Models: from..to, inclusive. */
@@ -126,7 +126,7 @@ static bool dots_pay(void)
     return false;
 }
 
-static const im_amx *im_amx_tiles(void)
+static const im_amx *im_tiles_amx(void)
 {
     return NULL;
 }
@@ -151,7 +151,7 @@ const char *im_cpu_isas(void)
 /* Where tile registers do it instead. */
 static bool tiles_peak(im_peak_loops *out)
 {
-    const im_amx *amx = im_amx_tiles();
+    const im_amx *amx = im_tiles_amx();
     for (int how = 0; how < IM_COMPUTE_COUNT; how++)
         if (amx->peak[how]) {
             out->multiply[how] = amx->peak[how];
@@ -246,7 +246,7 @@ const char *im_cpu_kernels(im_device *dev, bool asked, im_compute how)
     rungs[best].init(&dev->k);
     choose_int8(im_host_of(dev), rungs[best].name, rungs[best].int8_tiles);
     if (tiles) {                                               /* they multiply both with a sign                       */
-        im_host_of(dev)->amx = im_amx_tiles();
+        im_host_of(dev)->amx = im_tiles_amx();
         im_host_of(dev)->int8_flip = 0;
     }
     dev->packs = true;                                         /* ref reads weights as the papers write them           */
