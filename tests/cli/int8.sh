@@ -21,10 +21,14 @@ check "--from draws it again, to the byte"
 draw -m $model -p pear -s 1 -c 3 -b 3 -t 1 --dtype int8 -o "$dir/batch/"
 cmp -s "$dir/int8.png" "$dir/batch/2.png"
 check "the same bytes in a batch of three, on one thread"
+# Tile registers have more of the network in int8, and attention in bf16 (README.md): others are alike among themselves.
+wanted=int8
+"$imago" info --device cpu | grep -q avx512amx && wanted=
 for isa in avx2 avx512 neon; do
     IMAGO_ISA=$isa draw -m $model -p pear -s 2 --dtype int8 -o "$dir/$isa.png"
     if [ "$rc" = 0 ]; then
-        same_pixels "$dir/$isa.png" "$dir/int8.png"
+        wanted=${wanted:-$isa}
+        same_pixels "$dir/$isa.png" "$dir/$wanted.png"
         check "the same pixels on $isa or what is below it"
     fi
 done

@@ -78,6 +78,18 @@ static bool has_avx512amx(void)
 
 const im_amx *im_tiles_amx(void);                              /* amx.c                                                */
 
+/* Where tile registers do it instead. */
+static bool tiles_peak(im_peak_loops *out)
+{
+    const im_amx *amx = im_tiles_amx();
+    for (int how = 0; how < IM_COMPUTE_COUNT; how++)
+        if (amx->peak[how]) {
+            out->multiply[how] = amx->peak[how];
+            out->steps[how] = IM_AMX_PEAK;
+        }
+    return true;
+}
+
 /* Does vdpbf16ps pay against converting bf16 to f32? Rates measured by `imago bench peak` in G(FL)OP/s of one core, f32
  * fma against bf16 dots; a processor that is not listed multiplies in f32. Models: from..to, inclusive. */
 static const struct { char vendor[13]; int family, from, to; bool pays; } dot_rates[] = {
@@ -146,18 +158,6 @@ const char *im_cpu_isas(void)
     return &ISAS(X) TILED(TILES)[1];
 #undef TILES
 #undef X
-}
-
-/* Where tile registers do it instead. */
-static bool tiles_peak(im_peak_loops *out)
-{
-    const im_amx *amx = im_tiles_amx();
-    for (int how = 0; how < IM_COMPUTE_COUNT; how++)
-        if (amx->peak[how]) {
-            out->multiply[how] = amx->peak[how];
-            out->steps[how] = IM_AMX_PEAK;
-        }
-    return true;
 }
 
 bool im_cpu_peak_loops(const char *isa, im_peak_loops *out)
