@@ -5,8 +5,10 @@
 typedef bool array_fn(const char *name, int64_t n, const float *x, float *y);
 #ifdef __x86_64__
 #define ISAS(X) X(portable) X(avx2) X(avx512) X(avx512bf16)
+#define TILED(X) X(avx512amx, avx512bf16)                      /* the kernels of another one                           */
 #else
 #define ISAS(X) X(portable) X(neon)
+#define TILED(X)
 #endif
 #define X(isa) array_fn im_cpu_vmath_##isa;
 ISAS(X)
@@ -18,6 +20,9 @@ static array_fn *of_isa(const char *isa)
     size_t n = strcspn(isa, "+");
 #define X(name) if (n == strlen(#name) && !strncmp(isa, #name, n)) return im_cpu_vmath_##name;
     ISAS(X)
+#undef X
+#define X(name, of) if (n == strlen(#name) && !strncmp(isa, #name, n)) return im_cpu_vmath_##of;
+    TILED(X)
 #undef X
     ck_abort_msg("no vmath of %s", isa);
     return NULL;
