@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""soak.py: four clients ask a server for mixed pictures for as long as --hours or --minutes says: every picture has to have the
-bytes that `imago generate` writes, memory has to stay flat, and no answer may be one that nobody expects. Prints a row a minute and
-a summary; --log writes all of it as CSV. Standard library only.
+"""soak.py: four clients ask a server for mixed pictures (from texts, from pictures, with masks) for as long as --hours or --minutes
+says: every picture has to have the bytes that `imago generate` writes, memory has to stay flat, and no answer may be one that
+nobody expects. Prints a row a minute and a summary; --log writes all of it as CSV. Standard library only.
 
     bench/soak.py --hours 2 --log bench/results/soak.csv
     bench/soak.py --minutes 2                               # --imago build/imago, -m MODEL
@@ -15,9 +15,13 @@ import json
 import os
 import random
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/serve"))
+from server import png  # noqa: E402
 
 p = argparse.ArgumentParser()
 p.add_argument("--hours", type=float, default=0)
@@ -47,11 +51,22 @@ with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as fold
                "steps": draw.randint(1, 12), "guidance": draw.choice([1, 3, 7.5]), "width": size, "height": w,
                "scheduler": draw.choice(["pndm", "ddim", "euler", "euler_a", "heun", "dpmpp_2m_karras"])}
               for w in [size, size, size * 3 // 2] for _ in range(6)]
+    # Some begin from a picture, some of those are drawn anew in a part of it.
+    init, white, hole = (os.path.join(folder, n) for n in ("init.png", "white.png", "hole.png"))
+    box = (size // 4, size // 4, size, size * 3 // 4)
+    for path, data in ((init, png(size, size, b"\x80\x40\xc0", box=box)), (white, png(size, size, b"\0\0\0", box=box)),
+                       (hole, png(size, size, b"\0\0\0\xff", box=box, inside=b"\0\0\0\0"))):
+        open(path, "wb").write(data)
+    given = [{}] * len(choice)
+    for more in ({"init": init, "strength": 0.5}, {"init": init, "strength": 0.7, "mask": white, "mask-blur": 2}) * 3:
+        choice.append({"prompt": "house", "seed": draw.randrange(1 << 32), "steps": draw.randint(4, 12), "guidance": 5,
+                       "width": size, "height": size, "scheduler": draw.choice(["ddim", "euler", "dpmpp_2m"])})
+        given.append(more)
     wanted = []
     for i, c in enumerate(choice):
         path = os.path.join(folder, "%d.png" % i)
-        subprocess.run([a.imago, "generate", "-q", *own, "-o", path] + [x for k, v in c.items() for x in ("--" + k, str(v))],
-                       check=True)
+        subprocess.run([a.imago, "generate", "-q", *own, "-o", path] +
+                       [x for k, v in dict(c, **given[i]).items() for x in ("--" + k, str(v))], check=True)
         wanted.append(open(path, "rb").read())
 
     lock, end = threading.Lock(), time.time() + seconds
@@ -71,13 +86,23 @@ with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as fold
 
     def picture(rng):
         i = rng.randrange(len(choice))
-        c = dict(choice[i], cfg_scale=choice[i]["guidance"])
+        c, files = dict(choice[i]), {k: base64.b64encode(open(v, "rb").read()).decode() for k, v in given[i].items()
+                                     if k in ("init", "mask")}
         start = time.time()
         if rng.random() < 0.5:
-            status, data = ask("POST", "/v1/images/generations", {k: v for k, v in c.items() if k != "cfg_scale"})
+            if files:
+                c.update(image=files["init"], strength=given[i]["strength"])
+            if "mask" in files:
+                c.update(mask=base64.b64encode(open(hole, "rb").read()).decode(), mask_blur=given[i]["mask-blur"])
+            status, data = ask("POST", "/v1/images/" + ("edits" if files else "generations"), c)
             got = json.loads(data)["data"][0]["b64_json"] if status == 200 else None
         else:
-            status, data = ask("POST", "/sdapi/v1/txt2img", dict(c, sampler_name=c["scheduler"], scheduler="automatic"))
+            c.update(sampler_name=c["scheduler"], scheduler="automatic", cfg_scale=c["guidance"])
+            if files:
+                c.update(init_images=[files["init"]], denoising_strength=given[i]["strength"])
+            if "mask" in files:
+                c.update(mask=files["mask"], mask_blur=given[i]["mask-blur"])
+            status, data = ask("POST", "/sdapi/v1/" + ("img2img" if files else "txt2img"), c)
             got = json.loads(data)["images"][0] if status == 200 else None
         with lock:
             took.append(time.time() - start)
