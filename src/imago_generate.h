@@ -229,6 +229,8 @@ typedef struct im_request {                                    /* texts are borr
     const char *mask_sha256;                                   /* hex, of the pixels of args.mask; NULL: none          */
     int quality;                                               /* of a JPEG; 0: it is a PNG                            */
     bool no_mark;                                              /* no XMP that says a model drew it                     */
+    const char *prompt_template, *negative_template;           /* args.prompt and args.negative as they were written,  */
+                                                               /* with wildcards; NULL: the same                       */
 } im_request;
 
 /* malloc'd; NULL: the model's context has an error. */
@@ -264,12 +266,17 @@ typedef struct im_prompt {                                     /* a picture to b
     char *prompt, *negative;                                   /* malloc'd                                             */
     uint64_t seed;
     int number;                                                /* of its prompt, from 1: its line in a file            */
+    /* What its line says of it; else the caller's: */
+    int steps, width, height;                                  /* 0: nothing                                           */
+    bool has_guidance; float guidance;
+    const char *scheduler;                                     /* of the library's table; NULL: nothing                */
 } im_prompt;
 typedef struct im_prompt_list { im_prompt *v; int n, room; } im_prompt_list;
 /* count pictures of a prompt: seeds *seed, *seed + 1 ..., and *seed moves on. */
 bool im_prompt_list_add(im_ctx *c, im_prompt_list *l, const char *prompt, const char *negative, int count, uint64_t *seed);
-/* The lines of a file ("-": standard input), each a prompt, or an object {"prompt":, "negative":, "seed":}; what a line
- * does not say is `negative`, and seeds as above. */
+/* The lines of a file ("-": standard input), each a prompt; an object {"prompt":, "negative":, "seed":, "steps":, "width":,
+ * "height":, "guidance":, "scheduler":}; or the same as options, --prompt "..." --steps 20, as the AUTOMATIC1111 web
+ * interface reads them from a file. What a line does not say is `negative`, and seeds as above. */
 bool im_prompt_list_read(im_ctx *c, im_prompt_list *l, const char *path, const char *negative, int count, uint64_t *seed);
 void im_prompt_list_free(im_prompt_list *l);
 /* SEED.png, or .jpg, below folder for each: out[i] malloc'd. SEED-pN.png, N the prompt's number, where several prompts

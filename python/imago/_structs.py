@@ -279,8 +279,10 @@ im_net_info._fields_ = [("name", c_char_p), ("parameters", c_int64), ("tensors",
 im_net_param._fields_ = [("name", c_char_p), ("ndim", c_int), ("shape", c_int64 * 8), ("count", c_int64)]
 im_request._fields_ = [("args", im_sd_args), ("model_name", c_char_p), ("init_sha256", c_char_p),
     ("latents_sha256", c_char_p), ("latents_index", c_int), ("mask_sha256", c_char_p), ("quality", c_int),
-    ("no_mark", c_bool)]
-im_prompt._fields_ = [("prompt", c_void_p), ("negative", c_void_p), ("seed", c_uint64), ("number", c_int)]
+    ("no_mark", c_bool), ("prompt_template", c_char_p), ("negative_template", c_char_p)]
+im_prompt._fields_ = [("prompt", c_void_p), ("negative", c_void_p), ("seed", c_uint64), ("number", c_int),
+    ("steps", c_int), ("width", c_int), ("height", c_int), ("has_guidance", c_bool), ("guidance", c_float),
+    ("scheduler", c_char_p)]
 im_prompt_list._fields_ = [("v", POINTER(im_prompt)), ("n", c_int), ("room", c_int)]
 im_synth_args._fields_ = [("classes", c_char_p), ("lemmas", c_char_p), ("recipe", c_char_p), ("guidance", c_char_p),
     ("per_class", c_int64), ("seed", c_uint64), ("format", c_char_p), ("layout", c_char_p), ("shard_size", c_int),

@@ -17,8 +17,10 @@ static const option options[] = {
                 "a diffusers folder or a single .safetensors file; without it, the small embedded model"),
     OPTION_PHRASE('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw"),
     OPTION_TEXT(0, "prompts", "FILE", AT(prompts), NULL,
-                "a file with one prompt per line, or one JSON object per line with prompt, negative and seed; - "
-                "reads standard input"),
+                "a file with one prompt per line; or per line one JSON object with prompt, negative, seed, steps, width, "
+                "height, guidance, scheduler, or the same as options: --prompt \"...\" --steps 20; - reads standard input"),
+    OPTION_TEXT(0, "wildcards", "FOLDER", AT(wildcards), NULL,
+                "__NAME__ in a prompt or negative prompt becomes a line of FOLDER/NAME.txt, chosen by the picture's seed"),
     OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what the picture should not show"),
     SYNTAX_OPTION(generate_options),
     CLIP_SKIP_OPTION(generate_options),
@@ -65,6 +67,11 @@ static const option options[] = {
     OPTION_TEXT(0, "sheet", "SHEET.png", AT(sheet), NULL,
                 "also draw all pictures on one sheet (.png or .jpg), enlarged to at least 160 pixels, each with its "
                 "prompt below"),
+    OPTION_LIST(0, "grid", "OPTION=A,B...", AT(grid),
+                "a picture for each value of one option, or each pair of two: --grid steps=10,20 guidance=1,7.5. The first "
+                "goes along the columns. -o FILE.png is the grid alone; in a folder it is grid.png (or --sheet) beside the "
+                "pictures. Options: steps, guidance, scheduler, seed, width, height, strength, mask-blur, clip-skip, "
+                "prompt-syntax; prompt and negative, whose texts | parts"),
     OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
@@ -93,6 +100,11 @@ static int check_options(const arguments *a)
     const generate_options *o = a->values;
     if (!o->prompt && !o->prompts && !o->from)
         return usage_error(a->verb, "what to draw is missing: -p TEXT, --prompts FILE or --from PICTURE");
+    if (a->n_operands && !o->grid.n)
+        return usage_error(a->verb, "\"%s\" is one argument too many; a text of several words goes in quotes",
+                           a->operands[0]);
+    if (o->grid.n && (o->prompts || o->count > 1))
+        return usage_error(a->verb, "--grid is of one picture; leave %s out", o->prompts ? "--prompts" : "--count");
     if (o->prompt && o->prompts)
         return usage_error(a->verb, "-p and --prompts cannot be combined; put the prompt into the file");
     if (option_given(a, "strength") && !o->init && !o->from)
@@ -207,9 +219,8 @@ static bool open_model(run_state *r)
     r->base.scheduler = im_sd_scheduler(r->sd, &r->base);
     int at_once = o->batch < r->jobs.n ? o->batch : r->jobs.n;
     im_sd_file_hash(r->sd);                                    /* now: where it fails, nothing was drawn yet            */
-    return im_ok(r->c) && r->base.scheduler && set_size(r) && latents_load(r) && check_prompts(r) && from_check(r) &&
-           texts_fit(r) &&
-existing_check(r) && im_sd_check_memory(r->sd, &r->base, at_once);
+    return im_ok(r->c) && r->base.scheduler && set_size(r) && latents_load(r) && jobs_settle(r) && check_prompts(r) &&
+           from_check(r) && texts_fit(r) && existing_check(r) && im_sd_check_memory(r->sd, &r->base, at_once);
 }
 
 static bool prepare_outputs(run_state *r)
@@ -268,6 +279,8 @@ static void close_run(run_state *r)
     im_request_free(r->from.text);
     json_decref(r->summary);
     jobs_free(r);
+    grid_free(r);
+    free(r->grid_path);
     im_namer_free(r->namer);
     im_sd_free(r->sd);
 }
@@ -315,7 +328,9 @@ static int run(const arguments *a)
         close_run(&r);
         return CLI_FAILED;
     }
-    rc = jobs_build(&r) ? names_assign(&r) : CLI_FAILED;
+    rc = grid_read(&r);
+    if (rc == CLI_OK)
+        rc = jobs_build(&r) ? names_assign(&r) : CLI_FAILED;
     if (rc == CLI_OK)
         say_start(&r);
     if (rc == CLI_OK && open_model(&r) && classify_open(&r))
@@ -328,7 +343,7 @@ static int run(const arguments *a)
 
 const verb verb_generate = {
     .name = "generate", .common = OPT_MODEL | OPT_PROGRESS | OPT_DEVICE | OPT_DTYPE | OPT_ACTIVATIONS, .options = options,
-    .size = sizeof(generate_options), .run = run, .defaults = defaults,
+    .size = sizeof(generate_options), .run = run, .defaults = defaults, .max_operands = 1,
     .summary = "draw pictures from prompts",
     .about = "Draws pictures from text. The same seed gives the same picture, bit for bit, whether it is drawn "
              "alone or in a batch, on any number of threads. Each picture is written as soon as it is finished, and "
@@ -338,6 +353,7 @@ const verb verb_generate = {
     .examples = "  imago generate -p \"a red bicycle\" -s 42 -o bicycle.png\n"
                 "  imago generate -m FOLDER --prompts prompts.txt --batch 4 -o pictures --sheet sheet.png\n"
                 "  imago generate --prompts prompts.txt --classify RUN -o pictures --sheet sheet.png\n"
+                "  imago generate -p strawberry -s 1 --grid steps=10,20,50 guidance=1,2,7.5 -o grid.png\n"
                 "  imago generate -m FOLDER -p \"in oil\" -i photo.jpg --strength 0.6 -o oil.png\n"
                 "  imago generate -m FOLDER --from bicycle.png -o again.png",
 };

@@ -76,7 +76,7 @@ bool data_write_sheet(const data_view *v)
     }
     snprintf(title, sizeof title, "%.200s: %s, seed %llu, epoch %lld, %s", v->d->path, v->r->name,
              (unsigned long long)v->o->seed, (long long)v->b->epoch, v->o->order);
-    im_image *sheet = ok ? sheet_draw(v->c, title, cells, n) : NULL;
+    im_image *sheet = ok ? sheet_draw(v->c, title, cells, n, NULL) : NULL;
     ok = sheet && sheet_save(v->c, v->o->sheet, sheet, 0, IM_ORIGIN_UNSAID, v->o->force);
     im_image_free(sheet);
     for (int i = 0; strips && i < n; i++) im_image_free(strips[i]);

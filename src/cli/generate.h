@@ -13,17 +13,33 @@
 typedef struct generate_options {
     common_options common;
     const char *model, *prompt, *prompts, *negative, *scheduler, *rng, *init, *mask, *out, *latents;
-    const char *save_latents, *from, *sheet, *classify, *format, *vae;
+    const char *save_latents, *from, *sheet, *classify, *format, *vae, *wildcards;
     int steps, width, height, count, batch, quality;
     float guidance, strength, mask_blur;
     option_seed seed;
     reading reading;
+    option_list grid;
     bool no_mark, any_model, cache_weights, profile, json, quiet, force, skip_existing, eager;
 } generate_options;
 
+typedef struct grid_axis {                                     /* an option that varies: n values and "OPTION VALUE"   */
+    option option;
+    char **value, **label;
+    int n;
+} grid_axis;
+
+typedef struct grid {                                          /* of --grid; columns.n 0: there is none                */
+    grid_axis columns, rows;                                   /* rows.n 0: one row                                    */
+    generate_options *cells;                                   /* by picture, row by row: as if each were typed        */
+} grid;
+
 typedef struct job {                                           /* one picture                                          */
     const im_prompt *p;                                        /* in run_state.prompts                                 */
+    char *template, *negative_template;                        /* its texts before wildcards were put in; NULL: same   */
+    int width, height;                                         /* pixels, as it is drawn                               */
     char *path;
+    const generate_options *o;                                 /* its own of a grid; NULL: those of the run            */
+    bool unkept;                                               /* seen on the grid only: path is what it is called     */
     bool skip, done;                                           /* there already (--skip-existing); made in this run    */
     double seconds;                                            /* its share of its batch                               */
     im_guess guess;                                            /* of --classify; name NULL: none                       */
@@ -50,6 +66,8 @@ typedef struct run_state {
     job_list jobs;                                             /* one for each of them                                 */
     im_picture_format format;                                  /* of all pictures                                      */
     source from;
+    grid grid;
+    char *grid_path;                                           /* malloc'd; NULL: -o or --sheet says it                */
     im_image *init, *mask;
     char init_hash[65], mask_hash[65], latents_hash[65];       /* hex SHA-256, "" when not used                        */
     char model_name[256];                                      /* last part of its path                                */
@@ -67,8 +85,18 @@ typedef struct run_state {
 /* generate_jobs.c */
 bool jobs_build(run_state *r);                                 /* prompts x count, with seeds                          */
 void jobs_free(run_state *r);
+bool jobs_settle(run_state *r);                                /* sizes; can each be drawn? With the model open        */
+int jobs_evaluations(const run_state *r);                      /* of those that are not skipped                        */
 im_sd_args job_args(const run_state *r, const job *j);
 im_request job_request(const run_state *r, const job *j);
+
+
+/* generate_grid.c */
+int grid_read(run_state *r);                                   /* --grid; returns an exit code                         */
+bool grid_expand(run_state *r);
+void grid_args(const generate_options *o, im_sd_args *a);      /* what a cell may have of its own                      */
+char *grid_cell_name(run_state *r, int i);                     /* "steps 10, guidance 7.5", malloc'd                   */
+void grid_free(run_state *r);
 
 /* generate_names.c */
 int names_assign(run_state *r);                                /* paths, before any work; returns an exit code         */

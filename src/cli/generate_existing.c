@@ -24,9 +24,8 @@ static bool look_at(run_state *r, const job *j, char *what, size_t size, int *ot
     const char *version = im_request_said(then, "version");
     im_image *picture = im_picture_read(r->c, j->path);
     if (picture && im_request_differences(r->sd, then, &now, what, size) && !*what
-        && (picture->width != r->base.width || picture->height != r->base.height))
-        snprintf(what, size, "it has %dx%d pixels, wanted %dx%d", picture->width, picture->height, r->base.width,
-                 r->base.height);
+        && (picture->width != j->width || picture->height != j->height))
+        snprintf(what, size, "it has %dx%d pixels, wanted %dx%d", picture->width, picture->height, j->width, j->height);
     *other_version += !version || strcmp(version, IM_VERSION);
     im_image_free(picture);
     im_request_free(then);

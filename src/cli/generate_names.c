@@ -95,7 +95,7 @@ static bool refuse_existing(run_state *r)
     job_list *l = &r->jobs;
     int there = 0, example = -1;
     for (int i = 0; i < l->n; i++)
-        if (exists(l->v[i].path)) {
+        if (!l->v[i].unkept && exists(l->v[i].path)) {
             l->v[i].skip = r->o->skip_existing;
             example = there++ ? example : i;
         }
@@ -140,20 +140,50 @@ static int look_at_out(run_state *r, bool *folder)
 static bool may_write_pictures(run_state *r)
 {
     int i = 0;
-    while (i < r->jobs.n && r->jobs.v[i].skip)
+    while (i < r->jobs.n && (r->jobs.v[i].skip || r->jobs.v[i].unkept))
         i++;
     return i == r->jobs.n || im_may_write(r->c, r->jobs.v[i].path, r->o->force);
+}
+
+/* A grid in a file of its own: its pictures are seen there only. */
+static int grid_alone(run_state *r)
+{
+    if (r->o->sheet)
+        return usage_error(r->a->verb, "-o %s names the grid, and so does --sheet; leave one of them out, or let -o name a "
+                                       "folder for the pictures", r->o->out);
+    if (r->o->skip_existing)
+        return usage_error(r->a->verb, "--skip-existing needs pictures that are kept; let -o name a folder for them");
+    r->o->sheet = r->o->out;
+    im_picture_format_of(r->o->out, &r->format);
+    for (int i = 0; i < r->jobs.n; i++) {
+        r->jobs.v[i].unkept = true;
+        if (!(r->jobs.v[i].path = grid_cell_name(r, i)))
+            return CLI_FAILED;
+    }
+    return CLI_OK;
+}
+
+/* Beside its pictures, where --sheet does not say. */
+static bool grid_in_folder(run_state *r)
+{
+    if (r->grid.columns.n && !r->o->sheet)
+        r->o->sheet = r->grid_path = im_join(r->c, r->o->out, "grid.png");
+    return im_ok(r->c);
 }
 
 int names_assign(run_state *r)
 {
     job_list *l = &r->jobs;
-    bool folder, ok;
-    int rc = look_at_out(r, &folder);
+    bool folder = false, ok;
+    im_picture_format named;
+    bool alone = r->grid.columns.n && im_picture_format_of(r->o->out, &named) && !im_is_folder(r->o->out);
+    int rc = alone ? grid_alone(r) : look_at_out(r, &folder);
     if (rc)
         return rc;
-    if (folder)
-        ok = name_in_folder(r);
+    if (alone)
+        ok = true;
+    else if (folder)
+        ok = name_in_folder(r) && grid_in_folder(r);
     else
         ok = (l->v[0].path = im_copy_text(r->c, r->o->out, strlen(r->o->out))) != NULL;
     if (ok && refuse_same_names(r) != CLI_OK)

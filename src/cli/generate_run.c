@@ -61,7 +61,7 @@ static bool finish_picture(run_state *r, int index, im_image *picture, int membe
 {
     job *j = &r->jobs.v[index];
     const im_request q = job_request(r, j);
-    if (!im_request_write(r->sd, &q, j->path, picture, r->o->force))
+    if (!j->unkept && !im_request_write(r->sd, &q, j->path, picture, r->o->force))
         return false;
     j->done = true;
     r->finished++;
@@ -95,7 +95,10 @@ static bool finish_run(run_state *r, int index, im_sd_run *run, double share, in
 
 static bool step_batch(run_state *r, im_sd_run *const runs[], int n)
 {
-    progress_batch(&r->bar, r->finished + r->failed, n, im_sd_run_total(runs[0]));
+    int most = 0;
+    for (int i = 0; i < n; i++)
+        most = im_sd_run_total(runs[i]) > most ? im_sd_run_total(runs[i]) : most;
+    progress_batch(&r->bar, r->finished + r->failed, n, most);
     bool ok = im_sd_run_begin(runs, n);
     if (ok)
         progress_step(&r->bar, 0);
@@ -159,7 +162,7 @@ bool run_jobs(run_state *r)
         return im_fail(r->c, "out of memory for a batch of %d", batch);
     for (int i = 0; i < r->jobs.n; i++)
         left += !r->jobs.v[i].skip;
-    progress_start(&r->bar, r->o->quiet, events_wanted(&r->o->common), left, left * im_sd_evaluations(r->sd, &r->base));
+    progress_start(&r->bar, r->o->quiet, events_wanted(&r->o->common), left, jobs_evaluations(r));
     for (int i = 0; i < r->jobs.n && im_ok(r->c); i++) {
         if (r->jobs.v[i].skip)
             continue;

@@ -16,7 +16,8 @@ enum { SMALLEST = 160, GAP = 16, LINE = 17, MOST_LINES = 3, TITLE = 40, FONT = 1
 
 typedef struct layout {
     int columns, rows, zoom, picture_w, picture_h, cell_w, cell_h, width, height;
-    int lines, guess;                                          /* of a label; 1 where there are guesses                */
+    int lines, guess, note;                                    /* of a label; 1 where there are guesses, notes         */
+    int left, above;                                           /* of the pictures, for the names of rows, columns      */
 } layout;
 
 static cairo_surface_t *surface_of(const im_image *p)
@@ -139,7 +140,32 @@ static int columns_for(int n)
     return best;
 }
 
-static bool plan(im_ctx *c, const sheet_cell cells[], int n, layout *l)
+/* The widest of them. */
+static double names_width(char *const names[], int n)
+{
+    cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_A8, 1, 1);
+    cairo_t *g = cairo_create(s);
+    double most = 0;
+    choose_font(g, FONT);
+    for (int i = 0; i < n; i++) {
+        double w = text_width(g, names[i]);
+        most = w > most ? w : most;
+    }
+    cairo_destroy(g);
+    cairo_surface_destroy(s);
+    return most;
+}
+
+static void plan_axes(layout *l, const sheet_axes *axes)
+{
+    enum { WIDEST = 240 };
+    double names = names_width(axes->row, axes->rows);
+    l->columns = axes->columns;
+    l->left = axes->rows ? (int)(names < WIDEST ? names : WIDEST) + GAP : 0;
+    l->above = LINE;
+}
+
+static bool plan(im_ctx *c, const sheet_cell cells[], int n, const sheet_axes *axes, layout *l)
 {
     int w = 1, h = 1;
     *l = (layout){ .zoom = 1 };
@@ -153,13 +179,17 @@ static bool plan(im_ctx *c, const sheet_cell cells[], int n, layout *l)
     while (w * l->zoom < SMALLEST)
         l->zoom++;
     l->columns = columns_for(n);
+    l->note = !axes;
+    if (axes)
+        plan_axes(l, axes);
     l->rows = (n + l->columns - 1) / l->columns;
     l->picture_w = w * l->zoom;
     l->picture_h = h * l->zoom;
     l->cell_w = l->picture_w + GAP;
-    l->lines = label_lines(cells, n, l->picture_w);
-    l->cell_h = l->picture_h + (l->lines + l->guess + 1) * LINE + GAP;
-    double width = (double)l->columns * l->cell_w + GAP, height = (double)l->rows * l->cell_h + GAP + TITLE;
+    l->lines = axes ? 0 : label_lines(cells, n, l->picture_w);
+    l->cell_h = l->picture_h + (l->lines + l->guess + l->note) * LINE + GAP;
+    double width = (double)l->columns * l->cell_w + GAP + l->left;
+    double height = (double)l->rows * l->cell_h + GAP + TITLE + l->above;
     if (width > 32767 || height > 32767)                       /* cairo's largest image                                */
         return im_fail(c, "the sheet: %d pictures of %dx%d make %.0fx%.0f pixels, at most 32767 a side are possible; "
                           "ask for fewer pictures", n, w, h, width, height);
@@ -187,7 +217,17 @@ static void draw_text(cairo_t *g, const char *text, double x, double y, double w
     }
 }
 
-static void draw_all(cairo_t *g, const layout *l, const char *title, const sheet_cell cells[], int n)
+static void draw_axes(cairo_t *g, const layout *l, const sheet_axes *axes)
+{
+    cairo_set_source_rgb(g, 0.1, 0.1, 0.1);
+    for (int i = 0; i < axes->columns; i++)
+        draw_text(g, axes->column[i], GAP + l->left + i * l->cell_w, GAP + TITLE + FONT, l->picture_w, 1);
+    for (int i = 0; i < axes->rows; i++)
+        draw_text(g, axes->row[i], GAP, GAP + TITLE + l->above + i * l->cell_h + l->picture_h / 2, l->left - GAP, 1);
+}
+
+static void draw_all(cairo_t *g, const layout *l, const char *title, const sheet_cell cells[], int n,
+                     const sheet_axes *axes)
 {
     cairo_set_source_rgb(g, 1, 1, 1);
     cairo_paint(g);
@@ -195,8 +235,10 @@ static void draw_all(cairo_t *g, const layout *l, const char *title, const sheet
     choose_font(g, TITLE_FONT);
     draw_text(g, title, GAP, GAP + TITLE_FONT, l->width - 2 * GAP, 1);
     choose_font(g, FONT);
+    if (axes)
+        draw_axes(g, l, axes);
     for (int i = 0; i < n; i++) {
-        int x = GAP + i % l->columns * l->cell_w, y = GAP + TITLE + i / l->columns * l->cell_h;
+        int x = GAP + l->left + i % l->columns * l->cell_w, y = GAP + TITLE + l->above + i / l->columns * l->cell_h;
         int below = y + l->picture_h + LINE;
         if (cells[i].picture)
             draw_picture(g, cells[i].picture, x, y, l->zoom);
@@ -227,15 +269,15 @@ static im_image *image_of(im_ctx *c, cairo_surface_t *s, const layout *l)
     return out;
 }
 
-static im_image *draw_sheet(im_ctx *c, const char *title, const sheet_cell cells[], int n)
+static im_image *draw_sheet(im_ctx *c, const char *title, const sheet_cell cells[], int n, const sheet_axes *axes)
 {
     layout l;
     im_image *out = NULL;
-    if (!plan(c, cells, n, &l))
+    if (!plan(c, cells, n, axes, &l))
         return NULL;
     cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_RGB24, l.width, l.height);
     cairo_t *g = cairo_create(s);
-    draw_all(g, &l, title, cells, n);
+    draw_all(g, &l, title, cells, n, axes);
     if (cairo_status(g) == CAIRO_STATUS_SUCCESS)
         out = image_of(c, s, &l);
     else
@@ -271,20 +313,20 @@ static sheet_cell *printable_cells(im_ctx *c, const sheet_cell cells[], int n)
     return NULL;
 }
 
-bool sheet_fits(im_ctx *c, const sheet_cell cells[], int n)
+bool sheet_fits(im_ctx *c, const sheet_cell cells[], int n, const sheet_axes *axes)
 {
     layout l;
     sheet_cell *own = printable_cells(c, cells, n);
-    bool fits = own && plan(c, own, n, &l);
+    bool fits = own && plan(c, own, n, axes, &l);
     free_cells(own, n);
     return fits;
 }
 
-im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n)
+im_image *sheet_draw(im_ctx *c, const char *title, const sheet_cell cells[], int n, const sheet_axes *axes)
 {
     sheet_cell *own = printable_cells(c, cells, n);
     char *own_title = printable(c, title);
-    im_image *out = own && own_title ? draw_sheet(c, own_title, own, n) : NULL;
+    im_image *out = own && own_title ? draw_sheet(c, own_title, own, n, axes) : NULL;
     free(own_title);
     free_cells(own, n);
     return out;

@@ -103,7 +103,7 @@ static bool write_sheet(im_ctx *c, const train_samples *s, const char *run, int6
         return im_fail(c, "%s/samples: cannot be made", run);
     if (snprintf(path, sizeof path, "%s/samples/step-%08lld.png", run, (long long)step) >= (int)sizeof path)
         return im_fail(c, "%s: the path is too long", run);
-    im_image *sheet = sheet_draw(c, title, cells, s->n);
+    im_image *sheet = sheet_draw(c, title, cells, s->n, NULL);
     bool ok = sheet && im_png_write(c, path, sheet, NULL, 0, true);
     im_image_free(sheet);
     return ok;

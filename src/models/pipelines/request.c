@@ -71,6 +71,8 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
     if (m && loras) json_object_set_new(m, "loras", loras);
     json_t *embeddings = im_embeddings_json(sd, a);
     if (m && embeddings) json_object_set_new(m, "embeddings", embeddings);
+    if (m && q->prompt_template) json_object_set_new(m, "template", json_string(q->prompt_template));
+    if (m && q->negative_template) json_object_set_new(m, "negative_template", json_string(q->negative_template));
     if (m && a->syntax == IM_PROMPT_A1111) json_object_set_new(m, "prompt_syntax", json_string("a1111"));
     if (m && a->clip_skip > 1) json_object_set_new(m, "clip_skip", json_integer(a->clip_skip));
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));

@@ -1,5 +1,5 @@
 /* request_list.c: lists of pictures to make: prompts, each with its seeds, typed or out of a file; and the names of their
- * files. A line of a file is a prompt, or a JSON object {"prompt": ..., "negative": ..., "seed": ...}. */
+ * files. A line of a file is a prompt, or a JSON object or a row of options (request_line.c). */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,6 +9,7 @@
 #include "data/files/file.h"
 #include "data/files/utf8.h"
 #include "models/pipelines/request.h"
+#include "models/pipelines/request_line.h"
 
 void im_prompt_list_free(im_prompt_list *l)
 {
@@ -20,7 +21,7 @@ void im_prompt_list_free(im_prompt_list *l)
     *l = (im_prompt_list){ 0 };
 }
 
-static bool add(im_ctx *c, im_prompt_list *l, const char *prompt, const char *negative, uint64_t seed, int number)
+static bool add(im_ctx *c, im_prompt_list *l, const im_prompt_line *line, uint64_t seed, int number)
 {
     if (l->n == l->room) {
         int room = l->room ? 2 * l->room : 16;
@@ -30,7 +31,11 @@ static bool add(im_ctx *c, im_prompt_list *l, const char *prompt, const char *ne
         l->room = room;
     }
     im_prompt *p = &l->v[l->n++];
-    *p = (im_prompt){ .prompt = strdup(prompt), .negative = strdup(negative), .seed = seed, .number = number };
+    *p = line->said;
+    p->prompt = strdup(line->prompt);
+    p->negative = strdup(line->negative);
+    p->seed = seed;
+    p->number = number;
     return (p->prompt && p->negative) || im_fail(c, "out of memory for the prompts");
 }
 
@@ -43,36 +48,20 @@ typedef struct reading {
     int number;                                                /* of the line, from 1                                  */
 } reading;
 
-static bool add_prompt(const reading *r, const char *prompt, const char *negative, const uint64_t *own_seed)
+static bool add_prompt(const reading *r, const im_prompt_line *line)
 {
     for (int k = 0; k < r->count; k++) {
-        uint64_t seed = own_seed ? *own_seed + (uint64_t)k : (*r->seed)++;
-        if (!add(r->c, r->list, prompt, negative, seed, r->number)) return false;
+        uint64_t seed = line->has_seed ? line->said.seed + (uint64_t)k : (*r->seed)++;
+        if (!add(r->c, r->list, line, seed, r->number)) return false;
     }
     return true;
 }
 
-static bool add_object(const reading *r, const char *line)
+static bool add_object(const reading *r, const char *place, json_t *object)
 {
-    const char *key, *prompt = NULL, *negative = r->negative;
-    uint64_t seed = 0;
-    bool has_seed = false, ok = true;
-    json_error_t e;
-    json_t *value, *root = json_loads(line, JSON_REJECT_DUPLICATES, &e);
-    if (!json_is_object(root)) {
-        json_decref(root);
-        return im_fail(r->c, "%s, line %d: begins with { but is not a JSON object: %s", r->path, r->number, e.text);
-    }
-    json_object_foreach(root, key, value) {
-        if (!strcmp(key, "prompt") && json_is_string(value)) prompt = json_string_value(value);
-        else if (!strcmp(key, "negative") && json_is_string(value)) negative = json_string_value(value);
-        else if (!strcmp(key, "seed") && im_seed_read(value, &seed)) has_seed = true;
-        else ok = ok && im_fail(r->c, "%s, line %d: \"%s\" is unknown or of the wrong kind; wanted prompt and negative "
-                                      "(texts) and seed (a whole number)", r->path, r->number, key);
-    }
-    if (ok && !prompt) ok = im_fail(r->c, "%s, line %d: has no \"prompt\"", r->path, r->number);
-    ok = ok && add_prompt(r, prompt, negative, has_seed ? &seed : NULL);
-    json_decref(root);
+    im_prompt_line line = { .negative = r->negative };
+    bool ok = object && im_prompt_line_read(r->c, place, object, &line) && add_prompt(r, &line);
+    json_decref(object);
     return ok;
 }
 
@@ -86,7 +75,9 @@ static bool add_line(const reading *r, char *line)
     char place[512];
     snprintf(place, sizeof place, "%s, line %d", r->path, r->number);
     if (!im_utf8_check(r->c, place, line, strlen(line))) return false;
-    return *line == '{' ? add_object(r, line) : add_prompt(r, line, r->negative, NULL);
+    if (*line == '{') return add_object(r, place, im_prompt_line_json(r->c, place, line));
+    if (!strncmp(line, "--", 2)) return add_object(r, place, im_prompt_line_options(r->c, place, line));
+    return add_prompt(r, &(im_prompt_line){ .prompt = line, .negative = r->negative });
 }
 
 bool im_prompt_list_read(im_ctx *c, im_prompt_list *l, const char *path, const char *negative, int count, uint64_t *seed)
@@ -115,7 +106,8 @@ bool im_prompt_list_add(im_ctx *c, im_prompt_list *l, const char *prompt, const 
     reading r = { .c = c, .list = l, .count = count, .seed = seed,
                   .number = l->n ? l->v[l->n - 1].number + 1 : 1 };
     return im_utf8_check(c, "the prompt", prompt, strlen(prompt)) &&
-           im_utf8_check(c, "the negative prompt", negative, strlen(negative)) && add_prompt(&r, prompt, negative, NULL);
+           im_utf8_check(c, "the negative prompt", negative, strlen(negative)) &&
+           add_prompt(&r, &(im_prompt_line){ .prompt = prompt, .negative = negative });
 }
 
 /* ---------------------------------------------------------------- names of files */

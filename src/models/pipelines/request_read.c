@@ -89,6 +89,8 @@ static bool read_all(const reader *r, im_request *q)
               real(r, "strength", IM_MAY, 0, 1, &a->strength) && whole(r, "quality", IM_MAY, 1, 100, &q->quality) &&
               whole(r, "latents_index", IM_MAY, 0, INT_MAX, &q->latents_index) && seed(r, &a->seed) &&
               text(r, "model", IM_MAY, &q->model_name) && text(r, "init_sha256", IM_MAY, &q->init_sha256) &&
+              text(r, "template", IM_MAY, &q->prompt_template) &&
+              text(r, "negative_template", IM_MAY, &q->negative_template) &&
               text(r, "latents_sha256", IM_MAY, &q->latents_sha256) &&
               word(r, "prompt_syntax", IM_MAY, "plain|a1111", &syntax) &&
               whole(r, "clip_skip", IM_MAY, 1, 1000, &a->clip_skip) &&
