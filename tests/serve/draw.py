@@ -141,7 +141,7 @@ gone = [s.drawing(long) for _ in range(3)]
 s.until(lambda: len([j for j in s.get("/v1/jobs")[1]["data"] if j["status"] in ("queued", "generating")]) == 3)
 for x in gone:
     x.close()
-check("a dropped connection cancels", s.until(s.idle, 10))
+check("a dropped connection cancels", s.until(s.idle))
 held = [s.drawing(long) for _ in range(8)]
 s.until(lambda: s.get("/sdapi/v1/progress")[1]["state"]["sampling_step"] > 0)
 p = s.until(lambda: (p := s.get("/sdapi/v1/progress")[1])["current_image"] and p)
@@ -149,7 +149,7 @@ check("progress: a preview", p and base64.b64decode(p["current_image"])[:4] == b
       and p["state"]["sampling_steps"] == 100, p)
 full = None
 for _ in range(12):
-    x = s.connect(2)
+    x = s.connect()
     x.request("POST", "/v1/jobs", json.dumps(long))
     full = x.getresponse()
     full.read()
@@ -160,7 +160,7 @@ for x in held:
     x.close()
 for j in s.get("/v1/jobs")[1]["data"]:
     s.post("/v1/jobs/%s/cancel" % j["id"], {})
-s.until(s.idle, 20)
+s.until(s.idle)
 
 # ---- interrupt and skip
 result = []
@@ -168,14 +168,14 @@ t = threading.Thread(target=lambda: result.append(s.post("/sdapi/v1/txt2img", di
 t.start()
 s.until(lambda: s.get("/sdapi/v1/progress")[1]["state"]["sampling_step"] > 0)
 check("interrupt answers at once", s.post("/sdapi/v1/interrupt", {}) == (200, {}))
-t.join(20)
+t.join(120)
 check("interrupt: what is finished comes back", result and result[0][0] == 200 and result[0][1]["images"] == []
       and json.loads(result[0][1]["info"])["interrupted"], result)
 t = threading.Thread(target=lambda: result.append(s.post("/sdapi/v1/txt2img", dict(long, n_iter=6, steps=20, width=64, height=64))))
 t.start()
 s.until(lambda: s.get("/sdapi/v1/progress")[1]["state"]["sampling_step"] > 0)
 check("skip answers null", s.post("/sdapi/v1/skip", {}) == (200, None))
-t.join(60)
+t.join(120)
 check("skip: the others are drawn", len(result[-1][1]["images"]) == 2, len(result[-1][1]["images"]))
 
 # ---- limits
@@ -190,7 +190,7 @@ t = threading.Thread(target=lambda: result.append(s.post("/v1/images/generations
 t.start()
 s.until(lambda: [j for j in s.get("/v1/jobs")[1]["data"] if j["request"]["steps"] == 30 and j["status"] == "generating"])
 rc = s.stop(signal.SIGTERM)
-t.join(20)
+t.join(120)
 check("SIGTERM: what is drawn is finished, exit code 0", rc == 0 and result[-1][0] == 200, (rc, result[-1]))
 check("SIGTERM: and kept", [k for k in os.listdir(os.path.join(folder, "kept")) if k.endswith("-seed77.png")])
 

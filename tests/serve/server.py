@@ -70,7 +70,7 @@ class Server:
         """The exit code."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def resident(self):
         """Kilobytes in memory."""
@@ -79,7 +79,7 @@ class Server:
                 return int(line.split()[1])
         return 0
 
-    def connect(self, timeout=60):
+    def connect(self, timeout=300):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     def ask(self, method, path, body=None, headers=None):
@@ -122,7 +122,7 @@ class Server:
         s.sendall(b"POST /sdapi/v1/txt2img HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
         return s
 
-    def until(self, what, seconds=30):
+    def until(self, what, seconds=120):
         """Waits until what() is true."""
         end = time.time() + seconds
         while time.time() < end:
