@@ -221,8 +221,8 @@ START_TEST(shapes_of_options)
     REFUSED(&verb_trace, "--seed is \"-1\"", "--seed", "-1");
     REFUSED(&verb_generate, "--quiet takes no value", "--quiet=1");
     REFUSED(&verb_generate, "--steps is given twice", "--steps", "1", "--num-inference-steps", "2");
-    REFUSED(&verb_generate, "one argument too many", "x");
-    REFUSED(&verb_generate, "one argument too many", "--", "-p");
+    REFUSED(&verb_trace, "one argument too many", "x");
+    REFUSED(&verb_trace, "one argument too many", "--", "-p");
 }
 END_TEST
 

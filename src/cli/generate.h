@@ -90,7 +90,6 @@ int jobs_evaluations(const run_state *r);                      /* of those that 
 im_sd_args job_args(const run_state *r, const job *j);
 im_request job_request(const run_state *r, const job *j);
 
-
 /* generate_grid.c */
 int grid_read(run_state *r);                                   /* --grid; returns an exit code                         */
 bool grid_expand(run_state *r);
