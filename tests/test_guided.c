@@ -33,22 +33,13 @@ START_TEST(as_diffusers_draws)
     im_sd *sd = open_model(folder);
     size_t i;
     json_array_foreach(json_object_get(file, "rows"), i, row) {
-        float x[LATENTS];
-        char name[24];
-        double worst = 0;
         im_sd_args a = args(sd);
         a.scheduler = json_string_value(json_object_get(row, "scheduler"));
         a.steps = (int)json_integer_value(json_object_get(row, "steps"));
         a.guidance = (float)json_number_value(json_object_get(row, "guidance"));
         a.negative = json_string_value(json_object_get(row, "negative"));
         a.eager = i % 2;
-        a.latents_out = x;
-        ck_assert_msg(im_sd_latents_batch(sd, &a, 1), "row %zu: %s", i, im_error(c));
-        snprintf(name, sizeof name, "%zu", i);
-        const im_st_entry *e = im_st_find(golden, name);
-        ck_assert(e && e->bytes == sizeof x);
-        for (int k = 0; k < LATENTS; k++) worst = fmax(worst, fabs((double)x[k] - (double)((const float *)e->data)[k]));
-        ck_assert_msg(worst <= 1e-3, "row %zu (%s): latents are off by %g", i, a.scheduler, worst);
+        latents_are(sd, a, golden, i);
     }
     ck_assert_int_eq(i, 4);
     json_decref(file);

@@ -60,9 +60,6 @@ START_TEST(as_diffusers_draws)
     json_t *file = json_load_file("tests/golden/masks.json", 0, NULL), *row;
     size_t i;
     json_array_foreach(json_object_get(file, "rows"), i, row) {
-        float x[LATENTS];
-        char name[24];
-        double worst = 0;
         im_sd *sd = open_model((int)number(row, "inputs"));
         im_sd_args a = args(sd);
         a.scheduler = json_string_value(json_object_get(row, "scheduler"));
@@ -70,13 +67,7 @@ START_TEST(as_diffusers_draws)
         a.guidance = number(row, "guidance");
         a.mask_blur = number(row, "blur");
         a.eager = i % 2;
-        a.latents_out = x;
-        ck_assert_msg(im_sd_latents_batch(sd, &a, 1), "row %zu: %s", i, im_error(c));
-        snprintf(name, sizeof name, "%zu", i);
-        const im_st_entry *e = im_st_find(golden, name);
-        ck_assert(e && e->bytes == sizeof x);
-        for (int k = 0; k < LATENTS; k++) worst = fmax(worst, fabs((double)x[k] - (double)((const float *)e->data)[k]));
-        ck_assert_msg(worst <= 1e-3, "row %zu (%s): latents are off by %g", i, a.scheduler, worst);
+        latents_are(sd, a, golden, i);
         im_sd_free(sd);
     }
     ck_assert_int_ge(i, 13);

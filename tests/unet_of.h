@@ -1,12 +1,15 @@
-/* unet_of.h: model a with another UNet, as a folder of links in the scratch folder of a test. */
+/* unet_of.h: model a with another UNet, as a folder of links in the scratch folder of a test; and pictures of such models
+ * beside those of diffusers. */
 #ifndef TEST_UNET_OF_H
 #define TEST_UNET_OF_H
 
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "context.h"
 #include "data/files/file.h"
+#include "data/files/safetensors.h"
 
 static const char A[] = "tests/golden/models/a";
 static char folder[300];
@@ -32,6 +35,23 @@ static inline void model_with(const char *unet)
         link_part(from, parts[i]);
     }
     link_part(unet, "unet");
+}
+
+/* The latents (4, 8, 8) of a picture are those of row i of the golden file: numerics.md's promise for latents. */
+static inline void latents_are(im_sd *sd, im_sd_args a, const im_safetensors *golden, size_t i)
+{
+    enum { LATENTS = 4 * 8 * 8 };
+    float x[LATENTS];
+    char name[24];
+    double worst = 0;
+    a.latents_out = x;
+    ck_assert_msg(im_sd_latents_batch(sd, &a, 1), "row %zu: %s", i, im_error(c));
+    snprintf(name, sizeof name, "%zu", i);
+    const im_st_entry *e = im_st_find(golden, name);
+    ck_assert(e && e->bytes == sizeof x);
+    for (int k = 0; k < LATENTS; k++)
+        worst = fmax(worst, fabs((double)x[k] - (double)((const float *)e->data)[k]));
+    ck_assert_msg(worst <= 1e-3, "row %zu (%s): latents are off by %g", i, a.scheduler, worst);
 }
 
 #endif

@@ -16,21 +16,16 @@ unset IMAGO_MPI OMPI_COMM_WORLD_RANK PMIX_RANK PMI_RANK SLURM_STEP_NUM_TASKS
 model=tests/golden/models/a
 
 python3 - "$dir" <<'PYTHON'
-import json, os, struct, sys, zlib
-def png(path, k):
-    rows = b"".join(b"\0" + bytes((x * (k + 3) + y * 7 + c * 50 + k * 31) % 256 for x in range(32) for c in range(3))
-                    for y in range(32))
-    chunk = lambda t, d: struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d))
-    with open(path, "wb") as f:
-        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0)) +
-                chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+import json, os, sys
+sys.path.insert(0, "tests")
+from stripes import png
 for n in range(24):
     os.makedirs(f"{sys.argv[1]}/set/class{n % 3}", exist_ok=True)
-    png(f"{sys.argv[1]}/set/class{n % 3}/{n:02}.png", n)
+    png(f"{sys.argv[1]}/set/class{n % 3}/{n:02}.png", n, 32)
 os.makedirs(sys.argv[1] + "/captions")
 with open(sys.argv[1] + "/captions/metadata.jsonl", "w") as f:
     for n in range(24):
-        png(f"{sys.argv[1]}/captions/{n:02}.png", n)
+        png(f"{sys.argv[1]}/captions/{n:02}.png", n, 32)
         f.write(json.dumps({"file_name": f"{n:02}.png", "text": f"thing {n % 5}, drawing"}) + "\n")
 PYTHON
 check "drawing pictures"

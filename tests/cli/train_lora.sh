@@ -14,18 +14,13 @@ lora=pytorch_lora_weights.safetensors
 . tests/shell.sh
 
 python3 - "$dir" <<'PYTHON'
-import json, os, struct, sys, zlib
-def png(path, k):
-    rows = b"".join(b"\0" + bytes((x * (k + 3) + y * 7 + c * 50 + k * 31) % 256 for x in range(64) for c in range(3))
-                    for y in range(64))
-    chunk = lambda t, d: struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d))
-    with open(path, "wb") as f:
-        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0)) +
-                chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+import json, os, sys
+sys.path.insert(0, "tests")
+from stripes import png
 os.makedirs(sys.argv[1] + "/set")
 with open(sys.argv[1] + "/set/metadata.jsonl", "w") as f:
     for n in range(12):
-        png(f"{sys.argv[1]}/set/{n:02}.png", n)
+        png(f"{sys.argv[1]}/set/{n:02}.png", n, 64)
         f.write(json.dumps({"file_name": f"{n:02}.png", "text": f"stripes {n % 5}, drawing"}) + "\n")
 PYTHON
 check "drawing pictures"
