@@ -37,7 +37,7 @@ may src/data/images       "$low|data/(files|images)/[a-z0-9_]+\.h"
 may src/data/text         "$low|data/(files|text)/[a-z0-9_]+\.h"
 may src/data/sets         "$low|data/[a-z]+/[a-z0-9_]+\.h"
 may src/models            'none'
-may src/models/nets       'imago_engine\.h|models/nets/[a-z0-9_]+\.h'
+may src/models/nets       'imago_engine\.h|data/files/mix64\.h|models/nets/[a-z0-9_]+\.h'
 may src/models/schedulers 'imago_engine\.h|models/schedulers/[a-z0-9_]+\.h'
 may src/models/checkpoints 'imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints)/[a-z0-9_]+\.h'
 above='imago\.h|data/[a-z]+/[a-z0-9_]+\.h|models/(nets|schedulers|checkpoints'

@@ -4,7 +4,7 @@
  * (1) A name is letters, digits, - _ and /, between two underscores and the next two. Its file is FOLDER/name.txt.
  * (2) Lines of a file are trimmed; empty ones and those that begin with # do not count.
  * (3) The k-th choice in a text, from 0, takes line floor(x n / 2^64) of n, where
- *         x = mix(seed + mix(2^32 stream + k)),   mix: the finalizer of splitmix64 (Steele et al. 2014)
+ *         x = mix(seed + mix(2^32 stream + k)),   mix: a step of splitmix64 (data/files/mix64.h)
  *     in 64 bits.
  * (4) What a line holds is read in its place, so lines may name wildcards; more than 8 deep is an error. */
 #include "data/text/wildcards.h"
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "data/files/file.h"
+#include "data/files/mix64.h"
 #include "data/files/utf8.h"
 
 enum { DEEPEST = 8, LARGEST = 16 << 20 };
@@ -31,10 +32,7 @@ typedef struct filling {
 
 static uint64_t mix(uint64_t z)
 {
-    z += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    return im_mix64(z + IM_GOLDEN64);
 }
 
 static int choose(filling *f, int n)

@@ -13,6 +13,7 @@
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
 #include "data/files/file.h"
+#include "data/files/mix64.h"
 #include "data/files/safetensors.h"
 
 #include <math.h>
@@ -70,29 +71,17 @@ static recipe recipe_of(const im_param *p)
 
 /* ---------------------------------------------------------------- numbers */
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 /* FNV-1a of "unet/conv_in.weight", mixed with the seed. */
 static uint64_t stream_of(uint64_t seed, const char *part, const char *name)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (const char *s = part; *s; s++)
-        h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-    h = (h ^ '/') * 0x100000001b3u;
-    for (const char *s = name; *s; s++)
-        h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-    return mix(mix(seed + 0x9e3779b97f4a7c15u) ^ h);
+    uint64_t h = im_fnv64(im_fnv64(im_fnv64(IM_FNV64, part), "/"), name);
+    return im_mix64(im_mix64(seed + IM_GOLDEN64) ^ h);
 }
 
 static void fill(float *out, int64_t from, int64_t n, uint64_t stream, recipe r)
 {
     for (int64_t i = 0; i < n; i++) {
-        uint64_t z = mix(stream + (uint64_t)(from + i + 1) * 0x9e3779b97f4a7c15u);
+        uint64_t z = im_mix64(stream + (uint64_t)(from + i + 1) * IM_GOLDEN64);
         int sum = (int)(z & 0xffff) + (int)(z >> 16 & 0xffff) + (int)(z >> 32 & 0xffff) + (int)(z >> 48);
         float x = r.scale * (float)(sum - 131070);
         out[i] = r.mean + x;

@@ -13,6 +13,7 @@
  * one is the sum of twelve uniforms of 16 bits (Irwin-Hall; within six deviations): integers, and one product in f32, so
  * that no library's logarithm comes in. torch's own numbers are others, of the same distribution. Used by training. */
 #include "models/nets/resnet.h"
+#include "data/files/mix64.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,25 +23,15 @@ typedef enum { CONSTANT, NORMAL, UNIFORM } shape_of;
 
 typedef struct recipe { shape_of kind; float value; } recipe;  /* the constant, the deviation, or half the width      */
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 /* FNV-1a of the name, mixed with the seed. */
 static uint64_t stream_of(uint64_t seed, const char *name)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *name; name++)
-        h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-    return mix(mix(seed + 0x9e3779b97f4a7c15u) ^ h);
+    return im_mix64(im_mix64(seed + IM_GOLDEN64) ^ im_fnv64(IM_FNV64, name));
 }
 
 static uint64_t word(uint64_t stream, int64_t i)
 {
-    return mix(stream + (uint64_t)(i + 1) * 0x9e3779b97f4a7c15u);
+    return im_mix64(stream + (uint64_t)(i + 1) * IM_GOLDEN64);
 }
 
 static float normal(uint64_t stream, int64_t i, float deviation)
