@@ -18,8 +18,8 @@
 
 const char *im_mark_xmp(im_origin mark)
 {
-    static const char drawn[] = PACKET("trainedAlgorithmicMedia");
-    static const char composite[] = PACKET("compositeWithTrainedAlgorithmicMedia");
+    static const char drawn[] = PACKET(IM_MARK_MODEL);
+    static const char composite[] = PACKET(IM_MARK_COMPOSITE);
     return mark == IM_ORIGIN_MODEL ? drawn : mark == IM_ORIGIN_COMPOSITE ? composite : NULL;
 }
 

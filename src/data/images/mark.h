@@ -5,6 +5,8 @@
 
 #include "imago.h"
 
+#define IM_MARK_MODEL "trainedAlgorithmicMedia"                 /* IPTC's terms                                         */
+#define IM_MARK_COMPOSITE "compositeWithTrainedAlgorithmicMedia"
 #define IM_XMP_KEY "XML:com.adobe.xmp"                         /* of its text in a PNG                                 */
 const char *im_mark_xmp(im_origin mark);                       /* NULL: IM_ORIGIN_UNSAID                               */
 /* The same as the content of a JPEG's APP1 segment, malloc'd. NULL without an error: IM_ORIGIN_UNSAID. */

@@ -19,6 +19,7 @@
 
 #include "data/files/file.h"
 #include "data/files/json.h"
+#include "data/images/mark.h"
 #include "models/pipelines/synth.h"
 
 static const char MANIFEST[] = "manifest.json";
@@ -68,8 +69,7 @@ static json_t *manifest_of(im_ctx *c, const im_synth *s)
         json_object_set_new(m, "captions_hash", json_string(im_prompts_captions_hash(s->prompts)));
     if (m && !strcmp(a->format, "jpeg")) json_object_set_new(m, "quality", json_integer(a->quality));
     if (m && im_synth_mark(s))                                 /* sets of before there were marks have no such key     */
-        json_object_set_new(m, "mark", json_string(s->inits ? "compositeWithTrainedAlgorithmicMedia"
-                                                            : "trainedAlgorithmicMedia"));
+        json_object_set_new(m, "mark", json_string(s->inits ? IM_MARK_COMPOSITE : IM_MARK_MODEL));
     if (m) json_object_set_new(m, "layout", json_string(a->layout));
     if (m && im_synth_sharded(s)) json_object_set_new(m, "shard_size", json_integer(a->shard_size));
     if (m && s->inits) {

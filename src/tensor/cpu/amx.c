@@ -52,6 +52,9 @@ AMX_INLINE void fetch(const char *next, int64_t apart, int64_t bytes)
     }
 }
 
+/* The numbers of registers are part of the instruction. */
+#define PRODUCT(C, A, B) do { if (how == IM_COMPUTE_INT8) t_int8(C, A, B); else t_bf16(C, A, B); } while (0)
+
 /* low: there are more than 16 rows; right: two panels. */
 AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
 {
@@ -76,7 +79,6 @@ AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
             t_zero(3);
         }
     }
-#define PRODUCT(C, A, B) do { if (how == IM_COMPUTE_INT8) t_int8(C, A, B); else t_bf16(C, A, B); } while (0)
     for (int k = 0; k < t->steps; k += IM_AMX_STEPS, a += LINE, b0 += GROUP, b1 += GROUP, next += pace) {
         t_load(6, b0, LINE);
         t_load(4, a, lda);
@@ -93,7 +95,6 @@ AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
             PRODUCT(3, 5, 7);
         fetch(next, t->next_apart, pace);
     }
-#undef PRODUCT
     t_store(0, out, ROW);
     if (right)
         t_store(1, out + IM_PANEL, ROW);
@@ -139,14 +140,12 @@ AMX_INLINE float peak(im_compute how, int64_t rounds)
     t_load(5, one, LINE);
     t_load(6, one, LINE);
     t_load(7, one, LINE);
-#define PRODUCT(C, A, B) do { if (how == IM_COMPUTE_INT8) t_int8(C, A, B); else t_bf16(C, A, B); } while (0)
     for (int64_t i = 0; i < rounds; i++) {
         PRODUCT(0, 4, 6);
         PRODUCT(1, 4, 7);
         PRODUCT(2, 5, 6);
         PRODUCT(3, 5, 7);
     }
-#undef PRODUCT
     t_store(0, out, LINE);
     end();
     return out[0];
