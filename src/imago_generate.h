@@ -191,6 +191,8 @@ bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch);
 /* The scheduler that a run uses ("pndm"), and the shape (C, h, w) of its latents; NULL or false with an error. */
 const char *im_sd_scheduler(im_sd *sd, const im_sd_args *a);
 bool im_sd_latent_shape(im_sd *sd, const im_sd_args *a, int64_t shape[3]);
+/* Width and height become those of the picture that is drawn: the model may round those of an init picture down. */
+bool im_sd_settle_size(im_sd *sd, im_sd_args *a);
 
 /* One guided evaluation with named intermediates (im_on_trace) as `imago trace` writes them. */
 bool im_sd_trace(im_sd *sd, const im_sd_args *a);
@@ -242,6 +244,7 @@ bool im_request_write(im_sd *sd, const im_request *q, const char *path, const im
 uint8_t *im_request_encode(im_sd *sd, const im_request *q, const char *name, const im_image *picture, size_t *bytes);
 /* Scheduler i ("euler_a") and what that interface calls it ("Euler a"); false: there are no more. */
 bool im_sampler_at(int i, const char **scheduler, const char **name);
+const char *im_sampler_named(const char *name);                /* the scheduler of either name; NULL: there is none    */
 
 /* The text `imago` of a picture's file, read back. NULL without an error: the file carries none. What `given` says true
  * of ("prompt", "steps" ...) is not looked at and may be anything: the caller has another value. given NULL: no key. */

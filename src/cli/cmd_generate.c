@@ -158,13 +158,7 @@ static bool load_init(run_state *r)
 /* With an init picture the model may round the size down; the picture's texts say what it really is. */
 static bool set_size(run_state *r)
 {
-    im_sd_args own = im_sd_defaults(r->sd);
-    int64_t shape[3];
-    if (!im_sd_latent_shape(r->sd, &own, shape) || !im_sd_latent_shape(r->sd, &r->base, r->latent_shape))
-        return false;
-    r->base.width = (int)(r->latent_shape[2] * own.width / shape[2]);
-    r->base.height = (int)(r->latent_shape[1] * own.height / shape[1]);
-    return true;
+    return im_sd_settle_size(r->sd, &r->base) && im_sd_latent_shape(r->sd, &r->base, r->latent_shape);
 }
 
 /* Everything that prompts name is there, before anything is drawn. */

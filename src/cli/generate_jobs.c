@@ -84,16 +84,16 @@ static bool says_more(const job *j)
 /* What a line of the list asks for is looked at before anything is drawn. */
 static bool settle(run_state *r, job *j)
 {
-    im_sd_args own = im_sd_defaults(r->sd), a = job_args(r, j);
-    int64_t own_shape[3], shape[3];
+    im_sd_args a = job_args(r, j);
+    int64_t shape[3];
     j->width = r->base.width;
     j->height = r->base.height;
     if (!says_more(j))
         return true;
-    if (!im_sd_latent_shape(r->sd, &own, own_shape) || !im_sd_latent_shape(r->sd, &a, shape))
+    if (!im_sd_latent_shape(r->sd, &a, shape) || !im_sd_settle_size(r->sd, &a))
         return false;
-    j->width = (int)(shape[2] * own.width / own_shape[2]);
-    j->height = (int)(shape[1] * own.height / own_shape[1]);
+    j->width = a.width;
+    j->height = a.height;
     if ((r->latents || r->o->save_latents) && memcmp(shape, r->latent_shape, sizeof shape))
         return im_fail(r->c, "prompt %d: is %dx%d, others are %dx%d; --latents and --save-latents need one size",
                        j->p->number, j->width, j->height, r->base.width, r->base.height);

@@ -1,5 +1,5 @@
 /* reading.h: how a model reads prompts, and what is added to it for them: the options that the verbs which take a prompt
- * share. Used by cmd_generate.c, cmd_trace.c and cmd_tokenize.c. */
+ * share. Used by cmd_generate.c, cmd_trace.c, cmd_tokenize.c and serve/. */
 #ifndef IM_CLI_READING_H
 #define IM_CLI_READING_H
 

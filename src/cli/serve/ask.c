@@ -196,18 +196,13 @@ static bool own_steps(const char *scheduler)
 
 const char *scheduler_named(const char *sampler, const char *scheduler)
 {
-    const char *ours, *theirs;
+    const char *ours = im_sampler_named(sampler);
     bool karras = scheduler && !strcasecmp(scheduler, "karras");
-    if (!karras && !own_steps(scheduler))
+    if (!ours || (!karras && !own_steps(scheduler)))
         return NULL;
-    for (int i = 0; im_sampler_at(i, &ours, &theirs); i++) {
-        if (strcasecmp(sampler, theirs) != 0 && strcmp(sampler, ours) != 0)
-            continue;
-        if (karras && !strcmp(ours, "dpmpp_2m"))
-            return "dpmpp_2m_karras";
-        return !karras || strstr(ours, "karras") ? ours : NULL;
-    }
-    return NULL;
+    if (karras && !strcmp(ours, "dpmpp_2m"))
+        return "dpmpp_2m_karras";
+    return !karras || strstr(ours, "karras") ? ours : NULL;
 }
 
 /* ---------------------------------------------------------------- a wish */
@@ -243,8 +238,8 @@ static bool take_list(const asked *a, wish *w, trouble *t)
 
 static bool take_syntax(const server *s, const asked *a, wish *w, trouble *t)
 {
-    const char *syntax = a->syntax ? a->syntax : s->o->syntax;
-    w->syntax = strcmp(syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
+    const char *syntax = a->syntax ? a->syntax : s->o->reading.syntax;
+    w->syntax = reading_syntax(&(reading){ .syntax = syntax });
     w->clip_skip = a->clip_skip;
     return im_words_have("plain|a1111", syntax) ||
            trouble_is(t, 422, "prompt_syntax", "prompt_syntax is \"%.40s\"; wanted plain or a1111", syntax);

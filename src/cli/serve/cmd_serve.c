@@ -25,13 +25,11 @@ static const option options[] = {
     OPTION_LIST(0, "host", "NAME", AT(hosts),
                 "a name by which browsers may reach this server, beside its address and localhost; may be given several "
                 "times"),
-    OPTION_TEXT(0, "lora-dir", "FOLDER", AT(lora_dir), NULL,
+    OPTION_TEXT(0, "lora-dir", "FOLDER", READING_AT(serve_options, lora_dir), NULL,
                 "where the LoRAs lie that prompts name: <lora:NAME:WEIGHT>; without it, loras/ in the model's folder or "
                 "beside the model"),
-    OPTION_LIST(0, "embedding", "FILE|FOLDER", AT(embeddings),
-                "a word of textual inversion, or a folder of them; may be given several times. embeddings/ in or beside "
-                "the model needs no option"),
-    OPTION_CHOICE(0, "prompt-syntax", "SYNTAX", AT(syntax), "plain", "plain|a1111",
+    EMBEDDING_OPTION(serve_options),
+    OPTION_CHOICE(0, "prompt-syntax", "SYNTAX", READING_AT(serve_options, syntax), "plain", "plain|a1111",
                   "how prompts are read whose request does not say: plain text, or with weights as the AUTOMATIC1111 web "
                   "interface reads them"),
     OPTION_TEXT(0, "keep", "DIR", AT(keep), NULL, "also write each finished picture into this folder"),

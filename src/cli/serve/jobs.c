@@ -22,7 +22,7 @@ enum MHD_Result server_facts(visit *v)
         s->model_name, "model_hash", s->hash, "width", s->own_width, "height", s->own_height, "scheduler", s->own_scheduler,
         "steps", d.steps, "guidance", (double)d.guidance, "schedulers", schedulers, "loras", loras, "max_pixels",
         (json_int_t)s->o->max_pixels, "max_steps", s->o->max_steps, "max_pictures", MOST_PICTURES, "queue", s->o->queue,
-        "masks", 1, "prompt_syntax", s->o->syntax));
+        "masks", 1, "prompt_syntax", s->o->reading.syntax));
 }
 
 /* ---------------------------------------------------------------- what is said of a job */

@@ -16,12 +16,14 @@
 
 #include "cli/asked.h"
 #include "cli/options.h"
+#include "cli/reading.h"
 #include "imago.h"
 
 typedef struct serve_options {
     common_options common;                                     /* must be first                                        */
-    const char *model, *listen, *lora_dir, *syntax, *keep, *token_file, *user;
-    option_list hosts, embeddings;
+    const char *model, *listen, *keep, *token_file, *user;
+    reading reading;                                           /* without --lora and --clip-skip: requests say those   */
+    option_list hosts;
     int queue, batch, max_steps, grace;
     uint64_t max_pixels, max_body;
     bool no_mark, cache_weights, quiet;

@@ -10,9 +10,7 @@
 
 bool model_prepare(server *s, im_sd *sd)
 {
-    bool ok = !s->o->lora_dir || im_sd_lora_folder(sd, s->o->lora_dir);
-    for (int i = 0; ok && i < s->o->embeddings.n; i++)
-        ok = im_sd_add_embedding(sd, s->o->embeddings.v[i]);
+    bool ok = reading_add(sd, &s->o->reading);
     im_sd_set_activations(sd, session_activations(&s->o->common));
     return ok;
 }
@@ -42,15 +40,14 @@ static bool settle(server *s, wish *w, int *evaluations)
 {
     im_sd *sd = s->look;
     im_sd_args own = im_sd_defaults(sd), a = wish_args(w);
-    int64_t shape[3], own_shape[3];
     a.width = w->width ? w->width : w->init ? w->init->width : own.width;
     a.height = w->height ? w->height : w->init ? w->init->height : own.height;
     a.scheduler = im_sd_scheduler(sd, &a);
-    if (!a.scheduler || !im_sd_latent_shape(sd, &own, own_shape) || !im_sd_latent_shape(sd, &a, shape))
+    if (!a.scheduler || !im_sd_settle_size(sd, &a))
         return false;
     w->scheduler = a.scheduler;
-    w->width = a.width = (int)(shape[2] * own.width / own_shape[2]);
-    w->height = a.height = (int)(shape[1] * own.height / own_shape[1]);
+    w->width = a.width;
+    w->height = a.height;
     *evaluations = im_sd_evaluations(sd, &a);
     im_sd_run *run = im_sd_run_open(sd, &a);                   /* asks what is left: steps, texts, strength            */
     im_sd_run_close(run);

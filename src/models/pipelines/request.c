@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "data/files/fields.h"
 #include "data/images/picture.h"
@@ -114,6 +115,14 @@ bool im_sampler_at(int i, const char **scheduler, const char **name)
     *scheduler = samplers[i][0];
     *name = samplers[i][1];
     return true;
+}
+
+const char *im_sampler_named(const char *name)
+{
+    const char *ours, *theirs;
+    for (int i = 0; name && im_sampler_at(i, &ours, &theirs); i++)
+        if (!strcmp(name, ours) || !strcasecmp(name, theirs)) return ours;
+    return NULL;
 }
 
 /* Our own where it has none. */

@@ -11,7 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "data/text/words.h"
 #include "models/pipelines/request.h"
@@ -102,15 +101,6 @@ static bool whole(const json_t *v, int most, int *out)
     return json_is_integer(v) && json_integer_value(v) >= 1 && json_integer_value(v) <= most;
 }
 
-/* Ours, or that interface's; NULL: there is no such. */
-static const char *scheduler_named(const char *name)
-{
-    const char *ours, *theirs;
-    for (int i = 0; name && im_sampler_at(i, &ours, &theirs); i++)
-        if (!strcmp(name, ours) || !strcasecmp(name, theirs)) return ours;
-    return NULL;
-}
-
 static bool read_key(key_of key, const json_t *v, im_prompt_line *out)
 {
     im_prompt *p = &out->said;
@@ -126,7 +116,7 @@ static bool read_key(key_of key, const json_t *v, im_prompt_line *out)
     case KEY_GUIDANCE:
         p->guidance = (float)json_number_value(v);
         return p->has_guidance = json_is_number(v) && fabs(json_number_value(v)) <= 1000;
-    default: return (p->scheduler = scheduler_named(json_string_value(v))) != NULL;
+    default: return (p->scheduler = im_sampler_named(json_string_value(v))) != NULL;
     }
 }
 

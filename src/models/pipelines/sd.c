@@ -325,6 +325,15 @@ bool im_sd_latent_shape(im_sd *sd, const im_sd_args *a, int64_t shape[3])
     return true;
 }
 
+bool im_sd_settle_size(im_sd *sd, im_sd_args *a)
+{
+    im_sd_size size;
+    if (!im_sd_sizes(sd, a, &size)) return false;
+    a->width = size.w * im_vae_factor(&sd->config->vae);
+    a->height = size.h * im_vae_factor(&sd->config->vae);
+    return true;
+}
+
 int im_sd_evaluations(im_sd *sd, const im_sd_args *a)
 {
     if (!sd) return 0;
