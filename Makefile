@@ -103,6 +103,10 @@ $(BUILD)/commit.h: force
 	@new=$@.$$$$; echo "#define IM_COMMIT \"$$(git describe --always --dirty --abbrev=10 2>/dev/null || echo unknown)\"" \
 	    > $$new; cmp -s $$new $@ && rm $$new || mv $$new $@
 
+# Vectors of loops in kernels; under the sanitizers, whose checks take the place of such loops, that costs the compiler up to six
+# times as long for nothing.
+KOPT := $(if $(findstring -fsanitize,$(CFLAGS)),-O1,-O3)
+
 # The last place where the embedded model is looked for; an installed program finds it beside itself first.
 $(BUILD)/models/pipelines/sd.o: ALL_CFLAGS += -DIM_WEIGHTS='"$(PREFIX)/share/imago/weights"'
 $(BUILD)/cli/version.o: ALL_CFLAGS += -I$(BUILD)
@@ -154,7 +158,7 @@ define isa_rule
 $(BUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
 	@mkdir -p $$(@D)
 	$(SAY) "  cc $$< ($(1))"
-	$(Q)$$(CC) $$(ALL_CFLAGS) -O3 $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
+	$(Q)$$(CC) $$(ALL_CFLAGS) $$(KOPT) $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
 endef
 $(foreach i,$(ISAS) $(DOTS) $(AMX),$(eval $(call isa_rule,$(i))))
 
