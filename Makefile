@@ -103,7 +103,7 @@ $(BUILD)/commit.h: force
 	@new=$@.$$$$; echo "#define IM_COMMIT \"$$(git describe --always --dirty --abbrev=10 2>/dev/null || echo unknown)\"" \
 	    > $$new; cmp -s $$new $@ && rm $$new || mv $$new $@
 
-# Vectors of loops in kernels; under the sanitizers, whose checks take the place of such loops, that costs the compiler up to six
+# Vectors of loops in kernels; under the sanitizers, whose checks stand in such loops, that costs the compiler up to six
 # times as long for nothing.
 KOPT := $(if $(findstring -fsanitize,$(CFLAGS)),-O1,-O3)
 

@@ -101,21 +101,28 @@ def check(path, ids=None):
 
 
 def rgb(path):
-    """(width, height, bytes) of an 8-bit RGB PNG, its filters undone (PNG specification, 9)."""
-    parts = dict(reversed([(k, b) for k, b in png_parts.chunks(path) if k == b"IHDR"]))
+    """(width, height, bytes of RGB) of a PNG of 8-bit RGB or with a palette, its filters undone (PNG specification, 9)."""
+    parts = {k: b for k, b in png_parts.chunks(path) if k in (b"IHDR", b"PLTE")}
     width, height = (int.from_bytes(parts[b"IHDR"][i:i + 4], "big") for i in (0, 4))
     data = zlib.decompress(b"".join(b for k, b in png_parts.chunks(path) if k == b"IDAT"))
-    assert parts[b"IHDR"][8:10] == b"\x08\x02", "not 8-bit RGB"
-    line, out = bytearray(3 * width), bytearray()
+    depth, kind = parts[b"IHDR"][8:10]
+    assert kind == 3 or (depth, kind) == (8, 2), "neither 8-bit RGB nor with a palette"
+    step = 3 if kind == 2 else 1
+    n = (step * width * depth + 7) // 8
+    line, out = bytearray(n), bytearray()
     for y in range(height):
-        kind, raw, above = data[y * (3 * width + 1)], data[y * (3 * width + 1) + 1:(y + 1) * (3 * width + 1)], line
+        filtered, raw, above = data[y * (n + 1)], data[y * (n + 1) + 1:(y + 1) * (n + 1)], line
         line = bytearray(raw)
         for i, v in enumerate(raw):
-            a, b, c = (line[i - 3] if i > 2 else 0), above[i], (above[i - 3] if i > 2 else 0)
+            a, b, c = (line[i - step] if i >= step else 0), above[i], (above[i - step] if i >= step else 0)
             p = a + b - c
             near = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
-            line[i] = (v + (0, a, b, (a + b) // 2, near)[kind]) & 255
-        out += line
+            line[i] = (v + (0, a, b, (a + b) // 2, near)[filtered]) & 255
+        if kind == 2:
+            out += line
+        for x in range(width if kind == 3 else 0):
+            colour = line[x * depth // 8] >> (8 - depth - x * depth % 8) & (1 << depth) - 1
+            out += parts[b"PLTE"][3 * colour:3 * colour + 3]
     return width, height, bytes(out)
 
 

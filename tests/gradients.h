@@ -1,4 +1,4 @@
-/* gradients.h: an operation beside torch: values and gradients of one case of tests/golden/gradients.safetensors, on ref
+/* gradients.h: an operation beside torch: values and gradients of one case of tests/golden/gradients.safetensors.gz, on ref
  * and on every instruction set that this machine can run. Without a tape the value has the same bits. */
 #ifndef TEST_GRADIENTS_H
 #define TEST_GRADIENTS_H
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "golden_tensors.h"
 #include "imago.h"
 #include "tensor/tensor.h"
 
@@ -104,8 +105,7 @@ static inline void gradient_everywhere(const gradient_case *g)
         im_ctx *c = gradient_ctx(isa, 2);
         if (!c)
             continue;
-        im_safetensors *s = im_st_open(c, "tests/golden/gradients.safetensors");
-        ck_assert_msg(s != NULL, "%s", im_error(c));
+        im_safetensors *s = golden_tensors(c, "tests/golden/gradients.safetensors.gz");
         gradient_try(c, s, g);
         im_st_close(s);
         im_ctx_free(c);

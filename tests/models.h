@@ -17,7 +17,7 @@
 #define MODEL_A "tests/golden/models/a"
 /* Model a as a single file that diffusers' reader accepts: a row [name, dtype, shape, SHA-256 of the bytes (32 digits)] for
  * each tensor. */
-#define SINGLE_A "tests/golden/models/a_single_file.json"
+#define SINGLE_A "tests/golden/models/a_single_file.json.gz"
 
 static inline const char *at(const char *name)
 {

@@ -9,6 +9,7 @@
 
 #include "context.h"
 #include "data/files/file.h"
+#include "golden_json.h"
 #include "want.h"
 
 enum { MOST = 77 };
@@ -79,7 +80,7 @@ static int compare(const json_t *row)
 
 START_TEST(golden_layouts)
 {
-    json_t *j = json_load_file("tests/golden/added_tokens.json", 0, NULL), *row;
+    json_t *j = golden_json("tests/golden/added_tokens.json.gz"), *row;
     size_t i;
     int wrong = 0;
     ck_assert_uint_ge(json_array_size(json_object_get(j, "rows")), 35);

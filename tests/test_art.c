@@ -94,7 +94,7 @@ END_TEST
 START_TEST(held_out)
 {
     enum { N = 40 };
-    static char names[N / 2][8];
+    static char names[N / 2][16];
     art_piece pieces[N], back[N];
     for (int i = 0; i < N; i++) {
         snprintf(names[i / 2], sizeof names[0], "n%d", i / 2);

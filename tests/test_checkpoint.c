@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "data/files/file.h"
+#include "golden_json.h"
 #include "models.h"
 #include "models/checkpoints/checkpoint_names.h"
 #include "models/nets/unet.h"
@@ -32,7 +33,7 @@ END_TEST
 START_TEST(original_names)
 {
     im_checkpoint *k = open_whole(MODEL_A);
-    json_t *rows = json_load_file(SINGLE_A, 0, NULL);
+    json_t *rows = golden_json(SINGLE_A);
     int tested = 0;
     for (int p = 0; p < IM_PART_COUNT; p++)
         for (int i = 0; i < im_checkpoint_count(k, (im_part)p); i++, tested++) {

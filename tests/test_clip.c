@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "data/files/file.h"
+#include "golden_tensors.h"
 #include "models/checkpoints/clip_pair.h"
 #include "models/checkpoints/config.h"
 #include "data/files/json.h"
@@ -22,7 +23,7 @@ static void setup(void)
 {
     open_ctx("", 2);
     scratch_make(dir, sizeof dir);
-    golden = im_st_open(c, "tests/golden/clip.safetensors");
+    golden = golden_tensors(c, "tests/golden/clip.safetensors.gz");
     about = json_load_file("tests/golden/clip.json", 0, NULL);
     ck_assert(golden && about);
 }

@@ -10,6 +10,7 @@
 
 #include "data/files/file.h"
 #include "data/files/json.h"
+#include "golden_json.h"
 #include "models.h"
 #include "models/nets/unet.h"
 #include "models/nets/vae.h"
@@ -49,7 +50,7 @@ static void same_tensors(const char *a, const char *b)
 /* A single file has the tensors of SINGLE_A, shapes included, and no others. */
 static void is_single_a(const char *path)
 {
-    json_t *rows = json_load_file(SINGLE_A, 0, NULL), *size;
+    json_t *rows = golden_json(SINGLE_A), *size;
     im_safetensors *s = im_st_open(c, path);
     no_error();
     ck_assert_int_eq(im_st_count(s), (int)json_array_size(rows));

@@ -6,6 +6,7 @@
 
 #include "data/files/file.h"
 #include "data/text/carried_lists.h"
+#include "golden_json.h"
 #include "imago.h"
 #include "models/eval/features.h"
 #include "models/eval/measures.h"
@@ -23,7 +24,7 @@ static void setup(void)
 {
     open_ctx("", 2);
     scratch_make(dir, sizeof dir);
-    json_t *root = json_load_file("tests/golden/clones.json", 0, NULL);
+    json_t *root = golden_json("tests/golden/clones.json.gz");
     sets = json_incref(json_object_get(root, "sets"));
     json_decref(root);
     ck_assert_ptr_nonnull(sets);

@@ -4,6 +4,7 @@
  * And of a LoRA under training, beside PEFT's. */
 #include "classifier.h"
 
+#include "golden_tensors.h"
 #include "models/checkpoints/checkpoint.h"
 #include "models/nets/clip.h"
 #include "models/train/diffusion_loss.h"
@@ -14,7 +15,7 @@
 
 /* Asked for: 1e-4; torch in f32 is itself within 2.2e-6 of the whole, 1.8e-5 of single parameters (networks' json). */
 static const double TOLERANCE = 1e-4;
-static const char GOLDEN[] = "tests/golden/network_gradients.safetensors";
+static const char GOLDEN[] = "tests/golden/network_gradients.safetensors.gz";
 static const char *const devices[] = { "", "avx2", "ref" };
 static const char *const models[] = { "a", "b" };
 enum { RUNS = 6 };                       /* every model on every device                                               */
@@ -26,10 +27,10 @@ static void open_model(const char *kind, int i)
 {
     char path[64];
     open_ctx(devices[i / 2], 2);
-    golden = im_st_open(c, GOLDEN);
+    golden = golden_tensors(c, GOLDEN);
     snprintf(net, sizeof net, "%s_%s", kind, models[i % 2]);
     snprintf(path, sizeof path, "tests/golden/models/%s", models[i % 2]);
-    snprintf(own, sizeof own, "tests/golden/networks_%s.safetensors", models[i % 2]);
+    snprintf(own, sizeof own, "tests/golden/networks_%s.safetensors.gz", models[i % 2]);
     checkpoint = im_checkpoint_open(c, path);
     no_error();
 }
@@ -123,7 +124,7 @@ START_TEST(clip_gradients)
     load(IM_PART_CLIP, im_clip_params(m));
     im_scope_push(c);
     int64_t tokens = im_checkpoint_config(checkpoint)->clip.max_position_embeddings;
-    im_safetensors *s = im_st_open(c, own);
+    im_safetensors *s = golden_tensors(c, own);
     im_tensor *ids = im_new(c, IM_I32, 2, (int64_t[]){ 3, tokens });
     for (int64_t i = 0; i < 3 * tokens; i++) {
         char name[32];
@@ -213,7 +214,7 @@ static im_diffusion_batch lora_batch(void)
 {
     int32_t ids[ROWS * 77];
     int64_t latent[] = { ROWS, 8, 8, 4 };
-    im_safetensors *s = im_st_open(c, own);
+    im_safetensors *s = golden_tensors(c, own);
     for (int i = 0; i < ROWS * 77; i++) {
         char name[32];
         snprintf(name, sizeof name, "clip.%d.ids", i / 77);
@@ -242,7 +243,7 @@ START_TEST(lora_gradients)
 {
     open_model("unet", _i / 2 * 2);
     im_st_close(golden);
-    golden = im_st_open(c, "tests/golden/lora_training.safetensors");
+    golden = golden_tensors(c, "tests/golden/lora_training.safetensors.gz");
     const im_model_config *cfg = im_checkpoint_config(checkpoint);
     im_clip *clip = im_clip_new(c, &cfg->clip);
     im_unet *unet = im_unet_new(c, &cfg->unet);

@@ -1,7 +1,8 @@
-/* test_grad_norms.c: norms and pools in training: torch's results and gradients (tests/golden/gradients.safetensors) on ref
+/* test_grad_norms.c: norms and pools in training: torch's results and gradients (golden/gradients.safetensors.gz) on ref
  * and every instruction set; batch norm's backward at sizes with ReLU that differences do not reach; both ways that group
  * norm's backward takes through memory; running statistics under im_recompute; what a NaN does in a pool; what is kept. */
 #include "buffers.h"
+#include "golden_tensors.h"
 #include "products.h"
 #include "suite.h"
 #include "tensor/ctx.h"
@@ -110,8 +111,7 @@ START_TEST(torch_has_the_same_gradients)
 {
     for (int d = -1; d < n_devices; d++) {
         im_ctx *c = context(d, 2);
-        im_safetensors *s = im_st_open(c, "tests/golden/gradients.safetensors");
-        ck_assert_msg(s != NULL, "%s", im_error(c));
+        im_safetensors *s = golden_tensors(c, "tests/golden/gradients.safetensors.gz");
         for (int i = 0; i < COUNT(goldens); i++)
             try_golden(c, s, &goldens[i]);
         im_st_close(s);

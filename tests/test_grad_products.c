@@ -1,7 +1,8 @@
-/* test_grad_products.c: gradients of linear, geglu and conv2d as torch gives them (tests/golden/gradients.safetensors), and
+/* test_grad_products.c: gradients of linear, geglu and conv2d as torch gives them (golden/gradients.safetensors.gz), and
  * the kernels behind them at shapes that the cases of test_grad.c do not reach: many chunks, many threads, Winograd
  * everywhere or nowhere, products in bf16; against ref, added to what is there, nothing touched outside the arrays. */
 #include "buffers.h"
+#include "golden_tensors.h"
 #include "products.h"
 #include "tensor/ctx.h"
 #include "tensor/tensor.h"
@@ -76,8 +77,7 @@ START_TEST(as_torch)
     choose_isa(_i < 0 ? NULL : isa);
     im_ctx *c = im_ctx_new(_i < 0 ? "ref" : "cpu", 2);
     choose_isa(NULL);
-    im_safetensors *s = im_st_open(c, "tests/golden/gradients.safetensors");
-    ck_assert_msg(s != NULL, "%s", im_error(c));
+    im_safetensors *s = golden_tensors(c, "tests/golden/gradients.safetensors.gz");
     for (int everywhere = 0; everywhere < 2; everywhere++) {
         im_host_of(&c->dev)->winograd = everywhere ? 2 : 1;
         for (int k = 0; k < COUNT(goldens); k++)

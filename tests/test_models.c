@@ -1,4 +1,4 @@
-/* test_models.c: the networks give what diffusers and transformers give (tests/golden/networks_*.safetensors), on ref
+/* test_models.c: the networks give what diffusers and transformers give (tests/golden/networks_*.safetensors.gz), on ref
  * and on every instruction set of the cpu; and what they give has the same bits in a plan as eagerly, in a batch as
  * alone, and on one thread as on many. */
 #include <check.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "golden_tensors.h"
 #include "models/checkpoints/checkpoint.h"
 #include "models/nets/clip.h"
 #include "models/nets/unet.h"
@@ -38,8 +39,8 @@ static void open_model(const char *device, int threads, const char *model, im_dt
     c = im_ctx_new(strcmp(device, "ref") ? "cpu" : "ref", threads);
     unsetenv("IMAGO_ISA");
     ck_assert_ptr_nonnull(c);
-    snprintf(path, sizeof path, "tests/golden/networks_%s.safetensors", model);
-    golden = im_st_open(c, path);
+    snprintf(path, sizeof path, "tests/golden/networks_%s.safetensors.gz", model);
+    golden = golden_tensors(c, path);
     snprintf(path, sizeof path, "tests/golden/models/%s", model);
     im_checkpoint *k = im_checkpoint_open(c, path);
     ck_assert_msg(k != NULL, "%s", im_error(c));

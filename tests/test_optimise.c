@@ -1,4 +1,4 @@
-/* test_optimise.c: the optimisers' steps. Trajectories of torch and timm (tests/golden/optimisers.safetensors) on ref and
+/* test_optimise.c: the optimisers' steps. Trajectories of torch and timm (golden/optimisers.safetensors.gz) on ref and
  * on every instruction set; the same bits at any number of threads and on all sets with a fused multiply-add; parameters
  * without gradient; the norm of gradients, and which one is not finite; errors. */
 #include <math.h>
@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "golden_tensors.h"
 #include "hashed.h"
 #include "imago.h"
 #include "suite.h"
@@ -140,7 +141,7 @@ START_TEST(trajectories_are_those_of_torch)
         im_ctx *c = open_isa(isas[i], 2);
         if (!c)
             continue;
-        im_safetensors *golden = im_st_open(c, "tests/golden/optimisers.safetensors");
+        im_safetensors *golden = golden_tensors(c, "tests/golden/optimisers.safetensors.gz");
         ck_assert_msg(golden != NULL, "%s", im_error(c));
         one_trajectory(c, golden, isas[i], _i);
         im_st_close(golden);

@@ -8,11 +8,12 @@
 #include "data/files/file.h"
 #include "data/images/phash.h"
 #include "data/images/picture.h"
+#include "golden_json.h"
 
 /* A bit may differ where a coefficient lies within rounding of the median; on these pictures none does. */
 START_TEST(those_of_imagehash)
 {
-    json_t *golden = json_load_file("tests/golden/clones.json", 0, NULL), *row;
+    json_t *golden = golden_json("tests/golden/clones.json.gz"), *row;
     size_t i;
     ck_assert_uint_ge(json_array_size(json_object_get(golden, "phash")), 4);
     json_array_foreach(json_object_get(golden, "phash"), i, row) {

@@ -1,5 +1,5 @@
 /* test_picture_write.c: JPEG files beside Pillow's, byte for byte; comments in EXIF beside piexif's
- * (tests/golden/comments.json); texts in PNG and JPEG written and read again; bad writing. */
+ * (tests/golden/comments.json.gz); texts in PNG and JPEG written and read again; bad writing. */
 #include <check.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "data/files/sha256.h"
 #include "data/images/exif_comment.h"
 #include "data/images/picture.h"
+#include "golden_json.h"
 #include "imago.h"
 #include "suite.h"
 
@@ -17,9 +18,7 @@ static const char init[] = "tests/golden/init_83x70.png";
 
 static json_t *load(const char *key)
 {
-    json_error_t e;
-    json_t *j = json_load_file("tests/golden/comments.json", 0, &e);
-    ck_assert_msg(j != NULL, "comments.json: %s", e.text);
+    json_t *j = golden_json("tests/golden/comments.json.gz");
     json_t *rows = json_incref(json_object_get(j, key));
     json_decref(j);
     return rows;

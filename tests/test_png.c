@@ -1,4 +1,4 @@
-/* test_png.c: reading PNG files as Pillow does, resizing bit for bit as Pillow does (tests/golden/images.json), texts,
+/* test_png.c: reading PNG files as Pillow does, resizing bit for bit as Pillow does (tests/golden/images.json.gz), texts,
  * writing, and damaged files. */
 #define _GNU_SOURCE                                            /* memmem */
 #include <check.h>
@@ -14,6 +14,7 @@
 #include "data/images/png.h"
 #include "data/images/resize.h"
 #include "data/files/sha256.h"
+#include "golden_json.h"
 #include "imago.h"
 
 /* The bytes of hex digits, malloc'd. */
@@ -40,10 +41,7 @@ static int number_of(const json_t *row, const char *key, size_t i)
 
 static json_t *load_rows(void)
 {
-    json_error_t e;
-    json_t *j = json_load_file("tests/golden/images.json", 0, &e);
-    ck_assert_msg(j != NULL, "images.json: %s", e.text);
-    return j;
+    return golden_json("tests/golden/images.json.gz");
 }
 
 /* The row's PNG file, written to the scratch folder. */

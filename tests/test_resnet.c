@@ -2,6 +2,7 @@
  * all parameters, of a batch in parts too (--sync-batchnorm); names and shapes of the state dict; both heads; initial
  * weights. Reference: network_gradients.safetensors, computed by torch in f64 (tests/golden/README.md). */
 #include "classifier.h"
+#include "golden_tensors.h"
 #include "models/train/grad_tree.h"
 #include "models/train/lockstep.h"
 #include "scratch.h"
@@ -14,7 +15,7 @@ enum { BATCH = 4 };
 /* Asked for: 1e-4 of all gradients; network_gradients.json has 2e-6 for torch in f32. */
 #define GRADIENTS 1e-4
 
-static const char GOLDEN[] = "tests/golden/network_gradients.safetensors";
+static const char GOLDEN[] = "tests/golden/network_gradients.safetensors.gz";
 static const char *const devices[] = { "ref", "portable", "avx2", "" };
 static const struct { const char *arch; int size, classes; } evals[] = {
     { "resnet18", 64, 10 }, { "resnet34", 64, 10 }, { "resnet101", 64, 10 }, { "resnet50", 224, 1000 }
@@ -36,7 +37,7 @@ START_TEST(logits_are_torchvisions)
     int net = _i < 4 ? 0 : _i - 3;
     char name[64];
     open_ctx(_i < 4 ? devices[_i] : "", 2);
-    golden = im_st_open(c, GOLDEN);
+    golden = golden_tensors(c, GOLDEN);
     im_classifier *m = open_net(evals[net].arch, evals[net].classes, false, NULL);
     im_scope_push(c);
     snprintf(name, sizeof name, "%s_eval.x", evals[net].arch);
@@ -96,7 +97,7 @@ START_TEST(gradients_are_torchvisions)
     const char *arch = _i < 4 ? "resnet18" : "resnet50";
     char name[64];
     open_ctx(_i < 4 ? devices[_i] : "", 2);
-    golden = im_st_open(c, GOLDEN);
+    golden = golden_tensors(c, GOLDEN);
     im_classifier *m = open_net(arch, 10, true, arch);
     im_scope_push(c);
     snprintf(name, sizeof name, "%s.x", arch);
@@ -166,7 +167,7 @@ START_TEST(parts_of_a_batch_are_torchvisions)
     parted p = { .arch = _i / 4 ? "resnet50" : "resnet18", .size = _i % 2 ? 4 : 2 };
     open_ctx(_i / 2 % 2 ? "" : "ref", 2);
     alone.c = c;
-    golden = im_st_open(c, GOLDEN);
+    golden = golden_tensors(c, GOLDEN);
     p.m = open_net(p.arch, 10, true, p.arch);
     p.dx = malloc(3 * 64 * 64 * sizeof *p.dx);
     im_params *params = im_classifier_params(p.m);

@@ -1,5 +1,5 @@
 /* test_rng.c: the generators give the bits of torch.randn: short and long calls, calls after calls, and torch's CUDA
- * stream. Values from tests/golden (rng.safetensors, rng.json) and, for CUDA, published ones. */
+ * stream. Values from tests/golden (rng.safetensors.gz, rng.json) and, for CUDA, published ones. */
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "golden_tensors.h"
 #include "imago.h"
 #include "suite.h"
 
@@ -17,7 +18,7 @@ static im_safetensors *golden;
 static void open_golden(void)
 {
     ck_assert_ptr_nonnull(c = im_ctx_new("ref", 1));
-    golden = im_st_open(c, "tests/golden/rng.safetensors");
+    golden = golden_tensors(c, "tests/golden/rng.safetensors.gz");
     ck_assert_msg(golden != NULL, "%s", im_error(c));
 }
 

@@ -1,6 +1,6 @@
 /* test_scheduler.c: every scheduler walks the path that diffusers' class walks, under a formula that stands in for the
  * network: from noise over 2 to 50 steps, with many kinds of scheduler_config.json, and from the middle (image to
- * image). Values from tests/golden (schedulers.safetensors, schedulers.json). */
+ * image). Values from tests/golden (schedulers.safetensors.gz, schedulers.json.gz). */
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "golden_json.h"
+#include "golden_tensors.h"
 #include "imago.h"
 #include "models/checkpoints/scheduler_file.h"
 #include "scratch.h"
@@ -29,11 +31,10 @@ static const char *config_path;
 static void open_golden(void)
 {
     ck_assert_ptr_nonnull(c = im_ctx_new("ref", 1));
-    golden = im_st_open(c, "tests/golden/schedulers.safetensors");
-    more = im_st_open(c, "tests/golden/few_steps.safetensors");
+    golden = golden_tensors(c, "tests/golden/schedulers.safetensors.gz");
+    more = golden_tensors(c, "tests/golden/few_steps.safetensors.gz");
     ck_assert_msg(golden && more, "%s", im_error(c));
-    root = json_load_file("tests/golden/schedulers.json", 0, NULL);
-    ck_assert_ptr_nonnull(root);
+    root = golden_json("tests/golden/schedulers.json.gz");
     scratch_make(folder, sizeof folder);
     config_path = scratch_path(folder, "scheduler_config.json");
 }
@@ -190,7 +191,7 @@ START_TEST(few_steps)
 {
     json_t *row, *rows, *own = root;
     size_t k;
-    root = json_load_file("tests/golden/few_steps.json", 0, NULL);
+    root = golden_json("tests/golden/few_steps.json.gz");
     rows = json_object_get(root, "rows");
     ck_assert_int_ge((int)json_array_size(rows), 26);
     json_array_foreach(rows, k, row) one_path(row);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "golden_json.h"
+#include "golden_tensors.h"
 #include "imago.h"
 #include "scratch.h"
 #include "suite.h"
@@ -137,9 +139,8 @@ static const char *const models[] = { A, B, C };
 START_TEST(pictures_of_diffusers)
 {
     open_context("cpu", 1);
-    json_t *row, *root = json_load_file("tests/golden/pictures.json", 0, NULL);
-    ck_assert_ptr_nonnull(root);
-    im_safetensors *golden = im_st_open(c, "tests/golden/pictures.safetensors");
+    json_t *row, *root = golden_json("tests/golden/pictures.json.gz");
+    im_safetensors *golden = golden_tensors(c, "tests/golden/pictures.safetensors.gz");
     im_sd *sd = open_model(models[_i]);
     size_t k;
     int drawn = 0;
@@ -160,8 +161,8 @@ END_TEST
 START_TEST(ref_draws_it_too)
 {
     open_context("ref", 1);
-    json_t *root = json_load_file("tests/golden/pictures.json", 0, NULL);
-    im_safetensors *golden = im_st_open(c, "tests/golden/pictures.safetensors");
+    json_t *root = golden_json("tests/golden/pictures.json.gz");
+    im_safetensors *golden = golden_tensors(c, "tests/golden/pictures.safetensors.gz");
     im_sd *sd = open_model(A);
     draw_row(sd, json_array_get(json_object_get(root, "rows"), 0), golden);
     im_sd_free(sd);

@@ -1,4 +1,4 @@
-/* test_side_json.c: objects of JSON as Python writes them, beside what Python reads (tests/golden/side_json.json), and what
+/* test_side_json.c: objects of JSON as Python writes them, beside what Python reads (golden/side_json.json.gz), and what
  * only we take: bytes that are not UTF-8, control characters, any depth. */
 #include <check.h>
 #include <jansson.h>
@@ -7,6 +7,7 @@
 
 #include "context.h"
 #include "data/files/side_json.h"
+#include "golden_json.h"
 #include "suite.h"
 
 enum { FIELDS = 3 };
@@ -30,9 +31,7 @@ static void done(void) { im_side_free(f, FIELDS); }
 START_TEST(golden)
 {
     static const char *const kinds[] = { "", "text", "whole", "other" };
-    json_error_t e;
-    json_t *j = json_load_file("tests/golden/side_json.json", 0, &e), *row;
-    ck_assert_msg(j != NULL, "side_json.json: %s", e.text);
+    json_t *j = golden_json("tests/golden/side_json.json.gz"), *row;
     size_t i, refused = 0;
     json_array_foreach(json_object_get(j, "rows"), i, row) {
         const char *hex = json_string_value(json_object_get(row, "bytes"));

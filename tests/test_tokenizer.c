@@ -54,7 +54,7 @@ END_TEST
 
 START_TEST(golden_small_vocabularies)
 {
-    json_t *j = golden_json("tests/golden/tokens_small.json"), *row;
+    json_t *j = golden_json("tests/golden/tokens_small.json.gz"), *row;
     const struct { const char *row, *folder; int length; } models[] = { { "a", "a", 77 }, { "b", "b", 32 },
                                                                         { "b", "b_resaved", 32 } };
     int wrong = 0, pad = (int)json_integer_value(json_object_get(j, "pad"));

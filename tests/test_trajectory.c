@@ -1,6 +1,7 @@
 /* test_trajectory.c: twenty steps of training give what torch's twenty steps give: losses, norms of gradients, weights,
  * how far they moved, statistics of batch norm, the moving average; in f32, and in bf16 within a band of torch's autocast.
  * Reference: trajectories.safetensors, computed by torch in f64 (tests/golden/README.md). */
+#include "golden_tensors.h"
 #include "trajectory.h"
 #include "tensor/tensor.h"
 
@@ -49,7 +50,7 @@ START_TEST(twenty_steps)
     const run *r = &runs[_i];
     bool small = !strcmp(r->net, "resnet18_small");
     open_ctx("", 2);
-    golden = im_st_open(c, "tests/golden/trajectories.safetensors");
+    golden = golden_tensors(c, "tests/golden/trajectories.safetensors.gz");
     im_classifier *m = im_classifier_new(c, &(im_classifier_config){ .arch = r->arch, .classes = CLASSES,
                                                                      .small_stem = small });
     no_error();

@@ -1,6 +1,7 @@
 /* test_trajectory_pictures.c: twenty steps of training a UNet (given noise, times and text) and an autoencoder (given
  * noise) with AdamW give what torch's twenty steps give: losses, norms of gradients, weights; in f32, and in bf16 within a
  * band of torch's autocast. Reference: trajectories.safetensors (tests/golden/README.md). */
+#include "golden_tensors.h"
 #include "trajectory.h"
 
 #include "models/checkpoints/checkpoint.h"
@@ -113,7 +114,7 @@ START_TEST(twenty_steps)
 {
     const run *r = &runs[_i];
     open_ctx("", 2);
-    golden = im_st_open(c, "tests/golden/trajectories.safetensors");
+    golden = golden_tensors(c, "tests/golden/trajectories.safetensors.gz");
     checkpoint = im_checkpoint_open(c, "tests/golden/models/a");
     no_error();
     const im_model_config *cfg = im_checkpoint_config(checkpoint);

@@ -10,6 +10,8 @@
 
 #include "context.h"
 #include "data/text/chunks.h"
+#include "golden_json.h"
+#include "golden_tensors.h"
 #include "imago.h"
 #include "models/pipelines/sd.h"
 
@@ -24,7 +26,7 @@ static void open_all(void)
     setup();
     sd = im_sd_open(c, A, IM_F32);
     ck_assert_msg(sd != NULL, "%s", im_error(c));
-    json_t *file = json_load_file("tests/golden/weighted.json", 0, NULL);
+    json_t *file = golden_json("tests/golden/weighted.json.gz");
     rows = json_incref(json_object_get(file, "rows"));
     json_decref(file);
     ck_assert_int_eq(json_array_size(rows), 100);
@@ -79,7 +81,7 @@ END_TEST
  * where weights bring the mean near 0, so the measure is the largest value of the text. */
 START_TEST(states_are_transformers)
 {
-    im_safetensors *golden = im_st_open(c, "tests/golden/weighted.safetensors");
+    im_safetensors *golden = golden_tensors(c, "tests/golden/weighted.safetensors.gz");
     int64_t width = sd->config->clip.hidden_size;
     size_t i;
     json_t *row;

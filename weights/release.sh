@@ -6,7 +6,7 @@
 #     weights/imago-small/                    RUN_DIFFUSION/model in f16, no file above 16 MiB; with RUN_AUTOENCODER its
 #                                             decoder, which may have learnt on (--train decoder): encoders must be equal
 #     weights/imago-small/classifier/         RUN_RESNET's weights in f16; without RUN_RESNET the one that is there stays
-#     weights/runs/{diffusion,autoencoder,decoder,classifier}/    config.json and log.jsonl of the runs, logs above 60 kB
+#     weights/runs/{diffusion,autoencoder,decoder,classifier}/    config.json and log.jsonl of the runs, logs above 20 kB
 #                                             thinned; of a RUN_AUTOENCODER with --train decoder also the run before it
 #
 # Paths in what is written are relative to the repository; one that lies outside is refused. From the environment: IMAGO
@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 imago=${IMAGO:-build/imago}
 root=$(realpath "${ROOT:-.}")
 to=${TO:-weights}
-file_most=16777216 all_most=41943040 log_most=60000
+file_most=16777216 all_most=41943040 log_most=20000
 
 fail() { echo "release.sh: $*" >&2; exit 1; }
 if [ $# -lt 1 ] || [ $# -gt 3 ]; then fail "usage: weights/release.sh RUN_DIFFUSION [RUN_AUTOENCODER [RUN_RESNET]]"; fi

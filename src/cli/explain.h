@@ -127,6 +127,8 @@ im_image *draw_planes(im_ctx *c, const float *values, int frames, int planes, in
 /* values (frames, h, w) from 0 on: dark to bright; each frame by its own largest value. */
 im_image *draw_heat(im_ctx *c, const float *values, int frames, int w, int h);
 im_image *draw_row(im_ctx *c, im_image *const pictures[], int n);                        /* of one size, side by side   */
+/* A PNG in memory, with a list of colours where there are at most 256: malloc'd, NULL with an error. */
+unsigned char *draw_png(im_ctx *c, const im_image *i, size_t *bytes);
 
 /* ---------------------------------------------------------------- explain_page.c */
 

@@ -1,5 +1,6 @@
 /* explain_draw.c: values as pictures for `imago explain`: planes of latents, maps of words, rows of pictures. */
 #include <math.h>
+#include <png.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,10 +9,13 @@
 /* Ends of the scale of signed values: blue and orange are told apart by the colour-blind too (Okabe & Ito). */
 static const double below[3] = { 0, 114, 178 }, above[3] = { 213, 94, 0 };
 
+/* Steps of a scale, so few that a PNG can list their colours: a byte a pixel. */
+enum { STEPS = 120, COLOURS = 256 };
+
 static void put_signed(uint8_t *to, double v)                  /* v in -1..1                                           */
 {
     const double *end = v < 0 ? below : above;
-    double share = fmin(fabs(v), 1);
+    double share = round(STEPS * fmin(fabs(v), 1)) / STEPS;
     for (int k = 0; k < 3; k++)
         to[k] = (uint8_t)lround(250 + (end[k] - 250) * share);
 }
@@ -44,6 +48,7 @@ im_image *draw_planes(im_ctx *c, const float *values, int frames, int planes, in
 /* Black, red, yellow, white: rising in lightness. */
 static void put_heat(uint8_t *to, double v)
 {
+    v = round(2 * STEPS * v) / (2 * STEPS);
     for (int k = 0; k < 3; k++)
         to[k] = (uint8_t)lround(255 * fmin(fmax(3 * v - k, 0), 1));
 }
@@ -71,4 +76,43 @@ im_image *draw_row(im_ctx *c, im_image *const pictures[], int n)
             memcpy(out->pixels + 3 * ((size_t)y * (size_t)out->width + (size_t)(i * pictures[i]->width)),
                    pictures[i]->pixels + 3 * (size_t)y * (size_t)pictures[i]->width, 3 * (size_t)pictures[i]->width);
     return out;
+}
+
+/* The colours of a picture in the order of their first pixel, and each pixel's number among them; 0: more than COLOURS. */
+static unsigned colours_of(const im_image *i, uint8_t (*colours)[3], uint8_t *numbers)
+{
+    unsigned n = 0, k = 0;
+    for (size_t at = 0, pixels = (size_t)i->width * (size_t)i->height; at < pixels; at++) {
+        const uint8_t *p = i->pixels + 3 * at;
+        if (k >= n || memcmp(colours[k], p, 3))                /* mostly the one before                                */
+            for (k = 0; k < n && memcmp(colours[k], p, 3); k++)
+                ;
+        if (k == COLOURS)
+            return 0;
+        if (k == n)
+            memcpy(colours[n++], p, 3);
+        numbers[at] = (uint8_t)k;
+    }
+    return n;
+}
+
+unsigned char *draw_png(im_ctx *c, const im_image *i, size_t *bytes)
+{
+    uint8_t colours[COLOURS][3], *numbers = malloc((size_t)i->width * (size_t)i->height);
+    png_image out = { .version = PNG_IMAGE_VERSION, .width = (unsigned)i->width, .height = (unsigned)i->height };
+    out.colormap_entries = numbers ? colours_of(i, colours, numbers) : 0;
+    out.format = out.colormap_entries ? PNG_FORMAT_RGB_COLORMAP : PNG_FORMAT_RGB;
+    const void *pixels = out.colormap_entries ? numbers : i->pixels;
+    png_alloc_size_t most = PNG_IMAGE_PNG_SIZE_MAX(out);
+    unsigned char *png = malloc(most);
+    if (!png) {
+        im_fail(c, "out of memory for a picture of %dx%d", i->width, i->height);
+    } else if (!png_image_write_to_memory(&out, png, &most, 0, pixels, 0, colours)) {
+        im_fail(c, "a picture of %dx%d cannot be drawn: %s", i->width, i->height, out.message);
+        free(png);
+        png = NULL;
+    }
+    *bytes = most;
+    free(numbers);
+    return png;
 }

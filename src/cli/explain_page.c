@@ -68,7 +68,7 @@ void page_generate(const explain *e, const im_sd_args *a, const char *more, char
 static void url(page *p, const im_image *i)
 {
     size_t n;
-    unsigned char *png = plot_png(p->c, i, &n);
+    unsigned char *png = draw_png(p->c, i, &n);
     if (png)
         page_url(p->f, "image/png", png, n);
     free(png);

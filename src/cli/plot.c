@@ -67,31 +67,6 @@ unsigned char *plot_svg(im_ctx *c, int width, int height, void (*fn)(void *arg, 
     return NULL;
 }
 
-unsigned char *plot_png(im_ctx *c, const im_image *i, size_t *n)
-{
-    cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_RGB24, i->width, i->height);
-    unsigned char *to = cairo_image_surface_get_data(s);
-    int stride = cairo_image_surface_get_stride(s);
-    bytes b = { 0 };
-    cairo_surface_flush(s);
-    for (int y = 0; to && y < i->height; y++)
-        for (int x = 0; x < i->width; x++) {
-            const uint8_t *p = i->pixels + 3 * ((size_t)y * (size_t)i->width + (size_t)x);
-            uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
-            memcpy(to + y * stride + 4 * x, &v, sizeof v);
-        }
-    cairo_surface_mark_dirty(s);
-    cairo_status_t status = cairo_surface_write_to_png_stream(s, append, &b);
-    cairo_surface_destroy(s);
-    if (status == CAIRO_STATUS_SUCCESS) {
-        *n = b.n;
-        return b.v;
-    }
-    free(b.v);
-    im_fail(c, "a picture of %dx%d cannot be drawn: %s", i->width, i->height, cairo_status_to_string(status));
-    return NULL;
-}
-
 static void choose(cairo_t *g, double size)
 {
     cairo_select_font_face(g, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);

@@ -12,9 +12,6 @@ bool plot_write(im_ctx *c, const char *path, int width, int height, void (*fn)(v
 /* The same as SVG in memory: malloc'd, NULL with an error. */
 unsigned char *plot_svg(im_ctx *c, int width, int height, void (*fn)(void *arg, cairo_t *g), void *arg, size_t *bytes);
 
-/* A picture as a PNG in memory: malloc'd, NULL with an error. */
-unsigned char *plot_png(im_ctx *c, const im_image *i, size_t *bytes);
-
 void plot_text(cairo_t *g, double x, double y, double size, const char *text);      /* left end of the base line      */
 double plot_text_width(cairo_t *g, double size, const char *text);
 

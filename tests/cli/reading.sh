@@ -13,8 +13,8 @@ words=tests/golden/embeddings
 
 # ---- tokenize
 python3 - "$imago" $model >"$dir/rows" 2>"$dir/err" <<'PYTHON'
-import json, subprocess, sys
-rows = json.load(open("tests/golden/weighted.json"))["rows"]
+import gzip, json, subprocess, sys
+rows = json.load(gzip.open("tests/golden/weighted.json.gz"))["rows"]
 for row in rows[::3]:
     said = subprocess.run([sys.argv[1], "tokenize", "--json", "--prompt-syntax", "a1111", "-m", sys.argv[2], "--",
                            row["prompt"]], capture_output=True, check=True)

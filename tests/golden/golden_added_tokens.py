@@ -1,4 +1,4 @@
-"""Token ids of tokenizers with added tokens, in every layout that transformers has written: added_tokens.json.
+"""Token ids of tokenizers with added tokens, in every layout that transformers has written: added_tokens.json.gz.
 
 A layout is a base folder of models/ and edits of its JSON files: {file: {key: value}}, a file that is not there begins
 empty, null takes a key or a file away, "+" before a key appends to its list.
@@ -112,7 +112,7 @@ def edit_file(path, changes):
 
 
 def make_added_tokens(out):
-    """Write added_tokens.json: a row a layout, with the ids of its texts and the number of tokens."""
+    """Write added_tokens.json.gz: a row a layout, with the ids of its texts and the number of tokens."""
     rows = []
     for name, base, edits, texts in layouts():
         with tempfile.TemporaryDirectory() as folder:
@@ -124,4 +124,4 @@ def make_added_tokens(out):
             ids = [[text, tokenizer(text).input_ids] for text in texts]
             rows.append({"name": name, "base": base, "edits": edits, "size": len(tokenizer),
                          "pad": tokenizer.pad_token_id, "ids": ids})
-    save_json_lines(os.path.join(out, "added_tokens.json"), {"transformers": transformers.__version__}, rows)
+    save_json_lines(os.path.join(out, "added_tokens.json.gz"), {"transformers": transformers.__version__}, rows)

@@ -1,4 +1,4 @@
-"""What transformers' CLIPModel makes of pictures and texts: clip.json, clip.safetensors.
+"""What transformers' CLIPModel makes of pictures and texts: clip.json, clip.safetensors.gz.
 
 The model is small and has hashed weights (hashed.py); its texts go through the tokenizer of models/a, its pictures through
 CLIPImageProcessor: photo.jpg, and a hashed one that is higher than wide.
@@ -62,7 +62,7 @@ def make_clip(out):
     zero_shot = {"names": NAMES, "top1": float((told.logits_per_image.argmax(1) == truth).double().mean()),
                  "loss": float(torch.nn.functional.cross_entropy(told.logits_per_image, truth))}
     tensors["zero_shot"] = told.image_embeds
-    save_tensors(os.path.join(out, "clip.safetensors"), tensors)
+    save_tensors(os.path.join(out, "clip.safetensors.gz"), tensors)
     about = {"zero_shot": zero_shot, "about": "transformers' CLIPModel with hashed weights", "transformers": transformers.__version__,
              "texts": TEXTS, "logit_scale": SCALE,
              "config": {"model_type": "clip", "projection_dim": WIDTH, "text_config": text, "vision_config": VISION}}

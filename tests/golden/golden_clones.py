@@ -1,4 +1,4 @@
-"""What the pipeline of synthetic clones computes, by other programs: clones.json.
+"""What the pipeline of synthetic clones computes, by other programs: clones.json.gz.
 
 phash: pHash of pictures that lie here, by ImageHash.
 sets: top-1, top-5, loss and AUPR of a narrow ResNet-18 (golden_measures.py) with hashed weights and 1000 classes on small
@@ -7,7 +7,6 @@ list of [folder, number]: the picture hashed_picture(number) lies in that folder
 """
 
 import gzip
-import json
 import os
 import tempfile
 
@@ -21,6 +20,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.models.resnet import BasicBlock, ResNet
 
 import hashed
+from golden_store import save_json
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PICTURES = ["init_64x64.png", "init_83x70.png", "photo.jpg", "full_size.png"]
@@ -147,9 +147,8 @@ def anomalies(net, names, allowed, odd, val):
 
 
 def make_clones(out):
-    with open(os.path.join(out, "clones.json"), "w", encoding="ascii") as f:
-        json.dump({"phash": phashes(), "sets": eval_sets()}, f, indent=1)
-        f.write("\n")
+    """Write clones.json.gz."""
+    save_json(os.path.join(out, "clones.json.gz"), {"phash": phashes(), "sets": eval_sets()})
 
 
 if __name__ == "__main__":

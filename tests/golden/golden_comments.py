@@ -1,4 +1,4 @@
-"""JPEG files as Pillow writes them, and EXIF comments as others write them: comments.json (for test_picture_write.c).
+"""JPEG files as Pillow writes them, and EXIF comments as others write them: comments.json.gz (for test_picture_write.c).
 
     python tests/golden/golden_comments.py
 
@@ -9,7 +9,6 @@ that piexif.helper.UserComment.load gives, or null where there is none.
 
 import hashlib
 import io
-import json
 import os
 import struct
 
@@ -17,6 +16,8 @@ import PIL
 import piexif
 import piexif.helper
 from PIL import Image
+
+from golden_store import save_json
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEXTS = ["a cat", "", "caf\u00e9, \u732b and \U0001f434\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x64"]
@@ -62,7 +63,7 @@ def blocks():
 
 
 def main():
-    """Write comments.json beside this file."""
+    """Write comments.json.gz beside this file."""
     picture, files = Image.open(os.path.join(HERE, "init_83x70.png")).convert("RGB"), []
     for mode in ("RGB", "L"):
         for quality in (1, 50, 95, 100):
@@ -71,10 +72,9 @@ def main():
             digest = hashlib.sha256(out.getvalue()).hexdigest()
             files.append({"grey": mode == "L", "quality": quality, "bytes": len(out.getvalue()), "sha256": digest})
     rows = [{"name": name, "block": block.hex(), "text": text} for name, block, text in blocks()]
-    head = {"about": "JPEG files of Pillow, EXIF comments of piexif and Pillow; see golden_comments.py",
-            "pillow": PIL.__version__, "piexif": piexif.VERSION}
-    with open(os.path.join(HERE, "comments.json"), "w", encoding="ascii") as file:
-        file.write(json.dumps({**head, "files": files, "blocks": rows}, indent=1) + "\n")
+    whole = {"about": "JPEG files of Pillow, EXIF comments of piexif and Pillow; see golden_comments.py",
+             "pillow": PIL.__version__, "piexif": piexif.VERSION, "files": files, "blocks": rows}
+    save_json(os.path.join(HERE, "comments.json.gz"), whole)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Values and gradients of every differentiable operation: gradients.safetensors.
+"""Values and gradients of every differentiable operation: gradients.safetensors.gz.
 
 A case is a function of named tensors in imago's layout, (B, H, W, C), weights (Cout, Kh, Kw, Cin); it permutes to
 torch's layout inside, so autograd gives the gradients in ours. All is computed in f64 from f32 inputs and stored as
@@ -229,11 +229,11 @@ def gradient_l1(x, target):
 
 
 def make_gradients(out):
-    """gradients.safetensors."""
+    """gradients.safetensors.gz."""
     cases = Cases()
     with torch.enable_grad():
         for add in (add_linear, add_conv, add_norms, add_attention, add_moving, add_losses,
                     add_noising):
             add(cases)
     print(f"f32 is at most {cases.worst:.1e} from f64")
-    save_tensors(os.path.join(out, "gradients.safetensors"), cases.tensors)
+    save_tensors(os.path.join(out, "gradients.safetensors.gz"), cases.tensors)

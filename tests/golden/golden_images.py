@@ -1,14 +1,13 @@
-"""What Pillow makes of PNG files and of resizing: images.json (for test_png.c).
+"""What Pillow makes of PNG files and of resizing: images.json.gz (for test_png.c).
 
     python tests/golden/golden_images.py
 
-Needs Pillow only. The PNG files are put together here, chunk by chunk, since Pillow writes neither all bit depths nor
+Needs Pillow, and torch to be written. The PNG files are put together here, chunk by chunk, since Pillow writes neither all bit depths nor
 interlaced files; Pillow reads them. Bytes are stored as hex digits.
 """
 
 import hashlib
 import io
-import json
 import os
 import random
 import struct
@@ -16,6 +15,8 @@ import zlib
 
 import PIL
 from PIL import Image, PngImagePlugin
+
+from golden_store import save_json_lines
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # First column and row, and their steps, of the seven passes of Adam7 (ISO/IEC 15948, section 8.2).
@@ -118,13 +119,11 @@ def resize_rows():
 
 
 def main():
-    """Write images.json beside this file."""
+    """Write images.json.gz beside this file."""
     head = {"about": "Pillow: open(png).convert('RGB'); texts; resize of noise(), see golden_images.py",
             "pillow": PIL.__version__}
     rows = [*reading_rows(), *text_rows(), *resize_rows()]
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    with open(os.path.join(HERE, "images.json"), "w", encoding="ascii") as file:
-        file.write(json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + lines + "\n]}\n")
+    save_json_lines(os.path.join(HERE, "images.json.gz"), head, rows)
 
 
 if __name__ == "__main__":

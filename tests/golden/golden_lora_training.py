@@ -1,4 +1,4 @@
-"""Loss and gradients of a LoRA under training (lora_training.safetensors): what PEFT makes of model a.
+"""Loss and gradients of a LoRA under training (lora_training.safetensors.gz): what PEFT makes of model a.
 
 The adapters are those of diffusers' train_text_to_image_lora.py, of the UNet and of the text encoder, with hashed factors
 (B is zero in a real first step, and A would have no gradient). Loss: mean (unet(x, t, clip(ids)) - noise)^2. Computed in
@@ -12,13 +12,12 @@ import os
 import peft
 import torch
 from peft.utils import get_peft_model_state_dict
-from safetensors import safe_open
 from torch.nn import functional
 
 import hashed
 from golden_models import load
 from golden_network_gradients import SAMPLES, TIMES, nchw, samples
-from golden_store import pack_samples, save_json_lines, save_tensors
+from golden_store import load_tensors, pack_samples, save_json_lines, save_tensors
 
 # alpha / rank is 1 in one network and is not in the other
 RANK, ALPHA, TEXT_ALPHA = 4, 4, 6
@@ -58,8 +57,8 @@ def make_lora_training(out):
         pipe = load(out, "a")
         give(pipe.unet, UNET, ALPHA, "")
         give(pipe.text_encoder, TEXT, TEXT_ALPHA, "text_model.")
-        with safe_open(os.path.join(out, "networks_a.safetensors"), "pt") as file:
-            ids = torch.cat([file.get_tensor(f"clip.{i}.ids") for i in range(2)])
+        given = load_tensors(os.path.join(out, "networks_a.safetensors.gz"))
+        ids = torch.cat([given[f"clip.{i}.ids"] for i in range(2)])
         x, noise = (nchw(hashed.fill("lora." + name, (2, 8, 8, 4))) for name in ("x", "noise"))
         loss, double = run(pipe, ids, x, noise, torch.float64)
         in_f32, single = run(pipe, ids, x, noise, torch.float32)
@@ -72,7 +71,7 @@ def make_lora_training(out):
         rows.append({"part": part, "factors": len(own), "norm": float(f"{whole:.6g}"), "error": float(f"{off:.1e}"),
                      "loss_error": float(f"{abs(float(in_f32 - loss) / float(loss)):.1e}")})
     kept = {key: samples(value) for key, value in double.items()} | {"lora.loss": loss.reshape(1)}
-    save_tensors(os.path.join(out, "lora_training.safetensors"), pack_samples(kept, ["grad"], SAMPLES + 2))
+    save_tensors(os.path.join(out, "lora_training.safetensors.gz"), pack_samples(kept, ["grad"], SAMPLES + 2))
     head = {"about": "error: relative L2 distance of torch's f32 gradients from f64", "torch": torch.__version__,
             "peft": peft.__version__}
     save_json_lines(os.path.join(out, "lora_training.json"), head, rows)

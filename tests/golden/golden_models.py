@@ -160,7 +160,7 @@ def make_model(out, name):
         rewrite_config(os.path.join(folder, "vae", "config.json"), V1_VAE_FIELDS)
         rewrite_config(plan, V1_SCHEDULER_FIELDS)
         use_old_names(os.path.join(folder, "text_encoder", "model.safetensors"), length)
-        write_single_file(pipe, os.path.join(out, "models", "a_single_file.json"))
+        write_single_file(pipe, os.path.join(out, "models", "a_single_file.json.gz"))
     shutil.rmtree(os.path.join(folder, "tokenizer"))
     write_tokenizer(os.path.join(folder, "tokenizer"), MERGES, length)
     if name == "b":

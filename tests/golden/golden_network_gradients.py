@@ -1,4 +1,4 @@
-"""Gradients of all parameters of whole networks (network_gradients.safetensors), and logits of ResNets.
+"""Gradients of all parameters of whole networks (network_gradients.safetensors.gz), and logits of ResNets.
 
 Computed in f64 from f32 weights and inputs, stored as f32. network_gradients.json says how far (relative L2) torch in
 f32 is from that, for each network as a whole and for the worst single parameter. A gradient is kept as 18 numbers:
@@ -11,12 +11,11 @@ import os
 
 import torch
 import torchvision
-from safetensors import safe_open
 from torch.nn import functional
 
 import hashed
 from golden_models import load
-from golden_store import pack_samples, save_json_lines, save_tensors
+from golden_store import load_tensors, pack_samples, save_json_lines, save_tensors
 
 SAMPLES, CLASSES = 16, 10
 # The last norm of a block is made smaller, or batch norm over few values amplifies rounding two thousand times.
@@ -161,8 +160,8 @@ def add_resnets(kept):
 
 def add_clip(kept, out, model, net):
     """Three prompts of networks_MODEL: last_hidden_state against a hashed target."""
-    with safe_open(os.path.join(out, f"networks_{model}.safetensors"), "pt") as file:
-        ids = torch.cat([file.get_tensor(f"clip.{i}.ids") for i in range(3)])
+    given = load_tensors(os.path.join(out, f"networks_{model}.safetensors.gz"))
+    ids = torch.cat([given[f"clip.{i}.ids"] for i in range(3)])
     kept.network(f"clip_{model}", net, {},
                  lambda module: mean_square(module(ids).last_hidden_state, f"clip_{model}.target"),
                  lambda key: key if key.startswith("text_model.") else "text_model." + key)
@@ -192,7 +191,7 @@ def add_vae(kept, model, net):
 
 
 def make_network_gradients(out):
-    """network_gradients.safetensors and .json."""
+    """network_gradients.safetensors.gz and .json."""
     kept = Kept()
     with torch.enable_grad():
         add_resnets(kept)
@@ -202,7 +201,7 @@ def make_network_gradients(out):
             add_unet(kept, model, pipe.unet)
             add_vae(kept, model, pipe.vae)
     packed = pack_samples(kept.tensors, ["grad", "after"], SAMPLES + 2)
-    save_tensors(os.path.join(out, "network_gradients.safetensors"), packed)
+    save_tensors(os.path.join(out, "network_gradients.safetensors.gz"), packed)
     head = {"about": "error: relative L2 distance of torch's f32 gradients (logits for _eval) from f64; worst: of one "
                      "parameter; vanishing: zero but for rounding", "torch": torch.__version__,
             "torchvision": torchvision.__version__}

@@ -1,4 +1,4 @@
-"""Outputs of the networks of each small model: networks_a, _b and _c.safetensors.
+"""Outputs of the networks of each small model: networks_a, _b and _c.safetensors.gz.
 
 Everything is computed in f32 from weights widened to f32. networks.json gives, for every output, its relative
 error (L2) against the same computation in f64: the noise floor of the reference itself.
@@ -134,7 +134,7 @@ def make_networks(out):
         worst = max(notes.values())
         assert worst < 5e-6, f"model {name}: the reference itself is off by {worst} from f64"
         rows += [{"model": name, "tensor": key, "error": float(f"{value:.1e}")} for key, value in notes.items()]
-        save_tensors(os.path.join(out, f"networks_{name}.safetensors"), tensors)
+        save_tensors(os.path.join(out, f"networks_{name}.safetensors.gz"), tensors)
     head = {"about": "error: relative L2 distance of the f32 reference from the same computation in f64",
             "prompts": PROMPTS, "diffusers": diffusers.__version__, "torch": torch.__version__}
     save_json_lines(os.path.join(out, "networks.json"), head, rows)

@@ -1,4 +1,4 @@
-"""Ten steps of torch.optim.SGD and AdamW and of timm.optim.Lars on hashed weights and gradients: optimisers.safetensors.
+"""Ten steps of torch.optim.SGD and AdamW and of timm.optim.Lars on hashed weights and gradients: optimisers.safetensors.gz.
 
 All is computed in f64 from the hashed f32 numbers; README.md lists the cases. The moving average is torch's
 (torch.optim.swa_utils.get_ema_avg_fn), taken after each step from the weights at the start.
@@ -49,9 +49,9 @@ def trajectory(name, tensors):
 
 
 def make_optimisers(out):
-    """optimisers.safetensors."""
+    """optimisers.safetensors.gz."""
     tensors = {}
     with torch.enable_grad():
         for name in CASES:
             tensors = trajectory(name, tensors)
-    save_tensors(os.path.join(out, "optimisers.safetensors"), tensors)
+    save_tensors(os.path.join(out, "optimisers.safetensors.gz"), tensors)

@@ -1,4 +1,4 @@
-"""Finished pictures of the small models: pictures.safetensors, pictures.json and two init pictures.
+"""Finished pictures of the small models: pictures.safetensors.gz, pictures.json.gz and two init pictures.
 
 Each picture is drawn twice, the second time without oneDNN (other order of sums). How far the two are apart
 is kept in the JSON: it is what rounding alone does to that picture.
@@ -94,7 +94,7 @@ def make_pictures(out):
         picture, latents, rounding = draw_twice(pipes[case["model"]], case, out)
         tensors[case["name"] + ".picture"], tensors[case["name"] + ".latents"] = picture, latents
         rows.append(case | {"H": picture.shape[0], "W": picture.shape[1], "rounding": rounding})
-    save_tensors(os.path.join(out, "pictures.safetensors"), tensors)
+    save_tensors(os.path.join(out, "pictures.safetensors.gz"), tensors)
     head = {"about": "pictures drawn by StableDiffusionPipeline / StableDiffusionImg2ImgPipeline in f32",
             "diffusers": diffusers.__version__, "torch": torch.__version__}
-    save_json_lines(os.path.join(out, "pictures.json"), head, rows)
+    save_json_lines(os.path.join(out, "pictures.json.gz"), head, rows)

@@ -1,4 +1,4 @@
-"""Values of torch's CPU generator: rng.safetensors (short draws whole) and rng.json (hashes of long ones)."""
+"""Values of torch's CPU generator: rng.safetensors.gz (short draws whole) and rng.json (hashes of long ones)."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ def make_rng(out):
             tensors[name + ".head"], tensors[name + ".tail"] = values[:EDGE], values[-EDGE:]
             digest = hashlib.sha256(values.numpy().astype("<f4").tobytes()).hexdigest()
             rows.append({"name": name, "seed": seed, "shape": list(shape), "sha256": digest})
-    save_tensors(os.path.join(out, "rng.safetensors"), tensors)
+    save_tensors(os.path.join(out, "rng.safetensors.gz"), tensors)
     head = {"about": "torch.randn(shape, generator=torch.Generator('cpu').manual_seed(seed)); "
                      "sha256 of the little-endian f32 bytes",
             "torch": torch.__version__, "sequence": SEQUENCE, "edge": EDGE}

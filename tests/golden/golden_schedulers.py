@@ -1,4 +1,4 @@
-"""Paths of the ten schedulers under a model that is a formula: schedulers.safetensors and schedulers.json.
+"""Paths of the ten schedulers under a model that is a formula: schedulers.safetensors.gz and schedulers.json.gz.
 
 The stand-in for the UNet, elementwise in f32, with u = t / 1000:
     out = 0.3 x + (0.25 - 0.5 u)            x: what scale_model_input gives
@@ -106,21 +106,21 @@ def make_schedulers(out):
     rows += [text_to_image("prk", "pndm", steps, tensors) for steps in (10, 30)]
     rows += [image_to_image(name, steps, strength, tensors)
              for name in SCHEDULERS for steps in (10, 30) for strength in (0.75, 0.3, 1.0)]
-    save_tensors(os.path.join(out, "schedulers.safetensors"), tensors)
+    save_tensors(os.path.join(out, "schedulers.safetensors.gz"), tensors)
     head = {"about": "paths of the stand-in out = 0.3 x + (0.25 - 0.5 t / 1000) from randn(1,4,2,2), seed 42",
             "diffusers": diffusers.__version__, "configs": CONFIGS}
-    save_json_lines(os.path.join(out, "schedulers.json"), head, rows)
+    save_json_lines(os.path.join(out, "schedulers.json.gz"), head, rows)
 
 
 def make_few_steps(out):
-    """Write the same of lcm and tcd: few_steps.safetensors and few_steps.json."""
+    """Write the same of lcm and tcd: few_steps.safetensors.gz and few_steps.json.gz."""
     tensors = {"start.latents": 0.8 * torch.randn(SHAPE, generator=generator(1))}
     rows = [text_to_image("v14", name, steps, tensors) for name in FEW_STEPS for steps in (1, 2, 4, 7, 8, 50)]
     rows += [text_to_image(config, name, 4, tensors) for config in ("bare", "v_prediction", "clip_sample", "linear")
              for name in FEW_STEPS]
     rows += [image_to_image(name, 8, strength, tensors) for name in FEW_STEPS for strength in (0.75, 0.3, 1.0)]
     del tensors["start.latents"]
-    save_tensors(os.path.join(out, "few_steps.safetensors"), tensors)
+    save_tensors(os.path.join(out, "few_steps.safetensors.gz"), tensors)
     head = {"about": "as schedulers.json, of schedulers for few steps", "diffusers": diffusers.__version__,
             "configs": {name: CONFIGS[name] for name in ("v14", "bare", "v_prediction", "clip_sample", "linear")}}
-    save_json_lines(os.path.join(out, "few_steps.json"), head, rows)
+    save_json_lines(os.path.join(out, "few_steps.json.gz"), head, rows)

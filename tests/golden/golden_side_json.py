@@ -1,4 +1,5 @@
-"""What Python's json.loads makes of objects that other programs write beside pictures: side_json.json (for test_side_json.c).
+"""What Python's json.loads makes of objects that other programs write beside pictures: side_json.json.gz
+(for test_side_json.c).
 
     python tests/golden/golden_side_json.py
 
@@ -10,6 +11,8 @@ Half of a surrogate pair and the character 0 stand as U+FFFD, since no UTF-8 tex
 import json
 import os
 import random
+
+from golden_store import save_json_lines
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEYS = ("text", "label", "a key")
@@ -75,14 +78,13 @@ def written():
 
 
 def main():
-    """Write side_json.json beside this file."""
+    """Write side_json.json.gz beside this file."""
     rng, texts = random.Random(1), list(written())
     for i in range(150):
         made = {k: value(rng, 0) for k in rng.sample([*KEYS, "x", "y"], rng.randrange(6))}
         texts.append(json.dumps(made, ensure_ascii=i % 2 == 0, indent=rng.choice([None, 1])).encode("utf-8", "replace"))
-    rows = ",\n".join(json.dumps(row(t)) for t in texts)
-    with open(os.path.join(HERE, "side_json.json"), "w", encoding="ascii") as file:
-        file.write('{"about": "Python\'s json.loads; see golden_side_json.py", "rows": [\n' + rows + "\n]}\n")
+    save_json_lines(os.path.join(HERE, "side_json.json.gz"), {"about": "Python's json.loads; see golden_side_json.py"},
+                    [row(t) for t in texts])
 
 
 if __name__ == "__main__":

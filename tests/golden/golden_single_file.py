@@ -15,7 +15,7 @@ from diffusers.loaders.single_file_utils import (convert_ldm_clip_checkpoint, co
                                                  convert_ldm_vae_checkpoint)
 from safetensors.torch import load_file, save_file
 
-from golden_store import report
+from golden_store import report, write_packed
 
 UNET_PLAIN = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
               "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}
@@ -102,6 +102,5 @@ def write_single_file(pipe, path):
     types = {torch.float32: "F32", torch.float16: "F16"}
     rows = [[name, types[value.dtype], list(value.shape), hashlib.sha256(value.numpy().tobytes()).hexdigest()[:32]]
             for name, value in sorted(state.items())]
-    with open(path, "w", encoding="utf-8") as out:
-        out.write("[\n" + ",\n".join(" " + json.dumps(row) for row in rows) + "\n]\n")
+    write_packed(path, ("[\n" + ",\n".join(" " + json.dumps(row) for row in rows) + "\n]\n").encode("utf-8"))
     report(path)

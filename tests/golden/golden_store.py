@@ -9,14 +9,34 @@ import json
 import os
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 
 MAX_BYTES = 4 * 1024 * 1024
 
 
+def write_packed(path, data):
+    """Write bytes; packed by gzip, the same bytes each time, if the name ends in .gz."""
+    with open(path, "wb") as file:
+        if path.endswith(".gz"):
+            with gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+                packed.write(data)
+        else:
+            file.write(data)
+
+
+def read_packed(path):
+    """The bytes that write_packed was given."""
+    with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
+        return file.read()
+
+
+def load_tensors(path):
+    """{name: tensor} of a safetensors file, packed or not."""
+    return load(read_packed(path))
+
+
 def save_tensors(path, tensors):
-    """Write {name: tensor} to a safetensors file and check it by reading it again.
+    """Write {name: tensor} to a safetensors file (packed: .gz) and check it by reading it again.
 
     Floating tensors are stored as f32, whole numbers as i64 (u8 stays u8).
     """
@@ -32,11 +52,11 @@ def save_tensors(path, tensors):
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"{path}: {name} has values that are not finite")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    save_file(plain, path)
-    with safe_open(path, "pt") as again:
-        assert sorted(again.keys()) == sorted(plain)
-        for name, value in plain.items():
-            assert torch.equal(again.get_tensor(name), value), name
+    write_packed(path, save(plain))
+    again = load_tensors(path)
+    assert sorted(again) == sorted(plain)
+    for name, value in plain.items():
+        assert torch.equal(again[name], value), name
     report(path)
 
 
@@ -67,16 +87,15 @@ def save_json_lines(path, head, rows):
     """Write {**head, "rows": [...]} with one row a line (pure ASCII; packed: .gz), and check it by reading it."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     lines = ",\n".join(json.dumps(row) for row in rows)
-    text = json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + lines + "\n]}\n"
-    if path.endswith(".gz"):
-        with open(path, "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
-            packed.write(text.encode("ascii"))
-    else:
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text)
-    with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="ascii") as file:
-        again = json.load(file)
-    assert again == {**head, "rows": rows}, path
+    save_json(path, {**head, "rows": rows}, json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + lines + "\n]}\n")
+
+
+def save_json(path, whole, text=None):
+    """Write an object (pure ASCII; packed: .gz), laid out as text has it, and check it by reading it."""
+    text = text or json.dumps(whole, indent=1) + "\n"
+    write_packed(path, text.encode("ascii"))
+    again = json.loads(read_packed(path).decode("ascii"))
+    assert again == json.loads(json.dumps(whole)), path
     report(path)
 
 

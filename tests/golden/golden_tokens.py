@@ -106,11 +106,11 @@ def make_tokens(out):
 
 
 def make_small_tokens(out):
-    """tokens_small.json: ids of the reduced vocabularies of models/a (length 77) and models/b (length 32)."""
+    """tokens_small.json.gz: ids of the reduced vocabularies of models/a (length 77) and models/b (length 32)."""
     rows = []
     for model in ("a", "b"):
         tokenizer = CLIPTokenizer.from_pretrained(os.path.join(out, "models", model, "tokenizer"))
         rows += [{"model": model} | row for row in token_rows(tokenizer, reduced_prompts())]
     head = {"about": "as tokens.json, with the tokenizer folder of the model named; length: a 77, b 32",
             "transformers": transformers.__version__, "pad": tokenizer.pad_token_id}
-    save_json_lines(os.path.join(out, "tokens_small.json"), head, rows)
+    save_json_lines(os.path.join(out, "tokens_small.json.gz"), head, rows)

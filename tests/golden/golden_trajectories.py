@@ -1,4 +1,4 @@
-"""Twenty steps of training, as torch takes them: trajectories.safetensors and trajectories.json.
+"""Twenty steps of training, as torch takes them: trajectories.safetensors.gz and trajectories.json.
 
 Weights and the batch of every step are hashed (hashed.py) or come from models/a. Everything is computed in f64 from
 f32 inputs and stored as f32; the JSON has the distance of the same training in f32, and of bf16 autocast, from f64.
@@ -178,7 +178,7 @@ def add_run(run, net, task, tensors, rows):
 
 
 def make_trajectories(out):
-    """trajectories.safetensors and .json."""
+    """trajectories.safetensors.gz and .json."""
     tensors, rows, pipe = {}, [], load(out, "a")
     starts = {"resnet18_small": (resnet("resnet18", True), Classifying(32)),
               "resnet50": (resnet("resnet50", False), Classifying(64)),
@@ -187,7 +187,7 @@ def make_trajectories(out):
         for run in RUNS:
             add_run(run, *starts[run[0]], tensors, rows)
     packed = pack_samples(tensors, ["after", "moved", "average"], SAMPLES + 2)
-    save_tensors(os.path.join(out, "trajectories.safetensors"), packed)
+    save_tensors(os.path.join(out, "trajectories.safetensors.gz"), packed)
     head = {"about": "largest relative distance over the steps of loss and grad_norm, relative L2 distance of weights, of "
                      "what training changed (moved) and of running statistics from f64, in f32 and with bf16 autocast",
             "torch": torch.__version__, "timm": timm.__version__}

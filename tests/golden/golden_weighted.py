@@ -1,4 +1,4 @@
-"""Prompts with weights, by the rule of docs/prompts.md: weighted.json and .safetensors, weighted_pictures.safetensors.
+"""Prompts with weights, by the rule of docs/prompts.md: weighted.json.gz and .safetensors, weighted_pictures.safetensors.
 
 The rule is written here a second time, on transformers' tokenizer and text encoder of model a: ids and weights of every
 chunk, and what is left of its states when their tokens are summed with fixed factors. Two pictures are drawn by diffusers
@@ -203,8 +203,8 @@ def make_weighted(out):
         sums[str(i)] = torch.stack([factors @ states(pipe.text_encoder, *part, skip) for part in parts])
     head = {"about": "prompts in the syntax a1111 by the rule of docs/prompts.md; states: sum over t of sin(1.7 t + 0.3) z_t",
             "transformers": transformers.__version__, "diffusers": diffusers.__version__}
-    save_json_lines(os.path.join(out, "weighted.json"), head, rows)
-    save_tensors(os.path.join(out, "weighted.safetensors"), sums)
+    save_json_lines(os.path.join(out, "weighted.json.gz"), head, rows)
+    save_tensors(os.path.join(out, "weighted.safetensors.gz"), sums)
     pictures = {}
     cases = {"short": {"prompt": "a (castle:1.3), [oil] on canvas", "negative": "blurry", "clip_skip": 1},
              "long": {"prompt": "very, very (detailed:1.2) " * 30, "negative": "(bad:1.4) BREAK dog", "clip_skip": 2}}
