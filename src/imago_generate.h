@@ -128,6 +128,8 @@ typedef struct im_sd_args {
     int clip_skip;                                             /* the text encoder's layer from the end: 1, or 0: last */
     int steps;                                                 /* 50                                                   */
     float guidance;                                            /* 7.5; <= 1: a single pass                             */
+    int deep_cache;                                            /* N > 1: all of the UNet in one step of N alone, of    */
+                                                               /* the others the outermost layers (DeepCache); 0: all  */
     uint64_t seed;
     const char *scheduler;                                     /* NULL: the folder's own                               */
     int width, height;                                         /* pixels; 0: the model's own size                      */

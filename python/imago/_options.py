@@ -16,6 +16,7 @@ class PictureOptions(TypedDict, total=False):
     clip_skip: int
     steps: int
     guidance: float
+    deep_cache: int
     seed: int
     scheduler: Text | None
     width: int

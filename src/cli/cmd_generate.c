@@ -28,6 +28,9 @@ static const option options[] = {
                "number of denoising steps, at most as many as the model was trained with: 1000 in v1.x"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000,
                 "how closely to follow the prompt; at 1 or less, each step needs only one pass"),
+    OPTION_INT(0, "deep-cache", "N", AT(deep_cache), "1", 1, 1000,
+               "computes all of the UNet in one step of N, and in the others only its outermost layers, which take the "
+               "rest from that step (DeepCache): faster, and another picture. 1: all of it in every step"),
     OPTION_DRAWN_SEED('s', "seed", "SEED", AT(seed),
                       "seed of the first picture; the others count up from it. Without it, or with -1: a random "
                       "one, which is printed"),
@@ -71,7 +74,7 @@ static const option options[] = {
                 "a picture for each value of one option, or each pair of two: --grid steps=10,20 guidance=1,7.5. The first "
                 "goes along the columns. -o FILE.png is the grid alone; in a folder it is grid.png (or --sheet) beside the "
                 "pictures. Options: steps, guidance, scheduler, seed, width, height, strength, mask-blur, clip-skip, "
-                "prompt-syntax; prompt and negative, whose texts | parts"),
+                "prompt-syntax, deep-cache; prompt and negative, whose texts | parts"),
     OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
@@ -200,6 +203,7 @@ static bool open_model(run_state *r)
     r->base.guidance = o->guidance;
     r->base.syntax = reading_syntax(&o->reading);
     r->base.clip_skip = o->reading.clip_skip;
+    r->base.deep_cache = o->deep_cache;
     r->base.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
     r->base.eager = o->eager || o->profile;
     if (o->scheduler)

@@ -16,6 +16,7 @@ typedef struct generate_options {
     const char *save_latents, *from, *sheet, *classify, *format, *vae, *wildcards;
     int steps, width, height, count, batch, quality;
     float guidance, strength, mask_blur;
+    int deep_cache;
     option_seed seed;
     reading reading;
     option_list grid;

@@ -39,6 +39,7 @@ static void fill_options(run_state *r)
     if (!given(r, "rng")) o->rng = a->rng == IM_RNG_CUDA ? "cuda" : "cpu";
     if (!given(r, "prompt_syntax")) o->reading.syntax = a->syntax == IM_PROMPT_A1111 ? "a1111" : "plain";
     if (!given(r, "clip_skip")) o->reading.clip_skip = a->clip_skip ? a->clip_skip : 1;
+    if (!given(r, "deep_cache")) o->deep_cache = a->deep_cache ? a->deep_cache : 1;
     if (!given(r, "steps")) o->steps = a->steps;
     if (!given(r, "width")) o->width = a->width;
     if (!given(r, "height")) o->height = a->height;

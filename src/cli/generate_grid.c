@@ -9,8 +9,8 @@
 #include "data/files/file.h"
 
 static const char *const may_vary[] = {
-    "steps", "guidance", "scheduler", "seed", "width", "height", "strength", "mask-blur", "clip-skip", "prompt-syntax",
-    "prompt", "negative"
+    "steps", "guidance", "scheduler", "seed", "width", "height", "strength", "mask-blur", "clip-skip",
+    "prompt-syntax", "deep-cache", "prompt", "negative"
 };
 
 static bool is_text(const option *o) { return o->kind == OPT_PHRASE; }
@@ -128,6 +128,7 @@ void grid_args(const generate_options *o, im_sd_args *a)
     a->strength = o->strength;
     a->mask_blur = o->mask_blur;
     a->clip_skip = o->reading.clip_skip;
+    a->deep_cache = o->deep_cache;
     a->syntax = reading_syntax(&o->reading);
     if (o->scheduler) a->scheduler = o->scheduler;
     if (o->width) a->width = o->width;

@@ -44,6 +44,12 @@ if "$imago" info --device cpu | grep -Eq 'avx2|avx512|neon'; then
         -o "$dir/half/" --dtype bf16 --skip-existing
 fi
 
+# what a picture says of its deep cache
+draw -q -p apple -s 1 --deep-cache 2 -o "$dir/deep/" && draw -q --from "$dir/deep/1.png" -o "$dir/deep/again.png"
+cmp -s "$dir/deep/1.png" "$dir/deep/again.png"
+check "--from draws with the deep cache that the picture names"
+gives 1 'its deep cache is 2, wanted none' generate -m $model -t 1 --steps 2 -p apple -s 1 -o "$dir/deep/" --skip-existing
+
 # files of that name that are no pictures of this program, or not whole
 refused() {     # refused TEXT: of what lies at the name
     gives 1 "$1" generate -m $model -t 1 --steps 2 -p apple -s 1 --count 2 -o "$dir/odd" --skip-existing

@@ -16,6 +16,7 @@ import golden_analysis
 import golden_clip
 import golden_clones
 import golden_daam
+import golden_deep_cache
 import golden_embeddings
 import golden_gradients
 import golden_guided
@@ -53,7 +54,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "lora_training": golden_lora_training.make_lora_training,
          "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings,
          "int8": golden_int8.make_int8, "masks": golden_masks.make_masks,
-         "guided": golden_guided.make_guided,
+         "guided": golden_guided.make_guided, "deep_cache": golden_deep_cache.make_deep_cache,
          "daam": golden_daam.make_daam}
 
 

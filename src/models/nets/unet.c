@@ -280,22 +280,23 @@ static im_tensor *down_forward(run *u, const stage *s, im_tensor *h)
     return h;
 }
 
-/* h (B, H, W, C) -> the next level's (B, 2H, 2W, C'), or one less where the way down had an odd size */
-static im_tensor *up_forward(run *u, const stage *s, im_tensor *h)
+/* Layers [from, to) of a level; behind its last one, h (B, H, W, C) becomes the next level's (B, 2H, 2W, C'), or one less
+ * where the way down had an odd size. */
+static im_tensor *up_forward(run *u, const stage *s, im_tensor *h, int from, int to)
 {
     im_scope_push(u->c);
-    for (int i = 0; i < s->layers; i++) {
+    for (int i = from; i < to; i++) {
         h = im_concat(u->c, h, u->skips[--u->n_skips]);                                  /* (B, H, W, C + Cskip) */
         h = im_residual_forward(u->c, &s->resnets[i], h, u->time);                       /* (B, H, W, C')   */
         if (s->attentions)
             h = im_transformer_forward(u->c, &s->attentions[i], h, u->kv);               /* (B, H, W, C')   */
     }
-    if (s->resample.w && im_ok(u->c)) {
+    if (to == s->layers && s->resample.w && im_ok(u->c)) {
         const im_tensor *next = u->skips[u->n_skips - 1];                                /* (B, 2H, 2W, ..) */
         h = im_conv_forward_up(u->c, &s->resample, h, (int)next->shape[1], (int)next->shape[2]);
         im_trace(u->c, s->resample_path, h);
     }
-    im_trace(u->c, s->path, h);
+    if (to == s->layers) im_trace(u->c, s->path, h);
     return im_scope_leave(u->c, h);
 }
 
@@ -317,8 +318,39 @@ im_tensor *im_unet_forward(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor 
 im_tensor *im_unet_forward_guided(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
                                   im_tensor *const kv[])
 {
+    return im_unet_forward_deep(c, m, x, t, w, kv, IM_UNET_WHOLE, NULL);
+}
+
+int im_unet_deep_channels(const im_unet_config *cfg)
+{
+    bool from_below = cfg->level[0].layers == 0 && cfg->levels > 1;
+    return cfg->level[from_below ? 1 : 0].channels;
+}
+
+/* h = conv_in(x) (B, H, W, 320) -> what the last layer of the way up reads from below, (B, H, W, C) */
+static im_tensor *deep_forward(run *u, const im_unet *m, im_tensor *h)
+{
+    const stage *last = &m->up[m->cfg.levels - 1];
+    for (int i = 0; i < m->cfg.levels; i++)
+        h = down_forward(u, &m->down[i], h);
+    if (m->cfg.has_mid)
+        h = mid_forward(u, m, h);
+    for (const stage *s = m->up; s < last; s++)
+        h = up_forward(u, s, h, 0, s->layers);
+    return up_forward(u, last, h, 0, last->layers - 1);
+}
+
+static im_tensor *as_f32(im_ctx *c, im_tensor *h)
+{
+    return h && h->dtype != IM_F32 ? im_cast(c, h, IM_F32) : h;
+}
+
+im_tensor *im_unet_forward_deep(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
+                                im_tensor *const kv[], im_unet_depth depth, im_tensor *deep)
+{
     if (!m || !x || !t)
         return NULL;
+    const stage *last = &m->up[m->cfg.levels - 1];
     im_scope_push(c);
     run u = { .c = c, .kv = kv, .skips = m->skips, .time = time_forward(c, m, t, w) };
     if (m->minus_one)
@@ -328,16 +360,12 @@ im_tensor *im_unet_forward_guided(im_ctx *c, const im_unet *m, im_tensor *x, im_
     im_trace(c, "conv_in", h);
     h = im_as_activation(&m->params, h);
     u.skips[u.n_skips++] = h;
-    for (int i = 0; i < m->cfg.levels; i++)
-        h = down_forward(&u, &m->down[i], h);
-    if (m->cfg.has_mid)
-        h = mid_forward(&u, m, h);
-    for (int i = 0; i < m->cfg.levels; i++)
-        h = up_forward(&u, &m->up[i], h);
+    deep = depth == IM_UNET_REUSE ? im_as_activation(&m->params, deep) : deep_forward(&u, m, h);
+    h = up_forward(&u, last, deep, last->layers - 1, last->layers);
     h = im_norm_forward(c, &m->conv_norm_out, h, true);                                  /* (B, H, W, 320)  */
-    if (h && h->dtype != IM_F32)
-        h = im_cast(c, h, IM_F32);                                                       /* what it says is not rounded */
-    h = im_conv_forward(c, &m->conv_out, h, NULL, NULL);                                 /* (B, H, W, 4)    */
-    im_trace(c, "conv_out", h);
+    h = im_conv_forward(c, &m->conv_out, as_f32(c, h), NULL, NULL);                      /* (B, H, W, 4)    */
+    im_trace(c, "conv_out", h);                                                          /* not rounded     */
+    if (depth == IM_UNET_KEEP)
+        h = im_concat(c, h, as_f32(c, deep));
     return im_scope_leave(c, h);
 }

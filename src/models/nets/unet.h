@@ -53,4 +53,15 @@ im_tensor *im_unet_forward(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor 
 im_tensor *im_unet_forward_guided(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
                                   im_tensor *const kv[]);
 
+/* What the last layer of the way up reads from below changes little from step to step (DeepCache: Ma et al. 2023, arXiv
+ * 2312.00858, branch 0). IM_UNET_KEEP gives it out, IM_UNET_REUSE takes it in and computes conv_in, that layer and conv_out
+ * alone: about a twentieth of the multiplications.
+ *     IM_UNET_KEEP     deep NULL                                 ->  (B, h, w, out_channels + C): the noise, then deep
+ *     IM_UNET_REUSE    deep (B, h, w, C) of an earlier step      ->  (B, h, w, out_channels)
+ * C: im_unet_deep_channels. */
+typedef enum { IM_UNET_WHOLE, IM_UNET_KEEP, IM_UNET_REUSE } im_unet_depth;
+int im_unet_deep_channels(const im_unet_config *cfg);
+im_tensor *im_unet_forward_deep(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
+                                im_tensor *const kv[], im_unet_depth depth, im_tensor *deep);
+
 #endif

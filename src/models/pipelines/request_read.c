@@ -94,6 +94,7 @@ static bool read_all(const reader *r, im_request *q)
               text(r, "latents_sha256", IM_MAY, &q->latents_sha256) &&
               word(r, "prompt_syntax", IM_MAY, "plain|a1111", &syntax) &&
               whole(r, "clip_skip", IM_MAY, 1, 1000, &a->clip_skip) &&
+              whole(r, "deep_cache", IM_MAY, 1, 1000, &a->deep_cache) &&
               text(r, "mask_sha256", IM_MAY, &q->mask_sha256) && real(r, "mask_blur", IM_MAY, 0, 1000, &a->mask_blur);
     a->syntax = strcmp(syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
     a->rng = strcmp(rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
@@ -139,7 +140,7 @@ static const char *const keys[][2] = {
     { "dtype", "dtype" }, { "activations", "type of activations" }, { "rng", "rng" }, { "device", "device" },
     { "quality", "quality as a JPEG" }, { "loras", "list of LoRAs" }, { "embeddings", "list of embeddings" },
     { "mask_sha256", "mask, by the SHA-256 of its pixels," }, { "mask_blur", "blur of the mask" },
-    { "prompt_syntax", "syntax of prompts" }, { "clip_skip", "clip skip" },
+    { "prompt_syntax", "syntax of prompts" }, { "clip_skip", "clip skip" }, { "deep_cache", "deep cache" },
 };
 
 static bool equal(const json_t *a, const json_t *b)

@@ -18,6 +18,7 @@ typedef struct im_sd_size {              /* what one evaluation's shape depends 
     int width, height, w, h;             /* of a picture, of its latents                                              */
     int tokens;                          /* UNet: of its text; 0: as many as the text encoder has positions           */
     int skip;                            /* text encoder: layers at its end that are left out                         */
+    im_unet_depth depth;                 /* UNet: how much of it (DeepCache)                                          */
 } im_sd_size;
 
 /* One network at one shape, ready to run again and again (sd_stage.c). */
@@ -26,7 +27,8 @@ typedef struct im_stage {
     const im_networks *nets;
     im_net net;
     int batch; im_sd_size size; bool eager;
-    int mask_channels, guidance;                               /* im_mask_channels, im_guidance_input                 */
+    int mask_channels, guidance, deep;                         /* im_mask_channels, im_guidance_input; which input    */
+                                                               /* is what was kept of an earlier evaluation, or 0     */
     uint64_t *runs; int n_runs;                                /* UNet: whose texts its keys and values are of        */
     uint64_t used;                                             /* when, to find the one that was used longest ago     */
     im_tensor **in;
@@ -109,8 +111,8 @@ bool im_same_size(im_sd_size a, im_sd_size b);                 /* have the UNet'
 /* Recorded as a plan, or op by op. What goes in and comes out, by network:
  *   CLIP         ids i32 (B, T)                                                        -> (B, T, C)
  *   UNET         x (B, h, w, 4), t (B), (B, h, w, 5) of a mask where the model has 9
- *                inputs, (B) of 1000 (guidance - 1) where it is told, then keys and
- *                values of the text                                                    -> (B, h, w, 4)
+ *                inputs, (B) of 1000 (guidance - 1) where it is told, deep where that
+ *                is used again, then keys and values of the text       -> (B, h, w, 4), with deep where that is kept
  *   VAE_DECODER  z (B, h, w, 4)                                                        -> (B, H, W, 3)
  *   VAE_ENCODER  x (B, H, W, 3)                                                        -> (B, h, w, 8)
  * text: UNet only, (batch, T, C) of the text encoder. False with an error; close it all the same. */

@@ -96,6 +96,7 @@ bool im_run_watch(im_sd_run *r, const im_tensor *x, im_bad what)
 static bool evaluate_again(im_sd_run *r)
 {
     im_tensor *noise;
+    r->size.depth = IM_UNET_WHOLE;
     im_scope_push(r->c);
     bool ok = im_assign(r->c, r->x, r->good) && im_run_evaluate(r->sd, (im_sd_run *const[]){ r }, 1, &noise);
     im_scope_pop(r->c);

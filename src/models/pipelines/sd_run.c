@@ -89,6 +89,8 @@ static bool open_run(im_sd_run *r, const im_sd_args *a)
     if (a->clip_skip < 0 || a->clip_skip > r->sd->config->clip.num_hidden_layers)
         return im_fail(c, "clip skip: found %d, wanted 1 (the last layer) to %d, the number of the text encoder's layers",
                        a->clip_skip, r->sd->config->clip.num_hidden_layers);
+    if (a->deep_cache < 0 || a->deep_cache > 1000)
+        return im_fail(c, "deep cache: found %d, wanted 1 (all of the UNet in every step) to 1000", a->deep_cache);
     if (!im_mask_take(r, a)) return false;
     if (a->guidance > 1 && !im_sd_guided(r->sd, a) && a->negative && *a->negative)
         im_warn(c, "the model is told the guidance and sees the prompt alone: the negative prompt is not used");
@@ -108,6 +110,9 @@ static bool open_run(im_sd_run *r, const im_sd_args *a)
     r->e = own_latent(r);
     r->guess = own_latent(r);
     r->good = own_latent(r);
+    if (a->deep_cache > 1)
+        r->deep = im_own(c, im_new(c, IM_F32, 4, (int64_t[]){ r->rows, r->size.h, r->size.w,
+                                                              im_unet_deep_channels(&r->sd->config->unet) }));
     r->mark = im_own(c, im_new(c, IM_I32, 1, (int64_t[]){ 1 }));
     return im_ok(c) && im_mask_open(r) && take_latents(r, a->latents);
 }
@@ -142,7 +147,7 @@ void im_sd_run_close(im_sd_run *r)
     free(r->name);
     free(r->text);
     free(r->given);
-    im_tensor *const own[] = { r->x, r->e, r->guess, r->good, r->mark, r->mask_noise, r->mask_inputs };
+    im_tensor *const own[] = { r->x, r->e, r->guess, r->good, r->deep, r->mark, r->mask_noise, r->mask_inputs };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) im_param_free(r->c, own[i]);
     free(r->error);
     free(r);

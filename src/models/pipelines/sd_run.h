@@ -32,6 +32,8 @@ struct im_sd_run {
     im_tensor *guess;                                          /* (1, h, w, 4): the latents that the last evaluation  */
                                                                /* takes for the finished ones                         */
     im_tensor *good;                                           /* (1, h, w, 4): before the first step that went wrong */
+    im_tensor *deep;                                           /* (rows, h, w, C): with a deep cache, what the last    */
+                                                               /* whole evaluation kept (unet.h); else NULL           */
     im_tensor *mark;                                           /* i32 (1): 0, or which step that was (sd_finite.c)    */
     bool unchecked;                                            /* a trace: goes on with whatever comes                */
     bool begun;

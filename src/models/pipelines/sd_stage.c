@@ -13,7 +13,10 @@
 /* ---------------------------------------------------------------- what is recorded */
 
 /* Of the UNet, before keys and values. */
-static int own_inputs(const im_stage *s) { return 2 + (s->mask_channels > 0) + (s->guidance > 0); }
+static int own_inputs(const im_stage *s)
+{
+    return 2 + (s->mask_channels > 0) + (s->guidance > 0) + (s->deep > 0);
+}
 
 /* arg: the stage, of which nets, size and the kinds of inputs are looked at. */
 static im_tensor *clip_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
@@ -31,7 +34,8 @@ static im_tensor *unet_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
     im_tensor *w = s->guidance ? in[s->guidance] : NULL;
     im_scope_push(c);
     im_tensor *x = s->mask_channels ? im_concat(c, in[0], in[2]) : in[0];
-    return im_scope_leave(c, im_unet_forward_guided(c, s->nets->unet, x, in[1], w, in + own_inputs(s)));
+    im_tensor *deep = s->deep ? in[s->deep] : NULL;
+    return im_scope_leave(c, im_unet_forward_deep(c, s->nets->unet, x, in[1], w, in + own_inputs(s), s->size.depth, deep));
 }
 
 static im_tensor *decoder_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
@@ -58,6 +62,12 @@ int im_guidance_input(const im_model_config *m)
     return !m->unet.time_cond_proj_dim ? 0 : im_mask_channels(m) ? 3 : 2;
 }
 
+/* Which input of the UNet is what an earlier evaluation kept; 0: none. */
+static int deep_input(const im_model_config *m, im_sd_size size)
+{
+    return size.depth != IM_UNET_REUSE ? 0 : 2 + (im_mask_channels(m) > 0) + (im_guidance_input(m) > 0);
+}
+
 /* Every input but the UNet's text. */
 static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int batch, im_sd_size size, im_tensor **in)
 {
@@ -77,6 +87,11 @@ static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int bat
         if (im_guidance_input(m)) {
             in[im_guidance_input(m)] = im_new(c, IM_F32, 1, (int64_t[]){ batch });
             im_fill(c, in[im_guidance_input(m)], 0);
+        }
+        if (deep_input(m, size)) {
+            int64_t deep[4] = { batch, size.h, size.w, im_unet_deep_channels(&m->unet) };
+            in[deep_input(m, size)] = im_new(c, IM_F32, 4, deep);
+            im_fill(c, in[deep_input(m, size)], 0);
         }
         break;
     case IM_NET_VAE_DECODER: in[0] = im_new(c, IM_F32, 4, latent); break;
@@ -101,7 +116,8 @@ bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size siz
 {
     im_ctx *c = sd->c;
     *s = (im_stage){ .c = c, .nets = &sd->nets, .net = net, .batch = batch, .size = size, .eager = eager,
-                     .mask_channels = im_mask_channels(sd->config), .guidance = im_guidance_input(sd->config) };
+                     .mask_channels = im_mask_channels(sd->config), .guidance = im_guidance_input(sd->config),
+                     .deep = net == IM_NET_UNET ? deep_input(sd->config, size) : 0 };
     if (!im_sd_need(sd, net)) return false;
     s->n_in = net == IM_NET_UNET ? own_inputs(s) + im_unet_context_count(sd->nets.unet) : 1;
     s->in = calloc((size_t)s->n_in, sizeof *s->in);
@@ -143,11 +159,12 @@ void im_stage_close(im_stage *s)
 
 bool im_same_size(im_sd_size a, im_sd_size b)
 {
-    return a.width == b.width && a.height == b.height && a.tokens == b.tokens;
+    return a.width == b.width && a.height == b.height && a.tokens == b.tokens && a.depth == b.depth;
 }
 
 static bool same_size(im_net net, im_sd_size a, im_sd_size b)
 {
+    if (net != IM_NET_UNET) a.depth = b.depth = IM_UNET_WHOLE;
     return net == IM_NET_CLIP ? a.skip == b.skip : im_same_size(a, b);
 }
 

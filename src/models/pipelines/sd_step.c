@@ -70,6 +70,8 @@ static bool fill_inputs(const group *g, const im_stage *s)
             if (ok && r->mask_inputs) ok = im_assign(g->sd->c, samples(g->sd->c, s->in[2], at, 1), r->mask_inputs);
         }
     }
+    for (int i = 0, at = 0; ok && s->size.depth == IM_UNET_REUSE && i < g->n; at += g->r[i++]->rows)
+        ok = im_assign(g->sd->c, samples(g->sd->c, s->in[s->deep], at, g->r[i]->rows), g->r[i]->deep);
     ok = ok && im_upload(g->sd->c, s->in[1], times) && (!s->guidance || im_upload(g->sd->c, s->in[s->guidance], told));
     free(times);
     return ok;
@@ -83,12 +85,31 @@ static bool guide(im_ctx *c, im_tensor *y, const im_tensor *a, const im_tensor *
         && im_combine(c, y, &(im_combination){ .count = 2, .x = { a, y }, .w = { 1, w }, .by = 1, .limit = INFINITY });
 }
 
+/* Parts of the last axis, which lie apart: a copy. */
+static im_tensor *channels(im_ctx *c, im_tensor *t, int64_t from, int64_t to)
+{
+    return im_contiguous_copy(c, im_slice(c, t, 3, from, to));
+}
+
+/* out (rows, h, w, 4 + C) of a whole evaluation with a deep cache: what is used again is kept; -> noise (rows, h, w, 4) */
+static im_tensor *keep_deep(const group *g, im_tensor *out)
+{
+    im_ctx *c = g->sd->c;
+    int64_t noise = out->shape[3] - im_unet_deep_channels(&g->sd->config->unet);
+    im_tensor *deep = channels(c, out, noise, out->shape[3]);
+    bool ok = im_ok(c);
+    for (int i = 0, at = 0; ok && i < g->n; at += g->r[i++]->rows)
+        ok = im_assign(c, g->r[i]->deep, samples(c, deep, at, g->r[i]->rows));
+    return ok ? channels(c, out, 0, noise) : NULL;
+}
+
 bool im_run_evaluate(im_sd *sd, im_sd_run *const r[], int n, im_tensor **noise)
 {
     group g = group_of(sd, r, n);
     im_ctx *c = sd->c;
     im_stage *s = stage_of(&g);
     bool ok = s && fill_inputs(&g, s) && (*noise = im_stage_forward(s));
+    ok = ok && (s->size.depth != IM_UNET_KEEP || (*noise = keep_deep(&g, *noise)));
     for (int i = 0, at = 0; ok && i < n; at += r[i++]->rows)
         ok = guide(c, r[i]->e, samples(c, *noise, at, 1), r[i]->guided ? samples(c, *noise, at + 1, 1) : NULL,
                    r[i]->a.guidance);
@@ -139,12 +160,19 @@ static bool together(const im_sd_run *a, const im_sd_run *b)
     return im_same_size(a->size, b->size) && a->a.eager == b->a.eager;
 }
 
+/* With a deep cache: all of the UNet in one evaluation of deep_cache, its outermost layers in those between. */
+static im_unet_depth depth_of(const im_sd_run *r)
+{
+    return !r->deep ? IM_UNET_WHOLE : r->done % r->a.deep_cache ? IM_UNET_REUSE : IM_UNET_KEEP;
+}
+
 /* The runs of `from` that are under way, those that go together side by side; returns their number. */
 static int line_up(im_sd_run *const from[], int n, im_sd_run **to)
 {
     int count = 0;
     for (int i = 0; i < n; i++) {
         if (!from[i] || im_sd_run_state(from[i]) != IM_SD_RUNNING) continue;
+        from[i]->size.depth = depth_of(from[i]);
         int at = count;
         for (int k = count; k > 0 && at == count; k--)
             if (together(to[k - 1], from[i])) at = k;
