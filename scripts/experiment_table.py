@@ -2,7 +2,8 @@
 """The figures of an experiment (scripts/experiment.sh) as tables.
 
     experiment_table.py OUT FOLDER      reads OUT/runs/*/results and OUT/sets-compared; writes FOLDER/runs.csv (a row a
-                                        run), FOLDER/sets.csv (a row a set) and prints both as Markdown, means over seeds
+                                        run), FOLDER/sets.csv (a row a set) and FOLDER/test.svg (bars of top-1) and prints
+                                        both tables as Markdown, means over seeds
 
 Rows that FOLDER has already stay, so that machines can share the trainings of one experiment: in f32 their bits are the
 same. A row that both have must be the same to the last digit.
@@ -100,6 +101,29 @@ def markdown(head, rows):
     print()
 
 
+def chart(path, groups):
+    """Top-1 on the test: the mean of each training as a bar with a line of one standard deviation, a dot a seed."""
+    left, scale, step = 150, 8.0, 22                           # pixels: of names, a per cent, a bar
+    height = step * len(groups) + 40
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="560" height="{height}" font-family="sans-serif" font-size="12">',
+             '<rect width="100%" height="100%" fill="#fff"/>']
+    for tick in range(0, 50, 10):
+        x = left + scale * tick
+        lines.append(f'<path d="M{x:g} 4V{height - 34}" stroke="#ddd"/><text x="{x:g}" y="{height - 20}" fill="#555" '
+                     f'text-anchor="middle">{tick}</text>')
+    lines.append(f'<text x="{left}" y="{height - 5}" fill="#555">top-1 on real drawings, %</text>')
+    for i, (name, rows) in enumerate(groups.items()):
+        values, y = [100 * row["test_top1"] for row in rows], step * i + 15
+        middle, spread = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0
+        lines += [f'<text x="4" y="{y + 4}">{name}</text>',
+                  f'<rect x="{left}" y="{y - 7}" width="{scale * middle:.1f}" height="14" fill="#72a7d1"/>',
+                  f'<path d="M{left + scale * (middle - spread):.1f} {y}h{2 * scale * spread:.1f}" stroke="#000"/>']
+        lines += [f'<circle cx="{left + scale * v:.1f}" cy="{y}" r="2.5"/>' for v in values]
+        lines.append(f'<text x="550" y="{y + 4}" text-anchor="end">{middle:.1f}</text>')
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("\n".join(lines) + "\n</svg>\n")
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
@@ -112,6 +136,7 @@ def main():
     groups = {}
     for row in runs:
         groups.setdefault(row["training"], []).append(row)
+    chart(f"{folder}/test.svg", groups)
     markdown(["trained on", "seeds", "test", "emoji", "lines", "transfer", "transfer, 4 a class"],
              [[name, str(len(rows))] + [mean(rows, f"{t}_top1", 100) for t in TESTS]
               + [mean(rows, "transfer_top1", 100), mean(rows, "transfer_top1_4_shot", 100)]
