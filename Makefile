@@ -297,10 +297,14 @@ bench: all | $(BUILD)/sd-v1-4 ## measure this machine, the ops and the full-size
 	$(BUILD)/imago bench ops --csv $(ROWS)
 	for n in clip unet vae; do $(BUILD)/imago bench $$n -m $(BUILD)/sd-v1-4 --rounds 3 --csv $(ROWS) || exit 1; done
 
-bench-rivals: all | $(BUILD)/sd-v1-4 ## the same beside PyTorch, in a venv made in build/
-	bench/rivals/setup.sh $(BUILD)/venv-rivals
-	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_sd.py --imago $(BUILD)/imago --model $(BUILD)/sd-v1-4
-	$(BUILD)/venv-rivals/bin/python bench/rivals/torch_train.py --imago $(BUILD)/imago
+bench-rivals: ## beside PyTorch, OpenVINO and others in a venv of build/; QUICK=1: in 10 minutes
+	@CC="$(CC)" tests/need.sh --install rivals
+	@$(SUB) all
+	@$(SUB) $(BUILD)/sd-v1-4
+	bench/rivals/setup.sh $(BUILD)/venv-rivals $(if $(QUICK),quick)
+	$(BUILD)/venv-rivals/bin/python bench/rivals/table.py --imago $(BUILD)/imago --model $(BUILD)/sd-v1-4 \
+	    --cache $(BUILD)/rivals --csv $(BUILD)/rivals.csv $(if $(QUICK),--quick)
+	$(if $(QUICK),,$(BUILD)/venv-rivals/bin/python bench/rivals/torch_train.py --imago $(BUILD)/imago)
 
 # The public art that the embedded model learns from: Debian packages to a folder of pictures (weights/README.md).
 MODEL_DATA ?= $(BUILD)/model-data

@@ -5,7 +5,7 @@
 #     tests/need.sh --install build   installs it first (apt-get; sudo when not root)
 #
 # Steps: build (the library and the program), check (its tests as well), art (the data of the embedded model),
-# experiment. Used by the Makefile.
+# experiment, rivals (other engines to measure). Used by the Makefile.
 set -u
 cc=${CC:-gcc}
 install=no
@@ -56,7 +56,12 @@ look() {
         file unicode-data "/usr/share/unicode/emoji/emoji-test.txt"
         file wordnet-base "/usr/share/wordnet/index.noun"
     fi
-    if [ "$step" = experiment ]; then program python3 python3; fi
+    if [ "$step" = experiment ] || [ "$step" = rivals ]; then program python3 python3; fi
+    if [ "$step" = rivals ]; then               # other engines, out of PyPI; one of them is compiled
+        file python3-venv "/usr/lib/python3*/ensurepip"
+        program g++ g++
+        program cmake cmake
+    fi
     [ "$step" = check ] || return 0
     header check check.h
     file libsubunit-dev "/usr/lib/*/libsubunit.so"
