@@ -45,6 +45,9 @@ typedef struct wish {                                          /* all of it owne
     im_image *init;                                            /* NULL: none                                           */
     im_image *mask;                                            /* white where init is drawn anew; NULL: none           */
     float mask_blur;                                           /* pixels                                               */
+    im_mask_fill mask_fill;
+    bool mask_only; int mask_padding;                          /* as im_sd_args has them                               */
+    int picture_width, picture_height;                         /* of what comes out: with mask_only those of init      */
     char init_sha256[65], mask_sha256[65];                     /* "": there is none                                    */
     int quality;                                               /* of a JPEG; 0: PNG                                    */
 } wish;

@@ -31,6 +31,9 @@ im_sd_args wish_args(const wish *w)
     a.init = w->init;
     a.mask = w->mask;
     a.mask_blur = w->mask_blur;
+    a.mask_fill = w->mask_fill;
+    a.mask_only = w->mask_only;
+    a.mask_padding = w->mask_padding;
     a.strength = w->strength;
     return a;
 }
@@ -39,15 +42,15 @@ im_sd_args wish_args(const wish *w)
 static bool settle(server *s, wish *w, int *evaluations)
 {
     im_sd *sd = s->look;
-    im_sd_args own = im_sd_defaults(sd), a = wish_args(w);
-    a.width = w->width ? w->width : w->init ? w->init->width : own.width;
-    a.height = w->height ? w->height : w->init ? w->init->height : own.height;
+    im_sd_args a = wish_args(w);
     a.scheduler = im_sd_scheduler(sd, &a);
     if (!a.scheduler || !im_sd_settle_size(sd, &a))
         return false;
     w->scheduler = a.scheduler;
     w->width = a.width;
     w->height = a.height;
+    w->picture_width = w->mask_only ? w->init->width : w->width;
+    w->picture_height = w->mask_only ? w->init->height : w->height;
     *evaluations = im_sd_evaluations(sd, &a);
     im_sd_run *run = im_sd_run_open(sd, &a);                   /* asks what is left: steps, texts, strength            */
     im_sd_run_close(run);
