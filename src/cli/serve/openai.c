@@ -95,6 +95,8 @@ json_t *openai_picture(const job *j, int i, bool url)
     else
         json_object_set_new(one, "b64_json", json_string(text ? text : ""));
     free(text);
+    if (j->w.prompts)
+        json_object_set_new(one, "revised_prompt", json_string(j->w.prompts[i]));
     json_object_set_new(one, "seed", d->seed <= INT64_MAX ? json_integer((json_int_t)d->seed)
                                                           : json_sprintf("%llu", (unsigned long long)d->seed));
     return one;

@@ -88,22 +88,25 @@ static json_t *info_json(const server *s, const job *j)
     char stamp[32];
     time_t t = (time_t)j->created;
     struct tm utc;
+    int shown = 0;
     strftime(stamp, sizeof stamp, "%Y%m%d%H%M%S", gmtime_r(&t, &utc));
     for (int i = 0; i < w->count; i++) {
         if (j->v[i].state != DRAWING_DONE)
             continue;
-        json_array_append_new(prompts, json_string(w->prompt));
-        json_array_append_new(negatives, json_string(w->negative));
+        json_array_append_new(prompts, json_string(wish_prompt(w, i)));
+        json_array_append_new(negatives, json_string(wish_negative(w, i)));
         json_array_append_new(seeds, seed_json(j->v[i].seed));
         json_array_append_new(subseeds, json_integer(-1));
         json_array_append_new(texts, json_string(j->v[i].parameters));
+        shown = first ? shown : i;
         first = first ? first : seed_json(j->v[i].seed);
     }
     json_t *strength = w->init_sha256[0] ? json_real(im_decimal(w->strength)) : json_null();
     json_t *extra = w->mask_sha256[0] ? mask_json(w) : json_object();
     json_t *info = json_pack(
         "{s:s, s:o, s:s, s:o, s:o, s:o, s:i, s:o, s:i, s:i, s:i, s:s, s:f, s:i, s:i, s:b, s:n}",
-        "prompt", w->prompt, "all_prompts", prompts, "negative_prompt", w->negative, "all_negative_prompts", negatives,
+        "prompt", wish_prompt(w, shown), "all_prompts", prompts, "negative_prompt", wish_negative(w, shown),
+        "all_negative_prompts", negatives,
         "seed", first ? first : seed_json(w->seed), "all_seeds", seeds, "subseed", -1, "all_subseeds", subseeds,
         "subseed_strength", 0, "width", w->width, "height", w->height, "sampler_name", sampler_named(w->scheduler),
         "cfg_scale", im_decimal(w->guidance), "steps", w->steps, "batch_size", w->count, "restore_faces", 0,
