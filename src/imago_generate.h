@@ -122,6 +122,12 @@ const char *im_sd_file_hash(im_sd *sd);
  * and as many chunks as they need, as the AUTOMATIC1111 web interface reads them. */
 typedef enum { IM_PROMPT_PLAIN, IM_PROMPT_A1111 } im_prompt_syntax;
 
+/* What a masked part begins from, before noise is added: what is there; the colours around it, blurred into it; latents
+ * that are noise, the same that is added; latents of 0. At strength 1 nothing of it is left. */
+typedef enum { IM_MASK_ORIGINAL, IM_MASK_FILL, IM_MASK_NOISE, IM_MASK_NOTHING } im_mask_fill;
+const char *im_mask_fill_name(im_mask_fill fill);              /* "original", "fill", "noise", "nothing"               */
+bool im_mask_fill_named(const char *name, im_mask_fill *out);  /* false: there is none such                            */
+
 typedef struct im_sd_args {
     const char *prompt, *negative;                             /* UTF-8; negative NULL: ""                             */
     im_prompt_syntax syntax;
@@ -136,6 +142,10 @@ typedef struct im_sd_args {
     im_rng_kind rng;
     const im_image *init; float strength;                      /* image to image                                       */
     const im_image *mask; float mask_blur;                     /* where init is drawn anew, white; blurred by pixels   */
+    im_mask_fill mask_fill;
+    bool mask_only; int mask_padding;                          /* only the masked part, and so many pixels around it,  */
+                                                               /* is drawn, at width x height, and put back into init; */
+                                                               /* pixels 0: the model's own size                       */
     const float *latents;                                      /* (4, h, w) as torch has it, unscaled; NULL: randn     */
     float *latents_out;                                        /* receives the final (4, h, w) latents when not NULL   */
     bool eager;                                                /* run op by op instead of from a recorded plan         */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/images/redraw.h"
 #include "data/images/resize.h"
 #include "imago.h"
 #include "models/pipelines/sd.h"
@@ -66,13 +67,73 @@ START_TEST(as_diffusers_draws)
         a.strength = number(row, "strength");
         a.guidance = number(row, "guidance");
         a.mask_blur = number(row, "blur");
+        ck_assert(im_mask_fill_named(json_string_value(json_object_get(row, "fill")), &a.mask_fill));
         a.eager = i % 2;
         latents_are(sd, a, golden, i);
         im_sd_free(sd);
     }
-    ck_assert_int_ge(i, 13);
+    ck_assert_int_ge(i, 17);
     json_decref(file);
     im_st_close(golden);
+}
+END_TEST
+
+static bool same(const im_image *a, const im_image *b)
+{
+    return a && b && a->width == b->width && a->height == b->height
+        && !memcmp(a->pixels, b->pixels, 3 * (size_t)a->width * (size_t)a->height);
+}
+
+/* Only the masked part: the box, drawn by itself, and put back. */
+START_TEST(only_the_part)
+{
+    im_sd *sd = open_model(4);
+    im_sd_args a = args(sd);
+    im_image *large = im_picture_read(c, "tests/golden/init_83x70.png"), *white = im_image_new(c, 83, 70, 3);
+    im_image *grey = im_image_new(c, 83, 70, 1);
+    memset(white->pixels, 0, 3 * 83 * 70);
+    memset(grey->pixels, 0, 83 * 70);
+    for (int y = 20; y < 40; y++) {
+        memset(white->pixels + 3 * (y * 83 + 50), 255, 3 * 20);
+        memset(grey->pixels + y * 83 + 50, 255, 20);
+    }
+    im_box b = { 47, 17, 73, 43 };
+    im_image *part = im_cut(c, large, b), *part_mask = im_cut(c, white, b);
+    a.init = large;
+    a.mask = white;
+    a.mask_only = true;
+    a.mask_padding = 3;
+    a.mask_fill = IM_MASK_FILL;
+    a.strength = 0.5f;
+    im_image *made = im_sd_generate(sd, &a);
+    ck_assert_msg(made != NULL, "%s", im_error(c));
+    a.mask_only = false;
+    a.init = part;
+    a.mask = part_mask;
+    im_image *alone = im_sd_generate(sd, &a), *fit = im_fit_over(c, alone, 26, 26);
+    im_image *wanted = im_put_back(c, large, grey, fit, b);
+    ck_assert(same(made, wanted) && made->width == 83 && !same(made, large));
+    im_image *const all[] = { large, white, grey, part, part_mask, made, alone, fit, wanted };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) im_image_free(all[i]);
+    im_sd_free(sd);
+}
+END_TEST
+
+/* Without a size the part has the model's own; the whole has the picture's. */
+START_TEST(sizes)
+{
+    im_sd *sd = open_model(4);
+    im_sd_args a = args(sd), own = im_sd_defaults(sd);
+    im_image *large = im_resize(c, init, 40, 40, IM_FILTER_BOX);
+    a.init = large;
+    a.width = a.height = 0;
+    a.mask_only = true;
+    ck_assert(im_sd_settle_size(sd, &a) && a.width == own.width && a.height == own.height);
+    a.width = a.height = 0;
+    a.mask_only = false;
+    ck_assert(im_sd_settle_size(sd, &a) && a.width == 40 && a.height == 40);
+    im_image_free(large);
+    im_sd_free(sd);
 }
 END_TEST
 
@@ -89,6 +150,8 @@ START_TEST(in_a_batch)
             a[i].steps = 4 + i;
             a[i].strength = i == 1 ? 1 : 0.6f;
             if (i == 2 && inputs == 4) a[i].mask = NULL;
+            a[i].mask_only = i == 1;
+            a[i].mask_fill = i ? IM_MASK_NOISE : IM_MASK_FILL;
             a[i].latents_out = alone[i];
             ck_assert_msg(im_sd_latents_batch(sd, &a[i], 1), "%s", im_error(c));
             a[i].latents_out = x[i];
@@ -124,6 +187,12 @@ START_TEST(what_is_refused)
     im_sd_run_close(run);
     memset(large->pixels, 100, 128 * 128 * 3);
     refused(sd, &a, "the mask has no white part");
+    a.mask_only = true;
+    refused(sd, &a, "the mask has no white part");
+    memset(large->pixels, 0, 128 * 128 * 3);
+    refused(sd, &a, "the mask has no white part");
+    a.mask_padding = -2;
+    refused(sd, &a, "padding of the masked part: found -2");
     b.mask = NULL;
     refused(nine, &b, "this is an inpainting model");
     im_image_free(other);
@@ -135,6 +204,7 @@ END_TEST
 
 int main(void)
 {
-    const suite_test tests[] = { ONCE(as_diffusers_draws), ONCE(in_a_batch), ONCE(what_is_refused) };
+    const suite_test tests[] = { ONCE(as_diffusers_draws), ONCE(only_the_part), ONCE(sizes), ONCE(in_a_batch),
+                                  ONCE(what_is_refused) };
     return suite_run("masks", open_all, close_all, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

@@ -26,6 +26,9 @@ class PictureOptions(TypedDict, total=False):
     strength: float
     mask: Picture | None
     mask_blur: float
+    mask_fill: int
+    mask_only: bool
+    mask_padding: int
     latents: Values | None
     eager: bool
 

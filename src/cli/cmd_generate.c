@@ -51,6 +51,13 @@ static const option options[] = {
                 "UNet has 9 inputs"),
     OPTION_REAL(0, "mask-blur", "R", AT(mask_blur), "0", 0, 1000,
                 "with --mask: blur it by so many pixels first, before it is made black and white at one half"),
+    OPTION_CHOICE(0, "mask-fill", "WITH", AT(mask_fill), "original", "original|fill|noise|nothing",
+                  "with --mask: what the white part begins from: what is there, the colours around it, noise, or latents "
+                  "of 0; at --strength 1 nothing of it is left"),
+    OPTION_INT(0, "mask-only", "PADDING", AT(mask_only), "-1", -1, 1 << 16,
+               "with --mask: draw only the white part and PADDING pixels around it, at --width x --height (else at the "
+               "model's own size), and put it back into the picture, which keeps its size and all that is black in the "
+               "mask; -1: draw the whole picture"),
     OPTION_TEXT('o', "out", "OUT", AT(out), ".",
                 "a .png or .jpg file for one picture, or a folder for SEED.png; missing folders are made"),
     OPTION_CHOICE(0, "format", "FORMAT", AT(format), NULL, "png|jpeg",
@@ -73,8 +80,9 @@ static const option options[] = {
     OPTION_LIST(0, "grid", "OPTION=A,B...", AT(grid),
                 "a picture for each value of one option, or each pair of two: --grid steps=10,20 guidance=1,7.5. The first "
                 "goes along the columns. -o FILE.png is the grid alone; in a folder it is grid.png (or --sheet) beside the "
-                "pictures. Options: steps, guidance, scheduler, seed, width, height, strength, mask-blur, clip-skip, "
-                "prompt-syntax, deep-cache; prompt and negative, whose texts | parts"),
+                "pictures. Options: steps, guidance, scheduler, seed, width, height, strength, mask-blur, mask-fill, "
+                "mask-only, clip-skip, prompt-syntax, deep-cache; prompt and negative, whose texts | "
+                "parts"),
     OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
@@ -114,8 +122,9 @@ static int check_options(const arguments *a)
         return usage_error(a->verb, "--strength needs a picture to begin from: -i PICTURE");
     if (o->mask && !o->init)
         return usage_error(a->verb, "--mask needs the picture that it is for: -i PICTURE");
-    if (option_given(a, "mask-blur") && !o->mask)
-        return usage_error(a->verb, "--mask-blur needs --mask");
+    for (const char *const *name = (const char *const[]){ "mask-blur", "mask-fill", "mask-only", NULL }; *name; name++)
+        if (option_given(a, *name) && !o->mask)
+            return usage_error(a->verb, "--%s needs --mask", *name);
     if (o->init && o->latents)
         return usage_error(a->verb, "-i and --latents cannot be combined: both say what to begin from");
     if (o->any_model && !o->from)
@@ -133,6 +142,14 @@ static int check_options(const arguments *a)
     return CLI_OK;
 }
 
+void mask_args(const generate_options *o, im_sd_args *a)
+{
+    a->mask_blur = o->mask_blur;
+    im_mask_fill_named(o->mask_fill, &a->mask_fill);
+    a->mask_only = o->mask_only >= 0;
+    a->mask_padding = a->mask_only ? o->mask_only : 0;
+}
+
 /* A picture, and the hash of its pixels. */
 static bool read_hashed(im_ctx *c, const char *path, im_image **out, char hash[65])
 {
@@ -148,13 +165,11 @@ static bool load_init(run_state *r)
         (r->o->mask && !read_hashed(r->c, r->o->mask, &r->mask, r->mask_hash)))
         return false;
     r->base.mask = r->mask;
-    r->base.mask_blur = r->o->mask_blur;
+    mask_args(r->o, &r->base);
     r->base.init = r->init;
     r->base.strength = r->o->strength;
-    if (r->o->width == 0)
-        r->base.width = r->init->width;
-    if (r->o->height == 0)
-        r->base.height = r->init->height;
+    r->base.width = r->o->width;                               /* 0: the library's rule                                */
+    r->base.height = r->o->height;
     return true;
 }
 

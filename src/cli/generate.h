@@ -17,6 +17,7 @@ typedef struct generate_options {
     int steps, width, height, count, batch, quality;
     float guidance, strength, mask_blur;
     int deep_cache;
+    const char *mask_fill; int mask_only;                      /* mask_only < 0: the whole picture                     */
     option_seed seed;
     reading reading;
     option_list grid;
@@ -82,6 +83,9 @@ typedef struct run_state {
     progress bar;
     profile *profile;
 } run_state;
+
+/* cmd_generate.c */
+void mask_args(const generate_options *o, im_sd_args *a);      /* what options say of a mask, but the mask itself      */
 
 /* generate_jobs.c */
 bool jobs_build(run_state *r);                                 /* prompts x count, with seeds                          */

@@ -9,8 +9,8 @@
 #include "data/files/file.h"
 
 static const char *const may_vary[] = {
-    "steps", "guidance", "scheduler", "seed", "width", "height", "strength", "mask-blur", "clip-skip",
-    "prompt-syntax", "deep-cache", "prompt", "negative"
+    "steps", "guidance", "scheduler", "seed", "width", "height", "strength", "mask-blur", "mask-fill", "mask-only",
+    "clip-skip", "prompt-syntax", "deep-cache", "prompt", "negative"
 };
 
 static bool is_text(const option *o) { return o->kind == OPT_PHRASE; }
@@ -36,7 +36,7 @@ void grid_free(run_state *r)
 /* The option of "steps=10,20"; an exit code. */
 static int find_axis(const run_state *r, const char *text, option *out)
 {
-    char name[32] = "", list[200] = "";
+    char name[32] = "", list[240] = "";
     size_t n = strcspn(text, "=");
     if (n < sizeof name)
         snprintf(name, sizeof name, "%.*s", (int)n, text);
@@ -126,7 +126,7 @@ void grid_args(const generate_options *o, im_sd_args *a)
     a->steps = o->steps;
     a->guidance = o->guidance;
     a->strength = o->strength;
-    a->mask_blur = o->mask_blur;
+    mask_args(o, a);
     a->clip_skip = o->reading.clip_skip;
     a->deep_cache = o->deep_cache;
     a->syntax = reading_syntax(&o->reading);

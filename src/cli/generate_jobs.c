@@ -44,7 +44,7 @@ static bool fill_wildcards(run_state *r)
     if (any && !r->o->wildcards)
         im_warn(r->c, "a prompt looks as if it had wildcards (__name__), which are read as text; --wildcards FOLDER puts "
                       "lines of FOLDER/name.txt in their place");
-    im_wildcards *w = r->o->wildcards ? im_wildcards_open(r->c, r->o->wildcards) : NULL;
+    im_wildcards *w = r->o->wildcards ? im_wildcards_open(r->c, r->o->wildcards, false) : NULL;
     for (int i = 0; w && ok && i < l->n; i++) {
         im_prompt *p = &l->v[i];
         ok = fill_text(r, w, p->number, p->seed, 0, &p->prompt, &r->jobs.v[i].template) &&

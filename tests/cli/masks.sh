@@ -1,6 +1,6 @@
 #!/bin/sh
-# masks.sh: --mask and --mask-blur: what they change, what a picture says of them, what is refused. Prints what fails and,
-# last, "N passed, N failed, N skipped".
+# masks.sh: --mask with --mask-blur, --mask-fill and --mask-only: what they change, what a picture says of them, what is
+# refused. Prints what fails and, last, "N passed, N failed, N skipped".
 #
 #     tests/cli/masks.sh [PROGRAM]                 default: build/imago
 # shellcheck disable=SC2319 # check reads $? of the condition before it
@@ -29,6 +29,27 @@ gives 1 'its mask, by the SHA-256 of its pixels, is ' generate -m $model --steps
     -o "$dir/set/"
 gives 2 '--mask needs the picture that it is for' generate -m $model -p a --mask $mask -o "$dir/no.png"
 gives 2 '--mask-blur needs --mask' generate -m $model -p a -i $init --mask-blur 2 -o "$dir/no.png"
+size() { od -An -tu1 -j16 -N8 "$1" | awk '{ print $4 + 256 * $3 "x" $8 + 256 * $7 }'; }
+for fill in fill noise nothing; do
+    draw --mask $mask --mask-fill $fill -o "$dir/$fill.png"
+    [ "$rc" = 0 ] && grep -aq "\"mask_fill\":\"$fill\"" "$dir/$fill.png" && ! same_pixels "$dir/sharp.png" "$dir/$fill.png"
+    check "--mask-fill $fill changes the picture, which says so"
+done
+draw --mask $mask --mask-fill original -o "$dir/original.png"
+same_pixels "$dir/sharp.png" "$dir/original.png" && ! grep -aq mask_fill "$dir/original.png"
+check "--mask-fill original is what there is without it"
+draw --mask $mask --mask-fill fill --mask-only 4 -W 32 -H 32 -o "$dir/only.png"
+[ "$rc" = 0 ] && [ "$(size "$dir/only.png")" = 64x64 ] &&
+    grep -aq '"width":32.*"mask_fill":"fill","mask_only":4' "$dir/only.png" &&
+    grep -aq 'Inpaint area: Only masked, Masked area padding: 4, Masked content: fill' "$dir/only.png"
+check "--mask-only keeps the size of the picture, and is told"
+gives 0 'the same picture as ' generate -m $model --from "$dir/only.png" -i $init --mask $mask -o "$dir/b.png"
+run generate -m $model --steps 2 -s 3 -q -p castle -i $init --mask $mask --grid mask-fill=fill,noise \
+    mask-only=-1,4 -o "$dir/g.png"
+[ "$rc" = 0 ] && [ -s "$dir/g.png" ]
+check "--grid takes both"
+gives 2 '--mask-only needs --mask' generate -m $model -p a -i $init --mask-only 2 -o "$dir/no.png"
+gives 2 'original|fill|noise' generate -m $model -p a -i $init --mask $mask --mask-fill paint -o "$dir/no.png"
 gives 1 'found other proportions, wanted the same' generate -m $model -p a -i $init --mask tests/golden/init_83x70.png \
     -o "$dir/no.png"
 gives 1 'absent.png' generate -m $model -p a -i $init --mask absent.png -o "$dir/no.png"

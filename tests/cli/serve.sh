@@ -11,7 +11,7 @@ imago=${1:-build/imago}
 IMAGO=$imago DIR=$dir
 export IMAGO DIR
 
-for part in draw routes guard page; do
+for part in draw wildcards routes guard page; do
     python3 "tests/serve/$part.py" >"$dir/said" 2>&1
     grep -v '^[0-9]* passed, ' "$dir/said"
     counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$dir/said")

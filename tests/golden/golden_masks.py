@@ -13,6 +13,7 @@ from PIL import Image
 
 from golden_models import load
 from golden_pictures import DEFAULTS
+from golden_redraw import filled
 from golden_store import report, save_json_lines, save_tensors
 from reference import SCHEDULERS, generator
 
@@ -26,6 +27,8 @@ CASES = [
     {"scheduler": "ddim", "strength": 0.75, "blur": 3}, {"scheduler": "ddim", "strength": 0.75, "guidance": 1.0},
     {"scheduler": "ddim", "strength": 1.0, "inputs": 9}, {"scheduler": "ddim", "strength": 0.75, "inputs": 9},
     {"scheduler": "euler_a", "strength": 1.0, "inputs": 9},
+    {"scheduler": "euler_a", "strength": 0.75, "fill": "noise"}, {"scheduler": "ddim", "strength": 0.6, "fill": "nothing"},
+    {"scheduler": "ddim", "strength": 0.6, "fill": "noise", "inputs": 9}, {"scheduler": "ddim", "strength": 0.6, "fill": "fill"},
 ]
 
 
@@ -33,6 +36,20 @@ def mask():
     """A slanted white band on black with a grey edge."""
     y, x = numpy.mgrid[0:64, 0:64]
     return Image.fromarray(numpy.clip(255 - 12 * numpy.abs(x - y // 2 - 20), 0, 255).astype(numpy.uint8), "L")
+
+
+def fill_latents(pipe, shape, fill):
+    """What noise is added to for the first time has noise, or 0, under the mask: as AUTOMATIC1111's web interface begins."""
+    white = torch.from_numpy(numpy.array(shape)[::8, ::8] > 127)
+    add_noise = pipe.scheduler.add_noise
+
+    def first(latents, noise, time):
+        pipe.scheduler.add_noise = add_noise
+        if fill != "fill":
+            latents = torch.where(white, noise if fill == "noise" else torch.zeros_like(noise), latents)
+        return add_noise(latents, noise, time)
+
+    pipe.scheduler.add_noise = first
 
 
 def draw(pipe, out, case):
@@ -46,7 +63,11 @@ def draw(pipe, out, case):
         last["latents"] = values["latents"].clone()
         return values
 
-    pipe(prompt=case["prompt"], image=Image.open(os.path.join(out, "init_64x64.png")).convert("RGB"), mask_image=shape,
+    picture = Image.open(os.path.join(out, "init_64x64.png")).convert("RGB")
+    if case["fill"] != "original":
+        picture = filled(picture, shape)
+        fill_latents(pipe, shape, case["fill"])
+    pipe(prompt=case["prompt"], image=picture, mask_image=shape,
          strength=case["strength"], num_inference_steps=case["steps"], guidance_scale=case["guidance"], width=64, height=64,
          generator=generator(case["seed"]), callback_on_step_end=keep)
     return last["latents"]
@@ -67,7 +88,7 @@ def make_masks(out):
     report(os.path.join(folder, "diffusion_pytorch_model.safetensors"))
     rows, results = [], {}
     for i, case in enumerate(CASES):
-        case = DEFAULTS | {"steps": 8, "blur": 0, "inputs": 4} | case
+        case = DEFAULTS | {"steps": 8, "blur": 0, "inputs": 4, "fill": "original"} | case
         parts = load(out, "a").components
         if case["inputs"] == 9:
             parts["unet"] = UNet2DConditionModel.from_pretrained(folder, dtype=torch.float32)

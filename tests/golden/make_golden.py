@@ -31,6 +31,7 @@ import golden_network_gradients
 import golden_networks
 import golden_optimisers
 import golden_pictures
+import golden_redraw
 import golden_rng
 import golden_schedulers
 import golden_tokens
@@ -53,7 +54,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "analysis": golden_analysis.make_analysis, "lora": golden_lora.make_lora,
          "lora_training": golden_lora_training.make_lora_training,
          "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings,
-         "int8": golden_int8.make_int8, "masks": golden_masks.make_masks,
+         "int8": golden_int8.make_int8, "redraw": golden_redraw.make_redraw, "masks": golden_masks.make_masks,
          "guided": golden_guided.make_guided, "deep_cache": golden_deep_cache.make_deep_cache,
          "daam": golden_daam.make_daam}
 

@@ -74,11 +74,15 @@ if webuiapi:
     check("webuiapi: a part of a picture", part.image.convert("RGB").tobytes() == pixels(generate(
         folder, prompt="cat", seed=3, steps=4, guidance=5, scheduler="euler_a", strength=0.5, mask_blur=3,
         init=os.path.join(folder, "start.png"), mask=os.path.join(folder, "box.png"))))
+    part = c.img2img(images=[r.image], mask_image=box, prompt="cat", seed=3, width=64, height=64, steps=4, denoising_strength=0.5)
+    check("webuiapi: a part of a picture, by its own defaults", part.image.convert("RGB").tobytes() == pixels(generate(
+        folder, prompt="cat", seed=3, steps=4, guidance=7, scheduler="euler_a", strength=0.5, mask_blur=4, mask_fill="fill",
+        mask_only=0, width=64, height=64, init=os.path.join(folder, "start.png"), mask=os.path.join(folder, "box.png"))))
     try:
-        c.img2img(images=[r.image], mask_image=box, prompt="cat")
+        c.img2img(images=[r.image], mask_image=box, prompt="cat", custom_script="x")
         check("webuiapi: what is not offered", False)
-    except RuntimeError as e:
-        check("webuiapi: what is not offered", "inpainting_fill" in str(e), e)
+    except (RuntimeError, TypeError) as e:
+        check("webuiapi: what is not offered", "x" in str(e), e)
     c.set_options(c.get_options())
     c.util_set_model("imago")
     check("webuiapi: lists", "Euler a" in c.util_get_sampler_names() and c.util_get_current_model().startswith("imago-small [")

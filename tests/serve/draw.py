@@ -52,11 +52,22 @@ blurred = generate(folder, mask=os.path.join(folder, "white.png"), mask_blur=4, 
 sharp = generate(folder, mask=os.path.join(folder, "white.png"), **drawn)
 outside = generate(folder, mask=os.path.join(folder, "black.png"), mask_blur=2.5, **drawn)
 asked = {"prompt": "cat", "init_images": [b64(init)], "seed": 3, "steps": 6, "denoising_strength": 0.5, "sampler_name": "DDIM"}
+part = generate(folder, mask=os.path.join(folder, "white.png"), mask_blur=4, mask_fill="fill", mask_only=0, **drawn)
+status, r = s.post("/sdapi/v1/img2img", dict(asked, mask=b64(white)))
+check("img2img: a mask without a word: blurred by 4, filled, only its part", status == 200 and
+      base64.b64decode(r["images"][0]) == part and json.loads(r["info"])["extra_generation_params"] ==
+      {"Mask blur": 4, "Inpaint area": "Only masked", "Masked area padding": 0, "Masked content": "fill"}, r)
+for fill, word in ((1, "original"), (2, "noise"), (3, "nothing")):
+    status, r = s.post("/sdapi/v1/img2img", dict(asked, mask=b64(white), inpainting_fill=fill, inpaint_full_res=1,
+                                                 inpaint_full_res_padding=6, width=64, height=32))
+    check("img2img: a mask with " + word, status == 200 and base64.b64decode(r["images"][0]) == generate(
+        folder, mask=os.path.join(folder, "white.png"), mask_blur=4, mask_fill=word, mask_only=6, width=64, height=32, **drawn), r)
+asked.update(inpainting_fill=1, inpaint_full_res=False)
 status, r = s.post("/sdapi/v1/img2img", dict(asked, mask=b64(white)))
 check("img2img: a mask, blurred by 4 without a word", status == 200 and base64.b64decode(r["images"][0]) == blurred
       and json.loads(r["info"])["extra_generation_params"] == {"Mask blur": 4} and blurred != sharp, r)
 status, r = s.post("/sdapi/v1/img2img", dict(asked, mask=b64(white), mask_blur=2.5, inpainting_mask_invert=1,
-                                             inpainting_fill=1, inpaint_full_res=False, mask_round=True))
+                                             mask_round=True))
 check("img2img: a mask turned around", status == 200 and base64.b64decode(r["images"][0]) == outside, r)
 clear = png(48, 80, b"\0\0\0\0", box=box, inside=b"\0\0\0\xff")
 status, r = s.post("/sdapi/v1/img2img", dict(asked, mask=b64(clear), mask_blur=0))
@@ -71,6 +82,11 @@ status, r = s.post("/v1/jobs", {"prompt": "cat", "image": b64(init), "mask": b64
 check("jobs: a mask", status == 202 and r["request"]["mask_blur"] == 4, r)
 job = s.until(lambda: (j := s.get("/v1/jobs/" + r["id"])[1])["status"] == "completed" and j)
 check("jobs: its bits", job and base64.b64decode(job["result"]["data"][0]["b64_json"]) == blurred)
+status, r = s.post("/v1/images/edits", *form([("image", init), ("mask", hole), ("prompt", "cat"), ("seed", 3), ("steps", 6),
+                                              ("strength", 0.5), ("cfg_scale", 7), ("sampler_name", "ddim"), ("mask_blur", 4),
+                                              ("mask_fill", "fill"), ("mask_only", 0)]))
+check("edits: only the masked part, and the size of the picture", status == 200 and r["size"] == "48x80" and
+      base64.b64decode(r["data"][0]["b64_json"]) == part, r)
 
 # with a mask, without, and with another, side by side
 bodies, answers = [dict(asked, mask=b64(white)), asked, dict(asked, mask=b64(clear), mask_blur=0)], [None] * 3

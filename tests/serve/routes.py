@@ -104,7 +104,8 @@ check("what is not offered", [detail("txt2img", {k: v})[0] for k, v in
       (("enable_hr", True), ("tiling", True), ("subseed_strength", 0.5), ("styles", ["a"]))] == [422] * 4)
 masked = {"init_images": [b64(png(32, 32))], "mask": b64(png(32, 32, b"\xff\xff\xff")), "steps": 2}
 check("a mask", s.post("/sdapi/v1/img2img", masked)[0] == 200)
-for key, value, says in (("inpainting_fill", 0, "what is there already"), ("inpaint_full_res", True, "the whole picture"),
+for key, value, says in (("inpainting_fill", 4, "from 0 to 3"), ("inpaint_full_res", "yes", "true, false, 0 or 1"),
+                         ("inpaint_full_res_padding", -1, "from 0 to"),
                          ("mask_round", False, "drawn anew or kept"), ("mask_blur_x", 2, "mask_blur is 4"),
                          ("inpainting_mask_invert", 2, "0 or 1"), ("inpainting_mask_invert", True, "no white part"),
                          ("mask", b64(png(32, 48)), "other proportions"), ("mask", "aGFsbG8=", "not a picture"),
@@ -151,6 +152,8 @@ edit = {"prompt": "x", "steps": 2, "image": b64(png(32, 32))}
 for mask, says in ((png(32, 32), "transparent"), (png(32, 32, b"\0\0\0\xff"), "no white part"), (b"x", "picture")):
     status, r = s.post("/v1/images/edits", dict(edit, mask=b64(mask)))
     check("edits: a mask, and " + says, status == 400 and says in r["error"]["message"], r)
+status, r = s.post("/v1/images/edits", dict(edit, mask=b64(png(32, 32, b"\0\0\0\0")), mask_fill="paint"))
+check("edits: a filling that there is not", status == 400 and "original, fill, noise or nothing" in r["error"]["message"], r)
 check("a mask without its picture", s.post("/v1/jobs", {"prompt": "x", "mask": b64(png(8, 8))})[1]["error"]["param"] == "mask")
 check("edits: a form that is cut short", s.post("/v1/images/edits", body[:-60], headers)[0] == 400)
 check("a job that is forgotten: 410", s.get("/v1/jobs/1" if job != "1" else "/v1/jobs/2")[0] == 410)

@@ -27,13 +27,15 @@ typedef struct asked_seed { bool given; uint64_t value; } asked_seed;         /*
 
 typedef struct asked {                                         /* texts and JSON are borrowed of the body              */
     const char *prompt, *negative, *sampler, *sampler_index, *scheduler, *size, *format, *response_format, *background;
-    const char *task, *syntax;
+    const char *task, *syntax, *mask_fill;
     int steps, width, height, count, iterations, partials, clip_skip;
     int compression;                                           /* of a JPEG, 0 .. 100; below: not said                 */
     double guidance, strength, mask_blur;
     asked_seed seed;
     bool stream, send_images, include_init;
     bool mask_transparent, mask_invert;                        /* the part that is drawn anew is so; mask.c            */
+    int mask_only;                                             /* padding of the only part that is drawn; -1: all is   */
+    bool full_res; int padding, fill;                          /* the same as the web interface says it                */
     json_t *init, *mask, *overrides, *scripts, *script, *styles, *loras;
 } asked;
 

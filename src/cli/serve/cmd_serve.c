@@ -11,6 +11,7 @@
 #include "cli/serve/serve.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
+#include "data/text/wildcards.h"
 
 #define AT(field) offsetof(serve_options, field)
 static const option options[] = {
@@ -29,6 +30,8 @@ static const option options[] = {
                 "where the LoRAs lie that prompts name: <lora:NAME:WEIGHT>; without it, loras/ in the model's folder or "
                 "beside the model"),
     EMBEDDING_OPTION(serve_options),
+    OPTION_TEXT(0, "wildcards", "FOLDER", AT(wildcards), NULL,
+                "__NAME__ in a prompt or negative prompt becomes a line of FOLDER/NAME.txt, chosen by the picture's seed"),
     OPTION_CHOICE(0, "prompt-syntax", "SYNTAX", READING_AT(serve_options, syntax), "plain", "plain|a1111",
                   "how prompts are read whose request does not say: plain text, or with weights as the AUTOMATIC1111 web "
                   "interface reads them"),
@@ -90,9 +93,16 @@ static bool warm_up(server *s)
     return ok;
 }
 
+static bool wildcards_check(server *s)
+{
+    im_wildcards *w = s->o->wildcards ? im_wildcards_open(s->c, s->o->wildcards, true) : NULL;
+    im_wildcards_free(w);
+    return im_ok(s->c);
+}
+
 static bool open_server(server *s)
 {
-    if (!guard_open(s) || !keep_check(s))
+    if (!guard_open(s) || !keep_check(s) || !wildcards_check(s))
         return false;
     s->sd = im_sd_open(s->c, s->o->model, session_dtype(&s->o->common));
     im_sd_cache_weights(s->sd, s->o->cache_weights);

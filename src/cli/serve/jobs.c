@@ -46,8 +46,11 @@ static json_t *request_json(const job *j)
         json_object_set_new(r, "clip_skip", json_integer(w->clip_skip));
     if (r && w->init_sha256[0])
         json_object_set_new(r, "strength", json_real(im_decimal(w->strength)));
-    if (r && w->mask_sha256[0])
+    if (r && w->mask_sha256[0]) {
         json_object_set_new(r, "mask_blur", json_real(im_decimal(w->mask_blur)));
+        json_object_set_new(r, "mask_fill", json_string(im_mask_fill_name(w->mask_fill)));
+        json_object_set_new(r, "mask_only", json_integer(w->mask_only ? w->mask_padding : -1));
+    }
     return r;
 }
 

@@ -54,7 +54,12 @@ bool ask_mask(server *s, const asked *a, wish *w, trouble *t)
     uint8_t *bytes = ask_picture_bytes(a->mask, "mask", &n, t);
     w->mask = bytes ? read_mask(s, a, bytes, n, t) : NULL;
     w->mask_blur = (float)a->mask_blur;
+    w->mask_only = a->mask_only >= 0;
+    w->mask_padding = w->mask_only ? a->mask_only : 0;
     free(bytes);
+    if (a->mask_fill && !im_mask_fill_named(a->mask_fill, &w->mask_fill))
+        return trouble_is(t, 422, "mask_fill", "mask_fill is \"%.40s\"; wanted original, fill, noise or nothing",
+                          a->mask_fill);
     if (w->mask && a->mask_invert)
         each_value(w->mask, other);
     return w->mask != NULL;

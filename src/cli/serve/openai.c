@@ -17,6 +17,7 @@ static const asked_key keys[] = {
     TEXT("response_format", response_format), INT("output_compression", compression, 0, 100),
     { "stream", KEY_FLAG, AT(stream), 0, 0 }, INT("partial_images", partials, 0, 3), TEXT("background", background),
     { "image", KEY_JSON, AT(init), 0, 0 }, { "mask", KEY_JSON, AT(mask), 0, 0 }, REAL("mask_blur", mask_blur, 0, 1000),
+    TEXT("mask_fill", mask_fill), INT("mask_only", mask_only, -1, 1 << 16),
     { "seed", KEY_SEED, AT(seed), 0, 0 }, { "rng_seed", KEY_SEED, AT(seed), 0, 0 },
     INT("steps", steps, 1, 100000), INT("num_inference_steps", steps, 1, 100000), INT("step", steps, 1, 100000),
     REAL("cfg_scale", guidance, -1000, 1000), REAL("guidance_scale", guidance, -1000, 1000),
@@ -58,7 +59,7 @@ bool openai_read(visit *v, asked *a, trouble *t)
 {
     im_sd_args d = im_sd_defaults(NULL);
     *a = (asked){ .steps = d.steps, .guidance = (double)d.guidance, .count = 1, .iterations = 1, .compression = -1,
-                  .strength = 0.75, .clip_skip = 1, .mask_transparent = true };
+                  .strength = 0.75, .clip_skip = 1, .mask_transparent = true, .mask_only = -1 };
     return (is_form(v) ? ask_form(v, keys, t) : ask_body(v, t)) && ask_read(v, keys, true, a, t) && take_size(a, t) &&
            one_of("output_format", a->format, (const char *const[]){ "png", "jpeg", NULL }, t) &&
            one_of("response_format", a->response_format, (const char *const[]){ "b64_json", "url", NULL }, t) &&
@@ -79,7 +80,7 @@ const char *openai_format(const job *j)
 
 json_t *openai_size(const job *j)
 {
-    return json_sprintf("%dx%d", j->w.width, j->w.height);
+    return json_sprintf("%dx%d", j->w.picture_width, j->w.picture_height);
 }
 
 json_t *openai_picture(const job *j, int i, bool url)
@@ -94,6 +95,8 @@ json_t *openai_picture(const job *j, int i, bool url)
     else
         json_object_set_new(one, "b64_json", json_string(text ? text : ""));
     free(text);
+    if (j->w.prompts)
+        json_object_set_new(one, "revised_prompt", json_string(j->w.prompts[i]));
     json_object_set_new(one, "seed", d->seed <= INT64_MAX ? json_integer((json_int_t)d->seed)
                                                           : json_sprintf("%llu", (unsigned long long)d->seed));
     return one;

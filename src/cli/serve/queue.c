@@ -19,6 +19,14 @@ double clock_now(void)
 
 void wish_free(wish *w)
 {
+    for (int i = 0; i < w->count; i++) {
+        if (w->prompts)
+            free(w->prompts[i]);
+        if (w->negatives)
+            free(w->negatives[i]);
+    }
+    free(w->prompts);
+    free(w->negatives);
     free(w->prompt);
     free(w->negative);
     im_image_free(w->init);

@@ -38,6 +38,9 @@ static const asked_key keys[] = {
     { "mask", KEY_JSON, AT(mask), 0, 0 },
     { "mask_blur", KEY_REAL, AT(mask_blur), 0, 1000 },
     { "inpainting_mask_invert", KEY_SWITCH, AT(mask_invert), 0, 0 },
+    { "inpainting_fill", KEY_INT, AT(fill), 0, 3 },
+    { "inpaint_full_res", KEY_SWITCH, AT(full_res), 0, 0 },
+    { "inpaint_full_res_padding", KEY_INT, AT(padding), 0, 1 << 16 },
     { "include_init_images", KEY_FLAG, AT(include_init), 0, 0 },
     NEUTRAL("enable_hr", 0, 0), NEUTRAL("restore_faces", 0, 0), NEUTRAL("tiling", 0, 0),
     NEUTRAL("subseed_strength", 0, 0), NEUTRAL("s_churn", 0, 0), NEUTRAL("s_tmin", 0, 0), NEUTRAL("s_noise", 1, 1),
@@ -63,6 +66,19 @@ static json_t *seed_json(uint64_t seed)
     return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%llu", (unsigned long long)seed);
 }
 
+/* Of a picture with a mask, by that interface's names. */
+static json_t *mask_json(const wish *w)
+{
+    static const char *const contents[] = { "original", "fill", "latent noise", "latent nothing" };
+    json_t *m = json_pack("{s:f}", "Mask blur", im_decimal(w->mask_blur));
+    if (m && w->mask_only)
+        json_object_update_new(m, json_pack("{s:s, s:i}", "Inpaint area", "Only masked", "Masked area padding",
+                                            w->mask_padding));
+    if (m && w->mask_fill != IM_MASK_ORIGINAL)
+        json_object_set_new(m, "Masked content", json_string(contents[w->mask_fill]));
+    return m;
+}
+
 /* What that interface says of a generation. */
 static json_t *info_json(const server *s, const job *j)
 {
@@ -72,22 +88,25 @@ static json_t *info_json(const server *s, const job *j)
     char stamp[32];
     time_t t = (time_t)j->created;
     struct tm utc;
+    int shown = 0;
     strftime(stamp, sizeof stamp, "%Y%m%d%H%M%S", gmtime_r(&t, &utc));
     for (int i = 0; i < w->count; i++) {
         if (j->v[i].state != DRAWING_DONE)
             continue;
-        json_array_append_new(prompts, json_string(w->prompt));
-        json_array_append_new(negatives, json_string(w->negative));
+        json_array_append_new(prompts, json_string(wish_prompt(w, i)));
+        json_array_append_new(negatives, json_string(wish_negative(w, i)));
         json_array_append_new(seeds, seed_json(j->v[i].seed));
         json_array_append_new(subseeds, json_integer(-1));
         json_array_append_new(texts, json_string(j->v[i].parameters));
+        shown = first ? shown : i;
         first = first ? first : seed_json(j->v[i].seed);
     }
     json_t *strength = w->init_sha256[0] ? json_real(im_decimal(w->strength)) : json_null();
-    json_t *extra = w->mask_sha256[0] ? json_pack("{s:f}", "Mask blur", im_decimal(w->mask_blur)) : json_object();
+    json_t *extra = w->mask_sha256[0] ? mask_json(w) : json_object();
     json_t *info = json_pack(
         "{s:s, s:o, s:s, s:o, s:o, s:o, s:i, s:o, s:i, s:i, s:i, s:s, s:f, s:i, s:i, s:b, s:n}",
-        "prompt", w->prompt, "all_prompts", prompts, "negative_prompt", w->negative, "all_negative_prompts", negatives,
+        "prompt", wish_prompt(w, shown), "all_prompts", prompts, "negative_prompt", wish_negative(w, shown),
+        "all_negative_prompts", negatives,
         "seed", first ? first : seed_json(w->seed), "all_seeds", seeds, "subseed", -1, "all_subseeds", subseeds,
         "subseed_strength", 0, "width", w->width, "height", w->height, "sampler_name", sampler_named(w->scheduler),
         "cfg_scale", im_decimal(w->guidance), "steps", w->steps, "batch_size", w->count, "restore_faces", 0,
@@ -167,24 +186,19 @@ static bool check_scripts(const asked *a, trouble *t)
     return true;
 }
 
-/* What of that interface's ways of inpainting is not offered, by name; without a mask these keys decide nothing. */
-static bool check_mask(const visit *v, const asked *a, trouble *t)
+/* That interface's ways of inpainting, in our words. What is not offered is told by name; without a mask these keys decide
+ * nothing. */
+static bool take_mask(const visit *v, asked *a, trouble *t)
 {
-    static const struct { const char *key; double only; const char *means; } keys_of_masks[] = {
-        { "inpainting_fill", 1, "what is there already (1, \"original\") is what is drawn over" },
-        { "inpaint_full_res", 0, "the whole picture is drawn at its size, and no part of it enlarged (false)" },
-        { "mask_round", 1, "a place is drawn anew or kept, and nothing between (true)" },
-    };
+    static const im_mask_fill fills[] = { IM_MASK_FILL, IM_MASK_ORIGINAL, IM_MASK_NOISE, IM_MASK_NOTHING };
+    const json_t *rounded = json_object_get(v->asked, "mask_round");
+    a->mask_fill = im_mask_fill_name(fills[a->fill]);
+    a->mask_only = a->full_res ? a->padding : -1;
     if (!a->mask || (json_is_string(a->mask) && !json_string_length(a->mask)))
         return true;
-    for (size_t i = 0; i < sizeof keys_of_masks / sizeof *keys_of_masks; i++) {
-        const char *key = keys_of_masks[i].key;
-        const json_t *value = json_object_get(v->asked, key);
-        double found = json_is_boolean(value) ? json_is_true(value) : json_number_value(value);
-        if (value && !json_is_null(value) && (!(json_is_boolean(value) || json_is_number(value)) ||
-                                              found != keys_of_masks[i].only))
-            return trouble_is(t, 422, key, "%s: this server does not offer that: %s", key, keys_of_masks[i].means);
-    }
+    if (rounded && !json_is_null(rounded) && !json_is_true(rounded) && json_number_value(rounded) != 1)
+        return trouble_is(t, 422, "mask_round", "mask_round: this server does not offer that: a place is drawn anew or "
+                                                "kept, and nothing between (true)");
     for (const char *const *key = (const char *const[]){ "mask_blur_x", "mask_blur_y", NULL }; *key; key++) {
         const json_t *value = json_object_get(v->asked, *key);
         if (value && !json_is_null(value) && json_number_value(value) != a->mask_blur)
@@ -199,10 +213,10 @@ static enum MHD_Result draw(visit *v, bool init)
     server *s = v->s;
     trouble t = { 0 };
     asked a = { .sampler_index = "Euler", .steps = 50, .guidance = 7, .count = 1, .iterations = 1, .strength = 0.75,
-                .send_images = true, .clip_skip = 1, .mask_blur = 4 };
+                .send_images = true, .clip_skip = 1, .mask_blur = 4, .full_res = true };
     job *j = NULL;
     if (ask_body(v, &t) && ask_read(v, keys, false, &a, &t) && take_overrides(s, &a, &t) && check_scripts(&a, &t) &&
-        (!init || check_mask(v, &a, &t)))
+        (!init || take_mask(v, &a, &t)))
         j = ask_job(v, &a, init ? "img2img" : "txt2img", init, &t);
     if (!j)
         return trouble_tell(v, &t);

@@ -21,7 +21,7 @@
 
 typedef struct serve_options {
     common_options common;                                     /* must be first                                        */
-    const char *model, *listen, *keep, *token_file, *user;
+    const char *model, *listen, *keep, *token_file, *user, *wildcards;
     reading reading;                                           /* without --lora and --clip-skip: requests say those   */
     option_list hosts;
     int queue, batch, max_steps, grace;
@@ -34,7 +34,9 @@ typedef struct serve_options {
 enum { MOST_PICTURES = 100 };
 
 typedef struct wish {                                          /* all of it owned                                      */
-    char *prompt, *negative;
+    char *prompt, *negative;                                   /* as they were asked for                               */
+    char **prompts, **negatives;                               /* (count) with lines in the place of wildcards; NULL:  */
+                                                               /* there are none (wildcards.c)                         */
     im_prompt_syntax syntax;
     int clip_skip;
     int steps, width, height;                                  /* pixels, as they are drawn                            */
@@ -45,6 +47,9 @@ typedef struct wish {                                          /* all of it owne
     im_image *init;                                            /* NULL: none                                           */
     im_image *mask;                                            /* white where init is drawn anew; NULL: none           */
     float mask_blur;                                           /* pixels                                               */
+    im_mask_fill mask_fill;
+    bool mask_only; int mask_padding;                          /* as im_sd_args has them                               */
+    int picture_width, picture_height;                         /* of what comes out: with mask_only those of init      */
     char init_sha256[65], mask_sha256[65];                     /* "": there is none                                    */
     int quality;                                               /* of a JPEG; 0: PNG                                    */
 } wish;
@@ -160,11 +165,17 @@ const char *job_state_name(const job *j);
 bool worker_start(server *s);
 /* Checks and completes what a wish leaves open: size, scheduler. False: why (size) says what is wrong with it. */
 bool wish_check(server *s, wish *w, int *evaluations, char *why, size_t size);
+/* wildcards.c: fills prompts and negatives, where a text has wildcards and there is a folder of them. With look_lock held;
+ * false: look_c has an error. */
+bool wish_fill(server *s, wish *w);
+/* The texts that picture i is drawn by. */
+const char *wish_prompt(const wish *w, int i);
+const char *wish_negative(const wish *w, int i);
 int prompt_tokens(server *s, const char *prompt);              /* without beginning, end and padding                   */
 /* The model as the options say: adapters, words, activations. False: its context has an error. */
 bool model_prepare(server *s, im_sd *sd);
-/* The library's request of what is left of a wish: picture `index` of it is drawn by these. */
-im_sd_args wish_args(const wish *w);
+/* The library's request of what is left of a wish: picture i of it is drawn by these. */
+im_sd_args wish_args(const wish *w, int i);
 bool loras_list(server *s);                                    /* false: the context has an error                      */
 
 double clock_now(void);                                        /* seconds since 1970                                   */

@@ -15,11 +15,11 @@ bool model_prepare(server *s, im_sd *sd)
     return ok;
 }
 
-im_sd_args wish_args(const wish *w)
+im_sd_args wish_args(const wish *w, int i)
 {
     im_sd_args a = im_sd_defaults(NULL);
-    a.prompt = w->prompt;
-    a.negative = w->negative;
+    a.prompt = wish_prompt(w, i);
+    a.negative = wish_negative(w, i);
     a.syntax = w->syntax;
     a.clip_skip = w->clip_skip;
     a.steps = w->steps;
@@ -31,6 +31,9 @@ im_sd_args wish_args(const wish *w)
     a.init = w->init;
     a.mask = w->mask;
     a.mask_blur = w->mask_blur;
+    a.mask_fill = w->mask_fill;
+    a.mask_only = w->mask_only;
+    a.mask_padding = w->mask_padding;
     a.strength = w->strength;
     return a;
 }
@@ -39,19 +42,24 @@ im_sd_args wish_args(const wish *w)
 static bool settle(server *s, wish *w, int *evaluations)
 {
     im_sd *sd = s->look;
-    im_sd_args own = im_sd_defaults(sd), a = wish_args(w);
-    a.width = w->width ? w->width : w->init ? w->init->width : own.width;
-    a.height = w->height ? w->height : w->init ? w->init->height : own.height;
+    im_sd_args a = wish_args(w, 0);
     a.scheduler = im_sd_scheduler(sd, &a);
     if (!a.scheduler || !im_sd_settle_size(sd, &a))
         return false;
     w->scheduler = a.scheduler;
     w->width = a.width;
     w->height = a.height;
+    w->picture_width = w->mask_only ? w->init->width : w->width;
+    w->picture_height = w->mask_only ? w->init->height : w->height;
     *evaluations = im_sd_evaluations(sd, &a);
-    im_sd_run *run = im_sd_run_open(sd, &a);                   /* asks what is left: steps, texts, strength            */
-    im_sd_run_close(run);
-    return run && im_ok(s->look_c);
+    bool ok = true;
+    for (int i = 0; ok && i < (w->prompts ? w->count : 1); i++) {
+        a = wish_args(w, i);
+        im_sd_run *run = im_sd_run_open(sd, &a);               /* asks what is left: steps, texts, strength            */
+        im_sd_run_close(run);
+        ok = run && im_ok(s->look_c);
+    }
+    return ok;
 }
 
 static bool within_limits(const server *s, const wish *w, char *why, size_t size)
@@ -73,7 +81,7 @@ bool wish_check(server *s, wish *w, int *evaluations, char *why, size_t size)
 {
     pthread_mutex_lock(&s->look_lock);
     bool ok = hash_pixels(s, w->init, w->init_sha256) && hash_pixels(s, w->mask, w->mask_sha256);
-    ok = ok && settle(s, w, evaluations);
+    ok = ok && wish_fill(s, w) && settle(s, w, evaluations);
     if (!ok)
         snprintf(why, size, "%s", im_error(s->look_c));
     im_clear_error(s->look_c);

@@ -16,11 +16,13 @@
 
 /* ---------------------------------------------------------------- who may sit down */
 
-/* Weights have the LoRAs of one list of names at a time. */
-static bool together(server *s, const job *a, const job *b)
+/* Picture i of a, and the next of b. Weights have the LoRAs of one list of names at a time. */
+static bool together(server *s, const job *a, int i, const job *b)
 {
-    return a == b || (a->w.width == b->w.width && a->w.height == b->w.height &&
-                      im_sd_same_loras(s->sd, a->w.prompt, b->w.prompt));
+    if (a == b && !a->w.prompts)
+        return true;
+    return a->w.width == b->w.width && a->w.height == b->w.height &&
+           im_sd_same_loras(s->sd, wish_prompt(&a->w, i), wish_prompt(&b->w, b->begun));
 }
 
 static bool wants_seat(const job *j)
@@ -50,21 +52,14 @@ static void sit_down(server *s, job *j)
 static void fill_seats(server *s)
 {
     bool anew = s->seated == 0;
-    const job *lead = anew ? NULL : s->seats[0].j;
+    const seat *lead = &s->seats[0];
     if (anew)
         s->room = s->o->batch;
     for (job *j = s->first; j && s->seated < s->room; j = j->next) {
-        if (!wants_seat(j))
-            continue;
-        if (!lead)
-            lead = j;
-        if (!together(s, lead, j)) {
-            if (!anew)
-                return;
-            continue;
-        }
-        while (s->seated < s->room && wants_seat(j))
+        while (s->seated < s->room && wants_seat(j) && (!s->seated || together(s, lead->j, lead->index, j)))
             sit_down(s, j);
+        if (!anew && s->seated < s->room && wants_seat(j))
+            return;
     }
 }
 
@@ -72,7 +67,7 @@ static void fill_seats(server *s)
 
 static im_sd_args args_of(const job *j, int index)
 {
-    im_sd_args a = wish_args(&j->w);
+    im_sd_args a = wish_args(&j->w, index);
     a.seed = j->v[index].seed;
     return a;
 }
@@ -143,11 +138,19 @@ static void open_runs(server *s)
     }
 }
 
+/* A text that had wildcards, as it was asked for; NULL: it is drawn as it was. */
+static const char *filled(const char *drawn, const char *asked)
+{
+    return strcmp(drawn, asked) ? asked : NULL;
+}
+
 static im_request request_of(const server *s, const job *j, int index)
 {
     return (im_request){ .args = args_of(j, index), .model_name = s->model_name, .quality = j->w.quality,
                          .init_sha256 = j->w.init ? j->w.init_sha256 : NULL,
-                         .mask_sha256 = j->w.mask ? j->w.mask_sha256 : NULL, .no_mark = s->o->no_mark };
+                         .mask_sha256 = j->w.mask ? j->w.mask_sha256 : NULL, .no_mark = s->o->no_mark,
+                         .prompt_template = filled(wish_prompt(&j->w, index), j->w.prompt),
+                         .negative_template = filled(wish_negative(&j->w, index), j->w.negative) };
 }
 
 static void finish(server *s, int i)

@@ -6,7 +6,8 @@
  * (3) The k-th choice in a text, from 0, takes line floor(x n / 2^64) of n, where
  *         x = mix(seed + mix(2^32 stream + k)),   mix: a step of splitmix64 (data/files/mix64.h)
  *     in 64 bits.
- * (4) What a line holds is read in its place, so lines may name wildcards; more than 8 deep is an error. */
+ * (4) What a line holds is read in its place, so lines may name wildcards; more than 8 deep is an error, and a text of more
+ *     than 1 MiB. */
 #include "data/text/wildcards.h"
 
 #include <stdio.h>
@@ -17,16 +18,17 @@
 #include "data/files/mix64.h"
 #include "data/files/utf8.h"
 
-enum { DEEPEST = 8, LARGEST = 16 << 20 };
+enum { DEEPEST = 8, LARGEST = 16 << 20, LONGEST = 1 << 20 };
 
 typedef struct list { char *name, *bytes; const char **lines; int n; } list;
-struct im_wildcards { char *folder; list *v; int n; };
+struct im_wildcards { char *folder, *real; list *v; int n; };  /* real: without links; NULL: they may lead out        */
 typedef struct filling {
     im_ctx *c;
     im_wildcards *w;
     const char *place;
     uint64_t seed;
     uint32_t stream, chosen;
+    size_t bytes;
     FILE *out;
 } filling;
 
@@ -64,15 +66,15 @@ bool im_wildcards_in(const char *text)
 
 /* ---------------------------------------------------------------- files */
 
-im_wildcards *im_wildcards_open(im_ctx *c, const char *folder)
+im_wildcards *im_wildcards_open(im_ctx *c, const char *folder, bool within)
 {
     if (!im_is_folder(folder)) {
         im_fail(c, "%s: there is no such folder; wanted one with files NAME.txt, of which __NAME__ is a line", folder);
         return NULL;
     }
     im_wildcards *w = calloc(1, sizeof *w);
-    if (w && (w->folder = strdup(folder))) return w;
-    free(w);
+    if (w && (w->folder = strdup(folder)) && (!within || (w->real = realpath(folder, NULL)))) return w;
+    im_wildcards_free(w);
     im_fail(c, "out of memory for wildcards");
     return NULL;
 }
@@ -87,6 +89,7 @@ void im_wildcards_free(im_wildcards *w)
     if (!w) return;
     free(w->v);
     free(w->folder);
+    free(w->real);
     free(w);
 }
 
@@ -106,6 +109,16 @@ static bool take_lines(im_ctx *c, list *l, const char *path)
     return l->n || im_fail(c, "%s: holds no line to choose; wanted one choice a line", path);
 }
 
+/* Is the file there, and in the folder where it has to be? */
+static bool is_there(const im_wildcards *w, const char *path)
+{
+    char *real = w->real ? realpath(path, NULL) : NULL;
+    size_t n = w->real ? strlen(w->real) : 0;
+    bool within = !w->real || (real && !strncmp(real, w->real, n) && (real[n] == '/' || n == 1));
+    free(real);
+    return within && im_is_file(path);
+}
+
 static list *list_named(filling *f, const char *name, size_t bytes)
 {
     im_wildcards *w = f->w;
@@ -121,11 +134,12 @@ static list *list_named(filling *f, const char *name, size_t bytes)
         im_fail(f->c, "out of memory for wildcards");
     }
     size_t n;
-    if (path && !im_is_file(path))
+    const char *shown = w->real ? file : path;
+    if (path && !is_there(w, path))
         im_fail(f->c, "%s: names the wildcard __%s__, but there is no file %s; wanted one with a choice a line", f->place,
-                l.name, path);
-    else if (path && (l.bytes = im_read_text(f->c, path, LARGEST, &n)) && im_utf8_check(f->c, path, l.bytes, n))
-        take_lines(f->c, &l, path);
+                l.name, shown);
+    else if (path && (l.bytes = im_read_text(f->c, path, LARGEST, &n)) && im_utf8_check(f->c, shown, l.bytes, n))
+        take_lines(f->c, &l, shown);
     free(file);
     free(path);
     if (v && im_ok(f->c)) {
@@ -146,6 +160,9 @@ static bool fill(filling *f, const char *text, int deep)
         size_t n = wildcard_length(text);
         if (!n) {
             fputc(*text++, f->out);
+            if (++f->bytes > LONGEST)
+                return im_fail(f->c, "%s: is longer than %d bytes with its wildcards; wanted a shorter one", f->place,
+                               LONGEST);
             continue;
         }
         if (deep == DEEPEST)

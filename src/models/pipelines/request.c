@@ -85,6 +85,9 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
     if (m && q->mask_sha256) json_object_set_new(m, "mask_sha256", json_string(q->mask_sha256));
     if (m && q->mask_sha256 && a->mask_blur > 0)
         json_object_set_new(m, "mask_blur", json_real(im_decimal(a->mask_blur)));
+    if (m && q->mask_sha256 && a->mask_fill != IM_MASK_ORIGINAL)
+        json_object_set_new(m, "mask_fill", json_string(im_mask_fill_name(a->mask_fill)));
+    if (m && q->mask_sha256 && a->mask_only) json_object_set_new(m, "mask_only", json_integer(a->mask_padding));
     if (m && q->latents_sha256) {
         json_object_set_new(m, "latents_sha256", json_string(q->latents_sha256));
         json_object_set_new(m, "latents_index", json_integer(q->latents_index));
@@ -145,6 +148,14 @@ static char *quoted(const char *value)
     return text;
 }
 
+static void print_mask(FILE *f, const im_sd_args *a)
+{
+    static const char *const fills[] = { "original", "fill", "latent noise", "latent nothing" };
+    fprintf(f, "Mask blur: %.9g, ", im_decimal(a->mask_blur));
+    if (a->mask_only) fprintf(f, "Inpaint area: Only masked, Masked area padding: %d, ", a->mask_padding);
+    if (a->mask_fill != IM_MASK_ORIGINAL) fprintf(f, "Masked content: %s, ", fills[a->mask_fill]);
+}
+
 /* Its hash is that of a single file; that interface opens no folders, and has none for them. */
 static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char *model)
 {
@@ -162,7 +173,7 @@ static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char
     if (hash) fprintf(f, "Model hash: %.10s, ", hash);
     fprintf(f, "Model: %s, ", model);
     if (q->init_sha256) fprintf(f, "Denoising strength: %.9g, ", im_decimal(a->strength));
-    if (q->mask_sha256) fprintf(f, "Mask blur: %.9g, ", im_decimal(a->mask_blur));
+    if (q->mask_sha256) print_mask(f, a);
     if (a->clip_skip > 1) fprintf(f, "Clip skip: %d, ", a->clip_skip);
     if (a->deep_cache > 1) fprintf(f, "Deep cache: %d, ", a->deep_cache);
     fprintf(f, "Version: imago %s", IM_VERSION);

@@ -74,7 +74,8 @@ static bool seed(const reader *r, uint64_t *out)
 
 static bool read_all(const reader *r, im_request *q)
 {
-    const char *rng = "cpu", *activations = "f32", *syntax = "plain", *dtype = NULL, *device = NULL;
+    const char *rng = "cpu", *activations = "f32", *syntax = "plain", *fill = "original", *dtype = NULL, *device = NULL;
+    int padding = -1;
     im_sd_args *a = &q->args;
     *q = (im_request){ .args = im_sd_defaults(NULL), .latents_index = -1, .model_name = "" };
     a->negative = "";
@@ -95,7 +96,11 @@ static bool read_all(const reader *r, im_request *q)
               word(r, "prompt_syntax", IM_MAY, "plain|a1111", &syntax) &&
               whole(r, "clip_skip", IM_MAY, 1, 1000, &a->clip_skip) &&
               whole(r, "deep_cache", IM_MAY, 1, 1000, &a->deep_cache) &&
-              text(r, "mask_sha256", IM_MAY, &q->mask_sha256) && real(r, "mask_blur", IM_MAY, 0, 1000, &a->mask_blur);
+              text(r, "mask_sha256", IM_MAY, &q->mask_sha256) && real(r, "mask_blur", IM_MAY, 0, 1000, &a->mask_blur) &&
+              word(r, "mask_fill", IM_MAY, "original|fill|noise|nothing", &fill) &&
+              whole(r, "mask_only", IM_MAY, 0, 1 << 16, &padding) && im_mask_fill_named(fill, &a->mask_fill);
+    a->mask_only = padding >= 0;
+    a->mask_padding = padding < 0 ? 0 : padding;
     a->syntax = strcmp(syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
     a->rng = strcmp(rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
     return ok;
@@ -140,6 +145,7 @@ static const char *const keys[][2] = {
     { "dtype", "dtype" }, { "activations", "type of activations" }, { "rng", "rng" }, { "device", "device" },
     { "quality", "quality as a JPEG" }, { "loras", "list of LoRAs" }, { "embeddings", "list of embeddings" },
     { "mask_sha256", "mask, by the SHA-256 of its pixels," }, { "mask_blur", "blur of the mask" },
+    { "mask_fill", "filling of the mask" }, { "mask_only", "padding of the masked part" },
     { "prompt_syntax", "syntax of prompts" }, { "clip_skip", "clip skip" }, { "deep_cache", "deep cache" },
 };
 

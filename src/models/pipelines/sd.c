@@ -278,8 +278,9 @@ bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out)
     int width = a->width, height = a->height;
     if (width < 0 || height < 0)
         return im_fail(sd->c, "size: found %dx%d pixels, wanted positive numbers", width, height);
-    if (!width) width = a->init ? a->init->width : own.width;
-    if (!height) height = a->init ? a->init->height : own.height;
+    bool whole = a->init && !(a->mask && a->mask_only);
+    if (!width) width = whole ? a->init->width : own.width;
+    if (!height) height = whole ? a->init->height : own.height;
     if (a->init) {
         width -= width % factor;
         height -= height % factor;

@@ -139,7 +139,7 @@ static bool begin_from_moments(im_sd_run *r, const im_tensor *moments)
         return false;
     if (r->mask_noise && !im_mask_keep(r, NULL)) return false;
     if (im_scheduler_evaluations(r->scheduler) == 0) return true;
-    if (!first_noise(r, noise) || (r->mask_noise && !im_mask_keep(r, noise))) return false;
+    if (!first_noise(r, noise) || (r->mask_noise && !im_mask_keep(r, noise)) || !im_mask_begin(r, noise)) return false;
     return r->mask && r->a.strength >= 1 ? start_from(r, noise) : im_scheduler_add_noise(r->scheduler, r->x, noise, r->x);
 }
 

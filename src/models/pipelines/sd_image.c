@@ -40,7 +40,7 @@ im_image *im_sd_run_image(im_sd_run *r)
     if (picture && !im_run_finite(r, picture, (size_t)r->size.width * (size_t)r->size.height * 3))
         im_run_not_finite(r, "the VAE decoder", "vae_decoder", decode_again, NULL);
     else if (picture)
-        out = im_picture_of(r->c, picture, r->size.width, r->size.height);
+        out = im_mask_back(r, im_picture_of(r->c, picture, r->size.width, r->size.height));
     free(picture);
     return out;
 }

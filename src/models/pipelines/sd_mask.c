@@ -4,6 +4,14 @@
  *     ordinary  after every step  x = (1 - m) (z with the noise of the next step) + m x       z: latents of init
  *     9 inputs  the UNet sees [x, m, latents of the init picture with the mask's part grey]
  *
+ * What the masked part begins from (mask_fill) and how only a part of the picture is drawn (mask_only) are rules of the
+ * AUTOMATIC1111 web interface (data/images/redraw.h; modules/processing.py there):
+ *
+ *     fill      the picture, at its size as drawn, has the colours around the mask in the mask's place
+ *     noise     z = (1 - m) z + m n, n the noise that is added to z afterwards;   nothing: z = (1 - m) z
+ *     only      picture and blurred mask are cut to the mask's box, widened to the proportions of the drawing, and fitted
+ *               to its size; what is drawn is fitted back to the box, and the picture laid over it where the mask is black
+ *
  * Draws come in diffusers' order: the init picture's latent (not where 9 inputs begin from noise alone), the noise, the
  * masked picture's latent, which is drawn for an ordinary model, too, and thrown away. The sum of two pictures happens on
  * the host: it costs two copies of a latent a step. Used by sd_run.c, sd_begin.c and sd_step.c. */
@@ -46,6 +54,53 @@ static bool same_shape(const im_image *a, const im_image *b)
     return fabs(x - y) <= 0.02 * fmax(x, y);
 }
 
+static bool replace(im_image **old, im_image *by)
+{
+    im_image_free(*old);
+    *old = by;
+    return by != NULL;
+}
+
+/* mask_only: init and mask become their part; mask (grey, blurred) is of any size and taken over. */
+static bool cut_out(im_sd_run *r, im_image *mask)
+{
+    im_ctx *c = r->c;
+    int width = r->init->width, height = r->init->height;
+    r->whole = r->init;
+    r->whole_mask = mask;
+    r->init = NULL;
+    if (!im_mask_box(mask, 0, &r->box)) return true;           /* black: told by who looks at r->mask                  */
+    if (mask->width != width || mask->height != height)
+        if (!replace(&r->whole_mask, im_resize(c, mask, width, height, IM_FILTER_LANCZOS))) return false;
+    if (!im_mask_box(r->whole_mask, r->a.mask_padding, &r->box)) return true;
+    im_box_widen(&r->box, r->size.width, r->size.height, width, height);
+    im_image *part = im_cut(c, r->whole, r->box), *part_mask = im_cut(c, r->whole_mask, r->box);
+    if (part && part_mask) {
+        r->init = im_fit_within(c, part, r->size.width, r->size.height);
+        r->mask = im_fit_within(c, part_mask, r->size.width, r->size.height);
+    }
+    im_image_free(part);
+    im_image_free(part_mask);
+    return im_ok(c);
+}
+
+/* mask_fill: all but what is there begins from a picture that is filled. */
+static bool fill(im_sd_run *r)
+{
+    im_ctx *c = r->c;
+    if (r->a.mask_fill == IM_MASK_ORIGINAL) return true;
+    return replace(&r->init, im_resize(c, r->init, r->size.width, r->size.height, IM_FILTER_LANCZOS)) &&
+           replace(&r->init, im_fill_masked(c, r->init, r->mask));
+}
+
+static bool has_white(const im_sd_run *r)
+{
+    bool any = false;
+    for (size_t p = 0; r->mask && p < (size_t)r->size.width * (size_t)r->size.height; p++)
+        any |= r->mask->pixels[p] > 127;
+    return any || im_fail(r->c, "the mask has no white part, so nothing would be redrawn; white is drawn anew");
+}
+
 bool im_mask_take(im_sd_run *r, const im_sd_args *a)
 {
     im_ctx *c = r->c;
@@ -59,14 +114,32 @@ bool im_mask_take(im_sd_run *r, const im_sd_args *a)
     if (!same_shape(a->mask, a->init))
         return im_fail(c, "the mask has %dx%d pixels and the picture %dx%d: found other proportions, wanted the same; "
                           "cut one of them", a->mask->width, a->mask->height, a->init->width, a->init->height);
+    if ((unsigned)a->mask_fill > IM_MASK_NOTHING)
+        return im_fail(c, "mask fill: found %d, wanted IM_MASK_ORIGINAL to IM_MASK_NOTHING", (int)a->mask_fill);
+    if (a->mask_only && a->mask_padding < 0)
+        return im_fail(c, "padding of the masked part: found %d, wanted 0 pixels or more", a->mask_padding);
     im_image *grey = grey_of(c, a->mask);
-    if (grey && blur(c, grey, a->mask_blur))
+    bool ok = grey && blur(c, grey, a->mask_blur);
+    if (ok && a->mask_only) {
+        ok = cut_out(r, grey);
+        grey = NULL;
+    } else if (ok) {
         r->mask = im_resize(c, grey, r->size.width, r->size.height, IM_FILTER_LANCZOS);
+    }
     im_image_free(grey);
-    bool any = false;
-    for (size_t p = 0; r->mask && p < (size_t)r->size.width * (size_t)r->size.height; p++)
-        any |= r->mask->pixels[p] > 127;
-    return im_ok(c) && (any || im_fail(c, "the mask has no white part, so nothing would be redrawn; white is drawn anew"));
+    ok = ok && im_ok(c) && has_white(r) && fill(r);
+    r->a.init = r->init;
+    return ok;
+}
+
+im_image *im_mask_back(const im_sd_run *r, im_image *drawn)
+{
+    if (!r->whole || !drawn) return drawn;
+    im_image *part = im_fit_over(r->c, drawn, r->box.x1 - r->box.x0, r->box.y1 - r->box.y0);
+    im_image *out = part ? im_put_back(r->c, r->whole, r->whole_mask, part, r->box) : NULL;
+    im_image_free(part);
+    im_image_free(drawn);
+    return out;
 }
 
 /* Is latent (x, y) drawn anew? */
@@ -80,6 +153,35 @@ void im_mask_hide(const im_sd_run *r, float *values)
 {
     for (size_t p = 0; p < (size_t)r->size.width * (size_t)r->size.height; p++)
         if (r->mask->pixels[p] > 127) memset(values + 3 * p, 0, 3 * sizeof *values);
+}
+
+bool im_mask_begin(im_sd_run *r, const im_tensor *noise)
+{
+    bool noisy = r->a.mask_fill == IM_MASK_NOISE;
+    if (!r->mask || (!noisy && r->a.mask_fill != IM_MASK_NOTHING)) return true;
+    float *x = im_values(r->c, r->x), *n = x ? im_values(r->c, noise) : NULL;
+    for (int64_t p = 0; n && p < r->pixels; p++)
+        for (int64_t k = p * r->channels; is_white(r, p) && k < (p + 1) * r->channels; k++) x[k] = noisy ? n[k] : 0;
+    bool ok = n && im_upload(r->c, r->x, x);
+    free(x);
+    free(n);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- what a part begins from, by name */
+
+static const char *const fills[] = { "original", "fill", "noise", "nothing" };
+
+const char *im_mask_fill_name(im_mask_fill fill) { return fills[fill]; }
+
+bool im_mask_fill_named(const char *name, im_mask_fill *out)
+{
+    for (int i = 0; i <= IM_MASK_NOTHING; i++) {
+        if (strcmp(name, fills[i]) != 0) continue;
+        *out = (im_mask_fill)i;
+        return true;
+    }
+    return false;
 }
 
 /* ---------------------------------------------------------------- ordinary models */

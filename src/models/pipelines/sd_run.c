@@ -140,6 +140,8 @@ void im_sd_run_close(im_sd_run *r)
     im_scheduler_free(r->scheduler);
     im_image_free(r->init);
     im_image_free(r->mask);
+    im_image_free(r->whole);
+    im_image_free(r->whole_mask);
     free(r->kept);
     free(r->prompt);
     free(r->negative);

@@ -2,6 +2,7 @@
 #ifndef IM_SD_RUN_H
 #define IM_SD_RUN_H
 
+#include "data/images/redraw.h"
 #include "models/pipelines/sd.h"
 
 struct im_sd_run {
@@ -11,7 +12,8 @@ struct im_sd_run {
     im_sd_args a;                                              /* what was asked for; its texts are these copies:     */
     char *prompt, *negative, *scheduler_name, *name;
     im_image *init;                                            /* a copy, or NULL                                     */
-    im_image *mask;                                            /* grey, at the picture's size; NULL (sd_mask.c)       */
+    im_image *mask;                                            /* grey, at the size that is drawn; NULL (sd_mask.c)   */
+    im_image *whole, *whole_mask; im_box box;                  /* of which init and mask are a part; NULL: of nothing */
     float *kept;                                               /* (h, w, 4): latents of init, with a mask             */
     im_tensor *mask_noise;                                     /* (1, h, w, 4): the noise that a masked run began with */
     im_tensor *mask_inputs;                                    /* (1, h, w, 5): of a UNet with 9 inputs               */
@@ -55,11 +57,15 @@ bool im_run_noise(void *run, im_tensor *to);                   /* the next value
 bool im_run_upload(const im_sd_run *r, const float *from, im_tensor *to); /* (4, h, w), turned to (h, w, 4)            */
 
 /* sd_mask.c: the mask of a run, checked and copied; what it keeps; init pixels (H, W, 3) that are drawn anew become grey.
- * im_mask_keep: the latents of init, r->x, then (noise not NULL) the noise. im_mask_step: what is not drawn anew, put back
- * after a step. im_mask_inputs: from the latents of the picture with the mask's part hidden. */
+ * im_mask_keep: the latents of init, r->x, then (noise not NULL) the noise. im_mask_begin: latents under the mask become
+ * noise, or 0, where that is asked for. im_mask_step: what is not drawn anew, put back after a step. im_mask_inputs: from
+ * the latents of the picture with the mask's part hidden. im_mask_back: the picture that was drawn, which is freed, put
+ * back into the one of which it is a part. */
 bool im_mask_take(im_sd_run *r, const im_sd_args *a);
 bool im_mask_open(im_sd_run *r);
 void im_mask_hide(const im_sd_run *r, float *values);
+bool im_mask_begin(im_sd_run *r, const im_tensor *noise);
+im_image *im_mask_back(const im_sd_run *r, im_image *drawn);
 bool im_mask_keep(im_sd_run *r, const im_tensor *noise);
 bool im_mask_step(im_sd_run *r);
 bool im_mask_inputs(im_sd_run *r, const im_tensor *hidden);
