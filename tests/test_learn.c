@@ -10,10 +10,16 @@
 #include "shapes.h"
 #include "suite.h"
 
-/* Chance is 0.25. 156 of the 160 pictures that were not seen are right at this seed. */
+/* Chance is 0.25. 156 of the 160 pictures that were not seen are right at this seed. Under ThreadSanitizer five epochs take
+ * more than the 2147 s that Check can count (2^31 us); one does what threads do to each other. */
+#ifdef __SANITIZE_THREAD__
+#define ACCURACY 0.25
+enum { TRAIN = 64, EPOCHS = 1 };
+#else
 #define ACCURACY 0.95
-
-enum { TRAIN = 256, TEST = 40, EPOCHS = 5, BATCH = 32 };       /* of each class                                       */
+enum { TRAIN = 256, EPOCHS = 5 };
+#endif
+enum { TEST = 40, BATCH = 32 };                                /* of each class, as TRAIN                             */
 
 static char dir[256];
 
