@@ -199,8 +199,8 @@ im_tensor *im_avgpool(im_ctx *c, im_tensor *x);                /* mean over pixe
 /* softmax(q k^T / sqrt(d)) v by tiles, scores never stored (Dao et al. 2022).
  * q (B, Tq, heads*d)  k, v (B, Tk, heads*d), last axis contiguous; causal: query i sees keys 0..i */
 im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal);
-/* The same beside weights in that dtype. bf16, int8: without a tape a device with tile registers for bf16 rounds q, k,
- * v and the weights of the softmax to it. */
+/* The same beside weights in that dtype, without a tape. bf16: a device with tile registers for it rounds q, k, v and the
+ * weights of the softmax to it. int8: products of integers on every device (tensor/int8.h). */
 im_tensor *im_attention_beside(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal,
                                im_dtype weights);
 

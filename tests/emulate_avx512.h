@@ -16,8 +16,10 @@ typedef float __m512 __attribute__((vector_size(64))), __m256 __attribute__((vec
 typedef long long __m512i __attribute__((vector_size(64))), __m256i __attribute__((vector_size(32))),
     __m128i __attribute__((vector_size(16)));
 typedef uint16_t __mmask16;
+typedef uint64_t __mmask64;
 typedef int32_t lanes512 __attribute__((vector_size(64)));
 typedef int16_t words512 __attribute__((vector_size(64)));
+typedef int8_t bytes512 __attribute__((vector_size(64)));
 enum { _MM_FROUND_TO_NEAREST_INT, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEG_INF, _CMP_LT_OQ, _CMP_LE_OQ, _CMP_GT_OQ, _CMP_GE_OQ,
        _CMP_EQ_OQ, _CMP_UNORD_Q };
 
@@ -33,8 +35,40 @@ EMULATED __m512 _mm512_set1_ps(float x)
     return (__m512){ x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x };
 }
 EMULATED __m512i _mm512_add_epi32(__m512i a, __m512i b) { return (__m512i)((lanes512)a + (lanes512)b); }
-EMULATED __m512i _mm512_slli_epi16(__m512i v, int n) { return (__m512i)((words512)v << n); }
-EMULATED __m512i _mm512_srai_epi16(__m512i v, int n) { return (__m512i)((words512)v >> n); }
+EMULATED __m512i _mm512_setzero_si512(void) { return (__m512i){ 0 }; }
+EMULATED __m512i _mm512_set1_epi16(int16_t x) { return (__m512i)((words512){ 0 } + x); }
+EMULATED __mmask64 _mm512_movepi8_mask(__m512i v)
+{
+    __mmask64 all = 0;
+    for (int i = 0; i < 64; i++)
+        all |= (__mmask64)(((bytes512)v)[i] < 0) << i;
+    return all;
+}
+EMULATED __m512i _mm512_mask_sub_epi8(__m512i keep, __mmask64 mask, __m512i a, __m512i b)
+{
+    bytes512 r = (bytes512)keep, x = (bytes512)a, y = (bytes512)b;
+    for (int i = 0; i < 64; i++)
+        r[i] = mask >> i & 1 ? (int8_t)(x[i] - y[i]) : r[i];
+    return (__m512i)r;
+}
+EMULATED __m512i _mm512_abs_epi8(__m512i v)
+{
+    bytes512 r = (bytes512)v;
+    for (int i = 0; i < 64; i++)
+        r[i] = (int8_t)(r[i] < 0 ? -r[i] : r[i]);
+    return (__m512i)r;
+}
+/* a unsigned, b signed, pairs with saturation */
+EMULATED __m512i _mm512_maddubs_epi16(__m512i a, __m512i b)
+{
+    words512 r;
+    for (int i = 0; i < 32; i++) {
+        int sum = (uint8_t)((bytes512)a)[2 * i] * ((bytes512)b)[2 * i] +
+                  (uint8_t)((bytes512)a)[2 * i + 1] * ((bytes512)b)[2 * i + 1];
+        r[i] = (int16_t)(sum > INT16_MAX ? INT16_MAX : sum < INT16_MIN ? INT16_MIN : sum);
+    }
+    return (__m512i)r;
+}
 EMULATED __m512i _mm512_madd_epi16(__m512i a, __m512i b)
 {
     int16_t x[32], y[32];
@@ -104,17 +138,17 @@ EMULATED __m512i _mm512_dpbusd_epi32(__m512i acc, __m512i a, __m512i b)
 #define _mm512_permutexvar_epi16(...) ((__m512i){ 0 })
 #define _mm512_roundscale_ps(...) ((__m512){ 0 })
 #define _mm512_scalef_ps(...) ((__m512){ 0 })
+#define _mm512_set1_epi8(...) ((__m512i){ 0 })
 #define _mm512_set1_epi32(...) ((__m512i){ 0 })
 #define _mm512_set_epi16(...) ((__m512i){ 0 })
 #define _mm512_shuffle_f32x4(...) ((__m512){ 0 })
-#define _mm512_sll_epi32(...) ((__m512i){ 0 })
 #define _mm512_slli_epi32(...) ((__m512i){ 0 })
 #define _mm512_sqrt_ps(...) ((__m512){ 0 })
-#define _mm512_srai_epi32(...) ((__m512i){ 0 })
 #define _mm512_srli_epi32(...) ((__m512i){ 0 })
 #define _mm512_stream_ps(...) ((void)0)
 #define _mm512_sub_epi32(...) ((__m512i){ 0 })
 #define _mm512_sub_ps(...) ((__m512){ 0 })
+#define _mm512_ternarylogic_epi32(...) ((__m512i){ 0 })
 #define _mm512_unpackhi_pd(...) ((__m512){ 0 })
 #define _mm512_unpackhi_ps(...) ((__m512){ 0 })
 #define _mm512_unpacklo_pd(...) ((__m512){ 0 })
@@ -122,7 +156,6 @@ EMULATED __m512i _mm512_dpbusd_epi32(__m512i acc, __m512i a, __m512i b)
 #define _mm512_xor_ps(...) ((__m512){ 0 })
 #define _mm_add_ps(...) ((__m128){ 0 })
 #define _mm_add_ss(...) ((__m128){ 0 })
-#define _mm_cvtsi32_si128(...) ((__m128i){ 0 })
 #define _mm_cvtss_f32(...) 0.0f
 #define _mm_max_ps(...) ((__m128){ 0 })
 #define _mm_max_ss(...) ((__m128){ 0 })

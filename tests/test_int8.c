@@ -1,6 +1,6 @@
-/* test_int8.c: products in int8 (tensor/int8.h): the values of torch's integers, the same bits on ref and on every
- * instruction set of this machine, alone and in a batch, with one and two threads; what is not finite, rows of zeros;
- * and what is refused. */
+/* test_int8.c: products and attention in int8 (tensor/int8.h): the values of torch's integers, the same bits on ref and on
+ * every instruction set of this machine, alone and in a batch, with one and two threads; what is not finite, rows of
+ * zeros; and what is refused. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -114,6 +114,10 @@ START_TEST(values_are_torchs)
         im_conv_attrs at = { .stride = 2, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1 };
         y = im_conv2d(g.c, tensor(&g, "conv.x"), v, tensor(&g, "conv.b"), tensor(&g, "conv.chan"), NULL, &at);
         want_golden(&g, "conv.y", y, on[i].isa);
+        for (int causal = 0; causal < 2; causal++)
+            want_golden(&g, causal ? "attention.causal" : "attention.y",
+                        im_attention_beside(g.c, tensor(&g, "attention.q"), tensor(&g, "attention.k"),
+                                            tensor(&g, "attention.v"), 2, causal, IM_INT8), on[i].isa);
         im_scope_pop(g.c);
         im_param_free(g.c, w);
         im_param_free(g.c, v);
@@ -191,7 +195,7 @@ static float *conv_of(im_ctx *c, const picture *p, int batch, const float *x, im
     return v;
 }
 
-/* All but those that go through Winograd, on portable too. */
+/* Those too that go through Winograd with other weights. */
 START_TEST(convolutions_have_the_same_bits)
 {
     static const picture all[] = {
@@ -203,6 +207,9 @@ START_TEST(convolutions_have_the_same_bits)
         { 4, 3, 7, 5, 3, { .stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .up_h = 7,
                            .up_w = 5 } },
         { 11, 6, 3, 18, 2, { .stride = 3, .pad_left = 2, .pad_top = 1 } },
+        { 13, 16, 64, 20, 3, { .stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1 } },
+        { 8, 7, 65, 33, 3, { .stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .up_h = 16,
+                             .up_w = 14 } },
     };
     const picture *p = &all[_i];
     int64_t values = (int64_t)p->h * p->w * p->cin, k = (int64_t)p->kernel * p->kernel * p->cin, n, one;
@@ -224,6 +231,116 @@ START_TEST(convolutions_have_the_same_bits)
     free(want);
     free(x);
     free(v);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- attention */
+
+typedef struct { int batch, tq, tk, heads, d; bool causal; im_dtype t; float size; } attention;
+
+/* Of samples [first, batch); malloc'd. size: of q and k, so that a few keys have all of the weight, or each its share. */
+static float *attend(im_ctx *c, const attention *p, im_dtype beside, int first, int64_t *n)
+{
+    int64_t width = (int64_t)p->heads * p->d, rows[3] = { p->tq, p->tk, p->tk };
+    static const char *const names[] = { "q", "k", "v" };
+    im_tensor *in[3];
+    im_scope_push(c);
+    for (int i = 0; i < 3; i++) {
+        float *x = random_values(names[i], p->batch * rows[i] * width, i < 2 ? p->size : 1);
+        in[i] = im_cast(c, im_from(c, IM_F32, 3, (int64_t[]){ p->batch - first, rows[i], width },
+                                   x + first * rows[i] * width), p->t);
+        free(x);
+    }
+    im_tensor *y = im_attention_beside(c, in[0], in[1], in[2], p->heads, p->causal, beside);
+    float *v = values_of(c, im_cast(c, y, IM_F32));
+    *n = im_numel(y);
+    im_scope_pop(c);
+    return v;
+}
+
+/* Relative to the root of the mean square of f32's values: each q, k, v is off by 1/254 of its row's largest value at most
+ * and a weight by 1/256 of the largest; values of the sizes below average that to 0.6 to 2 %. */
+static void want_near(const float *y, const float *f32, int64_t n, const char *isa)
+{
+    double off = 0, all = 0;
+    for (int64_t i = 0; i < n; i++) {
+        off += ((double)y[i] - f32[i]) * ((double)y[i] - f32[i]);
+        all += (double)f32[i] * f32[i];
+    }
+    ck_assert_msg(off <= 0.03 * 0.03 * all, "%s: attention is off by %g of f32's", isa, sqrt(off / all));
+}
+
+START_TEST(attention_has_the_same_bits)
+{
+    static const attention all[] = {
+        { 1, 1, 1, 1, 1, false, IM_F32, 1 }, { 2, 40, 77, 2, 40, false, IM_F32, 2 },
+        { 3, 33, 130, 2, 64, false, IM_BF16, 2 },
+        { 1, 300, 300, 1, 80, true, IM_F32, 1 }, { 2, 70, 257, 1, 160, false, IM_F16, 0.5f },
+        { 2, 65, 131, 3, 5, true, IM_F32, 6 }, { 1, 20, 640, 1, 512, false, IM_F32, 0.2f },
+        { 1, 513, 9, 2, 13, false, IM_F32, 3 },
+    };
+    const attention *p = &all[_i];
+    float *want = NULL;
+    int64_t n, one;
+    for (int i = 0; i < n_on; i++) {
+        float *y = attend(on[i].c, p, IM_INT8, 0, &n), *alone = attend(on[i].c, p, IM_INT8, p->batch - 1, &one);
+        same_bits(alone, y + n - one, one, on[i].isa, "a sample alone");
+        free(alone);
+        if (want) {
+            same_bits(y, want, n, on[i].isa, "attention");
+            free(y);
+            continue;
+        }
+        want = y;
+        float *f32 = attend(on[i].c, p, IM_F32, 0, &n);
+        want_near(y, f32, n, on[i].isa);
+        free(f32);
+    }
+    for (int threads = 1; threads <= 3; threads += 2) {
+        im_ctx *c = im_ctx_new("cpu", threads);
+        float *y = attend(c, p, IM_INT8, 0, &n);
+        same_bits(y, want, n, im_device_isa(c), "with other threads");
+        free(y);
+        im_ctx_free(c);
+    }
+    free(want);
+}
+END_TEST
+
+/* What is not finite reaches the queries that see it (of v: the column), and no others; a query or keys of zeros have all
+ * weights alike; scores beyond all numbers are not a number. */
+START_TEST(attention_to_what_is_not_finite)
+{
+    enum { TQ = 7, TK = 150, D = 6 };
+    float q[TQ * D], k[TK * D], v[TK * D];
+    for (int which = 0; which < 6; which++)
+        for (int i = 0; i < n_on; i++) {
+            im_ctx *c = on[i].c;
+            hashed_fill("q", TQ * D, 1, 0, q);
+            hashed_fill("k", TK * D, 1, 0, k);
+            hashed_fill("v", TK * D, 1, 0, v);
+            if (which == 0) q[2 * D + 1] = NAN;
+            if (which == 1) k[4 * D] = INFINITY;                                           /* causal: queries 4, 5, 6 */
+            if (which == 2) v[3 * D + 5] = -INFINITY;
+            if (which == 3) memset(k, 0, sizeof k);
+            for (int n = 0; n < TQ * D && which == 4; n++) q[n] = 3e38f;
+            for (int n = 0; n < TK * D && which == 4; n++) k[n] = 3e38f;
+            if (which == 5) k[149 * D] = NAN;                                              /* causal: nobody           */
+            im_scope_push(c);
+            const int64_t queries[] = { 1, TQ, D }, keys[] = { 1, TK, D };
+            im_tensor *y = im_attention_beside(c, im_from(c, IM_F32, 3, queries, q), im_from(c, IM_F32, 3, keys, k),
+                                               im_from(c, IM_F32, 3, keys, v), 1, which % 4 == 1, IM_INT8);
+            float *got = values_of(c, y);
+            for (int n = 0; n < TQ * D; n++) {
+                bool none = (which == 0 && n / D == 2) || (which == 1 && n / D >= 4) || (which == 2 && n % D == 5) ||
+                            which == 4;
+                ck_assert_msg(!!isnan(got[n]) == none, "%s: %d: value %d is %g", on[i].isa, which, n, (double)got[n]);
+                if (which == 3)
+                    ck_assert_msg(fabsf(got[n] - got[n % D]) == 0, "%s: value %d is %g", on[i].isa, n, (double)got[n]);
+            }
+            free(got);
+            im_scope_pop(c);
+        }
 }
 END_TEST
 
@@ -355,7 +472,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(values_are_torchs), ONCE(linear_has_the_same_bits), LOOP(convolutions_have_the_same_bits, 7),
+        ONCE(values_are_torchs), ONCE(linear_has_the_same_bits), LOOP(convolutions_have_the_same_bits, 9),
+        LOOP(attention_has_the_same_bits, 8), ONCE(attention_to_what_is_not_finite),
         ONCE(not_finite_and_tiny_rows), ONCE(no_sum_overflows), ONCE(integers_are_loaded_as_they_are),
         ONCE(what_int8_is_not_for),
     };

@@ -1,6 +1,7 @@
 /* test_int8_dots.c: the innermost loops of int8 for instruction sets that this machine may not have: AVX-512 alone, with
  * vpdpbusd, and vpdpbusd without AVX-512 (emulate_*.h). Every tile against plain loops, the largest products included;
- * and of the last of them the whole product, on the kernels of avx2, against ref. */
+ * and of the last of them whole products and attention, on the kernels of avx2, against ref; so for the tiles of avx2
+ * itself, which this machine may have an instruction in the place of. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +26,15 @@ typedef void micro(const tile *t);
 const void *im_int8_tiles_emulated512(uint8_t *flip);
 const void *im_int8_tiles_emulated512vnni(uint8_t *flip);
 const void *im_int8_tiles_emulated2vnni(uint8_t *flip);
-static const struct { const char *name; const void *(*tiles)(uint8_t *flip); int rows, panels; uint8_t flip; } sets[] = {
-    { "avx512", im_int8_tiles_emulated512, 14, 2, 0 },
-    { "avx512vnni", im_int8_tiles_emulated512vnni, 14, 2, 0x80 },
-    { "avx2vnni", im_int8_tiles_emulated2vnni, 6, 1, 0x80 },
+const void *im_int8_tiles_avx2(uint8_t *flip);
+static const struct {
+    const char *name; const void *(*tiles)(uint8_t *flip); int rows, panels; uint8_t flip;
+    const char *beside;                          /* the set whose kernels call them                                     */
+} sets[] = {
+    { "avx512", im_int8_tiles_emulated512, 14, 2, 0, "avx512" },
+    { "avx512vnni", im_int8_tiles_emulated512vnni, 14, 2, 0x80, "avx512" },
+    { "avx2vnni", im_int8_tiles_emulated2vnni, 6, 1, 0x80, "avx2" },
+    { "avx2", im_int8_tiles_avx2, 6, 1, 0, "avx2" },
 };
 
 enum { STEPS = 37, MOST = 14, LANES = 16, STRIP = 2 * LANES, LDA = 41 };
@@ -110,25 +116,56 @@ static float *linear_on(im_ctx *c, int m, int n, int k)
     return y;
 }
 
+static float *attention_on(im_ctx *c, int tq, int tk, int d, bool causal)
+{
+    const int64_t shapes[2][3] = { { 2, tq, 2 * d }, { 2, tk, 2 * d } };
+    im_tensor *qkv[3];
+    uint32_t seed = 9;
+    im_scope_push(c);
+    for (int i = 0; i < 3; i++) {
+        int64_t n = 4 * (int64_t)(i ? tk : tq) * d;
+        float *x = malloc((size_t)n * sizeof *x);
+        for (int64_t k = 0; k < n; k++)
+            x[k] = (float)integer(&seed) * 0.01f;
+        qkv[i] = im_from(c, IM_F32, 3, shapes[i > 0], x);
+        free(x);
+    }
+    float *y = im_values(c, im_attention_beside(c, qkv[0], qkv[1], qkv[2], 2, causal, IM_INT8));
+    ck_assert_msg(y != NULL, "%s", im_error(c));
+    im_scope_pop(c);
+    return y;
+}
+
+static void as_ref(im_ctx *ref, im_ctx *c)
+{
+    static const int shapes[][3] = { { 1, 1, 1 }, { 37, 50, 77 }, { 300, 65, 1300 } };
+    for (int s = 0; s < 3; s++) {
+        int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
+        float *want = linear_on(ref, m, n, k), *got = linear_on(c, m, n, k);
+        ck_assert_mem_eq(got, want, (size_t)m * (size_t)n * sizeof *got);
+        free(want);
+        free(got);
+        want = attention_on(ref, m, k, n, s == 2);
+        got = attention_on(c, m, k, n, s == 2);
+        ck_assert_mem_eq(got, want, 4 * (size_t)m * (size_t)n * sizeof *got);
+        free(want);
+        free(got);
+    }
+}
+
 /* What goes into the integers of A comes out of the sums again. */
 START_TEST(whole_products)
 {
-    static const int shapes[][3] = { { 1, 1, 1 }, { 37, 50, 77 }, { 300, 65, 1300 } };
-    choose_isa("avx2");
+    choose_isa(sets[_i].beside);
     im_ctx *ref = im_ctx_new("ref", 1), *c = im_ctx_new("cpu", 2);
     choose_isa(NULL);
     ck_assert(im_ok(ref));
-    if (im_ok(c) && !strcmp(im_device_isa(c), "avx2"))
-        for (int s = 0; s < 3; s++) {
-            im_host *h = im_host_of(&c->dev);
-            h->int8_tiles = im_int8_tiles_emulated2vnni(&h->int8_flip);
-            ck_assert_int_eq(h->int8_flip, 0x80);
-            int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
-            float *want = linear_on(ref, m, n, k), *got = linear_on(c, m, n, k);
-            ck_assert_mem_eq(got, want, (size_t)m * (size_t)n * sizeof *got);
-            free(want);
-            free(got);
-        }
+    if (im_ok(c) && !strcmp(im_device_isa(c), sets[_i].beside)) {
+        im_host *h = im_host_of(&c->dev);
+        h->int8_tiles = sets[_i].tiles(&h->int8_flip);
+        ck_assert_int_eq(h->int8_flip, sets[_i].flip);
+        as_ref(ref, c);
+    }
     im_ctx_free(ref);
     im_ctx_free(c);
 }
@@ -136,6 +173,6 @@ END_TEST
 
 int main(void)
 {
-    const suite_test tests[] = { LOOP(every_tile, 3), ONCE(whole_products) };
+    const suite_test tests[] = { LOOP(every_tile, 4), LOOP(whole_products, 4) };
     return suite_run("int8_dots", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

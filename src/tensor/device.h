@@ -17,7 +17,7 @@
  *    the columns (the operations: cpu/winograd_transforms.c), then + bias, + chan, + res as above. Weights of every dtype
  *    are multiplied in f32. The relative error is 1.7 times that of direct sums; a NaN or an infinity reaches the whole of
  *    the 4x4 tiles whose inputs hold it;
- *    In tile registers (cpu/tile.h: bf16, int8) they are direct sums, unless IMAGO_WINOGRAD says which rule holds;
+ *    In tile registers (cpu/tile.h: bf16) they are direct sums, unless IMAGO_WINOGRAD says which rule holds;
  *  - bf16 in tile registers: groups of 32 values of k, each two chains, over even and odd k, from 0, added to the sum;
  *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k (sm_75: 8), whatever the
  *    batch (but gradients of weights are split: train_args.h): a picture has them alone and in a batch, not those above;
@@ -29,6 +29,7 @@
  *    block when the running maximum grows; exponentials are summed in 16 lanes and the tree per block, then added on.
  *    In tile registers (cpu/tile.h, args.products IM_BF16): IM_ATT_TILE keys a block, scores and outputs in the order of
  *    those, weights by a shorter polynomial (vmath.h), summed as two chains a block, over even and over odd keys;
+ *    Beside weights in int8 (args.products IM_INT8) int8.h has it, on every set and on ref to the bit;
  * ref computes with f64 sums in plain loops and is met within tolerance. */
 #ifndef IM_DEVICE_H
 #define IM_DEVICE_H
@@ -96,7 +97,8 @@ typedef struct im_attention_args {
     im_cbuf v; int64_t ldv, bsv;
     im_buf o;  int64_t ldo, bso;
     float *lse;                  /* (batch, heads, tq): log2 sum exp of the scaled scores, for backward; or NULL    */
-    im_dtype products;           /* IM_BF16: a device that multiplies bf16 fast may round q, k, v and weights to it */
+    im_dtype products;           /* IM_BF16: a device that multiplies bf16 fast may round q, k, v and weights to it; */
+                                 /* IM_INT8, without lse: in integers, as int8.h has it                              */
 } im_attention_args;
 
 /* y[i] = f(a[i] [, b[i % nb]]); y may be a. Elementwise over n contiguous elements. */

@@ -24,6 +24,9 @@ enum {
 bool IM_FN(im_attention_in_tiles)(const im_device *dev);
 int IM_FN(im_attention_tiles)(im_device *dev, const im_attention_args *at);
 
+/* attention_int8.c: in integers, on every device (tensor/int8.h). */
+int IM_FN(im_attention_int8)(im_device *dev, const im_attention_args *at);
+
 typedef enum { FROM_ZERO, FROM_C, FROM_C_SCALED } start;
 
 /* c[i][j] = (0 | c[i][j] | c[i][j] * scale[j]) + sum_t a[i*ai + t*at] b[t][j],  i < rows, j < 16 nv, ascending t */

@@ -28,48 +28,6 @@ typedef struct job {
 
 /* ---------------------------------------------------------------- rows */
 
-/* NaN where one of n values is not finite: 0 times that is NaN, and stays in the sum. */
-IM_INLINE float amax_as(im_dtype t, const void *p, int n)
-{
-    v16 most = v_zero(), bad = v_zero(), zero = v_zero();
-    for (int i = 0; i < n; i += 16) {
-        v16 x = load_as(t, p, i, n - i < 16 ? n - i : 16);
-        most = v_max(v_abs(x), most);
-        bad = v_add(bad, v_mul(x, zero));
-    }
-    return m_any(v_isnan(bad)) ? NAN : v_hmax(most);
-}
-
-static float amax_of(im_dtype t, const void *p, int n)
-{
-    switch (t) {
-    case IM_F16:  return amax_as(IM_F16, p, n);
-    case IM_BF16: return amax_as(IM_BF16, p, n);
-    default:      return amax_as(IM_F32, p, n);
-    }
-}
-
-/* n integers, and zeros up to a multiple of 16. */
-IM_INLINE void integers_as(im_dtype t, const void *p, int n, float inverse, uint8_t flip, uint8_t *q)
-{
-    v16 s = v_set1(inverse);
-    for (int i = 0; i < n; i += 16)
-        v_store_int8(q + i, v_mul(load_as(t, p, i, n - i < 16 ? n - i : 16), s), flip);
-}
-
-static void integers_of(im_dtype t, const void *p, int n, float inverse, uint8_t flip, uint8_t *q)
-{
-    if (inverse == 0) {
-        memset(q, flip, (size_t)n);
-        return;
-    }
-    switch (t) {
-    case IM_F16:  integers_as(IM_F16, p, n, inverse, flip, q); break;
-    case IM_BF16: integers_as(IM_BF16, p, n, inverse, flip, q); break;
-    default:      integers_as(IM_F32, p, n, inverse, flip, q);
-    }
-}
-
 /* Zeros from the end of a row to that of its group. */
 static void end_row(const job *j, uint8_t *q)
 {
@@ -87,9 +45,9 @@ static int64_t row_bytes(const job *j)
 static void matrix_row(const job *j, int64_t row)
 {
     const void *a = im_at(j->a.p, j->a.t, row * j->lda);
-    im_int8_scale s = im_int8_scale_of(amax_of(j->a.t, a, j->k));
+    im_int8_scale s = im_int8_scale_of(im_amax_of(j->a.t, a, j->k));
     j->scales[row] = s.scale;
-    integers_of(j->a.t, a, j->k, s.inverse, j->flip, j->q + row * j->ldq);
+    im_integers_of(j->a.t, a, j->k, s.inverse, j->flip, j->q + row * j->ldq);
     end_row(j, j->q + row * j->ldq);
 }
 
@@ -122,7 +80,7 @@ static void window_row(const job *j, int64_t row)
         if (p < 0)
             memset(q, j->flip, (size_t)c->cin);
         else
-            integers_of(j->a.t, im_at(j->a.p, j->a.t, p * c->cin), c->cin, s.inverse, j->flip, q);
+            im_integers_of(j->a.t, im_at(j->a.p, j->a.t, p * c->cin), c->cin, s.inverse, j->flip, q);
     }
     end_row(j, j->q + row * j->ldq);
 }
@@ -135,7 +93,7 @@ static void amax_task(void *arg, int task, int thread)
     int64_t last = ((int64_t)task + 1) * ROWS_A_TASK < j->pixels ? ((int64_t)task + 1) * ROWS_A_TASK : j->pixels;
     (void)thread;
     for (int64_t i = (int64_t)task * ROWS_A_TASK; i < last; i++)
-        j->amax[i] = amax_of(j->a.t, im_at(j->a.p, j->a.t, i * j->conv->cin), j->conv->cin);
+        j->amax[i] = im_amax_of(j->a.t, im_at(j->a.p, j->a.t, i * j->conv->cin), j->conv->cin);
 }
 
 static void rows_task(void *arg, int task, int thread)

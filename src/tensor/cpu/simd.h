@@ -33,7 +33,9 @@
  *   v_dot_int8(acc, a, b)               lanes are i32: acc + the sum of 4 products of bytes, those of a xored with
  * IM_INT8_FLIP
  *   v_store_int8(p, v, flip)            to nearest even (ties), 16 bytes, each xored with flip; |v| < 128
- *   v_real_of_i32(v) v_sub_i32(a, b)    lanes are i32; v_real_of_int8(v, i): byte i of each lane
+ *   v_real_of_i32(v) v_i32_of_real(v)   lanes are i32; to nearest even (ties), |v| < 2^22
+ *   v_sub_i32(a, b) v_add_i32(a, b)     lanes are i32
+ *   v_quad_bytes(a, b, c, d, flip)      lanes are i32 of 0..255: a byte of each, a lowest, all xored with flip
  *   v_turn(x)                           16 vectors: lane j of x[i] and lane i of x[j] change places
  *   v_prefetch(p) v_prefetch_l2(p)      the cache line at p, into L1 or only as far as L2
  *

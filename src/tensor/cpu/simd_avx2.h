@@ -173,7 +173,7 @@ IM_INLINE void v_store_bf16(uint16_t *p, v16 v)
 IM_INLINE __m256i v_bits8(__m256 v) { return _mm256_castps_si256(v); }
 #ifndef V_HAS_INT8_DOT
 enum { IM_INT8_FLIP = 0 };
-/* |b| times a with b's sign, so that pairs stay below 2 * 127 * 127 and vpmaddubsw, u8 by i8 into i16, saturates
+/* |b| times a with b's sign, so that pairs stay below 2 * 127 * 128 and vpmaddubsw, u8 by i8 into i16, saturates
  * nowhere. */
 IM_INLINE __m256 v_dot8(__m256 acc, __m256 a, __m256 b)
 {
@@ -190,16 +190,29 @@ IM_INLINE v16 v_sub_i32(v16 a, v16 b)
     return V_BOTH(v16, _mm256_castsi256_ps(_mm256_sub_epi32(v_bits8(a.lo), v_bits8(b.lo))),
                   _mm256_castsi256_ps(_mm256_sub_epi32(v_bits8(a.hi), v_bits8(b.hi))));
 }
+IM_INLINE v16 v_add_i32(v16 a, v16 b)
+{
+    return V_BOTH(v16, _mm256_castsi256_ps(_mm256_add_epi32(v_bits8(a.lo), v_bits8(b.lo))),
+                  _mm256_castsi256_ps(_mm256_add_epi32(v_bits8(a.hi), v_bits8(b.hi))));
+}
+IM_INLINE v16 v_i32_of_real(v16 v)
+{
+    return V_BOTH(v16, _mm256_castsi256_ps(_mm256_cvtps_epi32(v.lo)), _mm256_castsi256_ps(_mm256_cvtps_epi32(v.hi)));
+}
+IM_INLINE __m256 v_quad8(__m256 a, __m256 b, __m256 c, __m256 d, uint8_t flip)
+{
+    __m256i low = _mm256_xor_si256(v_bits8(a), _mm256_slli_epi32(v_bits8(b), 8));
+    __m256i high = _mm256_xor_si256(_mm256_slli_epi32(v_bits8(c), 16), _mm256_slli_epi32(v_bits8(d), 24));
+    return _mm256_castsi256_ps(_mm256_xor_si256(_mm256_xor_si256(low, high), _mm256_set1_epi8((char)flip)));
+}
+IM_INLINE v16 v_quad_bytes(v16 a, v16 b, v16 c, v16 d, uint8_t flip)
+{
+    return V_BOTH(v16, v_quad8(a.lo, b.lo, c.lo, d.lo, flip), v_quad8(a.hi, b.hi, c.hi, d.hi, flip));
+}
 IM_INLINE v16 v_real_of_i32(v16 v)
 {
     return V_BOTH(v16, _mm256_cvtepi32_ps(v_bits8(v.lo)), _mm256_cvtepi32_ps(v_bits8(v.hi)));
 }
-IM_INLINE __m256 v_byte8(__m256 v, int i)
-{
-    __m256i up = _mm256_sll_epi32(v_bits8(v), _mm_cvtsi32_si128(24 - 8 * i));
-    return _mm256_cvtepi32_ps(_mm256_srai_epi32(up, 24));
-}
-IM_INLINE v16 v_real_of_int8(v16 v, int i) { return V_BOTH(v16, v_byte8(v.lo, i), v_byte8(v.hi, i)); }
 IM_INLINE void v_store_int8(uint8_t *p, v16 v, uint8_t flip)
 {
     __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));      /* 0-3 8-11 4-7 12-15 */

@@ -153,26 +153,33 @@ IM_INLINE void v_turn(v16 x[16])
 
 #ifndef V_HAS_INT8_DOT
 enum { IM_INT8_FLIP = 0 };
-/* Bytes 0 and 2, and bytes 1 and 3, of each lane as two words. */
-IM_INLINE __m512i v_even_words(v16 v) { return _mm512_srai_epi16(_mm512_slli_epi16(_mm512_castps_si512(v), 8), 8); }
-IM_INLINE __m512i v_odd_words(v16 v) { return _mm512_srai_epi16(_mm512_castps_si512(v), 8); }
+/* |b| times a with b's sign, so that pairs stay below 2 * 127 * 128 and vpmaddubsw, u8 by i8 into i16, saturates
+ * nowhere. */
 IM_INLINE v16 v_dot_int8(v16 acc, v16 a, v16 b)
 {
-    __m512i even = _mm512_madd_epi16(v_even_words(a), v_even_words(b));
-    __m512i odd = _mm512_madd_epi16(v_odd_words(a), v_odd_words(b));
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(acc), _mm512_add_epi32(even, odd)));
+    __m512i x = _mm512_castps_si512(a), y = _mm512_castps_si512(b);
+    x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(y), _mm512_setzero_si512(), x);
+    x = _mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_abs_epi8(y), x), _mm512_set1_epi16(1));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(acc), x));
 }
 #endif
 IM_INLINE v16 v_sub_i32(v16 a, v16 b)
 {
     return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
 }
-IM_INLINE v16 v_real_of_i32(v16 v) { return _mm512_cvtepi32_ps(_mm512_castps_si512(v)); }
-IM_INLINE v16 v_real_of_int8(v16 v, int i)
+IM_INLINE v16 v_add_i32(v16 a, v16 b)
 {
-    __m512i up = _mm512_sll_epi32(_mm512_castps_si512(v), _mm_cvtsi32_si128(24 - 8 * i));
-    return _mm512_cvtepi32_ps(_mm512_srai_epi32(up, 24));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
 }
+IM_INLINE v16 v_i32_of_real(v16 v) { return _mm512_castsi512_ps(_mm512_cvtps_epi32(v)); }
+IM_INLINE v16 v_quad_bytes(v16 a, v16 b, v16 c, v16 d, uint8_t flip)
+{
+    __m512i second = _mm512_slli_epi32(_mm512_castps_si512(b), 8), third = _mm512_slli_epi32(_mm512_castps_si512(c), 16);
+    __m512i fourth = _mm512_slli_epi32(_mm512_castps_si512(d), 24), most = _mm512_set1_epi8((char)flip);
+    most = _mm512_ternarylogic_epi32(most, second, third, 0x96);                         /* a ^ b ^ c                  */
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(most, fourth, _mm512_castps_si512(a), 0x96));
+}
+IM_INLINE v16 v_real_of_i32(v16 v) { return _mm512_cvtepi32_ps(_mm512_castps_si512(v)); }
 IM_INLINE void v_store_int8(uint8_t *p, v16 v, uint8_t flip)
 {
     __m128i bytes = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v));

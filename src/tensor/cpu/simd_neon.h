@@ -194,16 +194,29 @@ IM_INLINE v16 v_sub_i32(v16 a, v16 b)
         a.q[i] = vreinterpretq_f32_s32(vsubq_s32(vreinterpretq_s32_f32(a.q[i]), vreinterpretq_s32_f32(b.q[i])));
     return a;
 }
+IM_INLINE v16 v_add_i32(v16 a, v16 b)
+{
+    for (int i = 0; i < 4; i++)
+        a.q[i] = vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a.q[i]), vreinterpretq_s32_f32(b.q[i])));
+    return a;
+}
+IM_INLINE v16 v_i32_of_real(v16 v)
+{
+    for (int i = 0; i < 4; i++) v.q[i] = vreinterpretq_f32_s32(vcvtnq_s32_f32(v.q[i]));
+    return v;
+}
+IM_INLINE v16 v_quad_bytes(v16 a, v16 b, v16 c, v16 d, uint8_t flip)
+{
+    for (int i = 0; i < 4; i++) {
+        uint32x4_t all = vsliq_n_u32(vreinterpretq_u32_f32(a.q[i]), vreinterpretq_u32_f32(b.q[i]), 8);
+        all = vsliq_n_u32(vsliq_n_u32(all, vreinterpretq_u32_f32(c.q[i]), 16), vreinterpretq_u32_f32(d.q[i]), 24);
+        a.q[i] = vreinterpretq_f32_u32(veorq_u32(all, vreinterpretq_u32_u8(vdupq_n_u8(flip))));
+    }
+    return a;
+}
 IM_INLINE v16 v_real_of_i32(v16 v)
 {
     for (int i = 0; i < 4; i++) v.q[i] = vcvtq_f32_s32(vreinterpretq_s32_f32(v.q[i]));
-    return v;
-}
-IM_INLINE v16 v_real_of_int8(v16 v, int byte)
-{
-    int32x4_t up = vdupq_n_s32(24 - 8 * byte);
-    for (int i = 0; i < 4; i++)
-        v.q[i] = vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vreinterpretq_s32_f32(v.q[i]), up), 24));
     return v;
 }
 IM_INLINE void v_store_int8(uint8_t *p, v16 v, uint8_t flip)

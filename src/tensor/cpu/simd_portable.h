@@ -118,8 +118,14 @@ IM_INLINE v16 v_dot_int8(v16 acc, v16 a, v16 b)
     return (v16)sum;
 }
 IM_INLINE v16 v_sub_i32(v16 a, v16 b) { return (v16)((m16)a - (m16)b); }
+IM_INLINE v16 v_add_i32(v16 a, v16 b) { return (v16)((m16)a + (m16)b); }
+IM_INLINE v16 v_i32_of_real(v16 v) { return (v16)__builtin_convertvector((v + 0x1.8p23f) - 0x1.8p23f, m16); }
+IM_INLINE v16 v_quad_bytes(v16 a, v16 b, v16 c, v16 d, uint8_t flip)
+{
+    m16 all = (m16)a | (m16)b << 8 | (m16)c << 16 | (m16)d << 24;
+    return (v16)(all ^ (int32_t)(flip * 0x01010101u));
+}
 IM_INLINE v16 v_real_of_i32(v16 v) { return __builtin_convertvector((m16)v, v16); }
-IM_INLINE v16 v_real_of_int8(v16 v, int i) { return v_real_of_i32((v16)v_byte(v, i)); }
 IM_INLINE void v_store_int8(uint8_t *p, v16 v, uint8_t flip)
 {
     v16 n = (v + 0x1.8p23f) - 0x1.8p23f;                       /* to nearest even                                      */

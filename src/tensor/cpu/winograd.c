@@ -33,7 +33,6 @@
 #include "tensor/cpu/pack_weights.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/winograd.h"
-#include "tensor/int8.h"
 #include "tensor/parallel.h"
 
 enum {                                           /* measured on a core with 1 MiB of L2 (bench/LOG.md)                */
@@ -70,8 +69,7 @@ static bool stopped(const job *j)
     return j->dev->stop && *j->dev->stop;
 }
 
-/* Tile registers multiply bf16 12 and int8 24 times as fast as f32 is multiplied: a quarter of the products is more
- * then. */
+/* Tile registers multiply bf16 12 times as fast as f32 is multiplied: a quarter of the products is more then. */
 bool IM_FN(im_winograd_loses)(const im_device *dev, const im_weight *w)
 {
     im_dtype t = w->packed ? w->dtype : IM_FN(im_packed_dtype)(dev, w);
@@ -79,13 +77,13 @@ bool IM_FN(im_winograd_loses)(const im_device *dev, const im_weight *w)
 }
 
 /* With 64 channels or more it won on every picture of 8 x 8 and more, and on 7 x 7 in batches (bench/LOG.md). Batch and
- * threads have no say. */
+ * threads have no say. int8.h: weights in int8 are multiplied in integers. */
 bool IM_FN(im_winograd_takes)(const im_device *dev, const im_conv_args *c)
 {
     int64_t pixels = (int64_t)c->oh * c->ow;
     bool can = c->kh == 3 && c->kw == 3 && c->stride == 1, pays = c->cin >= 64 && pixels >= 49;
     if (c->wt.dtype == IM_INT8)
-        pays = im_int8_conv_winograd(c->kh, c->kw, c->stride, c->cin, pixels);
+        return false;
     if (IM_FN(im_winograd_loses)(dev, &c->wt))
         pays = false;
     return can && im_host_of(dev)->winograd && (pays || im_host_of(dev)->winograd == 2);

@@ -15,7 +15,6 @@
  * 2.0e-6 of direct sums. All coefficients but those of G are exact in f32. */
 #include "tensor/cpu/buffer.h"
 #include "tensor/cpu/winograd.h"
-#include "tensor/int8.h"
 
 /* Before a loop that must stay one: unrolled, 36 addresses would not fit the registers. */
 #ifdef __clang__
@@ -71,7 +70,7 @@ IM_INLINE void output_1d(const v16 *m, int ms, v16 *r, int rs)
 
 /* ---------------------------------------------------------------- weights */
 
-typedef enum { PLAIN, COLUMNS, PACKED_F32, PACKED_F16, PACKED_BF16, PACKED_INT8 } form;
+typedef enum { PLAIN, COLUMNS, PACKED_F32, PACKED_F16, PACKED_BF16 } form;
 
 /* Where column k is in row 0 of a plain weight. */
 static int64_t plain_at(const im_weight *w, int k)
@@ -111,12 +110,6 @@ IM_INLINE v16 column(const im_weight *w, const char *data, int panel, int k, for
     case PACKED_BF16:
         v_prefetch_l2(pair + AHEAD / 2 * IM_PANEL);
         return k % 2 ? v_bf16_odd(v_load(pair)) : v_bf16_even(v_load(pair));
-    case PACKED_INT8: {                                        /* data: that of the panel; its scales are behind it    */
-        const float *scales = (const float *)(const void *)(data + im_int8_values(w->k));
-        const float *four = (const float *)(const void *)data + (int64_t)(k / 4) * IM_PANEL;
-        v_prefetch_l2(four + AHEAD / 4 * IM_PANEL);
-        return v_mul(v_real_of_int8(v_load(four), k % 4), v_load(scales));
-    }
     case COLUMNS:                                              /* 16 rows side by side */
         return v_load_n((const float *)w->data + plain_at(w, k) + panel * IM_PANEL,
                         w->n - panel * IM_PANEL < IM_PANEL ? w->n - panel * IM_PANEL : IM_PANEL);
@@ -159,7 +152,6 @@ void IM_FN(im_winograd_weights)(const im_weight *w, int cin, int panel, int ci0,
     case IM_F32: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_F32); break;
     case IM_F16: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_F16); break;
     case IM_BF16: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_BF16); break;
-    case IM_INT8: weights(w, cin, panel, ci0, ci1, u, apart, PACKED_INT8); break;
     default: weights(w, cin, panel, ci0, ci1, u, apart, PLAIN);
     }
 }

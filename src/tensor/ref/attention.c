@@ -45,6 +45,8 @@ static void query(const void *arg, int64_t index, int thread)
 
 int im_ref_attention(im_device *dev, const im_attention_args *p)
 {
+    if (p->products == IM_INT8 && !p->lse)
+        return im_ref_attention_int8(dev, p);
     job j = { p, im_scratch(dev, im_threads_of(dev), (size_t)im_threads_of(dev) * (size_t)p->tk * sizeof(double)) };
     return j.scores ? im_ref_each(dev, (int64_t)p->batch * p->heads * p->tq, query, &j) : IM_NO_MEMORY;
 }

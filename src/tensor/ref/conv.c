@@ -70,7 +70,7 @@ static void channel(const void *arg, int64_t index, int thread)
 
 int im_ref_conv(im_device *dev, const im_conv_args *p)
 {
-    if (p->wt.dtype == IM_INT8 && !im_int8_conv_winograd(p->kh, p->kw, p->stride, p->cin, (int64_t)p->oh * p->ow))
+    if (p->wt.dtype == IM_INT8)
         return im_ref_conv_int8(dev, p);
     job j = { p, im_ref_rounds(dev, &p->wt),
               im_scratch(dev, im_threads_of(dev), (size_t)im_threads_of(dev) * (size_t)p->wt.k * sizeof(float)) };

@@ -20,6 +20,7 @@ int im_ref_each(im_device *dev, int64_t count, im_ref_fn fn, const void *job);
 
 int im_ref_gemm_int8(im_device *dev, const im_gemm_args *p);    /* int8.c: weights in int8                            */
 int im_ref_conv_int8(im_device *dev, const im_conv_args *p);
+int im_ref_attention_int8(im_device *dev, const im_attention_args *p);                   /* attention_int8.c          */
 double im_ref_activate(im_act act, double x);                  /* map.c                                               */
 
 /* A factor of a product: as it is, or rounded to bf16 where im_set_compute_dtype asked for that. */
