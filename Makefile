@@ -263,9 +263,10 @@ asan: ## every test program under AddressSanitizer and UndefinedBehaviorSanitize
 	@$(SUB) BUILD=$(BUILD)/asan WERROR= CFLAGS="$(ASAN)" all tests
 	@BUILD=$(BUILD)/asan $(SLOWLY) tests/check.sh programs
 
+# Small cases on one instruction set: threads meet in the same loops on all of them.
 tsan: ## every test program under ThreadSanitizer
 	@$(SUB) BUILD=$(BUILD)/tsan WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=thread" OMP= PARALLEL=tests/threads.c tests
-	@BUILD=$(BUILD)/tsan $(SLOWLY) tests/check.sh programs
+	@BUILD=$(BUILD)/tsan TEST_SMALL=1 TEST_ISA=$(SAN_ISA) $(SLOWLY) tests/check.sh programs
 
 coverage: ## line coverage a folder, by the test programs and the quick tests of the command line
 	@$(SUB) all
