@@ -186,7 +186,7 @@ static void make_norm(call *q)
         .gamma = activations(q, d[1]), .beta = activations(q, d[1]), .y.p = activations(q, n), .ldy = d[1] };
 }
 
-static void make_attention(call *q)
+static void make_attention(call *q, im_dtype t)
 {
     const int *d = q->s->d;
     int64_t c = (int64_t)d[3] * d[4], nq = d[0] * d[1] * c, nk = d[0] * d[2] * c;
@@ -194,7 +194,8 @@ static void make_attention(call *q)
     q->attention = (im_attention_args){
         .batch = d[0], .heads = d[3], .d = d[4], .tq = d[1], .tk = d[2], .scale = 0.125f,
         .q.p = activations(q, nq), .ldq = c, .bsq = d[1] * c, .k.p = activations(q, nk), .ldk = c, .bsk = d[2] * c,
-        .v.p = activations(q, nk), .ldv = c, .bsv = d[2] * c, .o.p = activations(q, nq), .ldo = c, .bso = d[1] * c };
+        .v.p = activations(q, nk), .ldv = c, .bsv = d[2] * c, .o.p = activations(q, nq), .ldo = c, .bso = d[1] * c,
+        .products = t == IM_INT8 || t == IM_BF16 ? t : IM_F32 };
 }
 
 static void make(call *q, im_dtype t)
@@ -203,7 +204,7 @@ static void make(call *q, im_dtype t)
     case CONV: make_conv(q, t); break;
     case GEMM: case GEGLU: make_gemm(q, t); break;
     case GROUPNORM: case LAYERNORM: make_norm(q); break;
-    case ATTENTION: make_attention(q); break;
+    case ATTENTION: make_attention(q, t); break;
     }
 }
 
@@ -274,7 +275,8 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
         return im_fail(c, "out of memory while measuring %s %s", r->op, r->shape);
     if (q.status)
         return im_fail(c, "%s %s: the kernel stopped with status %d", r->op, r->shape, q.status);
-    bool product = s->op == CONV || s->op == GEMM || s->op == GEGLU;
+    bool product = s->op == CONV || s->op == GEMM || s->op == GEGLU ||
+                   (s->op == ATTENTION && (t == IM_INT8 || (t == IM_BF16 && im_host_of(&c->dev)->amx)));
     r->weights = product ? t : IM_F32;
     r->how = product ? im_host_of(&c->dev)->compute[t] : IM_COMPUTE_F32;
     r->flop = q.flop;

@@ -1,11 +1,13 @@
 /* test_amx.c: products in tile registers (src/tensor/cpu/amx.c): on a machine that has none their instructions are emulated
  * (emulate_amx.h), where it has them both are tried. Every tile, and whole products and convolutions, against plain loops
- * in the order of sums that cpu/tile.h gives, to the bit; int8, attention too, against ref; attention in bf16 near ref. */
+ * in the order of sums that cpu/tile.h gives, to the bit; int8, attention too, against ref; attention in bf16 near ref;
+ * and a picture in int8 beside that of the same set without them. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "imago.h"
 #include "isa.h"
 #include "suite.h"
 #include "tensor/cpu/tile.h"
@@ -449,6 +451,48 @@ START_TEST(attention_in_int8)
 }
 END_TEST
 
+/* Pixels of a whole model in int8; malloc'd. */
+static uint8_t *picture(im_ctx *c, size_t *bytes)
+{
+    im_sd *sd = im_sd_open(c, "tests/golden/models/a", IM_INT8);
+    ck_assert_msg(sd != NULL, "%s", im_error(c));
+    im_sd_args how = im_sd_defaults(sd);
+    how.prompt = "a pear";
+    how.steps = 2;
+    im_image *drawn = im_sd_generate(sd, &how);
+    ck_assert_msg(drawn != NULL, "%s", im_error(c));
+    *bytes = (size_t)drawn->width * (size_t)drawn->height * 3;
+    uint8_t *pixels = malloc(*bytes);
+    memcpy(pixels, drawn->pixels, *bytes);
+    im_image_free(drawn);
+    im_sd_free(sd);
+    return pixels;
+}
+
+/* A model's pixels in int8 are those of the set without tile registers, and of every other one with a fused
+ * multiply-add. */
+START_TEST(a_picture_in_int8)
+{
+    uint8_t *want = NULL;
+    size_t bytes = 0, n;
+    for (int d = 1; d < DEVICES; d++)
+        for (int tiles = 0; tiles < 2; tiles++) {
+            im_ctx *c = open_tiles(devices[d].isa, devices[d].emulated && tiles, 2);
+            if (!c)
+                break;
+            uint8_t *got = picture(c, &n);
+            ck_assert_msg(!want || (n == bytes && !memcmp(got, want, n)), "%s: another picture", devices[d].isa);
+            if (want)
+                free(got);
+            else
+                want = got;
+            bytes = n;
+            im_ctx_free(c);
+        }
+    free(want);
+}
+END_TEST
+
 /* IMAGO_WINOGRAD: the rule that all sets share. */
 START_TEST(the_environment_has_the_common_rule)
 {
@@ -470,7 +514,7 @@ int main(void)
     const suite_test tests[] = {
         LOOP(every_tile, 2), LOOP(whole_products_in_bf16, PRODUCTS), LOOP(read_in_place, PRODUCTS),
         LOOP(whole_products_in_int8, PRODUCTS), LOOP(sums_over_rows, 5), LOOP(attention_in_tiles, ATTENTIONS),
-        LOOP(attention_in_int8, ATTENTIONS),
+        LOOP(attention_in_int8, ATTENTIONS), ONCE(a_picture_in_int8),
         ONCE(the_environment_has_the_common_rule),
     };
     return suite_run("amx", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
