@@ -30,6 +30,7 @@ class PictureOptions(TypedDict, total=False):
     mask_padding: int
     latents: Values | None
     eager: bool
+    tile: bool
 
 
 class ResnetOptions(TypedDict, total=False):

@@ -33,6 +33,7 @@ import golden_pictures
 import golden_redraw
 import golden_rng
 import golden_schedulers
+import golden_tiny
 import golden_tokens
 import golden_trajectories
 import golden_types
@@ -54,7 +55,7 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "lora_training": golden_lora_training.make_lora_training,
          "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings,
          "int8": golden_int8.make_int8, "redraw": golden_redraw.make_redraw, "masks": golden_masks.make_masks,
-         "guided": golden_guided.make_guided,
+         "guided": golden_guided.make_guided, "tiny": golden_tiny.make_tiny,
          "daam": golden_daam.make_daam}
 
 
