@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STRIP_PIXELS = 1 << 17 };         /* of a strip where the caller does not say: 512 x 256                       */
+enum { STRIP_PIXELS = 1 << 16 };         /* of a strip where the caller does not say: 1024 x 64                       */
 
 /* ---------------------------------------------------------------- statistics */
 
@@ -51,7 +51,9 @@ static bool see(im_ctx *c, statistics *s, const im_norm_layer *norm, im_tensor *
     float *zero = calloc((size_t)n, sizeof *zero);
     im_tensor *mean = zero ? vector(c, n, zero) : NULL, *var = zero ? vector(c, n, zero) : NULL;
     const im_batchnorm_attrs at = { .eps = norm->eps, .momentum = 1, .training = true };       /* mean, var: this strip's */
+    im_scope_push(c);
     im_batchnorm(c, x, norm->w, norm->b, NULL, mean, var, &at);
+    im_scope_pop(c);
     float *means = im_values(c, mean), *vars = im_values(c, var);
     bool ok = zero && means && vars;
     for (int k = 0; ok && k < n; k++)
@@ -97,7 +99,9 @@ static bool fix(im_ctx *c, const statistics *s, int groups, fixed *out)
 static im_tensor *normed(im_ctx *c, const im_norm_layer *norm, const fixed *f, im_tensor *x)
 {
     const im_batchnorm_attrs at = { .eps = norm->eps };
-    return im_activate(c, im_batchnorm(c, x, norm->w, norm->b, NULL, f->mean, f->var, &at), IM_ACT_SILU);
+    im_scope_push(c);
+    im_tensor *y = im_batchnorm(c, x, norm->w, norm->b, NULL, f->mean, f->var, &at);
+    return im_scope_leave(c, im_activate(c, y, IM_ACT_SILU));
 }
 
 /* ---------------------------------------------------------------- rows */
@@ -154,7 +158,9 @@ typedef struct block { const im_residual_block *r; fixed norm1, norm2; } block;
 
 static im_tensor *first_half(const level *l, const block *b, im_tensor *x)
 {
-    return im_conv_forward(l->c, &b->r->conv1, normed(l->c, &b->r->norm1, &b->norm1, x), NULL, NULL);
+    im_scope_push(l->c);
+    im_tensor *n = normed(l->c, &b->r->norm1, &b->norm1, x);
+    return im_scope_leave(l->c, im_conv_forward(l->c, &b->r->conv1, n, NULL, NULL));
 }
 
 /* One strip of the pass that writes. */
