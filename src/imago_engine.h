@@ -165,7 +165,8 @@ im_tensor *im_own(im_ctx *c, im_tensor *t);                    /* out of every s
 
 /* ---------------------------------------------------------------- operations (tensor/ops/) */
 
-typedef enum { IM_ACT_NONE, IM_ACT_SILU, IM_ACT_GELU, IM_ACT_GELU_TANH, IM_ACT_QUICK_GELU, IM_ACT_RELU } im_act;
+typedef enum { IM_ACT_NONE, IM_ACT_SILU, IM_ACT_GELU, IM_ACT_GELU_TANH, IM_ACT_QUICK_GELU, IM_ACT_RELU,
+               IM_ACT_TANH } im_act;
 
 /* y = act(x w^T + b) + res.   x (..., K)  w (N, K)  b (N) or NULL  res (..., N) or NULL -> (..., N) */
 im_tensor *im_linear(im_ctx *c, im_tensor *x, im_tensor *w, im_tensor *b, im_tensor *res, im_act act);

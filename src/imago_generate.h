@@ -149,6 +149,8 @@ typedef struct im_sd_args {
     const float *latents;                                      /* (4, h, w) as torch has it, unscaled; NULL: randn     */
     float *latents_out;                                        /* receives the final (4, h, w) latents when not NULL   */
     bool eager;                                                /* run op by op instead of from a recorded plan         */
+    bool tile;                                                 /* decode strip by strip: little memory, more time,     */
+                                                               /* other rounding                                       */
     const char *name;                                          /* what errors call it; NULL: by prompt and seed        */
 } im_sd_args;
 im_sd_args im_sd_defaults(const im_sd *sd);

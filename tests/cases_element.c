@@ -19,7 +19,7 @@ static im_tensor *call_activate(im_ctx *c, const im_case *cs, im_tensor *const i
 #define EACH_ACT(...) \
     { .in = { __VA_ARGS__ }, .i = { IM_ACT_SILU } }, { .in = { __VA_ARGS__ }, .i = { IM_ACT_GELU } }, \
     { .in = { __VA_ARGS__ }, .i = { IM_ACT_GELU_TANH } }, { .in = { __VA_ARGS__ }, .i = { IM_ACT_QUICK_GELU } }, \
-    { .in = { __VA_ARGS__ }, .i = { IM_ACT_RELU } }
+    { .in = { __VA_ARGS__ }, .i = { IM_ACT_RELU } }, { .in = { __VA_ARGS__ }, .i = { IM_ACT_TANH } }
 static const im_case activate[] = {
     EACH_ACT(IN(1)), EACH_ACT(IN(3, 37)), EACH_ACT(FILLED(WIDE, 2, 5, 1000)), EACH_ACT(FILLED(SPECIAL, 4, 33)),
     EACH_ACT(VIEW(0, 1, 1, 3, 21)),

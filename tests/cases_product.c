@@ -28,6 +28,7 @@ static const im_case linear[] = {
     { .in = { IN(15, 31), W(15, 31), IN(15) }, .i = { IM_ACT_GELU } },
     { .in = { IN(29, 100), W(47, 100), IN(47), IN(29, 47) }, .i = { IM_ACT_QUICK_GELU } },
     { .in = { IN(6, 9), W(18, 9), IN(18), IN(6, 18) }, .i = { IM_ACT_GELU_TANH } },
+    { .in = { IN(6, 9), W(21, 9), IN(21) }, .i = { IM_ACT_TANH } },
     { .in = { IN(7, 9), W(65, 9), NONE } },
     { .in = { IN(2, 40), W(3, 40), NONE }, .i = { IM_ACT_RELU } },     /* few kinks for test_grad.c to step over        */
     { .in = { FILLED(ZERO, 4, 33), W(20, 33), IN(20) } },

@@ -35,6 +35,7 @@ static double activated(im_act act, double x)
     case IM_ACT_GELU_TANH: return x * 0.5 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
     case IM_ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     case IM_ACT_RELU: return x > 0 ? x : 0;
+    case IM_ACT_TANH: return tanh(x);
     default: return x;
     }
 }
@@ -111,7 +112,7 @@ END_TEST
 
 START_TEST(every_epilogue)
 {
-    for (int act = IM_ACT_NONE; act <= IM_ACT_RELU; act++)
+    for (int act = IM_ACT_NONE; act <= IM_ACT_TANH; act++)
         for (int mask = 0; mask < 8; mask++)
             on_all((shape){ 5, 35, 21 }, dtypes[mask % 3], mask & 4, (im_act)act, false, mask & 1, mask & 2, mask);
     for (int mask = 0; mask < 8; mask++)

@@ -107,6 +107,7 @@ static const gradient_case cases[] = {
     { "activate.gelu_tanh", { "x" }, 1, activate, IM_ACT_GELU_TANH, 5e-7 },
     { "activate.quick_gelu", { "x" }, 1, activate, IM_ACT_QUICK_GELU, 3e-7 },
     { "activate.relu", { "x" }, 1, activate, IM_ACT_RELU, 0 },
+    { "activate.tanh", { "x" }, 1, activate, IM_ACT_TANH, 3e-7 },
     { "add", { "a", "b" }, 3, add, 0, 1e-7 },
     { "add_last", { "a", "b" }, 3, add, 0, 2e-7 },
     { "add_last_two", { "a", "b" }, 3, add, 0, 2e-7 },

@@ -16,7 +16,7 @@ static const golden goldens[] = {
     { "linear.none", .linear = true }, { "linear.silu", .linear = true, .act = IM_ACT_SILU },
     { "linear.gelu", .linear = true, .act = IM_ACT_GELU }, { "linear.gelu_tanh", .linear = true, .act = IM_ACT_GELU_TANH },
     { "linear.quick_gelu", .linear = true, .act = IM_ACT_QUICK_GELU },
-    { "linear.relu", .linear = true, .act = IM_ACT_RELU },
+    { "linear.relu", .linear = true, .act = IM_ACT_RELU }, { "linear.tanh", .linear = true, .act = IM_ACT_TANH },
     { "linear_plain", .linear = true }, { "geglu", .geglu = true },
     { "conv3x3", .conv = PAD(1, 1) }, { "conv3x3_wide", .conv = PAD(1, 1) }, { "conv3x3_s2", .conv = PAD(2, 1) },
     { "conv3x3_s2_even", .conv = PAD(2, 1) }, { "conv1x1", .conv = PAD(1, 0) }, { "conv1x1_s2", .conv = PAD(2, 0) },

@@ -14,6 +14,7 @@ static double activated(im_act act, double x)
     case IM_ACT_GELU_TANH: return x * 0.5 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
     case IM_ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     case IM_ACT_RELU: return x > 0 ? x : 0;
+    case IM_ACT_TANH: return tanh(x);
     default: return x;
     }
 }
@@ -60,7 +61,7 @@ static void map_on_all(im_map_args m)
 
 START_TEST(activations)
 {
-    for (int act = IM_ACT_NONE; act <= IM_ACT_RELU; act++)
+    for (int act = IM_ACT_NONE; act <= IM_ACT_TANH; act++)
         for (int n = 1; n <= 40; n++)
             map_on_all((im_map_args){ .kind = IM_MAP_ACT, .act = (im_act)act, .n = n, .a.p = random_floats(n, 9) });
     map_on_all((im_map_args){ .kind = IM_MAP_ACT, .act = IM_ACT_SILU, .n = 70001, .a.p = random_floats(70001, 9) });

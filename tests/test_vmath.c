@@ -71,6 +71,8 @@ static const function functions[] = {
     { "gelu_tanh", gelu_tanh, -10, 10, 4.0, 0, 1e-7 },
     { "quick_gelu", quick_gelu, -20, 20, 4.0, 0, 1e-7 },
     { "relu", relu, -10, 10, 0, 0, 0 },
+    { "tanh", tanh, -10, 10, 2.0, 0, 0 },
+    { "tanh", tanh, -0.65, 0.65, 1.0, 0, 0 },
 };
 
 enum { N = 200001 };
@@ -149,6 +151,7 @@ START_TEST(special_values)
         { "quick_gelu", -1e30f, 0 }, { "quick_gelu", NAN, NAN }, { "relu", -INFINITY, 0 },
         { "relu", INFINITY, INFINITY },
         { "relu", NAN, NAN }, { "relu", -1, 0 },
+        { "tanh", 0, 0 }, { "tanh", INFINITY, 1 }, { "tanh", -INFINITY, -1 }, { "tanh", -1e30f, -1 }, { "tanh", NAN, NAN },
     };
     for (int d = 0; d < n_devices; d++)
         for (int i = 0; i < COUNT(cases); i++) {

@@ -31,6 +31,7 @@ class PictureOptions(TypedDict, total=False):
     mask_padding: int
     latents: Values | None
     eager: bool
+    tile: bool
 
 
 class ResnetOptions(TypedDict, total=False):

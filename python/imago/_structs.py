@@ -19,6 +19,7 @@ IM_ACT_GELU = 2
 IM_ACT_GELU_TANH = 3
 IM_ACT_QUICK_GELU = 4
 IM_ACT_RELU = 5
+IM_ACT_TANH = 6
 IM_SGD = 0
 IM_ADAMW = 1
 IM_LARS = 2
@@ -278,7 +279,7 @@ im_sd_args._fields_ = [("prompt", c_char_p), ("negative", c_char_p), ("syntax", 
     ("width", c_int), ("height", c_int), ("rng", c_int), ("init", POINTER(im_image)), ("strength", c_float),
     ("mask", POINTER(im_image)), ("mask_blur", c_float), ("mask_fill", c_int), ("mask_only", c_bool),
     ("mask_padding", c_int), ("latents", POINTER(c_float)), ("latents_out", POINTER(c_float)), ("eager", c_bool),
-    ("name", c_char_p)]
+    ("tile", c_bool), ("name", c_char_p)]
 im_net_info._fields_ = [("name", c_char_p), ("parameters", c_int64), ("tensors", c_int64), ("bytes", c_int64),
     ("flop", c_double), ("ops", c_int), ("arena_bytes", c_size_t)]
 im_net_param._fields_ = [("name", c_char_p), ("ndim", c_int), ("shape", c_int64 * 8), ("count", c_int64)]

@@ -13,7 +13,7 @@ from ._errors import ImagoError
 from ._structs import im_batchnorm_attrs, im_conv_attrs, im_optimise_step, im_trained
 from ._tensor import DTYPES, Tensor, result
 
-ACTIVATIONS = ("none", "silu", "gelu", "gelu_tanh", "quick_gelu", "relu")      # in the order of im_act
+ACTIVATIONS = ("none", "silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "tanh")      # in the order of im_act
 
 
 def _act(name: str) -> int:

@@ -2,7 +2,14 @@
 #ifndef IM_CLI_ASKED_H
 #define IM_CLI_ASKED_H
 
+#include "cli/options.h"
 #include "imago.h"
+
+/* A row for the member `tile` of the verb's struct `type`. */
+#define TILE_OPTION(type) \
+    OPTION_FLAG(0, "tile", offsetof(type, tile), \
+                "decode pictures strip by strip, in less memory and more time; there are no seams, and few values " \
+                "differ, by one level")
 
 enum { MODEL_NAME_BYTES = 256 };
 /* The last part of the model's path, without slashes at its end, cut to size; "imago-small" for NULL. Metadata holds no

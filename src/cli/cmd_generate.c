@@ -87,9 +87,10 @@ static const option options[] = {
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
                 "size it was trained at, or at their own if its file does not say"),
-    OPTION_TEXT(0, "vae", "FOLDER", AT(vae), NULL,
-                "another VAE than the model's own: a model's folder, or one with the config.json and the weights of an "
-                "AutoencoderKL"),
+    OPTION_TEXT(0, "vae", "FOLDER|FILE", AT(vae), NULL,
+                "another VAE than the model's own: a model, an AutoencoderKL or a tiny one (TAESD, AutoencoderTiny) by "
+                "itself, as a folder with its config.json or as a .safetensors file"),
+    TILE_OPTION(generate_options),
     LORA_OPTIONS(generate_options),
     EMBEDDING_OPTION(generate_options),
     OPTION_FLAG('f', "force", AT(force), "overwrite existing files"),
@@ -220,6 +221,7 @@ static bool open_model(run_state *r)
     r->base.clip_skip = o->reading.clip_skip;
     r->base.deep_cache = o->deep_cache;
     r->base.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
+    r->base.tile = o->tile;
     r->base.eager = o->eager || o->profile;
     if (o->scheduler)
         r->base.scheduler = o->scheduler;

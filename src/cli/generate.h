@@ -21,7 +21,7 @@ typedef struct generate_options {
     option_seed seed;
     reading reading;
     option_list grid;
-    bool no_mark, any_model, cache_weights, profile, json, quiet, force, skip_existing, eager;
+    bool no_mark, any_model, cache_weights, profile, json, quiet, force, skip_existing, eager, tile;
 } generate_options;
 
 typedef struct grid_axis {                                     /* an option that varies: n values and "OPTION VALUE"   */

@@ -48,6 +48,7 @@ static void fill_options(run_state *r)
     if (!given(r, "mask_blur")) o->mask_blur = a->mask_blur;
     if (!given(r, "mask_fill")) o->mask_fill = im_mask_fill_name(a->mask_fill);
     if (!given(r, "mask_only")) o->mask_only = a->mask_only ? a->mask_padding : -1;
+    if (!given(r, "tile")) o->tile = a->tile;
     if (!given(r, "seed")) o->seed.value = a->seed;
     if (!given(r, "quality") && q->quality) o->quality = q->quality;
 }

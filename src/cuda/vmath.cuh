@@ -127,6 +127,17 @@ DEV float gelu_tanh(float x)
     return times_sigmoid(x, x * fmaf(x * x, 0.0713548162726f, 1.59576912161f));
 }
 
+DEV float tanh_of(float x)
+{
+    float t = fabsf(x), z = x * x;
+    float p = fmaf(-0x1.6970f0p-8f, z, 0x1.4f5eeep-6f);
+    p = fmaf(p, z, -0x1.b7cff0p-5f);
+    p = fmaf(p, z, 0x1.1103f2p-3f);
+    p = fmaf(p, z, -0x1.555524p-2f);
+    float far = 1.0f - 2.0f / (1.0f + exp_of(t + t));
+    return t < 0.65f ? fmaf(z * p, x, x) : x < 0.0f ? -far : far;
+}
+
 DEV float activate(im_act act, float x)
 {
     switch (act) {
@@ -135,6 +146,7 @@ DEV float activate(im_act act, float x)
     case IM_ACT_GELU_TANH:  return gelu_tanh(x);
     case IM_ACT_QUICK_GELU: return times_sigmoid(x, x * 1.702f);
     case IM_ACT_RELU:       return max_of(0.0f, x);
+    case IM_ACT_TANH:       return tanh_of(x);
     default:                return x;
     }
 }
@@ -160,6 +172,7 @@ DEV float slope(im_act act, float x)
         return logistic_slope(sigmoid(x * fmaf(z, 0.0713548162726f, 1.59576912161f)),
                               x * fmaf(z, 3 * 0.0713548162726f, 1.59576912161f));
     case IM_ACT_RELU:       return x > 0.0f ? 1.0f : 0.0f;
+    case IM_ACT_TANH:       return (1.0f - tanh_of(x)) * (1.0f + tanh_of(x));
     default:                return 1.0f;
     }
 }

@@ -50,9 +50,85 @@ mkdir "$dir/set" && cp "$dir/own.png" "$dir/set/3.png"
 gives 1 'its VAE, by the SHA-256 of its weights, is none' generate --steps 2 -p castle -s 3 -W 64 -H 64 --skip-existing \
     -m $model --vae "$dir/other" -o "$dir/set/"
 gives 1 'wanted 4 and 8' generate -m $model --vae tests/golden/models/b -p a -o "$dir/no.png"
-gives 1 'is not a folder' generate -m $model --vae $model/vae/config.json -p a -o "$dir/no.png"
-sed -i 's/AutoencoderKL/AutoencoderTiny/' "$dir/other/vae/config.json"
-gives 1 'AutoencoderTiny' generate -m $model --vae "$dir/other/vae" -p a -o "$dir/no.png"
+gives 1 'config.json' generate -m $model --vae $model/vae/config.json -p a -o "$dir/no.png"
+gives 1 'absent' generate -m $model --vae "$dir/absent" -p a -o "$dir/no.png"
+gives 1 'pickle' generate -m $model --vae "$dir/taesd_decoder.pth" -p a -o "$dir/no.png"
+
+# Files: by diffusers' names, by those of the original layout, a whole model, tiny ones.
+python3 - "$dir" <<'PYTHON'
+import glob, json, re, struct, sys
+dir = sys.argv[1]
+
+def rename(path, out, name, metadata=None):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    head, body = json.loads(data[8:8 + n]), data[8 + n:]
+    head.pop("__metadata__", None)
+    new, at, parts = {"__metadata__": metadata} if metadata else {}, 0, []
+    for old, entry in head.items():
+        if not name(old):
+            continue
+        begin, end = entry["data_offsets"]
+        new[name(old)] = dict(entry, data_offsets=[at, at + end - begin])
+        at += end - begin
+        parts.append(body[begin:end])
+    text = json.dumps(new).encode()
+    open(dir + "/" + out, "wb").write(struct.pack("<Q", len(text)) + text + b"".join(parts))
+
+def original(name):                                            # of a VAE of four levels
+    name = re.sub(r"up_blocks\.(\d)", lambda m: "up.%d" % (3 - int(m[1])), name).replace("down_blocks", "down")
+    for a, b in (("resnets", "block"), ("samplers.0.conv", "sample.conv"), ("mid_block.attentions.0", "mid.attn_1"),
+                 ("group_norm", "norm"), ("to_out.0", "proj_out"), ("to_", ""), ("conv_norm_out", "norm_out"),
+                 ("conv_shortcut", "nin_shortcut")):
+        name = name.replace(a, b)
+    return re.sub(r"mid_block\.block\.(\d)", lambda m: "mid.block_%d" % (int(m[1]) + 1), name)
+
+other = glob.glob(dir + "/other/vae/*.safetensors")[0]
+config = {"vae/config.json": open(dir + "/other/vae/config.json").read()}
+rename(other, "plain.safetensors", lambda n: n, config)
+rename(other, "original.safetensors", original, config)
+rename(other, "first.safetensors", lambda n: "first_stage_model." + original(n), config)
+rename(other, "bare.safetensors", original)
+tiny = "tests/golden/tiny_vae/diffusion_pytorch_model.safetensors"
+half = lambda which, more: lambda n: n.startswith(which) and re.sub(r"^\w+\.layers\.(\d+)",
+                                                                    lambda m: str(int(m[1]) + more), n)
+both = {"vae/config.json": open("tests/golden/tiny_vae/config.json").read()}
+rename(tiny, "taesd_decoder.safetensors", half("decoder", 1), both)
+rename(tiny, "taesd_encoder.safetensors", half("encoder", 0), both)
+rename(tiny, "alone_decoder.safetensors", half("decoder", 1), both)
+rename(tiny, "strange.safetensors", lambda n: "x." + n)
+PYTHON
+for file in plain original first; do
+    draw -m $model --vae "$dir/$file.safetensors" -i tests/golden/init_64x64.png --strength 0.6 -o "$dir/$file.png"
+    [ "$rc" = 0 ] && same_pixels "$dir/$file.png" "$dir/init.png"
+    check "a file by itself, $file"
+done
+draw -m $model --vae "$dir/other/vae/diffusion_pytorch_model.safetensors" -o "$dir/beside.png"
+[ "$rc" = 0 ] && same_pixels "$dir/beside.png" "$dir/other.png"
+check "a file with its config.json beside it"
+run convert "$dir/other" -o "$dir/single.safetensors" && draw -m $model --vae "$dir/single.safetensors" -o "$dir/whole.png"
+[ "$rc" = 0 ] && same_pixels "$dir/whole.png" "$dir/other.png"
+check "a whole model as a file"
+gives 1 'wanted (512, 4, 3, 3)' generate -m $model --vae "$dir/bare.safetensors" -p a -o "$dir/no.png"
+gives 1 'holds no VAE that imago knows' generate -m $model --vae "$dir/strange.safetensors" -p a -o "$dir/no.png"
+
+draw -m $model --vae tests/golden/tiny_vae -i tests/golden/init_64x64.png --strength 0.6 -o "$dir/tiny.png"
+[ "$rc" = 0 ] && ! same_pixels "$dir/tiny.png" "$dir/init.png" && grep -aq '"vae":"tiny_vae","vae_sha256":"' "$dir/tiny.png"
+check "a tiny one, and the picture says so"
+for half in decoder encoder; do
+    draw -m $model --vae "$dir/taesd_$half.safetensors" -i tests/golden/init_64x64.png --strength 0.6 -o "$dir/taesd.png"
+    [ "$rc" = 0 ] && same_pixels "$dir/taesd.png" "$dir/tiny.png"
+    check "a tiny one under TAESD's names, by its $half"
+done
+gives 1 'its encoder is not there; wanted alone_encoder.safetensors beside it' generate -m $model \
+    --vae "$dir/alone_decoder.safetensors" -p a -o "$dir/no.png"
+gives 1 'AutoencoderKL' train diffusion --vae tests/golden/tiny_vae --data "$dir" --config $model --size 64 -o "$dir/no"
+draw -m $model --vae tests/golden/tiny_vae --tile -o "$dir/tiled.png"
+[ "$rc" = 0 ] && grep -aq '"tile":true' "$dir/tiled.png"
+check "a tiny one in strips"
+
+sed -i 's/AutoencoderKL/AutoencoderDC/' "$dir/other/vae/config.json"
+gives 1 'AutoencoderDC' generate -m $model --vae "$dir/other/vae" -p a -o "$dir/no.png"
 [ ! -e "$dir/no.png" ]
 check "nothing is drawn then"
 echo "$passed passed, $failed failed, $skipped skipped"

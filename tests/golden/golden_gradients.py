@@ -17,7 +17,8 @@ import hashed
 from golden_store import save_tensors
 
 ACTS = {"none": lambda x: x, "silu": functional.silu, "gelu": functional.gelu, "relu": functional.relu,
-        "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"), "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x)}
+        "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"), "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+        "tanh": torch.tanh}
 TAU = 0.1
 
 

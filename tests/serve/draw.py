@@ -242,4 +242,11 @@ check("and without it the weights are as they were", base64.b64decode(r["data"][
 status, r = s.post("/v1/images/generations", {"prompt": "a cat <lora:other>", "steps": 3})
 check("a LoRA that is not there", status == 400 and "other" in r["error"]["message"], r)
 s.stop()
+
+# ---- decoded strip by strip
+s = Server("--tile")
+status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "steps": 3, "width": 96, "height": 128})
+check("--tile: the file of generate --tile", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) ==
+      generate(folder, prompt="a cat", seed=4, steps=3, width=96, height=128, tile=True), r)
+s.stop()
 done()

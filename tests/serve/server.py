@@ -141,7 +141,7 @@ def generate(folder, **options):
     path = os.path.join(folder, "generated." + options.pop("ending", "png"))
     args = [IMAGO, "generate", "-q", "-f", "-t", "1", "-o", path]
     for name, value in options.items():
-        args += ["--" + name.replace("_", "-"), str(value)]
+        args += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
     subprocess.run(args, check=True)
     return open(path, "rb").read()
 

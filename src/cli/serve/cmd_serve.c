@@ -46,6 +46,7 @@ static const option options[] = {
     OPTION_SIZE(0, "max-body", "BYTES", AT(max_body), "64M", "bytes of a request, at most"),
     OPTION_INT(0, "grace", "SECONDS", AT(grace), "30", 0, 86400,
                "when stopped, how long pictures under way may take to be finished"),
+    TILE_OPTION(serve_options),
     OPTION_FLAG(0, "cache-weights", AT(cache_weights),
                 "keep packed weights in MODEL/imago-cache or in the user's cache, so that the next start takes no time; "
                 "they are as large as the model"),

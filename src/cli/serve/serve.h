@@ -26,7 +26,7 @@ typedef struct serve_options {
     option_list hosts;
     int queue, batch, max_steps, grace;
     uint64_t max_pixels, max_body;
-    bool no_mark, cache_weights, quiet;
+    bool no_mark, cache_weights, quiet, tile;
 } serve_options;
 
 /* ---------------------------------------------------------------- what is asked for */
@@ -52,6 +52,7 @@ typedef struct wish {                                          /* all of it owne
     int picture_width, picture_height;                         /* of what comes out: with mask_only those of init      */
     char init_sha256[65], mask_sha256[65];                     /* "": there is none                                    */
     int quality;                                               /* of a JPEG; 0: PNG                                    */
+    bool tile;                                                 /* of all requests: --tile                              */
 } wish;
 void wish_free(wish *w);
 

@@ -35,6 +35,7 @@ im_sd_args wish_args(const wish *w, int i)
     a.mask_only = w->mask_only;
     a.mask_padding = w->mask_padding;
     a.strength = w->strength;
+    a.tile = w->tile;
     return a;
 }
 

@@ -26,6 +26,8 @@ bool im_clip_config_read(im_ctx *c, const struct im_json *j, im_clip_config *out
 bool im_clip_pair_config_read(im_ctx *c, const struct im_json *j, im_clip_config *text, im_clip_image_config *image);
 bool im_unet_config_read(im_ctx *c, const struct im_json *j, im_unet_config *out);
 bool im_vae_config_read(im_ctx *c, const struct im_json *j, im_vae_config *out);
+bool im_vae_any_config_read(im_ctx *c, const struct im_json *j, im_vae_config *out);           /* AutoencoderTiny, too   */
+im_vae_config im_tiny_config_default(void);                    /* TAESD                                               */
 /* Reads model_index.json (kind of pipeline, classes of its parts) and the three config.json of a diffusers folder. */
 bool im_model_config_read(im_ctx *c, const char *folder, im_model_config *out);
 /* The same of a single file: `imago convert` writes the folder's files into its metadata, under their names. Other

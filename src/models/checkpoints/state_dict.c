@@ -46,7 +46,7 @@ static const im_st_entry *entry_of(const im_safetensors *s, const im_state_rules
     char full[512], other[512];
     snprintf(full, sizeof full, "%s%s", r->from ? r->from : "", name);
     const im_st_entry *e = im_st_find(s, full);
-    for (int i = 0; !e && r->spelling && r->spelling(full, i, other, sizeof other); i++)
+    for (int i = 0; !e && r->spelling && r->spelling(r->arg, full, i, other, sizeof other); i++)
         e = im_st_find(s, other);
     return e;
 }

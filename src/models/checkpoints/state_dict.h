@@ -17,7 +17,8 @@ typedef struct im_state_rules {
     bool exact;                          /* tensors that no network asks for are an error                             */
     const char *from;                    /* "ema.": take NAME from "ema.NAME"; NULL: from NAME                        */
     /* The i-th other spelling of a name, or false where there is none; NULL: no other spellings. */
-    bool (*spelling)(const char *name, int i, char *out, size_t size);
+    bool (*spelling)(const void *arg, const char *name, int i, char *out, size_t size);
+    const void *arg;
 } im_state_rules;
 
 /* Fills every parameter from s, reporting all missing and misshapen tensors at once; then nothing is loaded. Tensors that

@@ -30,11 +30,13 @@ static char *resolve(im_ctx *c, const char *folder)
     return im_ok(c) ? im_copy_text(c, folder, strlen(folder)) : NULL;
 }
 
-static bool read_config(im_ctx *c, const char *folder, im_vae_config *out)
+/* any: an AutoencoderTiny will do, too. */
+static bool read_config(im_ctx *c, const char *folder, bool any, im_vae_config *out)
 {
     im_json j = { 0 };
     char *path = im_join(c, folder, "config.json");
-    bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES) && im_vae_config_read(c, &j, out);
+    bool ok = path && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES) &&
+              (any ? im_vae_any_config_read : im_vae_config_read)(c, &j, out);
     im_json_close(&j);
     free(path);
     return ok;
@@ -43,7 +45,7 @@ static bool read_config(im_ctx *c, const char *folder, im_vae_config *out)
 bool im_vae_folder_config(im_ctx *c, const char *folder, im_vae_config *out)
 {
     char *path = resolve(c, folder);
-    bool ok = path && read_config(c, path, out);
+    bool ok = path && read_config(c, path, false, out);
     free(path);
     return ok;
 }
@@ -58,8 +60,7 @@ char *im_vae_folder_text(im_ctx *c, const char *folder)
     return text;
 }
 
-/* Both halves as one list; the array is the caller's to free. */
-static im_params whole(im_ctx *c, im_vae *m)
+im_params im_vae_all_params(im_ctx *c, im_vae *m)
 {
     im_params *a = im_vae_params(m, IM_VAE_DECODER), *b = im_vae_params(m, IM_VAE_ENCODER);
     im_params all = { .c = c, .n = a->n + b->n, .train = a->train };
@@ -73,7 +74,7 @@ static im_params whole(im_ctx *c, im_vae *m)
     return all;
 }
 
-static bool load_whole_model(im_ctx *c, const char *folder, im_vae *m)
+bool im_vae_of_model(im_ctx *c, const char *folder, im_vae *m)
 {
     im_checkpoint *k = im_checkpoint_open(c, folder);
     bool ok = im_checkpoint_need(k, IM_NEED_DECODER | IM_NEED_ENCODER) &&
@@ -83,8 +84,9 @@ static bool load_whole_model(im_ctx *c, const char *folder, im_vae *m)
     return ok;
 }
 
-static bool older_spelling(const char *name, int i, char *out, size_t size)
+static bool older_spelling(const void *arg, const char *name, int i, char *out, size_t size)
 {
+    (void)arg;
     char other[IM_NAME_BYTES];
     return im_alias_name(IM_PART_VAE, name, false, i, other) && (size_t)snprintf(out, size, "%s", other) < size;
 }
@@ -97,7 +99,7 @@ static bool load_alone(im_ctx *c, const char *folder, im_vae *m)
     if (im_weight_files_list(c, &f, folder, IM_PART_VAE))
         path = im_weight_files_choose(c, &f, folder, IM_PART_VAE, &variant);
     im_safetensors *s = path ? im_st_open(c, path) : NULL;
-    im_params all = s && im_st_unwrap(c, s, true) ? whole(c, m) : (im_params){ .c = c };
+    im_params all = s && im_st_unwrap(c, s, true) ? im_vae_all_params(c, m) : (im_params){ .c = c };
     bool ok = s && all.v && im_state_read(&all, s, path, IM_F32, &rules);
     free(all.v);
     im_st_close(s);
@@ -105,14 +107,14 @@ static bool load_alone(im_ctx *c, const char *folder, im_vae *m)
     return ok;
 }
 
-im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bool train)
+static im_vae *open_any(im_ctx *c, const char *folder, im_vae_config *cfg, bool any, bool train)
 {
     char *path = resolve(c, folder), *index = im_join(c, folder, "model_index.json");
-    im_vae *m = path && read_config(c, path, cfg) ? im_vae_new(c, cfg) : NULL;
+    im_vae *m = path && read_config(c, path, any, cfg) ? im_vae_new(c, cfg) : NULL;
     if (m) {
         im_vae_params(m, IM_VAE_DECODER)->train = im_vae_params(m, IM_VAE_ENCODER)->train = train;
         /* a whole model may spell its names in the ways that checkpoint.h knows */
-        if (!(index && im_is_file(index) ? load_whole_model(c, folder, m) : load_alone(c, path, m))) {
+        if (!(index && im_is_file(index) ? im_vae_of_model(c, folder, m) : load_alone(c, path, m))) {
             im_vae_free(m);
             m = NULL;
         }
@@ -120,6 +122,16 @@ im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bo
     free(index);
     free(path);
     return m;
+}
+
+im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bool train)
+{
+    return open_any(c, folder, cfg, false, train);
+}
+
+im_vae *im_vae_folder_any(im_ctx *c, const char *folder, im_vae_config *cfg, bool train)
+{
+    return open_any(c, folder, cfg, true, train);
 }
 
 bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65])

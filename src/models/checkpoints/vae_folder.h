@@ -12,6 +12,11 @@ char *im_vae_folder_text(im_ctx *c, const char *folder);       /* its text, mall
 
 /* Reads the weights of both halves: as they are used (train false), or to go on training. folder as above. */
 im_vae *im_vae_folder_open(im_ctx *c, const char *folder, im_vae_config *cfg, bool train);
+im_vae *im_vae_folder_any(im_ctx *c, const char *folder, im_vae_config *cfg, bool train);      /* AutoencoderTiny, too   */
+
+/* Both halves as one list; the array is the caller's to free, NULL with an error. */
+im_params im_vae_all_params(im_ctx *c, im_vae *m);
+bool im_vae_of_model(im_ctx *c, const char *path, im_vae *m);  /* the weights of the VAE of a whole model             */
 
 /* SHA-256 of the weights of both halves, opened to train: is it the autoencoder of then? */
 bool im_vae_folder_hash(im_ctx *c, im_vae *m, char hex[65]);

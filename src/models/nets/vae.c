@@ -5,47 +5,13 @@
  *     decoder: post_quant_conv, conv_in, mid, [3 resnets, upsample] x4 (the last without), norm + SiLU, conv_out
  *     mid:     resnet, attention with one head over all pixels, resnet
  *
- * Downsampling pads right and bottom only. All group norms have eps 1e-6. Used by sd.c. */
-#include "models/nets/vae.h"
-#include "models/nets/unet_blocks.h"
+ * Downsampling pads right and bottom only. All group norms have eps 1e-6. A tiny autoencoder goes its own way (vae_tiny.c)
+ * behind the same functions. Used by sd.c. */
+#include "models/nets/vae_parts.h"
 
 #include <stdlib.h>
 
 static const float vae_eps = 1e-6f;
-
-typedef struct vae_attention {           /* y = x + to_out(attention(q, k, v of norm(x)))                             */
-    im_norm_layer norm;
-    im_linear_layer to_q, to_k, to_v, to_out;
-    const char *path;
-} vae_attention;
-
-typedef struct vae_mid {
-    im_residual_block resnets[2];
-    vae_attention attention;             /* norm.w NULL: without                                                      */
-    const char *path;
-} vae_mid;
-
-typedef struct vae_stage {
-    int layers;
-    im_residual_block *resnets;
-    im_conv_layer resample;              /* w NULL: the last level                                                    */
-    const char *path, *resample_path;
-} vae_stage;
-
-typedef struct vae_half {
-    im_params params;
-    im_conv_layer conv_in, conv_out;
-    vae_mid mid;
-    vae_stage stages[IM_MAX_LEVELS];     /* in the order they run                                                     */
-    im_norm_layer norm_out;
-    im_linear_layer quant;               /* encoder: quant_conv; decoder: post_quant_conv; w NULL: without            */
-    const char *out_path;
-} vae_half;
-
-struct im_vae {
-    im_vae_config cfg;
-    vae_half half[2];                    /* [im_vae_half]                                                             */
-};
 
 /* ---------------------------------------------------------------- structure and names */
 
@@ -152,8 +118,15 @@ im_vae *im_vae_new(im_ctx *c, const im_vae_config *cfg)
     m->cfg = *cfg;
     im_params_init(&m->half[IM_VAE_DECODER].params, c);
     im_params_init(&m->half[IM_VAE_ENCODER].params, c);
-    decoder_init(&m->half[IM_VAE_DECODER], cfg);
-    encoder_init(&m->half[IM_VAE_ENCODER], cfg);
+    if (cfg->tiny.levels) {
+        m->tiny[IM_VAE_DECODER] = im_tiny_decoder_new(&m->half[IM_VAE_DECODER].params, &cfg->tiny, cfg->latent_channels,
+                                                      cfg->out_channels);
+        m->tiny[IM_VAE_ENCODER] = im_tiny_encoder_new(&m->half[IM_VAE_ENCODER].params, &cfg->tiny, cfg->in_channels,
+                                                      cfg->latent_channels);
+    } else {
+        decoder_init(&m->half[IM_VAE_DECODER], cfg);
+        encoder_init(&m->half[IM_VAE_ENCODER], cfg);
+    }
     if (!im_ok(c)) {
         im_vae_free(m);
         return NULL;
@@ -165,6 +138,8 @@ void im_vae_free(im_vae *m)
 {
     if (!m)
         return;
+    im_tiny_half_free(m->tiny[IM_VAE_DECODER]);
+    im_tiny_half_free(m->tiny[IM_VAE_ENCODER]);
     im_params_free(&m->half[IM_VAE_DECODER].params);
     im_params_free(&m->half[IM_VAE_ENCODER].params);
     free(m);
@@ -209,19 +184,29 @@ static im_tensor *mid_forward(im_ctx *c, const vae_mid *m, im_tensor *h)        
     return im_scope_leave(c, h);
 }
 
-/* h (B, H, W, C) -> (B, 2H, 2W, C') where up, else (B, H/2, W/2, C') */
-static im_tensor *stage_forward(im_ctx *c, const vae_stage *s, im_tensor *h, bool up)
+static im_tensor *resnets_forward(im_ctx *c, const vae_stage *s, im_tensor *h)           /* (B, H, W, C)    */
 {
-    im_scope_push(c);
     for (int i = 0; i < s->layers; i++)
         h = im_residual_forward(c, &s->resnets[i], h, NULL);                             /* (B, H, W, C')   */
+    return h;
+}
+
+/* h (B, H, W, C) -> (B, 2H, 2W, C) where up, else (B, H/2, W/2, C); of the last stage itself */
+static im_tensor *resample_forward(im_ctx *c, const vae_stage *s, im_tensor *h, bool up)
+{
     if (s->resample.w && h) {
         h = up ? im_conv_forward_up(c, &s->resample, h, 2 * (int)h->shape[1], 2 * (int)h->shape[2])
                : im_conv_forward(c, &s->resample, h, NULL, NULL);
         im_trace(c, s->resample_path, h);
     }
     im_trace(c, s->path, h);
-    return im_scope_leave(c, h);
+    return h;
+}
+
+static im_tensor *stage_forward(im_ctx *c, const vae_stage *s, im_tensor *h, bool up)
+{
+    im_scope_push(c);
+    return im_scope_leave(c, resample_forward(c, s, resnets_forward(c, s, h), up));
 }
 
 static im_tensor *out_forward(im_ctx *c, const vae_half *v, im_tensor *h)
@@ -234,10 +219,8 @@ static im_tensor *out_forward(im_ctx *c, const vae_half *v, im_tensor *h)
     return h;
 }
 
-im_tensor *im_vae_decode(im_ctx *c, const im_vae *m, im_tensor *z)
+im_tensor *im_vae_decode_low(im_ctx *c, const im_vae *m, im_tensor *z)
 {
-    if (!m || !z)
-        return NULL;
     const vae_half *d = &m->half[IM_VAE_DECODER];
     im_scope_push(c);
     im_tensor *h = z;                                                                    /* (B, h, w, 4)    */
@@ -249,7 +232,19 @@ im_tensor *im_vae_decode(im_ctx *c, const im_vae *m, im_tensor *z)
     im_trace(c, "decoder.conv_in", h);
     h = im_as_activation(&d->params, h);
     h = mid_forward(c, &d->mid, h);                                                      /* (B, h, w, 512)  */
-    for (int i = 0; i < m->cfg.levels; i++)
+    return im_scope_leave(c, resnets_forward(c, &d->stages[0], h));
+}
+
+im_tensor *im_vae_decode(im_ctx *c, const im_vae *m, im_tensor *z)
+{
+    if (!m || !z)
+        return NULL;
+    if (m->tiny[IM_VAE_DECODER])
+        return im_tiny_decode(c, m->tiny[IM_VAE_DECODER], z);
+    const vae_half *d = &m->half[IM_VAE_DECODER];
+    im_scope_push(c);
+    im_tensor *h = resample_forward(c, &d->stages[0], im_vae_decode_low(c, m, z), true); /* (B, 2h, 2w, 512) */
+    for (int i = 1; i < m->cfg.levels; i++)
         h = stage_forward(c, &d->stages[i], h, true);
     h = out_forward(c, d, h);                                                            /* (B, 8h, 8w, 3)  */
     return im_scope_leave(c, h);
@@ -259,6 +254,8 @@ im_tensor *im_vae_encode(im_ctx *c, const im_vae *m, im_tensor *x)
 {
     if (!m || !x)
         return NULL;
+    if (m->tiny[IM_VAE_ENCODER])
+        return im_tiny_encode(c, m->tiny[IM_VAE_ENCODER], x);
     const vae_half *e = &m->half[IM_VAE_ENCODER];
     im_scope_push(c);
     im_tensor *h = im_conv_forward(c, &e->conv_in, x, NULL, NULL);                       /* (B, H, W, 128)  */

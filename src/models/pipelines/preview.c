@@ -49,7 +49,7 @@ static void draw(im_stream *s, int side, float *x)
     }
 }
 
-/* pictures (n, side, side, 3) -> latents' means (n, s, s, 2 C), the first C of each place */
+/* pictures (n, side, side, 3) -> latents' means (n, s, s, im_vae_moments), the first C of each place */
 static bool encode(im_ctx *c, const im_vae *vae, const float *pictures, int side, float *moments)
 {
     im_scope_push(c);
@@ -96,7 +96,7 @@ static void gather(const float *picture, const float *moments, const im_vae_conf
 {
     int factor = im_vae_factor(cfg), side = SIDE * factor, n = cfg->latent_channels + 1;
     for (int p = 0; p < SIDE * SIDE; p++) {
-        for (int k = 0; k < n - 1; k++) z[k] = (double)moments[p * 2 * (n - 1) + k] * (double)cfg->scaling_factor;
+        for (int k = 0; k < n - 1; k++) z[k] = (double)moments[p * im_vae_moments(cfg) + k] * (double)cfg->scaling_factor;
         z[n - 1] = 1;
         for (int i = 0; i < n; i++)
             for (int j = 0; j < n; j++) a[i * n + j] += z[i] * z[j];
@@ -110,7 +110,7 @@ static void gather(const float *picture, const float *moments, const im_vae_conf
 float *im_preview_fit(im_ctx *c, const im_vae *vae, const im_vae_config *cfg)
 {
     int side = SIDE * im_vae_factor(cfg), n = cfg->latent_channels + 1;
-    size_t picture = (size_t)side * (size_t)side * 3, moments = (size_t)SIDE * SIDE * 2 * (size_t)(n - 1);
+    size_t picture = (size_t)side * (size_t)side * 3, moments = (size_t)SIDE * SIDE * (size_t)im_vae_moments(cfg);
     float *x = malloc(PICTURES * picture * sizeof *x), *m = malloc(PICTURES * moments * sizeof *m);
     float *map = malloc(3 * (size_t)n * sizeof *map);
     double *a = calloc((size_t)n * (size_t)(n + 4), sizeof *a);

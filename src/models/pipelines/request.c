@@ -77,6 +77,7 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
     if (m && a->syntax == IM_PROMPT_A1111) json_object_set_new(m, "prompt_syntax", json_string("a1111"));
     if (m && a->clip_skip > 1) json_object_set_new(m, "clip_skip", json_integer(a->clip_skip));
     if (m && a->deep_cache > 1) json_object_set_new(m, "deep_cache", json_integer(a->deep_cache));
+    if (m && a->tile) json_object_set_new(m, "tile", json_true());
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));
     if (m && q->init_sha256) {
         json_object_set_new(m, "strength", json_real(im_decimal(a->strength)));

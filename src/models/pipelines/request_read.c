@@ -66,6 +66,11 @@ static bool real(const reader *r, const char *key, im_need need, double min, dou
     return ok;
 }
 
+static bool flag(const reader *r, const char *key, bool *out)
+{
+    return !wanted(r, key) || im_json_bool(r->c, r->json, key, IM_MAY, out);
+}
+
 static bool seed(const reader *r, uint64_t *out)
 {
     return !wanted(r, "seed") || im_seed_read(json_object_get(r->json->value, "seed"), out) ||
@@ -87,7 +92,8 @@ static bool read_all(const reader *r, im_request *q)
               whole(r, "steps", IM_MUST, 1, 100000, &a->steps) && whole(r, "width", IM_MUST, 1, 1 << 20, &a->width) &&
               whole(r, "height", IM_MUST, 1, 1 << 20, &a->height) &&
               real(r, "guidance", IM_MUST, -1000, 1000, &a->guidance) &&
-              real(r, "strength", IM_MAY, 0, 1, &a->strength) && whole(r, "quality", IM_MAY, 1, 100, &q->quality) &&
+              real(r, "strength", IM_MAY, 0, 1, &a->strength) && flag(r, "tile", &a->tile) &&
+              whole(r, "quality", IM_MAY, 1, 100, &q->quality) &&
               whole(r, "latents_index", IM_MAY, 0, INT_MAX, &q->latents_index) && seed(r, &a->seed) &&
               text(r, "model", IM_MAY, &q->model_name) && text(r, "init_sha256", IM_MAY, &q->init_sha256) &&
               text(r, "template", IM_MAY, &q->prompt_template) &&
@@ -147,6 +153,7 @@ static const char *const keys[][2] = {
     { "mask_sha256", "mask, by the SHA-256 of its pixels," }, { "mask_blur", "blur of the mask" },
     { "mask_fill", "filling of the mask" }, { "mask_only", "padding of the masked part" },
     { "prompt_syntax", "syntax of prompts" }, { "clip_skip", "clip skip" }, { "deep_cache", "deep cache" },
+    { "tile", "decoding in tiles" },
 };
 
 static bool equal(const json_t *a, const json_t *b)

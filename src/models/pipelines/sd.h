@@ -114,7 +114,7 @@ bool im_same_size(im_sd_size a, im_sd_size b);                 /* have the UNet'
  *                inputs, (B) of 1000 (guidance - 1) where it is told, deep where that
  *                is used again, then keys and values of the text       -> (B, h, w, 4), with deep where that is kept
  *   VAE_DECODER  z (B, h, w, 4)                                                        -> (B, H, W, 3)
- *   VAE_ENCODER  x (B, H, W, 3)                                                        -> (B, h, w, 8)
+ *   VAE_ENCODER  x (B, H, W, 3)                                                        -> (B, h, w, 8), tiny: 4
  * text: UNet only, (batch, T, C) of the text encoder. False with an error; close it all the same. */
 bool im_stage_open(im_sd *sd, im_stage *s, im_net net, int batch, im_sd_size size, const float *text, bool eager);
 /* With what its inputs hold now; of the open scope, valid until it runs again. NULL with an error. */

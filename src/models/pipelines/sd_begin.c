@@ -102,7 +102,7 @@ static bool same_init(const im_sd_run *a, const im_sd_run *b)
         && !memcmp(i->pixels, j->pixels, (size_t)i->width * (size_t)i->height * (size_t)i->channels);
 }
 
-/* (1, h, w, 8), of the open scope; hide: without what the mask draws anew. */
+/* (1, h, w, 8), of a tiny VAE (1, h, w, 4), of the open scope; hide: without what the mask draws anew. */
 static im_tensor *encode_init(im_sd_run *r, bool hide)
 {
     im_stage *s = im_sd_stage(r->sd, IM_NET_VAE_ENCODER, 1, r->size, r->a.eager, NULL);
@@ -129,14 +129,22 @@ static bool start_from(im_sd_run *r, const im_tensor *noise)
 
 static bool begin_from_noise(im_sd_run *r) { return first_noise(r, r->x) && start_from(r, r->x); }
 
-/* x from the encoder's moments: z = (mean + exp(logvar / 2) randn) * scaling, and noise. The VAE's draw comes before the
- * noise's. Strength 0 adds no noise: the picture as the VAE holds it. */
+/* z = (mean + exp(logvar / 2) randn) * scaling; a tiny VAE has a value, and nothing is drawn. noise: for the draw. */
+static bool latent_of(im_sd_run *r, im_tensor *z, const im_tensor *moments, im_tensor *noise)
+{
+    const im_vae_config *v = &r->sd->config->vae;
+    if (v->tiny.levels)
+        return im_combine(r->c, z, &(im_combination){ .count = 1, .x = { moments }, .w = { v->scaling_factor }, .by = 1,
+                                                      .limit = INFINITY });
+    return im_run_noise(r, noise) && im_draw_latent(r->c, z, moments, noise, v->scaling_factor);
+}
+
+/* x from the encoder's moments, and noise. The VAE's draw comes before the noise's. Strength 0 adds no noise: the picture
+ * as the VAE holds it. */
 static bool begin_from_moments(im_sd_run *r, const im_tensor *moments)
 {
     im_tensor *noise = r->guess;                               /* free until the first evaluation                     */
-    if (!im_run_watch(r, moments, IM_BAD_ENCODER) || !im_run_noise(r, noise)
-        || !im_draw_latent(r->c, r->x, moments, noise, r->sd->config->vae.scaling_factor))
-        return false;
+    if (!im_run_watch(r, moments, IM_BAD_ENCODER) || !latent_of(r, r->x, moments, noise)) return false;
     if (r->mask_noise && !im_mask_keep(r, NULL)) return false;
     if (im_scheduler_evaluations(r->scheduler) == 0) return true;
     if (!first_noise(r, noise) || (r->mask_noise && !im_mask_keep(r, noise)) || !im_mask_begin(r, noise)) return false;
@@ -148,10 +156,10 @@ static bool begin_mask(im_sd_run *r)
 {
     im_tensor *noise = r->guess, *moments;
     if (!r->mask || im_scheduler_evaluations(r->scheduler) == 0) return true;
-    if (!r->mask_inputs) return im_run_noise(r, noise);
+    if (!r->mask_inputs) return r->sd->config->vae.tiny.levels || im_run_noise(r, noise);
     im_scope_push(r->c);
-    bool ok = (moments = encode_init(r, true)) && im_run_watch(r, moments, IM_BAD_ENCODER) && im_run_noise(r, noise)
-        && im_draw_latent(r->c, noise, moments, noise, r->sd->config->vae.scaling_factor) && im_mask_inputs(r, noise);
+    bool ok = (moments = encode_init(r, true)) && im_run_watch(r, moments, IM_BAD_ENCODER)
+        && latent_of(r, noise, moments, noise) && im_mask_inputs(r, noise);
     im_scope_pop(r->c);
     return ok;
 }

@@ -2,15 +2,36 @@
  * are the largest of all; and to a preview, which needs no network. Used by sd_generate.c, and by who steps runs. */
 #include "models/pipelines/sd_run.h"
 #include "data/files/file.h"
+#include "models/nets/vae_tiled.h"
 #include "models/pipelines/preview.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+/* The same strip by strip; no recorded network keeps memory meanwhile. */
+static float *decode_tiled(im_sd_run *r)
+{
+    im_ctx *c = r->c;
+    float scaling = r->sd->config->vae.scaling_factor;
+    im_combination z = { .count = 1, .x = { r->x }, .w = { 1 }, .by = scaling, .limit = INFINITY };
+    float *picture = malloc((size_t)r->size.width * (size_t)r->size.height * 3 * sizeof *picture);
+    bool ok = (picture || im_fail(c, "out of memory for a picture of %dx%d", r->size.width, r->size.height))
+        && im_sd_need(r->sd, IM_NET_VAE_DECODER);
+    im_sd_stages_rest(r->sd);
+    im_scope_push(c);
+    im_tensor *in = ok ? im_new(c, IM_F32, 4, r->x->shape) : NULL;
+    ok = in && im_combine(c, in, &z) && im_vae_decode_tiled(c, r->sd->nets.vae, in, 0, picture);
+    im_scope_pop(c);
+    if (ok) return picture;
+    free(picture);
+    return NULL;
+}
+
 /* picture (H, W, 3), or NULL with an error in the context */
 static float *decode(im_sd_run *r)
 {
     im_ctx *c = r->c;
+    if (r->a.tile) return decode_tiled(r);
     im_stage *s = im_sd_stage(r->sd, IM_NET_VAE_DECODER, 1, r->size, r->a.eager, NULL);
     float scaling = r->sd->config->vae.scaling_factor;
     im_combination z = { .count = 1, .x = { r->x }, .w = { 1 }, .by = scaling, .limit = INFINITY };

@@ -1,6 +1,7 @@
 /* sd_report.c: what a run needs and what a network costs: memory, checked before a run begins; parameters, arithmetic
  * and time for `imago info` and `imago bench`. */
 #define _GNU_SOURCE
+#include "models/nets/vae_tiled.h"
 #include "models/pipelines/sd.h"
 
 #include <stdio.h>
@@ -29,7 +30,9 @@ size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch)
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         im_plan_info info = { 0 };
         if (parts[i].net == IM_NET_VAE_ENCODER && !a->init) continue;
-        if (!im_stage_describe(sd, parts[i].net, parts[i].batch, size, &info)) return 0;
+        bool tiled = a->tile && parts[i].net == IM_NET_VAE_DECODER;
+        if (tiled) info.arena_bytes = im_vae_tiled_bytes(&sd->config->vae, size.h, size.w, im_dtype_size(sd->activations));
+        else if (!im_stage_describe(sd, parts[i].net, parts[i].batch, size, &info)) return 0;
         if (info.arena_bytes > most) most = info.arena_bytes;                     /* arenas follow one another        */
     }
     size_t latent = (size_t)size.w * (size_t)size.h * (size_t)sd->config->vae.latent_channels * sizeof(float);
@@ -144,7 +147,7 @@ bool im_sd_time(im_sd *sd, im_net net, int batch, int width, int height, int rou
     if (!time_fits(sd, net, batch, size)) return false;
     size_t outputs = net == IM_NET_CLIP ? im_sd_text_size(sd)
                    : net == IM_NET_VAE_DECODER ? (size_t)size.width * (size_t)size.height * 3
-                   : (size_t)size.w * (size_t)size.h * 2 * (size_t)sd->config->vae.latent_channels;
+                   : (size_t)size.w * (size_t)size.h * (size_t)im_vae_moments(&sd->config->vae);
     float *out = malloc((size_t)batch * outputs * sizeof *out);
     float *text = net == IM_NET_UNET ? random_values(sd, (size_t)batch * im_sd_text_size(sd)) : NULL;
     float *times = malloc((size_t)batch * sizeof *times);

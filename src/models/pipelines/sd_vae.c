@@ -1,9 +1,8 @@
 /* sd_vae.c: another autoencoder in the place of the model's own. It is loaded whole and at once, in f32; everything that
  * is asked of the model's configuration is from then on said of it. Used by cmd_generate.c. */
 #include "models/pipelines/sd.h"
-#include "data/files/file.h"
 #include "data/files/named.h"
-#include "models/checkpoints/vae_folder.h"
+#include "models/checkpoints/vae_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +24,10 @@ bool im_sd_use_vae(im_sd *sd, const char *path)
     if (!sd || !im_ok(sd->c)) return false;
     if (sd->open_runs || sd->loaded[IM_NET_VAE_DECODER] || sd->loaded[IM_NET_VAE_ENCODER])
         return im_fail(sd->c, "%s: the model has drawn with another VAE already", path);
-    if (!im_is_folder(path))
-        return im_fail(sd->c, "%s: is not a folder; wanted a model's, or one with the config.json and the weights of an "
-                              "AutoencoderKL", path);
-    im_vae *plain = im_vae_folder_open(sd->c, path, &v, true);                  /* its weights in the order of files   */
+    im_vae *plain = im_vae_any_open(sd->c, path, &v, true);                  /* its weights in the order of files   */
     bool ok = plain && fits(sd, path, &v) && im_vae_folder_hash(sd->c, plain, hash) && (name = im_named_of(sd->c, path));
     im_vae_free(plain);
-    im_vae *m = ok ? im_vae_folder_open(sd->c, path, &v, false) : NULL;
+    im_vae *m = ok ? im_vae_any_open(sd->c, path, &v, false) : NULL;
     if (!m) {
         free(name);
         return false;

@@ -79,6 +79,7 @@ static void finish_f32(const im_product *p, part q, int64_t row, int rows)
     case IM_ACT_GELU_TANH: widths(p, t, q, row, rows, IM_ACT_GELU_TANH, false); break;
     case IM_ACT_QUICK_GELU: widths(p, t, q, row, rows, IM_ACT_QUICK_GELU, false); break;
     case IM_ACT_RELU: widths(p, t, q, row, rows, IM_ACT_RELU, false); break;
+    case IM_ACT_TANH: columns(p, t, q, row, rows, IM_ACT_TANH, false, q.n); break;       /* rare: no copies of its own */
     }
 }
 

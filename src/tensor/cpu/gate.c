@@ -33,6 +33,7 @@ IM_INLINE v16 slope(im_act act, v16 x)
         return logistic_slope(v_sigmoid(v_mul(x, v_fma(z, v_set1(0.0713548162726f), v_set1(1.59576912161f)))),
                               v_mul(x, v_fma(z, v_set1(3 * 0.0713548162726f), v_set1(1.59576912161f))));
     case IM_ACT_RELU: return v_select(v_gt(x, v_zero()), one, v_zero());
+    case IM_ACT_TANH: return v_mul(v_sub(one, v_tanh(x)), v_add(one, v_tanh(x)));
     case IM_ACT_NONE: break;
     }
     return one;
@@ -76,6 +77,7 @@ static void act_task(void *arg, int task, int thread)
     case IM_ACT_GELU_TANH: by_dtype(IM_ACT_GELU_TANH, &s); break;
     case IM_ACT_QUICK_GELU: by_dtype(IM_ACT_QUICK_GELU, &s); break;
     case IM_ACT_RELU: by_dtype(IM_ACT_RELU, &s); break;
+    case IM_ACT_TANH: by_dtype(IM_ACT_TANH, &s); break;
     case IM_ACT_NONE: by_dtype(IM_ACT_NONE, &s); break;
     }
 }

@@ -53,6 +53,7 @@ static void activate(im_act act, const map *m)
     case IM_ACT_GELU_TANH: by_dtype(IM_MAP_ACT, IM_ACT_GELU_TANH, m); break;
     case IM_ACT_QUICK_GELU: by_dtype(IM_MAP_ACT, IM_ACT_QUICK_GELU, m); break;
     case IM_ACT_RELU: by_dtype(IM_MAP_ACT, IM_ACT_RELU, m); break;
+    case IM_ACT_TANH: by_dtype(IM_MAP_ACT, IM_ACT_TANH, m); break;
     case IM_ACT_NONE: by_dtype(IM_MAP_ACT, IM_ACT_NONE, m); break;
     }
 }

@@ -18,6 +18,7 @@ bool IM_FN(im_cpu_vmath)(const char *name, int64_t n, const float *x, float *y)
         { "exp2_weight", v_exp2_weight }, { "exp", v_exp }, { "log", v_log }, { "erf", v_erf }, { "sin", v_sin },
         { "cos", v_cos }, { "sigmoid", v_sigmoid }, { "silu", v_silu }, { "gelu_erf", v_gelu_erf },
         { "gelu_tanh", v_gelu_tanh }, { "quick_gelu", v_quick_gelu }, { "relu", v_relu },
+        { "tanh", v_tanh },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!strcmp(name, all[i].name)) {

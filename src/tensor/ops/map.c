@@ -1,5 +1,5 @@
 /* map.c: elementwise operations.   activate: y = act(x)   add: y = a + b   scale: y = s x   cast: y = x in another dtype
- *   silu x sigmoid(x);  gelu x Phi(x) by erf;  gelu_tanh its tanh form;  quick_gelu x sigmoid(1.702 x);  relu */
+ *   silu x sigmoid(x);  gelu x Phi(x) by erf;  gelu_tanh its tanh form;  quick_gelu x sigmoid(1.702 x);  relu;  tanh */
 #include "tensor/tensor.h"
 
 #include <assert.h>
@@ -11,7 +11,7 @@ static bool one_input_shape(im_ctx *c, im_node *n)
 
 bool im_want_act(im_ctx *c, const im_node *n, int act)
 {
-    return im_want(c, n, act >= IM_ACT_NONE && act <= IM_ACT_RELU, "an activation that there is (im_act)");
+    return im_want(c, n, act >= IM_ACT_NONE && act <= IM_ACT_TANH, "an activation that there is (im_act)");
 }
 
 static bool activate_shape(im_ctx *c, im_node *n)

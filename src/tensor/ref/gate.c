@@ -5,6 +5,7 @@
  *     gelu_tanh'(x)  = (1 + t) / 2 + x (1 - t^2) / 2 u',  t = tanh u, u = sqrt(2/pi) (x + 0.044715 x^3)
  *     quick_gelu'(x) = s + 1.702 x s (1 - s),           s = 1 / (1 + exp(-1.702 x))
  *     relu'(x)       = 1 where x > 0, else 0
+ *     tanh'(x)       = 1 - tanh(x)^2
  *     glu            y = v gelu(g), z = [v g];          dv = dy gelu(g), dg = dy v gelu'(g)    (Shazeer 2020)
  *
  * Plain derivatives of what ref/map.c computes. Called by ops/linear.c and ops/map.c. */
@@ -30,6 +31,7 @@ static double slope(im_act act, double x)
         t = tanh(u);
         return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * M_2_SQRTPI * M_SQRT1_2 * (1 + 3 * 0.044715 * x * x);
     case IM_ACT_RELU:       return x > 0;
+    case IM_ACT_TANH:       return (1 - tanh(x)) * (1 + tanh(x));
     default:                return 1;
     }
 }

@@ -5,6 +5,7 @@
  *     gelu_tanh  x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))        (the same paper, the approximation)
  *     quick_gelu x s(1.702 x)                                         (the same paper; CLIP uses it)
  *     relu       max(x, 0)
+ *     tanh       (e^x - e^-x) / (e^x + e^-x)
  *
  * Called by ops/map.c; the other ref kernels use im_ref_activate. */
 #include <math.h>
@@ -24,6 +25,7 @@ double im_ref_activate(im_act act, double x)
     case IM_ACT_GELU_TANH:  return 0.5 * x * (1 + tanh(M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x)));
     case IM_ACT_QUICK_GELU: return x * sigmoid(1.702 * x);
     case IM_ACT_RELU:       return x < 0 ? 0 : x;              /* a NaN stays one                                     */
+    case IM_ACT_TANH:       return tanh(x);
     default:                return x;
     }
 }
