@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "data/files/safetensors.h"
+#include "golden_tensors.h"
 #include "hashed.h"
 #include "isa.h"
 #include "suite.h"
@@ -104,7 +105,7 @@ static void want_golden(const golden *g, const char *name, const im_tensor *y, c
 START_TEST(values_are_torchs)
 {
     for (int i = 0; i < n_on; i++) {
-        golden g = { on[i].c, im_st_open(on[i].c, "tests/golden/int8.safetensors") };
+        golden g = { on[i].c, golden_tensors(on[i].c, "tests/golden/int8.safetensors.gz") };
         ck_assert_msg(g.s != NULL, "%s", im_error(g.c));
         im_scope_push(g.c);
         im_tensor *w = golden_weight(&g, "linear.w"), *v = golden_weight(&g, "conv.w");

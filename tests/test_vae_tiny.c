@@ -9,6 +9,7 @@
 #include "context.h"
 #include "data/files/file.h"
 #include "data/files/safetensors.h"
+#include "golden_tensors.h"
 #include "models/checkpoints/vae_file.h"
 #include "models/pipelines/sd.h"
 
@@ -19,7 +20,7 @@ static im_safetensors *golden;
 static void open_all(void)
 {
     setup();
-    ck_assert((golden = im_st_open(c, "tests/golden/tiny.safetensors")) != NULL);
+    golden = golden_tensors(c, "tests/golden/tiny.safetensors.gz");
 }
 
 static void close_all(void)

@@ -1,4 +1,4 @@
-"""Products and attention in int8 as src/tensor/int8.h defines them, by torch: int8.safetensors.
+"""Products and attention in int8 as src/tensor/int8.h defines them, by torch: int8.safetensors.gz.
 
 Rows are rounded with torch's own rounding (to nearest even), multiplied as int64, and every step behind the sum is one
 operation on f32 tensors. Windows of a convolution are torch's unfold of the picture. Weights (N, K) and (Cout, Kh, Kw, Cin),
@@ -81,7 +81,7 @@ def attention(q, k, v, causal):
 
 
 def make_int8(out):
-    """Write int8.safetensors."""
+    """Write int8.safetensors.gz."""
     t = {}
     for name, shape in {"linear.x": (7, 77), "linear.w": (19, 77), "linear.b": (19,), "linear.res": (7, 19),
                         "conv.x": (2, 7, 6, 13), "conv.w": (10, 3, 3, 13), "conv.b": (10,), "conv.chan": (2, 10)}.items():
@@ -101,4 +101,4 @@ def make_int8(out):
     for name, causal in (("y", False), ("causal", True)):
         heads = [attention(*(t["attention." + x][0, :, 11 * h:11 * h + 11] for x in "qkv"), causal) for h in (0, 1)]
         t["attention." + name] = torch.cat(heads, 1)[None].contiguous()
-    save_tensors(os.path.join(out, "int8.safetensors"), t)
+    save_tensors(os.path.join(out, "int8.safetensors.gz"), t)

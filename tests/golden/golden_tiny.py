@@ -1,4 +1,4 @@
-"""A small AutoencoderTiny with random weights and what diffusers makes of it: tiny_vae/ and tiny.safetensors."""
+"""A small AutoencoderTiny with random weights and what diffusers makes of it: tiny_vae/ and tiny.safetensors.gz."""
 
 import os
 
@@ -64,4 +64,4 @@ def make_tiny(out):
     pipe = StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
     tensors["latents.mask"] = latents_of(pipe, image=picture, mask_image=Image.open(os.path.join(out, "mask_64x64.png")),
                                          width=64, height=64)
-    save_tensors(os.path.join(out, "tiny.safetensors"), tensors)
+    save_tensors(os.path.join(out, "tiny.safetensors.gz"), tensors)
