@@ -55,7 +55,7 @@ im_tensor *im_unet_forward_guided(im_ctx *c, const im_unet *m, im_tensor *x, im_
 
 /* What the last layer of the way up reads from below changes little from step to step (DeepCache: Ma et al. 2023, arXiv
  * 2312.00858, branch 0). IM_UNET_KEEP gives it out, IM_UNET_REUSE takes it in and computes conv_in, that layer and conv_out
- * alone: about a twentieth of the multiplications.
+ * alone: about a tenth of the time.
  *     IM_UNET_KEEP     deep NULL                                 ->  (B, h, w, out_channels + C): the noise, then deep
  *     IM_UNET_REUSE    deep (B, h, w, C) of an earlier step      ->  (B, h, w, out_channels)
  * C: im_unet_deep_channels. */
