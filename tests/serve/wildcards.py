@@ -58,14 +58,14 @@ check("the server stops", s.stop() == 0)
 
 # ---- lines that name LoRAs: pictures of one request that have other weights are drawn one after the other
 A = "tests/golden/models/a"
-os.makedirs(os.path.join(folder, "loras"))
-shutil.copy("tests/golden/lora.safetensors", os.path.join(folder, "loras", "x.safetensors"))
+os.makedirs(os.path.join(folder, "more-loras"))
+shutil.copy("tests/golden/lora.safetensors", os.path.join(folder, "more-loras", "x.safetensors"))
 open(os.path.join(cards, "style.txt"), "w").write("<lora:x:1>\n<lora:x:0.5>\nplain\n")
-s = Server("-m", A, "--wildcards", cards, "--lora-dir", os.path.join(folder, "loras"))
+s = Server("-m", A, "--wildcards", cards, "--lora-dir", os.path.join(folder, "more-loras"))
 status, r = s.post("/sdapi/v1/txt2img", {"prompt": "cat __style__", "seed": 1, "steps": 2, "batch_size": 6, "width": 64,
                                          "height": 64})
 check("lines that name LoRAs", status == 200 and [base64.b64decode(i) for i in r["images"]] == [
-    generate(folder, model=A, prompt="cat __style__", wildcards=cards, lora_dir=os.path.join(folder, "loras"), seed=n, steps=2,
+    generate(folder, model=A, prompt="cat __style__", wildcards=cards, lora_dir=os.path.join(folder, "more-loras"), seed=n, steps=2,
              guidance=7, scheduler="euler", width=64, height=64) for n in range(1, 7)], str(r)[:300])
 check("they differ", len(set(json.loads(r["info"])["all_prompts"])) == 3, json.loads(r["info"])["all_prompts"])
 check("the second server stops", s.stop() == 0)

@@ -1,6 +1,7 @@
 /* json.c: see json.h. */
 #include "data/files/json.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,11 +23,12 @@ bool im_json_parse(im_ctx *c, im_json *j, const char *name, const char *text, si
     }
     const char *zero = memchr(text, '\0', bytes);               /* jansson drops one that stands behind a number      */
     if (zero) return im_fail(c, "%s: is not valid JSON: byte %td is zero; write the file again", name, zero - text);
+    errno = 0;                                                 /* jansson calls a text that found no room a bad token  */
     json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
     /* Python writes whole numbers of any size (a tokenizer's model_max_length is 1e30): read such a file as reals. */
     if (!value && json_error_code(&e) == json_error_numeric_overflow)
         value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
-    if (!value && (!*e.text || json_error_code(&e) == json_error_out_of_memory))         /* jansson names no place then */
+    if (!value && (errno == ENOMEM || !*e.text || json_error_code(&e) == json_error_out_of_memory))
         return im_fail(c, "%s: out of memory while it was read", name);
     if (!value) return im_fail(c, "%s:%d: column %d: is not valid JSON: %s", name, e.line, e.column, e.text);
     if (!json_is_object(value)) {
