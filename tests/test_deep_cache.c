@@ -11,18 +11,7 @@ static const char UNET[] = "tests/golden/models/a/unet";
 static im_sd *open_model(void)
 {
     model_with(UNET);
-    im_sd *sd = im_sd_open(c, folder, IM_F32);
-    ck_assert_msg(sd != NULL, "%s", im_error(c));
-    return sd;
-}
-
-static im_sd_args args(im_sd *sd)
-{
-    im_sd_args a = im_sd_defaults(sd);
-    a.prompt = "a photograph of an astronaut riding a horse";
-    a.seed = 42;
-    a.width = a.height = 64;
-    return a;
+    return open_folder();
 }
 
 START_TEST(as_the_package_draws)
@@ -32,7 +21,7 @@ START_TEST(as_the_package_draws)
     json_t *file = json_load_file("tests/golden/deep_cache.json", 0, NULL), *row;
     size_t i;
     json_array_foreach(json_object_get(file, "rows"), i, row) {
-        im_sd_args a = args(sd);
+        im_sd_args a = astronaut(sd);
         a.scheduler = json_string_value(json_object_get(row, "scheduler"));
         a.steps = (int)json_integer_value(json_object_get(row, "steps"));
         a.guidance = (float)json_number_value(json_object_get(row, "guidance"));
@@ -57,7 +46,7 @@ START_TEST(side_by_side)
     im_sd_args a[N];
     im_sd *sd = open_model();
     for (int i = 0; i < N; i++) {
-        a[i] = args(sd);
+        a[i] = astronaut(sd);
         a[i].steps = 7;
         a[i].scheduler = "ddim";
         a[i].deep_cache = interval[i];
@@ -85,7 +74,7 @@ START_TEST(how_often_all_is_computed)
     int k[2] = { 0 };
     float x[LATENTS];
     im_sd *sd = open_model();
-    im_sd_args a = args(sd);
+    im_sd_args a = astronaut(sd);
     a.scheduler = "ddim";
     a.steps = 7;
     a.deep_cache = 3;

@@ -8,32 +8,16 @@
 
 enum { LATENTS = 4 * 8 * 8 };
 
-static im_sd_args args(im_sd *sd)
-{
-    im_sd_args a = im_sd_defaults(sd);
-    a.prompt = "a photograph of an astronaut riding a horse";
-    a.seed = 42;
-    a.width = a.height = 64;
-    return a;
-}
-
-static im_sd *open_model(const char *path)
-{
-    im_sd *sd = im_sd_open(c, path, IM_F32);
-    ck_assert_msg(sd != NULL, "%s", im_error(c));
-    return sd;
-}
-
 /* numerics.md's promise for latents; every second picture by a plan. */
 START_TEST(as_diffusers_draws)
 {
     model_with("tests/golden/guided_unet");
     im_safetensors *golden = im_st_open(c, "tests/golden/guided.safetensors");
     json_t *file = json_load_file("tests/golden/guided.json", 0, NULL), *row;
-    im_sd *sd = open_model(folder);
+    im_sd *sd = open_folder();
     size_t i;
     json_array_foreach(json_object_get(file, "rows"), i, row) {
-        im_sd_args a = args(sd);
+        im_sd_args a = astronaut(sd);
         a.scheduler = json_string_value(json_object_get(row, "scheduler"));
         a.steps = (int)json_integer_value(json_object_get(row, "steps"));
         a.guidance = (float)json_number_value(json_object_get(row, "guidance"));
@@ -56,9 +40,9 @@ START_TEST(told_side_by_side)
     float alone[N][LATENTS], beside[N][LATENTS];
     im_sd_args a[N];
     model_with("tests/golden/guided_unet");
-    im_sd *sd = open_model(folder);
+    im_sd *sd = open_folder();
     for (int i = 0; i < N; i++) {
-        a[i] = args(sd);
+        a[i] = astronaut(sd);
         a[i].steps = 2;
         a[i].guidance = guidance[i];
         a[i].latents_out = alone[i];
@@ -99,8 +83,8 @@ START_TEST(half_the_work_without_guidance)
     count k = { 0 };
     float x[LATENTS];
     model_with(cases[i].unet);
-    im_sd *sd = open_model(folder);
-    im_sd_args a = args(sd);
+    im_sd *sd = open_folder();
+    im_sd_args a = astronaut(sd);
     a.scheduler = "ddim";
     a.steps = STEPS;
     a.guidance = cases[i].guidance;

@@ -37,6 +37,23 @@ static inline void model_with(const char *unet)
     link_part(unet, "unet");
 }
 
+static inline im_sd *open_folder(void)
+{
+    im_sd *sd = im_sd_open(c, folder, IM_F32);
+    ck_assert_msg(sd != NULL, "%s", im_error(c));
+    return sd;
+}
+
+/* 64x64 pixels, the model's own settings. */
+static inline im_sd_args astronaut(im_sd *sd)
+{
+    im_sd_args a = im_sd_defaults(sd);
+    a.prompt = "a photograph of an astronaut riding a horse";
+    a.seed = 42;
+    a.width = a.height = 64;
+    return a;
+}
+
 /* The latents (4, 8, 8) of a picture are those of row i of the golden file: numerics.md's promise for latents. */
 static inline void latents_are(im_sd *sd, im_sd_args a, const im_safetensors *golden, size_t i)
 {
