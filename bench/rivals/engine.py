@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """One rival, in a process of its own: a guided step of v1.4's UNet and a decoding, timed. Called by table.py.
 
-    engine.py NAME --model FOLDER --cache FOLDER [--threads 2] [--calls 2] [--what unet vae]
+    engine.py NAME --model FOLDER --cache FOLDER [--threads 2] [--calls 2] [--what unet vae] [--prepare]
 
 FOLDER is a diffusers folder of v1.4's shape: everybody has the same weights. What an engine makes of them once (a graph of
-OpenVINO, an ONNX file) is kept in the cache folder. Prints one JSON object: ms of every call, the peak of the memory held
+OpenVINO, an ONNX file) is kept in the cache folder; --prepare makes that and nothing else, so that its memory does not
+count. Prints one JSON object: ms of every call, the peak of the memory held
 (MiB), the version; writes the noise of a fixed input to CACHE/noise-NAME.npy, for the error against the engine's own f32.
 
   torch-DTYPE           eager, channels_last
@@ -127,18 +128,23 @@ def openvino_engine(o, dtype):
     return made, "openvino " + openvino.__version__.split("-")[0]
 
 
+def onnx_file(o, what):
+    """The path of a network's ONNX file, made once and kept in the cache folder."""
+    import torch
+    path, given = f"{o.cache}/{what}.onnx", feeds(what)
+    if not os.path.exists(path):
+        with torch.no_grad():
+            torch.onnx.export(networks(o.model)[what](), tuple(torch.from_numpy(v) for v in given.values()), path,
+                              input_names=list(given), dynamo=True, external_data=True)
+    return path
+
+
 def onnxruntime_engine(o, dtype):
     """As torch_engine."""
     import onnxruntime
-    import torch
     made = {}
     for what in o.what:
-        path, given = f"{o.cache}/{what}.onnx", feeds(what)
-        if not os.path.exists(path):
-            with torch.no_grad():
-                torch.onnx.export(networks(o.model)[what](), tuple(torch.from_numpy(v) for v in given.values()), path + ".new",
-                                  input_names=list(given), dynamo=True, external_data=True)
-            os.rename(path + ".new", path)
+        path, given = onnx_file(o, what), feeds(what)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = o.threads
         net = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -184,9 +190,17 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--calls", type=int, default=2)
     parser.add_argument("--what", nargs="+", choices=["unet", "vae"], default=["unet", "vae"])
+    parser.add_argument("--prepare", action="store_true", help="make what is kept in the cache, and nothing else")
     o = parser.parse_args()
     os.makedirs(o.cache, exist_ok=True)
     kind, dtype = o.name.split("-", 1)
+    if o.prepare:
+        for what in o.what:
+            if kind == "openvino":
+                openvino_model(o, what, "int8" if dtype == "int8" and what == "unet" else "f32")
+            elif kind == "onnxruntime":
+                onnx_file(o, what)
+        return
     if kind == "sdcpp":
         times, version = sdcpp_times(o, dtype)
     else:

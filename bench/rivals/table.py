@@ -11,7 +11,7 @@ cannot be run is named with its error, and the table goes on. Columns:
   guided step   UNet on a batch of 2 at 64x64 latents: median of ms, and the spread (most - least) / median
   decoding      VAE, one 64x64 latent to 512x512
   core-s        threads x (20 guided steps + decoding): core-seconds of a picture of 20 steps
-  peak          memory of the process at its most; with what the engine makes of the weights when it starts
+  peak          memory of the process at its most, what is made of the weights once (graphs, ONNX files) apart
   error         of the noise of one evaluation, relative L2, against the same engine's f32. imago's and sd.cpp's inputs are not
                 the others' (latents of a seed, a text): the error is its own, too
 """
@@ -73,8 +73,10 @@ def run_rival(o, name):
     if name.startswith("sdcpp") and not os.path.exists(single):
         child([o.imago, "convert", o.model, "-o", single, "--dtype", "f16"])
     env = os.environ | {"OMP_NUM_THREADS": str(o.threads), "TOKENIZERS_PARALLELISM": "false"}
-    out = child([sys.executable, f"{HERE}/engine.py", name, "--model", o.model, "--cache", o.cache, "--single", single,
-                 "--threads", str(o.threads), "--calls", str(o.calls)], env=env)
+    command = [sys.executable, f"{HERE}/engine.py", name, "--model", o.model, "--cache", o.cache, "--single", single,
+               "--threads", str(o.threads), "--calls", str(o.calls)]
+    child(command + ["--prepare"], env=env)
+    out = child(command, env=env)
     return json.loads(out.splitlines()[-1])
 
 
