@@ -419,15 +419,23 @@ bool im_vae_config_read(im_ctx *c, const im_json *j, im_vae_config *o)
 
 /* ---------------------------------------------------------------- tiny VAE */
 
+im_vae_config im_tiny_config_default(void)
+{
+    im_vae_config v = { .in_channels = 3, .out_channels = 3, .latent_channels = 4, .levels = 4, .sample_size = 512,
+                        .channels = { 64, 64, 64, 64 }, .scaling_factor = 1 };
+    v.tiny = (im_tiny_config){ .levels = 4, .encoder = { 64, { 1, 3, 3, 3 } }, .decoder = { 64, { 3, 3, 3, 1 } } };
+    return v;
+}
+
 /* The convolutions between levels keep the number of channels: all of a half have the same (diffusers' EncoderTiny). */
 static bool read_tiny_half(im_ctx *c, const im_json *j, const char *widths, const char *blocks, im_tiny_half_config *h,
                            int *levels)
 {
-    int n = im_json_length(c, j, widths, IM_MAY, 1, IM_MAX_LEVELS), channels[IM_MAX_LEVELS] = { 64, 64, 64, 64 };
+    int n = im_json_length(c, j, widths, IM_MAY, 1, IM_MAX_LEVELS), channels[IM_MAX_LEVELS] = { h->channels };
     if (n < 0 || (n && !im_json_ints(c, j, widths, IM_MUST, 1, MAX_CHANNELS, channels, n)))
         return false;
     *levels = n ? n : 4;
-    for (int i = 1; i < *levels; i++)
+    for (int i = 1; i < n; i++)
         if (channels[i] != channels[0])
             return im_fail(c, "%s: %s has %d and %d; an AutoencoderTiny runs with equal ones only", j->file, widths,
                            channels[0], channels[i]);
@@ -440,9 +448,7 @@ static bool read_tiny_half(im_ctx *c, const im_json *j, const char *widths, cons
 static bool tiny_config_read(im_ctx *c, const im_json *j, im_vae_config *o)
 {
     int levels = 0, twice = 2;
-    float scaling = 1;
-    *o = (im_vae_config){ .in_channels = 3, .out_channels = 3, .latent_channels = 4, .sample_size = 512,
-                          .tiny = { .encoder.blocks = { 1, 3, 3, 3 }, .decoder.blocks = { 3, 3, 3, 1 } } };
+    *o = im_tiny_config_default();
     if (!read_tiny_half(c, j, "encoder_block_out_channels", "num_encoder_blocks", &o->tiny.encoder, &levels) ||
         !read_tiny_half(c, j, "decoder_block_out_channels", "num_decoder_blocks", &o->tiny.decoder, &o->levels) ||
         !want_text(c, j, "act_fn", "relu", NULL, NULL) || !want_text(c, j, "upsample_fn", "nearest", NULL, NULL) ||
@@ -450,12 +456,11 @@ static bool tiny_config_read(im_ctx *c, const im_json *j, im_vae_config *o)
         !im_json_int(c, j, "in_channels", IM_MAY, 3, 3, &o->in_channels) ||
         !im_json_int(c, j, "out_channels", IM_MAY, 3, 3, &o->out_channels) ||
         !im_json_int(c, j, "latent_channels", IM_MAY, 1, MAX_CHANNELS, &o->latent_channels) ||
-        !read_float(c, j, "scaling_factor", 1e-9, 1e9, &scaling))
+        !read_float(c, j, "scaling_factor", 1e-9, 1e9, &o->scaling_factor))
         return false;
     if (levels != o->levels)
         return im_fail(c, "%s: the encoder has %d levels and the decoder %d; wanted as many", j->file, levels, o->levels);
     o->tiny.levels = levels;
-    o->scaling_factor = scaling;
     for (int i = 0; i < levels; i++)
         o->channels[i] = o->tiny.decoder.channels;
     return true;
@@ -472,12 +477,4 @@ bool im_vae_any_config_read(im_ctx *c, const im_json *j, im_vae_config *out)
         return im_fail(c, "%s: _class_name is \"%s\", but imago knows \"AutoencoderKL\" and \"AutoencoderTiny\"", j->file,
                        class);
     return im_vae_config_read(c, j, out);
-}
-
-im_vae_config im_tiny_config_default(void)
-{
-    im_vae_config v = { .in_channels = 3, .out_channels = 3, .latent_channels = 4, .levels = 4, .sample_size = 512,
-                        .channels = { 64, 64, 64, 64 }, .scaling_factor = 1 };
-    v.tiny = (im_tiny_config){ .levels = 4, .encoder = { 64, { 1, 3, 3, 3 } }, .decoder = { 64, { 3, 3, 3, 1 } } };
-    return v;
 }
