@@ -126,6 +126,7 @@ typedef enum { IM_PROMPT_PLAIN, IM_PROMPT_A1111 } im_prompt_syntax;
  * that are noise, the same that is added; latents of 0. At strength 1 nothing of it is left. */
 typedef enum { IM_MASK_ORIGINAL, IM_MASK_FILL, IM_MASK_NOISE, IM_MASK_NOTHING } im_mask_fill;
 const char *im_mask_fill_name(im_mask_fill fill);              /* "original", "fill", "noise", "nothing"               */
+const char *im_mask_fill_title(im_mask_fill fill);             /* the same in the AUTOMATIC1111 web interface          */
 bool im_mask_fill_named(const char *name, im_mask_fill *out);  /* false: there is none such                            */
 
 typedef struct im_sd_args {

@@ -215,6 +215,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_sd_hash": (c_char_p, [c_void_p]),
     "im_sd_file_hash": (c_char_p, [c_void_p]),
     "im_mask_fill_name": (c_char_p, [c_int]),
+    "im_mask_fill_title": (c_char_p, [c_int]),
     "im_mask_fill_named": (c_bool, [c_char_p, POINTER(c_int)]),
     "im_sd_defaults": (im_sd_args, [c_void_p]),
     "im_sd_check_prompt": (c_bool, [c_void_p, POINTER(im_sd_args)]),

@@ -69,13 +69,12 @@ static json_t *seed_json(uint64_t seed)
 /* Of a picture with a mask, by that interface's names. */
 static json_t *mask_json(const wish *w)
 {
-    static const char *const contents[] = { "original", "fill", "latent noise", "latent nothing" };
     json_t *m = json_pack("{s:f}", "Mask blur", im_decimal(w->mask_blur));
     if (m && w->mask_only)
         json_object_update_new(m, json_pack("{s:s, s:i}", "Inpaint area", "Only masked", "Masked area padding",
                                             w->mask_padding));
     if (m && w->mask_fill != IM_MASK_ORIGINAL)
-        json_object_set_new(m, "Masked content", json_string(contents[w->mask_fill]));
+        json_object_set_new(m, "Masked content", json_string(im_mask_fill_title(w->mask_fill)));
     return m;
 }
 

@@ -151,10 +151,9 @@ static char *quoted(const char *value)
 
 static void print_mask(FILE *f, const im_sd_args *a)
 {
-    static const char *const fills[] = { "original", "fill", "latent noise", "latent nothing" };
     fprintf(f, "Mask blur: %.9g, ", im_decimal(a->mask_blur));
     if (a->mask_only) fprintf(f, "Inpaint area: Only masked, Masked area padding: %d, ", a->mask_padding);
-    if (a->mask_fill != IM_MASK_ORIGINAL) fprintf(f, "Masked content: %s, ", fills[a->mask_fill]);
+    if (a->mask_fill != IM_MASK_ORIGINAL) fprintf(f, "Masked content: %s, ", im_mask_fill_title(a->mask_fill));
 }
 
 /* Its hash is that of a single file; that interface opens no folders, and has none for them. */

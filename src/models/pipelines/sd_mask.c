@@ -174,6 +174,12 @@ static const char *const fills[] = { "original", "fill", "noise", "nothing" };
 
 const char *im_mask_fill_name(im_mask_fill fill) { return fills[fill]; }
 
+const char *im_mask_fill_title(im_mask_fill fill)
+{
+    static const char *const titles[] = { "original", "fill", "latent noise", "latent nothing" };
+    return titles[fill];
+}
+
 bool im_mask_fill_named(const char *name, im_mask_fill *out)
 {
     for (int i = 0; i <= IM_MASK_NOTHING; i++) {
