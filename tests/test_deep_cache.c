@@ -1,6 +1,5 @@
 /* test_deep_cache.c: pictures of which only some evaluations compute all of the UNet (DeepCache): the latents are those of
  * the package DeepCache around diffusers (tests/golden/golden_deep_cache.py), the same bits side by side and in a plan. */
-#include <jansson.h>
 #include <string.h>
 
 #include "unet_of.h"
@@ -21,10 +20,7 @@ START_TEST(as_the_package_draws)
     json_t *file = json_load_file("tests/golden/deep_cache.json", 0, NULL), *row;
     size_t i;
     json_array_foreach(json_object_get(file, "rows"), i, row) {
-        im_sd_args a = astronaut(sd);
-        a.scheduler = json_string_value(json_object_get(row, "scheduler"));
-        a.steps = (int)json_integer_value(json_object_get(row, "steps"));
-        a.guidance = (float)json_number_value(json_object_get(row, "guidance"));
+        im_sd_args a = row_args(sd, row);
         a.deep_cache = (int)json_integer_value(json_object_get(row, "interval"));
         a.eager = i % 2;
         latents_are(sd, a, golden, i);
@@ -85,6 +81,9 @@ START_TEST(how_often_all_is_computed)
     im_on_profile(c, NULL, NULL);
     ck_assert_int_eq(k[0], 7);
     ck_assert_int_eq(k[1], 3);
+    size_t with = im_sd_bytes_needed(sd, &a, 1);
+    a.deep_cache = 1;
+    ck_assert_uint_gt(with, im_sd_bytes_needed(sd, &a, 1));
     a.deep_cache = -1;
     ck_assert(!im_sd_latents_batch(sd, &a, 1));
     ck_assert_msg(strstr(im_error(c), "deep cache: found -1"), "%s", im_error(c));

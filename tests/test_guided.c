@@ -1,6 +1,5 @@
 /* test_guided.c: how many samples an evaluation has, and UNets that are told the guidance (time_cond_proj_dim): their
  * pictures are those of diffusers (tests/golden/golden_guided.py). */
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
@@ -17,10 +16,7 @@ START_TEST(as_diffusers_draws)
     im_sd *sd = open_folder();
     size_t i;
     json_array_foreach(json_object_get(file, "rows"), i, row) {
-        im_sd_args a = astronaut(sd);
-        a.scheduler = json_string_value(json_object_get(row, "scheduler"));
-        a.steps = (int)json_integer_value(json_object_get(row, "steps"));
-        a.guidance = (float)json_number_value(json_object_get(row, "guidance"));
+        im_sd_args a = row_args(sd, row);
         a.negative = json_string_value(json_object_get(row, "negative"));
         a.eager = i % 2;
         latents_are(sd, a, golden, i);

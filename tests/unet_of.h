@@ -3,6 +3,7 @@
 #ifndef TEST_UNET_OF_H
 #define TEST_UNET_OF_H
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -51,6 +52,16 @@ static inline im_sd_args astronaut(im_sd *sd)
     a.prompt = "a photograph of an astronaut riding a horse";
     a.seed = 42;
     a.width = a.height = 64;
+    return a;
+}
+
+/* The same with the settings of a golden row, which must outlive them. */
+static inline im_sd_args row_args(im_sd *sd, const json_t *row)
+{
+    im_sd_args a = astronaut(sd);
+    a.scheduler = json_string_value(json_object_get(row, "scheduler"));
+    a.steps = (int)json_integer_value(json_object_get(row, "steps"));
+    a.guidance = (float)json_number_value(json_object_get(row, "guidance"));
     return a;
 }
 

@@ -37,9 +37,12 @@ size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch)
     }
     size_t latent = (size_t)size.w * (size_t)size.h * (size_t)sd->config->vae.latent_channels * sizeof(float);
     size_t picture = (size_t)size.width * (size_t)size.height * 3;
+    /* a deep cache: what a run keeps, what goes into a stage and comes out of it, a copy (sd_step.c) */
+    size_t deep = a->deep_cache > 1 ? 4 * (size_t)rows * (size_t)size.w * (size_t)size.h * sizeof(float)
+                                        * (size_t)im_unet_deep_channels(&sd->config->unet) : 0;
     size_t text = (size_t)chunks * im_sd_text_size(sd) * sizeof(float);
     /* a picture's latents, their noise and guess, what its scheduler keeps; pictures of 8 bits; the one being decoded */
-    return most + (size_t)batch * (16 * latent + picture) + 4 * picture * sizeof(float) + 2 * (size_t)rows * text
+    return most + (size_t)batch * (16 * latent + picture) + 4 * picture * sizeof(float) + 2 * (size_t)rows * text + deep
          + KERNEL_SCRATCH;
 }
 
