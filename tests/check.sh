@@ -43,6 +43,9 @@ one() {
     cat "$out.said"
     rm -f "$out.said"
     echo "$1 $2 $3 $seconds $name" >>"$log/results"
+    if [ "$rc" != 0 ] || [ "$2" != 0 ]; then
+        echo "$out" >>"$log/failed"
+    fi
 }
 if [ "${1:-}" = one ]; then
     # shellcheck disable=SC2086 # NAME|a command of words without blanks
@@ -132,6 +135,7 @@ long_parts() {
 }
 
 : >"$log/results"
+: >"$log/failed"
 began=$(date +%s)
 case ${1:-all} in
 programs) programs | together ;;
@@ -152,4 +156,9 @@ all | whole)
 esac
 echo "the ten parts that took longest, of $(($(date +%s) - began)) s in all:"
 sort -k 4,4nr "$log/results" | head -n 10 | awk '{ s = $4; $1 = $2 = $3 = $4 = ""; printf "%8d s %s\n", s, $0 }'
+# What failed once more, at the end, where a reader of a long log looks first.
+while read -r out; do
+    echo "failed: $out"
+    grep -i 'fail\|not ok\|error' "$out" | tail -n 10 | sed 's/^/    /'
+done <"$log/failed"
 awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 }' "$log/results"
