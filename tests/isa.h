@@ -2,6 +2,7 @@
 #ifndef TEST_ISA_H
 #define TEST_ISA_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,13 @@ static inline void choose_isa(const char *name)
     snprintf(isa, sizeof isa, "%.*s", (int)n, name ? name : "");
     setenv("IMAGO_ISA", isa, 1);
     setenv("IMAGO_COMPUTE", name && name[n] ? name + n + 1 : "", 1);
+}
+
+/* TEST_ISA names the only set that tests walk: the sanitizers take long, and threads meet in the same loops on all sets. */
+static inline bool isa_wanted(const char *name)
+{
+    const char *only = getenv("TEST_ISA");
+    return !only || !*only || !strcmp(only, name);
 }
 
 #endif

@@ -59,10 +59,9 @@ enum { MAX_DEVICES = 8 };
 static int open_devices(device d[MAX_DEVICES])
 {
     static const char *const names[] = { TEST_ISAS };
-    const char *only = getenv("TEST_ISA");
     int n = 0;
     for (int i = 0; i < COUNT(names); i++) {
-        if (only && strcmp(only, names[i]))
+        if (!isa_wanted(names[i]))
             continue;
         choose_isa(names[i]);
         im_ctx *one = im_ctx_new("cpu", 1);

@@ -47,7 +47,7 @@ static inline void open_devices(void)
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         char name[32];
         snprintf(name, sizeof name, "%.*s", (int)strcspn(isas[i], "+"), isas[i]);
-        if (!strstr(im_cpu_isas(), name))
+        if (!isa_wanted(isas[i]) || !strstr(im_cpu_isas(), name))
             continue;
         open_device(&devices[n_devices], isas[i], 1);
         if (!strcmp(devices[n_devices].isa, isas[i]))

@@ -29,6 +29,8 @@ static int open_devices(device d[MAX_DEVICES])
     static const char *const names[] = { "ref", TEST_ISAS };
     int n = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (i && !isa_wanted(names[i]))
+            continue;
         choose_isa(i ? names[i] : NULL);
         const char *name = i ? "cpu" : "ref";
         device x = { names[i], im_ctx_new(name, 1), im_ctx_new(name, 2) };

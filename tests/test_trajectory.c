@@ -11,16 +11,20 @@ enum { BATCH = 8, CLASSES = 10 };
  * `moved`: of what training changed, about five times torch's own error in f32: rounding that ReLUs amplify. */
 static const run runs[] = {
     { "resnet18_small", "resnet18", "sgd",      IM_SGD,   false, false, 1e-3, 1e-4, 1e-4, 2e-3 },
+    /* bf16: torch autocast is off by 6e-4 in the loss, 3.7 % in what moved; ours rounds the factors of products only,
+     * and is to stay within three times of that. */
+    { "resnet18_small", "resnet18", "sgd",      IM_SGD,   false, true,  1e-3, 2e-3, 3e-4, 0.12 },
     { "resnet18_small", "resnet18", "nesterov", IM_SGD,   true,  false, 1e-3, 1e-4, 1e-4, 5e-3 },
     { "resnet18_small", "resnet18", "adamw",    IM_ADAMW, false, false, 1e-5, 1e-4, 1e-4, 2e-2 },
     { "resnet18_small", "resnet18", "lars",     IM_LARS,  false, false, 0.02, 1e-4, 1e-4, 2e-2 },
     { "resnet50",       "resnet50", "sgd",      IM_SGD,   false, false, 1e-4, 1e-4, 1e-4, 1e-2 },
     { "resnet50",       "resnet50", "adamw",    IM_ADAMW, false, false, 1e-5, 1e-4, 1e-4, 3e-2 },
-    /* bf16: torch autocast is off by 6e-4 in the loss, 3.7 % in what moved; ours rounds the factors of products only,
-     * and is to stay within three times of that. */
-    { "resnet18_small", "resnet18", "sgd",      IM_SGD,   false, true,  1e-3, 2e-3, 3e-4, 0.12 },
 };
+#ifdef __SANITIZE_THREAD__
+enum { RUNS = 2 };                                             /* minutes each there; the others run the same loops  */
+#else
 enum { RUNS = sizeof runs / sizeof *runs };
+#endif
 
 static void one_step(const run *r, const im_classifier *m, im_optimiser *o, int step, double *loss, double *norm)
 {

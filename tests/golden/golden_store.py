@@ -9,19 +9,16 @@ import json
 import os
 
 import torch
+import zopfli.gzip
 from safetensors.torch import load, save
 
 MAX_BYTES = 4 * 1024 * 1024
 
 
 def write_packed(path, data):
-    """Write bytes; packed by gzip, the same bytes each time, if the name ends in .gz."""
+    """Write bytes; as gzip, by zopfli (smallest, the same bytes each time), if the name ends in .gz."""
     with open(path, "wb") as file:
-        if path.endswith(".gz"):
-            with gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
-                packed.write(data)
-        else:
-            file.write(data)
+        file.write(zopfli.gzip.compress(data) if path.endswith(".gz") else data)
 
 
 def read_packed(path):
