@@ -139,8 +139,10 @@ bool im_param_alloc(im_ctx *c, im_tensor *t, im_weight_layout layout);          
 /* Converts and packs src (all elements, in src_dtype) into t, in parallel. oihw: src is (Cout, Cin, Kh, Kw) as in
  * checkpoints while t is (Cout, Kh, Kw, Cin). */
 bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, bool oihw);
-/* The same from integers and a scale for each row of them, into t in int8: nothing is rounded. */
-bool im_param_load_int8(im_ctx *c, im_tensor *t, const int8_t *src, const float *scales, bool oihw);
+/* The same from integers and a scale for each row of them, into t in int8: nothing is rounded. multipliers: of the input
+ * channels, (Cin), with which the other factor is multiplied before it is rounded (tensor/int8.h); or NULL. */
+bool im_param_load_int8(im_ctx *c, im_tensor *t, const int8_t *src, const float *scales, const float *multipliers,
+                        bool oihw);
 /* Rounds rows of k values to int8 (tensor/int8.h), in parallel: the integers, the scale of each row; either may be NULL. */
 void im_round_int8(im_ctx *c, const float *values, int64_t rows, int64_t k, int8_t *q, float *scales);
 bool im_has_int8(const im_ctx *c);                             /* weights may be held in int8 on this device           */
@@ -416,6 +418,9 @@ void im_on_profile(im_ctx *c, void (*fn)(void *arg, const im_profile_row *row), 
 void im_on_trace(im_ctx *c, void (*fn)(void *arg, const char *name, const im_tensor *t), void *arg);
 void im_trace(im_ctx *c, const char *name, const im_tensor *t);
 bool im_tracing(const im_ctx *c);                              /* does anybody see what im_trace is given?             */
+/* Layers show what their weight w is multiplied with: x, a matrix or a picture (eager only). */
+void im_on_input(im_ctx *c, void (*fn)(void *arg, const im_tensor *w, const im_tensor *x), void *arg);
+void im_show_input(im_ctx *c, const im_tensor *w, const im_tensor *x);
 
 /* ---------------------------------------------------------------- random numbers (tensor/rng.c) */
 

@@ -302,6 +302,19 @@ void im_prompt_list_free(im_prompt_list *l);
 bool im_prompt_list_names(im_ctx *c, const im_prompt_list *l, const char *folder, im_picture_format format, char *out[],
                       int *shared);
 
+/* im_sd_convert to int8, with multipliers of the input channels of those products of the UNet where they pay (SmoothQuant,
+ * Xiao et al. 2023, arXiv 2211.10438): found by drawing the prompts in f32, with `steps` where they say none. */
+typedef struct im_calibration {
+    const im_prompt_list *prompts;
+    int steps;                                                 /* 1 .. 1000                                            */
+    bool (*progress)(void *arg, int done, int total);          /* pictures; false stops; may be NULL                   */
+    void *progress_arg;
+    int products, multiplied;                                  /* out: products in int8, and those with multipliers    */
+    double error;                                              /* out: of these, the mean of their error over what it  */
+                                                               /* is without (geometric)                               */
+} im_calibration;
+bool im_sd_convert_calibrated(im_ctx *c, const char *in, const char *out, im_calibration *a, uint64_t max_file, bool force);
+
 /* ---------------------------------------------------------------- synthetic sets (models/pipelines/synth*.c)
  * Picture n of a set is picture n / K of class n % K, K classes: any first part of a set has the classes in balance. What
  * is drawn is a function of (class, index, recipe, guidance, seed) and the model, whatever was drawn before.

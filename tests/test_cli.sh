@@ -388,6 +388,10 @@ for what in clip unet vae generate; do
         and d[0]["dtype"] == "f32" and all(k in d[0] for k in ("bench", "percent_of_peak", "isa", "cpu", "commit"))'
     check "bench $what"
 done
+run bench generate -m $model --rounds 1 --steps 1 --dtype int8 --batch 2 --count 3 -t 2 --json
+[ "$rc" = 0 ] && json 'd[0]["pictures"] == 3 and d[0]["shape"].startswith("3 pictures, 2 at once, 1 steps") and
+    abs(d[0]["pictures_per_hour"] * d[0]["ms"] / 3.6e6 - 3) < 1e-6 and abs(d[0]["core_seconds"] - d[0]["ms"] / 1500) < 1e-6'
+check "bench generate --batch --count: pictures per hour, core-seconds"
 [ "$(wc -l <"$dir/rows.csv")" = 7 ] && head -n 1 "$dir/rows.csv" | grep -q '^commit,cpu,isa'
 check "bench --csv: a header and a row each, and two of the start"
 echo 'x,y' >"$dir/other.csv"

@@ -143,6 +143,10 @@ class im_prompt_list(Structure):
     pass
 
 
+class im_calibration(Structure):
+    pass
+
+
 class im_synth_args(Structure):
     pass
 
@@ -290,6 +294,9 @@ im_prompt._fields_ = [("prompt", c_void_p), ("negative", c_void_p), ("seed", c_u
     ("steps", c_int), ("width", c_int), ("height", c_int), ("has_guidance", c_bool), ("guidance", c_float),
     ("scheduler", c_char_p)]
 im_prompt_list._fields_ = [("v", POINTER(im_prompt)), ("n", c_int), ("room", c_int)]
+im_calibration._fields_ = [("prompts", POINTER(im_prompt_list)), ("steps", c_int),
+    ("progress", CFUNCTYPE(c_bool, c_void_p, c_int, c_int)), ("progress_arg", c_void_p), ("products", c_int),
+    ("multiplied", c_int), ("error", c_double)]
 im_synth_args._fields_ = [("classes", c_char_p), ("lemmas", c_char_p), ("recipe", c_char_p), ("guidance", c_char_p),
     ("per_class", c_int64), ("seed", c_uint64), ("format", c_char_p), ("layout", c_char_p), ("shard_size", c_int),
     ("quality", c_int), ("no_mark", c_bool), ("model", c_char_p), ("dtype", c_int), ("out", c_char_p),
@@ -371,8 +378,8 @@ im_comparison._fields_ = [("pictures", c_int64 * 2), ("width", c_int), ("size", 
 STRUCTS: list[type[Structure]] = [im_tensor, im_counts, im_combination, im_weight_layout, im_conv_attrs,
     im_batchnorm_attrs, im_check_row, im_plan_info, im_tape_row, im_trained, im_optimise_step, im_step_part,
     im_norm_parts, im_profile_row, im_st_entry, im_image, im_text, im_picture_how, im_sd_args, im_net_info,
-    im_net_param, im_request, im_prompt, im_prompt_list, im_synth_args, im_synth_place, im_synth_progress,
-    im_synth_hooks, im_train_common, im_train_resnet_args, im_train_progress, im_train_hooks, im_train_autoencoder_args,
-    im_train_diffusion_args, im_once_args, im_once_layer, im_once, im_guess, im_eval_args, im_eval_result,
-    im_measure_args, im_analyze_args, im_analysis, im_transfer_args, im_transfer_score, im_transfer_result,
-    im_compare_args, im_comparison]
+    im_net_param, im_request, im_prompt, im_prompt_list, im_calibration, im_synth_args, im_synth_place,
+    im_synth_progress, im_synth_hooks, im_train_common, im_train_resnet_args, im_train_progress, im_train_hooks,
+    im_train_autoencoder_args, im_train_diffusion_args, im_once_args, im_once_layer, im_once, im_guess, im_eval_args,
+    im_eval_result, im_measure_args, im_analyze_args, im_analysis, im_transfer_args, im_transfer_score,
+    im_transfer_result, im_compare_args, im_comparison]

@@ -10,7 +10,7 @@
 typedef struct bench_options {
     common_options common;
     const char *model, *csv;
-    int rounds, batch, width, height, steps;
+    int rounds, batch, count, width, height, steps;
     bool json;
 } bench_options;
 
@@ -18,6 +18,7 @@ typedef struct bench_row {
     const char *bench, *shape, *dtype;                         /* "unet", "2x512x512", "f32"                           */
     double ms, ms_min;                                         /* median and best of the rounds; 0: no times           */
     double gflops, gbs, percent;                               /* 0: does not apply                                    */
+    int pictures;                                              /* of a round of generate; 0: does not apply            */
 } bench_row;
 
 typedef struct bench_output {

@@ -40,6 +40,17 @@ static void cpu_name(char *out, size_t size)
         fclose(f);
 }
 
+/* How many are drawn in an hour, and the seconds of a core that one takes: with n threads, n times those of the clock. */
+static double pictures_per_hour(const bench_row *r)
+{
+    return r->ms > 0 ? r->pictures * 3.6e6 / r->ms : 0;
+}
+
+static double core_seconds(const bench_output *out, const bench_row *r)
+{
+    return im_threads(out->c) * r->ms / 1e3 / r->pictures;
+}
+
 void bench_emit(bench_output *out, const bench_row *r)
 {
     char cpu[160];
@@ -50,6 +61,11 @@ void bench_emit(bench_output *out, const bench_row *r)
                               "gflops", r->gflops, "gbs", r->gbs, "percent_of_peak", r->percent,
                               "threads", im_threads(out->c), "isa", im_device_isa(out->c), "cpu", cpu,
                               "commit", commit_name());
+        if (r->pictures) {
+            json_object_set_new(o, "pictures", json_integer(r->pictures));
+            json_object_set_new(o, "pictures_per_hour", json_real(pictures_per_hour(r)));
+            json_object_set_new(o, "core_seconds", json_real(core_seconds(out, r)));
+        }
         json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);
@@ -59,6 +75,9 @@ void bench_emit(bench_output *out, const bench_row *r)
                    "GFLOP/s", "GB/s", "% peak");
         printf("%-9s %-56s %-5s %10.3f %10.3f %9.1f %8.1f %7.1f\n", r->bench, r->shape, r->dtype, r->ms, r->ms_min,
                r->gflops, r->gbs, r->percent);
+        if (r->pictures)
+            printf("%-9s %.1f pictures per hour, %.2f core-seconds per picture\n", "", pictures_per_hour(r),
+                   core_seconds(out, r));
         out->header = true;
     }
     fflush(stdout);

@@ -17,7 +17,10 @@ static const option options[] = {
     OPTION_INT('r', "rounds", "N", AT(rounds), "5", 1, 10000,
                "number of measurements; the median and the best are shown"),
     OPTION_INT('b', "batch", "B", AT(batch), "0", 0, 4096,
-               "samples at once; 0: 2 for unet (one guided step), otherwise 1"),
+               "samples at once, for generate pictures; 0: 2 for unet (one guided step), otherwise 1"),
+    OPTION_INT('c', "count", "N", AT(count), "1", 1, 1 << 20,
+               "for generate: pictures in a round, --batch at once; their rate per hour and the seconds of a core that "
+               "one takes are shown"),
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the picture; 0: the model's own"),
     OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the picture; 0: the model's own"),
     OPTION_INT(0, "steps", "N", AT(steps), "3", 1, 1000, "for generate: number of denoising steps"),
@@ -120,5 +123,6 @@ const verb verb_bench = {
     .about = "Measures this machine's arithmetic peak and memory bandwidth, single operations at the shapes of "
              "Stable Diffusion, its networks, or whole pictures. Every row shows its share of the measured peak. "
              "Without --dtype, everything but the peak is measured with weights in f32, f16, bf16 and int8 in turn.",
-    .examples = "  imago bench peak\n  imago bench unet -m FOLDER -t 2 --json\n  imago bench ops --csv rows.csv",
+    .examples = "  imago bench peak\n  imago bench unet -m FOLDER -t 2 --json\n"
+                "  imago bench generate --batch 8 --count 32 --steps 20\n  imago bench ops --csv rows.csv",
 };

@@ -161,3 +161,15 @@ void im_trace(im_ctx *c, const char *name, const im_tensor *t)
     if (im_tracing(c) && t)
         c->trace(c->trace_arg, name, t);
 }
+
+void im_on_input(im_ctx *c, void (*fn)(void *arg, const im_tensor *w, const im_tensor *x), void *arg)
+{
+    c->input = fn;
+    c->input_arg = arg;
+}
+
+void im_show_input(im_ctx *c, const im_tensor *w, const im_tensor *x)
+{
+    if (c->input && c->mode != IM_PLAN && w && x)
+        c->input(c->input_arg, w, x);
+}

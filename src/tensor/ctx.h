@@ -56,6 +56,7 @@ struct im_ctx {
     char unheard[2048];                                        /* a warning from before anybody listened               */
     void (*profile)(void *, const im_profile_row *);     void *profile_arg;
     void (*trace)(void *, const char *, const im_tensor *); void *trace_arg;
+    void (*input)(void *, const im_tensor *, const im_tensor *); void *input_arg;
     void (*tape_row)(void *, const im_tape_row *);       void *tape_row_arg;
     void (*gradient)(void *, im_tensor *);               void *gradient_arg;
     const im_norm_parts *norm_parts;                           /* batch norms see all parts of a step; or NULL         */

@@ -191,11 +191,13 @@ typedef struct im_pack_args {
     bool geglu;
     int64_t row_stride, tap_stride, cin_stride;
     const float *scales;                                                  /* src in int8: of its rows (int8.h)      */
+    int channels; const float *multipliers;                               /* src in int8: of the input; or NULL      */
     void *dst;
 } im_pack_args;
 void im_pack_panels(const im_pack_args *p, int panel0, int panel1);      /* panels [panel0, panel1)                */
 int im_pack_panel_count(int n, bool geglu);
 /* pack_int8.c: source rows first_row .. first_row+rows-1 (at most IM_PANEL) to one panel in int8.                     */
 void im_pack_int8(const im_pack_args *p, int64_t first_row, int rows, void *panel);
+void im_pack_multipliers(const im_pack_args *p, void *tail);              /* what stands behind the panels            */
 
 #endif

@@ -1,7 +1,9 @@
 /* int8.h: products in int8: what they are, to the bit, on every device. The one place of the definition; pack.c, and
  * int8.c and attention_int8.c of ref and cpu follow it.
  *
- *     row a of A, row w of weights, k values each
+ *     row a of A, row w of weights, k values each; where the weights have multipliers, one an input channel (1 over what
+ *                       SmoothQuant's equation 3 divides by, Xiao et al. 2023), a_i is f32(a_i * its channel's), and
+ *                       the weights were divided by them before they were rounded
  *     scale of a row    s = amax / 127, amax the largest |value|; 0 where amax < 2^-100; NaN where a value is not finite
  *     its integers      q_i = round(a_i * (127 / amax)), to nearest even: within -127 .. 127; 0 where s is 0 or NaN
  *     product           y = f32(sum_i qa_i qw_i) * (sa * sw): the sum is exact in i32, then one rounding for each of the
@@ -92,5 +94,16 @@ static inline float im_int8_power(float x)
 /* Bytes of integers in a panel, and the whole panel: with its scales and sums. */
 static inline size_t im_int8_values(int k) { return ((size_t)k + 3) / 4 * 4 * IM_PANEL; }
 static inline size_t im_int8_panel(int k) { return im_int8_values(k) + 2 * 4 * IM_PANEL; }
+
+/* Behind the panels, 16 floats: the first is 1 where there are multipliers, else 0; then those of the input channels. */
+static inline size_t im_int8_tail(int channels) { return (IM_PANEL + (size_t)channels) * sizeof(float); }
+
+/* The multipliers of packed weights; NULL: none. */
+static inline const float *im_int8_multipliers(const im_weight *w)
+{
+    int panels = w->geglu ? 2 * ((w->n / 2 + IM_PANEL - 1) / IM_PANEL) : (w->n + IM_PANEL - 1) / IM_PANEL;
+    const float *tail = (const float *)(const void *)((const char *)w->data + (size_t)panels * im_int8_panel(w->k));
+    return *tail == 1.0f ? tail + IM_PANEL : (const float *)0;
+}
 
 #endif

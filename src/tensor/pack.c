@@ -46,7 +46,9 @@ size_t im_weight_bytes(const im_device *dev, const im_pack_args *p)
 {
     (void)dev;
     size_t k = (size_t)p->taps * (size_t)p->cin;
-    return p->packed ? im_packed_bytes(p->dtype, p->n, (int)k, p->geglu) : (size_t)p->n * k * im_dtype_size(p->dtype);
+    if (!p->packed)
+        return (size_t)p->n * k * im_dtype_size(p->dtype);
+    return im_packed_bytes(p->dtype, p->n, (int)k, p->geglu) + (p->dtype == IM_INT8 ? im_int8_tail(p->channels) : 0);
 }
 
 /* Kernels want values at places that their size divides. */
@@ -112,6 +114,8 @@ void im_pack_panels(const im_pack_args *p, int panel0, int panel1)
 {
     int panels = group_panels(p->n, p->geglu), rows_of = group_rows(p->n, p->geglu), k = p->taps * p->cin;
     size_t bytes = panel_bytes(p->dtype, k);
+    if (p->dtype == IM_INT8 && panel0 == 0)
+        im_pack_multipliers(p, (char *)p->dst + im_packed_bytes(IM_INT8, p->n, k, p->geglu));
     for (int i = panel0; i < panel1; i++) {
         char *dst = (char *)p->dst + (size_t)i * bytes;
         int row = i % panels * IM_PANEL, rows = rows_of - row < IM_PANEL ? rows_of - row : IM_PANEL;

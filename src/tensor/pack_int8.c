@@ -70,6 +70,16 @@ void im_pack_int8(const im_pack_args *p, int64_t first_row, int rows, void *pane
     }
 }
 
+void im_pack_multipliers(const im_pack_args *p, void *tail)
+{
+    float *out = tail;
+    memset(out, 0, im_int8_tail(p->channels));
+    if (!p->multipliers)
+        return;
+    *out = 1.0f;
+    memcpy(out + IM_PANEL, p->multipliers, (size_t)p->channels * sizeof *out);
+}
+
 typedef struct { const float *values; int64_t k; int8_t *q; float *scales; } rounding;
 
 static void round_row(void *arg, int nth, int thread)

@@ -60,6 +60,7 @@ static im_pack_args pack_args(const im_tensor *t, const void *src, im_dtype src_
 {
     int64_t n = t->ndim ? t->shape[0] : 1, k = im_numel(t) / n;
     im_pack_args p = { .src = src, .src_dtype = src_dtype, .dtype = (im_dtype)t->dtype, .n = (int)n, .geglu = t->geglu,
+                       .channels = t->ndim ? (int)t->shape[t->ndim - 1] : 1,
                        .taps = 1, .cin = (int)k, .row_stride = k, .tap_stride = k, .cin_stride = 1, .packed = t->packed };
     if (oihw && t->ndim == 4) {
         p.taps = (int)(t->shape[1] * t->shape[2]);
@@ -162,7 +163,8 @@ bool im_param_map_file(im_ctx *c, im_tensor *t, im_weight_layout layout, const v
     return c->dev.s.weight_as_is(&c->dev, &p) && im_param_map(c, t, layout, src);
 }
 
-static bool load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, const float *scales, bool oihw)
+static bool load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, const float *scales,
+                 const float *multipliers, bool oihw)
 {
     if (!t || !im_ok(c))
         return false;
@@ -173,6 +175,7 @@ static bool load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype, c
     im_pack_args p = pack_args(t, src, src_dtype, oihw);
     p.dst = im_data(t);
     p.scales = scales;
+    p.multipliers = multipliers;
     im_storage_changed(t->storage);
     int status = c->dev.s.load(&c->dev, &p);
     return im_done(c, status, t->name ? t->name : "a parameter");
@@ -183,13 +186,25 @@ bool im_param_load(im_ctx *c, im_tensor *t, const void *src, im_dtype src_dtype,
     if (t && im_ok(c) && !im_is_real(src_dtype) && src_dtype != IM_I32)
         return im_fail(c, "parameter %s: found values of dtype %s, wanted f32, f16, bf16 or i32", t->name ? t->name : "",
                        im_dtype_name(src_dtype));
-    return load(c, t, src, src_dtype, NULL, oihw);
+    return load(c, t, src, src_dtype, NULL, NULL, oihw);
 }
 
-bool im_param_load_int8(im_ctx *c, im_tensor *t, const int8_t *src, const float *scales, bool oihw)
+/* What the rows are multiplied with: every one finite, and above 0. */
+static bool can_multiply(im_ctx *c, const im_tensor *t, const float *multipliers)
+{
+    int64_t cin = t->shape[t->ndim - 1];
+    for (int64_t i = 0; multipliers && i < cin; i++)
+        if (!(multipliers[i] > 0 && multipliers[i] <= 0x1.fffffep127f))
+            return im_fail(c, "parameter %s: multiplier %lld is %g; wanted finite ones above 0", t->name ? t->name : "",
+                           (long long)i, (double)multipliers[i]);
+    return true;
+}
+
+bool im_param_load_int8(im_ctx *c, im_tensor *t, const int8_t *src, const float *scales, const float *multipliers,
+                        bool oihw)
 {
     if (t && im_ok(c) && (t->dtype != IM_INT8 || !scales))
         return im_fail(c, "parameter %s: is held in %s; wanted int8, and a scale for each row", t->name ? t->name : "",
                        im_dtype_name((im_dtype)t->dtype));
-    return load(c, t, src, IM_INT8, scales, oihw);
+    return (!t || !im_ok(c) || can_multiply(c, t, multipliers)) && load(c, t, src, IM_INT8, scales, multipliers, oihw);
 }

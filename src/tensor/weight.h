@@ -8,7 +8,7 @@
  *   f32, f16:  data[panel][k][16]
  *   bf16:      data[panel][k/2][16][2]   (k odd: padded with a zero), the operand order of vdpbf16ps
  *   int8:      data[panel][k/4][16][4]   (padded with zeros), the order of vpdpbusd; behind each panel 16 scales in f32 and
- *              16 times 128 sum_k q, in i32 (int8.h)
+ *              16 times 128 sum_k q, in i32; behind all panels multipliers of the input (int8.h)
  * geglu: the rows of values, 0 .. n/2-1, and those of gates, n/2 .. n-1, are packed one after the other, each padded to
  * whole panels. */
 enum { IM_PANEL = 16 };

@@ -23,10 +23,10 @@ def integers(rows):
     return torch.round(rows * inverse[:, None]).to(torch.int64), scale
 
 
-def product(rows, weights):
-    """(R, K) and (N, K) -> (R, N)."""
-    q, s = integers(rows)
-    qw, sw = integers(weights)
+def product(rows, weights, by=None):
+    """(R, K) and (N, K) -> (R, N). by: multipliers of the columns."""
+    q, s = integers(rows if by is None else rows * by)
+    qw, sw = integers(weights if by is None else weights / by)
     return (q @ qw.T).to(torch.float32) * (s[:, None] * sw[None, :])
 
 
@@ -94,6 +94,11 @@ def make_int8(out):
     rows = windows.permute(0, 3, 2, 1).reshape(24, 9 * 13)
     y = product(rows, t["conv.w"].reshape(10, -1)).reshape(2, 4, 3, 10)
     t["conv.y"] = y + t["conv.b"] + t["conv.chan"][:, None, None, :]
+    t["linear.by"], t["conv.by"] = (torch.exp(2 * hashed.fill(f"int8.{name}.by", (n,))) for name, n in
+                                    (("linear", 77), ("conv", 13)))
+    t["linear.multiplied"] = product(t["linear.x"], t["linear.w"], t["linear.by"])
+    y = product(windows.permute(0, 3, 2, 1).reshape(24, 9 * 13), t["conv.w"].reshape(10, -1), t["conv.by"].repeat(9))
+    t["conv.multiplied"] = y.reshape(2, 4, 3, 10)
     for name, rows, size in (("q", 9, 3.0), ("k", 141, 2.0), ("v", 141, 1.0)):
         t["attention." + name] = hashed.fill("int8.attention." + name, (1, rows, 22)) * size
     t["attention.q"][0, 1] *= 20                               # one key has nearly all of the weight

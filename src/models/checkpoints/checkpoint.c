@@ -24,7 +24,7 @@
 typedef struct item {                    /* a parameter and the tensor that fills it                                  */
     const im_param *param;
     const im_st_entry *entry;            /* NULL: missing                                                             */
-    const im_st_entry *scale;            /* of integers: those of their rows (int8_file.h); else NULL                 */
+    im_int8_parts int8;                  /* of integers (int8_file.h)                                                 */
 } item;
 
 typedef struct part {
@@ -72,14 +72,15 @@ static const im_st_entry *find_entry(const im_checkpoint *k, im_part p, const ch
 }
 
 /* A single file has none. */
-const im_st_entry *im_checkpoint_scale(const im_checkpoint *k, im_part p, const im_st_entry *e)
+im_int8_parts im_checkpoint_int8(const im_checkpoint *k, im_part p, const im_st_entry *e)
 {
-    char name[IM_NAME_BYTES + 8];
-    if (k->single || !im_st_is_int8(e))
-        return NULL;
-    snprintf(name, sizeof name, "%s_scale", e->name);
-    const im_st_entry *scale = im_st_find(k->parts[p].file, name);
-    return im_int8_pair(e, scale) ? scale : NULL;
+    return k->single ? (im_int8_parts){ NULL, NULL } : im_int8_parts_of(k->parts[p].file, e);
+}
+
+static void claim(part *t, const im_st_entry *e)
+{
+    if (e)
+        t->claimed[e - im_st_at(t->file, 0)] = true;
 }
 
 static void match_params(im_checkpoint *k, im_part which, const im_params *p)
@@ -87,14 +88,12 @@ static void match_params(im_checkpoint *k, im_part which, const im_params *p)
     part *t = &k->parts[which];
     for (int i = 0; i < p->n; i++) {
         const im_st_entry *e = find_entry(k, which, p->v[i].t->name);
-        const im_st_entry *scale = im_checkpoint_scale(k, which, e);
-        t->items[t->n++] = (item){ .param = &p->v[i], .entry = e, .scale = scale };
-        if (e) {
-            t->claimed[e - im_st_at(t->file, 0)] = true;
-            t->found++;
-        }
-        if (scale)
-            t->claimed[scale - im_st_at(t->file, 0)] = true;
+        im_int8_parts int8 = im_checkpoint_int8(k, which, e);
+        t->items[t->n++] = (item){ .param = &p->v[i], .entry = e, .int8 = int8 };
+        t->found += e != NULL;
+        claim(t, e);
+        claim(t, int8.scale);
+        claim(t, int8.multiplier);
     }
 }
 
@@ -326,7 +325,7 @@ static void add_misfits(im_misfits *m, const part *t, const im_params *p)
     int cursor = 0;
     for (int i = 0; i < p->n; i++) {
         const item *it = item_of(t, p->v[i].t->name, &cursor);
-        im_misfits_add(m, &p->v[i], it ? it->entry : NULL, it && it->scale, p->v[i].t->name);
+        im_misfits_add(m, &p->v[i], it ? it->entry : NULL, it && it->int8.scale, p->v[i].t->name);
     }
 }
 
@@ -472,7 +471,7 @@ static bool read_adapted(const im_checkpoint *k, im_part which, const item *it, 
     const im_st_entry *e = it->entry;
     float *values = malloc((size_t)im_st_numel(e) * sizeof *values + 1);
     bool ok = values || im_fail(c, "out of memory for %s in f32", e->name);
-    if (ok) im_st_floats(c, e, it->scale, values);
+    if (ok) im_st_floats(c, e, it->int8, values);
     ok = ok && im_lora_add(c, k->adapters, which, q, values) &&
          im_param_load(c, q->t, values, IM_F32, q->kind == IM_PARAM_CONV);
     free(values);
@@ -485,7 +484,7 @@ static bool read_item(const im_checkpoint *k, im_part which, const item *it, con
     const im_safetensors *file = k->parts[which].file;
     if (im_lora_changes(k->adapters, which, q))
         return read_adapted(k, which, it, q);
-    return im_param_read(k->c, q, file, it->entry, it->scale);
+    return im_param_read(k->c, q, file, it->entry, it->int8);
 }
 
 bool im_checkpoint_load(im_checkpoint *k, im_part which, im_params *p, im_dtype dtype)
@@ -513,7 +512,7 @@ bool im_checkpoint_is_int8(const im_checkpoint *k)
 {
     const part *t = &k->parts[IM_PART_UNET];
     for (int i = 0; i < t->n; i++)
-        if (t->items[i].scale)
+        if (t->items[i].int8.scale)
             return true;
     return false;
 }

@@ -9,6 +9,7 @@
 #define IM_CHECKPOINT_H
 
 #include "models/checkpoints/config.h"
+#include "models/checkpoints/int8_file.h"
 #include "models/nets/nn.h"
 
 typedef enum { IM_PART_CLIP, IM_PART_UNET, IM_PART_VAE, IM_PART_COUNT } im_part;
@@ -45,8 +46,8 @@ const char *im_checkpoint_weights(const im_checkpoint *k, im_part part);        
  * hold it, and is valid while k is open; the entry has the file's own name and shape. */
 int im_checkpoint_count(const im_checkpoint *k, im_part part);
 const im_st_entry *im_checkpoint_at(const im_checkpoint *k, im_part part, int i, const im_param **param);
-/* The scales of the rows of a tensor of integers (int8_file.h): NAME_scale; NULL: it has none. */
-const im_st_entry *im_checkpoint_scale(const im_checkpoint *k, im_part part, const im_st_entry *e);
+/* What belongs to a tensor of integers (int8_file.h); of others, and in a single file, nothing. */
+im_int8_parts im_checkpoint_int8(const im_checkpoint *k, im_part part, const im_st_entry *e);
 bool im_checkpoint_is_int8(const im_checkpoint *k);            /* does it hold weights in int8?                       */
 const im_safetensors *im_checkpoint_file(const im_checkpoint *k, im_part part);
 void im_checkpoint_release(const im_checkpoint *k, im_part part, const im_st_entry *e);  /* its pages may go          */

@@ -1,6 +1,6 @@
 /* checkpoint_hash.c: the fingerprint of a checkpoint: SHA-256 over the parts in order, and in each over its tensors
- * sorted by diffusers name: name, dtype, shape without trailing ones and at most 4 KiB of the bytes. The scales of integers
- * (int8_file.h) come behind them, in the same order. */
+ * sorted by diffusers name: name, dtype, shape without trailing ones and at most 4 KiB of the bytes. The scales of integers and their
+ * multipliers (int8_file.h) come behind them, in the same order. */
 #include "models/checkpoints/checkpoint_hash.h"
 #include "models/checkpoints/param_file.h"
 
@@ -51,9 +51,11 @@ static bool hash_part(EVP_MD_CTX *md, const im_checkpoint *k, im_part part)
     for (int i = 0; i < n; i++)
         hash_entry(md, order[i].name, order[i].entry);
     for (int i = 0; i < n; i++) {
-        const im_st_entry *scale = im_checkpoint_scale(k, part, order[i].entry);
-        if (scale)
-            hash_entry(md, scale->name, scale);
+        im_int8_parts int8 = im_checkpoint_int8(k, part, order[i].entry);
+        if (int8.scale)
+            hash_entry(md, int8.scale->name, int8.scale);
+        if (int8.multiplier)
+            hash_entry(md, int8.multiplier->name, int8.multiplier);
     }
     free(order);
     return true;

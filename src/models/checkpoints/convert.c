@@ -15,15 +15,21 @@
 
 /* ---------------------------------------------------------------- the tensors of one output file */
 
-typedef enum { AS_VALUES, AS_INTEGERS, AS_SCALES } as;         /* what of the source is written (int8_file.h)         */
+typedef enum { AS_VALUES, AS_INTEGERS, AS_SCALES, AS_MULTIPLIERS } as;         /* what of it is written (int8_file.h)  */
 
-typedef struct source { const im_st_entry *e, *scale; as what; } source;       /* scale: of integers, else NULL         */
+typedef struct source {
+    const im_st_entry *e;
+    im_int8_parts has;                   /* of integers                                                               */
+    as what;
+    const float *by;                     /* of values that become integers: multipliers that are wanted, or NULL      */
+} source;
 
 typedef struct tensors {                 /* those of one part, or of all for a single file                            */
     source *in;
     im_st_entry *out;
     im_part *part;
     char (*names)[IM_NAME_BYTES];
+    const im_multipliers *by;            /* that are wanted; NULL: none                                               */
     int n;
     int64_t largest;                     /* values of the largest one that is converted                               */
 } tensors;
@@ -64,24 +70,37 @@ static void set_entry(im_part part, const im_param *p, bool original, int dtype,
 
 static void add(tensors *t, im_part part, source in)
 {
-    if (in.what != AS_VALUES || in.scale || t->out[t->n].dtype != in.e->dtype)
+    if (in.what != AS_VALUES || in.has.scale || t->out[t->n].dtype != in.e->dtype)
         t->largest = im_st_numel(in.e) > t->largest ? im_st_numel(in.e) : t->largest;
     t->part[t->n] = part;
     t->in[t->n++] = in;
 }
 
-/* NAME in I8 and NAME_scale. */
-static void add_int8(tensors *t, im_part part, const im_param *p, const im_st_entry *in, const im_st_entry *scale)
+/* NAME_TAIL in f32, one number a row or an input channel. */
+static void add_beside(tensors *t, im_part part, const im_param *p, source in, const char *tail, int64_t n)
+{
+    char *name = t->names[t->n];
+    snprintf(name, IM_NAME_BYTES, "%s_%s", p->t->name, tail);
+    t->out[t->n] = (im_st_entry){ .name = name, .dtype = IM_F32, .ndim = 1, .shape = { n } };
+    add(t, part, in);
+}
+
+/* NAME in I8, NAME_scale and, of some, NAME_multiplier. */
+static void add_int8(tensors *t, im_part part, const im_param *p, source in)
 {
     im_st_entry *out = &t->out[t->n];
     im_part_entry(p, IM_F32, out);
     out->dtype = -1;
     strcpy(out->dtype_name, "I8");
-    add(t, part, (source){ in, scale, AS_INTEGERS });
-    char *name = t->names[t->n];
-    snprintf(name, IM_NAME_BYTES, "%s_scale", p->t->name);
-    t->out[t->n] = (im_st_entry){ .name = name, .dtype = IM_F32, .ndim = 1, .shape = { p->t->shape[0] } };
-    add(t, part, (source){ in, scale, AS_SCALES });
+    if (!in.has.scale)
+        in.by = im_multipliers_find(t->by, p->t->name);
+    in.what = AS_INTEGERS;
+    add(t, part, in);
+    in.what = AS_SCALES;
+    add_beside(t, part, p, in, "scale", p->t->shape[0]);
+    in.what = AS_MULTIPLIERS;
+    if (in.by || in.has.multiplier)
+        add_beside(t, part, p, in, "multiplier", in.e->shape[1]);
 }
 
 /* Adds the tensors of a part; original: under the names and shapes of a single file. dtype -1: each keeps its own;
@@ -90,10 +109,11 @@ static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool
 {
     for (int i = 0; i < im_checkpoint_count(k, part); i++) {
         const im_param *p;
-        const im_st_entry *in = im_checkpoint_at(k, part, i, &p), *scale = im_checkpoint_scale(k, part, in);
+        const im_st_entry *in = im_checkpoint_at(k, part, i, &p);
+        source s = { .e = in, .has = im_checkpoint_int8(k, part, in), .what = AS_VALUES };
         im_st_entry *out = &t->out[t->n];
-        if ((dtype == IM_INT8 && part == IM_PART_UNET && im_param_takes_int8(p)) || (dtype < 0 && scale)) {
-            add_int8(t, part, p, in, scale);
+        if ((dtype == IM_INT8 && part == IM_PART_UNET && im_param_takes_int8(p)) || (dtype < 0 && s.has.scale)) {
+            add_int8(t, part, p, s);
             continue;
         }
         set_entry(part, p, original, dtype == IM_INT8 ? -1 : dtype, in, out);
@@ -101,26 +121,36 @@ static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool
             return im_fail(c, "%s: %s has no place in the original layout", im_checkpoint_path(k), out->name);
         if (original)
             out->name = t->names[t->n];
-        add(t, part, (source){ in, scale, AS_VALUES });
+        add(t, part, s);
     }
     return true;
 }
 
 typedef struct bytes { const void *data; size_t n; } bytes;
 
-/* What is written of a source: values go through f32 to integers, and back from them. values: room for the largest. */
-static bytes int8_of(im_ctx *c, const source *s, im_dtype out, float *values, void *room)
+/* What is written of integers that were read. */
+static bytes of_integers(im_ctx *c, const source *s, im_dtype out, float *values, void *room)
+{
+    const im_st_entry *const parts[] = { [AS_INTEGERS] = s->e, [AS_SCALES] = s->has.scale,
+                                         [AS_MULTIPLIERS] = s->has.multiplier };
+    if (s->what != AS_VALUES)
+        return (bytes){ parts[s->what]->data, parts[s->what]->bytes };
+    int64_t n = im_st_numel(s->e);
+    im_st_floats(c, s->e, s->has, values);
+    im_st_from_f32(values, n, out, room);
+    return (bytes){ room, (size_t)n * im_dtype_size(out) };
+}
+
+/* What is written of values that become integers. values: room for the largest. */
+static bytes to_integers(im_ctx *c, const source *s, float *values, void *room)
 {
     const im_st_entry *e = s->e;
-    int64_t n = im_st_numel(e), rows = e->shape[0];
-    if (s->scale && s->what == AS_VALUES) {
-        im_st_floats(c, e, s->scale, values);
-        im_st_from_f32(values, n, out, room);
-        return (bytes){ room, (size_t)n * im_dtype_size(out) };
-    }
-    if (s->scale)
-        return s->what == AS_INTEGERS ? (bytes){ e->data, e->bytes } : (bytes){ s->scale->data, s->scale->bytes };
+    int64_t n = im_st_numel(e), rows = e->shape[0], cin = e->shape[1];
+    if (s->what == AS_MULTIPLIERS)
+        return (bytes){ s->by, (size_t)cin * sizeof *s->by };
     im_st_cast(c, e, IM_F32, values);
+    if (s->by)
+        im_multipliers_divide(s->by, rows, cin, n / rows / cin, values);
     im_round_int8(c, values, rows, n / rows, s->what == AS_INTEGERS ? room : NULL, s->what == AS_SCALES ? room : NULL);
     return (bytes){ room, s->what == AS_INTEGERS ? (size_t)n : (size_t)rows * sizeof(float) };
 }
@@ -128,8 +158,10 @@ static bytes int8_of(im_ctx *c, const source *s, im_dtype out, float *values, vo
 /* out -1: kept as it is. */
 static bytes bytes_of(im_ctx *c, const source *s, int out, float *values, void *room)
 {
-    if (s->scale || s->what != AS_VALUES)
-        return int8_of(c, s, (im_dtype)out, values, room);
+    if (s->has.scale)
+        return of_integers(c, s, (im_dtype)out, values, room);
+    if (s->what != AS_VALUES)
+        return to_integers(c, s, values, room);
     if (out == s->e->dtype)
         return (bytes){ s->e->data, s->e->bytes };
     im_st_cast(c, s->e, (im_dtype)out, room);
@@ -169,6 +201,8 @@ static bool write_tensors(im_ctx *c, const tensors *t, int first, int end, const
 
 /* ---------------------------------------------------------------- layouts */
 
+typedef struct form { int dtype; uint64_t max_file; bool force; const im_multipliers *by; } form;
+
 /* One file of a network in a folder. */
 static bool write_file(im_folder_out *f, const tensors *t, int first, int end, const im_checkpoint *k, const char *name)
 {
@@ -191,15 +225,16 @@ static bool write_shards(im_folder_out *f, const tensors *t, const im_checkpoint
     return ok && im_part_write_index(f, part, t->out, ends, count);
 }
 
-static bool write_part(im_folder_out *f, im_checkpoint *k, im_part part, int dtype, uint64_t max_file)
+static bool write_part(im_folder_out *f, im_checkpoint *k, im_part part, const form *how)
 {
     tensors t = { 0 };
-    int n = 2 * im_checkpoint_count(k, part), count = 1;       /* integers have scales                                */
+    int n = 3 * im_checkpoint_count(k, part), count = 1;       /* integers have scales and multipliers                */
     int *ends = calloc((size_t)n + 1, sizeof *ends);
     bool ok = ends ? tensors_new(f->c, &t, n) : im_fail(f->c, "out of memory for the names of %d tensors", n);
-    ok = ok && add_part(f->c, &t, k, part, false, dtype);
-    if (ok && max_file)
-        count = im_part_split(f->c, im_part_file(part), t.out, t.n, max_file, ends);
+    t.by = how->by;
+    ok = ok && add_part(f->c, &t, k, part, false, how->dtype);
+    if (ok && how->max_file)
+        count = im_part_split(f->c, im_part_file(part), t.out, t.n, how->max_file, ends);
     ok = ok && count && (count > 1 ? write_shards(f, &t, k, part, ends, count)
                                    : write_file(f, &t, 0, t.n, k, im_part_file(part)));
     tensors_free(&t);
@@ -207,15 +242,14 @@ static bool write_part(im_folder_out *f, im_checkpoint *k, im_part part, int dty
     return ok;
 }
 
-static bool to_folder(im_ctx *c, im_checkpoint *k, const im_model_files *files, const char *out, int dtype,
-                      uint64_t max_file, bool force)
+static bool to_folder(im_ctx *c, im_checkpoint *k, const im_model_files *files, const char *out, const form *how)
 {
     im_folder_out f;
-    if (!im_folder_begin(c, &f, out, force))
+    if (!im_folder_begin(c, &f, out, how->force))
         return false;
     bool ok = true;
     for (int p = 0; ok && p < IM_PART_COUNT; p++)
-        ok = write_part(&f, k, (im_part)p, dtype, max_file);
+        ok = write_part(&f, k, (im_part)p, how);
     ok = ok && im_model_files_write(files, &f);
     return im_folder_end(&f) && ok;
 }
@@ -250,23 +284,32 @@ static bool int8_may(im_ctx *c, const im_checkpoint *k, bool single, int dtype, 
     return true;
 }
 
-bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force)
+static bool convert(im_ctx *c, const char *in, const char *out, const form *how)
 {
     size_t n = strlen(out), tail = strlen(".safetensors");
     bool single = n > tail && !strcmp(out + n - tail, ".safetensors");
-    if (dtype != IM_INT8 && !im_st_writes(c, dtype))
+    if (how->dtype != IM_INT8 && !im_st_writes(c, how->dtype))
         return false;
-    if (single && max_file)
+    if (single && how->max_file)
         return im_fail(c, "%s: a single file cannot be split; --max-file is for a folder", out);
     im_checkpoint *k = im_checkpoint_open(c, in);
     im_model_files files = { 0 };
-    bool ok = k && im_checkpoint_check(k) && int8_may(c, k, single, dtype, out) &&
+    bool ok = k && im_checkpoint_check(k) && int8_may(c, k, single, how->dtype, out) &&
               (im_checkpoint_folder(k) ? im_model_files_folder(c, &files, in)
                                        : im_model_files_metadata(c, &files, im_checkpoint_file(k, IM_PART_UNET), in));
-    ok = ok && (dtype < 0 || dtype == IM_INT8 || im_model_files_as_f32(c, &files));
-    ok = ok && (single ? to_single(c, k, &files, out, dtype, force) : to_folder(c, k, &files, out, dtype, max_file,
-                                                                                      force));
+    ok = ok && (how->dtype < 0 || how->dtype == IM_INT8 || im_model_files_as_f32(c, &files));
+    ok = ok && (single ? to_single(c, k, &files, out, how->dtype, how->force) : to_folder(c, k, &files, out, how));
     im_model_files_free(&files);
     im_checkpoint_close(k);
     return ok;
+}
+
+bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force)
+{
+    return convert(c, in, out, &(form){ .dtype = dtype, .max_file = max_file, .force = force });
+}
+
+bool im_sd_convert_int8(im_ctx *c, const char *in, const char *out, const im_multipliers *m, uint64_t max_file, bool force)
+{
+    return convert(c, in, out, &(form){ .dtype = IM_INT8, .max_file = max_file, .force = force, .by = m });
 }

@@ -1,7 +1,6 @@
 /* param_file.c: see param_file.h. */
 #include "models/checkpoints/param_file.h"
 #include "data/files/safetensors.h"
-#include "models/checkpoints/int8_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,18 +24,19 @@ bool im_param_fits(const im_param *p, const im_st_entry *e)
     return got == ndim && !memcmp(want, e->shape, (size_t)ndim * sizeof *want);
 }
 
-bool im_param_read(im_ctx *c, const im_param *p, const im_safetensors *s, const im_st_entry *e, const im_st_entry *scale)
+bool im_param_read(im_ctx *c, const im_param *p, const im_safetensors *s, const im_st_entry *e, im_int8_parts parts)
 {
     bool oihw = p->kind == IM_PARAM_CONV, ok;
-    if (scale && p->t->dtype == IM_INT8) {
-        ok = im_param_load_int8(c, p->t, e->data, scale->data, oihw);
-    } else if (!scale && e->dtype >= 0) {
+    if (parts.scale && p->t->dtype == IM_INT8) {
+        ok = im_param_load_int8(c, p->t, e->data, parts.scale->data, parts.multiplier ? parts.multiplier->data : NULL,
+                                oihw);
+    } else if (!parts.scale && e->dtype >= 0) {
         ok = im_param_load(c, p->t, e->data, (im_dtype)e->dtype, oihw);
     } else {
         float *values = malloc((size_t)im_st_numel(e) * sizeof *values + 1);
         ok = values || im_fail(c, "out of memory for %s in f32", e->name);
         if (ok)
-            im_st_floats(c, e, scale, values);
+            im_st_floats(c, e, parts, values);
         ok = ok && im_param_load(c, p->t, values, IM_F32, oihw);
         free(values);
     }

@@ -4,15 +4,15 @@
 #define IM_PARAM_FILE_H
 
 #include "imago.h"
-#include "models/nets/nn.h"
+#include "models/checkpoints/int8_file.h"
 
 /* Is the tensor of the parameter's shape? Linear layers are stored as (N, K) by some writers and as 1x1 convolutions
  * (N, K, 1, 1) by others. */
 bool im_param_fits(const im_param *p, const im_st_entry *e);
-/* Reads e, of the same shape, into p, which has storage; the pages of the file may go then. scale: of the rows of integers
- * (int8_file.h), which are taken as they are where p is held in int8; else NULL. Types that im_dtype does not know pass
+/* Reads e, of the same shape, into p, which has storage; the pages of the file may go then. parts: of integers
+ * (int8_file.h), which are taken as they are where p is held in int8. Types that im_dtype does not know pass
  * through f32, as do integers elsewhere. */
-bool im_param_read(im_ctx *c, const im_param *p, const im_safetensors *s, const im_st_entry *e, const im_st_entry *scale);
+bool im_param_read(im_ctx *c, const im_param *p, const im_safetensors *s, const im_st_entry *e, im_int8_parts parts);
 
 /* "(24, 4, 3, 3)" */
 void im_file_shape_text(const int64_t *shape, int ndim, char *out, size_t size);

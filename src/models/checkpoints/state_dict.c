@@ -119,7 +119,8 @@ bool im_state_read(im_params *p, const im_safetensors *s, const char *path, im_d
         const im_param *q = &p->v[i];
         if (begins(q->t->name, r->keep))
             continue;
-        ok = (q->t->storage || im_params_store(p, q, dtype)) && im_param_read(p->c, q, s, entry_of(s, r, q->t->name), NULL);
+        ok = (q->t->storage || im_params_store(p, q, dtype)) &&
+             im_param_read(p->c, q, s, entry_of(s, r, q->t->name), (im_int8_parts){ NULL, NULL });
     }
     return ok;
 }

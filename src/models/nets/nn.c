@@ -301,17 +301,20 @@ im_tensor *im_positions_init(im_params *p, const char *name, int rows, int chann
 
 im_tensor *im_linear_forward(im_ctx *c, const im_linear_layer *l, im_tensor *x, im_tensor *res, im_act act)
 {
+    im_show_input(c, l->w, x);
     im_tensor *y = im_linear(c, x, l->w, l->b, res, act);                                /* (..., N)        */
     return l->adapter && act == IM_ACT_NONE ? im_adapter_add(c, l->adapter, x, y) : y;
 }
 
 im_tensor *im_geglu_forward(im_ctx *c, const im_linear_layer *l, im_tensor *x)
 {
+    im_show_input(c, l->w, x);
     return im_linear_geglu(c, x, l->w, l->b);
 }
 
 im_tensor *im_conv_forward(im_ctx *c, const im_conv_layer *l, im_tensor *x, im_tensor *chan, im_tensor *res)
 {
+    im_show_input(c, l->w, x);
     return im_conv2d(c, x, l->w, l->b, chan, res, &l->at);
 }
 
@@ -320,6 +323,7 @@ im_tensor *im_conv_forward_up(im_ctx *c, const im_conv_layer *l, im_tensor *x, i
     im_conv_attrs at = l->at;
     at.up_h = up_h;
     at.up_w = up_w;
+    im_show_input(c, l->w, x);
     return im_conv2d(c, x, l->w, l->b, NULL, NULL, &at);
 }
 

@@ -34,8 +34,7 @@ float *im_sd_param_values(im_sd *sd, im_net net, const char *name, im_net_param 
     }
     describe(e, p, out);
     float *values = malloc((size_t)out->count * sizeof *values + 1);
-    const im_st_entry *scale = im_checkpoint_scale(sd->checkpoint, im_net_part(net), e);
-    if (values) im_st_floats(sd->c, e, scale, values);
+    if (values) im_st_floats(sd->c, e, im_checkpoint_int8(sd->checkpoint, im_net_part(net), e), values);
     else im_fail(sd->c, "out of memory for the %lld values of %s", (long long)out->count, name);
     return values;
 }

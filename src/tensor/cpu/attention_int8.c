@@ -107,8 +107,8 @@ static void prepare_keys(const job *w, im_cbuf k, int keys, block *x)
     for (int j = 0; j < keys; j++) {
         const void *row = im_at(k.p, k.t, j * w->at->ldk);
         uint8_t *q = (uint8_t *)(x->k + (size_t)j * (size_t)w->steps);
-        im_int8_scale s = im_int8_scale_of(im_amax_of(k.t, row, d));
-        im_integers_of(k.t, row, d, s.inverse, w->flip, q);
+        im_int8_scale s = im_int8_scale_of(im_amax_of(k.t, row, NULL, d));
+        im_integers_of(k.t, row, NULL, d, s.inverse, w->flip, q);
         for (int i = (d + 15) / 16 * 16; i < bytes; i++)
             q[i] = 0;
         x->k_scales[j] = s.scale;
@@ -187,9 +187,9 @@ static void pack_panel(const job *w, im_cbuf q, int n, float *rows, float *panel
     for (int i = 0; i < n; i++) {
         const void *row = im_at(q.p, q.t, i * w->at->ldq);
         int8_t *to = (int8_t *)(rows + i * w->q_row);
-        im_int8_scale s = im_int8_scale_of(im_amax_of(q.t, row, d));
+        im_int8_scale s = im_int8_scale_of(im_amax_of(q.t, row, NULL, d));
         int sum = 0;
-        im_integers_of(q.t, row, d, s.inverse, 0, (uint8_t *)to);
+        im_integers_of(q.t, row, NULL, d, s.inverse, 0, (uint8_t *)to);
         for (int c = 0; c < d; c++)
             sum += to[c];
         scales[i] = s.scale;

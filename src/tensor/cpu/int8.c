@@ -18,7 +18,8 @@ typedef struct job {
     const im_conv_args *conv;                    /* NULL: rows of a matrix                                             */
     im_cbuf a; int64_t lda;                      /* these, or the input's pixels                                       */
     int64_t rows, pixels;                        /* of A; of the input                                                 */
-    int k;                                       /* of a row; of a pixel in amax_task                                  */
+    int k;                                       /* of a row                                                           */
+    const float *by;                             /* multipliers of a pixel's or a row's values, or NULL                */
     int64_t ldq;                                 /* bytes from row to row of q                                         */
     uint8_t flip;
     bool amx;                                    /* multiplied in tile registers                                       */
@@ -45,9 +46,9 @@ static int64_t row_bytes(const job *j)
 static void matrix_row(const job *j, int64_t row)
 {
     const void *a = im_at(j->a.p, j->a.t, row * j->lda);
-    im_int8_scale s = im_int8_scale_of(im_amax_of(j->a.t, a, j->k));
+    im_int8_scale s = im_int8_scale_of(im_amax_of(j->a.t, a, j->by, j->k));
     j->scales[row] = s.scale;
-    im_integers_of(j->a.t, a, j->k, s.inverse, j->flip, j->q + row * j->ldq);
+    im_integers_of(j->a.t, a, j->by, j->k, s.inverse, j->flip, j->q + row * j->ldq);
     end_row(j, j->q + row * j->ldq);
 }
 
@@ -80,7 +81,7 @@ static void window_row(const job *j, int64_t row)
         if (p < 0)
             memset(q, j->flip, (size_t)c->cin);
         else
-            im_integers_of(j->a.t, im_at(j->a.p, j->a.t, p * c->cin), c->cin, s.inverse, j->flip, q);
+            im_integers_of(j->a.t, im_at(j->a.p, j->a.t, p * c->cin), j->by, c->cin, s.inverse, j->flip, q);
     }
     end_row(j, j->q + row * j->ldq);
 }
@@ -93,7 +94,7 @@ static void amax_task(void *arg, int task, int thread)
     int64_t last = ((int64_t)task + 1) * ROWS_A_TASK < j->pixels ? ((int64_t)task + 1) * ROWS_A_TASK : j->pixels;
     (void)thread;
     for (int64_t i = (int64_t)task * ROWS_A_TASK; i < last; i++)
-        j->amax[i] = im_amax_of(j->a.t, im_at(j->a.p, j->a.t, i * j->conv->cin), j->conv->cin);
+        j->amax[i] = im_amax_of(j->a.t, im_at(j->a.p, j->a.t, i * j->conv->cin), j->by, j->conv->cin);
 }
 
 static void rows_task(void *arg, int task, int thread)
@@ -128,6 +129,7 @@ static int run(im_device *dev, job *j, im_product *p)
 {
     int threads = im_threads_of(dev);
     size_t counts = ((size_t)j->rows + (size_t)j->pixels + 15) / 16 * 16;
+    j->by = im_int8_multipliers(&p->b);
     j->flip = im_host_of(dev)->int8_flip;
     j->amx = im_host_of(dev)->amx != NULL;
     j->ldq = row_bytes(j);

@@ -6,10 +6,12 @@
 
 #include <string.h>
 
-/* Integers of the k values at row, and its scale. */
-static float integers(const float *row, int k, int8_t *q)
+/* Integers of the k values at row, of cin channels a tap, and its scale; the row is multiplied in place. */
+static float integers(float *row, int k, int cin, const float *multipliers, int8_t *q)
 {
     float amax = 0;
+    for (int i = 0; multipliers && i < k; i++)
+        row[i] *= multipliers[i % cin];
     for (int i = 0; i < k; i++)
         amax = im_int8_larger(amax, row[i]);
     im_int8_scale s = im_int8_scale_of(amax);
@@ -57,7 +59,7 @@ static void gemm_row(const void *arg, int64_t m, int thread)
     room r = room_of(j->scratch, p->k, thread);
     for (int k = 0; k < p->k; k++)
         r.row[k] = im_ref_at(p->a, m * p->lda + k);
-    float scale = integers(r.row, p->k, r.q);
+    float scale = integers(r.row, p->k, p->k, im_int8_multipliers(&p->b), r.q);
     for (int n = 0; n < p->n; n++) {
         float y = product(&p->b, n, r.q, scale) + (p->bias ? p->bias[n] : 0);
         double out = y;
@@ -104,7 +106,7 @@ static void conv_pixel(const void *arg, int64_t index, int thread)
     int ox = (int)(index % p->ow), oy = (int)(index / p->ow % p->oh), b = (int)(index / p->ow / p->oh);
     room r = room_of(j->scratch, p->wt.k, thread);
     window(p, b, oy, ox, r.row);
-    float scale = integers(r.row, p->wt.k, r.q);
+    float scale = integers(r.row, p->wt.k, p->cin, im_int8_multipliers(&p->wt), r.q);
     for (int n = 0; n < p->cout; n++) {
         float y = product(&p->wt, n, r.q, scale);
         if (p->bias)
