@@ -1,6 +1,6 @@
 /* checkpoint_hash.c: the fingerprint of a checkpoint: SHA-256 over the parts in order, and in each over its tensors
- * sorted by diffusers name: name, dtype, shape without trailing ones and at most 4 KiB of the bytes. The scales of integers and their
- * multipliers (int8_file.h) come behind them, in the same order. */
+ * sorted by diffusers name: name, dtype, shape without trailing ones and at most 4 KiB of the bytes. Scales of integers and
+ * their multipliers (int8_file.h) come behind them, in the same order. */
 #include "models/checkpoints/checkpoint_hash.h"
 #include "models/checkpoints/param_file.h"
 
