@@ -10,9 +10,9 @@ from ._structs import (im_analysis, im_analyze_args, im_batchnorm_attrs, im_chec
                        im_measure_args, im_net_info, im_net_param, im_norm_parts, im_once, im_once_args,
                        im_optimise_step, im_picture_how, im_plan_info, im_profile_row, im_prompt_list, im_request,
                        im_sd_args, im_st_entry, im_step_part, im_synth_args, im_synth_hooks, im_synth_place,
-                       im_tape_row, im_tensor, im_text, im_train_autoencoder_args, im_train_diffusion_args,
-                       im_train_hooks, im_train_resnet_args, im_trained, im_transfer_args, im_transfer_result,
-                       im_weight_layout)
+                       im_tape_row, im_tensor, im_text, im_train_autoencoder_args, im_train_decoder_args,
+                       im_train_diffusion_args, im_train_hooks, im_train_resnet_args, im_trained, im_transfer_args,
+                       im_transfer_result, im_weight_layout)
 
 # name: result, arguments
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
@@ -254,6 +254,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_sd_time": (c_bool, [c_void_p, c_int, c_int, c_int, c_int, c_int, POINTER(c_double)]),
     "im_sd_init_weights": (c_bool, [c_void_p, c_char_p, c_uint64, c_int, c_char_p, c_bool]),
     "im_sd_convert": (c_bool, [c_void_p, c_char_p, c_char_p, c_int, c_uint64, c_bool]),
+    "im_is_vae": (c_bool, [c_void_p, c_char_p]),
+    "im_vae_convert": (c_bool, [c_void_p, c_char_p, c_char_p, c_int, c_bool]),
     "im_request_json": (c_void_p, [c_void_p, POINTER(im_request)]),
     "im_request_parameters": (c_void_p, [c_void_p, POINTER(im_request)]),
     "im_request_write": (c_bool, [c_void_p, POINTER(im_request), c_char_p, POINTER(im_image), c_bool]),
@@ -291,15 +293,20 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_train_rank": (c_int, []),
     "im_train_resnet_fields": (POINTER(c_void_p), []),
     "im_train_autoencoder_fields": (POINTER(c_void_p), []),
+    "im_train_decoder_fields": (POINTER(c_void_p), []),
     "im_train_diffusion_fields": (POINTER(c_void_p), []),
     "im_train_resnet_config": (c_void_p, [c_void_p, c_char_p, POINTER(im_train_resnet_args),
         CFUNCTYPE(c_bool, c_void_p, c_char_p), c_void_p]),
     "im_train_config_free": (None, [c_void_p]),
     "im_train_autoencoder_defaults": (im_train_autoencoder_args, []),
     "im_train_autoencoder": (c_bool, [c_void_p, POINTER(im_train_autoencoder_args), POINTER(im_train_hooks)]),
+    "im_train_decoder_defaults": (im_train_decoder_args, []),
+    "im_train_decoder": (c_bool, [c_void_p, POINTER(im_train_decoder_args), POINTER(im_train_hooks)]),
     "im_train_diffusion_defaults": (im_train_diffusion_args, []),
     "im_train_diffusion": (c_bool, [c_void_p, POINTER(im_train_diffusion_args), POINTER(im_train_hooks)]),
     "im_train_autoencoder_config": (c_void_p, [c_void_p, c_char_p, POINTER(im_train_autoencoder_args),
+        CFUNCTYPE(c_bool, c_void_p, c_char_p), c_void_p]),
+    "im_train_decoder_config": (c_void_p, [c_void_p, c_char_p, POINTER(im_train_decoder_args),
         CFUNCTYPE(c_bool, c_void_p, c_char_p), c_void_p]),
     "im_train_diffusion_config": (c_void_p, [c_void_p, c_char_p, POINTER(im_train_diffusion_args),
         CFUNCTYPE(c_bool, c_void_p, c_char_p), c_void_p]),

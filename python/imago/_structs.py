@@ -179,6 +179,10 @@ class im_train_autoencoder_args(Structure):
     pass
 
 
+class im_train_decoder_args(Structure):
+    pass
+
+
 class im_train_diffusion_args(Structure):
     pass
 
@@ -322,6 +326,8 @@ im_train_hooks._fields_ = [("arg", c_void_p), ("step", CFUNCTYPE(None, c_void_p,
 im_train_autoencoder_args._fields_ = [("common", im_train_common), ("config", c_char_p), ("val", c_char_p),
     ("size", c_int), ("flip", c_float), ("shift", c_int), ("gradient_weight", c_float), ("kl_weight", c_float),
     ("train", c_char_p)]
+im_train_decoder_args._fields_ = [("common", im_train_common), ("vae", c_char_p), ("val", c_char_p), ("size", c_int),
+    ("flip", c_float), ("shift", c_int), ("width", c_int), ("blocks", c_int), ("target", c_char_p)]
 im_train_diffusion_args._fields_ = [("common", im_train_common), ("config", c_char_p), ("vae", c_char_p),
     ("text", c_char_p), ("cache_latents", c_bool), ("views", c_int), ("size", c_int), ("flip", c_float),
     ("shift", c_int), ("drop", c_float), ("drop_tags", c_float), ("drop_first", c_float), ("balance", c_float),
@@ -373,6 +379,6 @@ STRUCTS: list[type[Structure]] = [im_tensor, im_counts, im_combination, im_weigh
     im_norm_parts, im_profile_row, im_st_entry, im_image, im_text, im_picture_how, im_sd_args, im_net_info,
     im_net_param, im_request, im_prompt, im_prompt_list, im_synth_args, im_synth_place, im_synth_progress,
     im_synth_hooks, im_train_common, im_train_resnet_args, im_train_progress, im_train_hooks, im_train_autoencoder_args,
-    im_train_diffusion_args, im_once_args, im_once_layer, im_once, im_guess, im_eval_args, im_eval_result,
-    im_measure_args, im_analyze_args, im_analysis, im_transfer_args, im_transfer_score, im_transfer_result,
-    im_compare_args, im_comparison]
+    im_train_decoder_args, im_train_diffusion_args, im_once_args, im_once_layer, im_once, im_guess, im_eval_args,
+    im_eval_result, im_measure_args, im_analyze_args, im_analysis, im_transfer_args, im_transfer_score,
+    im_transfer_result, im_compare_args, im_comparison]
