@@ -136,6 +136,7 @@ typedef struct im_train_diffusion_args {
     int lora;                                                  /* rank: adapters of the attention are trained, and     */
                                                                /* nothing else; 0: the networks                        */
     bool lora_text; float lora_alpha;                          /* in the text encoder too; 0: as the rank              */
+    const char *lora_from;                                     /* a LoRA to begin with; NULL: B is zero                */
     float snr_gamma, snr_power;                                /* weights gamma / snr above gamma, snr^-power below 1; */
                                                                /* 0: 1                                                */
 } im_train_diffusion_args;

@@ -332,7 +332,7 @@ im_train_diffusion_args._fields_ = [("common", im_train_common), ("config", c_ch
     ("text", c_char_p), ("cache_latents", c_bool), ("views", c_int), ("size", c_int), ("flip", c_float),
     ("shift", c_int), ("drop", c_float), ("drop_tags", c_float), ("drop_first", c_float), ("balance", c_float),
     ("favour", c_char_p), ("favour_share", c_float), ("lora", c_int), ("lora_text", c_bool), ("lora_alpha", c_float),
-    ("snr_gamma", c_float), ("snr_power", c_float)]
+    ("lora_from", c_char_p), ("snr_gamma", c_float), ("snr_power", c_float)]
 im_once_args._fields_ = [("prompt", c_char_p), ("latents", POINTER(c_float)), ("w", c_int), ("h", c_int),
     ("time", c_int), ("seed", c_uint64), ("lr", c_double), ("tensor", c_char_p), ("h_step", c_double)]
 im_once_layer._fields_ = [("name", c_void_p), ("count", c_int64), ("norm", c_double)]

@@ -86,6 +86,9 @@ static const option diffusion_table[] = {
                  "none"),
     OPTION_FIELD(0, "lora-text", NULL, "with --lora: adapters in the text encoder too"),
     OPTION_FIELD(0, "lora-alpha", "A", "with --lora: the adapters' output is multiplied by A / RANK; 0: A is RANK"),
+    OPTION_FIELD(0, "lora-from", "FILE|FOLDER",
+                 "with --lora: begin with this LoRA, any that generate --lora takes, of the same rank and layers; alpha / "
+                 "rank of it is kept in its factors"),
     OPTION_FIELD(0, "cache-latents", NULL, "encode every picture once, before the first step"),
     OPTION_FIELD(0, "views", "N", "with --cache-latents: mirrored and moved copies kept of each picture"),
     OPTION_FIELD(0, "drop", "P", "share of captions replaced by the empty one, which guidance needs"),
