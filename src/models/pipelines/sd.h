@@ -87,6 +87,8 @@ im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a);
 /* Picture size and latent size of a run, checked. Given an init picture, sizes are rounded down to what the VAE takes,
  * as diffusers does; else they must fit. */
 bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out);
+/* im_sd_check_memory where so many bytes are free; < 0: nobody knows (sd_report.c). */
+bool im_sd_fits(im_sd *sd, const im_sd_args *a, int batch, double available);
 
 /* ---------------------------------------------------------------- sd_lora.c */
 
