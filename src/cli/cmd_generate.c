@@ -87,10 +87,7 @@ static const option options[] = {
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
                 "size it was trained at, or at their own if its file does not say"),
-    OPTION_TEXT(0, "vae", "FOLDER|FILE", AT(vae), NULL,
-                "another VAE than the model's own: a model, an AutoencoderKL or a tiny one (TAESD, AutoencoderTiny) by "
-                "itself, as a folder with its config.json or as a .safetensors file; tiny: the tiny one in the "
-                "model's own folder"),
+    VAE_OPTION(generate_options),
     TILE_OPTION(generate_options),
     LORA_OPTIONS(generate_options),
     EMBEDDING_OPTION(generate_options),

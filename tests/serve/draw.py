@@ -243,6 +243,16 @@ status, r = s.post("/v1/images/generations", {"prompt": "a cat <lora:other>", "s
 check("a LoRA that is not there", status == 400 and "other" in r["error"]["message"], r)
 s.stop()
 
+# ---- another VAE
+s = Server("--vae", "tests/golden/models/a", model="tests/golden/models/a")
+status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "steps": 3, "width": 64, "height": 64})
+check("--vae: the file of generate --vae", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) ==
+      generate(folder, prompt="a cat", seed=4, steps=3, width=64, height=64, model="tests/golden/models/a",
+               vae="tests/golden/models/a"), r)
+status, r = s.get("/sdapi/v1/options")
+check("and the options name it", status == 200 and r["sd_vae"] == "a", r)
+s.stop()
+
 # ---- decoded strip by strip
 s = Server("--tile")
 status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "steps": 3, "width": 96, "height": 128})

@@ -21,7 +21,7 @@
 
 typedef struct serve_options {
     common_options common;                                     /* must be first                                        */
-    const char *model, *listen, *keep, *token_file, *user, *wildcards;
+    const char *model, *listen, *keep, *token_file, *user, *wildcards, *vae;
     reading reading;                                           /* without --lora and --clip-skip: requests say those   */
     option_list hosts;
     int queue, batch, max_steps, grace;
