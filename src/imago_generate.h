@@ -138,6 +138,8 @@ typedef struct im_sd_args {
     float guidance;                                            /* 7.5; <= 1: a single pass                             */
     int deep_cache;                                            /* N > 1: all of the UNet in one step of N alone, of    */
                                                                /* the others the outermost layers (DeepCache); 0: all  */
+    float token_merging;                                       /* share of the UNet's finest tokens that attention     */
+                                                               /* sees merged (models/nets/token_merging.c); 0: none   */
     uint64_t seed;
     const char *scheduler;                                     /* NULL: the folder's own                               */
     int width, height;                                         /* pixels; 0: the model's own size                      */

@@ -279,11 +279,11 @@ im_text._fields_ = [("key", c_char_p), ("value", c_char_p)]
 im_picture_how._fields_ = [("format", c_int), ("quality", c_int), ("texts", POINTER(im_text)), ("n_texts", c_int),
     ("mark", c_int)]
 im_sd_args._fields_ = [("prompt", c_char_p), ("negative", c_char_p), ("syntax", c_int), ("clip_skip", c_int),
-    ("steps", c_int), ("guidance", c_float), ("deep_cache", c_int), ("seed", c_uint64), ("scheduler", c_char_p),
-    ("width", c_int), ("height", c_int), ("rng", c_int), ("init", POINTER(im_image)), ("strength", c_float),
-    ("mask", POINTER(im_image)), ("mask_blur", c_float), ("mask_fill", c_int), ("mask_only", c_bool),
-    ("mask_padding", c_int), ("latents", POINTER(c_float)), ("latents_out", POINTER(c_float)), ("eager", c_bool),
-    ("tile", c_bool), ("name", c_char_p)]
+    ("steps", c_int), ("guidance", c_float), ("deep_cache", c_int), ("token_merging", c_float), ("seed", c_uint64),
+    ("scheduler", c_char_p), ("width", c_int), ("height", c_int), ("rng", c_int), ("init", POINTER(im_image)),
+    ("strength", c_float), ("mask", POINTER(im_image)), ("mask_blur", c_float), ("mask_fill", c_int),
+    ("mask_only", c_bool), ("mask_padding", c_int), ("latents", POINTER(c_float)), ("latents_out", POINTER(c_float)),
+    ("eager", c_bool), ("tile", c_bool), ("name", c_char_p)]
 im_net_info._fields_ = [("name", c_char_p), ("parameters", c_int64), ("tensors", c_int64), ("bytes", c_int64),
     ("flop", c_double), ("ops", c_int), ("arena_bytes", c_size_t)]
 im_net_param._fields_ = [("name", c_char_p), ("ndim", c_int), ("shape", c_int64 * 8), ("count", c_int64)]

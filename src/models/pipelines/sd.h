@@ -19,6 +19,7 @@ typedef struct im_sd_size {              /* what one evaluation's shape depends 
     int tokens;                          /* UNet: of its text; 0: as many as the text encoder has positions           */
     int skip;                            /* text encoder: layers at its end that are left out                         */
     im_unet_depth depth;                 /* UNet: how much of it (DeepCache)                                          */
+    float merge;                         /* UNet: share of the tokens that are merged                                 */
 } im_sd_size;
 
 /* One network at one shape, ready to run again and again (sd_stage.c). */
