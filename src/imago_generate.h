@@ -97,7 +97,8 @@ bool im_sd_lora_folder(im_sd *sd, const char *folder);
 bool im_sd_lora_names(im_sd *sd, void (*each)(void *arg, const char *name), void *arg);     /* those that there are    */
 bool im_sd_same_loras(im_sd *sd, const char *prompt, const char *other);
 /* Another autoencoder in the place of the model's own, before anything is drawn: a model's folder, or one with config.json
- * and weights of an AutoencoderKL whose latents are like the model's. im_sd_vae: its name, NULL: the model's own. */
+ * and weights of an AutoencoderKL or AutoencoderTiny, or a file (models/checkpoints/vae_file.h), whose latents are like the
+ * model's; "tiny": the folder of that name in the model's own. im_sd_vae: its name, NULL: the model's own. */
 bool im_sd_use_vae(im_sd *sd, const char *path);
 const char *im_sd_vae(const im_sd *sd, const char **sha256);   /* of its weights, as f32                              */
 /* A word that stands for learned vectors (textual inversion): a safetensors file in diffusers' or AUTOMATIC1111's layout,
@@ -137,6 +138,8 @@ typedef struct im_sd_args {
     float guidance;                                            /* 7.5; <= 1: a single pass                             */
     int deep_cache;                                            /* N > 1: all of the UNet in one step of N alone, of    */
                                                                /* the others the outermost layers (DeepCache); 0: all  */
+    float token_merging;                                       /* share of the UNet's finest tokens that attention     */
+                                                               /* sees merged (models/nets/token_merging.c); 0: none   */
     uint64_t seed;
     const char *scheduler;                                     /* NULL: the folder's own                               */
     int width, height;                                         /* pixels; 0: the model's own size                      */
@@ -233,6 +236,9 @@ bool im_sd_init_weights(im_ctx *c, const char *like, uint64_t seed, im_dtype dty
 /* dtype: im_dtype, or -1: as they are; IM_INT8: a folder that imago alone reads. max_file: a folder's weights in
  * several files of at most so many bytes, as diffusers splits them; 0: a file a network. */
 bool im_sd_convert(im_ctx *c, const char *in, const char *out, int dtype, uint64_t max_file, bool force);
+/* A folder with an AutoencoderKL or AutoencoderTiny alone? To another, all weights in dtype: f32, f16 or bf16. */
+bool im_is_vae(im_ctx *c, const char *folder);
+bool im_vae_convert(im_ctx *c, const char *in, const char *out, int dtype, bool force);
 
 /* ---------------------------------------------------------------- requests (models/pipelines/request*.c)
  * A request is all that decides the bits of a picture. Its file carries it in two texts: `imago`, a JSON object that is

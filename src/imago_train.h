@@ -82,6 +82,7 @@ typedef struct im_train_config im_train_config;
 struct im_field;                                               /* an option's type and range (data/files/fields.h)    */
 const struct im_field *const *im_train_resnet_fields(void);    /* tables up to NULL, for im_train_resnet_args          */
 const struct im_field *const *im_train_autoencoder_fields(void);
+const struct im_field *const *im_train_decoder_fields(void);
 const struct im_field *const *im_train_diffusion_fields(void);
 im_train_config *im_train_resnet_config(im_ctx *c, const char *run, im_train_resnet_args *a,
                                         bool (*given)(void *arg, const char *option), void *arg);
@@ -101,6 +102,23 @@ im_train_autoencoder_args im_train_autoencoder_defaults(void);
  * latents. common.init: a folder with a VAE to go on from. */
 bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *a, const im_train_hooks *hooks);
 
+typedef struct im_train_decoder_args {
+    im_train_common common;
+    const char *vae;                                           /* whose pictures and latents are learnt: a model's     */
+                                                               /* folder, or what im_sd_use_vae takes, not tiny itself */
+    const char *val;                                           /* pictures to measure PSNR on; or NULL                 */
+    int size;                                                  /* pixels; 0: the VAE's sample_size                     */
+    float flip; int shift;                                     /* views: mirrored with this probability, moved by this */
+    int width, blocks;                                         /* channels; blocks a level, the finest has 1. 0: those */
+                                                               /* of common.init, else 64 and 3, TAESD's               */
+    const char *target;                                        /* "decoded": what the VAE makes of the latents;        */
+                                                               /* "picture": the picture itself                        */
+} im_train_decoder_args;
+im_train_decoder_args im_train_decoder_defaults(void);
+/* A tiny decoder and encoder for the latents of a VAE (models/train/train_decoder.c). Writes RUN/vae (diffusers:
+ * AutoencoderTiny.from_pretrained; im_sd_use_vae) after every checkpoint. common.init: a tiny VAE to go on from. */
+bool im_train_decoder(im_ctx *c, const im_train_decoder_args *a, const im_train_hooks *hooks);
+
 typedef struct im_train_diffusion_args {
     im_train_common common;
     const char *config, *vae;                                  /* a model's folder; one with the VAE                   */
@@ -118,6 +136,7 @@ typedef struct im_train_diffusion_args {
     int lora;                                                  /* rank: adapters of the attention are trained, and     */
                                                                /* nothing else; 0: the networks                        */
     bool lora_text; float lora_alpha;                          /* in the text encoder too; 0: as the rank              */
+    const char *lora_from;                                     /* a LoRA to begin with; NULL: B is zero                */
     float snr_gamma, snr_power;                                /* weights gamma / snr above gamma, snr^-power below 1; */
                                                                /* 0: 1                                                */
 } im_train_diffusion_args;
@@ -128,6 +147,8 @@ im_train_diffusion_args im_train_diffusion_defaults(void);
 bool im_train_diffusion(im_ctx *c, const im_train_diffusion_args *a, const im_train_hooks *hooks);
 im_train_config *im_train_autoencoder_config(im_ctx *c, const char *run, im_train_autoencoder_args *a,
                                              bool (*given)(void *arg, const char *option), void *arg);
+im_train_config *im_train_decoder_config(im_ctx *c, const char *run, im_train_decoder_args *a,
+                                         bool (*given)(void *arg, const char *option), void *arg);
 im_train_config *im_train_diffusion_config(im_ctx *c, const char *run, im_train_diffusion_args *a,
                                            bool (*given)(void *arg, const char *option), void *arg);
 

@@ -70,6 +70,10 @@ ROW(normalize, im_normalize(ctx, in[0], (float)a[0]), 1, ATTRS_ARE(1), IN(2, 3))
 ROW(gaussian_sample, im_gaussian_sample(ctx, in[0], in[1]), 2, NO_ATTRS, IN(2, 6), IN(2, 3))
 ROW(kl, im_kl(ctx, in[0]), 1, NO_ATTRS, IN(2, 6))
 
+ROW(token_match, im_token_match(ctx, in[0], a[0], a[1], a[2]), 1, ATTRS_ARE(2, 3, 2), IN(2, 6, 1))
+ROW(token_merge, im_token_merge(ctx, in[0], in[1], a[0]), 2, ATTRS_ARE(2), IN(2, 3, 4), IN(2, 3))
+ROW(token_spread, im_token_spread(ctx, in[0], in[1]), 2, NO_ATTRS, IN(2, 3, 4), IN(2, 5))
+
 static const struct { const char *name; const row *r; } rows[] = {
 #define IM_OP(name, formula) { #name, &row_##name },
 #include "tensor/ops.def"

@@ -1,11 +1,12 @@
 /* test_grad_networks.c: gradients of all parameters and of the inputs of CLIP, the UNet and the VAE of small models, beside
  * those of torch (transformers, diffusers) computed in f64: tests/golden/README.md, "Gradients of networks". With two
  * threads, on the best instruction set, on avx2 and on ref; recomputing (im_recompute) gives the same bits as keeping.
- * And of a LoRA under training, beside PEFT's. */
+ * And of a LoRA under training, beside PEFT's, and of a tiny autoencoder, beside diffusers'. */
 #include "classifier.h"
 
 #include "golden_tensors.h"
 #include "models/checkpoints/checkpoint.h"
+#include "models/checkpoints/vae_file.h"
 #include "models/nets/clip.h"
 #include "models/train/diffusion_loss.h"
 #include "models/train/train_adapters.h"
@@ -106,15 +107,19 @@ static void compare_input(const im_tensor *x, const char *what)
     ck_assert_msg(off < TOLERANCE, "%s: %s is off by %g", net, what, off);
 }
 
-static void backward(im_tensor *out)
+static void loss_and_back(im_tensor *loss)
 {
-    im_tensor *target = out ? hashed("target", out->ndim, out->shape) : NULL;
-    im_tensor *loss = im_mse(c, out, target, NULL);
     no_error();
     double got = *(float *)im_data(loss), want = *(const float *)found("%s.loss", net)->data;
     ck_assert_msg(fabs(got - want) < 1e-5 * want, "%s: the loss is %.9g, wanted %.9g", net, got, want);
     im_backward(c, loss);
     no_error();
+}
+
+static void backward(im_tensor *out)
+{
+    im_tensor *target = out ? hashed("target", out->ndim, out->shape) : NULL;
+    loss_and_back(im_mse(c, out, target, NULL));
 }
 
 START_TEST(clip_gradients)
@@ -190,6 +195,33 @@ START_TEST(vae_gradients)
 }
 END_TEST
 
+/* What `imago train decoder` minimises; every second run computes blocks again. */
+START_TEST(tiny_gradients)
+{
+    im_vae_config cfg;
+    int64_t picture[] = { 2, 16, 24, 3 }, latent[] = { 2, 2, 3, 4 };
+    open_model("vae", _i / 2 * 2);
+    im_st_close(golden);
+    golden = golden_tensors(c, "tests/golden/tiny_training.safetensors.gz");
+    snprintf(net, sizeof net, "tiny");
+    im_vae *m = im_vae_any_open(c, "tests/golden/tiny_vae", &cfg, true);
+    no_error();
+    im_scope_push(c);
+    im_params *halves[2] = { im_vae_params(m, IM_VAE_DECODER), im_vae_params(m, IM_VAE_ENCODER) };
+    halves[0]->recompute = halves[1]->recompute = _i % 2;
+    const im_tiny_lesson l = { .x = hashed("x", 4, picture), .y = hashed("y", 4, picture), .z = hashed("z", 4, latent),
+                               .mean = hashed("mean", 4, latent) };
+    im_tape_begin(c);
+    loss_and_back(im_tiny_loss(c, m, &l));
+    ck_assert_int_eq(halves[0]->n + halves[1]->n, found("tiny.grad")->shape[0]);
+    compare_params(halves[0]);
+    compare_params(halves[1]);
+    im_scope_pop(c);
+    im_vae_free(m);
+    close_model();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- adapters beside frozen weights */
 
 enum { RANK = 4, ROWS = 2 };
@@ -257,12 +289,7 @@ START_TEST(lora_gradients)
     im_scope_push(c);
     im_diffusion_batch b = lora_batch();
     im_tape_begin(c);
-    im_tensor *loss = im_diffusion_loss(c, unet, clip, &b);
-    no_error();
-    double got = *(float *)im_data(loss), want = *(const float *)found("lora.loss")->data;
-    ck_assert_msg(fabs(got - want) < 1e-5 * want, "the loss is %.9g, wanted %.9g", got, want);
-    im_backward(c, loss);
-    no_error();
+    loss_and_back(im_diffusion_loss(c, unet, clip, &b));
     snprintf(net, sizeof net, "lora_unet");
     ck_assert_int_eq(l.unet.n, found("lora_unet.grad")->shape[0]);
     compare_params(&l.unet);
@@ -359,6 +386,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = { LOOP(clip_gradients, RUNS), LOOP(unet_gradients, RUNS), LOOP(vae_gradients, RUNS),
+                                 LOOP(tiny_gradients, RUNS),
                                  LOOP(lora_gradients, RUNS), ONCE(lora_begins_as_peft_does),
                                  ONCE(recomputing_gives_the_same_bits) };
     return suite_run("grad_networks", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));

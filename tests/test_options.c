@@ -63,13 +63,14 @@ static const void *field_of(const void *values, const option *o)
 /* With nothing typed the struct of a training is the library's, byte for byte. */
 START_TEST(nothing_typed_is_the_library)
 {
-    const verb *const verbs[] = { &verb_train_resnet, &verb_train_autoencoder, &verb_train_diffusion };
+    const verb *const verbs[] = { &verb_train_resnet, &verb_train_autoencoder, &verb_train_decoder, &verb_train_diffusion };
     im_train_resnet_args r = im_train_resnet_defaults();
     im_train_autoencoder_args e = im_train_autoencoder_defaults();
+    im_train_decoder_args k = im_train_decoder_defaults();
     im_train_diffusion_args d = im_train_diffusion_defaults();
-    const void *const library[] = { &r, &e, &d };
+    const void *const library[] = { &r, &e, &k, &d };
     static const size_t sizes[] = { sizeof(char *), sizeof(int), sizeof(float), sizeof(bool), sizeof(uint64_t) };
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         arguments a;
         ck_assert(parse(verbs[i], &a, nothing));
         int fields = 0;

@@ -11,6 +11,7 @@
 #include "golden_json.h"
 #include "golden_tensors.h"
 #include "imago.h"
+#include "models/pipelines/sd.h"
 #include "scratch.h"
 #include "suite.h"
 
@@ -532,6 +533,20 @@ START_TEST(errors)
     ck_assert(im_sd_check_memory(sd, &a, 1) && !im_sd_check_memory(sd, &a, 100000));
     ck_assert_msg(strstr(im_error(c), "free; make fewer at once (--batch)") && !strstr(im_error(c), "f16"), "%s",
                   im_error(c));
+    im_clear_error(c);
+    a = good, a.width = a.height = 1024;                       /* the decoder's strips fit, all of it at once does not */
+    double whole = (double)im_sd_bytes_needed(sd, &a, 1);
+    a.tile = true;
+    double tiled = (double)im_sd_bytes_needed(sd, &a, 1), between = (whole + tiled) / 2;
+    ck_assert(tiled < 0.95 * whole);
+    im_image_free(im_sd_generate(sd, &good));                  /* no weights are still to be loaded                   */
+    ck_assert(im_sd_fits(sd, &a, 1, between) && im_sd_fits(sd, &a, 1, -1));
+    a.tile = false;
+    ck_assert(!im_sd_fits(sd, &a, 1, between));
+    ck_assert_msg(strstr(im_error(c), "MiB of memory are free; decode strip by strip (--tile)"), "%s", im_error(c));
+    im_clear_error(c);
+    a.tile = true;
+    ck_assert(!im_sd_fits(sd, &a, 1, tiled / 2) && !strstr(im_error(c), "--tile"));
     im_clear_error(c);
     a = good, a.scheduler = "fast";
     fails(sd, a, "choose one of pndm");

@@ -1,4 +1,4 @@
-/* test_train_steps.c: steps of the three trainings. A step waits for the device once, to read what it or the step before
+/* test_train_steps.c: steps of the four trainings. A step waits for the device once, to read what it or the step before
  * it was, and downloads that alone; with --recompute every gradient and so every file has the same bits. */
 #include <check.h>
 #include <stdio.h>
@@ -55,7 +55,7 @@ static void captions(void)
     fclose(f);
 }
 
-static const char *const kinds[] = { "resnet", "autoencoder", "diffusion" };
+static const char *const kinds[] = { "resnet", "autoencoder", "diffusion", "decoder" };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static bool train(int kind, const char *out, bool recompute, watch *w)
@@ -79,6 +79,16 @@ static bool train(int kind, const char *out, bool recompute, watch *w)
         a.size = 16;
         return im_train_autoencoder(c, &a, &h);
     }
+    if (kind == 3) {
+        im_train_decoder_args a = im_train_decoder_defaults();
+        a.common = common(a.common, out);
+        a.common.recompute = recompute;
+        a.vae = MODEL_A;
+        a.size = 16;
+        a.width = 8;
+        a.blocks = 1;
+        return im_train_decoder(c, &a, &h);
+    }
     im_train_diffusion_args a = im_train_diffusion_defaults();
     a.common = common(a.common, out);
     a.common.recompute = recompute;
@@ -88,7 +98,8 @@ static bool train(int kind, const char *out, bool recompute, watch *w)
 }
 
 static const char *const products[KINDS] = { "model.safetensors", "vae/diffusion_pytorch_model.safetensors",
-                                             "model/unet/diffusion_pytorch_model.safetensors" };
+                                             "model/unet/diffusion_pytorch_model.safetensors",
+                                             "vae/diffusion_pytorch_model.safetensors" };
 
 START_TEST(a_step_waits_once)
 {

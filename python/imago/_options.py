@@ -17,6 +17,7 @@ class PictureOptions(TypedDict, total=False):
     steps: int
     guidance: float
     deep_cache: int
+    token_merging: float
     seed: int
     scheduler: Text | None
     width: int

@@ -183,6 +183,10 @@ class im_train_autoencoder_args(Structure):
     pass
 
 
+class im_train_decoder_args(Structure):
+    pass
+
+
 class im_train_diffusion_args(Structure):
     pass
 
@@ -279,11 +283,11 @@ im_text._fields_ = [("key", c_char_p), ("value", c_char_p)]
 im_picture_how._fields_ = [("format", c_int), ("quality", c_int), ("texts", POINTER(im_text)), ("n_texts", c_int),
     ("mark", c_int)]
 im_sd_args._fields_ = [("prompt", c_char_p), ("negative", c_char_p), ("syntax", c_int), ("clip_skip", c_int),
-    ("steps", c_int), ("guidance", c_float), ("deep_cache", c_int), ("seed", c_uint64), ("scheduler", c_char_p),
-    ("width", c_int), ("height", c_int), ("rng", c_int), ("init", POINTER(im_image)), ("strength", c_float),
-    ("mask", POINTER(im_image)), ("mask_blur", c_float), ("mask_fill", c_int), ("mask_only", c_bool),
-    ("mask_padding", c_int), ("latents", POINTER(c_float)), ("latents_out", POINTER(c_float)), ("eager", c_bool),
-    ("tile", c_bool), ("name", c_char_p)]
+    ("steps", c_int), ("guidance", c_float), ("deep_cache", c_int), ("token_merging", c_float), ("seed", c_uint64),
+    ("scheduler", c_char_p), ("width", c_int), ("height", c_int), ("rng", c_int), ("init", POINTER(im_image)),
+    ("strength", c_float), ("mask", POINTER(im_image)), ("mask_blur", c_float), ("mask_fill", c_int),
+    ("mask_only", c_bool), ("mask_padding", c_int), ("latents", POINTER(c_float)), ("latents_out", POINTER(c_float)),
+    ("eager", c_bool), ("tile", c_bool), ("name", c_char_p)]
 im_net_info._fields_ = [("name", c_char_p), ("parameters", c_int64), ("tensors", c_int64), ("bytes", c_int64),
     ("flop", c_double), ("ops", c_int), ("arena_bytes", c_size_t)]
 im_net_param._fields_ = [("name", c_char_p), ("ndim", c_int), ("shape", c_int64 * 8), ("count", c_int64)]
@@ -329,11 +333,13 @@ im_train_hooks._fields_ = [("arg", c_void_p), ("step", CFUNCTYPE(None, c_void_p,
 im_train_autoencoder_args._fields_ = [("common", im_train_common), ("config", c_char_p), ("val", c_char_p),
     ("size", c_int), ("flip", c_float), ("shift", c_int), ("gradient_weight", c_float), ("kl_weight", c_float),
     ("train", c_char_p)]
+im_train_decoder_args._fields_ = [("common", im_train_common), ("vae", c_char_p), ("val", c_char_p), ("size", c_int),
+    ("flip", c_float), ("shift", c_int), ("width", c_int), ("blocks", c_int), ("target", c_char_p)]
 im_train_diffusion_args._fields_ = [("common", im_train_common), ("config", c_char_p), ("vae", c_char_p),
     ("text", c_char_p), ("cache_latents", c_bool), ("views", c_int), ("size", c_int), ("flip", c_float),
     ("shift", c_int), ("drop", c_float), ("drop_tags", c_float), ("drop_first", c_float), ("balance", c_float),
     ("favour", c_char_p), ("favour_share", c_float), ("lora", c_int), ("lora_text", c_bool), ("lora_alpha", c_float),
-    ("snr_gamma", c_float), ("snr_power", c_float)]
+    ("lora_from", c_char_p), ("snr_gamma", c_float), ("snr_power", c_float)]
 im_once_args._fields_ = [("prompt", c_char_p), ("latents", POINTER(c_float)), ("w", c_int), ("h", c_int),
     ("time", c_int), ("seed", c_uint64), ("lr", c_double), ("tensor", c_char_p), ("h_step", c_double)]
 im_once_layer._fields_ = [("name", c_void_p), ("count", c_int64), ("norm", c_double)]
@@ -380,6 +386,6 @@ STRUCTS: list[type[Structure]] = [im_tensor, im_counts, im_combination, im_weigh
     im_norm_parts, im_profile_row, im_st_entry, im_image, im_text, im_picture_how, im_sd_args, im_net_info,
     im_net_param, im_request, im_prompt, im_prompt_list, im_calibration, im_synth_args, im_synth_place,
     im_synth_progress, im_synth_hooks, im_train_common, im_train_resnet_args, im_train_progress, im_train_hooks,
-    im_train_autoencoder_args, im_train_diffusion_args, im_once_args, im_once_layer, im_once, im_guess, im_eval_args,
-    im_eval_result, im_measure_args, im_analyze_args, im_analysis, im_transfer_args, im_transfer_score,
-    im_transfer_result, im_compare_args, im_comparison]
+    im_train_autoencoder_args, im_train_decoder_args, im_train_diffusion_args, im_once_args, im_once_layer, im_once,
+    im_guess, im_eval_args, im_eval_result, im_measure_args, im_analyze_args, im_analysis, im_transfer_args,
+    im_transfer_score, im_transfer_result, im_compare_args, im_comparison]

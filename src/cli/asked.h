@@ -11,6 +11,12 @@
                 "decode pictures strip by strip, in less memory and more time; there are no seams, and few values " \
                 "differ, by one level")
 
+#define VAE_OPTION(type) \
+    OPTION_TEXT(0, "vae", "FOLDER|FILE", offsetof(type, vae), NULL, \
+                "another VAE than the model's own: a model, an AutoencoderKL or a tiny one (TAESD, AutoencoderTiny) by " \
+                "itself, as a folder with its config.json or as a .safetensors file; tiny: the tiny one in the " \
+                "model's own folder")
+
 enum { MODEL_NAME_BYTES = 256 };
 /* The last part of the model's path, without slashes at its end, cut to size; "imago-small" for NULL. Metadata holds no
  * paths of one machine, and only UTF-8. */

@@ -1,4 +1,5 @@
-/* cmd_convert.c: `imago convert`: a model folder to a single file and back, and between dtypes; a classifier as well. */
+/* cmd_convert.c: `imago convert`: a model folder to a single file and back, and between dtypes; a classifier as well,
+ * and a VAE. */
 #include "cli/session.h"
 #include "cli/verbs.h"
 
@@ -68,6 +69,8 @@ static int run(const arguments *a)
     int dtype = im_dtype_parse(o->dtype, &t) ? (int)t : -1;
     if (im_is_classifier(c, in))
         im_classifier_convert(c, in, o->out, dtype, o->force);
+    else if (im_is_vae(c, in))
+        im_vae_convert(c, in, o->out, dtype, o->force);
     else if (o->calibrate)
         calibrate(c, in, o);
     else
@@ -83,7 +86,8 @@ const verb verb_convert = {
     .about = "Converts a diffusers folder to a single file in the original layout, a single file to a folder, or "
              "either to another dtype. diffusers loads the result: a folder with from_pretrained, a file with "
              "from_single_file. A classifier, given as a run or a file, becomes one file of weights; its vectors "
-             "stay f32.\n\n--dtype int8 makes a folder that loads at once and is drawn with in int8, as "
+             "stay f32. A folder with a VAE alone, such as RUN/vae of `imago train decoder`, becomes another in "
+             "--dtype.\n\n--dtype int8 makes a folder that loads at once and is drawn with in int8, as "
              "`generate --dtype int8` does with other folders; no other program reads it. With "
              "--calibrate it draws better than that.\n\n"
              "A folder is written whole under another name and then put in place at once. So, with "
@@ -94,5 +98,6 @@ const verb verb_convert = {
                 "  imago convert model.safetensors -o FOLDER\n"
                 "  imago convert FOLDER -o INT8 --dtype int8\n"
                 "  imago convert FOLDER -o INT8 --dtype int8 --calibrate prompts.txt\n"
-                "  imago convert RUN -o classifier.safetensors --dtype f16",
+                "  imago convert RUN -o classifier.safetensors --dtype f16\n"
+                "  imago convert RUN/vae -o TINY --dtype f16",
 };

@@ -31,6 +31,10 @@ static const option options[] = {
     OPTION_INT(0, "deep-cache", "N", AT(deep_cache), "1", 1, 1000,
                "computes all of the UNet in one step of N, and in the others only its outermost layers, which take the "
                "rest from that step (DeepCache): faster, and another picture. 1: all of it in every step"),
+    OPTION_REAL(0, "token-merging", "R", AT(token_merging), "0", 0, 0.9,
+                "merges this share of the tokens, those most alike, before attention at the UNet's finest level, and takes "
+                "them apart behind it (ToMe): faster at large sizes, and another picture. Three of four is the most; 0: "
+                "none"),
     OPTION_DRAWN_SEED('s', "seed", "SEED", AT(seed),
                       "seed of the first picture; the others count up from it. Without it, or with -1: a random "
                       "one, which is printed"),
@@ -81,15 +85,13 @@ static const option options[] = {
                 "a picture for each value of one option, or each pair of two: --grid steps=10,20 guidance=1,7.5. The first "
                 "goes along the columns. -o FILE.png is the grid alone; in a folder it is grid.png (or --sheet) beside the "
                 "pictures. Options: steps, guidance, scheduler, seed, width, height, strength, mask-blur, mask-fill, "
-                "mask-only, clip-skip, prompt-syntax, deep-cache; prompt and negative, whose texts | "
+                "mask-only, clip-skip, prompt-syntax, deep-cache, token-merging; prompt and negative, whose texts | "
                 "parts"),
     OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
                 "sheet, into the printed lines and into --json. It sees the pictures as in `imago eval`, at the "
                 "size it was trained at, or at their own if its file does not say"),
-    OPTION_TEXT(0, "vae", "FOLDER|FILE", AT(vae), NULL,
-                "another VAE than the model's own: a model, an AutoencoderKL or a tiny one (TAESD, AutoencoderTiny) by "
-                "itself, as a folder with its config.json or as a .safetensors file"),
+    VAE_OPTION(generate_options),
     TILE_OPTION(generate_options),
     LORA_OPTIONS(generate_options),
     EMBEDDING_OPTION(generate_options),
@@ -220,6 +222,7 @@ static bool open_model(run_state *r)
     r->base.syntax = reading_syntax(&o->reading);
     r->base.clip_skip = o->reading.clip_skip;
     r->base.deep_cache = o->deep_cache;
+    r->base.token_merging = o->token_merging;
     r->base.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
     r->base.tile = o->tile;
     r->base.eager = o->eager || o->profile;

@@ -1,6 +1,7 @@
 /* cmd_train_pictures.c: `imago train autoencoder` and `imago train diffusion`: the two halves of a latent diffusion
- * model from a set of pictures with captions. What they share with `train resnet` is in train.h; the trainings are
- * models/train/train_autoencoder.c and models/train/train_diffusion.c. */
+ * model from a set of pictures with captions; `imago train decoder`: a tiny stand-in for the first one. What they share
+ * with `train resnet` is in train.h; the trainings are models/train/train_autoencoder.c, train_decoder.c and
+ * train_diffusion.c. */
 #include <string.h>
 
 #include "cli/session.h"
@@ -12,6 +13,12 @@ typedef struct autoencoder_options {
     im_train_autoencoder_args a;
     bool quiet, trace_tape;
 } autoencoder_options;
+
+typedef struct decoder_options {
+    common_options common;
+    im_train_decoder_args a;
+    bool quiet, trace_tape;
+} decoder_options;
 
 typedef struct diffusion_options {
     common_options common;
@@ -47,6 +54,23 @@ static const option autoencoder_table[] = {
     OPTION_END
 };
 
+static const option decoder_table[] = {
+    TRAIN_OPTIONS(decoder_options, "1e-3", "a tiny VAE to train on"),
+    OPTION_FIELD(0, "vae", "FOLDER|FILE",
+                 "whose pictures and latents are learnt: a model, or a VAE by itself (required for a new run)"),
+    OPTION_FIELD(0, "val", "DIR",
+                 "held-out pictures, evaluated after every epoch: the best checkpoint is the one of highest PSNR, against "
+                 "what the VAE's own decoder makes of them"),
+    OPTION_FIELD(0, "width", "C", "channels of every layer; 0: those of --init, else 64"),
+    OPTION_FIELD(0, "blocks", "N",
+                 "blocks of three convolutions a level; the finest level has one. 0: those of --init, else 3"),
+    OPTION_FIELD(0, "target", "WHAT",
+                 "what the decoder is to give: what the VAE decodes of the latents, or the picture itself"),
+    VIEWS,
+    SHOWN(decoder_options),
+    OPTION_END
+};
+
 #define AT(field) offsetof(diffusion_options, field)
 static const option diffusion_table[] = {
     TRAIN_OPTIONS(diffusion_options, "6e-4, with --lora 1e-4", "the folder of a model"),
@@ -62,6 +86,9 @@ static const option diffusion_table[] = {
                  "none"),
     OPTION_FIELD(0, "lora-text", NULL, "with --lora: adapters in the text encoder too"),
     OPTION_FIELD(0, "lora-alpha", "A", "with --lora: the adapters' output is multiplied by A / RANK; 0: A is RANK"),
+    OPTION_FIELD(0, "lora-from", "FILE|FOLDER",
+                 "with --lora: begin with this LoRA, any that generate --lora takes, of the same rank and layers; alpha / "
+                 "rank of it is kept in its factors"),
     OPTION_FIELD(0, "cache-latents", NULL, "encode every picture once, before the first step"),
     OPTION_FIELD(0, "views", "N", "with --cache-latents: mirrored and moved copies kept of each picture"),
     OPTION_FIELD(0, "drop", "P", "share of captions replaced by the empty one, which guidance needs"),
@@ -92,6 +119,11 @@ static void autoencoder_defaults(void *values)
     ((autoencoder_options *)values)->a = im_train_autoencoder_defaults();
 }
 
+static void decoder_defaults(void *values)
+{
+    ((decoder_options *)values)->a = im_train_decoder_defaults();
+}
+
 static void diffusion_defaults(void *values)
 {
     ((diffusion_options *)values)->a = im_train_diffusion_defaults();
@@ -102,8 +134,9 @@ typedef struct task {
     const arguments *a;
     common_options *device;
     im_train_common *common;
-    const char **config;
-    bool init_will_do;                                         /* in the place of --config                             */
+    const char **config;                                       /* what gives the network its shape, ...                */
+    const char *config_name;                                   /* and what is said where it is not given               */
+    bool init_will_do;                                         /* in the place of that                                 */
     bool quiet, trace_tape;
     const char *samples; float sample_guidance;                /* samples NULL: none                                   */
     const int *lora;                                           /* its rank; NULL: no such option                       */
@@ -130,9 +163,7 @@ static int run_task(task *t)
     if (im_ok(c) && !config && (!t->common->data || !shaped)) {
         rc = usage_error(t->a->verb, "%s%s",
                              t->common->resume ? "there is no run to resume in RUN; to begin one, " : "",
-                             !t->common->data ? "--data DIR is missing"
-                             : t->init_will_do ? "--config FOLDER, or --init MODEL to train on, is missing"
-                                               : "--config FOLDER is missing");
+                             t->common->data ? t->config_name : "--data DIR is missing");
         session_close(c);
         return rc;
     }
@@ -168,8 +199,29 @@ static int run_autoencoder(const arguments *a)
 {
     autoencoder_options *o = a->values;
     return run_task(&(task){ .a = a, .device = &o->common, .common = &o->a.common, .config = &o->a.config,
+                             .config_name = "--config FOLDER is missing",
                              .quiet = o->quiet, .trace_tape = o->trace_tape, .read = read_autoencoder,
                              .train = train_autoencoder, .args = &o->a });
+}
+
+static im_train_config *read_decoder(im_ctx *c, void *args, bool (*given)(void *arg, const char *name), void *arg)
+{
+    im_train_decoder_args *a = args;
+    return im_train_decoder_config(c, a->common.out, a, given, arg);
+}
+
+static bool train_decoder(im_ctx *c, const void *args, const im_train_hooks *hooks)
+{
+    return im_train_decoder(c, args, hooks);
+}
+
+static int run_decoder(const arguments *a)
+{
+    decoder_options *o = a->values;
+    return run_task(&(task){ .a = a, .device = &o->common, .common = &o->a.common, .config = &o->a.vae,
+                             .config_name = "--vae FOLDER is missing: a model, or a VAE, to learn from",
+                             .quiet = o->quiet, .trace_tape = o->trace_tape, .read = read_decoder,
+                             .train = train_decoder, .args = &o->a });
 }
 
 static im_train_config *read_diffusion(im_ctx *c, void *args, bool (*given)(void *arg, const char *name), void *arg)
@@ -190,6 +242,7 @@ static int run_diffusion(const arguments *a)
         return usage_error(a->verb, "--text %s is for training the networks themselves; with --lora, --lora-text trains "
                            "adapters in the text encoder too", o->a.text);
     return run_task(&(task){ .a = a, .device = &o->common, .common = &o->a.common, .config = &o->a.config,
+                             .config_name = "--config FOLDER, or --init MODEL to train on, is missing",
                              .init_will_do = true, .lora = &o->a.lora,
                              .quiet = o->quiet, .trace_tape = o->trace_tape, .samples = o->samples,
                              .sample_guidance = o->sample_guidance, .read = read_diffusion, .train = train_diffusion,
@@ -209,6 +262,22 @@ const verb verb_train_autoencoder = {
              "the rate is 1e-3. --init FOLDER starts from trained weights.",
     .examples = "  imago train autoencoder --data DIR --config MODEL --size 64 --epochs 50 -o RUN\n"
                 "  imago train autoencoder --resume -o RUN",
+};
+
+const verb verb_train_decoder = {
+    .name = "train decoder", .common = OPT_PROGRESS | OPT_DEVICE | OPT_VARIANT,
+    .options = decoder_table,
+    .size = sizeof(decoder_options),
+    .run = run_decoder, .defaults = decoder_defaults, .fields = im_train_decoder_fields,
+    .fields_at = offsetof(decoder_options, a), .summary = "train a tiny decoder and encoder for the latents of a model",
+    .about = "Trains an AutoencoderTiny, as TAESD is, on what a model's VAE makes of pictures: the mean square error of "
+             "the decoded pictures, and of the latents that it encodes. RUN receives config.json, log.jsonl, curves, "
+             "checkpoints and, after every checkpoint, RUN/vae with the averaged weights (--ema), for `imago generate "
+             "-m MODEL --vae RUN/vae` and for AutoencoderTiny.from_pretrained of diffusers. `imago convert RUN/vae -o "
+             "TINY --dtype f16` makes it half as large. Without --lr the rate is 1e-3. --init goes on from a tiny VAE.",
+    .examples = "  imago train decoder --data DIR --vae MODEL --val DIR2 -o RUN\n"
+                "  imago train decoder --data DIR --vae weights/imago-small --width 32 --blocks 2 --epochs 30 -o RUN\n"
+                "  imago train decoder --resume -o RUN",
 };
 
 const verb verb_train_diffusion = {

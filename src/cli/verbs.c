@@ -8,8 +8,9 @@
 
 const verb *const all_verbs[] = {
     &verb_generate, &verb_info, &verb_init_weights, &verb_convert, &verb_trace, &verb_tokenize, &verb_bench,
-    &verb_bench_train, &verb_synth, &verb_data, &verb_train_resnet, &verb_train_autoencoder, &verb_train_diffusion,
-    &verb_eval, &verb_analyze, &verb_transfer, &verb_compare, &verb_report, &verb_serve, &verb_explain, NULL
+    &verb_bench_train, &verb_synth, &verb_data, &verb_train_resnet, &verb_train_autoencoder, &verb_train_decoder,
+    &verb_train_diffusion, &verb_eval, &verb_analyze, &verb_transfer, &verb_compare, &verb_report, &verb_serve,
+    &verb_explain, NULL
 };
 
 /* The verb that argv[at] begins: of two words ("train resnet") where both are there, else of one. */

@@ -5,7 +5,7 @@
 #include "cli/options.h"
 
 extern const verb verb_generate, verb_info, verb_init_weights, verb_convert, verb_trace, verb_tokenize, verb_bench;
-extern const verb verb_data, verb_train_resnet, verb_train_autoencoder, verb_train_diffusion, verb_eval;
+extern const verb verb_data, verb_train_resnet, verb_train_autoencoder, verb_train_decoder, verb_train_diffusion, verb_eval;
 extern const verb verb_bench_train, verb_synth, verb_analyze, verb_transfer, verb_compare, verb_report, verb_serve,
                   verb_explain;
 

@@ -36,6 +36,7 @@
 
 #include "tensor/compute.h"
 #include "tensor/services.h"
+#include "tensor/token_args.h"
 #include "tensor/train_args.h"
 
 enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64, IM_ATT_TILE = 128 };
@@ -135,7 +136,7 @@ struct im_device;
 #define IM_KERNELS_OWN(X) /* of which every backend has its own */ \
     X(gemm) X(conv) X(groupnorm) X(layernorm) X(attention) X(map) X(copy) X(embedding) X(timestep) \
     IM_KERNELS_PRODUCTS(X) IM_KERNELS_NORMS(X) IM_KERNELS_ATTENTION(X) IM_KERNELS_ELEMENTS(X) IM_KERNELS_OPTIMISERS(X)
-#define IM_KERNELS(X) IM_KERNELS_OWN(X) IM_KERNELS_STEPS(X)
+#define IM_KERNELS(X) IM_KERNELS_OWN(X) IM_KERNELS_STEPS(X) IM_KERNELS_TOKENS(X)
 
 typedef struct im_kernels {      /* one table per backend; `make check` wants no NULL                               */
 #define X(name) int (*name)(struct im_device *, const struct im_##name##_args *);
@@ -168,7 +169,8 @@ void im_device_close(im_device *dev);
 /* The backends' fillers. */
 /* host.c: services of cpu and ref; impl has at least `bytes`, of which the first are an im_host. */
 bool im_host_open(im_ctx *c, im_device *dev, const char *name, int threads, size_t bytes);
-void im_host_kernels(im_kernels *k);                           /* host_steps.c: IM_KERNELS_STEPS                       */
+void im_host_kernels(im_kernels *k);                           /* host_steps.c: IM_KERNELS_STEPS, and those of ...     */
+void im_host_tokens(im_kernels *k);                            /* host_tokens.c: IM_KERNELS_TOKENS                     */
 bool im_far_open(im_ctx *c, im_device *dev, int threads);      /* far/far.c: a device for tests; no help names it      */
 void im_ref_kernels(im_kernels *k);
 /* Fills dev->k for the best allowed ISA and returns its name; NULL: IMAGO_ISA names none. asked: IMAGO_COMPUTE says how. */

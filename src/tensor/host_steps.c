@@ -96,4 +96,5 @@ void im_host_kernels(im_kernels *k)
 #define X(name) k->name = name;
     IM_KERNELS_STEPS(X)
 #undef X
+    im_host_tokens(k);
 }

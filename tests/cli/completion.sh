@@ -54,7 +54,7 @@ offer_zsh() {
 }
 
 common() {      # common SHELL: what all three are asked
-    offers "$1" 'train ' 'autoencoder diffusion resnet'
+    offers "$1" 'train ' 'autoencoder decoder diffusion resnet'
     offers "$1" 'bench ' 'clip generate ops peak train unet vae'
     offers "$1" 'help --completion ' 'bash fish zsh'
 }

@@ -48,6 +48,12 @@ fi
 draw -q -p apple -s 1 --deep-cache 2 -o "$dir/deep/" && draw -q --from "$dir/deep/1.png" -o "$dir/deep/again.png"
 cmp -s "$dir/deep/1.png" "$dir/deep/again.png"
 check "--from draws with the deep cache that the picture names"
+draw -q -p apple -s 2 --token-merging 0.5 -o "$dir/merged/" && draw -q --from "$dir/merged/2.png" -o "$dir/merged/again.png"
+cmp -s "$dir/merged/2.png" "$dir/merged/again.png" && grep -aq 'Token merging ratio: 0.5' "$dir/merged/2.png"
+check "--from merges as many tokens as the picture says"
+gives 1 'its share of merged tokens is 0.5, wanted none' generate -m $model -t 1 --steps 2 -p apple -s 2 -o "$dir/merged/" \
+    --skip-existing
+gives 2 '--token-merging is "1"' generate -p apple --token-merging 1
 gives 1 'its deep cache is 2, wanted none' generate -m $model -t 1 --steps 2 -p apple -s 1 -o "$dir/deep/" --skip-existing
 
 # files of that name that are no pictures of this program, or not whole

@@ -38,6 +38,7 @@ short="train resnet --arch resnet18 --width 8 --size 32 --steps 1 $common"      
 plain="train resnet $small --val $dir/set --augment plain --mixup 0.5 --epochs 2"
 dino="train resnet $small --augment dino --locals 2 --head cosine --optimizer adamw --steps 4 --recompute"
 autoencoder="train autoencoder --data $dir/set --config $model --size 32 --steps 4 $common"
+decoder="train decoder --data $dir/set --vae $model --size 32 --width 8 --blocks 1 --steps 4 $common"
 diffusion="train diffusion --data $dir/captions --config $model --vae $model --size 32 --steps 4 $common --drop-tags 0.2"
 cached="$diffusion --cache-latents --views 2"
 lora="$diffusion --init $model --lora 2 --lora-text --recompute"
@@ -50,7 +51,7 @@ files() {       # files RUN: a hash of every file of a run that is a function of
 }
 same() { [ -s "$dir/$1/log.jsonl" ] && files "$1" >"$dir/a" && files "$2" >"$dir/b" && diff "$dir/a" "$dir/b" >"$dir/err"; }
 long="train resnet $small --augment plain --steps 80"
-for kind in plain dino autoencoder diffusion cached lora sync long; do
+for kind in plain dino autoencoder decoder diffusion cached lora sync long; do
     eval "options=\$$kind"
     run $options --accumulate 4 -q -o "$dir/$kind"
     [ "$rc" = 0 ]
@@ -153,7 +154,7 @@ for mpi in openmpi mpich; do
 
     # ---- the same bits
     for n in 2 4; do
-        for kind in plain dino autoencoder diffusion cached lora sync; do
+        for kind in plain dino autoencoder decoder diffusion cached lora sync; do
             case $mpi$n$kind in *plain | openmpi2* | openmpi4diffusion | mpich4sync) ;; *) continue ;; esac
             eval "options=\$$kind"
                     ranks $n "$imago" $options --accumulate 4 -o "$dir/$mpi.$kind.$n"

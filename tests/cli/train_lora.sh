@@ -76,6 +76,64 @@ run $base --lora 2 --steps 2 --samples "$dir/prompts" -o "$dir/sampled"
 [ "$rc" = 0 ] && [ "$(ls "$dir/sampled/samples")" = step-00000002.png ]
 check "a sheet of samples, drawn with the LoRA"
 
+# ---- on from a LoRA that is there
+still="train diffusion --data $dir/set --init $model --size 64 --batch 2 --steps 1 --lr 1e-12 --ema 0 -q"
+run $still --lora 4 --lora-text --lora-alpha 6 --lora-from "$dir/whole" -o "$dir/on"
+[ "$rc" = 0 ] && python3 - "$dir/whole/$lora" "$dir/on/$lora" "$dir/alpha.safetensors" "$dir/more.safetensors" <<'PYTHON'
+import json, struct, sys
+def tensors(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    return {k: (v["shape"], struct.unpack(f"<{(v['data_offsets'][1] - v['data_offsets'][0]) // 4}f",
+            data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]))
+            for k, v in json.loads(data[8:8 + n]).items() if k != "__metadata__"}
+def write(path, values):
+    head, at = {}, 0
+    for name, (shape, v) in values.items():
+        head[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 4 * len(v)]}
+        at += 4 * len(v)
+    text = json.dumps(head).encode()
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text +
+                           b"".join(struct.pack(f"<{len(v)}f", *v) for _, v in values.values()))
+one, two = tensors(sys.argv[1]), tensors(sys.argv[2])
+assert sorted(one) == sorted(two)
+for name in one:                                               # a step of no length; alpha / rank goes out and in again
+    a, b = one[name][1], two[name][1]
+    assert all(abs(x - y) < 2e-7 * max(map(abs, a)) + 1e-11 for x, y in zip(a, b)), name
+unet = {k: v for k, v in one.items() if k.startswith("unet.")}
+# the same adapters with alpha 8: twice the rank, so B is half
+halved = {k: (s, [x / 2 for x in v] if ".lora_B." in k else v) for k, (s, v) in unet.items()}
+write(sys.argv[3], halved | {k.replace(".lora_A.weight", ".alpha"): ([1], [8.0]) for k in unet if ".lora_A." in k})
+ff = "unet.down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2."
+write(sys.argv[4], unet | {ff + "lora_A.weight": ([4, 64], [0.0] * 256), ff + "lora_B.weight": ([16, 4], [0.0] * 64)})
+PYTHON
+check "--lora-from begins where that LoRA ended (found $rc)"
+run $still --lora 4 --lora-from "$dir/alpha.safetensors" -o "$dir/alpha"
+[ "$rc" = 0 ] && python3 - "$dir/whole/$lora" "$dir/alpha/$lora" <<'PYTHON'
+import struct, sys, json
+def tensors(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    return {k: data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]
+            for k, v in json.loads(data[8:8 + n]).items() if k.startswith("unet.")}
+one, two = tensors(sys.argv[1]), tensors(sys.argv[2])
+assert sorted(one) == sorted(two)
+for name in one:
+    n = len(one[name]) // 4
+    a, b = (struct.unpack(f"<{n}f", x[name]) for x in (one, two))
+    assert all(abs(x - y) < 2e-7 * max(map(abs, a)) + 1e-11 for x, y in zip(a, b)), name
+PYTHON
+check "alpha of the file is in the factors (found $rc)"
+cp -r "$dir/on" "$dir/on2" && rm -r "$dir/alpha.safetensors"
+gives 0 'goes on from its checkpoint of step 1 of 1' train diffusion --resume -o "$dir/on2"
+gives 1 'an adapter of rank 4, and --lora is 2' $base --lora 2 --lora-from "$dir/whole" -o "$dir/x"
+gives 1 'no adapter: rank 0, and --lora is 2; wanted one of every layer that is trained, or without --lora-text' $base \
+    --lora 2 --lora-text --lora-from "$dir/unet" -o "$dir/x"
+gives 1 'has adapters of 140 layers, and 128 are trained' $base --lora 4 --lora-from "$dir/whole" -o "$dir/x"
+gives 1 'has adapters of 129 layers, and 128 are trained' $base --lora 4 --lora-from "$dir/more.safetensors" -o "$dir/x"
+gives 1 "$dir/absent" $base --lora 4 --lora-from "$dir/absent" -o "$dir/x"
+gives 1 'wanted --lora RANK with it' $base --lora-from "$dir/whole" -o "$dir/x"
+
 # ---- what it draws
 draw() { run generate -m $model --steps 4 -p 'stripes 1, drawing' -s 3 -W 64 -H 64 -q -f "$@"; }
 draw -o "$dir/plain.png"

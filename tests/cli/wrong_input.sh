@@ -32,7 +32,7 @@ before=$(list; git status --short 2>/dev/null)
 
 # ---- options, for every verb
 for verb in generate synth info init-weights convert trace tokenize bench 'bench train' data 'train resnet' \
-            'train autoencoder' 'train diffusion' eval; do
+            'train autoencoder' 'train decoder' 'train diffusion' eval; do
     gives 2 'there is no option --nonsense' $verb --nonsense
 done
 gives 2 'there is no verb "txt2image"' txt2image -p x
@@ -53,6 +53,7 @@ gives 2 '--length is "1"' tokenize --length 1 x
 gives 2 '-o RUN is missing' train resnet --data "$w/set"
 gives 2 '--data DIR is missing' train resnet -o "$w/new"
 gives 2 '--config FOLDER is missing' train autoencoder --data "$w/set" -o "$w/new"
+gives 2 '--vae FOLDER is missing' train decoder --data "$w/set" -o "$w/new"
 gives 2 '--data DIR is missing' eval -m "$w/run"
 gives 2 '--classes FILE is missing' synth -o "$w/new"
 

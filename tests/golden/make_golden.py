@@ -35,6 +35,8 @@ import golden_redraw
 import golden_rng
 import golden_schedulers
 import golden_tiny
+import golden_tiny_training
+import golden_token_merging
 import golden_tokens
 import golden_trajectories
 import golden_types
@@ -57,7 +59,8 @@ PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "weighted": golden_weighted.make_weighted, "embeddings": golden_embeddings.make_embeddings,
          "int8": golden_int8.make_int8, "redraw": golden_redraw.make_redraw, "masks": golden_masks.make_masks,
          "guided": golden_guided.make_guided, "deep_cache": golden_deep_cache.make_deep_cache,
-         "tiny": golden_tiny.make_tiny,
+         "token_merging": golden_token_merging.make_token_merging,
+         "tiny": golden_tiny.make_tiny, "tiny_training": golden_tiny_training.make_tiny_training,
          "daam": golden_daam.make_daam}
 
 

@@ -243,6 +243,30 @@ status, r = s.post("/v1/images/generations", {"prompt": "a cat <lora:other>", "s
 check("a LoRA that is not there", status == 400 and "other" in r["error"]["message"], r)
 s.stop()
 
+# ---- fewer tokens
+s = Server()
+status, r = s.post("/sdapi/v1/txt2img", {"prompt": "a cat", "seed": 4, "steps": 3, "cfg_scale": 7.5, "sampler_name": "DDIM",
+                                         "override_settings": {"token_merging_ratio": 0.5}})
+wanted = generate(folder, prompt="a cat", seed=4, steps=3, scheduler="ddim", token_merging=0.5)
+check("token_merging_ratio: the file of generate --token-merging", status == 200 and
+      base64.b64decode(r["images"][0]) == wanted and "Token merging ratio: 0.5" in r["info"], r)
+status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "steps": 3, "scheduler": "ddim",
+                                               "token_merging": 0.5})
+check("token_merging", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) == wanted, r)
+status, r = s.post("/sdapi/v1/txt2img", {"prompt": "a cat", "steps": 3, "override_settings": {"token_merging_ratio": "half"}})
+check("token_merging_ratio that is none", status == 422 and "from 0 to 0.9" in str(r), r)
+s.stop()
+
+# ---- another VAE
+s = Server("--vae", "tests/golden/models/a", model="tests/golden/models/a")
+status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "steps": 3, "width": 64, "height": 64})
+check("--vae: the file of generate --vae", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) ==
+      generate(folder, prompt="a cat", seed=4, steps=3, width=64, height=64, model="tests/golden/models/a",
+               vae="tests/golden/models/a"), r)
+status, r = s.get("/sdapi/v1/options")
+check("and the options name it", status == 200 and r["sd_vae"] == "a", r)
+s.stop()
+
 # ---- decoded strip by strip
 s = Server("--tile")
 status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "steps": 3, "width": 96, "height": 128})

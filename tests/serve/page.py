@@ -139,6 +139,13 @@ part = dict(prompt="strawberry", seed=9, steps=10, guidance=5, init=os.path.join
             mask=os.path.join(folder, "cover.png"))
 check("the covered part is drawn anew", base64.b64decode(b.value(stage)[0].split(",")[1]) == generate(folder, **part),
       b.value(status))
+b.until("!document.getElementById('draw').disabled")
+b.value("document.getElementById('mask-fill').value = 'noise'; document.getElementById('mask-only').value = '12'")
+draw()
+b.until("document.querySelectorAll('#history li').length === 5")
+check("the covered part alone, from noise", base64.b64decode(b.value(stage)[0].split(",")[1]) ==
+      generate(folder, **part, mask_fill="noise", mask_only=12), b.value(status))
+b.value("document.getElementById('mask-fill').value = 'original'; document.getElementById('mask-only').value = '-1'")
 covered = b.value("document.getElementById('mask').toDataURL()")
 press("no-mask")
 check("the mask is taken off", b.value(HALF) == 0)
@@ -153,7 +160,7 @@ put(prompt="another", seed="1", strength="0.1")
 b.value("document.getElementById('status').textContent = ''")
 b.value("[...document.querySelectorAll('#history li')][0].querySelectorAll('button')[1].click()")
 b.until("!document.getElementById('draw').disabled && " + status + ".startsWith('drawn')")
-check("again: the same bits", b.value(stage)[0] == was and b.value("document.querySelectorAll('#history li').length") == 4)
+check("again: the same bits", b.value(stage)[0] == was and b.value("document.querySelectorAll('#history li').length") == 5)
 
 # ---- dark, and on a phone
 b.screen(1200, 900, dark=True)

@@ -277,6 +277,7 @@ static bool fill_wish(server *s, const asked *a, bool init, wish *w, trouble *t)
 {
     *w = (wish){ .steps = a->steps, .width = a->width, .height = a->height, .count = a->count * a->iterations,
                  .guidance = (float)a->guidance, .strength = (float)a->strength, .tile = s->o->tile,
+                 .token_merging = (float)a->token_merging,
                  .seed = a->seed.given ? a->seed.value : random_seed() };
     if (w->count > MOST_PICTURES)
         return trouble_is(t, 422, "n_iter", "%d pictures are asked for; this server draws at most %d at a request",

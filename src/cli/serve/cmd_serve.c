@@ -46,6 +46,7 @@ static const option options[] = {
     OPTION_SIZE(0, "max-body", "BYTES", AT(max_body), "64M", "bytes of a request, at most"),
     OPTION_INT(0, "grace", "SECONDS", AT(grace), "30", 0, 86400,
                "when stopped, how long pictures under way may take to be finished"),
+    VAE_OPTION(serve_options),
     TILE_OPTION(serve_options),
     OPTION_FLAG(0, "cache-weights", AT(cache_weights),
                 "keep packed weights in MODEL/imago-cache or in the user's cache, so that the next start takes no time; "
@@ -107,7 +108,7 @@ static bool open_server(server *s)
         return false;
     s->sd = im_sd_open(s->c, s->o->model, session_dtype(&s->o->common));
     im_sd_cache_weights(s->sd, s->o->cache_weights);
-    if (!s->sd)
+    if (!s->sd || (s->o->vae && !im_sd_use_vae(s->sd, s->o->vae)))
         return false;
     return model_prepare(s, s->sd) && loras_list(s) && open_look(s) && know_model(s) && warm_up(s) && http_start(s) &&
            worker_start(s);

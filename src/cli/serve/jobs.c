@@ -44,6 +44,8 @@ static json_t *request_json(const job *j)
         json_object_set_new(r, "prompt_syntax", json_string("a1111"));
     if (r && w->clip_skip > 1)
         json_object_set_new(r, "clip_skip", json_integer(w->clip_skip));
+    if (r && w->token_merging > 0)
+        json_object_set_new(r, "token_merging", json_real(im_decimal(w->token_merging)));
     if (r && w->init_sha256[0])
         json_object_set_new(r, "strength", json_real(im_decimal(w->strength)));
     if (r && w->mask_sha256[0]) {

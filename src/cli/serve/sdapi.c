@@ -158,6 +158,7 @@ static bool take_overrides(const server *s, asked *a, trouble *t)
 {
     const json_t *model = json_object_get(a->overrides, "sd_model_checkpoint");
     const json_t *clip = json_object_get(a->overrides, "CLIP_stop_at_last_layers");
+    const json_t *ratio = json_object_get(a->overrides, "token_merging_ratio");
     if (a->overrides && !json_is_object(a->overrides))
         return trouble_is(t, 422, "override_settings", "override_settings: wanted an object");
     if (json_is_string(model) && !sdapi_is_model(s, json_string_value(model)))
@@ -168,6 +169,11 @@ static bool take_overrides(const server *s, asked *a, trouble *t)
         return trouble_is(t, 422, "override_settings", "CLIP_stop_at_last_layers: wanted a whole number of 1 or more");
     if (json_is_integer(clip))
         a->clip_skip = (int)json_integer_value(clip);
+    if (ratio && !json_is_null(ratio) && !(json_is_number(ratio) && json_number_value(ratio) >= 0 &&
+                                           json_number_value(ratio) <= 0.9))
+        return trouble_is(t, 422, "override_settings", "token_merging_ratio: wanted a number from 0 to 0.9");
+    if (json_is_number(ratio))
+        a->token_merging = json_number_value(ratio);
     return true;
 }
 

@@ -115,10 +115,12 @@ enum MHD_Result sdapi_memory(visit *v)
 enum MHD_Result sdapi_options(visit *v)
 {
     const server *s = v->s;
-    return answer_json(v, 200, json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:b, s:f, s:n}", "sd_model_checkpoint", s->title,
+    const char *hash;
+    return answer_json(v, 200, json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:b, s:f, s:s?}", "sd_model_checkpoint", s->title,
                                          "sd_checkpoint_hash", s->hash, "samples_format", "png",
                                          "CLIP_stop_at_last_layers", 1, "randn_source", "CPU", "eta_noise_seed_delta", 0,
-                                         "enable_pnginfo", 1, "initial_noise_multiplier", 1.0, "sd_vae"));
+                                         "enable_pnginfo", 1, "initial_noise_multiplier", 1.0, "sd_vae",
+                                         im_sd_vae(s->sd, &hash)));
 }
 
 /* Clients post all of it back, and more: what does not ask for another picture passes. */

@@ -21,7 +21,7 @@
 
 typedef struct serve_options {
     common_options common;                                     /* must be first                                        */
-    const char *model, *listen, *keep, *token_file, *user, *wildcards;
+    const char *model, *listen, *keep, *token_file, *user, *wildcards, *vae;
     reading reading;                                           /* without --lora and --clip-skip: requests say those   */
     option_list hosts;
     int queue, batch, max_steps, grace;
@@ -42,7 +42,7 @@ typedef struct wish {                                          /* all of it owne
     int steps, width, height;                                  /* pixels, as they are drawn                            */
     int count;                                                 /* pictures, of seeds seed, seed + 1 ...                */
     uint64_t seed;
-    float guidance, strength;
+    float guidance, strength, token_merging;
     const char *scheduler;                                     /* of the library's table                               */
     im_image *init;                                            /* NULL: none                                           */
     im_image *mask;                                            /* white where init is drawn anew; NULL: none           */

@@ -22,6 +22,7 @@ im_sd_args wish_args(const wish *w, int i)
     a.negative = wish_negative(w, i);
     a.syntax = w->syntax;
     a.clip_skip = w->clip_skip;
+    a.token_merging = w->token_merging;
     a.steps = w->steps;
     a.guidance = w->guidance;
     a.seed = w->seed;

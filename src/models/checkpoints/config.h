@@ -28,6 +28,8 @@ bool im_unet_config_read(im_ctx *c, const struct im_json *j, im_unet_config *out
 bool im_vae_config_read(im_ctx *c, const struct im_json *j, im_vae_config *out);
 bool im_vae_any_config_read(im_ctx *c, const struct im_json *j, im_vae_config *out);           /* AutoencoderTiny, too   */
 im_vae_config im_tiny_config_default(void);                    /* TAESD                                               */
+/* config.json of an AutoencoderTiny, as diffusers writes it: malloc'd; NULL with an error (config_tiny.c). */
+char *im_tiny_config_text(im_ctx *c, const im_vae_config *v);
 /* Reads model_index.json (kind of pipeline, classes of its parts) and the three config.json of a diffusers folder. */
 bool im_model_config_read(im_ctx *c, const char *folder, im_model_config *out);
 /* The same of a single file: `imago convert` writes the folder's files into its metadata, under their names. Other

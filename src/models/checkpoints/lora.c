@@ -389,3 +389,24 @@ bool im_lora_add(im_ctx *c, const im_lora *l, im_part part, const im_param *p, f
     const module *m = of_param(l, part, p);
     return !m || add_product(c, m, scale_of(l, m), values);
 }
+
+/* ---------------------------------------------------------------- to be trained on */
+
+int im_lora_modules(const im_lora *l) { return l->n; }
+
+int im_lora_rank(const im_lora *l, im_part part, const im_param *p)
+{
+    const module *m = of_param(l, part, p);
+    return m ? (int)m->down->shape[0] : 0;
+}
+
+bool im_lora_factors(im_ctx *c, const im_lora *l, im_part part, const im_param *p, float *a, float *b)
+{
+    const module *m = of_param(l, part, p);
+    if (!m) return im_fail(c, "%s: has nothing for %s", l->path, p->t->name);
+    float scale = scale_of(l, m);
+    im_st_read_f32(m->down, 0, im_st_numel(m->down), a);
+    im_st_read_f32(m->up, 0, im_st_numel(m->up), b);
+    for (int64_t i = 0; i < im_st_numel(m->up); i++) b[i] *= scale;
+    return true;
+}

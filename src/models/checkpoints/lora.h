@@ -3,7 +3,8 @@
  *     W' = W + w (alpha / r) B A        W (N, K)  A, "down" (r, K)  B, "up" (N, r)
  *
  * of convolutions with K = cin kh kw. w is the user's weight, alpha the file's (r where it has none). Merged weights cost
- * nothing later; to take an adapter off again the network is loaded anew. Used by sd_lora.c and checkpoint.c.
+ * nothing later; to take an adapter off again the network is loaded anew. Used by sd_lora.c, checkpoint.c
+ * and train_adapters.c.
  *
  * Files: diffusers (unet.*.lora_A.weight, older *.lora.down.weight and *.processor.to_q_lora.down.weight), PEFT
  * (base_model.model.*, with adapter_config.json beside the file or in the folder), kohya (lora_unet_*, lora_te_*). */
@@ -27,6 +28,12 @@ bool im_lora_is_of(const im_lora *l, const char *path);
 bool im_lora_changes(const im_lora *l, im_part part, const im_param *p);
 /* Adds what they change; values: the parameter in f32, in the order of the file. False: c has failed. */
 bool im_lora_add(im_ctx *c, const im_lora *l, im_part part, const im_param *p, float *values);
+
+/* What this file alone has, to be trained on: how many modules; the rank of that of a parameter, 0: it has none; its
+ * factors a (r, K) and b (N, r), b with alpha / r in it. */
+int im_lora_modules(const im_lora *l);
+int im_lora_rank(const im_lora *l, im_part part, const im_param *p);
+bool im_lora_factors(im_ctx *c, const im_lora *l, im_part part, const im_param *p, float *a, float *b);
 
 im_lora *im_lora_next(const im_lora *l);                       /* the one before it; NULL: none                       */
 const char *im_lora_name(const im_lora *l);                    /* of its file, without folder and ending              */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/files/safetensors.h"
 #include "data/files/sha256.h"
 #include "models/checkpoints/param_file.h"
 
@@ -186,9 +187,9 @@ size_t im_state_bytes(const im_state *s)
     return bytes;
 }
 
-static void describe(const im_state_entry *e, im_st_entry *out)
+static void describe(const im_state *s, const im_state_entry *e, im_st_entry *out)
 {
-    *out = (im_st_entry){ .name = e->name, .dtype = IM_F32 };
+    *out = (im_st_entry){ .name = e->name, .dtype = s->as };
     if (e->param) {
         int64_t shape[IM_MAX_DIMS];
         out->ndim = im_param_file_shape(e->param, shape);
@@ -199,19 +200,30 @@ static void describe(const im_state_entry *e, im_st_entry *out)
     }
 }
 
-/* The bytes of an entry as they stand in the file; NULL with an error. buffer: twice the largest of them: as they stand in
- * the engine, and where axes move, as they stand in the file. */
+/* The bytes of an entry as they stand in the file; NULL with an error. buffer: twice the largest of them in f32: as they
+ * stand in the engine, and where axes or types change, as they stand in the file. */
 static const void *value(const im_state *s, const im_state_entry *e, float *buffer)
 {
     if (!e->param)
         return &s->tracked;
     if (!im_download(s->c, e->t, buffer))
         return NULL;
-    if (e->param->kind != IM_PARAM_CONV)
-        return buffer;
-    float *turned = buffer + im_numel(e->t);
-    im_param_to_file(e->param, buffer, turned);
-    return turned;
+    float *here = buffer, *free_half = buffer + im_numel(e->t);
+    if (e->param->kind == IM_PARAM_CONV) {
+        im_param_to_file(e->param, buffer, free_half);
+        here = free_half;
+        free_half = buffer;
+    }
+    if (s->as == IM_F32)
+        return here;
+    im_st_from_f32(here, im_numel(e->t), s->as, free_half);
+    return free_half;
+}
+
+/* How many those are. */
+static size_t file_bytes(const im_state *s, const im_state_entry *e)
+{
+    return e->param ? (size_t)im_numel(e->t) * im_dtype_size(s->as) : sizeof s->tracked;
 }
 
 /* ---------------------------------------------------------------- the hash */
@@ -246,9 +258,9 @@ static bool hash_state(const im_state *s, float *buffer, const char *const metad
         qsort(order, (size_t)s->n, sizeof *order, by_state_name);
     for (int i = 0; ok && i < s->n; i++) {
         im_st_entry e;
-        describe(order[i], &e);
+        describe(s, order[i], &e);
         const void *v = value(s, order[i], buffer);
-        ok = v && hash_tensor(c, h, &e, v, value_bytes(order[i]));
+        ok = v && hash_tensor(c, h, &e, v, file_bytes(s, order[i]));
     }
     for (int i = 0; ok && i < n; i++)
         ok = hash_text(c, h, metadata[2 * i], metadata[2 * i + 1]);
@@ -295,7 +307,7 @@ bool im_state_write(const im_state *s, const char *path, const char *const metad
     size_t largest = sizeof(int64_t);
     im_st_entry *entries = calloc((size_t)s->n + 1, sizeof *entries);
     for (int i = 0; entries && i < s->n; i++) {
-        describe(&s->v[i], &entries[i]);
+        describe(s, &s->v[i], &entries[i]);
         if (value_bytes(&s->v[i]) > largest)
             largest = value_bytes(&s->v[i]);
     }
@@ -314,7 +326,7 @@ bool im_state_write(const im_state *s, const char *path, const char *const metad
     for (int i = 0; w && im_ok(c) && i < s->n; i++) {
         const void *v = value(s, &s->v[i], buffer);
         if (v)
-            im_st_put(c, w, i, v, value_bytes(&s->v[i]));
+            im_st_put(c, w, i, v, file_bytes(s, &s->v[i]));
     }
     if (w && !im_ok(c)) {
         im_st_abandon(w);

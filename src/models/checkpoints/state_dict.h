@@ -41,6 +41,7 @@ typedef struct im_state {
     im_state_entry *v;
     int n, cap;
     int64_t tracked;                     /* the value of every num_batches_tracked                                    */
+    im_dtype as;                         /* of parameters in the file: f32, f16 or bf16                               */
 } im_state;
 
 /* Adds prefix + NAME for every parameter of p (trained ones: plain f32), and its num_batches_tracked. */

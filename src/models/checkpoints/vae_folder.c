@@ -164,11 +164,11 @@ static char *with_scaling(im_ctx *c, const char *config, double scaling_factor)
     return text;
 }
 
-bool im_vae_folder_write(im_folder_out *f, im_vae *m, const char *in, const char *config, double scaling_factor)
+static bool write_as(im_folder_out *f, im_vae *m, const char *in, const char *config, double scaling_factor, im_dtype as)
 {
     static const char *const metadata[] = { "format", "pt" };
     im_ctx *c = f->c;
-    im_state s = { .c = c };
+    im_state s = { .c = c, .as = as };
     char name[96];
     snprintf(name, sizeof name, "%sdiffusion_pytorch_model.safetensors", in);
     char *path = im_folder_file(f, name);
@@ -189,6 +189,11 @@ bool im_vae_folder_write(im_folder_out *f, im_vae *m, const char *in, const char
     return ok;
 }
 
+bool im_vae_folder_write(im_folder_out *f, im_vae *m, const char *in, const char *config, double scaling_factor)
+{
+    return write_as(f, m, in, config, scaling_factor, IM_F32);
+}
+
 bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *config, double scaling_factor)
 {
     im_folder_out f;
@@ -196,4 +201,39 @@ bool im_vae_folder_save(im_ctx *c, im_vae *m, const char *folder, const char *co
         return false;
     bool ok = im_vae_folder_write(&f, m, "", config, scaling_factor);
     return im_folder_end(&f) && ok;
+}
+
+/* ---------------------------------------------------------------- in another dtype */
+
+bool im_is_vae(im_ctx *c, const char *folder)
+{
+    if (!im_ok(c) || !im_is_folder(folder))
+        return false;
+    char *path = im_join(c, folder, "config.json");
+    im_json j = { 0 };
+    const char *class = "";
+    bool is = path && im_is_file(path) && im_json_load(c, &j, path, IM_JSON_CONFIG_BYTES) &&
+              im_json_string(c, &j, "_class_name", IM_MAY, &class) && !strncmp(class, "Autoencoder", 11);
+    im_json_close(&j);
+    free(path);
+    im_clear_error(c);                                         /* what is wrong with it, its reader says              */
+    return is;
+}
+
+bool im_vae_convert(im_ctx *c, const char *in, const char *out, int dtype, bool force)
+{
+    im_folder_out f;
+    im_vae_config cfg;
+    if (dtype != IM_F32 && dtype != IM_F16 && dtype != IM_BF16)
+        return im_fail(c, "%s: is a VAE by itself, which is written in one type; wanted --dtype f32, f16 or bf16", in);
+    im_vae *m = im_vae_folder_any(c, in, &cfg, true);
+    char *config = m ? im_vae_folder_text(c, in) : NULL;
+    bool ok = config && im_folder_begin(c, &f, out, force);
+    if (ok) {
+        ok = write_as(&f, m, "", config, 0, (im_dtype)dtype);
+        ok = im_folder_end(&f) && ok;
+    }
+    free(config);
+    im_vae_free(m);
+    return ok;
 }

@@ -260,7 +260,14 @@ typedef struct run {
     im_tensor *const *kv;
     im_tensor **skips;                   /* a stack                                                                   */
     int n_skips;
+    float merge;                         /* share of tokens merged at the finest level, which has `pixels` of them    */
+    int64_t pixels;
 } run;
+
+static float merge_of(const run *u, const im_tensor *h)
+{
+    return h && h->shape[1] * h->shape[2] == u->pixels ? u->merge : 0;
+}
 
 /* h (B, H, W, C) -> the next level's (B, H/2, W/2, C') */
 static im_tensor *down_forward(run *u, const stage *s, im_tensor *h)
@@ -268,7 +275,7 @@ static im_tensor *down_forward(run *u, const stage *s, im_tensor *h)
     for (int i = 0; i < s->layers; i++) {
         h = im_residual_forward(u->c, &s->resnets[i], h, u->time);                       /* (B, H, W, C')   */
         if (s->attentions)
-            h = im_transformer_forward(u->c, &s->attentions[i], h, u->kv);               /* (B, H, W, C')   */
+            h = im_transformer_forward(u->c, &s->attentions[i], h, u->kv, merge_of(u, h));   /* (B, H, W, C') */
         u->skips[u->n_skips++] = h;
     }
     if (s->resample.w) {
@@ -289,7 +296,7 @@ static im_tensor *up_forward(run *u, const stage *s, im_tensor *h, int from, int
         h = im_concat(u->c, h, u->skips[--u->n_skips]);                                  /* (B, H, W, C + Cskip) */
         h = im_residual_forward(u->c, &s->resnets[i], h, u->time);                       /* (B, H, W, C')   */
         if (s->attentions)
-            h = im_transformer_forward(u->c, &s->attentions[i], h, u->kv);               /* (B, H, W, C')   */
+            h = im_transformer_forward(u->c, &s->attentions[i], h, u->kv, merge_of(u, h));   /* (B, H, W, C') */
     }
     if (to == s->layers && s->resample.w && im_ok(u->c)) {
         const im_tensor *next = u->skips[u->n_skips - 1];                                /* (B, 2H, 2W, ..) */
@@ -304,7 +311,7 @@ static im_tensor *mid_forward(run *u, const im_unet *m, im_tensor *h)           
 {
     im_scope_push(u->c);
     h = im_residual_forward(u->c, &m->mid_resnets[0], h, u->time);
-    h = im_transformer_forward(u->c, &m->mid_attention, h, u->kv);
+    h = im_transformer_forward(u->c, &m->mid_attention, h, u->kv, merge_of(u, h));
     h = im_residual_forward(u->c, &m->mid_resnets[1], h, u->time);
     im_trace(u->c, "mid_block", h);
     return im_scope_leave(u->c, h);
@@ -318,7 +325,7 @@ im_tensor *im_unet_forward(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor 
 im_tensor *im_unet_forward_guided(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
                                   im_tensor *const kv[])
 {
-    return im_unet_forward_deep(c, m, x, t, w, kv, IM_UNET_WHOLE, NULL);
+    return im_unet_forward_as(c, m, x, t, w, kv, &(im_unet_way){ .depth = IM_UNET_WHOLE });
 }
 
 int im_unet_deep_channels(const im_unet_config *cfg)
@@ -345,14 +352,15 @@ static im_tensor *as_f32(im_ctx *c, im_tensor *h)
     return h && h->dtype != IM_F32 ? im_cast(c, h, IM_F32) : h;
 }
 
-im_tensor *im_unet_forward_deep(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
-                                im_tensor *const kv[], im_unet_depth depth, im_tensor *deep)
+im_tensor *im_unet_forward_as(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
+                              im_tensor *const kv[], const im_unet_way *way)
 {
     if (!m || !x || !t)
         return NULL;
     const stage *last = &m->up[m->cfg.levels - 1];
     im_scope_push(c);
-    run u = { .c = c, .kv = kv, .skips = m->skips, .time = time_forward(c, m, t, w) };
+    run u = { .c = c, .kv = kv, .skips = m->skips, .time = time_forward(c, m, t, w), .merge = way->merge,
+              .pixels = x->shape[1] * x->shape[2] };
     if (m->minus_one)
         x = im_add(c, im_scale(c, x, 2.0f), m->minus_one);                               /* (B, H, W, 4)    */
     im_trace(c, "sample", x);
@@ -360,12 +368,12 @@ im_tensor *im_unet_forward_deep(im_ctx *c, const im_unet *m, im_tensor *x, im_te
     im_trace(c, "conv_in", h);
     h = im_as_activation(&m->params, h);
     u.skips[u.n_skips++] = h;
-    deep = depth == IM_UNET_REUSE ? im_as_activation(&m->params, deep) : deep_forward(&u, m, h);
+    im_tensor *deep = way->depth == IM_UNET_REUSE ? im_as_activation(&m->params, way->deep) : deep_forward(&u, m, h);
     h = up_forward(&u, last, deep, last->layers - 1, last->layers);
     h = im_norm_forward(c, &m->conv_norm_out, h, true);                                  /* (B, H, W, 320)  */
     h = im_conv_forward(c, &m->conv_out, as_f32(c, h), NULL, NULL);                      /* (B, H, W, 4)    */
     im_trace(c, "conv_out", h);                                                          /* not rounded     */
-    if (depth == IM_UNET_KEEP)
+    if (way->depth == IM_UNET_KEEP)
         h = im_concat(c, h, as_f32(c, deep));
     return im_scope_leave(c, h);
 }

@@ -61,7 +61,12 @@ im_tensor *im_unet_forward_guided(im_ctx *c, const im_unet *m, im_tensor *x, im_
  * C: im_unet_deep_channels. */
 typedef enum { IM_UNET_WHOLE, IM_UNET_KEEP, IM_UNET_REUSE } im_unet_depth;
 int im_unet_deep_channels(const im_unet_config *cfg);
-im_tensor *im_unet_forward_deep(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
-                                im_tensor *const kv[], im_unet_depth depth, im_tensor *deep);
+typedef struct im_unet_way {
+    im_unet_depth depth; im_tensor *deep;
+    float merge;                         /* share of the pixels of the finest level that attention over the picture   */
+                                         /* sees merged with others (token_merging.c); 0: none                        */
+} im_unet_way;
+im_tensor *im_unet_forward_as(im_ctx *c, const im_unet *m, im_tensor *x, im_tensor *t, im_tensor *w,
+                              im_tensor *const kv[], const im_unet_way *way);
 
 #endif

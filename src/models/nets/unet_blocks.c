@@ -2,6 +2,7 @@
  * Formulas are in unet_blocks.h. Every skip connection is the `res` argument of the operation before it, so no sum is
  * a pass over memory of its own. Used by unet.c, the residual block by vae.c too. */
 #include "models/nets/unet_blocks.h"
+#include "models/nets/token_merging.h"
 
 #include <stddef.h>
 
@@ -168,12 +169,25 @@ static im_tensor *attn_forward(im_ctx *c, const im_attn *a, int heads, im_tensor
     return im_linear_forward(c, &a->to_out, o, h, IM_ACT_NONE);
 }
 
+typedef struct merging { int height, width; float ratio; } merging;       /* of the picture; ratio 0: nothing is merged */
+
+/* The same over the picture, of which a share of tokens is merged meanwhile.   h (B, HW, C) -> (B, HW, C) */
+static im_tensor *merged_forward(im_ctx *c, const im_transformer_block *b, int heads, im_tensor *h, im_tensor *const kv[],
+                                 const merging *merge)
+{
+    im_tokens t = im_tokens_match(c, h, merge->height, merge->width, merge->ratio);
+    im_tensor *n = im_tokens_merge(c, t, im_norm_forward(c, &b->norm1, h, false));           /* (B, left, C) */
+    if (!t.row) return attn_forward(c, &b->attn1, heads, n, h, kv);
+    im_tensor *o = im_tokens_spread(c, t, attn_forward(c, &b->attn1, heads, n, NULL, kv), h);   /* (B, HW, C)  */
+    return o ? im_add(c, o, h) : NULL;
+}
+
 /* h (B, HW, C) -> (B, HW, C) */
 static im_tensor *block_forward(im_ctx *c, const im_transformer_block *b, int heads, im_tensor *h,
-                                im_tensor *const kv[])
+                                im_tensor *const kv[], const merging *merge)
 {
     im_scope_push(c);
-    h = attn_forward(c, &b->attn1, heads, im_norm_forward(c, &b->norm1, h, false), h, kv);   /* (B, HW, C)  */
+    h = merged_forward(c, b, heads, h, kv, merge);                                           /* (B, HW, C)  */
     h = attn_forward(c, &b->attn2, heads, im_norm_forward(c, &b->norm2, h, false), h, kv);   /* (B, HW, C)  */
     im_tensor *f = im_geglu_forward(c, &b->ff_in, im_norm_forward(c, &b->norm3, h, false));  /* (B, HW, 4C) */
     h = im_linear_forward(c, &b->ff_out, f, h, IM_ACT_NONE);                                 /* (B, HW, C)  */
@@ -182,17 +196,18 @@ static im_tensor *block_forward(im_ctx *c, const im_transformer_block *b, int he
 }
 
 /* kv: its own */
-static im_tensor *transformer_body(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[])
+static im_tensor *transformer_body(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[], float ratio)
 {
     if (!x)
         return NULL;
     int64_t tokens[] = { x->shape[0], x->shape[1] * x->shape[2], x->shape[3] };          /* B, HW, C        */
+    const merging merge = { (int)x->shape[1], (int)x->shape[2], ratio };
     im_scope_push(c);
     im_tensor *skip = im_reshape(c, x, 3, tokens);                                       /* (B, HW, C)      */
     im_tensor *h = im_norm_forward(c, &t->norm, skip, false);                            /* (B, HW, C)      */
     h = im_linear_forward(c, &t->proj_in, h, NULL, IM_ACT_NONE);                         /* (B, HW, C)      */
     for (int i = 0; i < t->n_blocks; i++)
-        h = block_forward(c, &t->blocks[i], t->heads, h, kv);
+        h = block_forward(c, &t->blocks[i], t->heads, h, kv, &merge);
     h = im_linear_forward(c, &t->proj_out, h, skip, IM_ACT_NONE);                        /* (B, HW, C)      */
     if (h)
         h = im_reshape(c, h, 4, x->shape);                                               /* (B, H, W, C)    */
@@ -203,14 +218,14 @@ static im_tensor *transformer_body(im_ctx *c, const im_transformer *t, im_tensor
 static im_tensor *transformer_again(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
     (void)n_in;
-    return transformer_body(c, arg, in[0], in + 1);
+    return transformer_body(c, arg, in[0], in + 1, 0);
 }
 
-im_tensor *im_transformer_forward(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[])
+im_tensor *im_transformer_forward(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[], float merge)
 {
     im_tensor *in[IM_MAX_IN] = { x };
-    if (!t->of->recompute || 1 + t->n_kv > IM_MAX_IN)
-        return transformer_body(c, t, x, kv + t->first_kv);
+    if (!t->of->recompute || 1 + t->n_kv > IM_MAX_IN || merge > 0)
+        return transformer_body(c, t, x, kv + t->first_kv, merge);
     for (int i = 0; i < t->n_kv; i++)
         in[1 + i] = kv[t->first_kv + i];
     return im_recompute(c, transformer_again, (void *)(uintptr_t)t, in, 1 + t->n_kv);

@@ -59,7 +59,7 @@ typedef struct im_transformer_shape {
 void im_transformer_init(im_params *p, im_transformer *t, const im_transformer_shape *s, int *n_kv);
 /* Fills this transformer's places of kv from text (B, T, width). */
 void im_transformer_context(im_ctx *c, const im_transformer *t, im_tensor *text, im_tensor *kv[]);
-/* x (B, H, W, C)  ->  (B, H, W, C) */
-im_tensor *im_transformer_forward(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[]);
+/* x (B, H, W, C)  ->  (B, H, W, C). merge: share of the pixels that are merged for attention over the picture; 0: none. */
+im_tensor *im_transformer_forward(im_ctx *c, const im_transformer *t, im_tensor *x, im_tensor *const kv[], float merge);
 
 #endif

@@ -13,7 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct tiny_block { im_conv_layer conv[3]; const char *path; } tiny_block;
+typedef struct tiny_block {
+    im_conv_layer conv[3];
+    const im_params *of;                 /* whose `recompute` counts                                                  */
+    const char *path;
+} tiny_block;
 typedef struct tiny_level {
     int n;
     tiny_block *blocks;
@@ -36,6 +40,7 @@ static void block_init(im_params *p, tiny_block *b, int layer, int channels)
 {
     size_t mark = im_path_push(p, "%d", layer);
     b->path = im_path_name(p);
+    b->of = p;
     im_conv_init(p, "conv.0", &b->conv[0], channels, channels, 3, 1, 1);
     im_conv_init(p, "conv.2", &b->conv[1], channels, channels, 3, 1, 1);
     im_conv_init(p, "conv.4", &b->conv[2], channels, channels, 3, 1, 1);
@@ -134,7 +139,7 @@ void im_tiny_half_free(im_tiny_half *h)
 /* ---------------------------------------------------------------- forward */
 
 /* x (B, H, W, C) -> (B, H, W, C) */
-static im_tensor *block_forward(im_ctx *c, const tiny_block *b, im_tensor *x)
+static im_tensor *block_body(im_ctx *c, const tiny_block *b, im_tensor *x)
 {
     im_scope_push(c);
     im_tensor *h = im_activate(c, im_conv_forward(c, &b->conv[0], x, NULL, NULL), IM_ACT_RELU);
@@ -142,6 +147,17 @@ static im_tensor *block_forward(im_ctx *c, const tiny_block *b, im_tensor *x)
     h = im_activate(c, im_conv_forward(c, &b->conv[2], h, NULL, x), IM_ACT_RELU);
     im_trace(c, b->path, h);
     return im_scope_leave(c, h);
+}
+
+static im_tensor *block_again(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)n_in;
+    return block_body(c, arg, in[0]);
+}
+
+static im_tensor *block_forward(im_ctx *c, const tiny_block *b, im_tensor *x)
+{
+    return b->of->recompute ? im_recompute(c, block_again, (void *)(uintptr_t)b, &x, 1) : block_body(c, b, x);
 }
 
 static im_tensor *blocks_forward(im_ctx *c, const tiny_level *l, im_tensor *h)

@@ -77,6 +77,7 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
     if (m && a->syntax == IM_PROMPT_A1111) json_object_set_new(m, "prompt_syntax", json_string("a1111"));
     if (m && a->clip_skip > 1) json_object_set_new(m, "clip_skip", json_integer(a->clip_skip));
     if (m && a->deep_cache > 1) json_object_set_new(m, "deep_cache", json_integer(a->deep_cache));
+    if (m && a->token_merging > 0) json_object_set_new(m, "token_merging", json_real(im_decimal(a->token_merging)));
     if (m && a->tile) json_object_set_new(m, "tile", json_true());
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));
     if (m && q->init_sha256) {
@@ -176,6 +177,7 @@ static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char
     if (q->mask_sha256) print_mask(f, a);
     if (a->clip_skip > 1) fprintf(f, "Clip skip: %d, ", a->clip_skip);
     if (a->deep_cache > 1) fprintf(f, "Deep cache: %d, ", a->deep_cache);
+    if (a->token_merging > 0) fprintf(f, "Token merging ratio: %.9g, ", im_decimal(a->token_merging));
     fprintf(f, "Version: imago %s", IM_VERSION);
 }
 

@@ -286,7 +286,8 @@ bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out)
         height -= height % factor;
     }
     if (!fits(sd, "width", width, factor) || !fits(sd, "height", height, factor)) return false;
-    *out = (im_sd_size){ .width = width, .height = height, .w = width / factor, .h = height / factor };
+    *out = (im_sd_size){ .width = width, .height = height, .w = width / factor, .h = height / factor,
+                         .merge = a->token_merging };
     return true;
 }
 

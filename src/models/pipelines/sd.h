@@ -19,6 +19,7 @@ typedef struct im_sd_size {              /* what one evaluation's shape depends 
     int tokens;                          /* UNet: of its text; 0: as many as the text encoder has positions           */
     int skip;                            /* text encoder: layers at its end that are left out                         */
     im_unet_depth depth;                 /* UNet: how much of it (DeepCache)                                          */
+    float merge;                         /* UNet: share of the tokens that are merged                                 */
 } im_sd_size;
 
 /* One network at one shape, ready to run again and again (sd_stage.c). */
@@ -87,6 +88,8 @@ im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a);
 /* Picture size and latent size of a run, checked. Given an init picture, sizes are rounded down to what the VAE takes,
  * as diffusers does; else they must fit. */
 bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out);
+/* im_sd_check_memory where so many bytes are free; < 0: nobody knows (sd_report.c). */
+bool im_sd_fits(im_sd *sd, const im_sd_args *a, int batch, double available);
 
 /* ---------------------------------------------------------------- sd_lora.c */
 

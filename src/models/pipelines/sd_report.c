@@ -56,15 +56,22 @@ static double unloaded_bytes(im_sd *sd, bool encoder)
     return bytes;
 }
 
-/* What would help: whichever of weights and pictures can be made to fit. needed, one: for the batch, for one picture. */
-static void say_what_helps(im_sd *sd, double needed, double one, int batch, double weights, double available, char *out,
-                           size_t n)
+/* Bytes beside the weights: for all; for one picture; for all when they are decoded in strips. */
+typedef struct need { double all, one, tiled; } need;
+
+/* What would help: whichever of weights and pictures can be made to fit. */
+static void say_what_helps(im_sd *sd, need b, int batch, double weights, double available, char *out, size_t n)
 {
-    bool fewer = batch > 1 && one + weights <= available, half = sd->dtype == IM_F32 && needed + weights / 2 <= available;
-    if (fewer || half)
-        snprintf(out, n, "%s%s%s", fewer ? "make fewer at once (--batch)" : "", fewer && half ? ", or " : "",
-                 half ? "hold the weights in 16 bits (--dtype f16)" : "");
-    else if (weights > available)
+    const struct { bool helps; const char *how; } ways[] = {
+        { batch > 1 && b.one + weights <= available, "make fewer at once (--batch)" },
+        { b.tiled + weights <= available, "decode strip by strip (--tile)" },
+        { sd->dtype == IM_F32 && b.all + weights / 2 <= available, "hold the weights in 16 bits (--dtype f16)" },
+    };
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways && used < n; i++)
+        if (ways[i].helps) used += (size_t)snprintf(out + used, n - used, "%s%s", used ? ", or " : "", ways[i].how);
+    if (used) return;
+    if (weights > available)
         snprintf(out, n, "the weights alone do not fit: %s", sd->dtype == IM_F32 && weights / 2 < available
                  ? "hold them in 16 bits (--dtype f16)" : "close other programs, or take a machine with more memory");
     else
@@ -73,13 +80,20 @@ static void say_what_helps(im_sd *sd, double needed, double one, int batch, doub
 
 bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch)
 {
+    return im_sd_fits(sd, a, batch, (double)im_memory_available());
+}
+
+bool im_sd_fits(im_sd *sd, const im_sd_args *a, int batch, double available)
+{
     im_sd_size size;
-    double available = (double)im_memory_available();
     double needed = (double)im_sd_bytes_needed(sd, a, batch), weights = unloaded_bytes(sd, a->init != NULL);
     if (!im_ok(sd->c) || !im_sd_sizes(sd, a, &size)) return false;
     if (available < 0 || needed + weights <= available) return true;
     char help[200];
-    say_what_helps(sd, needed, (double)im_sd_bytes_needed(sd, a, 1), batch, weights, available, help, sizeof help);
+    im_sd_args tiled = *a;
+    tiled.tile = true;
+    const need b = { needed, (double)im_sd_bytes_needed(sd, a, 1), (double)im_sd_bytes_needed(sd, &tiled, batch) };
+    say_what_helps(sd, b, batch, weights, available, help, sizeof help);
     return im_fail(sd->c, "%d picture%s of %dx%d at once need%s about %.0f MiB and the weights still to be loaded %.0f "
                    "MiB, but %.0f MiB of memory are free; %s", batch, batch > 1 ? "s" : "", size.width, size.height,
                    batch > 1 ? "" : "s", needed / MIB, weights / MIB, available / MIB, help);
@@ -126,7 +140,7 @@ static bool time_fits(im_sd *sd, im_net net, int batch, im_sd_size size)
     double weights = sd->loaded[net] ? 0 : (double)im_params_bytes(im_net_params(&sd->nets, net), im_net_dtype(sd, net));
     char help[200];
     if (available < 0 || needed + weights <= available) return true;
-    say_what_helps(sd, needed, needed, 1, weights, available, help, sizeof help);
+    say_what_helps(sd, (need){ needed, needed, needed }, 1, weights, available, help, sizeof help);
     return im_fail(sd->c, "one evaluation of %dx%d needs about %.0f MiB and the weights still to be loaded %.0f MiB, but "
                    "%.0f MiB of memory are free; %s", size.width, size.height, needed / MIB, weights / MIB, available / MIB,
                    help);

@@ -91,6 +91,9 @@ static bool open_run(im_sd_run *r, const im_sd_args *a)
                        a->clip_skip, r->sd->config->clip.num_hidden_layers);
     if (a->deep_cache < 0 || a->deep_cache > 1000)
         return im_fail(c, "deep cache: found %d, wanted 1 (all of the UNet in every step) to 1000", a->deep_cache);
+    if (!(a->token_merging >= 0 && a->token_merging <= 0.9f))
+        return im_fail(c, "token merging: found %g, wanted 0 (none) to 0.9: the share of tokens that are merged",
+                       (double)a->token_merging);
     if (!im_mask_take(r, a)) return false;
     if (a->guidance > 1 && !im_sd_guided(r->sd, a) && a->negative && *a->negative)
         im_warn(c, "the model is told the guidance and sees the prompt alone: the negative prompt is not used");

@@ -35,7 +35,8 @@ static im_tensor *unet_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
     im_scope_push(c);
     im_tensor *x = s->mask_channels ? im_concat(c, in[0], in[2]) : in[0];
     im_tensor *deep = s->deep ? in[s->deep] : NULL;
-    return im_scope_leave(c, im_unet_forward_deep(c, s->nets->unet, x, in[1], w, in + own_inputs(s), s->size.depth, deep));
+    const im_unet_way way = { s->size.depth, deep, s->size.merge };
+    return im_scope_leave(c, im_unet_forward_as(c, s->nets->unet, x, in[1], w, in + own_inputs(s), &way));
 }
 
 static im_tensor *decoder_fn(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
@@ -159,12 +160,16 @@ void im_stage_close(im_stage *s)
 
 bool im_same_size(im_sd_size a, im_sd_size b)
 {
-    return a.width == b.width && a.height == b.height && a.tokens == b.tokens && a.depth == b.depth;
+    return a.width == b.width && a.height == b.height && a.tokens == b.tokens && a.depth == b.depth
+        && a.merge == b.merge;
 }
 
 static bool same_size(im_net net, im_sd_size a, im_sd_size b)
 {
-    if (net != IM_NET_UNET) a.depth = b.depth = IM_UNET_WHOLE;
+    if (net != IM_NET_UNET) {
+        a.depth = b.depth = IM_UNET_WHOLE;
+        a.merge = b.merge = 0;
+    }
     return net == IM_NET_CLIP ? a.skip == b.skip : im_same_size(a, b);
 }
 

@@ -1,6 +1,7 @@
 /* sd_vae.c: another autoencoder in the place of the model's own. It is loaded whole and at once, in f32; everything that
  * is asked of the model's configuration is from then on said of it. Used by cmd_generate.c. */
 #include "models/pipelines/sd.h"
+#include "data/files/file.h"
 #include "data/files/named.h"
 #include "models/checkpoints/vae_file.h"
 
@@ -17,11 +18,26 @@ static bool fits(im_sd *sd, const char *path, const im_vae_config *v)
                    im_vae_factor(own));
 }
 
-bool im_sd_use_vae(im_sd *sd, const char *path)
+/* "tiny" is the one that lies in the model's own folder; malloc'd, NULL with an error. */
+static char *place_of(im_sd *sd, const char *path)
+{
+    im_ctx *c = sd->c;
+    if (strcmp(path, "tiny") != 0) return im_copy_text(c, path, strlen(path));
+    const char *model = im_checkpoint_path(sd->checkpoint);
+    char *folder = im_join(c, model, "tiny");
+    if (folder && !im_is_folder(folder)) {
+        im_fail(c, "%s: this model has no tiny VAE of its own, a folder tiny/ in it; `imago train decoder --vae MODEL` "
+                   "trains one, which is given by its path (a folder of that name here: ./tiny)", model);
+        free(folder);
+        return NULL;
+    }
+    return folder;
+}
+
+static bool use(im_sd *sd, const char *path)
 {
     im_vae_config v;
     char hash[65], *name = NULL;
-    if (!sd || !im_ok(sd->c)) return false;
     if (sd->open_runs || sd->loaded[IM_NET_VAE_DECODER] || sd->loaded[IM_NET_VAE_ENCODER])
         return im_fail(sd->c, "%s: the model has drawn with another VAE already", path);
     im_vae *plain = im_vae_any_open(sd->c, path, &v, true);                  /* its weights in the order of files   */
@@ -42,6 +58,14 @@ bool im_sd_use_vae(im_sd *sd, const char *path)
     sd->with_vae.vae = v;
     sd->config = &sd->with_vae;
     return im_ok(sd->c);
+}
+
+bool im_sd_use_vae(im_sd *sd, const char *path)
+{
+    char *place = sd && im_ok(sd->c) ? place_of(sd, path) : NULL;
+    bool ok = place && use(sd, place);
+    free(place);
+    return ok;
 }
 
 const char *im_sd_vae(const im_sd *sd, const char **sha256)

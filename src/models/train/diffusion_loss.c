@@ -104,3 +104,12 @@ im_tensor *im_autoencoder_draw(im_ctx *c, const im_vae *vae, im_tensor *x, im_te
     im_tensor *moments = im_vae_encode(c, vae, x);                                       /* (B, h, w, 2C)   */
     return im_scope_leave(c, moments ? im_gaussian_sample(c, moments, noise) : NULL);
 }
+
+im_tensor *im_tiny_loss(im_ctx *c, const im_vae *tiny, const im_tiny_lesson *l)
+{
+    im_scope_push(c);
+    im_tensor *y = im_vae_decode(c, tiny, l->z);                                         /* (B, H, W, 3)    */
+    im_tensor *mean = y ? im_vae_encode(c, tiny, l->x) : NULL;                           /* (B, h, w, C)    */
+    im_tensor *loss = mean ? im_add(c, im_mse(c, y, l->y, NULL), im_mse(c, mean, l->mean, NULL)) : NULL;
+    return im_scope_leave(c, loss);
+}

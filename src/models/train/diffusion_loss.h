@@ -1,5 +1,5 @@
-/* diffusion_loss.h: what the noise predictor and the autoencoder are trained on. Used by train_diffusion.c,
- * train_autoencoder.c and the tests. */
+/* diffusion_loss.h: what the noise predictor and the autoencoders are trained on. Used by train_diffusion.c,
+ * train_autoencoder.c, train_decoder.c and the tests. */
 #ifndef IM_DIFFUSION_LOSS_H
 #define IM_DIFFUSION_LOSS_H
 
@@ -45,5 +45,13 @@ bool im_decoder_loss_of(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *z
                         im_autoencoder_loss *out, im_tensor **y);
 /* z = mean + exp(logvar / 2) noise of encode(x)  -> (B, h, w, latent channels) */
 im_tensor *im_autoencoder_draw(im_ctx *c, const im_vae *vae, im_tensor *x, im_tensor *noise);
+
+/* What a tiny autoencoder learns of a large one (train_decoder.c). */
+typedef struct im_tiny_lesson {
+    im_tensor *x, *y;                    /* (B, H, W, 3) a picture; what is to be decoded from z                      */
+    im_tensor *z, *mean;                 /* (B, h, w, C) latents as a UNet has them; what is to be encoded from x     */
+} im_tiny_lesson;
+/* mean (decode(z) - y)^2 + mean (encode(x) - mean)^2  -> (1) */
+im_tensor *im_tiny_loss(im_ctx *c, const im_vae *tiny, const im_tiny_lesson *l);
 
 #endif

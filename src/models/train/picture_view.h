@@ -1,5 +1,5 @@
 /* picture_view.h: small changes of a whole picture that the training of pictures (not of classes) wants: mirrored, moved by
- * a few pixels. Used by train_autoencoder.c and latents.c. */
+ * a few pixels. Used by autoencoder_set.c and latents.c. */
 #ifndef IM_PICTURE_VIEW_H
 #define IM_PICTURE_VIEW_H
 

@@ -5,6 +5,7 @@
 #include "models/train/train_adapters.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "models/checkpoints/state_dict.h"
@@ -16,9 +17,9 @@ static const char *const clip_layers[] = { "q_proj", "k_proj", "v_proj", "out_pr
 bool im_trained_lora_settle(im_ctx *c, im_train_diffusion_args *a)
 {
     if (!a->lora)
-        return (!a->lora_text && a->lora_alpha == 0)
-            || im_fail(c, "--%s is for training a LoRA; wanted --lora RANK with it", a->lora_text ? "lora-text"
-                                                                                                 : "lora-alpha");
+        return (!a->lora_text && a->lora_alpha == 0 && !a->lora_from)
+            || im_fail(c, "--%s is for training a LoRA; wanted --lora RANK with it",
+                       a->lora_text ? "lora-text" : a->lora_from ? "lora-from" : "lora-alpha");
     if (!a->common.init)
         return im_fail(c, "--lora %d: a LoRA is trained beside a model's weights; wanted --init MODEL, a diffusers folder",
                        a->lora);
@@ -41,6 +42,55 @@ bool im_trained_lora_open(im_ctx *c, im_trained_lora *l, const im_train_diffusio
         && im_init_params_as(&l->unet, seed, IM_INIT_LORA)
         && (!a->lora_text || (im_adapters_attach(&l->clip, t, clip_layers, a->lora, a->lora_alpha)
                               && im_init_params_as(&l->clip, seed, IM_INIT_LORA)));
+}
+
+/* One layer's factors, b as this training scales it. */
+static bool load_one(im_ctx *c, const im_lora *from, im_part part, const im_param *q)
+{
+    const im_adapter *a = q->layer->adapter;
+    int64_t na = im_numel(a->a), nb = im_numel(a->b);
+    float *v = malloc((size_t)(na + nb) * sizeof *v);
+    bool ok = (v || im_fail(c, "out of memory for the adapter of %s", q->t->name))
+        && im_lora_factors(c, from, part, q, v, v + na);
+    for (int64_t i = na; ok && i < na + nb; i++) v[i] /= a->scale;
+    ok = ok && im_upload(c, a->a, v) && im_upload(c, a->b, v + na);
+    free(v);
+    return ok;
+}
+
+/* How many layers were begun; -1: none of them can be. */
+static int load_part(im_ctx *c, const im_lora *from, const char *path, im_part part, const im_params *net)
+{
+    int count = 0;
+    for (int i = 0; i < net->n; i++) {
+        const im_param *q = &net->v[i];
+        if (!q->layer || !q->layer->adapter) continue;
+        int rank = im_lora_rank(from, part, q), want = (int)q->layer->adapter->a->shape[0];
+        if (rank != want) {
+            im_fail(c, "%s: of %s it has %s rank %d, and --lora is %d; wanted one of every layer that is trained%s", path,
+                    q->t->name, rank ? "an adapter of" : "no adapter:", rank, want,
+                    part == IM_PART_CLIP && !rank ? ", or without --lora-text" : "");
+            return -1;
+        }
+        if (!load_one(c, from, part, q)) return -1;
+        count++;
+    }
+    return count;
+}
+
+bool im_trained_lora_load(im_ctx *c, im_trained_lora *l, im_checkpoint *k, const char *path, im_unet *unet, im_clip *clip)
+{
+    im_lora *from = im_lora_open(c, k, path);
+    int unets = from ? load_part(c, from, path, IM_PART_UNET, im_unet_params(unet)) : -1;
+    int texts = unets < 0 ? -1 : l->clip.n ? load_part(c, from, path, IM_PART_CLIP, im_clip_params(clip)) : 0;
+    bool ok = texts >= 0;
+    if (ok && unets + texts != im_lora_modules(from))
+        ok = im_fail(c, "%s: has adapters of %d layers, and %d are trained: the attention's projections of the UNet%s; "
+                     "wanted a file with these alone%s", path, im_lora_modules(from), unets + texts,
+                     l->clip.n ? " and of the text encoder" : "",
+                     l->clip.n ? "" : ", or --lora-text where the others are the text encoder's");
+    im_lora_free(from);
+    return ok;
 }
 
 void im_trained_lora_close(im_trained_lora *l)

@@ -3,6 +3,7 @@
 #ifndef IM_TRAIN_ADAPTERS_H
 #define IM_TRAIN_ADAPTERS_H
 
+#include "models/checkpoints/lora.h"
 #include "models/nets/adapters.h"
 #include "models/nets/clip.h"
 #include "models/nets/unet.h"
@@ -20,6 +21,9 @@ bool im_trained_lora_settle(im_ctx *c, im_train_diffusion_args *a);
  * deviation 1 / r, B zero, so that the first step begins with the model as it is. The networks are frozen from here on, and
  * are loaded afterwards. */
 bool im_trained_lora_open(im_ctx *c, im_trained_lora *l, const im_train_diffusion_args *a, im_unet *unet, im_clip *clip);
+/* Begins with the adapters of a file, any that `generate --lora` reads, in the place of those: the networks' layers that
+ * are trained and no others must have one, of this rank. */
+bool im_trained_lora_load(im_ctx *c, im_trained_lora *l, im_checkpoint *k, const char *path, im_unet *unet, im_clip *clip);
 void im_trained_lora_close(im_trained_lora *l);
 
 /* The file that diffusers, PEFT's readers and `generate --lora` take, averaged where o keeps averages. alpha / rank is

@@ -12,10 +12,8 @@
 #include <string.h>
 
 #include "data/files/file.h"
-#include "data/sets/loader.h"
-#include "data/files/stream.h"
+#include "models/train/autoencoder_set.h"
 #include "models/train/diffusion_loss.h"
-#include "models/train/picture_view.h"
 #include "models/nets/resnet.h"
 #include "models/train/train_config.h"
 #include "models/train/train_memory.h"
@@ -61,66 +59,25 @@ typedef struct training {
     char *config;                                              /* text of config.json                                 */
     bool decoder;                                              /* it alone is trained                                 */
     im_vae *vae;
-    im_dataset *data, *val;
-    im_pictures pictures;
+    im_ae_set set;
     double scaling;                                            /* 1 / deviation of the latents; 0: that of config     */
-    const im_train_hooks *hooks;
     im_ranks *ranks;
-    char hash[65], init_hash[65];                              /* of the pictures; decoder: of the weights of --init  */
+    char init_hash[65];                                        /* decoder: of the weights of --init                   */
 } training;
 
 /* ---------------------------------------------------------------- one part of a step */
-
-static int64_t latent_side(const training *t)
-{
-    return t->pictures.size / im_vae_factor(&t->cfg);
-}
-
-/* The number of a picture in the run: what is drawn for it depends on that, not on how pictures are dealt into batches. */
-static uint64_t shown(const training *t, int64_t number, int64_t place)
-{
-    return (uint64_t)(number * t->a->common.batch + place);
-}
-
-/* The batch as the network sees it: x (B, size, size, 3) in -1..1. */
-static im_tensor *views_of(training *t, const im_batch *b, int64_t number)
-{
-    im_view *v = calloc((size_t)b->n, sizeof *v);
-    if (!v) {
-        im_fail(t->c, "out of memory for a batch");
-        return NULL;
-    }
-    for (int64_t i = 0; i < b->n; i++)
-        v[i] = im_view_draw(t->a->common.seed, shown(t, number, i) + 1, 0, t->a->flip, t->a->shift);
-    im_tensor *x = im_views_of(t->c, v, b->crops[0].u8, b->n, t->pictures.size);
-    free(v);
-    return x;
-}
-
-/* Noise of part `number`: one generator a picture. */
-static im_tensor *noise_of(training *t, int64_t n, int64_t number)
-{
-    int64_t side = latent_side(t), each = side * side * t->cfg.latent_channels;
-    float *v = malloc((size_t)(n * each) * sizeof *v);
-    bool ok = v || im_fail(t->c, "out of memory for the noise of a batch");
-    for (int64_t i = 0; ok && i < n; i++)
-        ok = im_normal_fill(t->c, t->a->common.seed, shown(t, number, i), 0, v + i * each, each);
-    im_tensor *z = ok ? im_from(t->c, IM_F32, 4, (int64_t[]){ n, side, side, t->cfg.latent_channels }, v) : NULL;
-    free(v);
-    return z;
-}
 
 static bool run_part(void *arg, int64_t number, im_loop_result *r)
 {
     training *t = arg;
     im_ctx *c = t->c;
-    const im_batch *b = im_pictures_batch(&t->pictures, number);
+    const im_batch *b = im_pictures_batch(&t->set.pictures, number);
     im_autoencoder_weights w = { t->a->gradient_weight, t->a->kl_weight };
     im_autoencoder_loss l;
     if (!b)
         return false;
     im_scope_push(c);
-    im_tensor *x = views_of(t, b, number), *noise = noise_of(t, b->n, number);
+    im_tensor *x = im_ae_set_views(&t->set, b, number), *noise = im_ae_set_noise(&t->set, b->n, number);
     im_tensor *z = t->decoder ? im_autoencoder_draw(c, t->vae, x, noise) : NULL;         /* before the tape      */
     if (im_tape_begin(c) && (t->decoder ? im_decoder_loss_of(c, t->vae, x, z, &w, &l, NULL)
                                         : im_autoencoder_loss_of(c, t->vae, x, noise, &w, &l, NULL))) {
@@ -136,69 +93,38 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
 
 /* ---------------------------------------------------------------- measuring */
 
-typedef struct measure { double squares, sum, sum2; int64_t pictures, latents; double psnr; } measure;
+typedef struct measure { training *t; double sum, sum2, latents, psnr; int64_t pictures; } measure;
 
-/* n latents, and n pictures of so many values as they went in (x) and as they came out (y). */
-static void add_to_measure(measure *m, const float *mean, int64_t latents, const float *x, const float *y, int n,
-                           int64_t values)
+/* x (B, size, size, 3) through mean and decoder. */
+static bool measure_batch(void *arg, im_tensor *x)
 {
-    for (int64_t i = 0; i < latents; i++) {
-        double z = mean[i];
-        m->sum += z;
-        m->sum2 += z * z;
-        m->latents++;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        double squares = 0;
-        for (int64_t k = i * values; k < (i + 1) * values; k++) {
-            float v = y[k];
-            double e = (double)(v < -1 ? -1 : v > 1 ? 1 : v) - x[k];
-            squares += e * e;
-        }
-        squares /= (double)values;
-        m->psnr += 10 * log10(4 / (squares > 1e-10 ? squares : 1e-10));       /* peak 2: -1 to 1                      */
-        m->pictures++;
-    }
-}
-
-/* Pictures [0, n) of a batch as they are, through mean and decoder. */
-static bool measure_batch(training *t, const im_batch *b, measure *m)
-{
+    measure *m = arg;
+    training *t = m->t;
     im_ctx *c = t->c;
-    int size = t->pictures.size;
-    im_view *plain = calloc((size_t)b->n, sizeof *plain);
-    if (!plain)
-        return im_fail(c, "out of memory for a batch");
-    im_scope_push(c);
-    im_tensor *x = im_views_of(c, plain, b->crops[0].u8, b->n, size);
+    int64_t size = x->shape[1], side = im_ae_set_side(&t->set), n = x->shape[0] * side * side * t->cfg.latent_channels;
     im_tensor *moments = im_vae_encode(c, t->vae, x);
     im_tensor *mean = moments ? im_contiguous_copy(c, im_slice(c, moments, 3, 0, t->cfg.latent_channels)) : NULL;
     im_tensor *y = mean ? im_vae_decode(c, t->vae, mean) : NULL;
     float *latents = im_values(c, mean), *in = im_values(c, x), *out = im_values(c, y);
-    if (latents && in && out)
-        add_to_measure(m, latents, im_numel(mean), in, out, b->n, 3 * (int64_t)size * size);
+    bool ok = latents && in && out;
+    for (int64_t i = 0; ok && i < n; i++) {
+        double z = latents[i];
+        m->sum += z;
+        m->sum2 += z * z;
+    }
+    m->latents += (double)n;
+    if (ok)
+        m->psnr += im_ae_psnr(in, out, x->shape[0], 3 * size * size);
     free(latents);
     free(in);
     free(out);
-    free(plain);
-    im_scope_pop(c);
-    return im_ok(c);
+    return ok;
 }
-
-enum { MEASURED = 512 };                                       /* pictures at most                                    */
 
 static bool measure_set(training *t, const im_dataset *data, measure *m)
 {
-    im_pictures p = { .c = t->c, .data = data, .size = t->pictures.size, .batch = 16, .order = "listed", .cache = "none" };
-    *m = (measure){ 0 };
-    int64_t n = data->count < MEASURED ? data->count : MEASURED;
-    bool ok = im_pictures_open(&p, 0);
-    for (int64_t i = 0; ok && m->pictures < n; i++) {
-        const im_batch *b = im_pictures_batch(&p, i);
-        ok = b && measure_batch(t, b, m);
-    }
-    im_pictures_close(&p);
-    return ok;
+    *m = (measure){ .t = t };
+    return (m->pictures = im_ae_set_each(&t->set, data, measure_batch, m)) > 0;
 }
 
 /* Mean PSNR over the pictures of the other set, in dB; of the averaged weights, where there are any. */
@@ -206,22 +132,15 @@ static double score(void *arg)
 {
     training *t = arg;
     measure m;
-    if (!measure_set(t, t->val, &m))
-        return NAN;
-    char text[100];
-    snprintf(text, sizeof text, "PSNR %.2f dB on %lld held-out pictures", m.psnr / (double)m.pictures,
-             (long long)m.pictures);
-    if (t->hooks->note)
-        t->hooks->note(t->hooks->arg, text);
-    return m.psnr / (double)m.pictures;
+    return measure_set(t, t->set.val, &m) ? im_ae_set_score(&t->set, m.psnr, m.pictures, "") : NAN;
 }
 
 static bool measure_scaling(training *t)
 {
     measure m;
-    if (!measure_set(t, t->data, &m))
+    if (!measure_set(t, t->set.data, &m))
         return false;
-    double mean = m.sum / (double)m.latents, var = m.sum2 / (double)m.latents - mean * mean;
+    double mean = m.sum / m.latents, var = m.sum2 / m.latents - mean * mean;
     t->scaling = var > 1e-12 ? 1 / sqrt(var) : 1;
     return true;
 }
@@ -232,7 +151,7 @@ static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bo
     training *t = arg;
     (void)last;
     (void)o;
-    im_write_broken(t->pictures.loader, run);
+    im_write_broken(t->set.pictures.loader, run);
     if (!t->decoder && !measure_scaling(t))
         return false;
     char *folder = im_run_file(run, "vae");
@@ -244,7 +163,7 @@ static bool saved(void *arg, const im_run_folder *run, const im_optimiser *o, bo
 static bool begin(void *arg, int64_t first)
 {
     training *t = arg;
-    return im_pictures_open(&t->pictures, first);
+    return im_pictures_open(&t->set.pictures, first);
 }
 
 /* ---------------------------------------------------------------- the run */
@@ -301,24 +220,6 @@ static bool open_network(training *t)
     return ok;
 }
 
-static bool open_sets(training *t)
-{
-    im_ctx *c = t->c;
-    const im_train_common *a = &t->a->common;
-    int size = t->a->size ? t->a->size : t->cfg.sample_size;
-    if (size % im_vae_factor(&t->cfg))
-        return im_fail(c, "pictures of %d pixels do not fit an autoencoder that shrinks by %d: --size", size,
-                       im_vae_factor(&t->cfg));
-    t->data = im_dataset_open(c, &(im_dataset_args){ .path = a->data, .strict = a->strict });
-    t->val = t->a->val ? im_dataset_open(c, &(im_dataset_args){ .path = t->a->val, .strict = a->strict }) : NULL;
-    if (!t->data || (t->a->val && !t->val) || !im_dataset_hash(c, t->data, false, t->hash))
-        return false;
-    t->pictures = (im_pictures){ .c = c, .data = t->data, .size = size, .batch = a->batch, .seed = a->seed,
-                                 .order = a->order, .cache = a->cache, .out = a->out, .workers = a->workers,
-                                 .run = a->accumulate / t->ranks->size, .every = a->accumulate, .strict = a->strict };
-    return im_pictures_check(&t->pictures);
-}
-
 /* A part of a step: in: x, and noise or, where the decoder alone is trained, z (diffusion_loss.h). */
 static im_tensor *forward(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 {
@@ -333,7 +234,7 @@ static im_tensor *forward(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 
 static bool step_fits(training *t, const im_part_params parts[], int n_parts)
 {
-    int64_t n = t->a->common.batch, size = t->pictures.size, side = latent_side(t);
+    int64_t n = t->a->common.batch, size = t->set.pictures.size, side = im_ae_set_side(&t->set);
     im_scope_push(t->c);
     im_tensor *in[2] = { im_new(t->c, IM_F32, 4, (int64_t[]){ n, size, size, 3 }),
                          im_new(t->c, IM_F32, 4, (int64_t[]){ n, side, side, t->cfg.latent_channels }) };
@@ -347,21 +248,21 @@ static bool train(training *t, bool begun)
 {
     im_ctx *c = t->c;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
-    if (!open_network(t) || !open_sets(t))
+    if (!open_network(t) || !im_ae_set_open(&t->set, t->a->val, t->a->size, t->ranks))
         return false;
     im_vae_params(t->vae, IM_VAE_DECODER)->recompute = im_vae_params(t->vae, IM_VAE_ENCODER)->recompute =
         t->a->common.recompute;
-    im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->hash, .pictures = t->data->count,
+    im_config_extra extra = { .task = "autoencoder", .data_sha256 = t->set.hash, .pictures = t->set.data->count,
                               .vae_sha256 = t->decoder ? t->init_hash : NULL };
-    int64_t parts_an_epoch = im_pictures_batches(&t->pictures);
+    int64_t parts_an_epoch = im_pictures_batches(&t->set.pictures);
     char *config = im_train_config_text(t->ranks, tables, &t->a->common, &extra, begun, parts_an_epoch);
     im_part_params parts[] = { { im_vae_params(t->vae, IM_VAE_DECODER), "" },
                                { im_vae_params(t->vae, IM_VAE_ENCODER), "" } };
     im_loop_task task = { .arg = t, .ranks = t->ranks, .parts = parts, .n_parts = t->decoder ? 1 : 2, .averaged = true,
                           .parts_an_epoch = parts_an_epoch, .fields = tables, .begin = begin, .part = run_part,
-                          .score = t->val ? score : NULL, .score_name = "val_psnr", .saved = saved };
+                          .score = t->set.val ? score : NULL, .score_name = "val_psnr", .saved = saved };
     bool ok = config && step_fits(t, parts, task.n_parts) && im_train_open_run(t->ranks, &run, t->a->common.out) &&
-              im_train_loop(c, &run, &t->a->common, config, &task, t->hooks);
+              im_train_loop(c, &run, &t->a->common, config, &task, t->set.hooks);
     im_run_close(&run);
     free(config);
     return ok;
@@ -373,14 +274,13 @@ bool im_train_autoencoder(im_ctx *c, const im_train_autoencoder_args *args, cons
     bool begun = false;
     im_ranks ranks;
     im_train_hooks own;
-    training t = { .c = c, .a = &a, .hooks = &own, .ranks = &ranks };
+    training t = { .c = c, .a = &a, .ranks = &ranks };
+    t.set = (im_ae_set){ .c = c, .a = &a.common, .cfg = &t.cfg, .hooks = &own, .flip = a.flip, .shift = a.shift };
     bool ok = im_train_join(c, &a.common, &ranks, hooks, &own) && im_train_begin(c, tables, &a.common, 1e-3, &begun) &&
               train(&t, begun);
     im_ranks_leave(&ranks);
-    im_pictures_close(&t.pictures);
+    im_ae_set_close(&t.set);
     im_vae_free(t.vae);
-    im_dataset_free(t.val);
-    im_dataset_free(t.data);
     free(t.config);
     return ok;
 }

@@ -51,6 +51,7 @@ static const im_field fields[] = {
     IM_INT_FIELD("lora", AT(lora), IM_DECIDES, { 0, 4096 }),
     IM_FLAG_FIELD("lora-text", AT(lora_text), IM_DECIDES),
     IM_REAL_FIELD("lora-alpha", AT(lora_alpha), IM_DECIDES, { 1e-3, 1e6, .has_unset = true, .unset = 0 }),
+    IM_TEXT_FIELD("lora-from", AT(lora_from), IM_PATH),
     IM_REAL_FIELD("snr-gamma", AT(snr_gamma), IM_DECIDES, { 0, 1e6 }),
     IM_REAL_FIELD("snr-power", AT(snr_power), IM_DECIDES, { 0, 1 }),
     IM_NO_FIELD
@@ -98,6 +99,7 @@ typedef struct training {
     char hash[65], vae_hash[65], config_hash[65], favour_hash[65], base_hash[65];
     const im_train_hooks *hooks;
     im_ranks *ranks;
+    bool begun;                                                /* the run goes on                                     */
 } training;
 
 /* ---------------------------------------------------------------- one part of a step */
@@ -330,6 +332,8 @@ static bool load_or_draw(training *t)
     im_checkpoint *k = im_checkpoint_open(c, init);
     bool ok = im_checkpoint_need(k, IM_NEED_UNET | IM_NEED_CLIP) && im_checkpoint_load(k, IM_PART_UNET, unet, IM_F32) &&
               im_checkpoint_load(k, IM_PART_CLIP, clip, IM_F32);
+    if (ok && t->a->lora_from && !t->begun)
+        ok = im_trained_lora_load(c, &t->lora, k, t->a->lora_from, t->unet, t->clip);
     const char *hash = ok && t->a->lora ? im_checkpoint_fingerprint(k) : "";
     if (ok && (ok = hash != NULL))
         snprintf(t->base_hash, sizeof t->base_hash, "%s", hash);
@@ -490,6 +494,7 @@ static bool step_fits(training *t, const im_part_params parts[])
 static bool train(training *t, bool begun)
 {
     im_ctx *c = t->c;
+    t->begun = begun;
     im_run_folder run = { .c = c, .lock = -1, .log = -1 };
     if ((t->a->balance > 0 || t->a->favour) && !strcmp(t->a->common.order, "listed"))
         return im_fail(c, "--%s shows some pictures more often and others not in every epoch, --order listed each one "

@@ -11,7 +11,7 @@
  * once more while every operation is looked at, so that the message can name the first one that gave a NaN or an infinity.
  * With several ranks (ranks.h) each computes some of the parts; then all know all, and take the same step. What is written
  * and said is rank 0's; its state is what the others begin with.
- * Used by train_resnet.c, train_diffusion.c, train_autoencoder.c. */
+ * Used by train_resnet.c, train_diffusion.c, train_autoencoder.c, train_decoder.c. */
 #include "models/train/train_loop.h"
 
 #include <math.h>

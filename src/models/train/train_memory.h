@@ -1,6 +1,6 @@
 /* train_memory.h: the memory of a training, before it is asked for: what is certain to be needed and does not fit is an
  * error, what probably does not fit is a warning, both with what would help. Used by train_resnet.c, train_diffusion.c,
- * train_autoencoder.c. */
+ * train_autoencoder.c, train_decoder.c. */
 #ifndef IM_TRAIN_MEMORY_H
 #define IM_TRAIN_MEMORY_H
 
