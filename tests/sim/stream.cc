@@ -1,8 +1,8 @@
 /* stream.cc: src/cuda/cu.h by the simulator: one device, its memory (shadow.cc), a stream, graphs.
  *
- * The stream is a list of things to do. Early (sim.late false) each is done at once; late, nothing is done before somebody
- * waits for an event, so that what the host does too soon (it reads a result that is not there, it overwrites what is
- * still to be copied) gives wrong numbers. A graph is such a list that is kept. */
+ * The stream is a list of things to do. Early (sim.late false) each is done at once; late, nothing is done before
+ * somebody waits for an event, so that what the host does too soon (it reads a result that is not there, it overwrites
+ * what is still to be copied) gives wrong numbers. A graph is such a list that is kept. */
 #include "cuda/ptx.cuh"
 
 #include <stdio.h>
@@ -48,11 +48,12 @@ static int ask(im_cu *cu, std::function<void()> f)
     return cu->failed[0] != 0;
 }
 
-int sim_enqueue(im_cu *cu, const char *kernel, dim3 grid, dim3 block, void (*call)(void *), const void *args, size_t bytes)
+int sim_enqueue(im_cu *cu, const char *kernel, dim3 grid, dim3 block, sim_cluster cluster, void (*call)(void *),
+                const void *args, size_t bytes)
 {
     sim_body body = { call, std::shared_ptr<void>(malloc(bytes), free), bytes };
     memcpy(body.args.get(), args, bytes);
-    return ask(cu, [=] { sim_run(kernel, grid, block, body); });
+    return ask(cu, [=] { sim_run(kernel, grid, block, cluster, body); });
 }
 
 /* SIM_DEVICES: several of them, which are all the same. */
@@ -81,13 +82,16 @@ void im_cu_close(im_cu *cu)
 static int capability = 75;
 void sim_set_capability(int sm) { capability = sm; }
 int sim_capability() { return capability; }
-const char *im_cu_name(const im_cu *) { return capability < 80 ? "simulator, sm_75" : "simulator, sm_80"; }
+const char *im_cu_name(const im_cu *)
+{
+    return capability < 80 ? "simulator, sm_75" : capability < 90 ? "simulator, sm_80" : "simulator, sm_90";
+}
 int im_cu_capability(const im_cu *) { return capability; }
 int im_cu_driver(const im_cu *) { return 0; }
 const char *im_cu_failed(const im_cu *cu) { return cu->failed; }
 
-/* In the stream's order, as on a device: the memory of a buffer that is given back is not lent again before what uses it is
- * done. */
+/* In the stream's order, as on a device: the memory of a buffer that is given back is not lent again before what uses
+ * it is done. */
 void *im_cu_alloc(im_cu *cu, size_t bytes)
 {
     if (cu->capture)
