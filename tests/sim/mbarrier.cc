@@ -112,15 +112,15 @@ void sim_sync_cluster()
         sim_give_way("the barrier of the cluster");
 }
 
-/* What this thread has seen up to now has passed the fence; what it does from now on has not (block.h: a clock's second
- * half). */
+/* What this thread has done up to now has passed the fence; what it does from now on has not (a clock's second half). PTX
+ * ISA (#causality-order) asks for a fence anywhere between a write and its reader; we want the writer's, as every program
+ * has that we know. */
 void sim_fence_async()
 {
     sim_wants_hopper("fence.proxy.async");
     unsigned half = sim_clock_words() / 2, me = sim_here()->slot;
-    uint32_t *c = sim.checks ? sim_clock_of(me) : NULL;
-    for (unsigned i = 0; c && i < half; i++)
-        c[half + i] = c[half + i] > c[i] ? c[half + i] : c[i];
+    if (sim.checks)
+        sim_clock_of(me)[half + me] = sim_clock_of(me)[me];
     sim_clock_tick();
     sim_mbar_fence();
 }

@@ -82,7 +82,7 @@ struct sim_where {
     unsigned agents;             /* threads, and behind them what engines do, one operation each                       */
     unsigned slot;               /* of the thread, 0 .. threads-1; of an engine's operation, threads .. agents-1       */
     uint32_t *clock;             /* (agents): its vector clock; with engines (2 agents): behind it, how much of that
-                                  * has passed a fence for engines                                                     */
+                                  * has passed its doer's fence for engines                                            */
     uint32_t stamp, first_stamp; /* of this cluster, of the first one of the launch                                    */
     const char *stack, *stack_end;
     const char *args, *args_end; /* of the launch: they can be read                                                    */

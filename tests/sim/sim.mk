@@ -12,7 +12,7 @@ SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
 SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
 SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
                  $(patsubst %,$(BUILD)/tests/test_%,sim hopper hopper_faults cuda cuda_check gpu_products ladder mutants) \
-                 $(BUILD)/imago-sim)
+                 $(BUILD)/imago-sim $(if $(CUDA),$(BUILD)/tests/test_hopper_sass))
 
 $(BUILD)/sim/%.o: tests/sim/%.cc | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -47,6 +47,13 @@ $(BUILD)/tests/test_hopper $(BUILD)/tests/test_hopper_faults: $(SIM_OBJ)
 	@mkdir -p $(@D)
 	$(SAY) "  link $@"
 	$(Q)$(CXX) -o $@ $^ $(TEST_LIBS) -lm
+
+# The same source by nvcc, where there is one.
+$(BUILD)/tests/test_hopper_sass: tests/sim/sim.mk
+	@mkdir -p $(@D)
+	@printf '%s\n' '#!/bin/sh' '# machine code of kernels for sm_90a (tests/sim/sass.sh)' \
+	    'exec tests/sim/sass.sh $(CUDA) $(BUILD)' >$@
+	@chmod +x $@
 
 $(BUILD)/sim/fast/%.o: src/cuda/%.cu | $(BUILD)/needs
 	@mkdir -p $(@D)

@@ -12,7 +12,7 @@ enum { TILE = 256 };             /* floats of a copy: 8 rows of 32              
  * that of the tensor's memory; 11: a thread writes where a copy goes; 12: the next copy does not wait until all have
  * read; 13: one arrival too many, which ends a phase too soon; 14: on sm_80; 15: the place was written by a thread,
  * with no fence; 16: an mbarrier is written as a number; 17: one copy is not asked for; 18: one is that nobody waits
- * for; 19: an arrival is missing; 20: one more than its phase has. */
+ * for; 19: an arrival is missing; 20: one more than its phase has; 21: one is made twice. */
 KERNEL(96) load(GRID tensor_map m, float *y, int bad)
 {
     SHARED_LAUNCH(memory);
@@ -26,6 +26,8 @@ KERNEL(96) load(GRID tensor_map m, float *y, int bad)
             mbar_init(&full[s], 1);
             mbar_init(&empty[s], bad == 19 ? 65 : 64);
         }
+        if (bad == 21)
+            mbar_init(&full[1], 1);
         if (bad != 7)
             mbar_fence();
     }

@@ -29,6 +29,7 @@ static const fault faults[] = {
     { "load", 10, AS(SIM_OUTSIDE) }, { "load", 11, AS(SIM_RACE) }, { "load", 12, AS(SIM_RACE) }, { "load", 13, AS(SIM_RACE) },
     { "load", 14, AS(SIM_LAUNCH) }, { "load", 15, AS(SIM_PROXY) }, { "load", 16, AS(SIM_BARRIER) }, { "load", 17, AS(SIM_DEADLOCK) },
     { "load", 18, AS(SIM_ASYNC) }, { "load", 19, AS(SIM_DEADLOCK) }, { "load", 20, AS(SIM_BARRIER) },
+    { "load", 21, AS(SIM_BARRIER) },
     { "store", 1, AS(SIM_PROXY) }, { "store", 2, AS(SIM_RACE) }, { "store", 3, AS(SIM_RACE) }, { "store", 4, AS(SIM_RACE) },
     { "store", 5, AS(SIM_ASYNC) }, { "store", 6, AS(SIM_RACE) }, { "store", 7, AS(SIM_MISALIGNED) },
     { "product", 1, AS(SIM_ASYNC) }, { "product", 2, AS(SIM_ASYNC) }, { "product", 3, AS(SIM_RACE) }, { "product", 4, AS(SIM_ASYNC) },
