@@ -59,9 +59,15 @@ def moves(lines, i):
     def statement(line):
         return re.fullmatch(r"( *)(?!return|(?:const )?\w+ \*?\w+(?: =|;|,|\[))\S.*;(?: +/\*.*)?", line)
 
+    # Whose order says nothing: bytes may come before they are expected (the arrival is still wanted); registers and memory
+    # are fenced each for itself; an mbarrier is fenced for those who come later.
+    free = [("mbar_arrive_expect", "tma_load|fetch"), ("mbar_wait", "wgmma_fence"), ("mbar_fence", "")]
     here, found = statement(lines[i]), []
     for other, where in ((i + 1, "down"), (i - 1, "up")):
         there = statement(lines[other])
+        pair = [lines[i].strip(), lines[other].strip()]
+        if any(re.match(a, x) and re.match(b, y) for a, b in free for x, y in (pair, pair[::-1])):
+            continue
         before = lines[min(i, other) - 1]
         if here and there and here.group(1) == there.group(1) and not re.search(r"\b(if|for|else|while)\b.*[^{;]$", before):
             pair = [lines[other], lines[i]] if other > i else [lines[i], lines[other]]
