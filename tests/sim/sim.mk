@@ -11,8 +11,8 @@ SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
 SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
 SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
 SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
-                 $(patsubst %,$(BUILD)/tests/test_%,sim hopper hopper_faults cuda cuda_check gpu_products ladder mutants) \
-                 $(BUILD)/imago-sim $(if $(CUDA),$(BUILD)/tests/test_hopper_sass))
+                 $(patsubst %,$(BUILD)/tests/test_%,sim hopper hopper_faults cuda cuda_check cuda_step gpu_products ladder \
+                 mutants) $(BUILD)/imago-sim $(if $(CUDA),$(BUILD)/tests/test_hopper_sass))
 
 $(BUILD)/sim/%.o: tests/sim/%.cc | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -72,7 +72,8 @@ $(BUILD)/tests/test_cuda: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/devi
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
 
-$(BUILD)/tests/test_cuda_check: $(BUILD)/tests/sim/test_cuda_check.o $(SIM_CHECKED) $(BUILD)/libimago.a
+$(BUILD)/tests/test_cuda_check $(BUILD)/tests/test_cuda_step: $(BUILD)/tests/test_cuda_%: $(BUILD)/tests/sim/test_cuda_%.o \
+                          $(SIM_CHECKED) $(BUILD)/libimago.a
 	@mkdir -p $(@D)
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)

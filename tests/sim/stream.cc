@@ -37,6 +37,8 @@ static int fail(im_cu *cu, const char *text)
     return 1;
 }
 
+sim_stream_counts sim_asked;
+
 static int ask(im_cu *cu, std::function<void()> f)
 {
     if (cu->capture)
@@ -53,6 +55,7 @@ int sim_enqueue(im_cu *cu, const char *kernel, dim3 grid, dim3 block, sim_cluste
 {
     sim_body body = { call, std::shared_ptr<void>(malloc(bytes), free), bytes };
     memcpy(body.args.get(), args, bytes);
+    cu->capture ? sim_asked.captured++ : sim_asked.launches++;
     return ask(cu, [=] { sim_run(kernel, grid, block, cluster, body); });
 }
 
@@ -73,9 +76,13 @@ im_cu *im_cu_open(int index, char *why, size_t size)
     return NULL;
 }
 
+/* SIM_COUNTS=1: what was asked of it, when it is closed. */
 void im_cu_close(im_cu *cu)
 {
     do_all(cu);
+    if (getenv("SIM_COUNTS"))
+        fprintf(stderr, "sim: %ld kernels by themselves, %ld captured; %ld graphs; the host waited %ld times\n",
+                sim_asked.launches, sim_asked.captured, sim_asked.graphs, sim_asked.waits);
     delete cu;
 }
 
@@ -183,6 +190,7 @@ int im_cu_event_wait(im_cu *cu, im_cu_event *)
 {
     if (cu->capture)
         return fail(cu, "the host waits within a graph");
+    sim_asked.waits++;
     do_all(cu);
     return cu->failed[0] != 0;
 }
@@ -202,8 +210,19 @@ void *im_cu_capture_end(im_cu *cu)
     return l;
 }
 
+void *im_cu_capture_again(im_cu *cu, void *graph)
+{
+    list *now = (list *)im_cu_capture_end(cu);
+    if (!graph)
+        return now;
+    *(list *)graph = *now;                                     /* what was launched of it before is a copy             */
+    delete now;
+    return graph;
+}
+
 int im_cu_graph_launch(im_cu *cu, void *graph)
 {
+    sim_asked.graphs++;
     for (auto &f : *(list *)graph)
         ask(cu, f);
     return cu->failed[0] != 0;
