@@ -266,6 +266,11 @@ typedef struct {
     double flop, bytes;                                        /* arithmetic and compulsory traffic of one run         */
 } im_plan_info;
 im_plan_info im_plan_describe(const im_plan *p);
+/* What is asked for between both is handed to the device as one, a graph where it is a GPU: the same operations in the same
+ * order, so bit-equal. Who waits for a number in between gets it, and what comes then is a second one. For a step of a
+ * training; not nested, and with no effect while operations are looked at (profiles, im_find_not_finite). */
+bool im_work_begin(im_ctx *c);
+bool im_work_end(im_ctx *c);                                   /* false: im_error says why; then nothing more is done  */
 
 /* ---------------------------------------------------------------- gradients (tensor/tape.c)
  * Between im_tape_begin and im_backward every operation whose inputs want gradients is written down; im_backward walks

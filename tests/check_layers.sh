@@ -27,7 +27,8 @@ may src/tensor/ref 'imago_engine\.h|tensor/(device|host|int8|parallel|half|memor
 may src/tensor/cpu 'imago_engine\.h|tensor/(compute|copies|device|host|int8|parallel|half|memory|peak)\.h|'\
 'tensor/cpu/[a-z0-9_]+\.h'
 may src/tensor/far 'imago_engine\.h|tensor/(device|host)\.h'
-may src/cuda       'imago_engine\.h|tensor/(device|parallel|half|memory|peak)\.h|cuda/[a-z0-9_]+\.cuh?|cuda/[a-z0-9_]+\.h'
+may src/cuda       'imago_engine\.h|tensor/(device|parallel|half|memory|memory_pool|peak)\.h|'\
+'cuda/[a-z0-9_]+\.cuh?|cuda/[a-z0-9_]+\.h'
 # The rooms of src/data and src/models are floors: data: files < images, text < sets; models: nets, schedulers <
 # checkpoints < pipelines, eval (blind to each other) < train.
 low='imago\.h|tensor/(parallel|half|memory)\.h'

@@ -127,6 +127,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "im_plan_rest": (None, [c_void_p, c_void_p]),
     "im_plan_free": (None, [c_void_p, c_void_p]),
     "im_plan_describe": (im_plan_info, [c_void_p]),
+    "im_work_begin": (c_bool, [c_void_p]),
+    "im_work_end": (c_bool, [c_void_p]),
     "im_want_grad": (c_bool, [c_void_p, POINTER(im_tensor)]),
     "im_zero_grad": (None, [POINTER(im_tensor)]),
     "im_tape_begin": (c_bool, [c_void_p]),

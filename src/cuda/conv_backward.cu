@@ -73,9 +73,9 @@ KERNEL(THREADS) fold_kernel(GRID im_conv_dx_args d, const float *du)   /* du (ba
 
 static int enlarged_dx(im_device *dev, const im_conv_dx_args *d)
 {
-    im_cu *cu = im_cuda_stream(dev);
     im_conv_dx_args wide = *d;
-    float *du = (float *)im_cu_alloc(cu, (size_t)d->batch * d->up_h * d->up_w * d->cin * sizeof(float));
+    size_t bytes = (size_t)d->batch * d->up_h * d->up_w * d->cin * sizeof(float);
+    float *du = (float *)dev->s.alloc(dev, bytes);
     if (!du)
         return IM_NO_MEMORY;
     wide.h = d->up_h;
@@ -85,7 +85,7 @@ static int enlarged_dx(im_device *dev, const im_conv_dx_args *d)
     int status = plain_dx(dev, &wide);
     int64_t n = (int64_t)d->batch * d->h * d->w * d->cin;
     status = status ? status : im_cuda_done(dev, RUN(dev, im_cuda_blocks(n, THREADS), THREADS, fold_kernel, *d, du));
-    im_cu_free(cu, du);
+    dev->s.free(dev, du, bytes);
     return status;
 }
 

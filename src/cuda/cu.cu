@@ -256,6 +256,24 @@ void *im_cu_capture_end(im_cu *cu)
     return ready;
 }
 
+void *im_cu_capture_again(im_cu *cu, void *graph)
+{
+    cudaGraph_t captured = NULL;
+    cudaGraphExec_t ready = (cudaGraphExec_t)graph;
+    cudaGraphExecUpdateResultInfo how;
+    if (check(cu, cudaStreamEndCapture(cu->stream, &captured), "ending a graph"))
+        return graph;
+    if (ready && cudaGraphExecUpdate(ready, captured, &how) != cudaSuccess) {
+        cudaGetLastError();                                    /* of another shape: it is made anew                    */
+        im_cu_graph_free(cu, ready);
+        ready = NULL;
+    }
+    if (!ready && check(cu, cudaGraphInstantiate(&ready, captured, 0), "making a graph"))
+        ready = NULL;
+    cudaGraphDestroy(captured);
+    return ready;
+}
+
 int im_cu_graph_launch(im_cu *cu, void *graph)
 {
     return check(cu, cudaGraphLaunch((cudaGraphExec_t)graph, cu->stream), "launching a graph");

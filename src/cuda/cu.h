@@ -46,6 +46,7 @@ int im_cu_event_wait(im_cu *cu, im_cu_event *e);               /* the host waits
 /* Between begin and end nothing is done but noted; the graph does it, as often as it is launched. */
 int im_cu_capture_begin(im_cu *cu);
 void *im_cu_capture_end(im_cu *cu);                            /* NULL: failed                                         */
+void *im_cu_capture_again(im_cu *cu, void *graph);             /* in the place of this one, which may be NULL          */
 int im_cu_graph_launch(im_cu *cu, void *graph);
 void im_cu_graph_free(im_cu *cu, void *graph);
 

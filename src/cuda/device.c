@@ -4,9 +4,11 @@
  *             there by the host and from there by the device: src may be overwritten on return, and both copies overlap
  *     down    pinned memory where downloads arrive; `wait` takes them to their places, so does a download that finds it
  *     full marks   a ring of events; a mark is the number of one, and those that are older have happened, too
+ *     held   a step of a training as one graph (held.c); marks that are made meanwhile are recorded behind it
  *     workspace   one for all kernels, as they run in order; it grows, and what it was stays until the end, as a graph may
  *                 still use it */
 #include "cuda/check.h"
+#include "cuda/held.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +26,8 @@ struct im_cuda {
     int half;                    /* the next of up                                                                     */
     size_t down_used;
     arrival *arrivals; int n_arrivals, cap_arrivals;
-    uint64_t marked, happened;   /* marks given, and known to be over                                                  */
+    uint64_t marked, recorded, happened;                       /* marks given; with an event; known to be over         */
+    im_held held;
     void *space; size_t space_bytes;
     void *old_spaces[SPACES]; int n_old; size_t old_bytes;
     int winograd;
@@ -33,7 +36,13 @@ struct im_cuda {
     size_t refused;              /* bytes of the last thing that could not be had                                      */
 };
 
-im_cu *im_cuda_stream(const im_device *dev) { return im_cuda_of(dev)->cu; }
+im_cu *im_cuda_stream(const im_device *dev)
+{
+    im_cuda *d = im_cuda_of(dev);
+    im_held_kernel(&d->held);
+    return d->cu;
+}
+
 bool im_cuda_stopped(const im_device *dev) { return dev->stop && *dev->stop; }
 
 bool im_cuda_winograd(const im_device *dev, bool *always)
@@ -91,7 +100,7 @@ void *im_cuda_workspace(im_device *dev, size_t bytes)
 static void *cuda_alloc(im_device *dev, size_t bytes)
 {
     im_cuda *d = im_cuda_of(dev);
-    void *p = im_cu_alloc(d->cu, bytes);
+    void *p = d->held.on ? im_held_alloc(&d->held, bytes) : im_cu_alloc(d->cu, bytes);
     d->refused = p ? d->refused : bytes;
     return p;
 }
@@ -123,8 +132,9 @@ static void cuda_memory(im_device *dev, char *text, size_t size)
 
 static void cuda_free(im_device *dev, void *p, size_t bytes)
 {
-    (void)bytes;
-    im_cu_free(im_cuda_of(dev)->cu, p);
+    im_cuda *d = im_cuda_of(dev);
+    if (!im_held_free(&d->held, p, bytes))
+        im_cu_free(d->cu, p);
 }
 
 static int cuda_fill(im_device *dev, void *dst, uint32_t word, size_t bytes)
@@ -139,10 +149,24 @@ static int cuda_copy(im_device *dev, void *dst, const void *src, size_t bytes)
 
 /* ---------------------------------------------------------------- to and fro */
 
+/* What is captured goes off, and the marks behind it are events. */
+static int hand_over(im_cuda *d)
+{
+    int failed = im_held_flush(&d->held);
+    while (d->recorded < d->marked)
+        im_cu_event_record(d->cu, d->marks[++d->recorded % MARKS]);
+    return failed;
+}
+
 static int cuda_upload(im_device *dev, void *dst, const void *src, size_t bytes)
 {
     im_cuda *d = im_cuda_of(dev);
-    int failed = 0;
+    char *staged = d->held.capturing ? im_held_staging(&d->held, bytes) : NULL;
+    if (staged) {
+        memcpy(staged, src, bytes);
+        return im_cuda_done(dev, im_cu_to_device(d->cu, dst, staged, bytes));
+    }
+    int failed = hand_over(d);
     for (size_t at = 0; at < bytes && !failed; at += HALF) {
         size_t n = bytes - at < HALF ? bytes - at : HALF;
         failed = im_cu_event_wait(d->cu, d->up_done[d->half]);
@@ -159,13 +183,17 @@ static int cuda_upload(im_device *dev, void *dst, const void *src, size_t bytes)
 static uint64_t cuda_mark(im_device *dev)
 {
     im_cuda *d = im_cuda_of(dev);
-    im_cu_event_record(d->cu, d->marks[++d->marked % MARKS]);
+    d->marked++;
+    if (!d->held.capturing)
+        hand_over(d);
     return d->marked;
 }
 
 static int cuda_wait(im_device *dev, uint64_t mark)
 {
     im_cuda *d = im_cuda_of(dev);
+    if (mark > d->recorded && hand_over(d))
+        return im_cuda_done(dev, 1);
     if (mark > d->happened) {
         uint64_t known = d->marked - mark < MARKS ? mark : d->marked - MARKS + 1;        /* its event was used again  */
         if (im_cu_event_wait(d->cu, d->marks[known % MARKS]))
@@ -233,7 +261,9 @@ static int cuda_load(im_device *dev, const im_pack_args *p)
 static int cuda_plan_begin(im_device *dev, void **captured, bool *run)
 {
     im_cuda *d = im_cuda_of(dev);
-    *run = !*captured;
+    *run = d->held.on || !*captured;
+    if (d->held.on)                                            /* within work that is held back: a part of that        */
+        return IM_DONE;
     if (*captured)
         return im_cuda_done(dev, im_cu_graph_launch(d->cu, *captured));
     return im_cuda_done(dev, im_cu_capture_begin(d->cu));
@@ -242,6 +272,8 @@ static int cuda_plan_begin(im_device *dev, void **captured, bool *run)
 static int cuda_plan_end(im_device *dev, void **captured, bool ok)
 {
     im_cuda *d = im_cuda_of(dev);
+    if (d->held.on)
+        return IM_DONE;
     void *graph = im_cu_capture_end(d->cu);
     if (!ok || !graph) {
         im_cu_graph_free(d->cu, graph);
@@ -255,6 +287,18 @@ static void cuda_plan_free(im_device *dev, void *captured)
 {
     if (captured)
         im_cu_graph_free(im_cuda_of(dev)->cu, captured);
+}
+
+static int cuda_hold(im_device *dev)
+{
+    return im_cuda_done(dev, im_held_begin(&im_cuda_of(dev)->held));
+}
+
+static int cuda_hand_over(im_device *dev, bool ok)
+{
+    im_cuda *d = im_cuda_of(dev);
+    int failed = im_held_end(&d->held, ok);
+    return im_cuda_done(dev, hand_over(d) || failed);
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -301,6 +345,7 @@ static void cuda_close(im_device *dev)
     for (int i = 0; i < d->n_old; i++)
         im_cu_lasting_free(d->cu, d->old_spaces[i]);
     im_cu_lasting_free(d->cu, d->space);
+    im_held_close(&d->held);
     im_cu_close(d->cu);
     free(d->arrivals);
     free(d);
@@ -309,7 +354,7 @@ static void cuda_close(im_device *dev)
 /* Pinned memory and events; false: out of memory. */
 static bool set_up(im_cuda *d)
 {
-    bool all = (d->down = im_cu_pinned(d->cu, HALF)) != NULL;
+    bool all = (d->down = im_cu_pinned(d->cu, HALF)) != NULL && im_held_open(&d->held, d->cu);
     for (int i = 0; i < 2; i++)
         all = all && (d->up[i] = im_cu_pinned(d->cu, HALF)) && (d->up_done[i] = im_cu_event_new(d->cu));
     for (int i = 0; i < MARKS; i++)
@@ -377,7 +422,8 @@ bool im_cuda_open(im_ctx *c, im_device *dev, const char *name)
         .alloc = cuda_alloc, .free = cuda_free, .upload = cuda_upload, .weight_bytes = im_weight_bytes,
         .weight_as_is = im_weight_as_is, .load = cuda_load, .download = cuda_download,
         .fill = cuda_fill, .copy = cuda_copy, .mark = cuda_mark, .wait = cuda_wait, .plan_begin = cuda_plan_begin,
-        .plan_end = cuda_plan_end, .plan_free = cuda_plan_free, .product = cuda_product, .memory = cuda_memory,
+        .plan_end = cuda_plan_end, .plan_free = cuda_plan_free, .hold = cuda_hold, .hand_over = cuda_hand_over,
+        .product = cuda_product, .memory = cuda_memory,
         .about = cuda_about, .check = cuda_check, .close = cuda_close };
     dev->name = "cuda";
     snprintf(dev->place, sizeof dev->place, "cuda:%d", index);

@@ -5,7 +5,8 @@
  * lowest free range that holds it, of the oldest segment that has one, and ranges that come back join their free
  * neighbours (first fit by address: Knuth, The Art of Computer Programming 1, 2.5). Forward passes take and backward
  * passes return like a stack, so hardly anything is lost between the ranges; what was never needed is never touched, and
- * costs nothing. Requests below 1 MiB go to the system: malloc keeps such memory itself. */
+ * costs nothing. Requests below 1 MiB go to the system: malloc keeps such memory itself. (A GPU's pool, of
+ * src/cuda/held.c, has segments of its memory and keeps small ones, too.) */
 #include "tensor/memory_pool.h"
 #include "tensor/memory.h"
 
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const size_t smallest = 1u << 20, unit = 1u << 16, first_segment = 64u << 20, largest_segment = 1u << 30;
+static const size_t largest_segment = 1u << 30;
 
 typedef struct { size_t at, bytes; } range;                    /* free, within its segment                             */
 
@@ -27,13 +28,34 @@ typedef struct segment {
 } segment;
 
 struct im_memory_pool {
+    im_memory_source from;
     segment *v;
     int n, cap;
 };
 
+static void *get_pages(void *arg, size_t bytes)
+{
+    (void)arg;
+    return im_pages_new(bytes);
+}
+
+static void put_pages(void *arg, void *p, size_t bytes)
+{
+    (void)arg;
+    im_pages_free(p, bytes);
+}
+
 im_memory_pool *im_memory_pool_new(void)
 {
-    return calloc(1, sizeof(im_memory_pool));
+    return im_memory_pool_over(&(im_memory_source){ get_pages, put_pages, NULL, 1u << 20, 1u << 16, 64u << 20 });
+}
+
+im_memory_pool *im_memory_pool_over(const im_memory_source *s)
+{
+    im_memory_pool *p = calloc(1, sizeof *p);
+    if (p)
+        p->from = *s;
+    return p;
 }
 
 void im_memory_pool_free(im_memory_pool *p)
@@ -41,16 +63,17 @@ void im_memory_pool_free(im_memory_pool *p)
     if (!p)
         return;
     for (int i = 0; i < p->n; i++) {
-        im_pages_free(p->v[i].base, p->v[i].bytes);
+        p->from.put(p->from.arg, p->v[i].base, p->v[i].bytes);
         free(p->v[i].free);
     }
     free(p->v);
     free(p);
 }
 
-static size_t rounded(size_t bytes)
+static size_t rounded(const im_memory_pool *p, size_t bytes)
 {
-    return (bytes + unit - 1) / unit * unit;
+    size_t unit = p->from.unit;
+    return (bytes ? bytes + unit - 1 : unit) / unit * unit;
 }
 
 /* Room for all free ranges that there can be once a block more is lent, so that giving back never fails: between two free
@@ -70,7 +93,7 @@ static bool grow(segment *s)
 
 static bool add_segment(im_memory_pool *p, size_t bytes)
 {
-    size_t size = p->n ? 2 * p->v[p->n - 1].bytes : first_segment;
+    size_t size = p->n ? 2 * p->v[p->n - 1].bytes : p->from.first_segment;
     if (size > largest_segment)
         size = largest_segment;
     if (size < bytes)
@@ -83,11 +106,11 @@ static bool add_segment(im_memory_pool *p, size_t bytes)
         p->v = v;
         p->cap = cap;
     }
-    segment s = { .base = im_pages_new(size), .bytes = size };
+    segment s = { .base = p->from.get(p->from.arg, size), .bytes = size };
     if (!s.base && size > bytes)                               /* so much is not to be had: just what is needed        */
-        s = (segment){ .base = im_pages_new(bytes), .bytes = bytes };
+        s = (segment){ .base = p->from.get(p->from.arg, bytes), .bytes = bytes };
     if (!s.base || !grow(&s)) {
-        im_pages_free(s.base, s.bytes);
+        p->from.put(p->from.arg, s.base, s.bytes);
         return false;
     }
     s.free[s.n++] = (range){ 0, s.bytes };
@@ -114,11 +137,11 @@ static void *take(segment *s, size_t bytes)
 
 void *im_memory_pool_get(im_memory_pool *p, size_t bytes)
 {
-    if (bytes < smallest)
-        return im_pages_new(bytes);
+    if (bytes < p->from.smallest)
+        return p->from.get(p->from.arg, bytes);
     if (bytes > SIZE_MAX / 2)
         return NULL;
-    size_t need = rounded(bytes);
+    size_t need = rounded(p, bytes);
     for (int i = 0; i < p->n; i++) {
         void *block = grow(&p->v[i]) ? take(&p->v[i], need) : NULL;
         if (block)
@@ -149,15 +172,24 @@ static void give_back(segment *s, size_t at, size_t bytes)
     }
 }
 
+static segment *segment_of(const im_memory_pool *p, const void *block)
+{
+    for (int i = 0; i < p->n; i++)
+        if ((uintptr_t)block >= (uintptr_t)p->v[i].base && (uintptr_t)block - (uintptr_t)p->v[i].base < p->v[i].bytes)
+            return &p->v[i];
+    return NULL;
+}
+
+bool im_memory_pool_has(const im_memory_pool *p, const void *block)
+{
+    return segment_of(p, block) != NULL;
+}
+
 void im_memory_pool_put(im_memory_pool *p, void *block, size_t bytes)
 {
-    for (int i = 0; bytes >= smallest && i < p->n; i++) {
-        segment *s = &p->v[i];
-        uintptr_t at = (uintptr_t)block - (uintptr_t)s->base;
-        if ((uintptr_t)block >= (uintptr_t)s->base && at < s->bytes) {
-            give_back(s, at, rounded(bytes));
-            return;
-        }
-    }
-    im_pages_free(block, bytes);                               /* small, or older than the pool                        */
+    segment *s = bytes >= p->from.smallest ? segment_of(p, block) : NULL;
+    if (s)
+        give_back(s, (size_t)((uintptr_t)block - (uintptr_t)s->base), rounded(p, bytes));
+    else
+        p->from.put(p->from.arg, block, bytes);                /* small, or older than the pool                        */
 }

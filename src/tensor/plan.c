@@ -236,6 +236,19 @@ im_tensor *im_plan_run(im_ctx *c, im_plan *p)
     return im_done(c, status, "a plan") && im_ok(c) ? p->out : NULL;
 }
 
+bool im_work_begin(im_ctx *c)
+{
+    if (!im_ok(c) || !c->dev.s.hold || c->profile || c->check_finite)
+        return im_ok(c);
+    return im_done(c, c->dev.s.hold(&c->dev), "work that is held back");
+}
+
+bool im_work_end(im_ctx *c)
+{
+    bool ok = im_ok(c);
+    return (!c->dev.s.hand_over || im_done(c, c->dev.s.hand_over(&c->dev, ok), "work that was held back")) && ok;
+}
+
 /* What was captured names places in the arena, and goes with it. */
 void im_plan_rest(im_ctx *c, im_plan *p)
 {

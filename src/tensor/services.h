@@ -23,6 +23,8 @@
  *               cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), and *run true
  *   plan_end    cudaStreamEndCapture, cudaGraphInstantiate into *captured, cudaGraphLaunch; ok false: it is dropped
  *   plan_free   cudaGraphExecDestroy
+ *   hold        cudaStreamBeginCapture before the first kernel; memory comes from a pool of the device's own meanwhile
+ *   hand_over   cudaStreamEndCapture, cudaGraphExecUpdate of the graph of the time before, cudaGraphLaunch
  *   close       cudaStreamSynchronize, then all of its own goes: stream, events, pinned rings, memory pool */
 #ifndef IM_SERVICES_H
 #define IM_SERVICES_H
@@ -52,6 +54,10 @@ typedef struct im_services {     /* int: enum im_status                         
     int (*plan_begin)(struct im_device *, void **captured, bool *run);   /* run: the nodes are to be run, one by one */
     int (*plan_end)(struct im_device *, void **captured, bool ok);
     void (*plan_free)(struct im_device *, void *captured);
+    /* Between both, work is held back, to be handed over as one; before a `wait` for what was held back, it is handed over
+     * so far. Not nested. ok false: what is still held back may be dropped. NULL: everything is done as it is asked for. */
+    int (*hold)(struct im_device *);
+    int (*hand_over)(struct im_device *, bool ok);
     const char *(*product)(const struct im_device *, im_dtype weights);   /* how they are multiplied, in words      */
     /* Whose the memory is, in words, for the message that there is not enough of it; NULL: nothing is known of that. */
     void (*memory)(struct im_device *, char *text, size_t size);

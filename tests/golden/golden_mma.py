@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """golden_mma.py: single numbers of mma as MMA-Sim 2.1.1 (pip install mmasim) computes them: records of k + k halves, c and d as
 f32. mma.bin: m16n8k16 of sm_80 ("Ampere"), the first half of the records in f16, the second in bf16; mma_k8.bin: m16n8k8 of
-sm_75 ("Turing") in f16."""
+sm_75 ("Turing") in f16; wgmma.bin: m64n8k16 of sm_90 ("Hopper"), as mma.bin."""
 import struct
 
 import torch
-from mmasim.nv_ptx import MMA
+from mmasim.nv_ptx import MMA, WGMMA
 
 EACH = 160
 
@@ -44,3 +44,7 @@ with open("tests/golden/mma.bin", "wb") as out:
         write(out, MMA("Ampere", f"m16n8k16.f32.{name}.{name}.f32"), dtype, 16, generator)
 with open("tests/golden/mma_k8.bin", "wb") as out:
     write(out, MMA("Turing", "m16n8k8.f32.f16.f16.f32"), torch.float16, 8, torch.Generator().manual_seed(75))
+with open("tests/golden/wgmma.bin", "wb") as out:
+    generator = torch.Generator().manual_seed(90)
+    for dtype, name in ((torch.float16, "f16"), (torch.bfloat16, "bf16")):
+        write(out, WGMMA("Hopper", f"m64n8k16.f32.{name}.{name}"), dtype, 16, generator)

@@ -1,13 +1,19 @@
-/* block.cc: runs a launch: block after block, the threads of a block as fibers on stacks of their own.
+/* block.cc: runs a launch: cluster after cluster, which is a block where nothing else is said, its threads as fibers on
+ * stacks of their own.
  *
- *     sim_run          for each block: start all threads, then rounds until all are done
+ *     sim_run          for each cluster: start all threads, then rounds until all are done
  *       round          every thread that can go on runs until it waits (a barrier, a shuffle) or ends; the order of the
- *                      threads is sim.order. A round in which nobody moves is a deadlock, or a barrier that not all reach
+ *                      threads is sim.order. Between rounds copies of engines land (bulk.cc). A round in which nobody
+ * moves, and nothing is
+ *                      left to land, is a deadlock, or a barrier that not all reach
  *
  * A thread's vector clock (sim_here()->clock) says what of the other threads has happened before what it does now: a
  * barrier joins those of its threads. Shuffles and votes order no memory (PTX ISA: shfl.sync, vote.sync), bar.sync and
- * bar.warp.sync do. Without checks there are no clocks, and blocks are shared out among the cores. */
+ * bar.warp.sync do. What an engine does (a copy by TMA, the reads of a wgmma) is an agent of its own, which happens
+ * behind what the thread that asked for it had seen, and which those see who wait for it. Without checks there are no
+ * clocks, and blocks are shared out among the cores. */
 #include "cuda/ptx.cuh"
+#include "block.h"
 #include "fiber.h"
 
 #include <stdarg.h>
@@ -26,7 +32,10 @@
 #undef blockDim
 #undef gridDim
 
-static const unsigned MOST_THREADS = 1024, STACK = 64 << 10, SHARED_BYTES = 48 << 10, WARP = 32, RED = 64;
+static const unsigned MOST_THREADS = 1024, MOST_BLOCKS = 8, STACK = 64 << 10, WARP = SIM_WARP_THREADS, RED = 64;
+/* Shared memory: what a kernel declares; with what a launch asks for on sm_90; and how much lies between two blocks. */
+static const unsigned SHARED_BYTES = 48 << 10, SHARED_MOST = 227 << 10, SHARED_EACH = 256 << 10, LAUNCH_AT = 1024;
+static const unsigned ENGINES = 64;                            /* operations of engines at once, a block               */
 
 sim_settings sim = { false, 0, false, false };
 int sim_faults[SIM_KINDS];
@@ -37,25 +46,30 @@ struct sim_thread {
     bool done, waits;
     const char *what;            /* it waits for                                                                       */
     size_t shared;               /* of its block's shared memory, so far                                               */
+    unsigned block;              /* of the cluster                                                                     */
 };
 
-/* A meeting of the lanes of `mask`: a shuffle or a vote, or __syncwarp. */
-struct meeting { uint32_t mask, here; int line, turn; uint32_t value[2][WARP], words[2][WARP][16]; };
-struct warp { std::vector<meeting> meetings; };
+struct block {
+    dim3 index;
+    unsigned at_barrier, alive;
+    int barrier_line;
+    size_t shared_known;
+};
 
 struct worker {                  /* one operating-system thread that runs blocks                                       */
     sim_where where;
     std::vector<sim_thread> threads;
-    std::vector<warp> warps;
-    std::vector<uint32_t> clocks;                              /* [threads][threads]                                   */
+    std::vector<uint32_t> clocks;                              /* [agents][words]                                      */
+    std::vector<uint32_t> ended;                               /* [engines]: the time of the last operation            */
+    std::vector<block> blocks;
     char *stacks = NULL;
     char *shared = NULL;
     void *scheduler = NULL;
-    dim3 block, grid, size;
-    unsigned now = 0;
-    unsigned at_barrier = 0, alive = 0, moved = 0;
-    int barrier_line = 0;
-    size_t shared_known = 0;
+    dim3 grid, size;
+    unsigned now = 0, each = 0, words = 0, next_engine = 0;
+    unsigned alive = 0, moved = 0;
+    uint32_t random = 1;
+    sim_cluster cluster = { 1, 0, false };
     const sim_body *body = NULL;
     bool running = false;
 };
@@ -67,13 +81,13 @@ static std::mutex printing;
 void sim_report(sim_fault kind, const char *format, ...)
 {
     static const char *const names[] = { "race", "unwritten", "outside", "misaligned", "barrier", "warp", "deadlock",
-                                         "launch" };
+                                         "launch", "async", "proxy" };
     std::lock_guard<std::mutex> lock(printing);
     if (sim_faults[kind]++ >= 3 || sim.quiet)
         return;
     fprintf(stderr, "sim: %s: ", names[kind]);
     if (me && me->running) {
-        const dim3 &t = me->threads[me->now].index, &b = me->block;
+        const dim3 &t = me->threads[me->now].index, &b = me->blocks[me->threads[me->now].block].index;
         fprintf(stderr, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", me->where.kernel, b.x, b.y, b.z, t.x, t.y, t.z);
     }
     va_list args;
@@ -99,11 +113,15 @@ int sim_all_faults()
 
 const sim_where *sim_here() { return me && me->running ? &me->where : NULL; }
 dim3 sim_thread_index() { return me->threads[me->now].index; }
-dim3 sim_block_index() { return me->block; }
+dim3 sim_block_index() { return me->blocks[me->threads[me->now].block].index; }
 dim3 sim_block_size() { return me->size; }
 dim3 sim_grid_size() { return me->grid; }
 
-static void give_way(const char *what)
+unsigned sim_blocks() { return me->cluster.blocks; }
+unsigned sim_threads_each() { return me->each; }
+bool sim_block_ended(unsigned block) { return !me->blocks[block].alive; }
+
+void sim_give_way(const char *what)
 {
     sim_thread &t = me->threads[me->now];
     t.waits = true;
@@ -111,7 +129,7 @@ static void give_way(const char *what)
     sim_switch(&t.sp, me->scheduler);
 }
 
-static void wake(unsigned slot)
+void sim_wake(unsigned slot)
 {
     me->threads[slot].waits = false;
     me->moved++;
@@ -120,141 +138,134 @@ static void wake(unsigned slot)
 void *sim_shared(size_t bytes, size_t align)
 {
     sim_thread &t = me->threads[me->now];
+    block &b = me->blocks[t.block];
+    size_t launch = me->cluster.bytes, most = launch ? SHARED_MOST + LAUNCH_AT : SHARED_BYTES;
     size_t at = (t.shared + RED + (align < 16 ? 16 : align) - 1) / 16 * 16;
     t.shared = at + bytes;
-    if (t.shared > SHARED_BYTES) {
-        sim_report(SIM_LAUNCH, "%zu bytes of shared memory; a block has %u", t.shared, SHARED_BYTES);
+    if (t.shared > most) {
+        sim_report(SIM_LAUNCH, "%zu bytes of shared memory; a block has %zu", t.shared, most);
         exit(3);
     }
-    if (t.shared > me->shared_known) {
-        me->shared_known = t.shared;
+    if (t.shared > b.shared_known) {
+        b.shared_known = t.shared;
         if (sim.checks)
-            sim_shadow_shared(at, bytes);
+            sim_shadow_shared(t.block * me->where.shared_each + at, bytes);
     }
-    return me->shared + at;
+    return me->shared + t.block * me->where.shared_each + at;
+}
+
+/* Those bytes lie first; what the kernel declares, behind them. */
+void *sim_shared_launch()
+{
+    return me->shared + me->threads[me->now].block * me->where.shared_each + LAUNCH_AT;
 }
 
 /* ---------------------------------------------------------------- barriers */
 
-static uint32_t *clock_of(unsigned slot) { return &me->clocks[(size_t)slot * me->where.threads]; }
+uint32_t *sim_clock_of(unsigned agent) { return &me->clocks[(size_t)agent * me->words]; }
+unsigned sim_clock_words() { return me->words; }
 
-/* The clocks of threads from..to-1 join; each then begins a new time of its own. */
-static void join_clocks(unsigned from, unsigned to, uint32_t mask)
+void sim_clock_join(uint32_t *to, const uint32_t *from)
 {
-    unsigned n = me->where.threads;
+    for (unsigned i = 0; i < me->words; i++)
+        to[i] = to[i] > from[i] ? to[i] : from[i];
+}
+
+void sim_clock_tick()
+{
+    if (sim.checks)
+        sim_clock_of(me->now)[me->now]++;
+}
+
+void sim_clocks_meet(unsigned from, unsigned to, uint32_t mask)
+{
     static thread_local std::vector<uint32_t> all;
-    all.assign(n, 0);
+    all.assign(me->words, 0);
     for (unsigned s = from; s < to; s++)
         if (to - from > WARP || mask >> (s - from) & 1)
-            for (unsigned i = 0; i < n; i++)
-                all[i] = all[i] > clock_of(s)[i] ? all[i] : clock_of(s)[i];
+            sim_clock_join(all.data(), sim_clock_of(s));
     for (unsigned s = from; s < to; s++)
         if (to - from > WARP || mask >> (s - from) & 1) {
-            memcpy(clock_of(s), all.data(), n * sizeof(uint32_t));
-            clock_of(s)[s]++;
+            memcpy(sim_clock_of(s), all.data(), me->words * sizeof(uint32_t));
+            sim_clock_of(s)[s]++;
         }
 }
 
-static void open_barrier()
+/* An agent whose operations so far the one who asks has all seen to end; the oldest one, where there is none. */
+sim_where sim_engine(const uint32_t *clock)
 {
+    sim_where w = me->where;
+    unsigned n = (unsigned)me->ended.size(), e = me->next_engine;
+    w.slot = w.threads;
+    if (!sim.checks)
+        return w;
+    for (unsigned i = 0; i < n; i++) {
+        unsigned j = (me->next_engine + i) % n;
+        if (clock[w.threads + j] >= me->ended[j]) {
+            e = j;
+            break;
+        }
+    }
+    me->next_engine = (e + 1) % n;
+    w.slot = w.threads + e;
+    w.clock = sim_clock_of(w.slot);
+    memcpy(w.clock, clock, me->words * sizeof(uint32_t));
+    w.clock[w.slot] = ++me->ended[e];
+    return w;
+}
+
+sim_done sim_done_of(const sim_where &w) { return { w.slot, sim.checks ? w.clock[w.slot] : 0 }; }
+
+void sim_clock_see(uint32_t *clock, const sim_done &done)
+{
+    if (sim.checks && clock[done.agent] < done.time)
+        clock[done.agent] = done.time;
+}
+
+uint32_t sim_random()
+{
+    me->random ^= me->random << 13;
+    me->random ^= me->random >> 17;
+    return me->random ^= me->random << 5;
+}
+
+void sim_wants_hopper(const char *what)
+{
+    if (sim_capability() != 90)
+        sim_report(SIM_LAUNCH, "%s, which is for sm_90; the device is sm_%d", what, sim_capability());
+    if (!me->cluster.hopper) {
+        sim_report(SIM_LAUNCH, "%s, in a kernel that LAUNCH_CLUSTER has not launched", what);
+        exit(3);
+    }
+}
+
+static void open_barrier(unsigned block)
+{
+    unsigned first = block * me->each;
     if (sim.checks)
-        join_clocks(0, me->where.threads, ~0u);
+        sim_clocks_meet(first, first + me->each, ~0u);
     if (sim_counting)
         sim_counted.barriers++;
-    me->at_barrier = 0;
-    for (unsigned s = 0; s < me->where.threads; s++)
+    me->blocks[block].at_barrier = 0;
+    for (unsigned s = first; s < first + me->each; s++)
         if (!me->threads[s].done)
-            wake(s);
+            sim_wake(s);
 }
 
 static const char block_barrier[] = "__syncthreads";
 
 void sim_sync_block(int line)
 {
-    if (me->at_barrier && line != me->barrier_line)
-        sim_report(SIM_BARRIER, "__syncthreads in line %d, while others wait in line %d", line, me->barrier_line);
-    me->barrier_line = line;
+    unsigned number = me->threads[me->now].block;
+    block &b = me->blocks[number];
+    if (b.at_barrier && line != b.barrier_line)
+        sim_report(SIM_BARRIER, "__syncthreads in line %d, while others wait in line %d", line, b.barrier_line);
+    b.barrier_line = line;
     me->threads[me->now].what = block_barrier;
-    if (++me->at_barrier == me->where.threads)
-        open_barrier();
+    if (++b.at_barrier == me->each)
+        open_barrier(number);
     else
-        give_way(block_barrier);
-}
-
-/* All lanes of mask are here: the last one opens. Returns the meeting's turn. */
-static meeting *meet(uint32_t mask, uint32_t value, int line, const char *what, bool orders, int *turn,
-                     const uint32_t *words = NULL, int n = 0)
-{
-    unsigned slot = me->now, lane = slot % WARP;
-    warp &w = me->warps[slot / WARP];
-    meeting *m = NULL;
-    for (meeting &each : w.meetings)
-        if (each.mask == mask)
-            m = &each;
-    if (!m) {
-        if (w.meetings.empty())
-            w.meetings.reserve(16);                            /* pointers to them stay                               */
-        w.meetings.push_back(meeting());
-        m = &w.meetings.back();
-        m->mask = mask;
-    }
-    if (!(mask >> lane & 1))
-        sim_report(SIM_WARP, "%s in line %d: lane %u is not in its mask %08x", what, line, lane, mask);
-    if (m->here && m->line != line)
-        sim_report(SIM_WARP, "%s in line %d, while lanes of its mask wait in line %d", what, line, m->line);
-    m->line = line;
-    m->here |= 1u << lane;
-    *turn = m->turn;
-    m->value[m->turn][lane] = value;
-    for (int i = 0; i < n; i++)
-        m->words[m->turn][lane][i] = words[i];
-    unsigned first = slot / WARP * WARP, in = me->where.threads - first < WARP ? me->where.threads - first : WARP;
-    uint32_t wanted = in == WARP ? mask : mask & ((1u << in) - 1);
-    if ((m->here & wanted) == wanted) {
-        m->here = 0;
-        m->turn ^= 1;
-        if (orders && sim.checks)
-            join_clocks(first, first + in, wanted);
-        for (unsigned i = 0; i < in; i++)
-            if (wanted >> i & 1 && first + i != slot)
-                wake(first + i);
-    } else {
-        give_way(what);
-    }
-    return m;
-}
-
-void sim_sync_warp(int line)
-{
-    int turn;
-    meet(0xffffffffu, 0, line, "__syncwarp", true, &turn);
-}
-
-uint32_t sim_shuffle(uint32_t mask, uint32_t value, int lane, int line)
-{
-    int turn;
-    meeting *m = meet(mask, value, line, "a shuffle", false, &turn);
-    unsigned first = me->now / WARP * WARP;
-    if (!(mask >> lane & 1) || first + (unsigned)lane >= me->where.threads)
-        sim_report(SIM_WARP, "a shuffle in line %d from lane %d, which takes no part", line, lane);
-    return m->value[turn][lane];
-}
-
-const uint32_t *sim_exchange(const uint32_t *words, int n, const char *what, int line)
-{
-    int turn;
-    meeting *m = meet(0xffffffffu, 0, line, what, false, &turn, words, n);
-    return m->words[turn][0];
-}
-
-uint32_t sim_ballot(uint32_t mask, bool p, int line)
-{
-    int turn;
-    meeting *m = meet(mask, p, line, "a vote", false, &turn);
-    uint32_t all = 0;
-    for (unsigned i = 0; i < WARP; i++)
-        all |= (mask >> i & 1) && m->value[turn][i] ? 1u << i : 0;
-    return all;
+        sim_give_way(block_barrier);
 }
 
 /* ---------------------------------------------------------------- atomics: of the whole device, ordering nothing */
@@ -280,31 +291,52 @@ static void entry()
 {
     me->body->call(me->body->args.get());
     me->threads[me->now].done = true;
+    me->blocks[me->threads[me->now].block].alive--;
     me->alive--;
-    give_way("nothing: it has ended");
+    sim_give_way("nothing: it has ended");
 }
 
-static void begin_block()
+static void begin_threads()
 {
     unsigned n = me->where.threads;
     for (unsigned s = 0; s < n; s++) {
         sim_thread &t = me->threads[s];
+        unsigned i = s % me->each;
         t = sim_thread();
-        t.index = dim3(s % me->size.x, s / me->size.x % me->size.y, s / me->size.x / me->size.y);
+        t.index = dim3(i % me->size.x, i / me->size.x % me->size.y, i / me->size.x / me->size.y);
+        t.block = s / me->each;
+        t.shared = me->cluster.bytes ? LAUNCH_AT + me->cluster.bytes : 0;
         t.sp = sim_fiber_start(me->stacks + (size_t)s * STACK, STACK, entry);
     }
-    for (warp &w : me->warps)
-        w.meetings.clear();
+    for (block &b : me->blocks) {
+        b.at_barrier = 0;
+        b.alive = me->each;
+        b.shared_known = 0;
+    }
     me->alive = n;
-    me->at_barrier = 0;
-    me->shared_known = 0;
     sim_tensor_begin_block(n);
+    sim_warps_begin(n);
+}
+
+static void begin_cluster()
+{
+    unsigned n = me->where.threads;
+    begin_threads();
+    me->random = 2463534242u + me->where.stamp * 977u + (unsigned)sim.order;
     if (sim.checks) {
-        memset(me->shared, 0xff, SHARED_BYTES);
+        memset(me->shared, 0xff, me->where.shared_size);
         memset(me->clocks.data(), 0, me->clocks.size() * sizeof(uint32_t));
         for (unsigned s = 0; s < n; s++)
-            clock_of(s)[s] = 1;
+            sim_clock_of(s)[s] = 1;
+        me->ended.assign(me->where.agents - n, 0);
         sim_shadow_begin_block(&me->where);
+        for (unsigned b = 0; b < me->cluster.blocks && me->cluster.bytes; b++)
+            sim_shadow_shared(b * me->where.shared_each + LAUNCH_AT, me->cluster.bytes);
+    }
+    if (me->cluster.hopper) {
+        sim_barriers_begin(me->cluster.blocks);
+        sim_bulk_begin(n);
+        sim_products_begin(n);
     }
 }
 
@@ -315,7 +347,8 @@ static void step(unsigned slot)
         return;
     me->now = slot;
     me->where.slot = slot;
-    me->where.clock = sim.checks ? clock_of(slot) : NULL;
+    me->where.clock = sim.checks ? sim_clock_of(slot) : NULL;
+    me->where.mine = me->shared + t.block * me->where.shared_each;
     me->where.stack = me->stacks + (size_t)slot * STACK;
     me->where.stack_end = me->where.stack + STACK;
     me->moved++;
@@ -333,56 +366,81 @@ static bool unstick()
             break;
         }
     me->running = true;
-    bool open = me->at_barrier == me->alive;
+    unsigned number = me->threads[me->now].block;
+    block &b = me->blocks[number];
+    bool open = b.at_barrier == b.alive;
     if (open)
         sim_report(SIM_BARRIER, "__syncthreads in line %d: %u of %u threads are there, the others have ended",
-                   me->barrier_line, me->at_barrier, me->where.threads);
-    else
+                   b.barrier_line, b.at_barrier, me->each);
+    else if (!me->cluster.hopper || !sim_barriers_explain())
         sim_report(SIM_DEADLOCK, "waits for %s; %u of %u threads live, none can go on", me->threads[me->now].what,
                    me->alive, me->where.threads);
     me->running = false;
     if (open)
-        open_barrier();
+        open_barrier(number);
     return open;
 }
 
-static void run_block()
+/* Copies land between rounds, as the running thread's would: no thread of its own runs then. */
+static bool land(bool must)
+{
+    if (!me->cluster.hopper)
+        return false;
+    me->running = true;
+    bool landed = sim_bulk_land(must);
+    me->running = false;
+    return landed;
+}
+
+static void run_cluster()
 {
     unsigned n = me->where.threads, scatter = n > 97 ? 97 : n > 7 ? 7 : 1;
     while (n % scatter == 0 && scatter > 1)
         scatter++;
-    begin_block();
+    begin_cluster();
     for (unsigned round = 1; me->alive; round++) {
         me->moved = 0;
         for (unsigned j = 0; j < n; j++)
             step(sim.order == 0 ? j : sim.order == 1 ? n - 1 - j : (unsigned)(((uint64_t)j * scatter + round * 31) % n));
-        if (!me->moved && !unstick())
+        if (!land(!me->moved) && !me->moved && !unstick())
             return;
+    }
+    if (me->cluster.hopper) {
+        me->running = true;
+        sim_products_end();
+        sim_bulk_end();
+        sim_barriers_end();
+        me->running = false;
     }
 }
 
-static worker *worker_new(const char *kernel, dim3 grid, dim3 block, const sim_body *body)
+static worker *worker_new(const char *kernel, dim3 grid, dim3 size, sim_cluster cluster, const sim_body *body)
 {
     static thread_local worker *mine;
     if (!mine) {
         mine = new worker;
-        mine->stacks = (char *)mmap(NULL, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
+        mine->stacks = (char *)mmap(NULL, (size_t)MOST_BLOCKS * MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        mine->shared = (char *)aligned_alloc(1024, SHARED_BYTES);
+        mine->shared = (char *)aligned_alloc(1024, MOST_BLOCKS * SHARED_EACH);
     }
     worker *w = mine;
     w->grid = grid;
-    w->size = block;
+    w->size = size;
+    w->cluster = cluster;
     w->body = body;
+    w->each = size.x * size.y * size.z;
     w->where.kernel = kernel;
-    w->where.threads = block.x * block.y * block.z;
+    w->where.threads = w->each * cluster.blocks;
+    w->where.agents = w->where.threads + (cluster.hopper ? ENGINES * cluster.blocks : 0);
+    w->words = w->where.agents * (cluster.hopper ? 2 : 1);
     w->where.args = (const char *)body->args.get();
     w->where.args_end = w->where.args + body->bytes;
     w->where.shared = w->shared;
-    w->where.shared_size = SHARED_BYTES;
+    w->where.shared_each = cluster.hopper ? SHARED_EACH : SHARED_BYTES;
+    w->where.shared_size = w->where.shared_each * cluster.blocks;
     w->threads.resize(w->where.threads);
-    w->warps.resize((w->where.threads + WARP - 1) / WARP);
-    w->clocks.resize(sim.checks ? (size_t)w->where.threads * w->where.threads : 0);
+    w->blocks.resize(cluster.blocks);
+    w->clocks.resize(sim.checks ? (size_t)w->where.agents * w->words : 0);
     return w;
 }
 
@@ -391,45 +449,65 @@ static dim3 nth_block(uint64_t i, dim3 grid)
     return dim3((unsigned)(i % grid.x), (unsigned)(i / grid.x % grid.y), (unsigned)(i / grid.x / grid.y));
 }
 
-/* Without checks: all cores take blocks until there are none. */
-static void run_on_cores(const char *kernel, dim3 grid, dim3 block, const sim_body &body, uint64_t blocks)
+/* The blocks of cluster i. */
+static void place(uint64_t i, dim3 grid)
+{
+    unsigned n = me->cluster.blocks;
+    for (unsigned b = 0; b < n; b++)
+        me->blocks[b].index = nth_block(i * n + b, grid);
+}
+
+/* Without checks: all cores take clusters until there are none. */
+static void run_on_cores(const char *kernel, dim3 grid, dim3 size, sim_cluster cluster, const sim_body &body, uint64_t count)
 {
     std::atomic<uint64_t> next(0);
     auto work = [&] {
-        me = worker_new(kernel, grid, block, &body);
-        for (uint64_t i; (i = next++) < blocks; ) {
-            me->block = nth_block(i, grid);
-            run_block();
+        me = worker_new(kernel, grid, size, cluster, &body);
+        for (uint64_t i; (i = next++) < count; ) {
+            place(i, grid);
+            run_cluster();
         }
     };
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     std::vector<std::thread> helpers;
-    for (long i = 1; i < cores && (uint64_t)i < blocks && blocks * block.x > 2048; i++)
+    for (long i = 1; i < cores && (uint64_t)i < count && count * size.x > 2048; i++)
         helpers.emplace_back(work);
     work();
     for (std::thread &t : helpers)
         t.join();
 }
 
-void sim_run(const char *kernel, dim3 grid, dim3 block, const sim_body &body)
+static bool launches(const char *kernel, dim3 grid, dim3 size, sim_cluster c)
+{
+    uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z, threads = (uint64_t)size.x * size.y * size.z;
+    bool fits = blocks && threads && threads <= MOST_THREADS && grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535;
+    if (!fits)
+        sim_report(SIM_LAUNCH, "%s: a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads", kernel, grid.x, grid.y, grid.z,
+                   size.x, size.y, size.z);
+    bool clusters = c.blocks >= 1 && c.blocks <= MOST_BLOCKS && grid.x % (c.blocks ? c.blocks : 1) == 0 &&
+                    c.bytes <= SHARED_MOST && (c.blocks == 1 || threads % WARP == 0);
+    if (fits && !clusters)
+        sim_report(SIM_LAUNCH, "%s: clusters of %u of %u blocks, each of %llu threads and %zu bytes", kernel, c.blocks, grid.x,
+                   (unsigned long long)threads, c.bytes);
+    return fits && clusters;
+}
+
+void sim_run(const char *kernel, dim3 grid, dim3 size, sim_cluster cluster, const sim_body &body)
 {
     static uint32_t stamp = 1;
-    uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z, threads = (uint64_t)block.x * block.y * block.z;
-    if (!blocks || !threads || threads > MOST_THREADS || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) {
-        sim_report(SIM_LAUNCH, "%s: a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads", kernel, grid.x, grid.y, grid.z,
-                   block.x, block.y, block.z);
+    if (!launches(kernel, grid, size, cluster))
         return;
-    }
+    uint64_t count = (uint64_t)grid.x * grid.y * grid.z / cluster.blocks;
     if (!sim.checks) {
-        run_on_cores(kernel, grid, block, body, blocks);
+        run_on_cores(kernel, grid, size, cluster, body, count);
         return;
     }
-    me = worker_new(kernel, grid, block, &body);
+    me = worker_new(kernel, grid, size, cluster, &body);
     me->where.first_stamp = stamp;
-    for (uint64_t i = 0; i < blocks; i++) {
-        me->block = nth_block(sim.order == 1 ? blocks - 1 - i : i, grid);
+    for (uint64_t i = 0; i < count; i++) {
+        place(sim.order == 1 ? count - 1 - i : i, grid);
         me->where.stamp = stamp++;
-        run_block();
+        run_cluster();
         if (sim_counting)
             sim_count_end_block();
     }

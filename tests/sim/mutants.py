@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""mutants.py: takes one barrier, wait or bound check out of a kernel of src/cuda at a time, and looks whether test_cuda notices.
+"""mutants.py: takes one barrier, wait or bound check out of a kernel at a time, and looks whether its test notices: test_cuda
+for those of src/cuda, test_hopper for tests/sim/hopper/hopper.cu, where they are moved by a line, too.
 
     tests/sim/mutants.py BUILD [COUNT]      COUNT: that many, drawn at random; else all of them (some hours)
 
-Needs BUILD/tests/test_cuda built before. Results are appended to BUILD/mutants.txt as they come, and what stands there is
+Needs BUILD/tests/test_cuda and test_hopper built before. Results are appended to BUILD/mutants.txt as they come, and what stands there is
 not tried again: a long run can be ended and resumed (delete the file to begin anew). In the environment: MUTANTS_ONLY=sync,
 those whose file and piece match it; MUTANTS_SEED=3, the same draw every time, and nothing is kept.
 Prints a line a mutant and the score; those that nobody notices are listed, and tests/sim/survivors.md has to explain each.
 Ends with 1 where one is not explained, or fewer than 97 % of all are caught.
 A mutant is one line of a kernel, without
-    a barrier or wait   sync_block(); sync_warp(); copy.wait(); copy_wait<...>();
+    a barrier or wait   sync_block(); sync_warp(); copy.wait(); copy_wait<...>(); for sm_90a also those of HOPPER_WORDS,
+                        and these moved one line up or down
     a bound check       the comparison in `if (i >= n)` before a return, or one `a < b` of a condition
 """
 import glob
@@ -40,13 +42,44 @@ HEADERS = {  # the kernels that a header is tried through, and the ops that run 
     "attention_mma.cuh": (["attention_mma.cu"], ["mma"]), "cores.cuh": (["gemm.cu", "conv.cu"], ["mma"]),
     "row.cuh": (["norm.cu", "loss.cu"], ["layernorm", "cross_entropy"]),
 }
+HOPPER, HOPPER_TEST = "tests/sim/hopper/hopper.cu", "hopper/test_hopper.o"
+HOPPER_WORDS = (r"\b(?:mbar_(?:fence|wait|arrive|arrive_at|arrive_expect|expect)|fence_async|sync_some|sync_cluster|sync_block|"
+                r"tma_commit|tma_wait(?:_read)?<\d>|wgmma_(?:fence|commit|wait<\d>))\(.*\);")
+SIMULATOR = ("block", "bulk", "count", "fiber", "mbarrier", "shadow", "stream", "tensor", "warp", "wgmma")
 SECONDS = 120  # of a processor, for one case: who takes longer never ends. Wall time says nothing on a busy machine.
 FLAGS = ["-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-exceptions", "-fsanitize=thread"]
 
 
+def path_of(name):
+    return HOPPER if name == os.path.basename(HOPPER) else f"src/cuda/{name}"
+
+
+def moves(lines, i):
+    """The statement of line i one line down or up, past a statement of the same depth: (line, what, the new lines)."""
+    def statement(line):
+        return re.fullmatch(r"( *)(?!return|(?:const )?\w+ \*?\w+(?: =|;|,|\[))\S.*;(?: +/\*.*)?", line)
+
+    # Whose order says nothing: bytes may come before they are expected (the arrival is still wanted); registers and memory
+    # are fenced each for itself; an mbarrier is fenced for those who come later.
+    free = [("mbar_arrive_expect", "tma_load|fetch"), ("mbar_wait", "wgmma_fence"), ("mbar_fence", "")]
+    here, found = statement(lines[i]), []
+    for other, where in ((i + 1, "down"), (i - 1, "up")):
+        there = statement(lines[other])
+        pair = [lines[i].strip(), lines[other].strip()]
+        if any(re.match(a, x) and re.match(b, y) for a, b in free for x, y in (pair, pair[::-1])):
+            continue
+        before = lines[min(i, other) - 1]
+        if here and there and here.group(1) == there.group(1) and not re.search(r"\b(if|for|else|while)\b.*[^{;]$", before):
+            pair = [lines[other], lines[i]] if other > i else [lines[i], lines[other]]
+            found.append((min(i, other), f"{lines[i].strip()} moved {where}", "\n".join(pair)))
+    return found
+
+
 def mutants_of(path):
-    """(line number, what was taken out, the new line) of the kernels in a file; code of the host is left out."""
+    """(line number, what was taken out, the new line) of the kernels in a file; code of the host is left out. A move has two
+    new lines."""
     lines, kernel, found = open(path).read().split("\n"), False, []
+    words = r"\b(sync_block|sync_warp)\(\);|\bcopy\.wait\(\);|copy_wait<[^>]*>\(\);"
     for i, line in enumerate(lines):
         if re.match(r"(template|KERNEL|DEV)\b|.*\bKERNEL\(", line):
             kernel = "static int run_" not in line and "static int launch" not in line
@@ -54,9 +87,13 @@ def mutants_of(path):
             kernel = False
         if not kernel:
             continue
-        m = re.search(r"\b(sync_block|sync_warp)\(\);|\bcopy\.wait\(\);|copy_wait<[^>]*>\(\);", line)
+        m = re.search(HOPPER_WORDS if path == HOPPER else words, line)
         if m:
             found.append((i, m.group(0), line.replace(m.group(0), ";", 1)))
+        if m and path == HOPPER:
+            found += [x for x in moves(lines, i) if all((x[0], x[2]) != (y[0], y[2]) for y in found)]
+        if path == HOPPER and " ^ 1" in line:
+            found.append((i, "^ 1", line.replace(" ^ 1", "")))
         m = re.search(r"if \((.* >= .*)\)$", line)
         if m and "return" in lines[i + 1]:
             found.append((i, m.group(1), line.replace(m.group(1), "false", 1)))
@@ -70,19 +107,23 @@ def caught(build, name, text, tmp):
     """How the test notices: the way in one word; None: it does not."""
     os.makedirs(tmp + "/cuda", exist_ok=True)
     open(f"{tmp}/cuda/{name}", "w").write(text)
-    units, ops = ([name], OPS[name]) if name.endswith(".cu") else HEADERS[name]
+    hopper = path_of(name) == HOPPER
+    units, ops = ([name], ["hopper"] if hopper else OPS[name]) if name.endswith(".cu") else HEADERS[name]
     objects = []
     for unit in units:
-        source = f"{tmp}/cuda/{unit}" if unit == name else f"src/cuda/{unit}"
+        source = f"{tmp}/cuda/{unit}" if unit == name else path_of(unit)
         objects.append(f"{tmp}/{unit}.o")
         math = ["-mfma", "-mf16c"] if os.uname().machine == "x86_64" else []
-        if subprocess.run(["g++", *FLAGS, *math, f"-I{tmp}", "-Itests/sim", "-Isrc", "-x", "c++", "-c", source, "-o",
+        flags = [*FLAGS, *math, "-fno-tree-loop-distribute-patterns", "-Itests/sim/hopper"] if hopper else [*FLAGS, *math]
+        if subprocess.run(["g++", *flags, f"-I{tmp}", "-Itests/sim", "-Isrc", "-x", "c++", "-c", source, "-o",
                            objects[-1]]).returncode:
             return "compiler"
-    rest = [o for o in glob.glob(f"{build}/sim/checked/*.o") + glob.glob(f"{build}/sim/host/*.o")
-            + [f"{build}/sim/{o}.o" for o in ("block", "count", "fiber", "shadow", "stream", "tensor")]
+    simulator = [f"{build}/sim/{o}.o" for o in SIMULATOR]
+    rest = [o for o in glob.glob(f"{build}/sim/checked/*.o") + glob.glob(f"{build}/sim/host/*.o") + simulator
             + glob.glob(f"{build}/tests/cases*.o") + [f"{build}/tests/sim/{o}.o" for o in ("test_cuda", "device_case")]
             if os.path.basename(o)[:-2] + ".cu" not in units and not re.match("faults|fragments|ladder_", os.path.basename(o))]
+    if hopper:
+        rest = simulator + [f"{build}/sim/{HOPPER_TEST}"]
     libs = subprocess.run(["make", "-s", "--no-print-directory", "mutants-libs"], capture_output=True, text=True).stdout.split()
     subprocess.run(["g++", "-fopenmp", "-o", f"{tmp}/test", *objects, *rest, f"{build}/libimago.a", *libs], check=True)
     env = {**os.environ, "OMP_WAIT_POLICY": "passive", "CK_TIMEOUT_MULTIPLIER": "100"}
@@ -105,22 +146,24 @@ def caught(build, name, text, tmp):
 
 def key_of(name, i, what):
     """What a result is kept under: the file as it is, and the mutant."""
-    text = open(f"src/cuda/{name}").read()
+    text = open(path_of(name)).read()
     return f"{hashlib.sha256(text.encode()).hexdigest()[:12]} {name}:{i + 1} {what}"
 
 
 def main():
     build, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else 0
     seed, kept, known_results = os.environ.get("MUTANTS_SEED"), f"{build}/mutants.txt", {}
-    every = [(f, *m) for f in sorted(list(OPS) + list(HEADERS)) for m in mutants_of(f"src/cuda/{f}")]
+    files = sorted(list(OPS) + list(HEADERS)) + [os.path.basename(HOPPER)]
+    every = [(f, *m) for f in files for m in mutants_of(path_of(f))]
     every = [m for m in every if re.search(os.environ.get("MUTANTS_ONLY", ""), m[0] + " " + m[2])]
     some = random.Random(seed).sample(every, count) if 0 < count < len(every) else every
     if seed is None and os.path.exists(kept):
         known_results = dict(reversed(line.rstrip("\n").split("\t")) for line in open(kept))
     explained, missed, unexplained = open("tests/sim/survivors.md").read(), 0, 0
     for name, i, what, line in some:
-        text, key = open(f"src/cuda/{name}").read().split("\n"), key_of(name, i, what)
-        before, text[i] = text[i].strip(), line
+        text, key = open(path_of(name)).read().split("\n"), key_of(name, i, what)
+        before = text[i].strip()
+        text[i:i + 1 + line.count("\n")] = [line]
         if key in known_results:
             how = known_results[key]
         else:

@@ -16,11 +16,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <vector>
 
-enum { RED = 256, ALIGN = 256, LIVE = 1, WRITTEN = 2, ATOMIC = 4 };
+enum { RED = 256, ALIGN = 256, LIVE = 1, WRITTEN = 2, ATOMIC = 4, BARRIER = 8 };
 static const size_t reach = (size_t)1 << 36;                   /* of addresses                                         */
 
 struct cell {
@@ -152,14 +153,17 @@ void sim_memory_copied(void *dst, const void *src, size_t bytes)
 
 /* ---------------------------------------------------------------- who reads and writes */
 
+struct reader { uint32_t slot, clock; };
 static std::vector<cell> shared_cells;
-static std::vector<std::vector<uint32_t>> lists;               /* of readers: the time of each thread, 0: none         */
+static std::vector<std::vector<reader>> lists;                 /* of readers, by slot                                  */
+static std::vector<uint32_t> lists_free;                       /* of those, what nobody uses, from 1                   */
 static uint32_t lists_used;
 
 void sim_shadow_begin_block(const sim_where *w)
 {
     shared_cells.assign(w->shared_size / 2, cell());
     lists_used = 0;
+    lists_free.clear();
 }
 
 void sim_shadow_shared(size_t at, size_t bytes)
@@ -170,18 +174,48 @@ void sim_shadow_shared(size_t at, size_t bytes)
 
 void sim_shadow_poison(void *p, size_t bytes)
 {
-    size_t at = (size_t)((char *)p - sim_here()->shared);
+    const sim_where *w = sim_here();
+    size_t at = (size_t)((char *)p - w->shared);
+    if (at >= w->shared_size)
+        return;
     memset(p, 0xff, bytes);
     for (size_t i = at / 2; sim.checks && i < (at + bytes) / 2; i++)
         shared_cells[i].flags &= ~(uint32_t)WRITTEN;
 }
 
-static uint32_t list_new(unsigned threads)
+void sim_shadow_landed(void *p, size_t bytes)
 {
-    if (lists_used == lists.size())
-        lists.emplace_back();
-    lists[lists_used++].assign(threads, 0);
-    return lists_used;
+    const sim_where *w = sim_here();
+    size_t at = (size_t)((char *)p - w->shared);
+    for (size_t i = at / 2; at < w->shared_size && i < (at + bytes) / 2; i++)
+        shared_cells[i].flags |= WRITTEN;
+}
+
+static uint32_t list_new()
+{
+    uint32_t i;
+    if (lists_free.empty()) {
+        if (lists_used == lists.size())
+            lists.emplace_back();
+        i = ++lists_used;
+    } else {
+        i = lists_free.back();
+        lists_free.pop_back();
+    }
+    lists[i - 1].clear();
+    return i;
+}
+
+static void list_put(uint32_t list, uint32_t slot, uint32_t clock)
+{
+    std::vector<reader> &l = lists[list - 1];
+    auto at = l.end();
+    if (!l.empty() && l.back().slot >= slot)
+        at = std::lower_bound(l.begin(), l.end(), slot, [](const reader &r, uint32_t s) { return r.slot < s; });
+    if (at != l.end() && at->slot == slot)
+        at->clock = clock;
+    else
+        l.insert(at, { slot, clock });
 }
 
 static void place_of(const void *p, const void *pc, char *text, size_t size)
@@ -202,8 +236,11 @@ static void place_of(const void *p, const void *pc, char *text, size_t size)
 static void complain(sim_fault kind, const char *what, const void *p, const void *pc, unsigned other)
 {
     char place[160];
+    const sim_where *w = sim_here();
     place_of(p, pc, place, sizeof place);
-    if (kind == SIM_RACE)
+    if (kind == SIM_RACE && w && other >= w->threads)
+        sim_report(kind, "%s an engine's operation %u, at %s", what, other - w->threads, place);
+    else if (kind == SIM_RACE || kind == SIM_PROXY)
         sim_report(kind, "%s thread %u, at %s", what, other, place);
     else
         sim_report(kind, "%s %s", what, place);
@@ -213,6 +250,14 @@ static void complain(sim_fault kind, const char *what, const void *p, const void
 static bool ordered(const sim_where *w, uint32_t slot, uint32_t clock)
 {
     return slot == w->slot || w->clock[slot] >= clock;
+}
+
+/* An engine meets what a thread wrote: between them stands fence.proxy.async, of the one or the other side. */
+static void fenced(const sim_where *w, const cell *c, const char *what, const void *p, const void *pc)
+{
+    if (w->slot >= w->threads && c->w_stamp == w->stamp && c->w_slot < w->threads &&
+        w->clock[w->agents + c->w_slot] < c->w_clock)
+        complain(SIM_PROXY, what, p, pc, c->w_slot);
 }
 
 static void read_cell(const sim_where *w, cell *c, const void *p, const void *pc)
@@ -225,6 +270,8 @@ static void read_cell(const sim_where *w, cell *c, const void *p, const void *pc
         complain(SIM_RACE, "a read of what another block writes, its", p, pc, c->w_slot);
     else if (c->w_stamp == w->stamp && !ordered(w, c->w_slot, c->w_clock))
         complain(SIM_RACE, "a read of what is written by", p, pc, c->w_slot);
+    else
+        fenced(w, c, "an engine reads, with no fence for engines, what is written by", p, pc);
     if (c->r_first < w->first_stamp)
         c->r_first = w->stamp;
     uint32_t now = w->clock[w->slot];
@@ -232,12 +279,12 @@ static void read_cell(const sim_where *w, cell *c, const void *p, const void *pc
         c->r_last = w->stamp;
         c->readers = 0;
     } else if (c->readers) {
-        lists[c->readers - 1][w->slot] = now;
+        list_put(c->readers, w->slot, now);
         return;
     } else if (!ordered(w, c->r_slot, c->r_clock)) {
-        c->readers = list_new(w->threads);
-        lists[c->readers - 1][c->r_slot] = c->r_clock;
-        lists[c->readers - 1][w->slot] = now;
+        c->readers = list_new();
+        list_put(c->readers, c->r_slot, c->r_clock);
+        list_put(c->readers, w->slot, now);
         return;
     }
     c->r_slot = (uint16_t)w->slot;
@@ -251,18 +298,20 @@ static void write_cell(const sim_where *w, cell *c, bool atomic, const void *p, 
         complain(SIM_RACE, "a write over that of another block, its", p, pc, c->w_slot);
     else if (c->w_stamp == w->stamp && !ordered(w, c->w_slot, c->w_clock) && !both_atomic)
         complain(SIM_RACE, "a write over that of", p, pc, c->w_slot);
+    else
+        fenced(w, c, "an engine writes, with no fence for engines, over what is written by", p, pc);
     if ((c->r_first >= w->first_stamp && c->r_first != w->stamp) || (c->r_last >= w->first_stamp && c->r_last != w->stamp)) {
         complain(SIM_RACE, "a write over what another block reads, its", p, pc, c->r_slot);
     } else if (c->r_last == w->stamp && !c->readers) {
         if (!ordered(w, c->r_slot, c->r_clock))
             complain(SIM_RACE, "a write over what is read by", p, pc, c->r_slot);
     } else if (c->r_last == w->stamp) {
-        const std::vector<uint32_t> &times = lists[c->readers - 1];
-        for (unsigned s = 0; s < w->threads; s++)
-            if (times[s] && !ordered(w, s, times[s])) {
-                complain(SIM_RACE, "a write over what is read by", p, pc, s);
+        for (const reader &r : lists[c->readers - 1])
+            if (!ordered(w, r.slot, r.clock)) {
+                complain(SIM_RACE, "a write over what is read by", p, pc, r.slot);
                 break;
             }
+        lists_free.push_back(c->readers);
     }
     c->w_stamp = w->stamp;
     c->w_slot = (uint16_t)w->slot;
@@ -282,6 +331,56 @@ static void elsewhere(const sim_where *w, const void *p, bool write, const void 
     complain(SIM_OUTSIDE, write ? "a write to memory of the host," : "a read of memory of the host,", p, pc, 0);
 }
 
+void sim_shadow_mbarrier(const sim_where *w, void *p, const void *pc)
+{
+    cell *c = shared_cells.data() + ((char *)p - w->shared) / 2;
+    for (int i = 0; i < 4; i++, c++) {
+        if (!(c->flags & LIVE)) {
+            complain(SIM_OUTSIDE, "an mbarrier outside of every variable:", p, pc, 0);
+            return;
+        }
+        write_cell(w, c, false, p, pc);
+        c->flags |= BARRIER;
+    }
+}
+
+/* The cells of bytes that a thread or an engine touches. */
+static void touch(const sim_where *w, cell *c, const void *p, size_t bytes, bool write, bool atomic, const void *pc)
+{
+    for (size_t i = 0; i < (bytes + 1) / 2; i++, c++) {
+        if (!(c->flags & LIVE)) {
+            complain(SIM_OUTSIDE, write ? "a write outside of every buffer:" : "a read outside of every buffer:", p, pc, 0);
+            break;
+        }
+        if (c->flags & BARRIER) {
+            complain(SIM_BARRIER, "an mbarrier is touched as if it were a number:", p, pc, 0);
+            break;
+        }
+        if (write)
+            write_cell(w, c, atomic, p, pc);
+        else
+            read_cell(w, c, p, pc);
+    }
+}
+
+static cell *cells_of(const sim_where *w, const char *at, bool *device)
+{
+    *device = base && at >= base && at < base + reach;
+    if (at >= w->shared && at < w->shared + w->shared_size)
+        return shared_cells.data() + (at - w->shared) / 2;
+    return *device ? cells + (at - base) / 2 : NULL;
+}
+
+void sim_access_as(const sim_where *w, const void *p, size_t bytes, bool write, const void *pc)
+{
+    bool device;
+    cell *c = cells_of(w, (const char *)p, &device);
+    if (c)
+        touch(w, c, p, bytes, write, false, pc);
+    else
+        complain(SIM_OUTSIDE, "an engine leaves the memory of the device,", p, pc, 0);
+}
+
 void sim_access(const void *p, size_t bytes, bool write, bool atomic, const void *pc)
 {
     const sim_where *w = sim_here();
@@ -292,29 +391,23 @@ void sim_access(const void *p, size_t bytes, bool write, bool atomic, const void
             complain(SIM_OUTSIDE, "the host touches memory of the device,", p, pc, 0);
         return;
     }
-    if ((at >= w->stack && at < w->stack_end) || !sim.checks)
+    if (!sim.checks)
         return;
-    cell *c;
-    if (at >= w->shared && at < w->shared + w->shared_size)
-        c = shared_cells.data() + (at - w->shared) / 2;
-    else if (device)
-        c = cells + (at - base) / 2;
-    else
+    if (at >= w->stack && at < w->stack_end) {
+        if (w->agents > w->threads)
+            sim_registers_touched(w, p, bytes, write);
+        return;
+    }
+    cell *c = cells_of(w, at, &device);
+    if (!c)
         return elsewhere(w, p, write, pc);
     if (sim_counting)
         sim_count_access(w, p, bytes, device, pc);
     if ((uintptr_t)p % bytes)
         complain(SIM_MISALIGNED, "an access at", p, pc, 0);
-    for (size_t i = 0; i < (bytes + 1) / 2; i++, c++) {
-        if (!(c->flags & LIVE)) {
-            complain(SIM_OUTSIDE, write ? "a write outside of every buffer:" : "a read outside of every buffer:", p, pc, 0);
-            break;
-        }
-        if (write)
-            write_cell(w, c, atomic, p, pc);
-        else
-            read_cell(w, c, p, pc);
-    }
+    if (!device && w->shared_size > w->shared_each && (at < w->mine || at >= w->mine + w->shared_each))
+        complain(SIM_OUTSIDE, "an access to the shared memory of another block,", p, pc, 0);
+    touch(w, c, p, bytes, write, atomic, pc);
 }
 
 #define HOOKS(n) \

@@ -4,14 +4,15 @@ CXX       := $(shell command -v g++ 2>/dev/null)
 SIM_MATH  := $(if $(filter x86_64%,$(MACHINE)),-mfma -mf16c)
 SIM_FLAGS  = -std=c++17 -O2 -g -Wall -Wextra $(WERROR) -fPIC -ffp-contract=off -fno-exceptions \
               -Itests/sim -Itests -Isrc -MMD -MP
-SIM_OBJ   := $(patsubst %,$(BUILD)/sim/%.o,block count fiber shadow stream tensor)
+SIM_OBJ   := $(patsubst %,$(BUILD)/sim/%.o,block bulk count fiber mbarrier shadow stream tensor warp wgmma)
 SIM_HOST  := $(patsubst src/cuda/%.c,$(BUILD)/sim/host/%.o,$(filter-out src/cuda/stub.c,$(wildcard src/cuda/*.c)))
 SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
 # checked: loads and stores call the simulator; fast: they do not.
 SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
 SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
 SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
-                 $(patsubst %,$(BUILD)/tests/test_%,sim cuda cuda_check gpu_products ladder mutants) $(BUILD)/imago-sim)
+                 $(patsubst %,$(BUILD)/tests/test_%,sim hopper hopper_faults cuda cuda_check cuda_step gpu_products ladder \
+                 mutants) $(BUILD)/imago-sim $(if $(CUDA),$(BUILD)/tests/test_hopper_sass))
 
 $(BUILD)/sim/%.o: tests/sim/%.cc | $(BUILD)/needs
 	@mkdir -p $(@D)
@@ -33,6 +34,27 @@ $(BUILD)/sim/checked/%.o: tests/sim/%.cu | $(BUILD)/needs
 	$(SAY) "  c++ $< (simulator, checked)"
 	$(Q)$(CXX) $(SIM_FLAGS) $(SIM_MATH) -fsanitize=thread -x c++ -c $< -o $@
 
+# Kernels for sm_90a, which no program of ours has so far. Loops stay stores, so that each of them is seen.
+HOPPER := $(patsubst %,$(BUILD)/sim/hopper/%.o,hopper hopper_faults)
+$(HOPPER): $(BUILD)/sim/hopper/%.o: tests/sim/hopper/%.cu | $(BUILD)/needs
+	@mkdir -p $(@D)
+	$(SAY) "  c++ $< (simulator, checked)"
+	$(Q)$(CXX) $(SIM_FLAGS) $(SIM_MATH) -fno-tree-loop-distribute-patterns -fsanitize=thread -x c++ -c $< -o $@
+
+$(BUILD)/tests/test_hopper:        $(BUILD)/sim/hopper/test_hopper.o $(BUILD)/sim/hopper/hopper.o
+$(BUILD)/tests/test_hopper_faults: $(BUILD)/sim/hopper/test_hopper_faults.o $(BUILD)/sim/hopper/hopper_faults.o
+$(BUILD)/tests/test_hopper $(BUILD)/tests/test_hopper_faults: $(SIM_OBJ)
+	@mkdir -p $(@D)
+	$(SAY) "  link $@"
+	$(Q)$(CXX) -o $@ $^ $(TEST_LIBS) -lm
+
+# The same source by nvcc, where there is one.
+$(BUILD)/tests/test_hopper_sass: tests/sim/sim.mk
+	@mkdir -p $(@D)
+	@printf '%s\n' '#!/bin/sh' '# machine code of kernels for sm_90a (tests/sim/sass.sh)' \
+	    'exec tests/sim/sass.sh $(CUDA) $(BUILD)' >$@
+	@chmod +x $@
+
 $(BUILD)/sim/fast/%.o: src/cuda/%.cu | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  c++ $< (simulator)"
@@ -50,7 +72,8 @@ $(BUILD)/tests/test_cuda: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/devi
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
 
-$(BUILD)/tests/test_cuda_check: $(BUILD)/tests/sim/test_cuda_check.o $(SIM_CHECKED) $(BUILD)/libimago.a
+$(BUILD)/tests/test_cuda_check $(BUILD)/tests/test_cuda_step: $(BUILD)/tests/test_cuda_%: $(BUILD)/tests/sim/test_cuda_%.o \
+                          $(SIM_CHECKED) $(BUILD)/libimago.a
 	@mkdir -p $(@D)
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)

@@ -1,8 +1,8 @@
 /* stream.cc: src/cuda/cu.h by the simulator: one device, its memory (shadow.cc), a stream, graphs.
  *
- * The stream is a list of things to do. Early (sim.late false) each is done at once; late, nothing is done before somebody
- * waits for an event, so that what the host does too soon (it reads a result that is not there, it overwrites what is
- * still to be copied) gives wrong numbers. A graph is such a list that is kept. */
+ * The stream is a list of things to do. Early (sim.late false) each is done at once; late, nothing is done before
+ * somebody waits for an event, so that what the host does too soon (it reads a result that is not there, it overwrites
+ * what is still to be copied) gives wrong numbers. A graph is such a list that is kept. */
 #include "cuda/ptx.cuh"
 
 #include <stdio.h>
@@ -37,6 +37,8 @@ static int fail(im_cu *cu, const char *text)
     return 1;
 }
 
+sim_stream_counts sim_asked;
+
 static int ask(im_cu *cu, std::function<void()> f)
 {
     if (cu->capture)
@@ -48,11 +50,13 @@ static int ask(im_cu *cu, std::function<void()> f)
     return cu->failed[0] != 0;
 }
 
-int sim_enqueue(im_cu *cu, const char *kernel, dim3 grid, dim3 block, void (*call)(void *), const void *args, size_t bytes)
+int sim_enqueue(im_cu *cu, const char *kernel, dim3 grid, dim3 block, sim_cluster cluster, void (*call)(void *),
+                const void *args, size_t bytes)
 {
     sim_body body = { call, std::shared_ptr<void>(malloc(bytes), free), bytes };
     memcpy(body.args.get(), args, bytes);
-    return ask(cu, [=] { sim_run(kernel, grid, block, body); });
+    cu->capture ? sim_asked.captured++ : sim_asked.launches++;
+    return ask(cu, [=] { sim_run(kernel, grid, block, cluster, body); });
 }
 
 /* SIM_DEVICES: several of them, which are all the same. */
@@ -72,22 +76,29 @@ im_cu *im_cu_open(int index, char *why, size_t size)
     return NULL;
 }
 
+/* SIM_COUNTS=1: what was asked of it, when it is closed. */
 void im_cu_close(im_cu *cu)
 {
     do_all(cu);
+    if (getenv("SIM_COUNTS"))
+        fprintf(stderr, "sim: %ld kernels by themselves, %ld captured; %ld graphs; the host waited %ld times\n",
+                sim_asked.launches, sim_asked.captured, sim_asked.graphs, sim_asked.waits);
     delete cu;
 }
 
 static int capability = 75;
 void sim_set_capability(int sm) { capability = sm; }
 int sim_capability() { return capability; }
-const char *im_cu_name(const im_cu *) { return capability < 80 ? "simulator, sm_75" : "simulator, sm_80"; }
+const char *im_cu_name(const im_cu *)
+{
+    return capability < 80 ? "simulator, sm_75" : capability < 90 ? "simulator, sm_80" : "simulator, sm_90";
+}
 int im_cu_capability(const im_cu *) { return capability; }
 int im_cu_driver(const im_cu *) { return 0; }
 const char *im_cu_failed(const im_cu *cu) { return cu->failed; }
 
-/* In the stream's order, as on a device: the memory of a buffer that is given back is not lent again before what uses it is
- * done. */
+/* In the stream's order, as on a device: the memory of a buffer that is given back is not lent again before what uses
+ * it is done. */
 void *im_cu_alloc(im_cu *cu, size_t bytes)
 {
     if (cu->capture)
@@ -179,6 +190,7 @@ int im_cu_event_wait(im_cu *cu, im_cu_event *)
 {
     if (cu->capture)
         return fail(cu, "the host waits within a graph");
+    sim_asked.waits++;
     do_all(cu);
     return cu->failed[0] != 0;
 }
@@ -198,8 +210,19 @@ void *im_cu_capture_end(im_cu *cu)
     return l;
 }
 
+void *im_cu_capture_again(im_cu *cu, void *graph)
+{
+    list *now = (list *)im_cu_capture_end(cu);
+    if (!graph)
+        return now;
+    *(list *)graph = *now;                                     /* what was launched of it before is a copy             */
+    delete now;
+    return graph;
+}
+
 int im_cu_graph_launch(im_cu *cu, void *graph)
 {
+    sim_asked.graphs++;
     for (auto &f : *(list *)graph)
         ask(cu, f);
     return cu->failed[0] != 0;

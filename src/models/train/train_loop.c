@@ -251,20 +251,29 @@ static bool run_parts(loop *l, step *s)
     return true;
 }
 
+/* All of a step, as one where the device takes it so: several ranks wait for each other in between. */
+static bool ask_for(loop *l, step *s)
+{
+    double mean = 1.0 / l->a->accumulate;
+    bool one = l->t->ranks->size == 1 && im_work_begin(l->c);
+    bool ok = run_parts(l, s) && im_ledger_end(l->c, l->ledger, mean, im_decimal(l->a->clip)) &&
+              im_optimiser_step(l->optimiser, s->lr, mean, l->ledger);
+    return (!one || im_work_end(l->c)) && ok;
+}
+
 /* Asks for a step; at most one before it is not read yet. */
 static bool one_step(loop *l)
 {
-    double now = im_seconds(), mean = 1.0 / l->a->accumulate;
+    double now = im_seconds();
     step *s = &l->open[(l->state.step + 1) % 2];
     if (im_ledger_open(l->ledger))
         l->open[l->state.step % 2].ended = now;
     *s = (step){ .number = l->state.step + 1, .begun = now, .lr = im_learning_rate_at(&l->rate, l->state.step) };
     if (l->h->tape && l->state.step == 0)
         im_on_tape(l->c, l->h->tape, l->h->arg);
-    bool ok = run_parts(l, s);
+    bool ok = ask_for(l, s);
     im_on_tape(l->c, NULL, NULL);
-    if (!ok || !im_ledger_end(l->c, l->ledger, mean, im_decimal(l->a->clip)) ||
-        !im_optimiser_step(l->optimiser, s->lr, mean, l->ledger))
+    if (!ok)
         return false;
     l->state.step++;
     l->state.tracked += (l->t->together ? 1 : (int64_t)l->a->accumulate) * l->t->norms_a_part;

@@ -112,14 +112,16 @@ template <bool BF16> DEV void mma16816(float d[4], const uint32_t a[4], const ui
 
 /* ---- a launch on the stream of cu (cuda/cu.h): 0, or what im_cu_failed says. The arguments are copied once, as a driver
  * does, and every thread reads them there. */
-int sim_enqueue(im_cu *cu, const char *kernel, dim3 grid, dim3 block, void (*call)(void *), const void *args, size_t bytes);
+int sim_enqueue(im_cu *cu, const char *kernel, dim3 grid, dim3 block, sim_cluster cluster, void (*call)(void *),
+                const void *args, size_t bytes);
 template <class... P, class... A>
-int sim_launch(im_cu *cu, const char *name, dim3 grid, dim3 block, void (*kernel)(P...), A... args)
+int sim_launch(im_cu *cu, const char *name, dim3 grid, dim3 block, sim_cluster cluster, void (*kernel)(P...), A... args)
 {
     struct pack { void (*kernel)(P...); std::tuple<P...> args; } p = { kernel, std::tuple<P...>(args...) };
     auto call = [](void *arg) { std::apply(((pack *)arg)->kernel, ((pack *)arg)->args); };
-    return sim_enqueue(cu, name, grid, block, call, &p, sizeof p);
+    return sim_enqueue(cu, name, grid, block, cluster, call, &p, sizeof p);
 }
-#define LAUNCH(cu, grid, block, kernel, ...) sim_launch(cu, #kernel, grid, block, kernel, __VA_ARGS__)
+#define LAUNCH(cu, grid, block, kernel, ...) \
+    sim_launch(cu, #kernel, grid, block, sim_cluster{ 1, 0, false }, kernel, __VA_ARGS__)
 
 #endif
