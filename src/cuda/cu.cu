@@ -141,6 +141,8 @@ void *im_cu_lasting(im_cu *cu, size_t bytes)
     cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
     cudaThreadExchangeStreamCaptureMode(&mode);
     cudaError_t e = cudaMalloc(&p, bytes);
+    if (e == cudaErrorMemoryAllocation && cudaMemPoolTrimTo(cu->pool, 0) == cudaSuccess)       /* what the pool keeps  */
+        e = cudaMalloc(&p, bytes);
     cudaThreadExchangeStreamCaptureMode(&mode);
     if (e == cudaErrorMemoryAllocation)
         cudaGetLastError();

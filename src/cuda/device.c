@@ -28,6 +28,7 @@ struct im_cuda {
     arrival *arrivals; int n_arrivals, cap_arrivals;
     uint64_t marked, recorded, happened;                       /* marks given; with an event; known to be over         */
     im_held held;
+    bool planning;               /* a plan is captured                                                                 */
     void *space; size_t space_bytes;
     void *old_spaces[SPACES]; int n_old; size_t old_bytes;
     int winograd;
@@ -100,7 +101,9 @@ void *im_cuda_workspace(im_device *dev, size_t bytes)
 static void *cuda_alloc(im_device *dev, size_t bytes)
 {
     im_cuda *d = im_cuda_of(dev);
-    void *p = d->held.on ? im_held_alloc(&d->held, bytes) : im_cu_alloc(d->cu, bytes);
+    void *p = d->held.on ? NULL : im_cu_alloc(d->cu, bytes);
+    if (!p && !d->planning)                                    /* a plan is launched again: it may not borrow          */
+        p = im_held_alloc(&d->held, bytes);
     d->refused = p ? d->refused : bytes;
     return p;
 }
@@ -114,20 +117,21 @@ static void in_words(size_t bytes, char text[24])
 /* What was wanted, what is free, who has the rest: tensor.c, param.c and plan.c count theirs, this file the workspace. */
 static void cuda_memory(im_device *dev, char *text, size_t size)
 {
-    enum { WANTED, FREE, ALL, TENSORS, PARAMETERS, PLANS, SPACE, OTHERS, WORDS };
+    enum { WANTED, FREE, ALL, TENSORS, PARAMETERS, PLANS, SPACE, STEPS, OTHERS, WORDS };
     im_cuda *d = im_cuda_of(dev);
     char words[WORDS][24];
     size_t n[WORDS] = { [WANTED] = d->refused, [TENSORS] = dev->held[IM_HELD_TENSORS],
                         [PARAMETERS] = dev->held[IM_HELD_PARAMETERS], [PLANS] = dev->held[IM_HELD_PLANS],
-                        [SPACE] = d->space_bytes + d->old_bytes };
+                        [SPACE] = d->space_bytes + d->old_bytes, [STEPS] = im_held_idle(&d->held) };
     im_cu_memory(d->cu, &n[FREE], &n[ALL]);
-    size_t known = n[FREE] + n[TENSORS] + n[PARAMETERS] + n[PLANS] + n[SPACE];
+    size_t known = n[FREE] + n[TENSORS] + n[PARAMETERS] + n[PLANS] + n[SPACE] + n[STEPS];
     n[OTHERS] = n[ALL] > known ? n[ALL] - known : 0;
     for (int i = 0; i < WORDS; i++)
         in_words(n[i], words[i]);
     snprintf(text, size, "Device %s: %s were wanted, %s of %s are free; parameters have %s, plans %s, other tensors %s, "
-             "workspace of kernels %s, CUDA itself and other programs %s", dev->name, words[WANTED], words[FREE],
-             words[ALL], words[PARAMETERS], words[PLANS], words[TENSORS], words[SPACE], words[OTHERS]);
+             "workspace of kernels %s, %s are kept for steps, CUDA itself and other programs %s", dev->name, words[WANTED],
+             words[FREE], words[ALL], words[PARAMETERS], words[PLANS], words[TENSORS], words[SPACE], words[STEPS],
+             words[OTHERS]);
 }
 
 static void cuda_free(im_device *dev, void *p, size_t bytes)
@@ -266,6 +270,7 @@ static int cuda_plan_begin(im_device *dev, void **captured, bool *run)
         return IM_DONE;
     if (*captured)
         return im_cuda_done(dev, im_cu_graph_launch(d->cu, *captured));
+    d->planning = true;
     return im_cuda_done(dev, im_cu_capture_begin(d->cu));
 }
 
@@ -275,6 +280,7 @@ static int cuda_plan_end(im_device *dev, void **captured, bool ok)
     if (d->held.on)
         return IM_DONE;
     void *graph = im_cu_capture_end(d->cu);
+    d->planning = false;
     if (!ok || !graph) {
         im_cu_graph_free(d->cu, graph);
         return im_cuda_done(dev, ok);

@@ -7,7 +7,8 @@
  *
  *     memory    is not had in the stream's order while it captures. It comes from a pool of its own (tensor/memory_pool.h),
  *               whose segments stay; as the graph runs in order, a range may be lent again as soon as it is given back.
- *               What was had before, and is given back meanwhile, goes when the graph has been launched
+ *               What was had before, and is given back meanwhile, goes when the graph has been launched. Outside of steps
+ *               the pool lends where there is nothing else
  *     uploads   are copied by the graph, from pinned memory that waits for it: two halves, for two steps. Large ones, and
  *               those before the first kernel, go as ever (device.c)
  *     waits     of the host: what was captured is launched first, and a second graph begins with the next kernel */
@@ -99,6 +100,8 @@ int im_held_end(im_held *h, bool ok)
 }
 
 void *im_held_alloc(im_held *h, size_t bytes) { return im_memory_pool_get(h->pool, bytes); }
+
+size_t im_held_idle(const im_held *h) { return im_memory_pool_idle(h->pool); }
 
 bool im_held_free(im_held *h, void *p, size_t bytes)
 {

@@ -26,6 +26,7 @@ void im_held_kernel(im_held *h);                               /* a kernel is ab
 int im_held_flush(im_held *h);                                 /* hands over what is captured                          */
 int im_held_end(im_held *h, bool ok);
 void *im_held_alloc(im_held *h, size_t bytes);                 /* NULL: out of memory                                  */
+size_t im_held_idle(const im_held *h);                         /* bytes of the pool that nobody has                    */
 bool im_held_free(im_held *h, void *p, size_t bytes);          /* false: it is the caller's to free                    */
 /* Pinned memory that stays as it is until the graph has read it; NULL: there is no more of it. */
 char *im_held_staging(im_held *h, size_t bytes);

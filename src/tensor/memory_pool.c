@@ -185,6 +185,15 @@ bool im_memory_pool_has(const im_memory_pool *p, const void *block)
     return segment_of(p, block) != NULL;
 }
 
+size_t im_memory_pool_idle(const im_memory_pool *p)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < p->n; i++)
+        for (int k = 0; k < p->v[i].n; k++)
+            bytes += p->v[i].free[k].bytes;
+    return bytes;
+}
+
 void im_memory_pool_put(im_memory_pool *p, void *block, size_t bytes)
 {
     segment *s = bytes >= p->from.smallest ? segment_of(p, block) : NULL;

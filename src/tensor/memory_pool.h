@@ -16,6 +16,7 @@ typedef struct im_memory_source {
 } im_memory_source;
 im_memory_pool *im_memory_pool_over(const im_memory_source *s);
 bool im_memory_pool_has(const im_memory_pool *p, const void *block);
+size_t im_memory_pool_idle(const im_memory_pool *p);           /* bytes of its segments that are not lent              */
 void im_memory_pool_free(im_memory_pool *p);                   /* with all that is still lent out                      */
 void *im_memory_pool_get(im_memory_pool *p, size_t bytes);     /* as im_pages_new                                      */
 /* bytes as asked for; what is not the pool's is freed */

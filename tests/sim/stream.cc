@@ -115,7 +115,9 @@ void im_cu_free(im_cu *cu, void *p)
 {
     if (!p)
         return;
-    if (sim.late && !cu->capture)
+    if (cu->capture)
+        (void)fail(cu, "memory that was had outside of a graph is given back within it");
+    else if (sim.late)
         cu->todo.push_back([=] { sim_memory_free(p); });
     else
         sim_memory_free(p);

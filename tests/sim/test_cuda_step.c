@@ -1,7 +1,8 @@
 /* test_cuda_step.c: a step of training as one graph (src/cuda/held.c, im_work_begin), in the simulator: the bits of
  * the same steps without it, on weights, averages and ledger, early and late; one graph and no kernel by itself a
  * step; two where the host waits for a number in between, as LARS does, or a large batch is uploaded when kernels have
- * begun; memory that was had before and is given back within; a step that fails is dropped. */
+ * begun; memory that was had before and is given back within; a step that fails is dropped; plans
+ * within a step. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,9 +200,44 @@ START_TEST(a_failed_step_is_dropped)
 }
 END_TEST
 
+static im_tensor *twice(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
+{
+    (void)arg;
+    (void)n_in;
+    return im_add(c, im_scale(c, in[0], 1), in[0]);
+}
+
+/* A plan that is first run outside of a step, or within one, and then in the other place; its input changes each time. */
+START_TEST(plans_run_within)
+{
+    const int64_t n = 100;
+    float v[100], got[100];
+    sim_set(true, 0, _i % 2);
+    im_ctx *c = im_ctx_new("cuda", 1);
+    im_tensor *x = im_new(c, IM_F32, 1, &n);
+    im_plan *p = im_plan_record(c, twice, NULL, (im_tensor *[]){ x }, 1);
+    ck_assert_msg(p != NULL, "%s", im_error(c));
+    for (int turn = 0; turn < 6; turn++) {
+        bool within = turn % 2 == _i / 2;
+        for (int i = 0; i < n; i++)
+            v[i] = (float)(100 * turn + i);
+        ck_assert(!within || im_work_begin(c));
+        im_tensor *y = im_upload(c, x, v) ? im_plan_run(c, p) : NULL;
+        ck_assert_msg(y && im_download(c, y, got), "%s", im_error(c));
+        ck_assert(!within || im_work_end(c));
+        for (int i = 0; i < n; i++)
+            ck_assert_float_eq(got[i], 2 * v[i]);
+    }
+    im_plan_free(c, p);
+    im_ctx_free(c);
+    ck_assert_int_eq(sim_all_faults(), 0);
+}
+END_TEST
+
 int main(void)
 {
     const suite_test tests[] = { LOOP(steps_are_graphs, 6), LOOP(waits_make_two_graphs, 6),
-                                 LOOP(small_uploads_stay_within, 2), LOOP(a_failed_step_is_dropped, 2) };
+                                 LOOP(small_uploads_stay_within, 2), LOOP(a_failed_step_is_dropped, 2),
+                                 LOOP(plans_run_within, 4) };
     return suite_run("cuda_step", NULL, NULL, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }
