@@ -383,7 +383,7 @@ INSTALLED = $(BUILD)/imago:bin/imago $(BUILD)/libimago.a:lib/libimago.a $(BUILD)
             $(foreach f,$(SMALL_FILES),$(SMALL)/$(f):share/imago/weights/imago-small/$(f))
 # Of the embedded model what the program reads, and no other file that may lie there.
 SMALL_KINDS = model_index.json scheduler/scheduler_config.json $(addprefix tokenizer/,vocab.json merges.txt tokenizer.json \
-              tokenizer_config.json special_tokens_map.json added_tokens.json) $(foreach f,text_encoder unet vae \
+              tokenizer_config.json special_tokens_map.json added_tokens.json) $(foreach f,text_encoder unet vae tiny \
               classifier,$(addprefix $(f)/,config.json *.safetensors *.safetensors.index.json)) vae/preview.json
 SMALL_FILES = $(patsubst $(SMALL)/%,%,$(wildcard $(addprefix $(SMALL)/,$(SMALL_KINDS))))
 HERE = $(DESTDIR)$(PREFIX)

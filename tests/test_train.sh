@@ -233,8 +233,8 @@ check "weights/train.sh, run again, goes on where it was"
 ! recipe 3 && grep -q 'this is another run: --steps is 2 there and 3 here' "$dir/err"
 check "weights/train.sh does not go on with other steps"
 release() {     # release ROOT [RUN]
-    ROOT=$1 TO=$made/weights IMAGO=$program weights/release.sh "$made/runs/diffusion" "$made/runs/${2:-autoencoder}" \
-        >"$dir/out" 2>"$dir/err" </dev/null
+    ROOT=$1 TO=$made/weights TINY=$made/runs/tiny IMAGO=$program weights/release.sh "$made/runs/diffusion" \
+        "$made/runs/${2:-autoencoder}" >"$dir/out" 2>"$dir/err" </dev/null
 }
 ! release "$dir/val" && grep -q 'has a path outside' "$dir/err" && [ -z "$(ls -A "$made/weights")" ]
 check "weights/release.sh writes nothing where a path would be one of this machine"
@@ -242,7 +242,7 @@ mkdir -p "$made/weights/imago-small/classifier" "$made/weights/imago-small/old"
 release "$dir" && diff -r "$made/first" "$made/weights/imago-small" >"$dir/diff"
 [ "$(cat "$dir/diff")" = "Only in $made/weights/imago-small: classifier" ]
 check "weights/release.sh puts the model in its place, and keeps its classifier"
-for run in diffusion autoencoder; do
+for run in diffusion autoencoder tiny; do
     # shellcheck disable=SC2015 # both are one test
     cmp -s "$made/runs/$run/log.jsonl" "$made/weights/runs/$run/log.jsonl" &&
         grep -q '"data": "made/data/train"' "$made/weights/runs/$run/config.json" &&

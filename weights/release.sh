@@ -6,11 +6,14 @@
 #     weights/imago-small/                    RUN_DIFFUSION/model in f16, no file above 16 MiB; with RUN_AUTOENCODER its
 #                                             decoder, which may have learnt on (--train decoder): encoders must be equal
 #     weights/imago-small/classifier/         RUN_RESNET's weights in f16; without RUN_RESNET the one that is there stays
-#     weights/runs/{diffusion,autoencoder,decoder,classifier}/    config.json and log.jsonl of the runs, logs above 20 kB
-#                                             thinned; of a RUN_AUTOENCODER with --train decoder also the run before it
+#     weights/imago-small/tiny/               with TINY, a run of `imago train decoder`, its VAE in f16; without it the one
+#                                             that is there stays
+#     weights/runs/{diffusion,autoencoder,decoder,classifier,tiny}/    config.json and log.jsonl of the runs, logs above
+#                                             20 kB thinned; of a RUN_AUTOENCODER with --train decoder also the run
+#                                             before it
 #
 # Paths in what is written are relative to the repository; one that lies outside is refused. From the environment: IMAGO
-# (build/imago), ROOT (the repository that the runs were made in; this one), TO (weights).
+# (build/imago), ROOT (the repository that the runs were made in; this one), TO (weights), TINY (none).
 set -eu
 cd "$(dirname "$0")/.."
 imago=${IMAGO:-build/imago}
@@ -23,7 +26,7 @@ if [ $# -lt 1 ] || [ $# -gt 3 ]; then fail "usage: weights/release.sh RUN_DIFFUS
 [ -x "$imago" ] || fail "$imago is missing: run make"
 command -v python3 >/dev/null || fail "python3 is missing: install it"
 [ -f "$1/model/model_index.json" ] || fail "$1: has no model/; wanted the folder of \`imago train diffusion\`"
-for run in "$@"; do
+for run in "$@" ${TINY:+"$TINY"}; do
     if [ ! -f "$run/config.json" ] || [ ! -s "$run/log.jsonl" ]; then
         fail "$run: has no config.json and log.jsonl; wanted the folder of a run"
     fi
@@ -118,6 +121,13 @@ if [ $# -gt 2 ]; then
     logs "$3" classifier
 elif [ -d "$to/imago-small/classifier" ]; then
     cp -R "$to/imago-small/classifier" "$new/imago-small/"
+fi
+
+if [ -n "${TINY:-}" ]; then
+    "$imago" convert "$TINY/vae" -o "$new/imago-small/tiny" --dtype f16
+    logs "$TINY" tiny
+elif [ -d "$to/imago-small/tiny" ]; then
+    cp -R "$to/imago-small/tiny" "$new/imago-small/"
 fi
 
 large=$(find "$new" -type f -size +${file_most}c)

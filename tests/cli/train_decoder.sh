@@ -73,6 +73,7 @@ check "--init trains a tiny VAE on, in its own shape"
 gives 1 'its width is 8, and --width is 16; leave that out' $base --init "$dir/whole/vae" --width 16 -o "$dir/x"
 gives 1 'scaling_factor is 0.75; wanted 1' $base --init tests/golden/tiny_vae -o "$dir/x"
 gives 1 'is an AutoencoderKL; wanted a tiny VAE' $base --init $model -o "$dir/x"
+gives 1 'wanted 4 and 8, as ' $base --init weights/imago-small/tiny -o "$dir/x"
 
 # ---- what it draws
 draw() { run generate --steps 4 -p 'stripes 1, drawing' -s 3 -W 64 -H 64 -q -f "$@"; }
