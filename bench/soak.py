@@ -101,7 +101,8 @@ with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as fold
             if files:
                 c.update(init_images=[files["init"]], denoising_strength=given[i]["strength"])
             if "mask" in files:
-                c.update(mask=files["mask"], mask_blur=given[i]["mask-blur"])
+                # without these the web interface's own: colours filled in, and the part alone
+                c.update(mask=files["mask"], mask_blur=given[i]["mask-blur"], inpainting_fill=1, inpaint_full_res=False)
             status, data = ask("POST", "/sdapi/v1/" + ("img2img" if files else "txt2img"), c)
             got = json.loads(data)["images"][0] if status == 200 else None
         with lock:
