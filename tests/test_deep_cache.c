@@ -13,22 +13,16 @@ static im_sd *open_model(void)
     return open_folder();
 }
 
+static void cached(im_sd_args *a, const json_t *row)
+{
+    a->deep_cache = (int)json_integer_value(json_object_get(row, "interval"));
+}
+
 START_TEST(as_the_package_draws)
 {
     im_sd *sd = open_model();
-    im_safetensors *golden = im_st_open(c, "tests/golden/deep_cache.safetensors");
-    json_t *file = json_load_file("tests/golden/deep_cache.json", 0, NULL), *row;
-    size_t i;
-    json_array_foreach(json_object_get(file, "rows"), i, row) {
-        im_sd_args a = row_args(sd, row);
-        a.deep_cache = (int)json_integer_value(json_object_get(row, "interval"));
-        a.eager = i % 2;
-        latents_are(sd, a, golden, i);
-    }
-    ck_assert_int_eq(i, 3);
-    json_decref(file);
+    golden_rows(sd, "deep_cache", 3, cached);
     im_sd_free(sd);
-    im_st_close(golden);
 }
 END_TEST
 

@@ -8,23 +8,17 @@
 enum { LATENTS = 4 * 8 * 8 };
 
 /* numerics.md's promise for latents; every second picture by a plan. */
+static void negative(im_sd_args *a, const json_t *row)
+{
+    a->negative = json_string_value(json_object_get(row, "negative"));
+}
+
 START_TEST(as_diffusers_draws)
 {
     model_with("tests/golden/guided_unet");
-    im_safetensors *golden = im_st_open(c, "tests/golden/guided.safetensors");
-    json_t *file = json_load_file("tests/golden/guided.json", 0, NULL), *row;
     im_sd *sd = open_folder();
-    size_t i;
-    json_array_foreach(json_object_get(file, "rows"), i, row) {
-        im_sd_args a = row_args(sd, row);
-        a.negative = json_string_value(json_object_get(row, "negative"));
-        a.eager = i % 2;
-        latents_are(sd, a, golden, i);
-    }
-    ck_assert_int_eq(i, 4);
-    json_decref(file);
+    golden_rows(sd, "guided", 4, negative);
     im_sd_free(sd);
-    im_st_close(golden);
 }
 END_TEST
 

@@ -17,24 +17,18 @@ static im_sd *open_model(void)
     return open_folder();
 }
 
+static void merged(im_sd_args *a, const json_t *row)
+{
+    a->token_merging = (float)json_number_value(json_object_get(row, "ratio"));
+    a->width = (int)json_integer_value(json_object_get(row, "width"));
+    a->height = (int)json_integer_value(json_object_get(row, "height"));
+}
+
 START_TEST(as_the_package_draws)
 {
     im_sd *sd = open_model();
-    im_safetensors *golden = im_st_open(c, "tests/golden/token_merging.safetensors");
-    json_t *file = json_load_file("tests/golden/token_merging.json", 0, NULL), *row;
-    size_t i;
-    json_array_foreach(json_object_get(file, "rows"), i, row) {
-        im_sd_args a = row_args(sd, row);
-        a.token_merging = (float)json_number_value(json_object_get(row, "ratio"));
-        a.width = (int)json_integer_value(json_object_get(row, "width"));
-        a.height = (int)json_integer_value(json_object_get(row, "height"));
-        a.eager = i % 2;
-        latents_are(sd, a, golden, i);
-    }
-    ck_assert_int_eq(i, 4);
-    json_decref(file);
+    golden_rows(sd, "token_merging", 4, merged);
     im_sd_free(sd);
-    im_st_close(golden);
 }
 END_TEST
 

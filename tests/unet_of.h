@@ -83,4 +83,26 @@ static inline void latents_are(im_sd *sd, im_sd_args a, const im_safetensors *go
     ck_assert_msg(worst <= 1e-3, "row %zu (%s): latents are off by %g", i, a.scheduler, worst);
 }
 
+/* The pictures of `n` golden rows, NAME.json and NAME.safetensors in tests/golden; more (or NULL) has what else a row says.
+ * Every second one by a plan. */
+static inline void golden_rows(im_sd *sd, const char *name, size_t n, void (*more)(im_sd_args *a, const json_t *row))
+{
+    char path[80];
+    size_t i;
+    snprintf(path, sizeof path, "tests/golden/%s.safetensors", name);
+    im_safetensors *golden = im_st_open(c, path);
+    snprintf(path, sizeof path, "tests/golden/%s.json", name);
+    json_t *file = json_load_file(path, 0, NULL), *row;
+    json_array_foreach(json_object_get(file, "rows"), i, row) {
+        im_sd_args a = row_args(sd, row);
+        if (more)
+            more(&a, row);
+        a.eager = i % 2;
+        latents_are(sd, a, golden, i);
+    }
+    ck_assert_uint_eq(i, n);
+    json_decref(file);
+    im_st_close(golden);
+}
+
 #endif

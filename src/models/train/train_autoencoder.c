@@ -80,13 +80,10 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
     im_tensor *x = im_ae_set_views(&t->set, b, number), *noise = im_ae_set_noise(&t->set, b->n, number);
     im_tensor *z = t->decoder ? im_autoencoder_draw(c, t->vae, x, noise) : NULL;         /* before the tape      */
     if (im_tape_begin(c) && (t->decoder ? im_decoder_loss_of(c, t->vae, x, z, &w, &l, NULL)
-                                        : im_autoencoder_loss_of(c, t->vae, x, noise, &w, &l, NULL))) {
-        r->pictures = b->n;
-        im_ledger_loss(c, r->ledger, r->part, l.loss);
-        im_backward(c, l.loss);
-    } else {
-        im_tape_end(c);
-    }
+                                        : im_autoencoder_loss_of(c, t->vae, x, noise, &w, &l, NULL)))
+        im_loop_loss(c, r, b->n, l.loss);
+    else
+        im_loop_loss(c, r, 0, NULL);
     im_scope_pop(c);
     return im_ok(c);
 }

@@ -94,14 +94,7 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
     im_tensor *x = im_ae_set_views(&t->set, b, number), *noise = im_ae_set_noise(&t->set, b->n, number);
     if (x && noise && ask(t, x, noise, &l)) {
         im_tape_begin(c);
-        im_tensor *loss = im_tiny_loss(c, t->tiny, &l);
-        if (loss) {
-            r->pictures = b->n;
-            im_ledger_loss(c, r->ledger, r->part, loss);
-            im_backward(c, loss);
-        } else {
-            im_tape_end(c);
-        }
+        im_loop_loss(c, r, b->n, im_tiny_loss(c, t->tiny, &l));
     }
     im_scope_pop(c);
     return im_ok(c);

@@ -222,14 +222,7 @@ static bool run_part(void *arg, int64_t number, im_loop_result *r)
         if (!trained)
             b.text = im_clip_forward(c, t->clip, b.ids);       /* before the tape: no gradient                        */
         im_tape_begin(c);
-        im_tensor *loss = im_diffusion_loss(c, t->unet, trained ? t->clip : NULL, &b);
-        if (loss) {
-            r->pictures = n;
-            im_ledger_loss(c, r->ledger, r->part, loss);
-            im_backward(c, loss);
-        } else {
-            im_tape_end(c);
-        }
+        im_loop_loss(c, r, n, im_diffusion_loss(c, t->unet, trained ? t->clip : NULL, &b));
     }
     im_scope_pop(c);
     return im_ok(c);

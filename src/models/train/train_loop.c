@@ -51,6 +51,17 @@ typedef struct loop {
     char line[480];                                            /* of the log: the last step's, its end still open     */
 } loop;
 
+void im_loop_loss(im_ctx *c, im_loop_result *r, int64_t n, im_tensor *loss)
+{
+    if (!loss) {
+        im_tape_end(c);
+        return;
+    }
+    r->pictures = n;
+    im_ledger_loss(c, r->ledger, r->part, loss);
+    im_backward(c, loss);
+}
+
 /* ---------------------------------------------------------------- settings */
 
 bool im_loop_settle(im_ctx *c, im_train_common *a, double lr)

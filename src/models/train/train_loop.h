@@ -25,6 +25,9 @@ typedef struct im_loop_result {
     int64_t judged;                                            /* rows of im_ledger_right; 0: there are no classes    */
 } im_loop_result;
 
+/* The end of a part of n pictures, which began with im_tape_begin: the loss is told, and goes backward; NULL: it failed. */
+void im_loop_loss(im_ctx *c, im_loop_result *r, int64_t n, im_tensor *loss);
+
 typedef struct im_loop_task {
     void *arg;
     struct im_ranks *ranks;                                    /* this process and the others (ranks.h)               */
