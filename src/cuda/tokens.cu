@@ -9,6 +9,12 @@ DEV bool kept(int h, int w, int i)
     return y < h / 2 * 2 && x < w / 2 * 2 && y % 2 == 0 && x % 2 == 0;
 }
 
+/* im_token_row, which is the host's. */
+DEV int row_named(float row, int rows)
+{
+    return row >= 0 && row < (float)rows ? (int)row : -1;
+}
+
 KERNEL(THREADS) best_kernel(GRID im_token_match_args p)
 {
     int64_t i = thread_of_grid(), targets = (int64_t)(p.h / 2) * (p.w / 2);
@@ -78,7 +84,7 @@ KERNEL(THREADS) count_kernel(GRID im_token_merge_args p)
     const float *row = p.row + at / p.rows * p.n;
     float count = 0.0f;
     for (int i = 0; i < p.n; i++)
-        if (im_token_row(row[i], p.rows) == (int)(at % p.rows))
+        if (row_named(row[i], p.rows) == (int)(at % p.rows))
             count = count + 1.0f;
     p.count[at] = count;
 }
@@ -94,7 +100,7 @@ KERNEL(THREADS) merge_kernel(GRID im_token_merge_args p)
     for (int m = 0; m < p.rows; m++)
         y[(int64_t)m * p.channels] = 0.0f;
     for (int i = 0; i < p.n; i++) {
-        int m = im_token_row(row[i], p.rows);
+        int m = row_named(row[i], p.rows);
         if (m >= 0)
             y[(int64_t)m * p.channels] = y[(int64_t)m * p.channels] + x[(int64_t)i * p.channels];
     }
@@ -116,7 +122,7 @@ KERNEL(THREADS) spread_kernel(GRID im_token_spread_args p)
     int64_t at = thread_of_grid(), i = at / p.channels;
     if (i >= (int64_t)p.batch * p.n)
         return;
-    int m = im_token_row(p.row[i], p.rows);
+    int m = row_named(p.row[i], p.rows);
     p.x[at] = m < 0 ? 0.0f : p.y[(i / p.n * p.rows + m) * p.channels + at % p.channels];
 }
 
