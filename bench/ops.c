@@ -127,10 +127,10 @@ static float *values(call *q, int64_t n)
 static im_weight weights(call *q, int n, int k, bool geglu, im_dtype t)
 {
     float *plain = values(q, (int64_t)n * k);
-    size_t bytes = im_packed_bytes(t, n, k, geglu);
-    void *packed = piece(q, bytes);
-    im_pack_args a = { .src = plain, .src_dtype = IM_F32, .dtype = t, .n = n, .geglu = geglu, .taps = 1, .cin = k,
-                       .row_stride = k, .cin_stride = 1, .dst = packed };
+    im_pack_args a = { .packed = true, .src = plain, .src_dtype = IM_F32, .dtype = t, .n = n, .geglu = geglu, .taps = 1,
+                       .cin = k, .row_stride = k, .cin_stride = 1 };
+    size_t bytes = im_weight_bytes(NULL, &a);
+    void *packed = a.dst = piece(q, bytes);
     if (packed)
         im_pack_panels(&a, 0, im_pack_panel_count(n, geglu));
     q->bytes += (double)bytes;

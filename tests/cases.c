@@ -99,13 +99,14 @@ static im_tensor *base_tensor(im_ctx *c, const im_case_table *t, const im_case *
 static im_tensor *packed(im_ctx *c, const im_tensor *plain, im_dtype dtype, bool geglu)
 {
     int n = (int)plain->shape[0], k = (int)(im_numel(plain) / n);
-    int64_t elements = (int64_t)(im_packed_bytes(dtype, n, k, geglu) / im_dtype_size(dtype));
+    im_pack_args a = { .packed = true, .src = im_data(plain), .src_dtype = (im_dtype)plain->dtype, .dtype = dtype, .n = n,
+                       .geglu = geglu, .taps = 1, .cin = k, .row_stride = k, .tap_stride = k, .cin_stride = 1 };
+    int64_t elements = (int64_t)(im_weight_bytes(NULL, &a) / im_dtype_size(dtype));
     im_tensor *x = im_new(c, dtype, 1, &elements);
     if (!x)
         return NULL;
-    im_pack_panels(&(im_pack_args){ .src = im_data(plain), .src_dtype = (im_dtype)plain->dtype, .dtype = dtype, .n = n,
-                                    .geglu = geglu, .taps = 1, .cin = k, .row_stride = k, .tap_stride = k, .cin_stride = 1,
-                                    .dst = im_data(x) }, 0, im_pack_panel_count(n, geglu));
+    a.dst = im_data(x);
+    im_pack_panels(&a, 0, im_pack_panel_count(n, geglu));
     im_storage *storage = x->storage;
     *x = *plain;
     x->dtype = (uint8_t)dtype;
