@@ -409,7 +409,7 @@ libs: # what a program needs beside libimago.a
 uninstall: ## remove what install wrote
 	@for f in $(INSTALLED) :lib/libimago.so :lib/pkgconfig/imago.pc; do rm -f "$(HERE)/$${f#*:}"; done
 	@cd $(HERE)/share/imago/weights/imago-small 2>/dev/null && rm -f $(SMALL_KINDS) && \
-	    rmdir scheduler tokenizer text_encoder unet vae classifier 2>/dev/null; \
+	    rmdir scheduler tokenizer text_encoder unet vae tiny classifier 2>/dev/null; \
 	    cd $(HERE)/share && rmdir -p imago/weights/imago-small 2>/dev/null || true
 
 LINTED := $(PLAIN) $(filter-out $(PLAIN),$(wildcard src/cuda/*.c)) $(wildcard src/cli/*.c src/cli/*/*.c bench/*.c)
