@@ -111,19 +111,19 @@ static bool first_step(bench_output *out)
 }
 
 /* Draws n pictures, at most `batch` at once, of prompts in turn. */
-static bool draw_all(im_sd *sd, const im_sd_args *a, int n, int batch)
+static bool draw_all(im_ctx *c, im_sd *sd, const im_sd_args *a, int n, int batch)
 {
     static const char *const subjects[] = { PROMPT, "a strawberry", "a lighthouse at night", "a bowl of soup",
                                             "a train in the snow", "an old map", "a cat on a sofa", "a city from above" };
     im_sd_args *args = malloc((size_t)batch * sizeof *args);
     im_image **out = calloc((size_t)batch, sizeof(im_image *));
-    bool ok = args && out;
+    bool ok = (args && out) || im_fail(c, "out of memory for the list of %d pictures", batch);
     for (int first = 0; ok && first < n; first += batch) {
         int members = n - first < batch ? n - first : batch;
         for (int i = 0; i < members; i++) {
             args[i] = *a;
             args[i].seed = (uint64_t)(first + i);
-            args[i].prompt = n == 1 ? a->prompt : subjects[(first + i) % (int)(sizeof subjects / sizeof *subjects)];
+            args[i].prompt = subjects[(first + i) % (int)(sizeof subjects / sizeof *subjects)];
         }
         ok = im_sd_generate_batch(sd, args, members, out);
         for (int i = 0; i < members; i++) {
@@ -146,13 +146,12 @@ bool bench_generate(bench_output *out)
     if (!seconds)
         return im_fail(out->c, "out of memory for %d times", o->rounds);
     im_sd *sd = open_model(out, &a);
-    a.prompt = PROMPT;
     a.steps = o->steps;
     if (count > 1)                                             /* plans and weights of a batch are there then         */
-        draw_all(sd, &a, batch, batch);
+        draw_all(out->c, sd, &a, batch, batch);
     for (int i = 0; i < o->rounds && im_ok(out->c); i++) {
         double start = im_seconds();
-        draw_all(sd, &a, count, batch);
+        draw_all(out->c, sd, &a, count, batch);
         seconds[i] = im_seconds() - start;
     }
     if (im_ok(out->c)) {

@@ -113,20 +113,8 @@ run convert $model/vae -o "$dir/kl" --dtype f16 && draw -m $model --vae "$dir/kl
 check "convert takes an AutoencoderKL by itself"
 python=${IMAGO_GOLDEN:-python3}
 if PYTHONPATH=tests/golden "$python" -c 'import diffusers, torch' 2>/dev/null; then
-    PYTHONPATH=tests/golden "$python" - $model "$dir/whole/vae" "$dir/tiny.png" "$dir/plain.png" 2>"$dir/err" <<'PYTHON'
-import sys
-from diffusers import AutoencoderTiny
-from reference import compare, draw, is_same, load_folder, read_png
-model, vae, drawn, plain = sys.argv[1:]
-pipe = load_folder(model)
-pipe.vae = AutoencoderTiny.from_pretrained(vae)
-case = {"prompt": "stripes 1, drawing", "negative": "", "steps": 4, "guidance": 7.5, "scheduler": "pndm", "seed": 3,
-        "W": 64, "H": 64}
-picture, _ = draw(pipe, case)
-off = compare(read_png(drawn), picture)
-assert is_same(off), off
-assert not is_same(compare(read_png(plain), picture))
-PYTHON
+    PYTHONPATH=tests/golden "$python" tests/drawn_as_diffusers.py vae $model \
+        "$dir/whole/vae" "$dir/tiny.png" "$dir/plain.png" 2>"$dir/err"
     check "AutoencoderTiny.from_pretrained of diffusers takes it, and draws the same picture"
 else
     skipped=$((skipped + 1))

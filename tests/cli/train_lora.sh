@@ -142,19 +142,8 @@ draw --lora "$dir/whole" -o "$dir/folder.png" && draw --lora "$dir/whole/$lora" 
 check "generate --lora takes the run, and draws something else"
 python=${IMAGO_GOLDEN:-python3}
 if PYTHONPATH=tests/golden "$python" -c 'import diffusers, peft, torch' 2>/dev/null; then
-    PYTHONPATH=tests/golden "$python" - $model "$dir/whole" "$dir/file.png" "$dir/plain.png" 2>"$dir/err" <<'PYTHON'
-import sys
-from reference import compare, draw, is_same, load_folder, read_png
-model, run, drawn, plain = sys.argv[1:]
-pipe = load_folder(model)
-pipe.load_lora_weights(run)
-case = {"prompt": "stripes 1, drawing", "negative": "", "steps": 4, "guidance": 7.5, "scheduler": "pndm", "seed": 3,
-        "W": 64, "H": 64}
-picture, _ = draw(pipe, case)
-off = compare(read_png(drawn), picture)
-assert is_same(off), off
-assert not is_same(compare(read_png(plain), picture))
-PYTHON
+    PYTHONPATH=tests/golden "$python" tests/drawn_as_diffusers.py lora $model \
+        "$dir/whole" "$dir/file.png" "$dir/plain.png" 2>"$dir/err"
     check "load_lora_weights of diffusers takes the run, and draws the same picture"
 else
     skipped=$((skipped + 1))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "golden_dots.h"
 #include "sim.h"
 extern "C" {
 #include "cuda/cu.h"
@@ -85,18 +86,10 @@ END_TEST
 /* Bit by bit what MMA-Sim says that a tensor core of sm_80 computes; of sm_75. */
 START_TEST(mma_is_the_tensor_cores)
 {
-    struct { uint16_t a[16], b[16]; float c, d; } r;
-    FILE *f = fopen("tests/golden/mma.bin", "rb");
-    ck_assert_ptr_nonnull(f);
-    int n = 0;
-    for (; fread(&r, sizeof r, 1, f) == 1; n++) {
-        float d = sim_mma_dot(r.a, r.b, r.c, n >= 160);
-        ck_assert_msg(!memcmp(&d, &r.d, sizeof d), "record %d: found %.9g, wanted the bits of %.9g", n, d, r.d);
-    }
-    ck_assert_int_eq(n, 320);
-    fclose(f);
+    dots_are_golden("tests/golden/mma.bin", sim_mma_dot);
     struct { uint16_t a[8], b[8]; float c, d; } k8;
-    f = fopen("tests/golden/mma_k8.bin", "rb");
+    int n = 0;
+    FILE *f = fopen("tests/golden/mma_k8.bin", "rb");
     ck_assert_ptr_nonnull(f);
     for (n = 0; fread(&k8, sizeof k8, 1, f) == 1; n++) {
         float d = sim_mma_dot8(k8.a, k8.b, k8.c);

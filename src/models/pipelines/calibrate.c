@@ -104,20 +104,20 @@ static void multipliers(const site *s, const float *w, int64_t n, double alpha, 
     int64_t c = s->cin, taps = (int64_t)s->kernel * s->kernel;
     double sum = 0;
     int counted = 0;
-    for (int64_t i = 0; i < c; i++) {
+    for (int64_t i = 0; i < c; i++) {                          /* logarithms; of a channel of zeros none: NAN          */
         float most = 0;
         for (int64_t k = 0; k < n; k++)
             for (int64_t tap = 0; tap < taps; tap++)
                 most = fmaxf(most, fabsf(w[(k * c + i) * taps + tap]));
-        bool zero = !(s->most[i] > 0) || !(most > 0);
-        by[i] = zero ? 0 : (float)((1 - alpha) * log(most) - alpha * log(s->most[i]));
-        sum += zero ? 0 : by[i];
-        counted += !zero;
-        if (zero)
-            by[i] = NAN;                                       /* until the mean is known                             */
+        by[i] = NAN;
+        if (!(s->most[i] > 0) || !(most > 0))
+            continue;
+        by[i] = (float)((1 - alpha) * log(most) - alpha * log(s->most[i]));
+        sum += by[i];
+        counted++;
     }
     for (int64_t i = 0; i < c; i++)
-        by[i] = isnan(by[i]) ? 1 : (float)exp(by[i] - sum / (counted ? counted : 1));
+        by[i] = isnan(by[i]) ? 1 : (float)exp(by[i] - sum / counted);
 }
 
 /* The rows times the weights (n, k); by NULL: none. int8 by the engine, else f32. malloc'd (rows, n); NULL: failed. */

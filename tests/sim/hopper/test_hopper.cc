@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "../golden_dots.h"
 #include "../sim.h"
 extern "C" {
 #include "hopper.h"
@@ -72,16 +73,7 @@ static std::vector<uint16_t> draw_halves(size_t n, bool bf16)
 
 START_TEST(sums_are_the_tensor_cores)
 {
-    struct { uint16_t a[16], b[16]; float c, d; } r;
-    FILE *f = fopen("tests/golden/wgmma.bin", "rb");
-    ck_assert_ptr_nonnull(f);
-    int n = 0;
-    for (; fread(&r, sizeof r, 1, f) == 1; n++) {
-        float d = sim_wgmma_dot(r.a, r.b, r.c, n >= 160);
-        ck_assert_msg(!memcmp(&d, &r.d, sizeof d), "record %d: found %.9g, wanted the bits of %.9g", n, d, r.d);
-    }
-    ck_assert_int_eq(n, 320);
-    fclose(f);
+    dots_are_golden("tests/golden/wgmma.bin", sim_wgmma_dot);
 }
 END_TEST
 
