@@ -138,7 +138,8 @@ static float *products(im_ctx *c, const site *s, const float *w, int64_t n, cons
             im_multipliers_divide(by, n, s->cin, taps, divided);
         for (int64_t i = 0; by && i < k; i++)
             each[i] = by[i / taps];
-        im_round_int8(c, divided, n, k, q, scales);
+        if (int8)
+            im_round_int8(c, divided, n, k, q, scales);
         im_weight_layout layout = { .dtype = int8 ? IM_INT8 : IM_F32, .packed = int8 || im_packs_weights(c) };
         ok = im_param_alloc(c, t, layout);
         ok = ok && (int8 ? im_param_load_int8(c, t, q, scales, by ? each : NULL, false)
