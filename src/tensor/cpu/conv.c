@@ -13,6 +13,7 @@
 #include "tensor/cpu/conv.h"
 #include "tensor/cpu/int8.h"
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/windows.h"
 #include "tensor/cpu/winograd.h"
 
 /* Values from .. from+n-1 of one picture row of `len` values; what lies outside it is zero. */
@@ -96,6 +97,8 @@ int IM_FN(im_cpu_conv)(im_device *dev, const im_conv_args *c)
 {
     if (IM_FN(im_winograd_takes)(dev, c))
         return IM_FN(im_winograd_conv)(dev, c);
+    if (IM_FN(im_windows_take)(dev, c))
+        return IM_FN(im_windows_conv)(dev, c);
     int64_t pixels = (int64_t)c->oh * c->ow;
     bool rows = c->kh == 1 && c->kw == 1 && c->stride == 1 && c->oh == c->h && c->ow == c->w && !c->pad_top &&
                 !c->pad_left && c->up_h == c->h && c->up_w == c->w;      /* the picture is the matrix */

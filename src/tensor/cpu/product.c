@@ -5,8 +5,8 @@
  *            another dtype than is multiplied are packed for it first, 240 steps, rows of a matrix are read where they are
  *   strip    30 or 40 KiB of B
  *   tile     14 rows of A against the strip, sums in registers (micro.c); between blocks of k the sums wait in L2.
- *            With tile registers (amx.c) 32 rows, up to 240 steps in one go
- *
+ *            With tile registers (amx.c) 32 rows, up to 240 steps in one go; windows of 3 x 3 are read where
+ *            their pixels lie (windows.c)
  *
  *              k: steps of a block                        n: columns of c, in strips of 32
  *            +----------+----------+                +----+----+----+----+- -
@@ -43,6 +43,7 @@ enum {
     TASK_STRIPS = 10,                            /* with 224 rows 280 KiB of waiting sums */
     SHORT_GROUP = 112,                           /* where all of k is packed: shorter groups, several a task */
     RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for more blocks than two */
+    WINDOW_ROWS = 2048,                          /* of a group whose windows are read in place, at most */
 };
 
 typedef struct job {
@@ -137,6 +138,32 @@ static bool ends_within_group(const job *j)
     return j->amx && j->steps % IM_AMX_STEPS;
 }
 
+/* Windows that are read where pixels lie: A of a group stays for all of k, a block is part of a run. A task is one group; there
+ * are as many for each thread. */
+static void plan_windows(job *j)
+{
+    const im_product *p = j->p;
+    const im_windows *w = p->windows;
+    int parts = 1, threads = im_threads_of(j->dev);
+    while (w->run % parts || w->run / parts % IM_AMX_STEPS || w->run / parts > IM_AMX_PASS)
+        parts++;
+    j->block_steps = w->run / parts;
+    j->blocks = w->lines * w->runs * parts;
+    j->resident = true;
+    int64_t most = (IM_WINDOW_BYTES / (j->lda * (int64_t)sizeof(float)) - w->beyond) / IM_AMX_ROWS * IM_AMX_ROWS;
+    most = most < IM_AMX_ROWS ? IM_AMX_ROWS : most > WINDOW_ROWS ? WINDOW_ROWS : most;
+    j->m_tasks = im_ceil_div(p->m, most);
+    if (p->m >= 2 * (int64_t)threads * IM_AMX_ROWS)
+        j->m_tasks = im_ceil_div(j->m_tasks, threads) * threads;
+    j->n_tasks = j->m_tasks < threads ? im_ceil_div(threads, j->m_tasks) : 1;
+    j->n_tasks = j->n_tasks < j->strips ? j->n_tasks : j->strips;
+    j->task_strips = im_ceil_div(j->strips, j->n_tasks);
+    j->group_rows = largest_part(j, p->m, j->m_tasks);
+    j->a_floats = (size_t)((j->group_rows + w->beyond) * j->lda) + IM_PITCH;
+    j->sums_floats = (size_t)j->group_rows * IM_STRIP;
+    j->b_floats = 0;
+}
+
 static void plan(job *j)
 {
     const im_product *p = j->p;
@@ -148,7 +175,7 @@ static void plan(job *j)
     int unit = im_per_step(j->how), group = j->amx ? IM_AMX_STEPS : 2;
     j->steps = im_ceil_div(p->k, unit);
     j->direct = reads_in_place(j);
-    j->lda = j->direct ? p->lda / unit : IM_PITCH;
+    j->lda = j->direct || p->windows ? p->lda / unit : IM_PITCH;
     j->blocks = j->steps ? im_ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
     j->block_steps = im_ceil_div(im_ceil_div(j->steps, j->blocks), group) * group;
     j->blocks = j->steps ? im_ceil_div(j->steps, j->block_steps) : 1;
@@ -156,6 +183,10 @@ static void plan(job *j)
     j->step_bytes = (j->convert ? 2 : 4) * IM_PANEL;
     j->panel_bytes = im_packed_bytes(p->b.dtype, IM_PANEL, p->k, false);
     j->partner = (p->geglu ? (size_t)panels : 1) * j->panel_bytes;
+    if (p->windows) {
+        plan_windows(j);
+        return;
+    }
     int group_rows = GROUP_ROWS / j->tile_rows * j->tile_rows, short_group = SHORT_GROUP / j->tile_rows * j->tile_rows;
     int rows = p->m < group_rows ? (int)p->m : group_rows;
     j->resident = j->blocks <= 2 || (size_t)rows * (size_t)j->blocks * IM_PITCH * sizeof(float) <= RESIDENT;
@@ -196,6 +227,12 @@ static int steps_of(const job *j, int block)
 /* Packs (or fetches) rows of an area; packed blocks lie group_rows rows apart. */
 static void pack(const job *j, float *dst, area a, im_pack_mode mode)
 {
+    const im_windows *windows = j->p->windows;
+    if (windows) {
+        if (mode != IM_PACK_FETCH)
+            windows->pack(j->p, dst, a.row, a.rows + windows->beyond, 0, (int)j->p->lda, mode);
+        return;
+    }
     if (j->direct && mode != IM_PACK_FETCH)
         return;
     for (int b = a.block; b < a.block + a.blocks; b++, dst += j->group_rows * IM_PITCH) {
@@ -296,6 +333,23 @@ static void multiply(const job *j, im_tile *q, int rows, int panels)
     }
 }
 
+/* Sums of finished rows to c; of windows those that are of one line. */
+static void finish(const job *j, int strip, int64_t row, int rows, const float *sums)
+{
+    const im_windows *w = j->p->windows;
+    int64_t end = row + rows;
+    for (int64_t i = row, next; i < end; i = next) {
+        int64_t line = w ? i / w->line : 0, x = w ? i % w->line : 0, to = row;
+        next = w && (line + 1) * w->line < end ? (line + 1) * w->line : end;
+        if (w && (x >= w->across || line % (w->down + 1) == w->down))
+            continue;
+        if (w)
+            to = (line / (w->down + 1) * w->down + line % (w->down + 1)) * w->across + x;
+        int count = (int)(w && w->across - x < next - i ? w->across - x : next - i);
+        IM_FN(im_epilogue)(j->p, strip, to, count, sums + (i - row) * IM_STRIP);
+    }
+}
+
 static void run_strip(const job *j, const cursor *w)
 {
     int steps = steps_of(j, w->now.block), tiles = im_ceil_div(w->now.rows, j->tile_rows);
@@ -319,12 +373,25 @@ static void run_strip(const job *j, const cursor *w)
                 continue;
             if (j->p->scales)
                 to_real(j, w->strip, w->now.row + r0, rows, panels, sums);
-            IM_FN(im_epilogue)(j->p, w->strip, w->now.row + r0, rows, sums);
+            finish(j, w->strip, w->now.row + r0, rows, sums);
         }
     }
 }
 
 /* ---------------------------------------------------------------- tasks */
+
+/* Where a block's rows of A are, from the group's first on: in place, or in a. */
+static const float *rows_of_block(const job *j, const float *a, int64_t row, int block)
+{
+    const im_windows *w = j->p->windows;
+    if (w) {
+        int parts = j->blocks / w->lines / w->runs, run = block / parts;
+        return a + (run / w->runs * w->line + run % w->runs) * j->lda + (int64_t)(block % parts) * j->block_steps;
+    }
+    if (j->direct)
+        return (const float *)j->p->a.p + row * j->lda + (int64_t)block * j->block_steps;
+    return a + (j->resident ? (int64_t)block * j->group_rows * IM_PITCH : 0);
+}
 
 /* One group of rows against strips [strip0, strip1). Resident: all of A's blocks first, then all blocks for each strip;
  * else all strips for each block. next: the group that follows. */
@@ -349,8 +416,7 @@ static void run_group(const job *j, area rows, area next, int strip0, int strip1
         w.turn = j->resident ? i : strip;
         w.turns = j->resident ? j->blocks * count : count;
         w.strip = strip0 + strip;
-        w.a = j->direct ? (const float *)j->p->a.p + rows.row * j->lda + (int64_t)block * j->block_steps
-                        : a + (j->resident ? (int64_t)block * j->group_rows * IM_PITCH : 0);
+        w.a = rows_of_block(j, a, rows.row, block);
         w.sums = sums + (j->resident ? 0 : (int64_t)strip * j->group_rows * IM_STRIP);
         int n = i + 1;
         w.next_b = n < j->blocks * count ? panel_at(j, strip0 + (j->resident ? n / j->blocks : n % count),

@@ -26,6 +26,17 @@ typedef void im_packer(const im_product *p, float *dst, int64_t row, int rows, i
 /* Rows of c that do not follow one another: row i is pixel i of pictures of down x across pixels, at these distances. */
 typedef struct im_grid { int across, down; int64_t pixel, line, image; } im_grid;
 
+/* Windows of a picture that tile registers read where its pixels lie (windows.c). Pixels of the pictures stand in one row, with
+ * a zero between lines and a line of zeros between pictures; row i of A is `runs` runs of `run` steps from pixels i, i + 1, ..
+ * on, and as many from i + line, .. on. Rows whose window lies across lines or pictures are computed, too, and left out of c. */
+typedef struct im_windows {
+    im_packer *pack;                             /* pixels row .. row+rows-1 of that row, k1 values from one to the next */
+    int lines, runs, run;
+    int line, beyond;                            /* pixels: from line to line; behind the first of a group's last row */
+    int across, down;                            /* windows of a line, lines of a picture: of c                     */
+} im_windows;
+enum { IM_WINDOW_BYTES = 1 << 20 };              /* of a group's pixels: half of the L2 of processors with tile registers */
+
 struct im_product {
     int64_t m;
     int n, k;                                    /* n: columns of c                                                  */
@@ -42,6 +53,8 @@ struct im_product {
     int64_t ldc;
     const float *scales;                         /* int8: of rows of A (int8.c); else NULL                            */
     const im_grid *grid;                         /* where rows of c and res stand in place of ldc and ldres; or NULL */
+    const im_windows *windows;                   /* or NULL: then pack and a say what A is. Only with tile registers; */
+                                                 /* lda: values of a pixel                                           */
     im_act act;
     bool geglu;
 };
