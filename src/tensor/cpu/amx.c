@@ -43,6 +43,8 @@ static void end(void)
     shaped = 0;
 }
 
+static void flush(bool on) { t_flush(on); }
+
 /* One group's share of what comes next. */
 AMX_INLINE void fetch(const char *next, int64_t apart, int64_t bytes)
 {
@@ -104,10 +106,16 @@ AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
         t_store(3, out + HALF * STRIP + IM_PANEL, ROW);
 }
 
+/* The upper registers of the largest shape are those of 16 rows. */
+static void shape_for(int rows)
+{
+    if (rows != shaped && !(rows == HALF && shaped == IM_AMX_ROWS))
+        shape(rows);
+}
+
 AMX_INLINE void multiply_any(im_compute how, const im_tile *t, int rows, int panels)
 {
-    if (rows != shaped)
-        shape(rows);
+    shape_for(rows);
     if (rows > HALF && panels > 1)
         multiply(how, true, true, t);
     else if (rows > HALF)
@@ -126,6 +134,38 @@ static void multiply_bf16(const im_tile *t, int rows, int panels)
 static void multiply_int8(const im_tile *t, int rows, int panels)
 {
     multiply_any(IM_COMPUTE_INT8, t, rows, panels);
+}
+
+/* ---------------------------------------------------------------- two panels that stay */
+
+/* Registers 4 and 5: the first group of two panels of B, 6 and 7: the second. */
+static void hold_bf16(const float *const b[2], int groups)
+{
+    shape_for(IM_AMX_ROWS);
+    t_begin();
+    t_load(4, b[0], LINE);
+    t_load(5, b[1], LINE);
+    if (groups > 1) {
+        t_load(6, b[0] + GROUP / sizeof(float), LINE);
+        t_load(7, b[1] + GROUP / sizeof(float), LINE);
+    }
+}
+
+static void times_held_bf16(const float *a, int64_t lda, int groups, float *out)
+{
+    t_begin();
+    t_zero(0);
+    t_zero(1);
+    t_load(2, a, 4 * lda);
+    t_bf16(0, 2, 4);
+    t_bf16(1, 2, 5);
+    if (groups > 1) {
+        t_load(3, a + IM_AMX_STEPS, 4 * lda);
+        t_bf16(0, 3, 6);
+        t_bf16(1, 3, 7);
+    }
+    t_store(0, out, ROW);
+    t_store(1, out + IM_PANEL, ROW);
 }
 
 /* ---------------------------------------------------------------- the most there is */
@@ -162,6 +202,7 @@ const im_amx *IM_AMX_NAME(void)
 {
     static const im_amx all = {
         .multiply = { [IM_COMPUTE_BF16] = multiply_bf16, [IM_COMPUTE_INT8] = multiply_int8 }, .end = end,
+        .hold = hold_bf16, .times_held = times_held_bf16, .flush = flush,
         .peak = { [IM_COMPUTE_BF16] = peak_bf16, [IM_COMPUTE_INT8] = peak_int8 },
     };
     return &all;

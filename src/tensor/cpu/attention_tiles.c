@@ -8,16 +8,23 @@
  *     O^T (d, 32)           += V^T (d, keys) x P^T (keys, 32)  V^T as rows of pairs of keys; P^T comes out of the
  *                                                              softmax as panels
  *
- *   prepare   K and V^T of all heads to bf16, once, in memory that all threads share: a task is 128 keys of a head
- *   attend    a task is a head and up to 256 queries; for each block of 128 keys (S^T 16 KiB, P^T 8 KiB, K and V^T
- *             10 to 16 KiB each at d = 40: about an L1), for each group of 32 queries: scores, mask, weights, O^T
+ *   prepare   K and V^T of all heads to bf16, once, in memory that all threads share: a task is 256 keys of a head
+ *   attend    a task is a head and up to 256 queries; for each block of 256 keys (P^T 16 KiB, K and V^T 24 and 32 KiB
+ *             at d = 40), for each group of 32 queries: scores, mask, weights, O^T
  *
- * Tiles of both products have the same number of rows, for a change of their shape takes as long as 10 products of
- * tiles: d in equal parts of at most 32 (40: 20 and 20; 160: five of 32).
+ * Where d is 64 or less, Q^T of a group stays in registers, and scores are made 32 keys at a time, those of the next 32 before
+ * the weights of these: tile registers work beside vectors, but no processor looks far enough ahead to do that by itself, and
+ * scores never leave L1. Larger heads have the scores of a block first.
  *
- *   per block of IM_ATT_TILE keys: m' = max(m, s_j);  a = 2^(m - m');  p_j = 2^(s_j - m');  m = m'
- *     l = fma(l, a, (p_0 + p_2 + ..) + (p_1 + p_3 + ..))          of p before it is rounded
- *     o_c = o_c * a, then groups of 32 keys in the order of tile.h */
+ *   per 32 keys:     t = max s_j; where t > m + 8:  a = 2^(m - t), m = t, l = l a, o_c = o_c a; before that, what was not
+ *                    multiplied yet
+ *                    p_j = 2^(s_j - m), below 2^-126: 0
+ *   per block:       l = l + ((p_0 + p_2 + ..) + (p_1 + p_3 + ..))   of p before it is rounded
+ *                    o_c in groups of 32 keys in the order of tile.h
+ *
+ * A maximum that grows little stays what it was (as in FlashAttention 4): weights up to 2^8 lose nothing in bf16 and f32,
+ * and O^T is hardly ever multiplied. Rows of V^T and O^T fill whole registers, so that their shape never changes, which would
+ * take as long as 10 products of tiles. */
 #include "tensor/cpu/attention.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/tile.h"
@@ -25,29 +32,33 @@
 #include "tensor/parallel.h"
 
 enum {
-    BLOCK = IM_ATT_TILE, PAIRS = BLOCK / 2, QUERIES = IM_AMX_ROWS, VECS = QUERIES / 16,
+    BLOCK = 256, PAIRS = BLOCK / 2, QUERIES = IM_AMX_ROWS, VECS = QUERIES / 16,
     GROUPS = 8,                                  /* of 32 queries in a task                                            */
     GROUP_KEYS = 2 * IM_AMX_STEPS,               /* keys come in groups of as many                                     */
+    HALF = IM_AMX_ROWS / 2,                      /* rows of a register                                                 */
+    CHUNK = GROUP_KEYS,                          /* keys whose scores are made at once                                 */
 };
+static const float GROWTH = 8.0f;                /* of a maximum, in powers of 2, before it counts                     */
 
 typedef struct job {
     im_device *dev;
     const im_attention_args *at;
     const im_amx *amx;
     float factor;                                /* scale * log2 e                                                     */
-    int parts, rows;                             /* of d in O^T; of a part, and of a part of the keys in S^T           */
+    int depth;                                   /* rows of V^T and O^T: d in whole registers                          */
     int steps;                                   /* pairs of d, whole groups                                           */
+    bool held;                                   /* Q^T of a group fits into registers                                 */
     int key_blocks, groups, blocks;              /* of a head; groups of queries in a task; tasks of a head            */
-    float *k, *v;                                /* by head: (tk + 32, steps); (key_blocks, parts * rows, PAIRS)       */
+    float *k, *v;                                /* by head: (tk + 32, steps); (key_blocks, depth, PAIRS)       */
     size_t k_head, v_head;                       /* floats from head to head                                           */
 } job;
 
 typedef struct state {                           /* one thread's memory                                                */
     float *q;                                    /* by group: two panels of (steps, 16) pairs                          */
-    float *o;                                    /* by group: (parts * rows, 32)                                       */
-    float *s;                                    /* (BLOCK + 32, 32) scores                                            */
+    float *o;                                    /* by group: (depth, 32)                                              */
+    float *s;                                    /* (BLOCK + 32, 32) scores; held: of two chunks in turn               */
     float *p;                                    /* two panels of (PAIRS, 16) pairs                                    */
-    float *m, *l, *a;                            /* by group: 32                                                       */
+    float *m, *l;                                /* by group: 32                                                       */
 } state;
 
 bool IM_FN(im_attention_in_tiles)(const im_device *dev)
@@ -97,14 +108,14 @@ IM_INLINE void turn_values(im_dtype t, const job *w, const void *v, int keys, in
         x[i] = v_bf16_pairs(first, second);
     }
     v_turn(x);
-    for (int c = 0; c < 16 && c0 + c < w->parts * w->rows; c++)
+    for (int c = 0; c < 16 && c0 + c < w->depth; c++)
         v_store(dst + (c0 + c) * PAIRS + pair0, x[c]);
 }
 
 IM_INLINE void prepare_values(im_dtype t, const job *w, const void *v, int keys, float *dst)
 {
     for (int pair0 = 0; 2 * pair0 < keys; pair0 += 16)
-        for (int c0 = 0; c0 < w->parts * w->rows; c0 += 16)
+        for (int c0 = 0; c0 < w->depth; c0 += 16)
             turn_values(t, w, v, keys, pair0, c0, dst);
 }
 
@@ -117,7 +128,7 @@ static void prepare(void *arg, int task, int thread)
     im_cbuf k = im_cbuf_at(at->k, b * at->bsk + column + key0 * at->ldk);
     im_cbuf v = im_cbuf_at(at->v, b * at->bsv + column + key0 * at->ldv);
     float *to_k = w->k + (size_t)pair * w->k_head + (size_t)key0 * (size_t)w->steps;
-    float *to_v = w->v + (size_t)pair * w->v_head + (size_t)block * (size_t)(w->parts * w->rows) * PAIRS;
+    float *to_v = w->v + (size_t)pair * w->v_head + (size_t)block * (size_t)w->depth * PAIRS;
     (void)thread;
     switch (k.t) {
     case IM_F16:  prepare_keys(IM_F16, w, k.p, keys, to_k); break;
@@ -150,67 +161,113 @@ static void pack_queries(const job *w, float *q, im_cbuf src, int n, float *room
 
 static void scores_in_tiles(const job *w, const float *k, const float *q, float *s, int keys)
 {
-    for (int row = 0; row < keys; row += w->rows)
+    for (int row = 0; row < keys; row += IM_AMX_ROWS)
         w->amx->multiply[IM_COMPUTE_BF16](&(im_tile){
             .steps = w->steps, .a = k + (size_t)row * (size_t)w->steps, .lda = w->steps, .b = { q, q + 16 * w->steps },
-            .out = s + row * QUERIES, .next = q }, w->rows, 2);
+            .out = s + row * QUERIES, .next = q }, IM_AMX_ROWS, 2);
 }
 
-/* o = o * a + V^T P^T */
-static void values_in_tiles(const job *w, const float *v, const float *p, float *o, int keys, const float *a)
+static void hold_queries(const job *w, const float *q)
 {
-    v16 by[VECS] = { v_load(a), v_load(a + 16) };
-    for (int c = 0; c < w->at->d; c++)
-        IM_UNROLL for (int i = 0; i < VECS; i++)
-            v_store(o + c * QUERIES + 16 * i, v_mul(v_load(o + c * QUERIES + 16 * i), by[i]));
-    int steps = im_ceil_div(keys, GROUP_KEYS) * IM_AMX_STEPS;
-    for (int n = 0; n < w->parts; n++, v += w->rows * PAIRS, o += w->rows * QUERIES)
+    w->amx->hold((const float *[]){ q, q + 16 * w->steps }, w->steps / IM_AMX_STEPS);
+}
+
+/* Scores of CHUNK keys from `key` of the block on; held: made in one of two places. */
+static float *scores_of(const job *w, float *s, int key)
+{
+    return s + (w->held ? key / CHUNK % 2 * CHUNK : key) * QUERIES;
+}
+
+/* Of the queries that are held with CHUNK keys. */
+static void scores_of_chunk(const job *w, const float *k, int key, float *s)
+{
+    float *to = scores_of(w, s, key);
+    for (int i = 0; i < CHUNK; i += HALF)
+        w->amx->times_held(k + (size_t)(key + i) * (size_t)w->steps, w->steps, w->steps / IM_AMX_STEPS, to + i * QUERIES);
+}
+
+/* O^T += V^T P^T over keys [from, to) of the block, from a chunk's first on. */
+static void values_in_tiles(const job *w, const float *v, const float *p, float *o, int from, int to)
+{
+    const float *b = p + from / 2 * 16;
+    v += from / 2;
+    for (int c = 0; c < w->depth; c += IM_AMX_ROWS, v += IM_AMX_ROWS * PAIRS, o += IM_AMX_ROWS * QUERIES)
         w->amx->multiply[IM_COMPUTE_BF16](&(im_tile){
-            .steps = steps, .a = v, .lda = PAIRS, .b = { p, p + 16 * PAIRS }, .in = o, .out = o, .next = p }, w->rows, 2);
+            .steps = im_ceil_div(to - from, GROUP_KEYS) * IM_AMX_STEPS, .a = v, .lda = PAIRS, .b = { b, b + 16 * PAIRS }, .in = o, .out = o, .next = b },
+            w->depth - c < IM_AMX_ROWS ? HALF : IM_AMX_ROWS, 2);
 }
 
-/* Scores of 16 queries to weights, as pairs of keys with zeros up to whole groups of them; returns their sum. */
-IM_INLINE v16 weights_in_pairs(const float *s, int keys, v16 base, float *p)
+/* ---------------------------------------------------------------- weights */
+
+typedef struct sums { v16 even[VECS], odd[VECS]; } sums;       /* of weights, over even and odd keys                   */
+
+static void clear(sums *l)
 {
-    v16 even = v_zero(), odd = v_zero();
-    int j = 0;
-    for (; j + 4 <= keys; j += 4) {
-        v16 x[4];
-        IM_UNROLL for (int i = 0; i < 4; i++) x[i] = v_exp2_weight_short(v_sub(v_load(s + (j + i) * QUERIES), base));
-        even = v_add(v_add(even, x[0]), x[2]);
-        odd = v_add(v_add(odd, x[1]), x[3]);
-        v_store(p + j / 2 * 16, v_bf16_pairs(x[0], x[1]));
-        v_store(p + (j / 2 + 1) * 16, v_bf16_pairs(x[2], x[3]));
+    for (int i = 0; i < VECS; i++)
+        l->even[i] = l->odd[i] = v_zero();
+}
+
+static void add_to(float *l, const sums *more)
+{
+    for (int i = 0; i < VECS; i++)
+        v_store(l + 16 * i, v_add(v_load(l + 16 * i), v_add(more->even[i], more->odd[i])));
+}
+
+/* The largest of CHUNK keys' scores of 16 queries; of `keys` where there are fewer. */
+IM_INLINE v16 largest(const float *s, int keys)
+{
+    v16 t[4];
+    for (int n = 0; n < 4; n++) t[n] = v_set1(-INFINITY);
+    if (keys >= CHUNK)
+        IM_UNROLL for (int j = 0; j < CHUNK; j++) t[j % 4] = v_max(t[j % 4], v_load(s + j * QUERIES));
+    else
+        for (int j = 0; j < keys; j++) t[0] = v_max(t[0], v_load(s + j * QUERIES));
+    return v_max(v_max(t[0], t[1]), v_max(t[2], t[3]));
+}
+
+/* Whether one of the queries' maxima grows with these scores by more than counts. */
+static bool grows(const float *s, int keys, const float *m)
+{
+    bool any = false;
+    for (int i = 0; i < VECS; i++)
+        any |= m_any(v_lt(v_add(v_load(m + 16 * i), v_set1(GROWTH)), largest(s + 16 * i, keys)));
+    return any;
+}
+
+/* New maxima where they grow; l and o (d rows) times a. */
+static void rescale(const float *s, int keys, float *m, float *l, float *o, int d)
+{
+    for (int i = 0; i < VECS; i++, s += 16, m += 16, l += 16, o += 16) {
+        v16 old = v_load(m), top = largest(s, keys);
+        v16 now = v_select(v_lt(v_add(old, v_set1(GROWTH)), top), top, old);
+        v16 a = v_select(v_eq(now, old), v_set1(1.0f), v_exp2_weight(v_sub(old, now)));
+        v_store(m, now);
+        v_store(l, v_mul(v_load(l), a));
+        for (int c = 0; c < d; c++)
+            v_store(o + c * QUERIES, v_mul(v_load(o + c * QUERIES), a));
     }
-    for (; j < keys; j += 2) {
-        v16 x = v_exp2_weight_short(v_sub(v_load(s + j * QUERIES), base)), y = v_zero();
-        if (j + 1 < keys)
-            y = v_exp2_weight_short(v_sub(v_load(s + (j + 1) * QUERIES), base));
-        even = v_add(even, x);
-        odd = v_add(odd, y);
+}
+
+/* Scores of CHUNK keys and 16 queries, of which `keys` exist, to weights, as pairs of keys. */
+IM_INLINE void weights_in_pairs(const float *s, int keys, v16 base, float *p, v16 *even, v16 *odd)
+{
+    IM_UNROLL for (int j = 0; j < CHUNK; j += 2) {
+        v16 x = j < keys ? v_exp2_weight_short(v_sub(v_load(s + j * QUERIES), base)) : v_zero();
+        v16 y = j + 1 < keys ? v_exp2_weight_short(v_sub(v_load(s + (j + 1) * QUERIES), base)) : v_zero();
+        *even = v_add(*even, x);
+        *odd = v_add(*odd, y);
         v_store(p + j / 2 * 16, v_bf16_pairs(x, y));
     }
-    for (; j % GROUP_KEYS; j += 2)
-        v_store(p + j / 2 * 16, v_zero());
-    return v_add(even, odd);
 }
 
-static void softmax_in_pairs(const float *s, int keys, float *p, float *m, float *l, float *a)
+static void weights_of_chunk(const float *s, int keys, const float *m, float *p, sums *l)
 {
-    for (int i = 0; i < VECS; i++) {
-        const float *col = s + 16 * i;
-        v16 old = v_load(m + 16 * i), t[4] = { old, old, old, old };
-        int j = 0;
-        for (; j + 4 <= keys; j += 4)
-            IM_UNROLL for (int n = 0; n < 4; n++) t[n] = v_max(t[n], v_load(col + (j + n) * QUERIES));
-        for (; j < keys; j++)
-            t[0] = v_max(t[0], v_load(col + j * QUERIES));
-        v16 top = v_max(v_max(t[0], t[1]), v_max(t[2], t[3]));
-        v16 base = v_select(v_eq(top, v_set1(-INFINITY)), v_zero(), top);                /* -Inf - -Inf is no number */
-        v16 shrink = v_exp2_weight(v_sub(old, base));
-        v_store(m + 16 * i, top);
-        v_store(a + 16 * i, shrink);
-        v_store(l + 16 * i, v_fma(v_load(l + 16 * i), shrink, weights_in_pairs(col, keys, base, p + i * 16 * PAIRS)));
+    IM_UNROLL for (int i = 0; i < VECS; i++) {
+        v16 top = v_load(m + 16 * i), base = v_select(v_eq(top, v_set1(-INFINITY)), v_zero(), top);      /* -Inf - -Inf is no number */
+        if (keys >= CHUNK)
+            weights_in_pairs(s + 16 * i, CHUNK, base, p + i * 16 * PAIRS, &l->even[i], &l->odd[i]);
+        else
+            weights_in_pairs(s + 16 * i, keys, base, p + i * 16 * PAIRS, &l->even[i], &l->odd[i]);
     }
 }
 
@@ -221,9 +278,9 @@ static size_t lay_out(state *x, float *base, const job *w)
 {
     size_t n = (size_t)w->groups, at = 0;
     struct { float **p; size_t n; } part[] = {
-        { &x->q, n * QUERIES * (size_t)w->steps }, { &x->o, n * QUERIES * (size_t)(w->parts * w->rows) },
+        { &x->q, n * QUERIES * (size_t)w->steps }, { &x->o, n * QUERIES * (size_t)w->depth },
         { &x->s, (BLOCK + IM_AMX_ROWS) * QUERIES }, { &x->p, PAIRS * QUERIES },
-        { &x->m, n * QUERIES }, { &x->l, n * QUERIES }, { &x->a, n * QUERIES },
+        { &x->m, n * QUERIES }, { &x->l, n * QUERIES },
     };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         if (base)
@@ -233,13 +290,53 @@ static size_t lay_out(state *x, float *base, const job *w)
     return at;
 }
 
+/* A block of keys; key: the first one's number where queries see no further than themselves, else -1. */
+typedef struct block_of_keys { const float *k, *v; int keys, key; } block_of_keys;
+
+/* Group g of the task's queries, of which `query` is the first, and a block of keys. */
+static void attend_block(const job *w, state *x, block_of_keys b, int g, int query)
+{
+    const float *q = x->q + (size_t)g * QUERIES * (size_t)w->steps;
+    float *o = x->o + (size_t)g * QUERIES * (size_t)w->depth, *m = x->m + g * QUERIES, *l = x->l + g * QUERIES;
+    int multiplied = 0;
+    sums more;
+    clear(&more);
+    if (w->held) {
+        hold_queries(w, q);
+        scores_of_chunk(w, b.k, 0, x->s);
+    } else {
+        scores_in_tiles(w, b.k, q, x->s, b.keys);
+    }
+    for (int j = 0; j < b.keys; j += CHUNK) {
+        float *s = scores_of(w, x->s, j);
+        int keys = b.keys - j;
+        if (w->held && keys > CHUNK)
+            scores_of_chunk(w, b.k, j + CHUNK, x->s);
+        if (b.key >= 0)
+            mask_of_group(VECS, s, keys < CHUNK ? keys : CHUNK, b.key + j, query);
+        if (grows(s, keys, m)) {
+            if (j > multiplied)
+                values_in_tiles(w, b.v, x->p, o, multiplied, j);
+            if (j > multiplied && w->held)
+                hold_queries(w, q);
+            multiplied = j;
+            add_to(l, &more);
+            clear(&more);
+            rescale(s, keys, m, l, o, w->at->d);
+        }
+        weights_of_chunk(s, keys, m, x->p + j / 2 * 16, &more);
+    }
+    values_in_tiles(w, b.v, x->p, o, multiplied, b.keys);
+    add_to(l, &more);
+}
+
 static void attend(void *arg, int task, int thread)
 {
     const job *w = arg;
     const im_attention_args *at = w->at;
     int pair = task / w->blocks, b = pair / at->heads, query0 = task % w->blocks * w->groups * QUERIES;
     int queries = at->tq - query0 < w->groups * QUERIES ? at->tq - query0 : w->groups * QUERIES;
-    int groups = im_ceil_div(queries, QUERIES), rows = w->parts * w->rows;
+    int groups = im_ceil_div(queries, QUERIES), rows = w->depth;
     int64_t column = (int64_t)(pair % at->heads) * at->d;
     im_cbuf q = im_cbuf_at(at->q, b * at->bsq + column + query0 * at->ldq);
     im_buf o = im_buf_at(at->o, b * at->bso + column + query0 * at->ldo);
@@ -256,19 +353,15 @@ static void attend(void *arg, int task, int thread)
         x.m[i] = -INFINITY;
         x.l[i] = 0.0f;
     }
+    w->amx->flush(true);
     for (int block = 0; block * BLOCK < tk && !stopped(w); block++) {
         int keys = tk - block * BLOCK < BLOCK ? tk - block * BLOCK : BLOCK;
         const float *k = w->k + (size_t)pair * w->k_head + (size_t)block * BLOCK * (size_t)w->steps;
         const float *v = w->v + (size_t)pair * w->v_head + (size_t)block * (size_t)rows * PAIRS;
-        for (int g = 0; g < groups; g++) {
-            int at_query = g * QUERIES;
-            scores_in_tiles(w, k, x.q + (size_t)at_query * (size_t)w->steps, x.s, keys);
-            if (at->causal)
-                mask_of_group(VECS, x.s, keys, block * BLOCK, query0 + at_query);
-            softmax_in_pairs(x.s, keys, x.p, x.m + at_query, x.l + at_query, x.a + at_query);
-            values_in_tiles(w, v, x.p, x.o + (size_t)at_query * (size_t)rows, keys, x.a + at_query);
-        }
+        for (int g = 0; g < groups; g++)
+            attend_block(w, &x, (block_of_keys){ k, v, keys, at->causal ? block * BLOCK : -1 }, g, query0 + g * QUERIES);
     }
+    w->amx->flush(false);
     w->amx->end();
     for (int g = 0; g < groups && !stopped(w); g++) {
         int at_query = g * QUERIES, n = queries - at_query < QUERIES ? queries - at_query : QUERIES;
@@ -281,12 +374,12 @@ static void attend(void *arg, int task, int thread)
 static void size_heads(job *w)
 {
     const im_attention_args *at = w->at;
-    w->parts = im_ceil_div(at->d, IM_AMX_ROWS);
-    w->rows = im_ceil_div(at->d, w->parts);
+    w->depth = im_ceil_div(at->d, HALF) * HALF;
     w->steps = im_ceil_div(at->d, 2 * IM_AMX_STEPS) * IM_AMX_STEPS;
+    w->held = w->steps <= IM_AMX_HELD * IM_AMX_STEPS;
     w->key_blocks = im_ceil_div(at->tk, BLOCK);
     w->k_head = (size_t)(at->tk + IM_AMX_ROWS) * (size_t)w->steps;
-    w->v_head = (size_t)w->key_blocks * (size_t)(w->parts * w->rows) * PAIRS;
+    w->v_head = (size_t)w->key_blocks * (size_t)w->depth * PAIRS;
 }
 
 int IM_FN(im_attention_tiles)(im_device *dev, const im_attention_args *at)

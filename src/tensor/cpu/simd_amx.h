@@ -6,7 +6,8 @@
  *   t_int8(C, A, B)      C += A B in i32, quads of bytes with signs
  *   t_shape(s)           rows and bytes a row of each register, from now on; all are zero then
  *   t_begin()            before the loads of a function
- *   t_end()              the registers are not in use any more; saving a thread's state takes less */
+ *   t_end()              the registers are not in use any more; saving a thread's state takes less
+ *   t_flush(on)          results of vectors that are subnormal become zero; else they take this processor 100 ns each */
 #ifndef IM_SIMD_AMX_H
 #define IM_SIMD_AMX_H
 
@@ -28,5 +29,6 @@ typedef struct t_shapes {                        /* as ldtilecfg reads it: 64 by
 #define t_shape(s) do { __asm__ volatile("" ::: "memory"); _tile_loadconfig(s); } while (0)
 #define t_begin() __asm__ volatile("" ::: "memory")
 #define t_end() _tile_release()
+#define t_flush(on) _mm_setcsr((_mm_getcsr() & ~0x8000u) | ((on) ? 0x8000u : 0))
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "tensor/compute.h"
 
+#include <stdbool.h>
+
 /* out[i][0..15] = in[i][0..15] + sum_s a[i * lda + s] b[0][16 s ..], columns 16 to 31 likewise from b[1] where the tile
  * is two panels wide. Rows of in and out are IM_STRIP apart. Each step also fetches into L2 what is needed later: the
  * bytes at next and at next + next_apart, which goes on by next_pace; a burst of prefetches between tiles would hold up
@@ -27,10 +29,16 @@ typedef struct im_tile {
 enum {
     IM_AMX_ROWS = 32, IM_AMX_STEPS = 16,         /* of the largest tile; of a group                                  */
     IM_AMX_PASS = 240,                           /* steps in one go                                               */
+    IM_AMX_HELD = 2,
     IM_AMX_PEAK = 4 * 16 * 16 * IM_AMX_STEPS     /* multiply-adds of a round of `peak`, times im_per_step            */
 };
 typedef struct im_amx {
     void (*multiply[IM_COMPUTE_COUNT])(const im_tile *t, int rows, int panels);                /* NULL: has none     */
+    /* bf16: up to IM_AMX_HELD groups of two panels stay in registers until `multiply`; out (16, IM_STRIP) is then 16 rows of a,
+     * lda apart, times them, from zero, in the order of sums above. */
+    void (*hold)(const float *const b[2], int groups);
+    void (*times_held)(const float *a, int64_t lda, int groups, float *out);
+    void (*flush)(bool on);                      /* whether subnormal results of vectors become zero, too            */
     void (*end)(void);                           /* a thread calls it when it has done with tiles for now            */
     float (*peak[IM_COMPUTE_COUNT])(int64_t rounds);                                           /* bench/peak.c       */
 } im_amx;
