@@ -221,10 +221,10 @@ im_tensor *im_embedding(im_ctx *c, im_tensor *table, im_tensor *ids);     /* (V,
 im_tensor *im_timestep_embedding(im_ctx *c, im_tensor *t, int dim, bool cos_first, float shift);
 /* x / max(|x|, eps) over the last axis; torch's F.normalize has eps 1e-12 */
 im_tensor *im_normalize(im_ctx *c, im_tensor *x, float eps);
-/* Token merging without a tape (Bolya & Hoffman 2023, arXiv 2303.17604), all f32. Of h w tokens those of even row and
- * column (where sizes are odd, of the even part) are kept, T = (h / 2) (w / 2) of them; `merged` of the others, those of
- * the highest score, join the kept token that gave it. scores (B, h w, T) -> (B, h w): of each token its row among the
- * h w - merged that are left. Merged: means of the tokens of a row; spread: each token has its row again. */
+/* Token merging without a tape (Bolya & Hoffman 2023, arXiv 2303.17604). Of h w tokens those of even row and column (where
+ * sizes are odd, of the even part) are kept, T = (h / 2) (w / 2) of them; `merged` of the others, those of the highest
+ * score, join the kept token that gave it. scores (B, h w, T) -> (B, h w), always f32: of each token its row among the
+ * h w - merged that are left. Merged: means of the tokens of a row, in x's dtype; spread: each token has its row again. */
 im_tensor *im_token_match(im_ctx *c, im_tensor *scores, int h, int w, int merged);
 im_tensor *im_token_merge(im_ctx *c, im_tensor *x, im_tensor *row, int rows);       /* (B, N, C), (B, N) -> (B, rows, C) */
 im_tensor *im_token_spread(im_ctx *c, im_tensor *y, im_tensor *row);                /* (B, M, C), (B, N) -> (B, N, C)  */

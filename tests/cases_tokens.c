@@ -1,5 +1,6 @@
 /* cases_tokens.c: cases of token merging: squares and oblongs, odd sides, one square of tokens, nothing merged and all that
- * can be; rows that name nothing. All devices give the same bits: a choice, copies, and sums in one order. */
+ * can be; rows that name nothing; values in any dtype, rows in f32. All devices give the same bits: a choice, copies, and
+ * sums in one order. */
 #include "cases.h"
 
 static int one_term(const im_case *cs)
@@ -27,11 +28,12 @@ static const im_case token_match[] = {
     { .in = { FILLED(SPECIAL, 1, 144, 36) }, .i = { 12, 12, 70 } },
     { .in = { VIEW(0, 1, 1, 2, 36, 9) }, .i = { 6, 6, 5 } },
     { .in = { IN(1, 1024, 256) }, .i = { 32, 32, 512 } },
+    { .in = { IN(1, 1156, 289) }, .i = { 34, 34, 600 } },
 };
 
 const im_case_table im_cases_token_match = {
     &im_op_token_match, call_token_match, one_term, .c = 0, .why = "a choice", .batched = 1u << 0, .weight = -1,
-    .cases = token_match, .n = COUNT(token_match),
+    .cases = token_match, .n = COUNT(token_match), .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- token_merge: x, row; i rows */
@@ -49,12 +51,13 @@ static const im_case token_merge[] = {
     { .in = { IN(2, 30, 5), FILLED(BROKEN, 2, 30) }, .i = { 2 } },
     { .in = { FILLED(BROKEN, 1, 30, 5), FILLED(OFFSET, 1, 30) }, .i = { 7 } },
     { .in = { VIEW(0, 1, 1, 2, 9, 4), FILLED(OFFSET, 2, 9) }, .i = { 5 } },
+    { .in = { IN(1, 6, 259), FILLED(OFFSET, 1, 6) }, .i = { 6 } },
     { .in = { IN(1, 1024, 64), FILLED(TIMES, 1, 1024) }, .i = { 1000 } },
 };
 
 const im_case_table im_cases_token_merge = {
     &im_op_token_merge, call_token_merge, one_term, .c = 0, .why = "sums in ascending order, a division", .batched = 3u,
-    .weight = -1, .cases = token_merge, .n = COUNT(token_merge),
+    .weight = -1, .cases = token_merge, .n = COUNT(token_merge), .acts = 1u,
 };
 
 /* ---------------------------------------------------------------- token_spread: y, row */
@@ -76,5 +79,5 @@ static const im_case token_spread[] = {
 
 const im_case_table im_cases_token_spread = {
     &im_op_token_spread, call_token_spread, one_term, .c = 0, .why = "copies", .batched = 3u, .weight = -1,
-    .cases = token_spread, .n = COUNT(token_spread),
+    .cases = token_spread, .n = COUNT(token_spread), .acts = 1u,
 };

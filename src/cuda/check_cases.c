@@ -171,7 +171,7 @@ static int draw_latent(im_probe *p)
 /* 2 pictures of 5 x 6 tokens, 6 of them kept. */
 static int token_match(im_probe *p)
 {
-    return IM_PROBE_RUN(p, token_match, .batch = 2, .h = 5, .w = 6, .merged = 11, .scores = im_probe_floats(p, 360, 1, 0),
+    return IM_PROBE_RUN(p, token_match, .batch = 2, .h = 5, .w = 6, .merged = 11, .scores = im_probe_in(p, 360),
                         .best = (float *)(uintptr_t)im_probe_floats(p, 60, 0, 0),
                         .with = (float *)(uintptr_t)im_probe_floats(p, 60, 0, 0),
                         .row = im_probe_result(p, 60, IM_PROBE_F32));
@@ -179,15 +179,15 @@ static int token_match(im_probe *p)
 
 static int token_merge(im_probe *p)
 {
-    return IM_PROBE_RUN(p, token_merge, .batch = 2, .n = 30, .rows = 7, .channels = 20, .x = im_probe_floats(p, 1200, 1, 0),
-                        .row = im_probe_floats(p, 60, 4, 3.5f), .count = (float *)(uintptr_t)im_probe_floats(p, 14, 0, 0),
-                        .y = im_probe_result(p, 280, IM_PROBE_F32));
+    return IM_PROBE_RUN(p, token_merge, .batch = 2, .n = 30, .rows = 7, .channels = 20, .x = im_probe_in(p, 1200),
+                        .row = im_probe_floats(p, 60, 4, 3.5f), .first = (float *)(uintptr_t)im_probe_floats(p, 14, 0, 0),
+                        .next = (float *)(uintptr_t)im_probe_floats(p, 60, 0, 0), .y = im_probe_out(p, 280));
 }
 
 static int token_spread(im_probe *p)
 {
-    return IM_PROBE_RUN(p, token_spread, .batch = 2, .n = 30, .rows = 7, .channels = 20, .y = im_probe_floats(p, 280, 1, 0),
-                        .row = im_probe_floats(p, 60, 4, 3.5f), .x = im_probe_result(p, 1200, IM_PROBE_F32));
+    return IM_PROBE_RUN(p, token_spread, .batch = 2, .n = 30, .rows = 7, .channels = 20, .dtype = p->t,
+                        .y = im_probe_in(p, 280).p, .row = im_probe_floats(p, 60, 4, 3.5f), .x = im_probe_out(p, 1200).p);
 }
 
 #define CASE(fn, slot, form) { #fn, IM_CUDA_SLOT_##slot, IM_PROBE_##form, fn }
@@ -201,6 +201,6 @@ const im_probe_case im_probe_forward[] = {
     CASE(copy, copy, HALVES), CASE(embedding, embedding, HALVES), CASE(timestep, timestep, ONE), CASE(glu, glu, HALVES),
     CASE(batchnorm, batchnorm, HALVES), CASE(maxpool, maxpool, HALVES), CASE(avgpool, avgpool, HALVES),
     CASE(normalize, normalize, HALVES), CASE(gaussian, gaussian, HALVES), CASE(combine, combine, ONE),
-    CASE(watch, watch, ONE), CASE(draw_latent, draw_latent, ONE), CASE(token_match, token_match, ONE),
-    CASE(token_merge, token_merge, ONE), CASE(token_spread, token_spread, ONE), { .run = NULL }
+    CASE(watch, watch, ONE), CASE(draw_latent, draw_latent, ONE), CASE(token_match, token_match, HALVES),
+    CASE(token_merge, token_merge, HALVES), CASE(token_spread, token_spread, HALVES), { .run = NULL }
 };

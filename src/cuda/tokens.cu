@@ -9,7 +9,7 @@ DEV bool kept(int h, int w, int i)
     return y < h / 2 * 2 && x < w / 2 * 2 && y % 2 == 0 && x % 2 == 0;
 }
 
-/* im_token_row, which is the host's. */
+/* The row that a number names; -1: none. */
 DEV int row_named(float row, int rows)
 {
     return row >= 0 && row < (float)rows ? (int)row : -1;
@@ -22,11 +22,13 @@ KERNEL(THREADS) best_kernel(GRID im_token_match_args p)
         return;
     float best = -INFINITY;
     int64_t with = 0;
-    for (int64_t k = 0; k < targets; k++)
-        if (p.scores[i * targets + k] > best) {
-            best = p.scores[i * targets + k];
+    for (int64_t k = 0; k < targets; k++) {
+        float score = load(p.scores, i * targets + k);
+        if (score > best) {
+            best = score;
             with = k;
         }
+    }
     p.best[i] = best;
     p.with[i] = (float)with;
 }
@@ -76,45 +78,54 @@ int im_cuda_token_match(im_device *dev, const im_token_match_args *p)
     return status ? status : im_cuda_done(dev, RUN(dev, blocks, THREADS, number_kernel, *p));
 }
 
-KERNEL(THREADS) count_kernel(GRID im_token_merge_args p)
+/* The first token from `from` on that is in row m; -1: none. */
+DEV float token_from(const im_token_merge_args &p, int64_t b, int from, int m)
+{
+    int i = from;
+    while (i < p.n && row_named(p.row[b * p.n + i], p.rows) != m)
+        i++;
+    return i < p.n ? (float)i : -1.0f;
+}
+
+KERNEL(THREADS) first_kernel(GRID im_token_merge_args p)
 {
     int64_t at = thread_of_grid();
-    if (at >= (int64_t)p.batch * p.rows)
+    if (at < (int64_t)p.batch * p.rows)
+        p.first[at] = token_from(p, at / p.rows, 0, (int)(at % p.rows));
+}
+
+/* What is in no row is nobody's next, and has none. */
+KERNEL(THREADS) next_kernel(GRID im_token_merge_args p)
+{
+    int64_t at = thread_of_grid();
+    if (at >= (int64_t)p.batch * p.n)
         return;
-    const float *row = p.row + at / p.rows * p.n;
-    float count = 0.0f;
-    for (int i = 0; i < p.n; i++)
-        if (row_named(row[i], p.rows) == (int)(at % p.rows))
-            count = count + 1.0f;
-    p.count[at] = count;
+    int m = row_named(p.row[at], p.rows);
+    if (m >= 0)
+        p.next[at] = token_from(p, at / p.n, (int)(at % p.n) + 1, m);
 }
 
 KERNEL(THREADS) merge_kernel(GRID im_token_merge_args p)
 {
-    int64_t at = thread_of_grid();
-    if (at >= (int64_t)p.batch * p.channels)
+    int64_t at = thread_of_grid(), m = at / p.channels, picture = m / p.rows * p.n;
+    if (m >= (int64_t)p.batch * p.rows)
         return;
-    int64_t b = at / p.channels, k = at % p.channels;
-    const float *row = p.row + b * p.n, *x = p.x + b * p.n * p.channels + k, *count = p.count + b * p.rows;
-    float *y = p.y + b * p.rows * p.channels + k;
-    for (int m = 0; m < p.rows; m++)
-        y[(int64_t)m * p.channels] = 0.0f;
-    for (int i = 0; i < p.n; i++) {
-        int m = row_named(row[i], p.rows);
-        if (m >= 0)
-            y[(int64_t)m * p.channels] = y[(int64_t)m * p.channels] + x[(int64_t)i * p.channels];
+    float sum = 0.0f, count = 0.0f;
+    for (int i = (int)p.first[m]; i >= 0; i = (int)p.next[picture + i]) {
+        sum = sum + load(p.x, (picture + i) * p.channels + at % p.channels);
+        count = count + 1.0f;
     }
-    for (int m = 0; m < p.rows; m++)
-        if (count[m] > 1.0f)
-            y[(int64_t)m * p.channels] = y[(int64_t)m * p.channels] / count[m];
+    store(p.y, at, count > 1.0f ? sum / count : sum);
 }
 
 int im_cuda_token_merge(im_device *dev, const im_token_merge_args *p)
 {
-    unsigned rows = im_cuda_blocks((int64_t)p->batch * p->rows, THREADS);
-    unsigned columns = im_cuda_blocks((int64_t)p->batch * p->channels, THREADS);
-    int status = im_cuda_done(dev, RUN(dev, rows, THREADS, count_kernel, *p));
-    return status ? status : im_cuda_done(dev, RUN(dev, columns, THREADS, merge_kernel, *p));
+    int64_t rows = (int64_t)p->batch * p->rows;
+    int status = im_cuda_done(dev, RUN(dev, im_cuda_blocks(rows, THREADS), THREADS, first_kernel, *p));
+    unsigned tokens = im_cuda_blocks((int64_t)p->batch * p->n, THREADS);
+    status = status ? status : im_cuda_done(dev, RUN(dev, tokens, THREADS, next_kernel, *p));
+    unsigned values = im_cuda_blocks(rows * p->channels, THREADS);
+    return status ? status : im_cuda_done(dev, RUN(dev, values, THREADS, merge_kernel, *p));
 }
 
 KERNEL(THREADS) spread_kernel(GRID im_token_spread_args p)
@@ -123,7 +134,11 @@ KERNEL(THREADS) spread_kernel(GRID im_token_spread_args p)
     if (i >= (int64_t)p.batch * p.n)
         return;
     int m = row_named(p.row[i], p.rows);
-    p.x[at] = m < 0 ? 0.0f : p.y[(i / p.n * p.rows + m) * p.channels + at % p.channels];
+    int64_t from = (i / p.n * p.rows + m) * p.channels + at % p.channels;
+    if (p.dtype == IM_F32)
+        ((uint32_t *)p.x)[at] = m < 0 ? 0 : ((const uint32_t *)p.y)[from];
+    else
+        ((uint16_t *)p.x)[at] = m < 0 ? 0 : ((const uint16_t *)p.y)[from];
 }
 
 int im_cuda_token_spread(im_device *dev, const im_token_spread_args *p)

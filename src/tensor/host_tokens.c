@@ -1,5 +1,6 @@
 /* host_tokens.c: token merging (token_args.h) on devices in the host's memory: a pass over the scores, a sort, and copies,
  * so that plain loops are as good as any and ref has no other definition. Used by host_steps.c. */
+#include "tensor/half.h"
 #include "tensor/host.h"
 #include "tensor/parallel.h"
 
@@ -7,7 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_A_TASK = 64, CHANNELS_A_TASK = 64 };
+enum { ROWS_A_TASK = 64, PIECE = 256 };                        /* PIECE: values in one go                               */
+
+/* Elements at .. at + n - 1 of x in f32, n <= PIECE: where they lie, or in `room`. */
+static const float *floats(im_cbuf x, int64_t at, int n, float room[PIECE])
+{
+    if (x.t == IM_F32) return (const float *)x.p + at;
+    for (int k = 0; k < n; k++) room[k] = im_get_as(x.t, x.p, at + k);
+    return room;
+}
+
+static int piece_of(int64_t left) { return left < PIECE ? (int)left : PIECE; }
 
 /* ---------------------------------------------------------------- who joins whom */
 
@@ -25,14 +36,17 @@ static void best_task(void *arg, int task, int thread)
     int64_t i = (int64_t)task * ROWS_A_TASK, end = i + ROWS_A_TASK < all ? i + ROWS_A_TASK : all;
     (void)thread;
     for (; i < end; i++) {
-        const float *s = p->scores + i * targets;
-        float best = -INFINITY;
+        float best = -INFINITY, room[PIECE];
         int64_t with = 0;
-        for (int64_t k = 0; k < targets; k++)
-            if (s[k] > best) {
-                best = s[k];
-                with = k;
-            }
+        for (int64_t from = 0; from < targets; from += PIECE) {
+            int n = piece_of(targets - from);
+            const float *s = floats(p->scores, i * targets + from, n, room);
+            for (int k = 0; k < n; k++)
+                if (s[k] > best) {
+                    best = s[k];
+                    with = from + k;
+                }
+        }
         p->best[i] = best;
         p->with[i] = (float)with;
     }
@@ -77,34 +91,42 @@ static int token_match(im_device *dev, const im_token_match_args *p)
 
 /* ---------------------------------------------------------------- together, and apart again */
 
-/* Some channels of one picture. */
+/* The row that a number names; -1: none. */
+static int row_named(float row, int rows) { return row >= 0 && row < (float)rows ? (int)row : -1; }
+
+/* Rows of y: each walks along its tokens. */
 static void merge_task(void *arg, int task, int thread)
 {
     const im_token_merge_args *p = arg;
-    int parts = im_ceil_div(p->channels, CHANNELS_A_TASK), b = task / parts, from = task % parts * CHANNELS_A_TASK;
-    int width = p->channels - from < CHANNELS_A_TASK ? p->channels - from : CHANNELS_A_TASK;
-    const float *row = p->row + (int64_t)b * p->n, *count = p->count + (int64_t)b * p->rows;
-    const float *x = p->x + (int64_t)b * p->n * p->channels + from;
-    float *y = p->y + (int64_t)b * p->rows * p->channels + from;
+    int64_t all = (int64_t)p->batch * p->rows, m = (int64_t)task * ROWS_A_TASK, end = m + ROWS_A_TASK;
     (void)thread;
-    for (int m = 0; m < p->rows; m++) memset(y + (int64_t)m * p->channels, 0, (size_t)width * sizeof *y);
-    for (int i = 0; i < p->n; i++) {
-        int m = im_token_row(row[i], p->rows);
-        for (int k = 0; m >= 0 && k < width; k++) y[(int64_t)m * p->channels + k] += x[(int64_t)i * p->channels + k];
-    }
-    for (int m = 0; m < p->rows; m++)
-        for (int k = 0; count[m] > 1 && k < width; k++) y[(int64_t)m * p->channels + k] /= count[m];
+    for (; m < end && m < all; m++)
+        for (int from = 0; from < p->channels; from += PIECE) {
+            float sum[PIECE] = { 0 }, room[PIECE], count = 0;
+            int64_t picture = m / p->rows * p->n;
+            int n = piece_of(p->channels - from);
+            for (int i = (int)p->first[m]; i >= 0; i = (int)p->next[picture + i], count++) {
+                const float *x = floats(p->x, (picture + i) * p->channels + from, n, room);
+                for (int k = 0; k < n; k++) sum[k] += x[k];
+            }
+            for (int k = 0; k < n; k++)
+                im_set_as(p->y.t, p->y.p, m * p->channels + from + k, count > 1 ? sum[k] / count : sum[k]);
+        }
 }
 
+/* first: of a row's tokens; next: after a token, of the same row; -1: none. */
 static int token_merge(im_device *dev, const im_token_merge_args *p)
 {
-    memset(p->count, 0, (size_t)p->batch * (size_t)p->rows * sizeof *p->count);
-    for (int64_t i = 0; i < (int64_t)p->batch * p->n; i++) {
-        int m = im_token_row(p->row[i], p->rows);
-        if (m >= 0) p->count[i / p->n * p->rows + m] += 1;
+    int64_t rows = (int64_t)p->batch * p->rows;
+    for (int64_t m = 0; m < rows; m++) p->first[m] = -1;
+    for (int64_t i = (int64_t)p->batch * p->n - 1; i >= 0; i--) {
+        int m = row_named(p->row[i], p->rows);
+        if (m < 0) continue;
+        float *first = p->first + i / p->n * p->rows + m;
+        p->next[i] = *first;
+        *first = (float)(i % p->n);
     }
-    im_parallel_for(im_threads_of(dev), p->batch * im_ceil_div(p->channels, CHANNELS_A_TASK), merge_task,
-                    (void *)(uintptr_t)p);
+    im_parallel_for(im_threads_of(dev), im_ceil_div(rows, ROWS_A_TASK), merge_task, (void *)(uintptr_t)p);
     return IM_DONE;
 }
 
@@ -112,12 +134,13 @@ static void spread_task(void *arg, int task, int thread)
 {
     const im_token_spread_args *p = arg;
     int64_t all = (int64_t)p->batch * p->n, i = (int64_t)task * ROWS_A_TASK, end = i + ROWS_A_TASK;
-    size_t bytes = (size_t)p->channels * sizeof *p->x;
+    size_t bytes = (size_t)p->channels * im_dtype_size(p->dtype);
     (void)thread;
     for (; i < end && i < all; i++) {
-        int m = im_token_row(p->row[i], p->rows);
-        if (m < 0) memset(p->x + i * p->channels, 0, bytes);
-        else memcpy(p->x + i * p->channels, p->y + (i / p->n * p->rows + m) * p->channels, bytes);
+        int m = row_named(p->row[i], p->rows);
+        void *x = im_at(p->x, p->dtype, i * p->channels);
+        if (m < 0) memset(x, 0, bytes);
+        else memcpy(x, im_at(p->y, p->dtype, (i / p->n * p->rows + m) * p->channels), bytes);
     }
 }
 

@@ -4,7 +4,7 @@
 #ifndef IM_TOKEN_ARGS_H
 #define IM_TOKEN_ARGS_H
 
-#include <stdint.h>
+#include "tensor/buffer.h"
 
 /* row[b][i] of N = h w tokens: which of N - merged rows token i becomes part of. Kept are those of even row and column in
  * the part of the picture that is even in size, T of them; scores (batch, N, T) of every token with each. The `merged`
@@ -12,29 +12,28 @@
  * the others that stay, ascending, then the T. A NaN is no score; a token without any has -infinity, with the first one. */
 typedef struct im_token_match_args {
     int batch, h, w, merged;
-    const float *scores;
+    im_cbuf scores;
     float *best, *with;          /* (batch, N) each, for the kernel's own use                                       */
     float *row;                  /* (batch, N) whole numbers                                                        */
 } im_token_match_args;
 
-/* y[b][m] = mean of the x[b][i] whose row[b][i] is m: a chain over ascending i, divided by their number; 0 where there is
- * none. x (batch, n, channels), y (batch, rows, channels). A row below 0, from `rows` on or NaN is none. */
+/* y[b][m] = mean of the x[b][i] whose row[b][i] is m: a chain in f32 over ascending i, divided by their number; 0 where
+ * there is none. x (batch, n, channels), y (batch, rows, channels). A row below 0, from `rows` on or NaN is none. */
 typedef struct im_token_merge_args {
     int batch, n, rows, channels;
-    const float *x, *row;
-    float *count;                /* (batch, rows), for the kernel's own use                                         */
-    float *y;
+    im_cbuf x;
+    const float *row;            /* (batch, n)                                                                      */
+    float *first, *next;         /* (batch, rows), (batch, n), for the kernel's own use                             */
+    im_buf y;
 } im_token_merge_args;
 
-/* x[b][i] = y[b][row[b][i]], 0 where that is none */
+/* x[b][i] = y[b][row[b][i]], both in `dtype`; 0 where that is none */
 typedef struct im_token_spread_args {
     int batch, n, rows, channels;
-    const float *y, *row;
-    float *x;
+    im_dtype dtype;
+    const void *y; const float *row;
+    void *x;
 } im_token_spread_args;
-
-/* The row that a number names; -1: none. */
-static inline int im_token_row(float row, int rows) { return row >= 0 && row < (float)rows ? (int)row : -1; }
 
 #define IM_KERNELS_TOKENS(X) X(token_match) X(token_merge) X(token_spread)
 

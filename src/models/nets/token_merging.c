@@ -4,15 +4,11 @@
  *
  *     n = h / |h| of each token,  score[i][j] = n_i . n_j, j kept;  the H W ratio others of the highest score are merged
  *
- * The formulas of merging itself: tensor/ops/tokens.c. */
+ * Scores are in f32 whatever activations are held in: in 16 bits all tokens that are much alike would be equally so. The
+ * formulas of merging itself: tensor/ops/tokens.c. */
 #include "models/nets/token_merging.h"
 
 #include <math.h>
-
-static im_tensor *as(im_ctx *c, im_tensor *x, im_dtype t)
-{
-    return x && (im_dtype)x->dtype != t ? im_cast(c, x, t) : x;
-}
 
 /* n (B, H W, C) -> those of even row and column of the part that is even in size: (B, T, C) */
 static im_tensor *kept(im_ctx *c, im_tensor *n, int height, int width)
@@ -42,7 +38,8 @@ im_tokens im_tokens_match(im_ctx *c, im_tensor *h, int height, int width, float 
     if (!h || ratio <= 0 || height < 2 || width < 2) return t;
     if (merged > most) merged = most;
     im_scope_push(c);
-    im_tensor *n = im_normalize(c, as(c, h, IM_F32), 1e-12f), *targets = kept(c, n, height, width), *scores = NULL;
+    if (h->dtype != IM_F32) h = im_cast(c, h, IM_F32);
+    im_tensor *n = im_normalize(c, h, 1e-12f), *targets = kept(c, n, height, width), *scores = NULL;
     for (int64_t b = 0; im_ok(c) && b < h->shape[0]; b++) {
         im_tensor *one = scores_of(c, im_slice(c, n, 0, b, b + 1), im_slice(c, targets, 0, b, b + 1));
         scores = scores ? im_stack(c, scores, one) : one;
@@ -55,12 +52,10 @@ im_tokens im_tokens_match(im_ctx *c, im_tensor *h, int height, int width, float 
 
 im_tensor *im_tokens_merge(im_ctx *c, im_tokens t, im_tensor *x)
 {
-    if (!t.row || !x) return x;
-    return as(c, im_token_merge(c, as(c, x, IM_F32), t.row, t.left), (im_dtype)x->dtype);
+    return t.row ? im_token_merge(c, x, t.row, t.left) : x;
 }
 
-im_tensor *im_tokens_spread(im_ctx *c, im_tokens t, im_tensor *x, const im_tensor *like)
+im_tensor *im_tokens_spread(im_ctx *c, im_tokens t, im_tensor *x)
 {
-    if (!t.row || !x) return x;
-    return as(c, im_token_spread(c, as(c, x, IM_F32), t.row), (im_dtype)like->dtype);
+    return t.row ? im_token_spread(c, x, t.row) : x;
 }

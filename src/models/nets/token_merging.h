@@ -14,6 +14,6 @@ typedef struct im_tokens {
  * picture that is narrower than two. In the open scope. */
 im_tokens im_tokens_match(im_ctx *c, im_tensor *h, int height, int width, float ratio);
 im_tensor *im_tokens_merge(im_ctx *c, im_tokens t, im_tensor *x);         /* (B, H W, C) -> (B, left, C), x's dtype     */
-im_tensor *im_tokens_spread(im_ctx *c, im_tokens t, im_tensor *x, const im_tensor *like);  /* back: like's dtype        */
+im_tensor *im_tokens_spread(im_ctx *c, im_tokens t, im_tensor *x);        /* and back                                   */
 
 #endif

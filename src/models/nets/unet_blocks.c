@@ -178,7 +178,7 @@ static im_tensor *merged_forward(im_ctx *c, const im_transformer_block *b, int h
     im_tokens t = im_tokens_match(c, h, merge->height, merge->width, merge->ratio);
     im_tensor *n = im_tokens_merge(c, t, im_norm_forward(c, &b->norm1, h, false));           /* (B, left, C) */
     if (!t.row) return attn_forward(c, &b->attn1, heads, n, h, kv);
-    im_tensor *o = im_tokens_spread(c, t, attn_forward(c, &b->attn1, heads, n, NULL, kv), h);   /* (B, HW, C)  */
+    im_tensor *o = im_tokens_spread(c, t, attn_forward(c, &b->attn1, heads, n, NULL, kv));   /* (B, HW, C)  */
     return o ? im_add(c, o, h) : NULL;
 }
 
