@@ -12,9 +12,9 @@
  *   attend    a task is a head and up to 256 queries; for each block of 256 keys (P^T 16 KiB, K and V^T 24 and 32 KiB
  *             at d = 40), for each group of 32 queries: scores, mask, weights, O^T
  *
- * Where d is 64 or less, Q^T of a group stays in registers, and scores are made 32 keys at a time, those of the next 32 before
- * the weights of these: tile registers work beside vectors, but no processor looks far enough ahead to do that by itself, and
- * scores never leave L1. Larger heads have the scores of a block first.
+ * Where d is 64 or less, Q^T of a group stays in registers, and scores are made 32 keys at a time, those of the next 32
+ * before the weights of these: tile registers work beside vectors, but no processor looks far enough ahead to do that by
+ * itself, and scores never leave L1. Larger heads have the scores of a block first.
  *
  *   per 32 keys:     t = max s_j; where t > m + 8:  a = 2^(m - t), m = t, l = l a, o_c = o_c a; before that, what was not
  *                    multiplied yet
@@ -23,8 +23,8 @@
  *                    o_c in groups of 32 keys in the order of tile.h
  *
  * A maximum that grows little stays what it was (as in FlashAttention 4): weights up to 2^8 lose nothing in bf16 and f32,
- * and O^T is hardly ever multiplied. Rows of V^T and O^T fill whole registers, so that their shape never changes, which would
- * take as long as 10 products of tiles. */
+ * and O^T is hardly ever multiplied. Rows of V^T and O^T fill whole registers, so that their shape never changes, which
+ * would take as long as 10 products of tiles. */
 #include "tensor/cpu/attention.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/tile.h"
@@ -193,7 +193,8 @@ static void values_in_tiles(const job *w, const float *v, const float *p, float 
     v += from / 2;
     for (int c = 0; c < w->depth; c += IM_AMX_ROWS, v += IM_AMX_ROWS * PAIRS, o += IM_AMX_ROWS * QUERIES)
         w->amx->multiply[IM_COMPUTE_BF16](&(im_tile){
-            .steps = im_ceil_div(to - from, GROUP_KEYS) * IM_AMX_STEPS, .a = v, .lda = PAIRS, .b = { b, b + 16 * PAIRS }, .in = o, .out = o, .next = b },
+            .steps = im_ceil_div(to - from, GROUP_KEYS) * IM_AMX_STEPS, .a = v, .lda = PAIRS, .b = { b, b + 16 * PAIRS },
+            .in = o, .out = o, .next = b },
             w->depth - c < IM_AMX_ROWS ? HALF : IM_AMX_ROWS, 2);
 }
 
@@ -263,7 +264,8 @@ IM_INLINE void weights_in_pairs(const float *s, int keys, v16 base, float *p, v1
 static void weights_of_chunk(const float *s, int keys, const float *m, float *p, sums *l)
 {
     IM_UNROLL for (int i = 0; i < VECS; i++) {
-        v16 top = v_load(m + 16 * i), base = v_select(v_eq(top, v_set1(-INFINITY)), v_zero(), top);      /* -Inf - -Inf is no number */
+        v16 top = v_load(m + 16 * i);
+        v16 base = v_select(v_eq(top, v_set1(-INFINITY)), v_zero(), top);                /* -Inf - -Inf is no number */
         if (keys >= CHUNK)
             weights_in_pairs(s + 16 * i, CHUNK, base, p + i * 16 * PAIRS, &l->even[i], &l->odd[i]);
         else

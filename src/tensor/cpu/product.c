@@ -138,8 +138,8 @@ static bool ends_within_group(const job *j)
     return j->amx && j->steps % IM_AMX_STEPS;
 }
 
-/* Windows that are read where pixels lie: A of a group stays for all of k, a block is part of a run. A task is one group; there
- * are as many for each thread. */
+/* Windows that are read where pixels lie: A of a group stays for all of k, a block is part of a run. A task is one group;
+ * there are as many for each thread. */
 static void plan_windows(job *j)
 {
     const im_product *p = j->p;

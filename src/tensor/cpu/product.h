@@ -26,9 +26,9 @@ typedef void im_packer(const im_product *p, float *dst, int64_t row, int rows, i
 /* Rows of c that do not follow one another: row i is pixel i of pictures of down x across pixels, at these distances. */
 typedef struct im_grid { int across, down; int64_t pixel, line, image; } im_grid;
 
-/* Windows of a picture that tile registers read where its pixels lie (windows.c). Pixels of the pictures stand in one row, with
- * a zero between lines and a line of zeros between pictures; row i of A is `runs` runs of `run` steps from pixels i, i + 1, ..
- * on, and as many from i + line, .. on. Rows whose window lies across lines or pictures are computed, too, and left out of c. */
+/* Windows of a picture that tile registers read where its pixels lie (windows.c). Pixels of the pictures stand in one row,
+ * with a zero between lines and a line of zeros between pictures; row i of A is `runs` runs of `run` steps from pixels i,
+ * i + 1, .. on, and as many from i + line, .. on. Rows whose window lies across lines or pictures are left out of c. */
 typedef struct im_windows {
     im_packer *pack;                             /* pixels row .. row+rows-1 of that row, k1 values from one to the next */
     int lines, runs, run;

@@ -38,7 +38,7 @@ IM_INLINE v16 v_neg(v16 v) { return _mm512_xor_ps(_mm512_set1_ps(-0.0f), v); }
 IM_INLINE v16 v_sqrt(v16 v) { return _mm512_sqrt_ps(v); }
 IM_INLINE v16 v_round(v16 v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 IM_INLINE v16 v_floor(v16 v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
-#define V_HAS_FRACTION                           /* v - floor(v), rounded down; v_ldexp takes the floor of any n, -Inf, too */
+#define V_HAS_FRACTION                           /* v - floor(v), rounded down; v_ldexp takes the floor of any n */
 IM_INLINE v16 v_fraction(v16 v) { return _mm512_reduce_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 IM_INLINE v16 v_ldexp(v16 v, v16 n) { return _mm512_scalef_ps(v, n); }
 IM_INLINE v16 v_exponent(v16 v) { return _mm512_getexp_ps(v); }

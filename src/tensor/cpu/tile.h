@@ -34,8 +34,8 @@ enum {
 };
 typedef struct im_amx {
     void (*multiply[IM_COMPUTE_COUNT])(const im_tile *t, int rows, int panels);                /* NULL: has none     */
-    /* bf16: up to IM_AMX_HELD groups of two panels stay in registers until `multiply`; out (16, IM_STRIP) is then 16 rows of a,
-     * lda apart, times them, from zero, in the order of sums above. */
+    /* bf16: up to IM_AMX_HELD groups of two panels stay in registers until `multiply`; out (16, IM_STRIP) is then 16
+     * rows of a, lda apart, times them, from zero, in the order of sums above. */
     void (*hold)(const float *const b[2], int groups);
     void (*times_held)(const float *a, int64_t lda, int groups, float *out);
     void (*flush)(bool on);                      /* whether subnormal results of vectors become zero, too            */

@@ -33,9 +33,9 @@ IM_INLINE v16 v_exp2_weight(v16 x)
     return v_select(small, v_zero(), p);
 }
 
-/* The same for weights that are rounded to bf16 (2^-9) behind it, and x of any sign: 2^floor(x) times a cubic of the fraction,
- * relative error 7.5e-5. Where one instruction takes the fraction (rounding it down, too), what is below 2^-126 is left to the
- * processor. */
+/* The same for weights that are rounded to bf16 (2^-9) behind it, x of any sign: 2^floor(x) times a cubic of the fraction,
+ * relative error 7.5e-5. Where one instruction takes the fraction (rounded down, as here), what is below 2^-126 is left to
+ * the processor. */
 IM_INLINE v16 v_exp2_weight_short(v16 x)
 {
 #ifdef V_HAS_FRACTION

@@ -4,18 +4,18 @@
  *                                      above      line 0             line 1
  *
  * The zero between two lines is what stands right of one and left of the other; between pictures is a line of zeros. A
- * window's three pixels of a line are neighbours then, and the windows of neighbouring pixels begin a pixel apart, across ends
- * of lines as well:
+ * window's three pixels of a line are neighbours then, and the windows of neighbouring pixels begin a pixel apart, across
+ * ends of lines as well:
  *
  *     row i of A = [ pixels i .. i+2 ][ pixels W + i .. W + i+2 ][ pixels 2W + i .. 2W + i+2 ]
  *
- * For each line, and for each picture, a row or a line is computed for nothing: 3 % of the products at 64 x 64, 12 % at 16 x 16.
- * A group of rows has its pixels rounded to the weights' dtype once, into L2, where all nine taps find them; written as windows
- * they would be nine times as much. The enlarged pictures of upsamplers are made on the way.
+ * For each line a row, and for each picture a line is computed for nothing: 3 % of the products at 64 x 64, 12 % at
+ * 16 x 16. A group of rows has its pixels rounded to the weights' dtype once, into L2, where all nine taps find them;
+ * written as windows they would be nine times as much. The enlarged pictures of upsamplers are made on the way.
  *
  * Pixels of few channels stand side by side, three of them are one run of k, and neighbouring rows share most of what L1
- * holds. Those of many are an odd number of cache lines apart, lest rows of a tile push one another out of L1; then each tap is
- * a run.
+ * holds. Those of many are an odd number of cache lines apart, lest rows of a tile push one another out of L1; then each
+ * tap is a run.
  *
  * The sums are those of conv.c to the bit: the same k in the same order. Used by conv.c. */
 #include "tensor/cpu/windows.h"
