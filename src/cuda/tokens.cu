@@ -81,10 +81,10 @@ int im_cuda_token_match(im_device *dev, const im_token_match_args *p)
 /* The first token from `from` on that is in row m; -1: none. */
 DEV float token_from(const im_token_merge_args &p, int64_t b, int from, int m)
 {
-    int i = from;
-    while (i < p.n && row_named(p.row[b * p.n + i], p.rows) != m)
-        i++;
-    return i < p.n ? (float)i : -1.0f;
+    for (int i = from; i < p.n; i++)
+        if (row_named(p.row[b * p.n + i], p.rows) == m)
+            return (float)i;
+    return -1.0f;
 }
 
 KERNEL(THREADS) first_kernel(GRID im_token_merge_args p)

@@ -33,7 +33,8 @@ OPS = {  # the ops whose cases run a kernel (names of test cases of test_cuda)
     "gaussian.cu": ["gaussian_sample", "kl"], "gemm.cu": ["linear", "geglu", "mma"], "loss.cu": ["cross_entropy", "mse", "l1"],
     "map.cu": ["activate", "add", "scale", "cast"], "movement.cu": ["copy", "concat", "embedding", "timestep"],
     "norm.cu": ["groupnorm", "layernorm"], "norm_backward.cu": ["groupnorm", "layernorm"], "normalize.cu": ["normalize"],
-    "optimise.cu": ["device"], "outer.cu": ["linear"], "pool.cu": ["maxpool", "avgpool"], "winograd.cu": ["device", "conv2d"],
+    "optimise.cu": ["device"], "outer.cu": ["linear"], "pool.cu": ["maxpool", "avgpool"],
+    "tokens.cu": ["token_match", "token_merge", "token_spread"], "winograd.cu": ["device", "conv2d"],
     "winograd_dw.cu": ["device", "conv2d"],
 }
 HEADERS = {  # the kernels that a header is tried through, and the ops that run them
