@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """soak.py: four clients ask a server for mixed pictures (from texts, from pictures, with masks) for as long as --hours or --minutes
 says: every picture has to have the bytes that `imago generate` writes, memory has to stay flat, and no answer may be one that
-nobody expects. Prints a row a minute and a summary; --log writes all of it as CSV. Standard library only.
+nobody expects. Prints a row a minute, which --log keeps as CSV at once, and a summary. Standard library only.
 
     bench/soak.py --hours 2 --log bench/results/soak.csv
     bench/soak.py --minutes 2                               # --imago build/imago, -m MODEL
@@ -36,6 +36,8 @@ seconds = a.hours * 3600 + a.minutes * 60 or 60
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 own = ["-m", a.model] if a.model else []
+machine = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "unknown")
+commit = subprocess.run([a.imago, "--version"], capture_output=True, text=True).stdout.strip()
 with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as folder:
     server = subprocess.Popen([a.imago, "serve", "--listen", "127.0.0.1:0", "-q", *own], stdout=subprocess.PIPE, stderr=said,
                               text=True)
@@ -57,7 +59,7 @@ with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as fold
     for path, data in ((init, png(size, size, b"\x80\x40\xc0", box=box)), (white, png(size, size, b"\0\0\0", box=box)),
                        (hole, png(size, size, b"\0\0\0\xff", box=box, inside=b"\0\0\0\0"))):
         open(path, "wb").write(data)
-    given = [{}] * len(choice)
+    given, held = [{}] * len(choice), {path: base64.b64encode(open(path, "rb").read()).decode() for path in (init, white, hole)}
     for more in ({"init": init, "strength": 0.5}, {"init": init, "strength": 0.7, "mask": white, "mask-blur": 2}) * 3:
         choice.append({"prompt": "house", "seed": draw.randrange(1 << 32), "steps": draw.randint(4, 12), "guidance": 5,
                        "width": size, "height": size, "scheduler": draw.choice(["ddim", "euler", "dpmpp_2m"])})
@@ -86,14 +88,13 @@ with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as fold
 
     def picture(rng):
         i = rng.randrange(len(choice))
-        c, files = dict(choice[i]), {k: base64.b64encode(open(v, "rb").read()).decode() for k, v in given[i].items()
-                                     if k in ("init", "mask")}
+        c, files = dict(choice[i]), {k: held[v] for k, v in given[i].items() if k in ("init", "mask")}
         start = time.time()
         if rng.random() < 0.5:
             if files:
                 c.update(image=files["init"], strength=given[i]["strength"])
             if "mask" in files:
-                c.update(mask=base64.b64encode(open(hole, "rb").read()).decode(), mask_blur=given[i]["mask-blur"])
+                c.update(mask=held[hole], mask_blur=given[i]["mask-blur"])
             status, data = ask("POST", "/v1/images/" + ("edits" if files else "generations"), c)
             got = json.loads(data)["data"][0]["b64_json"] if status == 200 else None
         else:
@@ -148,7 +149,9 @@ with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as fold
                 return int(text.split()[1]) / 1024
 
     head = ["seconds", "MiB"] + list(counts) + ["median s", "95 % s"]
-    rows, began = [], time.time()
+    began = time.time()
+    log = csv.writer(open(a.log, "w", buffering=1, newline="") if a.log else open(os.devnull, "w"), lineterminator="\n")
+    log.writerow(["machine", "program", *head])
     print(*head, sep=",")
     with concurrent.futures.ThreadPoolExecutor(a.clients) as pool:
         work = [pool.submit(client, n) for n in range(a.clients)]
@@ -157,18 +160,14 @@ with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as fold
             with lock:
                 t = sorted(took)
                 took = []
-                rows.append(["%.0f" % (time.time() - began), "%.1f" % resident(), *counts.values(),
-                             "%.2f" % t[len(t) // 2] if t else "", "%.2f" % t[len(t) * 95 // 100] if t else ""])
-            print(*rows[-1], sep=",", flush=True)
+                row = ["%.0f" % (time.time() - began), "%.1f" % resident(), *counts.values(),
+                       "%.2f" % t[len(t) // 2] if t else "", "%.2f" % t[len(t) * 95 // 100] if t else ""]
+            print(*row, sep=",", flush=True)
+            log.writerow([machine, commit, *row])
         for w in work:
             w.result()
     server.terminate()
     rc = server.wait(120)
     said.seek(0)
     print("exit code %d; on standard error: %s" % (rc, said.read().strip() or "nothing"))
-if a.log:
-    machine = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "unknown")
-    commit = subprocess.run([a.imago, "--version"], capture_output=True, text=True).stdout.strip()
-    with open(a.log, "w", newline="") as f:
-        csv.writer(f, lineterminator="\n").writerows([["machine", "program", *head]] + [[machine, commit, *r] for r in rows])
 raise SystemExit(bool(rc or counts["wrong"] or counts["errors"] or not counts["pictures"]))
