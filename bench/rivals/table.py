@@ -32,7 +32,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RIVALS = ["torch-f32", "torch-bf16", "compile-f32", "compile-bf16", "openvino-f32", "openvino-auto", "openvino-int8",
           "onnxruntime-f32", "sdcpp-f16", "sdcpp-q8_0"]
 QUICK = ["torch-f32", "torch-bf16", "openvino-f32", "openvino-auto", "openvino-int8"]
-OURS = ["imago-f32", "imago-bf16", "imago-int8"]
+OURS = ["imago-f32", "imago-bf16", "imago-bf16-bf16", "imago-int8"]               # weights, then activations
 STEPS = 20
 LIMIT = 1200                                                   # seconds an engine may take, building included
 
@@ -80,13 +80,13 @@ def run_rival(o, name):
     return json.loads(out.splitlines()[-1])
 
 
-def imago_noise(o, dtype):
+def imago_noise(o, name, dtypes):
     """The noise of one evaluation, by `imago trace`: kept as the others keep theirs."""
-    path, trace = f"{o.cache}/noise-imago-{dtype}.npy", f"{o.cache}/trace.safetensors"
+    path, trace = f"{o.cache}/noise-{name}.npy", f"{o.cache}/trace.safetensors"
     if os.path.exists(path):
         return
-    child([o.imago, "trace", "-m", o.model, "-p", "an astronaut", "-s", "1", "-t", str(o.threads), "--dtype", dtype, "-o",
-           trace, "--force"])
+    child([o.imago, "trace", "-m", o.model, "-p", "an astronaut", "-s", "1", "-t", str(o.threads), *dtypes, "-o", trace,
+           "--force"])
     with open(trace, "rb") as f:
         size = int.from_bytes(f.read(8), "little")
         head = json.loads(f.read(size))
@@ -99,17 +99,18 @@ def imago_noise(o, dtype):
 
 def run_imago(o, name):
     """The same as a rival's, by `imago bench`; its memory is that of the UNet's process."""
-    dtype, times, peak = name.split("-")[1], {}, 0
+    kinds, times, peak = name.split("-")[1:] + ["f32"], {}, 0
+    dtypes = ["--dtype", kinds[0], "--activations", kinds[1]]
     for what in ("unet", "vae"):
         out = child(["/usr/bin/env", "python3", "-c", "import resource, subprocess, sys\n"
                      "rc = subprocess.call(sys.argv[1:])\n"
                      "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)\nsys.exit(rc)",
                      o.imago, "bench", what, "--json", "--rounds", str(o.calls), "-t", str(o.threads), "-m", o.model,
-                     "--dtype", dtype])
+                     *dtypes])
         lines = out.splitlines()
         row = next(r for r in map(json.loads, lines[:-1]) if r["bench"] == what)
         times[what], peak = [row["ms"]], max(peak, int(lines[-1]))
-    imago_noise(o, dtype)
+    imago_noise(o, name, dtypes)
     version = child([o.imago, "--version"]).splitlines()[0]
     return {"engine": name, "version": version, "ms": times, "peak_mib": peak}
 

@@ -11,6 +11,13 @@ import sys
 import torch
 
 
+# of Stable Diffusion v1.4
+UNET = {"sample_size": 64, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "attention_head_dim": 8,
+        "cross_attention_dim": 768, "block_out_channels": (320, 640, 1280, 1280), "norm_num_groups": 32,
+        "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3}
+
+
 def milliseconds(call, rounds=5):
     """The least of `rounds` calls, after two to warm up."""
     times = []
@@ -37,7 +44,6 @@ def peaks():
 
 def unet(samples):
     from diffusers import UNet2DConditionModel
-    from torch_sd import UNET
     net = UNet2DConditionModel(**UNET).to("cuda", torch.bfloat16, memory_format=torch.channels_last).eval()
     x = torch.randn(samples, 4, 64, 64, dtype=torch.bfloat16, device="cuda").to(memory_format=torch.channels_last)
     text = torch.randn(samples, 77, 768, dtype=torch.bfloat16, device="cuda")
