@@ -28,7 +28,8 @@
  *  - attention: keys in blocks of IM_ATT_BLOCK; scores are chains over d, the output a chain over keys, rescaled once a
  *    block when the running maximum grows; exponentials are summed in 16 lanes and the tree per block, then added on.
  *    In tile registers (cpu/tile.h, args.products IM_BF16): IM_ATT_TILE keys a block, scores and outputs in the order of
- *    those, weights by a shorter polynomial (vmath.h), summed as two chains a block, over even and over odd keys;
+ *    those, weights by a shorter polynomial (vmath.h), summed as two chains a block, over even and over odd keys; a
+ *    maximum, of 32 keys at a time, counts where it grows by more than 2^8 (cpu/attention_tiles.c);
  *    Beside weights in int8 (args.products IM_INT8) int8.h has it, on every set and on ref to the bit;
  * ref computes with f64 sums in plain loops and is met within tolerance. */
 #ifndef IM_DEVICE_H
@@ -39,7 +40,7 @@
 #include "tensor/token_args.h"
 #include "tensor/train_args.h"
 
-enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64, IM_ATT_TILE = 128 };
+enum { IM_GN_CHUNK = 32, IM_ATT_BLOCK = 64, IM_ATT_TILE = 256 };
 
 /* c[m][n] = act(sum_k a[m][k] b[n][k] + bias[n]) + res[m][n];  geglu (b.geglu, b.n = 2 n): c = v * gelu(g)       */
 typedef struct im_gemm_args {

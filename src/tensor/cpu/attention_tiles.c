@@ -32,7 +32,7 @@
 #include "tensor/parallel.h"
 
 enum {
-    BLOCK = 256, PAIRS = BLOCK / 2, QUERIES = IM_AMX_ROWS, VECS = QUERIES / 16,
+    BLOCK = IM_ATT_TILE, PAIRS = BLOCK / 2, QUERIES = IM_AMX_ROWS, VECS = QUERIES / 16,
     GROUPS = 8,                                  /* of 32 queries in a task                                            */
     GROUP_KEYS = 2 * IM_AMX_STEPS,               /* keys come in groups of as many                                     */
     HALF = IM_AMX_ROWS / 2,                      /* rows of a register                                                 */
