@@ -333,20 +333,20 @@ static void multiply(const job *j, im_tile *q, int rows, int panels)
     }
 }
 
-/* Sums of finished rows to c; of windows those that are of one line. */
+/* Sums of finished rows to c; of windows line by line, without those that lie across lines or pictures. */
 static void finish(const job *j, int strip, int64_t row, int rows, const float *sums)
 {
     const im_windows *w = j->p->windows;
-    int64_t end = row + rows;
-    for (int64_t i = row, next; i < end; i = next) {
-        int64_t line = w ? i / w->line : 0, x = w ? i % w->line : 0, to = row;
-        next = w && (line + 1) * w->line < end ? (line + 1) * w->line : end;
-        if (w && (x >= w->across || line % (w->down + 1) == w->down))
-            continue;
-        if (w)
-            to = (line / (w->down + 1) * w->down + line % (w->down + 1)) * w->across + x;
-        int count = (int)(w && w->across - x < next - i ? w->across - x : next - i);
-        IM_FN(im_epilogue)(j->p, strip, to, count, sums + (i - row) * IM_STRIP);
+    if (!w) {
+        IM_FN(im_epilogue)(j->p, strip, row, rows, sums);
+        return;
+    }
+    for (int64_t i = row, next; i < row + rows; i = next) {
+        int64_t line = i / w->line, x = i % w->line, image = line / (w->down + 1), y = line % (w->down + 1);
+        next = (line + 1) * w->line < row + rows ? (line + 1) * w->line : row + rows;
+        int64_t count = w->across - x < next - i ? w->across - x : next - i;
+        if (count > 0 && y < w->down)
+            IM_FN(im_epilogue)(j->p, strip, (image * w->down + y) * w->across + x, (int)count, sums + (i - row) * IM_STRIP);
     }
 }
 

@@ -29,7 +29,7 @@ typedef struct im_tile {
 enum {
     IM_AMX_ROWS = 32, IM_AMX_STEPS = 16,         /* of the largest tile; of a group                                  */
     IM_AMX_PASS = 240,                           /* steps in one go                                               */
-    IM_AMX_HELD = 2,
+    IM_AMX_HELD = 2,                             /* groups that `hold` keeps at most                                   */
     IM_AMX_PEAK = 4 * 16 * 16 * IM_AMX_STEPS     /* multiply-adds of a round of `peak`, times im_per_step            */
 };
 typedef struct im_amx {
