@@ -170,7 +170,8 @@ static void damage(const char *path, long at, bool cut)
     fclose(f);
 }
 
-/* Of steps 10, 20, 30, 40 two stay, and the best one; 40 is damaged by a bit and 30 is cut: what is left is the best. */
+/* Of steps 10, 20, 30, 40 two stay, and the best one; 40 is damaged by a bit and 30 is cut: what is left is the best.
+ * Without it there is nothing to go on from, and a run of the same name would write over what is left. */
 START_TEST(damaged_checkpoints_are_skipped)
 {
     static const double scores[] = { 0.5, 0.9, 0.7, NAN };
@@ -200,8 +201,10 @@ START_TEST(damaged_checkpoints_are_skipped)
     unmake(&k, false);
     damage(at_path(dir, "run/checkpoints/step-00000030.safetensors"), 20000000, true);
     make(&k, 3);
-    ck_assert(im_train_state_resume(&k.s, &found) && !found);
+    ck_assert(im_train_state_resume(&k.s, &found) && found);
     ck_assert_ptr_nonnull(strstr(warnings, "step-00000030.safetensors"));
+    ck_assert_int_eq(k.s.step, 20);
+    ck_assert_float_eq(weight(&k)[0], at20);
     no_error();
     im_safetensors *best = im_st_open(c, at_path(dir, "run/checkpoints/best.safetensors"));
     ck_assert(im_checkpoint_good(c, best));
@@ -209,6 +212,11 @@ START_TEST(damaged_checkpoints_are_skipped)
     ck_assert_ptr_nonnull(im_st_find(best, "optimizer.exp_avg_sq.layer1.0.conv1.weight"));
     ck_assert_ptr_nonnull(im_st_find(best, "ema.bn1.running_var"));
     im_st_close(best);
+    unmake(&k, false);
+    damage(at_path(dir, "run/checkpoints/best.safetensors"), 20000000, true);
+    make(&k, 4);
+    ck_assert(!im_train_state_resume(&k.s, &found) && !found);
+    WANT_ERROR("run", "none of its 3 checkpoints is whole", "begin anew");
     unmake(&k, true);
 }
 END_TEST

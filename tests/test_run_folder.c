@@ -44,28 +44,46 @@ START_TEST(log_is_cut_to_the_checkpoint)
 }
 END_TEST
 
-/* Whatever stands after the first line is none of ours: it is cut off. */
-START_TEST(damaged_lines_are_cut)
+/* Lines that are none of a log are left out, those behind them are not; what the file was stays beside it. */
+START_TEST(damaged_lines_are_left_out)
 {
-    static const char first[] = "{\"step\": 1, \"loss\": 1}\n";
-    static const char *const after[] = {
-        "{\"step\": 2", "{\"step\":", "{\"st", "\n", "{}\n", "{\"step\":\n2}\n", "{\"step\": \n{\"step\": 2}\n",
-        "{\"step\": x}\n", "{\"step\": 99999999999999999999999}\n", "{\"STEP\": 2}\n"
+    static const char first[] = "{\"step\": 1, \"loss\": 1}\n", next[] = "{\"loss\": 1, \"step\": 3}\n";
+    static const struct { const char *line; bool strange; } between[] = {
+        { "\n", false }, { "{}\n", true }, { "{\"step\":\n2}\n", true },
+        { "{\"step\": \n{\"step\": 12, \"loss\": 1}\n", true },
+        { "{\"step\": x}\n", true }, { "{\"step\": 99999999999999999999999}\n", true }, { "{\"STEP\": 2}\n", true },
+        { "{\"step\": 0, \"loss\": 1}\n", true }, { "{\"step\": 12, \"loss\": 1}\n", false },
+        { "{\"step\": 2, \"lo{\"step\": 2, \"loss\": 1}\n", true },
     };
     im_run_folder r;
-    const char *run = at("run"), *log = at("run/log.jsonl");
+    const char *run = at("run"), *log = at("run/log.jsonl"), *aside = at("run/log.jsonl.damaged");
     ck_assert(im_make_folder(c, run));
-    for (size_t i = 0; i < sizeof after / sizeof *after; i++) {
-        char text[100];
+    for (size_t i = 0; i < sizeof between / sizeof *between; i++) {
+        char text[200], wanted[200];
         size_t n = 0;
-        snprintf(text, sizeof text, "%s%s", first, after[i]);
+        snprintf(text, sizeof text, "%s%s%s{\"step\": 4", first, between[i].line, next);
+        snprintf(wanted, sizeof wanted, "%s%s", first, next);
         ck_assert(im_write_file(c, log, text, strlen(text), true));
-        ck_assert(im_run_open(c, &r, run) && im_run_log_open(&r, 9));
+        unlink(aside);
+        ck_assert(im_run_open(c, &r, run));
+        ck_assert_int_eq(im_run_log_last(&r), strstr(text, "\n{\"step\": 12") ? 12 : 3);
+        ck_assert(im_run_log_open(&r, 9));
         im_run_close(&r);
         char *kept = im_read_file(c, log, 1 << 20, &n);
-        ck_assert_msg(kept && !strcmp(kept, first), "after \"%s\" is left: \"%s\"", text, kept);
+        ck_assert_msg(kept && !strcmp(kept, wanted), "of \"%s\" is left: \"%s\"", text, kept);
+        free(kept);
+        ck_assert(im_is_file(aside) == between[i].strange);
+        kept = between[i].strange ? im_read_file(c, aside, 1 << 20, &n) : NULL;
+        ck_assert(!kept || !strcmp(kept, text));
         free(kept);
     }
+    static const char zeros[] = "{\"step\": 1, \"loss\": 1}\n\0\0\0\0\n{\"step\": 2, \"loss\": 1}\n";
+    ck_assert(im_write_file(c, log, zeros, sizeof zeros - 1, true) && im_run_open(c, &r, run) && im_run_log_open(&r, 9));
+    im_run_close(&r);
+    size_t n = 0;
+    char *kept = im_read_file(c, log, 1 << 20, &n);
+    ck_assert_str_eq(kept, "{\"step\": 1, \"loss\": 1}\n{\"step\": 2, \"loss\": 1}\n");
+    free(kept);
 }
 END_TEST
 
@@ -293,7 +311,7 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(log_is_cut_to_the_checkpoint), ONCE(damaged_lines_are_cut), ONCE(long_log_opens_at_once),
+        ONCE(log_is_cut_to_the_checkpoint), ONCE(damaged_lines_are_left_out), ONCE(long_log_opens_at_once),
         ONCE(one_process_a_run), ONCE(leftovers_go_and_the_rest_stays), ONCE(empty_name_is_refused),
         ONCE(checkpoints_without_a_run_are_refused), LOOP(only_a_full_disk_costs_checkpoints, 7),
         ONCE(what_cannot_be_removed_makes_no_room), ONCE(errno_is_why_a_write_failed)

@@ -82,6 +82,12 @@ done
 without_speed "$dir/alone/log.jsonl" >"$dir/a.log"
 without_speed "$dir/killed/log.jsonl" | cmp -s "$dir/a.log" -
 check "its log is that of the run left alone, but for the speed"
+mv "$dir/killed/checkpoints" "$dir/killed/away"
+cp "$dir/killed/log.jsonl" "$dir/b.log"
+gives 1 'there is no checkpoint to go on from, and the first was due after step' train resnet --resume -o "$dir/killed"
+cmp -s "$dir/b.log" "$dir/killed/log.jsonl" && cmp -s "$dir/alone/model.safetensors" "$dir/killed/model.safetensors"
+check "without its checkpoints a run that was over is not begun anew: log and model stay"
+rm -r "$dir/killed/checkpoints" && mv "$dir/killed/away" "$dir/killed/checkpoints"
 [ -z "$(find "$dir/killed" -name '*.tmp.*')" ]
 check "nothing half-written is left"
 

@@ -32,7 +32,7 @@ template <class C> DEV void fetch_piece(const lines &s, int line0, int c0, uint1
         if (s.direct)
             copy.ask(nth + i, at, in ? from : s.p, in);
         else
-            for (int k = 0; k < 8; k++)
+            ROLLED for (int k = 0; k < 8; k++)
                 at[k] = in && c + k < s.d ? from[k] : 0;
     }
 }

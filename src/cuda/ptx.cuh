@@ -23,6 +23,7 @@ extern "C" {
 
 /* Before a loop whose count is a constant: sums in an array reach registers only if every place in it is one.  */
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")                             /* before one that is seldom wanted: less to compile    */
 #define SHARED(type, name, n) __shared__ type name[n]
 #define SHARED2(type, name, n, m) __shared__ type name[n][m]
 #define SHARED16(type, name, n) __shared__ __align__(16) type name[n]  /* begins at a multiple of 16 bytes             */

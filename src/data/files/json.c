@@ -12,6 +12,26 @@
 
 /* ---------------------------------------------------------------- loading */
 
+/* NULL: not JSON, or *full: memory was short. */
+static json_t *load_text(const char *text, size_t bytes, json_error_t *e, bool *full)
+{
+    errno = 0;                                                 /* jansson calls a text that found no room a bad token  */
+    json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, e);
+    *full = !value && (errno == ENOMEM || !*e->text || json_error_code(e) == json_error_out_of_memory);
+    return value;
+}
+
+/* The same, of what Python may have written. */
+static json_t *load_from_python(im_ctx *c, const char *text, size_t bytes, json_error_t *e, bool *full)
+{
+    char *copy = im_copy_text(c, text, bytes), *plain = copy ? im_json_from_python(c, copy, bytes) : NULL;
+    json_t *value = plain ? load_text(plain, strlen(plain), e, full) : NULL;
+    *full |= !plain;
+    free(plain);
+    free(copy);
+    return value;
+}
+
 bool im_json_parse(im_ctx *c, im_json *j, const char *name, const char *text, size_t bytes)
 {
     *j = (im_json){ 0 };
@@ -23,12 +43,10 @@ bool im_json_parse(im_ctx *c, im_json *j, const char *name, const char *text, si
     }
     const char *zero = memchr(text, '\0', bytes);               /* jansson drops one that stands behind a number      */
     if (zero) return im_fail(c, "%s: is not valid JSON: byte %td is zero; write the file again", name, zero - text);
-    errno = 0;                                                 /* jansson calls a text that found no room a bad token  */
-    json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
-    /* Python writes whole numbers of any size (a tokenizer's model_max_length is 1e30): read such a file as reals. */
-    if (!value && json_error_code(&e) == json_error_numeric_overflow)
-        value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
-    if (!value && (errno == ENOMEM || !*e.text || json_error_code(&e) == json_error_out_of_memory))
+    bool full;
+    json_t *value = load_text(text, bytes, &e, &full);
+    if (!value && !full) value = load_from_python(c, text, bytes, &e, &full);
+    if (full)
         return im_fail(c, "%s: out of memory while it was read", name);
     if (!value) return im_fail(c, "%s:%d: column %d: is not valid JSON: %s", name, e.line, e.column, e.text);
     if (!json_is_object(value)) {
@@ -162,7 +180,7 @@ bool im_json_int(im_ctx *c, const im_json *j, const char *key, im_need need, int
     return take_one(c, j, key, need, take_int, (double[]){ min, max }, out);
 }
 
-/* Exact above 2^53, where doubles are not; but for a file with a number above 2^63, all of whose numbers are reals. */
+/* Exact above 2^53, where doubles are not. */
 bool im_json_long(im_ctx *c, const im_json *j, const char *key, im_need need, int64_t min, int64_t max, int64_t *out)
 {
     bool ok;

@@ -1,4 +1,6 @@
 /* json.h: reading JSON (RFC 8259) through jansson, with errors that name file, key, what was found and what was wanted.
+ * What only Python's json.dump writes (NaN, Infinity, numbers of any size, half of a surrogate pair, a zero character) is
+ * no reason to refuse a file: it is refused where it is asked for and does not fit.
  *
  * Used for config.json, scheduler_config.json, tokenizer files, index files and JSON lines of prompts. A key given
  * twice is an error. Getters: an absent key and null are the same; IM_MUST makes that an error, with IM_MAY the output
@@ -20,6 +22,8 @@ enum { IM_JSON_CONFIG_BYTES = 16 << 20 };                      /* far above any 
 
 bool im_json_load(im_ctx *c, im_json *j, const char *path, size_t max_bytes);       /* the file holds one object      */
 bool im_json_parse(im_ctx *c, im_json *j, const char *name, const char *text, size_t bytes);
+/* A copy of text that is as RFC 8259 has it where only Python's was in the way, malloc'd; text[bytes] is zero. */
+char *im_json_from_python(im_ctx *c, const char *text, size_t bytes);
 void im_json_close(im_json *j);                                /* not for what im_json_object returned; {0} is fine   */
 
 bool im_json_has(const im_json *j, const char *key);           /* present and not null                                */

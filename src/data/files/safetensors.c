@@ -66,14 +66,9 @@ static bool read_offsets(im_ctx *c, const char *path, const char *name, const js
 static bool read_entry(im_ctx *c, const char *path, const char *name, const json_t *v, im_st_entry *e, span *s)
 {
     *e = (im_st_entry){ .name = name };
-    const char *dtype = json_string_value(json_object_get(v, "dtype")), *key;
-    json_t *member;
+    const char *dtype = json_string_value(json_object_get(v, "dtype"));
     if (!json_is_object(v) || !dtype)
         return im_fail(c, "%s: tensor %s: has no text \"dtype\"; the header is damaged, fetch it again", path, name);
-    json_object_foreach((json_t *)(uintptr_t)v, key, member)
-        if (strcmp(key, "dtype") && strcmp(key, "shape") && strcmp(key, "data_offsets"))
-            return im_fail(c, "%s: tensor %s: has an unknown key \"%.60s\"; wanted dtype, shape and data_offsets", path,
-                           name, key);
     if ((s->type = im_st_type_find(dtype)) < 0)
         return im_fail(c, "%s: tensor %s: has the unknown dtype \"%.60s\"; convert it to F32, F16 or BF16", path, name,
                        dtype);
@@ -324,7 +319,24 @@ static bool open_shard(im_ctx *c, im_safetensors *f, const char *index, const ch
     return ok;
 }
 
-/* Every name in the map is in the shard it names, and the shards hold nothing else. */
+/* The shards are believed: what they hold is there, whatever the index says. */
+static void warn_of_index(im_ctx *c, const im_safetensors *f, const char *path, json_t *map)
+{
+    const char *name, *first = NULL;
+    json_t *v;
+    int wrong = 0;
+    json_object_foreach(map, name, v) {
+        int e = im_names_find(&f->names, name, strlen(name));
+        if ((e < 0 || f->shard_of[e] != shard_index(f, json_string_value(v))) && !wrong++) first = name;
+    }
+    for (int i = 0; i < f->n; i++)
+        if (!json_object_get(map, f->entries[i].name) && !wrong++) first = f->entries[i].name;
+    if (wrong)
+        im_warn(c, "%s: of %d tensors it does not say which shard holds them, the first is %s; what the shards hold is "
+                "read", path, wrong, first);
+}
+
+/* All shards that it names. */
 static bool open_index(im_ctx *c, im_safetensors *f, const char *path)
 {
     im_json j;
@@ -338,15 +350,8 @@ static bool open_index(im_ctx *c, im_safetensors *f, const char *path)
         const char *label = json_string_value(v);
         if (!label) return im_fail(c, "%s: weight_map: \"%s\" is not a text; wanted the name of a shard", path, name);
         if (shard_index(f, label) < 0 && !open_shard(c, f, path, name, label)) return false;
-        int e = im_names_find(&f->names, name, strlen(name)), s = shard_index(f, label);
-        if (e < 0 || f->shard_of[e] != s)
-            return im_fail(c, "%s: tensor %s is missing, though %s says it is there; fetch both again",
-                           f->shards[s].path, name, path);
     }
-    for (int i = 0; i < f->n; i++)
-        if (!json_object_get(map, f->entries[i].name))
-            return im_fail(c, "%s: tensor %s is not named by %s; the shards do not belong together, fetch them again",
-                           f->shards[f->shard_of[i]].path, f->entries[i].name, path);
+    warn_of_index(c, f, path, map);
     return true;
 }
 

@@ -20,34 +20,11 @@ static const char v14[] =
     " \"beta_start\": 0.00085, \"num_train_timesteps\": 1000, \"set_alpha_to_one\": false, \"skip_prk_steps\": true,"
     " \"steps_offset\": 1, \"trained_betas\": null, \"clip_sample\": false}";
 
-/* Python writes infinities as bare words, which JSON has not (lambda_min_clipped is -Infinity by default): outside
- * strings they become numbers of the same length. */
-static void replace_words(char *text)
-{
-    static const struct { const char *word, *number; } words[] = {
-        { "-Infinity", "-1e308   " }, { "Infinity", "1e308   " },
-    };
-    bool quoted = false;
-    for (char *p = text; *p; p++) {
-        if (*p == '\\' && quoted && p[1]) p++;
-        else if (*p == '"') quoted = !quoted;
-        for (size_t i = 0; !quoted && i < 2; i++)
-            if (!strncmp(p, words[i].word, strlen(words[i].word))) memcpy(p, words[i].number, strlen(words[i].number));
-    }
-}
-
 static bool open_config(im_ctx *c, scheduler_file file, im_json *j)
 {
-    *j = (im_json){ 0 };
     if (!file.path) return im_json_parse(c, j, "the built-in scheduler of v1.4", v14, sizeof v14 - 1);
-    size_t bytes = file.text ? strlen(file.text) : 0;
-    char *text = file.text ? im_copy_text(c, file.text, bytes)
-                           : im_read_file(c, file.path, IM_JSON_CONFIG_BYTES, &bytes);
-    if (!text) return false;
-    replace_words(text);
-    bool ok = im_json_parse(c, j, file.path, text, bytes);
-    free(text);
-    return ok;
+    return file.text ? im_json_parse(c, j, file.path, file.text, strlen(file.text))
+                     : im_json_load(c, j, file.path, IM_JSON_CONFIG_BYTES);
 }
 
 static bool class_of(im_ctx *c, scheduler_file file, char *out, size_t size)

@@ -13,6 +13,7 @@
 
 #include "data/files/beside.h"
 #include "data/files/file.h"
+#include "data/files/json.h"
 #include "models/checkpoints/folder_out.h"
 
 /* Folders of the run that files are written to; the model has one more level, model/unet. Whole: folder_out.h writes it. */
@@ -137,24 +138,72 @@ bool im_run_write(const im_run_folder *r, const char *name, const char *text)
 
 enum { LOG_MAX = 1 << 30 };
 
-/* Bytes of the whole lines of the first `steps` steps: every line is an object that begins {"step": N, and no sscanf,
- * which looks for the end of the text at every line. */
-static size_t kept_bytes(const char *text, size_t bytes, int64_t steps)
+/* The step of a line, or 0: it is none of a log. Ours begin {"step": N; no sscanf, which looks for the end of the text at
+ * every line. */
+static int64_t step_of(const im_run_folder *r, const char *line, size_t bytes)
 {
     static const char begin[] = "{\"step\":";
     const size_t n = sizeof begin - 1;
-    size_t kept = 0;
-    while (kept < bytes) {
-        const char *line = text + kept, *end = memchr(line, '\n', bytes - kept);
-        char *after;
-        if (!end || (size_t)(end - line) < n || memcmp(line, begin, n))
-            break;
-        long long step = strtoll(line + n, &after, 10);        /* a newline ends it, or was passed over as a blank    */
-        if (after == line + n || after > end || step > steps)
-            break;
-        kept = (size_t)(end - text) + 1;
+    char *after = NULL;
+    int64_t step = 0;
+    im_json j;
+    if (bytes > n && !memcmp(line, begin, n) && line[bytes - 1] == '}' && !memchr(line + 1, '{', bytes - 1)) {
+        long long x = strtoll(line + n, &after, 10);           /* the newline was not passed over as a blank          */
+        if (after > line + n && after < line + bytes && *after == ',' && x > 0 && x < INT64_MAX)
+            return x;
     }
-    return kept;
+    if (im_json_parse(r->c, &j, r->log_path, line, bytes))     /* somebody else's spelling                            */
+        im_json_long(r->c, &j, "step", IM_MUST, 1, INT64_MAX, &step);
+    im_json_close(&j);
+    im_clear_error(r->c);
+    return step;
+}
+
+typedef struct log_lines { size_t kept; int strange; int64_t last; } log_lines;
+
+/* Whole lines of steps up to `steps` to out (as much room as text); a last line without an end is cut off. */
+static log_lines keep_lines(const im_run_folder *r, const char *text, size_t bytes, int64_t steps, char *out)
+{
+    log_lines l = { 0 };
+    const char *end;
+    for (const char *line = text; (end = memchr(line, '\n', (size_t)(text + bytes - line))); line = end + 1) {
+        size_t n = (size_t)(end - line);
+        int64_t step = n ? step_of(r, line, n) : 0;
+        l.strange += n && !step;
+        l.last = step > l.last ? step : l.last;
+        if (step < 1 || step > steps)
+            continue;
+        memcpy(out + l.kept, line, n + 1);
+        l.kept += n + 1;
+    }
+    return l;
+}
+
+/* Writes the lines that stay; a copy of the whole stays beside them where some are not understood. */
+static bool cut_log(const im_run_folder *r, const char *text, size_t bytes, int64_t steps)
+{
+    im_ctx *c = r->c;
+    char *out = malloc(bytes + 1), *aside = im_run_file(r, "log.jsonl.damaged");
+    bool ok = out ? aside != NULL : im_fail(c, "%s: out of memory for its %zu bytes", r->log_path, bytes);
+    log_lines l = ok ? keep_lines(r, text, bytes, steps, out) : (log_lines){ 0 };
+    if (ok && l.strange && (ok = im_write_file(c, aside, text, bytes, true)))
+        im_warn(c, "%s: %d of its lines are not an object with a step and are left out; %s is what it was", r->log_path,
+                l.strange, aside);
+    ok = ok && (l.kept == bytes || im_write_file(c, r->log_path, out, l.kept, true));
+    free(aside);
+    free(out);
+    return ok;
+}
+
+int64_t im_run_log_last(const im_run_folder *r)
+{
+    size_t bytes = 0;
+    char *text = im_is_file(r->log_path) ? im_read_file(r->c, r->log_path, LOG_MAX, &bytes) : NULL;
+    char *out = text ? malloc(bytes + 1) : NULL;
+    int64_t last = out ? keep_lines(r, text, bytes, 0, out).last : 0;
+    free(out);
+    free(text);
+    return last;
 }
 
 bool im_run_log_open(im_run_folder *r, int64_t steps)
@@ -163,10 +212,7 @@ bool im_run_log_open(im_run_folder *r, int64_t steps)
     size_t bytes = 0;
     if (im_is_file(r->log_path)) {
         char *text = im_read_file(c, r->log_path, LOG_MAX, &bytes);
-        if (!text)
-            return false;
-        size_t kept = kept_bytes(text, bytes, steps);
-        bool ok = kept == bytes || im_write_file(c, r->log_path, text, kept, true);
+        bool ok = text && cut_log(r, text, bytes, steps);
         free(text);
         if (!ok)
             return false;

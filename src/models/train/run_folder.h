@@ -35,8 +35,10 @@ void im_run_close(im_run_folder *r);
 char *im_run_file(const im_run_folder *r, const char *name);   /* malloc'd RUN/name */
 bool im_run_write(const im_run_folder *r, const char *name, const char *text); /* beside, synced, renamed */
 
-/* Opens the log after the lines of the first `steps` steps; later ones, and half a line, are cut off. */
+/* Opens the log after the lines of the first `steps` steps; later ones, and half a line, are cut off. Where there are lines
+ * that are none of a log, a copy of what it was stays as log.jsonl.damaged, with a warning. */
 bool im_run_log_open(im_run_folder *r, int64_t steps);
+int64_t im_run_log_last(const im_run_folder *r);               /* the last step that it has; 0: none                  */
 /* One object. A full disk is a warning: the line is kept and tried again with the next one. */
 void im_run_log(im_run_folder *r, const char *line);
 

@@ -425,13 +425,26 @@ static bool write_config(loop *l, const char *config, bool begun)
     return same || im_run_write(l->run, "config.json", config);
 }
 
+/* A run without a checkpoint may have been stopped before the first was whole. False with an error where it had one: to
+ * begin anew would write over what it left. */
+static bool may_begin_anew(const loop *l)
+{
+    int64_t parts = l->t->parts_an_epoch, n = l->a->accumulate, last = im_run_log_last(l->run);
+    int64_t due = l->a->checkpoint_every > 0 ? l->a->checkpoint_every : (parts + n - 1) / n;
+    if (last <= due || !im_ok(l->c))
+        return im_ok(l->c);
+    return im_fail(l->c, "%s has steps up to %lld, but there is no checkpoint to go on from, and the first was due after "
+                   "step %lld; bring %s/" IM_RUN_CHECKPOINTS " back, or begin anew: with another folder, or once %s is "
+                   "moved away", l->run->log_path, (long long)last, (long long)due, l->run->path, l->run->log_path);
+}
+
 /* Rank 0: the checkpoint to go on from, and room for the next. */
 static bool find_state(loop *l, bool *begun)
 {
     bool found = false;
     char text[200];
     *begun = im_run_begun(l->c, l->run->path);
-    if (*begun && !im_train_state_resume(&l->state, &found))
+    if (*begun && (!im_train_state_resume(&l->state, &found) || (!found && !may_begin_anew(l))))
         return false;
     if (found)
         snprintf(text, sizeof text, "goes on from its checkpoint of step %lld of %lld", (long long)l->state.step,

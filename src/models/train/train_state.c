@@ -199,27 +199,43 @@ static bool load_file(im_train_state *s, const im_safetensors *file, const char 
     return ok && im_optimiser_load(s->optimiser, file, path, s->step);
 }
 
+/* Loads the checkpoint of a step, -1: the best one; false with a warning where it is damaged. */
+static bool resume_from(im_train_state *s, int64_t step, bool *found)
+{
+    im_ctx *c = s->c;
+    char *path = im_run_checkpoint(c, s->run->path, step);
+    im_safetensors *file = path ? im_st_open(c, path) : NULL;
+    if (file && im_checkpoint_good(c, file)) {
+        *found = load_file(s, file, path);
+        s->last_good = *found ? s->step : -1;
+    } else if (path) {
+        char text[1024];
+        snprintf(text, sizeof text, "%s", im_ok(c) ? "its bytes are not those that were written" : im_error(c));
+        im_clear_error(c);
+        im_warn(c, "skipped the damaged checkpoint %s: %s", path, text);
+    }
+    im_st_close(file);
+    free(path);
+    return im_ok(c);
+}
+
 bool im_train_state_resume(im_train_state *s, bool *found)
 {
     im_ctx *c = s->c;
-    int n;
-    int64_t *steps = im_run_checkpoints(s->c, s->run->path, &n);
+    int n = 0;
+    int64_t *steps = im_run_checkpoints(c, s->run->path, &n);
+    char *best = im_run_checkpoint(c, s->run->path, -1);
+    bool has_best = best && im_is_file(best), ok = im_ok(c);
     *found = false;
-    for (int i = 0; i < n && !*found && im_ok(c); i++) {
-        char *path = im_run_checkpoint(s->c, s->run->path, steps[i]);
-        im_safetensors *file = path ? im_st_open(c, path) : NULL;
-        if (file && im_checkpoint_good(c, file)) {
-            *found = load_file(s, file, path);
-            s->last_good = *found ? s->step : -1;
-        } else if (path) {
-            char text[1024];
-            snprintf(text, sizeof text, "%s", im_ok(c) ? "its bytes are not those that were written" : im_error(c));
-            im_clear_error(c);
-            im_warn(c, "skipped the damaged checkpoint %s: %s", path, text);
-        }
-        im_st_close(file);
-        free(path);
-    }
+    for (int i = 0; i < n && !*found && ok; i++)
+        ok = resume_from(s, steps[i], found);
+    if (ok && !*found && has_best)
+        ok = resume_from(s, -1, found);
+    if (ok && !*found && (n || has_best))
+        ok = im_fail(c, "%s: none of its %d checkpoints is whole; bring one back, or begin anew: with another folder, or "
+                     "once %s/" IM_RUN_CHECKPOINTS " and %s are moved away", s->run->path, n + has_best, s->run->path,
+                     s->run->log_path);
+    free(best);
     free(steps);
-    return im_ok(c);
+    return ok;
 }

@@ -36,8 +36,8 @@ bool im_train_state_room(im_train_state *s);
  * where that does not help, it is a warning, false is returned, the last good one stays, and c has not failed. */
 bool im_train_state_save(im_train_state *s, double score);
 
-/* Loads the newest good checkpoint; damaged ones are skipped with a warning. *found false: there is none. One that was
- * trained with another configuration is an error. */
+/* Loads the newest good checkpoint, or else the best one; damaged ones are skipped with a warning. *found false: there is
+ * none. It is an error where all are damaged, or where the one was trained with another configuration. */
 bool im_train_state_resume(im_train_state *s, bool *found);
 
 /* Weights alone, averaged ones where there are, with the run's config: what evaluation and other programs read. */

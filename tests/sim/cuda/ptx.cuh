@@ -20,6 +20,7 @@ extern "C" {
 #define MEMBER inline
 #define GRID const
 #define UNROLL                                                 /* nothing to be had here but a long compilation        */
+#define ROLLED
 
 /* ---- where a thread is: constant for a thread, so that the compiler need not ask again */
 dim3 sim_thread_index() __attribute__((const));
