@@ -219,6 +219,24 @@ run info --json "$dir/m"
 json "{t['dtype'] for t in d['files'][1]['tensors']} == {'F8_E5M2'}"
 check "info shows F8_E5M2"
 
+fresh
+edit "$dir/m/$unet.safetensors" '
+import struct
+t["conv_in.bias"][:] = ["F64", t["conv_in.bias"][1], struct.pack("<d", 1e6) * (len(t["conv_in.bias"][2]) // 2)]'
+run convert "$dir/m" -o "$dir/lost" --dtype f16
+[ "$rc" = 1 ] && [ ! -e "$dir/lost" ] &&
+    grep -q 'conv_in.bias: holds 1e+06, which f16 cannot (at most 65504); write it as bf16 or f32' "$dir/err"
+check "a finite value is not made infinite"
+run convert "$dir/m" -o "$dir/lost" --dtype bf16
+[ "$rc" = 0 ]
+check "... and bf16 has it"
+cp "$dir/m/$unet.safetensors" "$dir/before"
+for out in "$dir/m/$unet.safetensors" "$dir/m/unet"; do
+    run convert "$dir/m" -o "$out" --force
+    [ "$rc" = 1 ] && grep -q 'is a part of' "$dir/err" && cmp -s "$dir/before" "$dir/m/$unet.safetensors"
+    check "a model is not written over its own UNet: $out"
+done
+
 # ---------------------------------------------------------------- wrapped names
 fresh
 edit "$dir/m/$unet.safetensors" 't = {"module._orig_mod." + k: v for k, v in t.items()}'

@@ -30,6 +30,12 @@ assert said["constants"] == {"size": 32, "resize": 36, "filter": "bilinear", "me
 assert 0 <= said["top1"] <= said["top5"] == 1
 PYTHON
 check "--json: top1, top5 and the constants used"
+cp "$dir/run/model.safetensors" "$dir/mine.safetensors"
+gives 1 'is there already and holds no features' eval -m "$dir/run" --data "$dir/set" -q -t 1 \
+    --save-features "$dir/mine.safetensors"
+cmp -s "$dir/run/model.safetensors" "$dir/mine.safetensors"
+check "--save-features takes no file that it did not write"
+run eval -m "$dir/run" --data "$dir/set" --json -q -t 1
 top1=$(value top1) top5=$(value top5) loss=$(value loss)
 [ "$top5" = 1.0 ]
 check "top5 of three classes is 1"

@@ -31,6 +31,8 @@ void im_st_read_f32(const im_st_entry *e, int64_t from, int64_t n, float *out);
 void im_st_from_f32(const float *x, int64_t n, im_dtype t, void *out);              /* t: f32, f16 or bf16            */
 /* All of its values, in parallel; by way of f32, as torch goes from one type to another. */
 void im_st_cast(im_ctx *c, const im_st_entry *e, im_dtype to, void *out);
+/* False with an error where one of its finite values became infinite when it was written as `to`. */
+bool im_st_finite_stay(im_ctx *c, const im_st_entry *e, im_dtype to, const void *written);
 /* False with an error where weights cannot be written in that type; -1: as they are. */
 bool im_st_writes(im_ctx *c, int dtype);
 

@@ -6,6 +6,8 @@
  *     F8_E4M3   s eeee mmm   bias 7; no infinities, s 1111 111 is the NaN; up to 448 */
 #include "data/files/safetensors.h"
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 const im_st_type im_st_types[] = {
@@ -118,4 +120,32 @@ void im_st_cast(im_ctx *c, const im_st_entry *e, im_dtype to, void *out)
 {
     cast x = { .e = e, .to = to, .out = out, .n = im_st_numel(e) };
     im_parallel(c, (int)((x.n + CHUNK - 1) / CHUNK), cast_task, &x);
+}
+
+/* The value at i, where it is finite. */
+static bool finite_at(const im_st_entry *e, int64_t i, double *x)
+{
+    float f;
+    im_st_read_f32(e, i, 1, &f);
+    *x = strcmp(e->dtype_name, "F64") ? (double)f : ((const double *)e->data)[i];
+    return isfinite(*x);
+}
+
+bool im_st_finite_stay(im_ctx *c, const im_st_entry *e, im_dtype to, const void *written)
+{
+    im_st_entry now = { .dtype = to, .ndim = 1, .shape = { im_st_numel(e) }, .data = written };
+    float part[PIECE];
+    double x;
+    for (int64_t i = 0, n; i < now.shape[0]; i += n) {
+        bool none = true;
+        n = now.shape[0] - i < PIECE ? now.shape[0] - i : PIECE;
+        im_st_read_f32(&now, i, n, part);
+        for (int64_t k = 0; k < n; k++) none &= fabsf(part[k]) <= FLT_MAX;
+        for (int64_t k = 0; !none && k < n; k++)
+            if (isinf(part[k]) && finite_at(e, i + k, &x))
+                return im_fail(c, "tensor %s: holds %g, which %s cannot (at most %.6g); write it %s", e->name, x,
+                               im_dtype_name(to), to == IM_F16 ? 65504.0 : (double)FLT_MAX,
+                               fabs(x) < (double)FLT_MAX && to == IM_F16 ? "as bf16 or f32" : "as it is, without --dtype");
+    }
+    return true;
 }

@@ -71,7 +71,7 @@ static bool put(im_ctx *c, im_st_writer *w, int i, const im_st_entry *in, int to
     if (!v)
         return im_fail(c, "out of memory for %s", in->name);
     im_st_cast(c, in, (im_dtype)to, v);
-    bool ok = im_st_put(c, w, i, v, bytes);
+    bool ok = im_st_finite_stay(c, in, (im_dtype)to, v) && im_st_put(c, w, i, v, bytes);
     free(v);
     return ok;
 }

@@ -149,6 +149,7 @@ static bytes to_integers(im_ctx *c, const source *s, float *values, void *room)
     if (s->what == AS_MULTIPLIERS)
         return (bytes){ s->by, (size_t)cin * sizeof *s->by };
     im_st_cast(c, e, IM_F32, values);
+    im_st_finite_stay(c, e, IM_F32, values);
     if (s->by)
         im_multipliers_divide(s->by, rows, cin, n / rows / cin, values);
     im_round_int8(c, values, rows, n / rows, s->what == AS_INTEGERS ? room : NULL, s->what == AS_SCALES ? room : NULL);
@@ -165,6 +166,7 @@ static bytes bytes_of(im_ctx *c, const source *s, int out, float *values, void *
     if (out == s->e->dtype)
         return (bytes){ s->e->data, s->e->bytes };
     im_st_cast(c, s->e, (im_dtype)out, room);
+    im_st_finite_stay(c, s->e, (im_dtype)out, room);
     return (bytes){ room, (size_t)im_st_numel(s->e) * im_dtype_size((im_dtype)out) };
 }
 
@@ -175,7 +177,7 @@ static bool put_all(im_ctx *c, const tensors *t, int first, int end, const im_ch
         if (im_cancelled(c))
             return im_fail(c, "stopped");
         bytes b = bytes_of(c, &t->in[i], t->out[i].dtype, buffer, buffer + t->largest);
-        bool ok = im_st_put(c, w, i - first, b.data, b.n);
+        bool ok = im_ok(c) && im_st_put(c, w, i - first, b.data, b.n);
         im_checkpoint_release(k, t->part[i], t->in[i].e);
         if (!ok)
             return false;
@@ -284,6 +286,17 @@ static bool int8_may(im_ctx *c, const im_checkpoint *k, bool single, int dtype, 
     return true;
 }
 
+/* What lies in the folder that is read is not written over: a whole model would take the place of a part of it. */
+static bool apart(im_ctx *c, const char *in, const char *out)
+{
+    char *from = realpath(in, NULL), *to = realpath(out, NULL);                    /* to NULL: nothing is there yet   */
+    size_t n = from ? strlen(from) : 0;
+    bool within = from && to && !strncmp(from, to, n) && to[n] == '/';
+    free(from);
+    free(to);
+    return !within || im_fail(c, "%s: is a part of %s, which is read; name another place", out, in);
+}
+
 static bool convert(im_ctx *c, const char *in, const char *out, const form *how)
 {
     size_t n = strlen(out), tail = strlen(".safetensors");
@@ -292,6 +305,8 @@ static bool convert(im_ctx *c, const char *in, const char *out, const form *how)
         return false;
     if (single && how->max_file)
         return im_fail(c, "%s: a single file cannot be split; --max-file is for a folder", out);
+    if (!apart(c, in, out))
+        return false;
     im_checkpoint *k = im_checkpoint_open(c, in);
     im_model_files files = { 0 };
     bool ok = k && im_checkpoint_check(k) && int8_may(c, k, single, how->dtype, out) &&

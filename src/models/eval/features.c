@@ -78,10 +78,21 @@ static char *list_text(im_ctx *c, const char *(*name)(const void *of, int64_t i)
 static const char *sample_name(const void *of, int64_t i) { return ((const im_dataset *)of)->samples[i].name; }
 static const char *class_name(const void *of, int64_t i) { return ((const char *const *)of)[i]; }
 
+/* Features that are there are written anew; any other file is not ours to replace. */
+static bool may_replace(im_ctx *c, const char *path)
+{
+    if (!im_is_file(path)) return im_ok(c);
+    im_safetensors *s = im_st_open(c, path);
+    bool ours = im_st_find(s, "features") && im_st_find(s, "labels");
+    im_st_close(s);
+    im_clear_error(c);
+    return ours || im_fail(c, "%s: is there already and holds no features; name another file, or remove it", path);
+}
+
 im_features_out *im_features_create(im_ctx *c, const char *path, const im_dataset *d, int width, int classes,
                                     const char *const names[], int n_names)
 {
-    if (!im_ok(c)) return NULL;
+    if (!im_ok(c) || !may_replace(c, path)) return NULL;
     im_features_out *o = calloc(1, sizeof *o);
     char *pictures = list_text(c, sample_name, d, d->count), *kinds = list_text(c, class_name, names, n_names);
     if (!o) im_fail(c, "%s: out of memory", path);
