@@ -225,6 +225,25 @@ START_TEST(wrapped_names_and_extra_tensors)
 }
 END_TEST
 
+/* More than ours under our names is another network: timm's seresnet18, blocks of [2, 3, 2, 2], convolutions with
+ * biases. */
+START_TEST(other_networks_are_refused)
+{
+    static const char *const names[] = { "layer1.0.se.fc1.weight", "layer2.2.conv1.weight", "layer1.0.conv1.bias",
+                                         "conv1.bias", "layer5.0.conv1.weight", "layer1.x.conv1.weight" };
+    im_classifier *m = narrow(true, true);
+    const char *path = write_model("model.safetensors", m), *file = scratch_path(dir, "w.safetensors");
+    char wanted[64];
+    im_classifier_info info;
+    wrap(path, file, "", 1, names[_i]);
+    ck_assert_ptr_null(im_classifier_open(c, file, &info));
+    snprintf(wanted, sizeof wanted, "has %s, which resnet", names[_i]);
+    WANT_ERROR("w.safetensors", wanted, "it is another network");
+    im_classifier_info_free(&info);
+    im_classifier_free(m);
+}
+END_TEST
+
 START_TEST(names_that_meet)
 {
     im_classifier *m = narrow(true, true);
@@ -328,7 +347,7 @@ int main(void)
 {
     const suite_test tests[] = { LOOP(other_widths_are_torchvisions, 2), ONCE(half_precision),
                                  ONCE(averages_of_checkpoints), LOOP(wrapped_names_and_extra_tensors, 5),
-                                 ONCE(names_that_meet), ONCE(mixed_pictures),
+                                 ONCE(names_that_meet), LOOP(other_networks_are_refused, 6), ONCE(mixed_pictures),
                                  ONCE(widths_are_checked) };
     return suite_run("classifier_file", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

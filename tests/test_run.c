@@ -391,6 +391,9 @@ START_TEST(another_run_is_refused)
     ck_assert(!train(&a, &w));                                 /* to resume it later would be to resume the old one   */
     WANT_ERROR("has checkpoints, the newest of step 1", "no config.json", "remove", "run/checkpoints");
     scratch_remove(at_path(dir, "run/checkpoints"));
+    ck_assert(!train(&a, &w));                                 /* nor is its log written over                         */
+    WANT_ERROR("run/log.jsonl: is there already", "no config.json");
+    ck_assert_int_eq(unlink(at_path(dir, "run/log.jsonl")), 0);
     ck_assert(!train(&a, &w));
     WANT_ERROR("stopped after step 1");
     im_train_resnet_args b = im_train_resnet_defaults();

@@ -16,6 +16,13 @@
 
 static const char *at(const char *name) { return scratch_path(dir, name); }
 
+/* A folder whose run has begun. */
+static void begin(void)
+{
+    ck_assert(im_make_folder(c, at("run")));
+    scratch_write(dir, "run/config.json", "{}", 2);
+}
+
 /* ---------------------------------------------------------------- the log */
 
 START_TEST(log_is_cut_to_the_checkpoint)
@@ -33,6 +40,10 @@ START_TEST(log_is_cut_to_the_checkpoint)
     FILE *f = fopen(log, "a");
     fputs("{\"step\": 13, \"lo", f);                           /* the power went                                      */
     fclose(f);
+    ck_assert(!im_run_open(c, &r, run));                       /* a new run would write over it                       */
+    im_run_close(&r);
+    WANT_ERROR("run/log.jsonl: is there already", "no config.json", "choose another folder");
+    begin();
     ck_assert(im_run_open(c, &r, run) && im_run_log_open(&r, 9));
     im_run_log(&r, "{\"step\": 10, \"loss\": 2}");
     im_run_close(&r);
@@ -57,7 +68,7 @@ START_TEST(damaged_lines_are_left_out)
     };
     im_run_folder r;
     const char *run = at("run"), *log = at("run/log.jsonl"), *aside = at("run/log.jsonl.damaged");
-    ck_assert(im_make_folder(c, run));
+    begin();
     for (size_t i = 0; i < sizeof between / sizeof *between; i++) {
         char text[200], wanted[200];
         size_t n = 0;
@@ -150,6 +161,7 @@ START_TEST(leftovers_go_and_the_rest_stays)
         snprintf(path, sizeof path, "run/%s", i < GONE ? gone[i] : kept[i - GONE]);
         scratch_write(dir, path, "half", 4);
     }
+    begin();
     ck_assert(im_run_open(c, &r, at("run")));
     im_run_close(&r);
     for (int i = 0; i < GONE + KEPT; i++) {

@@ -289,6 +289,28 @@ START_TEST(errors)
 }
 END_TEST
 
+/* As A1111, k-diffusion, stable-diffusion.cpp and diffusers call them. */
+START_TEST(names_of_neighbours)
+{
+    static const char *const names[][2] = {
+        { "Euler a", "euler_a" }, { "euler_ancestral", "euler_a" }, { "k_euler", "euler" }, { "k_euler_a", "euler_a" },
+        { "PLMS", "pndm" }, { "k_lms", "lms" }, { "DPM++ 2M", "dpmpp_2m" }, { "DPM++ 2M Karras", "dpmpp_2m_karras" },
+        { "dpm++2m", "dpmpp_2m" }, { "k_dpmpp_2m", "dpmpp_2m" }, { "UniPC", "unipc" }, { "LCMScheduler", "lcm" },
+        { "EulerDiscreteScheduler", "euler" }, { "karras", NULL }, { "", NULL }, { "k", NULL }, { "euler b", NULL },
+        { "DPM++ 2M SDE", NULL }, { "keuler discrete scheduler", NULL }
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *ours = im_scheduler_named(names[i][0]);
+        ck_assert_msg(names[i][1] ? ours && !strcmp(ours, names[i][1]) : !ours, "%s is %s", names[i][0], ours);
+    }
+    im_scheduler *s = im_scheduler_new(c, "DPM++ 2M Karras", NULL);
+    ck_assert_msg(s && !strcmp(im_scheduler_name(s), "dpmpp_2m_karras"), "%s", im_error(c));
+    im_scheduler_free(s);
+    s = im_scheduler_new(c, "DPM++ SDE", NULL);
+    fails(s, s != NULL, "scheduler \"DPM++ SDE\" is not known; choose one of");
+}
+END_TEST
+
 static void keep_text(void *out, const char *text) { snprintf(out, 400, "%s", text); }
 
 /* The repairs of StableDiffusionPipeline, and Python's -Infinity. */
@@ -322,7 +344,7 @@ int main(void)
 {
     const suite_test tests[] = {
         ONCE(products), ONCE(fifty_steps_are_51_evaluations), ONCE(paths), ONCE(few_steps), ONCE(strength_as_typed),
-        ONCE(errors),
+        ONCE(errors), ONCE(names_of_neighbours),
         ONCE(pipeline_repairs),
     };
     return suite_run("scheduler", open_golden, close_golden, 60, tests, SUITE_COUNT(tests));

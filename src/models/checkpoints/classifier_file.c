@@ -30,21 +30,68 @@ static int rows(const im_safetensors *s, const char *name)
     return e && e->ndim == 2 && e->shape[0] <= INT32_MAX ? (int)e->shape[0] : 0;
 }
 
+/* "layer1.0.conv1.weight", as torchvision has it, of a network with that many blocks in each of four layers? */
+static bool in_a_block(const char *name, const int blocks[4])
+{
+    static const char *const parts[] = { "conv1.weight", "conv2.weight", "conv3.weight", "downsample.0.weight" };
+    static const char *const norms[] = { "bn1.", "bn2.", "bn3.", "downsample.1." };
+    char *rest;
+    long layer = strtol(name + strlen("layer"), &rest, 10);
+    if (layer < 1 || layer > 4 || *rest != '.')
+        return false;
+    long block = strtol(rest + 1, &rest, 10);
+    if (block < 0 || block >= blocks[layer - 1] || *rest++ != '.')
+        return false;
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(rest, parts[i]) || !strncmp(rest, norms[i], strlen(norms[i])))
+            return true;
+    return false;
+}
+
+/* A network that has more than ours under our names gives other results: its tensors are not left out as others are. */
+static bool is_plain(im_ctx *c, const im_safetensors *s, const char *path, const char *arch, const int blocks[4])
+{
+    const im_st_entry *e;
+    bool ok = !im_st_find(s, "conv1.bias");
+    const char *found = "conv1.bias";
+    for (int i = 0; ok && (e = im_st_at(s, i)); i++)
+        if (!strncmp(e->name, "layer", 5) && !in_a_block(e->name, blocks)) {
+            ok = false;
+            found = e->name;
+        }
+    for (int l = 0; ok && l < 4; l++) {
+        char last[96];
+        snprintf(last, sizeof last, "layer%d.%d.conv1.weight", l + 1, blocks[l] - 1);
+        if (!im_st_find(s, last))
+            return im_fail(c, "%s: has no %s, as %s has; wanted one of resnet18, 34, 50, 101 as torchvision has them", path,
+                           last, arch);
+    }
+    return ok || im_fail(c, "%s: has %s, which %s has not: it is another network; wanted one of resnet18, 34, 50, 101 as "
+                         "torchvision has them", path, found, arch);
+}
+
 bool im_classifier_infer(im_ctx *c, const im_safetensors *s, const char *path, im_classifier_config *cfg)
 {
-    static const struct { const char *name; bool bottleneck; int third; } known[] = {
-        { "resnet18", false, 2 }, { "resnet34", false, 6 }, { "resnet50", true, 6 }, { "resnet101", true, 23 }
+    static const struct { const char *name; bool bottleneck; int blocks[4]; } known[] = {
+        { "resnet18", false, { 2, 2, 2, 2 } }, { "resnet34", false, { 3, 4, 6, 3 } },
+        { "resnet50", true, { 3, 4, 6, 3 } }, { "resnet101", true, { 3, 4, 23, 3 } }
     };
+    const int *blocks = NULL;
     const im_st_entry *stem = im_st_find(s, "conv1.weight");
     bool bottleneck = im_st_find(s, "layer1.0.conv3.weight");
     int third = count(s, "layer3.", ".conv1.weight");
     *cfg = (im_classifier_config){ .arch = NULL };
     for (size_t i = 0; stem && stem->ndim == 4 && i < sizeof known / sizeof *known; i++)
-        if (known[i].bottleneck == bottleneck && known[i].third == third)
+        if (known[i].bottleneck == bottleneck && known[i].blocks[2] == third) {
             cfg->arch = known[i].name;
+            blocks = known[i].blocks;
+        }
     if (!cfg->arch)
         return im_fail(c, "%s: its tensors are not those of resnet18, 34, 50 or 101 (wanted conv1.weight, "
-                       "layer1.0.conv1.weight ... as torchvision names them; layer3 has %d blocks here)", path, third);
+                       "layer1.0.conv1.weight ... as torchvision names them; the first here is %s, and layer3 has %d "
+                       "blocks)", path, im_st_count(s) ? im_st_at(s, 0)->name : "none", third);
+    if (!is_plain(c, s, path, cfg->arch, blocks))
+        return false;
     if (stem->shape[0] < 1 || stem->shape[0] > INT32_MAX)
         return im_fail(c, "%s: conv1.weight has %lld rows; wanted 1 to 2147483647", path, (long long)stem->shape[0]);
     cfg->width = (int)stem->shape[0];

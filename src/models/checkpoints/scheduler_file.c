@@ -213,6 +213,10 @@ static im_scheduler *open_scheduler(im_ctx *c, const char *name, scheduler_file 
     char class_name[128];
     if (!name && !class_of(c, file, class_name, sizeof class_name)) return NULL;
     const im_scheduler_kind *kind = im_scheduler_find(name ? name : class_name);
+    if (!kind && name && im_scheduler_named(name)) {
+        name = im_scheduler_named(name);
+        kind = im_scheduler_find(name);
+    }
     if (!kind) {
         if (name) im_fail(c, "scheduler \"%s\" is not known; choose one of %s", name, im_scheduler_known());
         else im_fail(c, "%s: scheduler class %s is not supported; choose one of %s", file.path, class_name,

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "data/files/fields.h"
 #include "data/images/picture.h"
 #include "models/pipelines/request.h"
+#include "models/schedulers/scheduler.h"
 
 json_t *im_lora_json(const char *name, const char *sha256, float weight)
 {
@@ -125,10 +125,7 @@ bool im_sampler_at(int i, const char **scheduler, const char **name)
 
 const char *im_sampler_named(const char *name)
 {
-    const char *ours, *theirs;
-    for (int i = 0; name && im_sampler_at(i, &ours, &theirs); i++)
-        if (!strcmp(name, ours) || !strcasecmp(name, theirs)) return ours;
-    return NULL;
+    return im_scheduler_named(name);
 }
 
 /* Our own where it has none. */

@@ -6,6 +6,7 @@
  * To add a scheduler: a line in the table below, its step in scheduler_<family>.c, its row in tests/golden. */
 #include "models/schedulers/scheduler_parts.h"
 
+#include <ctype.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -61,6 +62,35 @@ const im_scheduler_kind *im_scheduler_find(const char *name)
     for (int i = 0; i < im_scheduler_kind_count; i++)
         if (!strcmp(im_scheduler_kinds[i].name, name) || !strcmp(im_scheduler_kinds[i].class_name, name))
             return &im_scheduler_kinds[i];
+    return NULL;
+}
+
+/* Small letters and digits; + is p: "DPM++ 2M Karras" and "dpmpp_2m_karras" are one. */
+static void plain_name(const char *name, char out[64])
+{
+    size_t n = 0;
+    for (; *name && n < 63; name++)
+        if (*name == '+' || isalnum((unsigned char)*name))
+            out[n++] = *name == '+' ? 'p' : (char)tolower((unsigned char)*name);
+    out[n] = '\0';
+}
+
+const char *im_scheduler_named(const char *name)
+{
+    static const char *const others[][2] = { { "plms", "pndm" }, { "eulerancestral", "euler_a" } };
+    char plain[64], known[64];
+    if (!name) return NULL;
+    plain_name(name, plain);
+    for (int from = 0; from <= (*plain == 'k'); from++)        /* k_euler: of the k-diffusion library                 */
+        for (int i = 0; i < im_scheduler_kind_count; i++) {
+            const im_scheduler_kind *k = &im_scheduler_kinds[i];
+            plain_name(k->name, known);
+            if (!strcmp(plain + from, known)) return k->name;
+            plain_name(k->class_name, known);
+            if (!strcmp(plain, known)) return k->name;
+        }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (!strcmp(plain, others[i][0]) || (*plain == 'k' && !strcmp(plain + 1, others[i][0]))) return others[i][1];
     return NULL;
 }
 

@@ -26,6 +26,9 @@ typedef struct im_noise { bool (*fill)(void *arg, im_tensor *out); void *arg; } 
 void im_scheduler_free(im_scheduler *s);
 
 const char *im_scheduler_name(const im_scheduler *s);          /* "pndm"                                              */
+/* The short name of what neighbours call "Euler a", "k_euler_a", "DPM++ 2M Karras" or "EulerDiscreteScheduler"; our own
+ * names, too. NULL: there is none. */
+const char *im_scheduler_named(const char *name);
 const char *im_scheduler_known(void);                          /* "pndm, ddim, euler, ...": for errors and help       */
 
 /* Lays out `steps` steps for samples of n values (0: only to count or to look at times). */

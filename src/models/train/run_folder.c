@@ -77,6 +77,23 @@ static bool no_old_checkpoints(const im_run_folder *r, const char *folder)
     return im_ok(r->c);
 }
 
+/* What a run writes whatever is there: another one's, or somebody's own. A new run does not begin over it. */
+static bool nothing_there(const im_run_folder *r)
+{
+    static const char *const written[] = { "log.jsonl", "model.safetensors", "model", "vae", "curves.svg", "curves.png",
+                                           "broken.txt", "samples", "pytorch_lora_weights.safetensors" };
+    bool begun = im_run_begun(r->c, r->path), ok = im_ok(r->c);
+    for (size_t i = 0; ok && !begun && i < sizeof written / sizeof *written; i++) {
+        char *path = im_run_file(r, written[i]);
+        if (path && !access(path, F_OK))
+            im_fail(r->c, "%s: is there already, but no config.json that says of which run; a new run would write over it: "
+                    "choose another folder, or move it away", path);
+        free(path);
+        ok = im_ok(r->c);
+    }
+    return ok;
+}
+
 bool im_run_open(im_ctx *c, im_run_folder *r, const char *path)
 {
     *r = (im_run_folder){ .c = c, .lock = -1, .log = -1 };
@@ -96,7 +113,7 @@ bool im_run_open(im_ctx *c, im_run_folder *r, const char *path)
         ok = errno == EWOULDBLOCK ? im_fail(c, "%s: another process is training in this folder; wait for it, or choose "
                                             "another one", path)
                                   : true;                      /* a file system without locks: go on without          */
-    ok = ok && no_old_checkpoints(r, folder);
+    ok = ok && no_old_checkpoints(r, folder) && nothing_there(r);
     if (ok)
         remove_leftovers(r);
     free(folder);

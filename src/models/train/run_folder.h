@@ -25,8 +25,8 @@ typedef struct im_run_folder {
     bool idle;                                                 /* the folder of rank 0, which alone writes there       */
 } im_run_folder;
 
-/* Makes the folder, takes its lock and removes what killed processes left half-written. Refuses a folder that holds
- * checkpoints but no config.json. */
+/* Makes the folder, takes its lock and removes what killed processes left half-written. Refuses one without config.json
+ * that holds checkpoints or what a run would write over. */
 bool im_run_open(im_ctx *c, im_run_folder *r, const char *path);
 /* Another process writes there: nothing is made, locked, removed or written. */
 bool im_run_open_idle(im_ctx *c, im_run_folder *r, const char *path);
