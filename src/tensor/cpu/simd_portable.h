@@ -117,8 +117,10 @@ IM_INLINE v16 v_dot_int8(v16 acc, v16 a, v16 b)
     for (int i = 0; i < 4; i++) sum += v_byte(a, i) * v_byte(b, i);
     return (v16)sum;
 }
-IM_INLINE v16 v_sub_i32(v16 a, v16 b) { return (v16)((m16)a - (m16)b); }
-IM_INLINE v16 v_add_i32(v16 a, v16 b) { return (v16)((m16)a + (m16)b); }
+/* Unsigned, as sums of what was no number go past the ends. */
+typedef uint32_t v16_u32 __attribute__((vector_size(64)));
+IM_INLINE v16 v_sub_i32(v16 a, v16 b) { return (v16)((v16_u32)a - (v16_u32)b); }
+IM_INLINE v16 v_add_i32(v16 a, v16 b) { return (v16)((v16_u32)a + (v16_u32)b); }
 IM_INLINE v16 v_i32_of_real(v16 v) { return (v16)__builtin_convertvector((v + 0x1.8p23f) - 0x1.8p23f, m16); }
 IM_INLINE v16 v_quad_bytes(v16 a, v16 b, v16 c, v16 d, uint8_t flip)
 {
