@@ -54,7 +54,7 @@ check "--from merges as many tokens as the picture says"
 draw -q -p apple -s 3 --scheduler ddim --eta 0.5 -o "$dir/eta/" &&
     draw -q --from "$dir/eta/3.png" -o "$dir/eta/again.png" &&
     draw -q -p apple -s 3 --scheduler ddim -o "$dir/eta/none.png"
-cmp -s "$dir/eta/3.png" "$dir/eta/again.png" && grep -aq 'Eta: 0.5' "$dir/eta/3.png" &&
+cmp -s "$dir/eta/3.png" "$dir/eta/again.png" && grep -aq 'Eta DDIM: 0.5' "$dir/eta/3.png" &&
     ! grep -aq 'Eta' "$dir/eta/none.png" && ! same_pixels "$dir/eta/3.png" "$dir/eta/none.png"
 check "--from puts back as much noise as the picture says"
 draw -q --from "$dir/eta/3.png" --scheduler pndm -o "$dir/eta/pndm.png" && ! grep -aq 'Eta' "$dir/eta/pndm.png"

@@ -178,7 +178,7 @@ static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char
     if (a->clip_skip > 1) fprintf(f, "Clip skip: %d, ", a->clip_skip);
     if (a->deep_cache > 1) fprintf(f, "Deep cache: %d, ", a->deep_cache);
     if (a->token_merging > 0) fprintf(f, "Token merging ratio: %.9g, ", im_decimal(a->token_merging));
-    if (a->eta > 0) fprintf(f, "Eta: %.9g, ", im_decimal(a->eta));
+    if (a->eta > 0) fprintf(f, "Eta%s: %.9g, ", strcmp(a->scheduler, "ddim") ? "" : " DDIM", im_decimal(a->eta));
     fprintf(f, "Version: imago %s", IM_VERSION);
 }
 
