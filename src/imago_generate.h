@@ -142,6 +142,7 @@ typedef struct im_sd_args {
                                                                /* sees merged (models/nets/token_merging.c); 0: none   */
     uint64_t seed;
     const char *scheduler;                                     /* NULL: the folder's own                               */
+    float eta;                                                 /* ddim and tcd: share of noise put back in a step; 0   */
     int width, height;                                         /* pixels; 0: the model's own size                      */
     im_rng_kind rng;
     const im_image *init; float strength;                      /* image to image                                       */
@@ -266,6 +267,7 @@ uint8_t *im_request_encode(im_sd *sd, const im_request *q, const char *name, con
 /* Scheduler i ("euler_a") and what that interface calls it ("Euler a"); false: there are no more. */
 bool im_sampler_at(int i, const char **scheduler, const char **name);
 const char *im_sampler_named(const char *name);                /* the scheduler of either name; NULL: there is none    */
+bool im_sampler_has_eta(const char *name);
 
 /* The text `imago` of a picture's file, read back. NULL without an error: the file carries none. What `given` says true
  * of ("prompt", "steps" ...) is not looked at and may be anything: the caller has another value. given NULL: no key. */
@@ -350,6 +352,7 @@ typedef struct im_synth_args {                                 /* texts are borr
     int size, save_size;                                       /* sides in pixels: drawn, 0: the model's; written, 0:  */
                                                                /* as drawn, else resized by Pillow's Lanczos           */
     const char *scheduler;                                     /* NULL: the model's                                    */
+    float eta;                                                 /* as im_sd_args has it                                 */
     const char *init_data; float strength;                     /* NULL, or pictures of the classes to begin from       */
     const char **loras; int n_loras;                           /* (n_loras) FILE[:WEIGHT]: in the weights of all       */
     const char *lora_dir;                                      /* of those that prompts name; NULL: beside the model   */

@@ -109,6 +109,8 @@ static const struct { const char *file, *json, *error; } refused[] = {
       "{\"added_tokens_decoder\": {\"1014\": {\"content\": \"<a>\"}, \"1015\": {\"content\": \"<a>\"}}}",
       "\"<a>\" has the id 1015 there, but by its place it gets 1014" },
     { "tokenizer_config.json", "{\"eos_token\": \"\"}", "eos_token is empty" },
+    { "tokenizer_config.json", "{\"padding_side\": \"left\"}", "the side of padding is \"left\"" },
+    { "tokenizer_config.json", "{\"truncation_side\": \"left\"}", "the side of truncation is \"left\"" },
 };
 
 START_TEST(refused_files)

@@ -164,13 +164,13 @@ START_TEST(scheduler_is_named)
 {
     copy_model_a(at("m"));
     json_t *j = json_load_file(at("m/scheduler/scheduler_config.json"), 0, NULL);
-    json_object_set_new(j, "_class_name", json_string("UniPCMultistepScheduler"));
     json_object_set_new(j, "lower_order_final", json_false());
     ck_assert_int_eq(json_dump_file(j, at("m/scheduler/scheduler_config.json"), 0), 0);
     on_cpu();
     im_sd *sd = open_model(at("m"), IM_F32);
     im_sd_args a = small(sd);
     a.steps = 6;
+    a.scheduler = "unipc";
     ck_assert_ptr_null(im_sd_generate(sd, &a));
     WANT_ERROR("evaluation 6 of 6", "the scheduler unipc", "lower_order_final false, final_sigmas_type zero",
                "another --scheduler");

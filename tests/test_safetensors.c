@@ -285,7 +285,7 @@ START_TEST(bad_shards)
     s = im_st_open(c, scratch_write(dir, "m.json", "{\"weight_map\":{}}", 17));
     ck_assert(s && im_st_count(s) == 0 && !im_st_metadata(s, "format"));
     im_st_close(s);
-    expect_index_error("{}", "has no object \"weight_map\"; is it the right file?");
+    expect_index_error("{}", "has no object \"weight_map\", so it is no index of shards; wanted one, a .safetensors file");
     expect_index_error("{\"weight_map\":{\"a\":3}}", "weight_map: \"a\" is not a text; wanted the name of a shard");
     expect_index_error("{\"weight_map\":{\"a\":\"4.safetensors\"}}", "4.safetensors: is missing, though ");
     expect_index_error("{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"}}",

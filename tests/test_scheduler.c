@@ -17,13 +17,14 @@
 
 enum { N = 16 };                                               /* values of a sample: (1, 4, 2, 2)                    */
 
-/* Largest difference allowed, over the largest value of the path. Times are equal. The coefficients come from square
+/* Largest difference allowed, over the largest value of the path. Times are equal, but those
+ * of levels by Karras' rule and its like, which are found by logarithms, too. The coefficients come from square
  * roots, logarithms and exponentials, which torch takes from a library that is off by one unit in the last place (6e-8)
  * in a fifth of the values; up to 51 such steps add up to at most 8e-7 on any path here. */
 static const double TOLERANCE = 2e-6;
 
 static im_ctx *c;
-static im_safetensors *golden, *more;                        /* of ten schedulers; of lcm and tcd                   */
+static im_safetensors *golden, *more, *options;              /* of ten schedulers; of lcm and tcd; with options     */
 static json_t *root;
 static char folder[256];
 static const char *config_path;
@@ -33,7 +34,8 @@ static void open_golden(void)
     ck_assert_ptr_nonnull(c = im_ctx_new("ref", 1));
     golden = golden_tensors(c, "tests/golden/schedulers.safetensors.gz");
     more = golden_tensors(c, "tests/golden/few_steps.safetensors.gz");
-    ck_assert_msg(golden && more, "%s", im_error(c));
+    options = golden_tensors(c, "tests/golden/scheduler_options.safetensors.gz");
+    ck_assert_msg(golden && more && options, "%s", im_error(c));
     root = golden_json("tests/golden/schedulers.json.gz");
     scratch_make(folder, sizeof folder);
     config_path = scratch_path(folder, "scheduler_config.json");
@@ -44,6 +46,7 @@ static void close_golden(void)
     json_decref(root);
     im_st_close(golden);
     im_st_close(more);
+    im_st_close(options);
     im_ctx_free(c);
     scratch_remove(folder);
 }
@@ -54,6 +57,7 @@ static const float *values(const char *key, const char *what, int *n)
     snprintf(name, sizeof name, "%s%s", key, what);
     const im_st_entry *e = im_st_find(golden, name);
     if (!e) e = im_st_find(more, name);
+    if (!e) e = im_st_find(options, name);
     if (!e) return NULL;
     ck_assert_int_eq(e->dtype, IM_F32);
     *n = (int)(e->bytes / sizeof(float));
@@ -137,10 +141,13 @@ static double number_of(json_t *row, const char *key) { return json_number_value
 static void one_path(json_t *row)
 {
     const char *key = text_of(row, "key"), *name = text_of(row, "scheduler");
-    write_config(json_object_get(json_object_get(root, "configs"), text_of(row, "config")), "PNDMScheduler");
+    json_t *config = json_object_get(json_object_get(root, "configs"), text_of(row, "config"));
+    bool ruled = json_object_get(config, "use_karras_sigmas") || json_object_get(config, "use_exponential_sigmas");
+    write_config(config, "PNDMScheduler");
     im_scheduler *s = im_scheduler_new(c, name, config_path);
     ck_assert_msg(im_scheduler_plan(s, (int)number_of(row, "steps"), N), "%s: %s", key, im_error(c));
     ck_assert_str_eq(im_scheduler_name(s), name);
+    ck_assert_msg(im_scheduler_set_eta(s, (float)number_of(row, "eta")), "%s: %s", key, im_error(c));
 
     im_rng *rng = im_rng_new(c, IM_RNG_CPU, (uint64_t)number_of(row, "seed"));
     float x[N], noise[N];
@@ -166,7 +173,7 @@ static void one_path(json_t *row)
     ck_assert_int_eq(count, (int)number_of(row, "evaluations"));
     float *times = malloc((size_t)count * sizeof *times);
     for (int i = 0; i < count; i++) times[i] = im_scheduler_time(s, i);
-    close_to(key, ".timesteps", times, count, 0);
+    close_to(key, ".timesteps", times, count, ruled ? TOLERANCE : 0);
     float *path = walk(s, x, rng);
     close_to(key, ".path", path, count * N, TOLERANCE);
     free(path);
@@ -187,19 +194,38 @@ END_TEST
 
 static void fails(im_scheduler *s, bool planned, const char *part);
 
-START_TEST(few_steps)
+static void all_rows(const char *file, int n)
 {
     json_t *row, *rows, *own = root;
     size_t k;
-    root = golden_json("tests/golden/few_steps.json.gz");
+    root = golden_json(file);
     rows = json_object_get(root, "rows");
-    ck_assert_int_ge((int)json_array_size(rows), 26);
+    ck_assert_int_ge((int)json_array_size(rows), n);
     json_array_foreach(rows, k, row) one_path(row);
     json_decref(root);
     root = own;
+    ck_assert_msg(im_ok(c), "%s", im_error(c));
+}
+
+START_TEST(few_steps)
+{
+    all_rows("tests/golden/few_steps.json.gz", 26);
     im_scheduler *s = im_scheduler_new(c, "lcm", NULL);
     fails(s, im_scheduler_plan(s, 51, N), "found 51 steps, wanted 1 to 50, its original_inference_steps");
-    ck_assert_msg(im_ok(c), "%s", im_error(c));
+}
+END_TEST
+
+/* eta of ddim and tcd; sigma_min and sigma_max, which diffusers' heun, lms and dpmpp_2m heed without having them as
+ * arguments; null for a switch. */
+START_TEST(seldom_options)
+{
+    all_rows("tests/golden/scheduler_options.json.gz", 35);
+    ck_assert(im_scheduler_takes_eta("TCD") && im_scheduler_takes_eta("ddim") && !im_scheduler_takes_eta("euler"));
+    im_scheduler *s = im_scheduler_new(c, "tcd", NULL);
+    fails(s, im_scheduler_set_eta(s, 1.5f), "eta: found 1.5, wanted a number from 0 to 1");
+    s = im_scheduler_new(c, "euler", NULL);
+    ck_assert(im_scheduler_set_eta(s, 0));
+    fails(s, im_scheduler_set_eta(s, 0.5f), "eta is 0.5, but scheduler euler has no eta");
 }
 END_TEST
 
@@ -319,16 +345,16 @@ START_TEST(pipeline_repairs)
     char warning[400] = "";
     im_on_warning(c, keep_text, warning);
     write_text("{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"scaled_linear\"}");
-    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, config_path, NULL);
+    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, config_path, NULL, NULL);
     ck_assert_msg(im_scheduler_plan(s, 10, 0), "%s", im_error(c));
     ck_assert_float_eq(im_scheduler_time(s, 0), 901);
     ck_assert_msg(strstr(warning, "clip_sample"), "%s", warning);
     im_scheduler_free(s);
     warning[0] = 0;
-    s = im_scheduler_new_for_pipeline(c, "ddim", NULL, NULL);  /* nothing to repair: no warning                       */
+    s = im_scheduler_new_for_pipeline(c, "ddim", NULL, NULL, NULL);      /* nothing to repair: no warning               */
     ck_assert_str_eq(warning, "");
     im_scheduler_free(s);
-    s = im_scheduler_new_for_pipeline(c, NULL, "a file", "{\"_class_name\": \"LMSDiscreteScheduler\"}");
+    s = im_scheduler_new_for_pipeline(c, NULL, "a file", "{\"_class_name\": \"LMSDiscreteScheduler\"}", NULL);
     ck_assert_msg(s && !strcmp(im_scheduler_name(s), "lms"), "%s", im_error(c));
     im_scheduler_free(s);
     write_text("{\"_class_name\": \"DPMSolverMultistepScheduler\", \"lambda_min_clipped\": -Infinity, "
@@ -340,12 +366,36 @@ START_TEST(pipeline_repairs)
 }
 END_TEST
 
+/* model_index.json names the class, as in diffusers; the file's own counts where there is none. --scheduler is first. */
+START_TEST(class_of_the_index)
+{
+    static const char ddim[] = "{\"_class_name\": \"DDIMScheduler\", \"steps_offset\": 1, \"clip_sample\": false}";
+    char warning[400] = "";
+    im_on_warning(c, keep_text, warning);
+    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, "a file", ddim, "EulerDiscreteScheduler");
+    ck_assert_msg(s && !strcmp(im_scheduler_name(s), "euler"), "%s", im_error(c));
+    ck_assert_str_eq(warning, "a file: _class_name is \"DDIMScheduler\", but model_index.json has "
+                              "\"EulerDiscreteScheduler\"; that is used, as diffusers does");
+    im_scheduler_free(s);
+    warning[0] = 0;
+    s = im_scheduler_new_for_pipeline(c, "heun", "a file", ddim, "EulerDiscreteScheduler");
+    ck_assert_msg(s && !strcmp(im_scheduler_name(s), "heun") && !*warning, "%s%s", im_error(c), warning);
+    im_scheduler_free(s);
+    s = im_scheduler_new_for_pipeline(c, NULL, "a file", "{\"steps_offset\": 1}", "EulerDiscreteScheduler");
+    ck_assert_msg(s && !strcmp(im_scheduler_name(s), "euler") && !*warning, "%s%s", im_error(c), warning);
+    im_scheduler_free(s);
+    s = im_scheduler_new_for_pipeline(c, NULL, "a file", ddim, "EDMEulerScheduler");
+    fails(s, s != NULL, "a file: scheduler class EDMEulerScheduler (of model_index.json) is not supported; choose one of");
+}
+END_TEST
+
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(products), ONCE(fifty_steps_are_51_evaluations), ONCE(paths), ONCE(few_steps), ONCE(strength_as_typed),
+        ONCE(products), ONCE(fifty_steps_are_51_evaluations), ONCE(paths), ONCE(few_steps), ONCE(seldom_options),
+        ONCE(strength_as_typed),
         ONCE(errors), ONCE(names_of_neighbours),
-        ONCE(pipeline_repairs),
+        ONCE(pipeline_repairs), ONCE(class_of_the_index),
     };
     return suite_run("scheduler", open_golden, close_golden, 60, tests, SUITE_COUNT(tests));
 }

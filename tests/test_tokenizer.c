@@ -309,6 +309,9 @@ START_TEST(bad_whole_file)
         { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"<|startoftext|>\":0,\"<|endoftext|>\":1},"
           "\"merges\":[]},\"added_tokens\":[1]}",
           "added_tokens is not a token" },
+        { "{\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"<|startoftext|>\":0,\"<|endoftext|>\":1},"
+          "\"merges\":[]},\"padding\":{\"direction\":\"Left\"}}",
+          "/tokenizer.json: the side of padding is \"Left\"" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         scratch_write(dir, "tokenizer.json", cases[i].text, strlen(cases[i].text));

@@ -271,6 +271,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         POINTER(c_size_t)]),
     "im_sampler_at": (c_bool, [c_int, POINTER(c_char_p), POINTER(c_char_p)]),
     "im_sampler_named": (c_char_p, [c_char_p]),
+    "im_sampler_has_eta": (c_bool, [c_char_p]),
     "im_request_read": (c_void_p, [c_void_p, c_char_p, CFUNCTYPE(c_bool, c_void_p, c_char_p), c_void_p]),
     "im_request_free": (None, [c_void_p]),
     "im_request_of": (POINTER(im_request), [c_void_p]),

@@ -20,6 +20,7 @@ class PictureOptions(TypedDict, total=False):
     token_merging: float
     seed: int
     scheduler: Text | None
+    eta: float
     width: int
     height: int
     rng: str

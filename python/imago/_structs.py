@@ -284,10 +284,10 @@ im_picture_how._fields_ = [("format", c_int), ("quality", c_int), ("texts", POIN
     ("mark", c_int)]
 im_sd_args._fields_ = [("prompt", c_char_p), ("negative", c_char_p), ("syntax", c_int), ("clip_skip", c_int),
     ("steps", c_int), ("guidance", c_float), ("deep_cache", c_int), ("token_merging", c_float), ("seed", c_uint64),
-    ("scheduler", c_char_p), ("width", c_int), ("height", c_int), ("rng", c_int), ("init", POINTER(im_image)),
-    ("strength", c_float), ("mask", POINTER(im_image)), ("mask_blur", c_float), ("mask_fill", c_int),
-    ("mask_only", c_bool), ("mask_padding", c_int), ("latents", POINTER(c_float)), ("latents_out", POINTER(c_float)),
-    ("eager", c_bool), ("tile", c_bool), ("name", c_char_p)]
+    ("scheduler", c_char_p), ("eta", c_float), ("width", c_int), ("height", c_int), ("rng", c_int),
+    ("init", POINTER(im_image)), ("strength", c_float), ("mask", POINTER(im_image)), ("mask_blur", c_float),
+    ("mask_fill", c_int), ("mask_only", c_bool), ("mask_padding", c_int), ("latents", POINTER(c_float)),
+    ("latents_out", POINTER(c_float)), ("eager", c_bool), ("tile", c_bool), ("name", c_char_p)]
 im_net_info._fields_ = [("name", c_char_p), ("parameters", c_int64), ("tensors", c_int64), ("bytes", c_int64),
     ("flop", c_double), ("ops", c_int), ("arena_bytes", c_size_t)]
 im_net_param._fields_ = [("name", c_char_p), ("ndim", c_int), ("shape", c_int64 * 8), ("count", c_int64)]
@@ -305,8 +305,9 @@ im_synth_args._fields_ = [("classes", c_char_p), ("lemmas", c_char_p), ("recipe"
     ("per_class", c_int64), ("seed", c_uint64), ("format", c_char_p), ("layout", c_char_p), ("shard_size", c_int),
     ("quality", c_int), ("no_mark", c_bool), ("model", c_char_p), ("dtype", c_int), ("out", c_char_p),
     ("part", c_int64), ("parts", c_int64), ("steps", c_int), ("batch", c_int), ("size", c_int), ("save_size", c_int),
-    ("scheduler", c_char_p), ("init_data", c_char_p), ("strength", c_float), ("loras", POINTER(c_char_p)),
-    ("n_loras", c_int), ("lora_dir", c_char_p), ("dedup", c_int), ("filter", c_char_p), ("keep", c_double)]
+    ("scheduler", c_char_p), ("eta", c_float), ("init_data", c_char_p), ("strength", c_float),
+    ("loras", POINTER(c_char_p)), ("n_loras", c_int), ("lora_dir", c_char_p), ("dedup", c_int), ("filter", c_char_p),
+    ("keep", c_double)]
 im_synth_place._fields_ = [("class_name", c_char_p), ("set", c_char_p), ("file", c_char * 320)]
 im_synth_progress._fields_ = [("done", c_int64), ("wanted", c_int64), ("there", c_int64), ("batch", c_int),
     ("evaluation", c_int), ("evaluations", c_int), ("img_per_s", c_double), ("seconds_left", c_double),

@@ -13,7 +13,7 @@ typedef struct explain_options {
     common_options common;
     const char *model, *prompt, *negative, *other, *scheduler, *train, *out;
     int width, height, steps;
-    float guidance;
+    float guidance, eta;
     uint64_t seed;
     bool force, quiet;
 } explain_options;
@@ -28,6 +28,7 @@ static const option options[] = {
     OPTION_INT(0, "steps", "N", AT(steps), "20", 1, 1000, "number of denoising steps"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), "5", -1000, 1000, "at 1 or less, a single pass"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL, "as for generate"),
+    OPTION_REAL(0, "eta", "E", AT(eta), "0", 0, 1, "as for generate"),
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the picture; 0: the model's own"),
     OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the picture; 0: the model's own"),
     OPTION_TEXT(0, "train", "RUN", AT(train), NULL, "explain a training instead: the folder of a run of `imago train`"),
@@ -55,6 +56,7 @@ static bool open_model(const explain_options *o, explain *e)
     e->args.steps = o->steps;
     e->args.guidance = o->guidance;
     e->args.scheduler = o->scheduler;
+    e->args.eta = o->eta;
     e->args.width = o->width ? o->width : e->args.width;
     e->args.height = o->height ? o->height : e->args.height;
     return im_sd_check_memory(e->sd, &e->args, 1);

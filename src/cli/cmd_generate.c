@@ -41,6 +41,8 @@ static const option options[] = {
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL,
                 "pndm, ddim, euler, euler_a, heun, lms, dpmpp_2m, dpmpp_2m_karras, unipc, ddpm, or lcm or tcd for models "
                 "and LoRAs distilled to a few steps; without it, the model's own"),
+    OPTION_REAL(0, "eta", "E", AT(eta), "0", 0, 1,
+                "with --scheduler ddim or tcd: the share of noise that is put back in each step; 0: none"),
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the pictures; 0: the model's own"),
     OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the pictures; 0: the model's own"),
     OPTION_INT('c', "count", "N", AT(count), "1", 1, 1000000, "pictures per prompt"),
@@ -85,7 +87,7 @@ static const option options[] = {
                 "a picture for each value of one option, or each pair of two: --grid steps=10,20 guidance=1,7.5. The first "
                 "goes along the columns. -o FILE.png is the grid alone; in a folder it is grid.png (or --sheet) beside the "
                 "pictures. Options: steps, guidance, scheduler, seed, width, height, strength, mask-blur, mask-fill, "
-                "mask-only, clip-skip, prompt-syntax, deep-cache, token-merging; prompt and negative, whose texts | "
+                "mask-only, clip-skip, prompt-syntax, deep-cache, token-merging, eta; prompt and negative, whose texts | "
                 "parts"),
     OPTION_TEXT(0, "classify", "RUN|FILE", AT(classify), NULL,
                 "name each picture with a classifier of `imago train resnet`: class and probability go on the "
@@ -223,6 +225,7 @@ static bool open_model(run_state *r)
     r->base.clip_skip = o->reading.clip_skip;
     r->base.deep_cache = o->deep_cache;
     r->base.token_merging = o->token_merging;
+    r->base.eta = o->eta;
     r->base.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;
     r->base.tile = o->tile;
     r->base.eager = o->eager || o->profile;

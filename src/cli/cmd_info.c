@@ -85,6 +85,22 @@ static bool list_networks(im_ctx *c, im_sd *sd, const info_options *o, json_t *r
     return im_ok(c);
 }
 
+/* The one that pictures use without --scheduler. A model without one that imago has is no reason to list nothing of it. */
+static bool list_scheduler(im_ctx *c, im_sd *sd, json_t *root)
+{
+    im_sd_args a = im_sd_defaults(sd);
+    const char *name = im_ok(c) ? im_sd_scheduler(sd, &a) : NULL;
+    if (!sd || (!name && im_ok(c)))
+        return false;
+    if (root)
+        json_object_set_new(root, "scheduler", name ? json_string(name) : json_null());
+    else
+        printf("%-13s %s%s\n", "scheduler", name ? name : "none: ", name ? "" : im_error(c));
+    if (!name)
+        im_clear_error(c);
+    return true;
+}
+
 static bool is_single_file_model(im_ctx *c, const char *path)
 {
     static const char *const heads[] = { "model.diffusion_model.", "first_stage_model.", "cond_stage_model." };
@@ -106,7 +122,7 @@ static bool describe(im_ctx *c, const char *path, const info_options *o, json_t 
         bool whole;
         info_tensors(c, im_sd_file(sd, files_of[i], &whole), files);
     }
-    if (sd && list_networks(c, sd, o, root))
+    if (sd && list_networks(c, sd, o, root) && list_scheduler(c, sd, root))
         im_sd_whole(sd);
     im_sd_free(sd);
     if (root)

@@ -39,6 +39,7 @@ static const option options[] = {
                 "(1.5:4)"),
     OPTION_INT(0, "steps", "N", AT(a.steps), "50", 1, 1000, "number of denoising steps"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(a.scheduler), NULL, "as for generate"),
+    OPTION_REAL(0, "eta", "E", AT(a.eta), "0", 0, 1, "as for generate"),
     OPTION_SEED('s', "seed", "SEED", AT(a.seed), "0", "seed of the set, from which every picture's own seed is made"),
     OPTION_INT(0, "size", "PIXELS", AT(a.size), "0", 0, 1 << 16, "side of the drawn pictures; 0: the model's own"),
     OPTION_INT(0, "save-size", "PIXELS", AT(a.save_size), "0", 0, 1 << 16,

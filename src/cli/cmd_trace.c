@@ -13,7 +13,7 @@ typedef struct trace_options {
     const char *model, *prompt, *negative, *scheduler, *rng, *out;
     reading reading;
     int width, height, steps;
-    float guidance;
+    float guidance, eta;
     uint64_t seed;
     bool force;
 } trace_options;
@@ -29,6 +29,7 @@ static const option options[] = {
     OPTION_INT(0, "steps", "N", AT(steps), NULL, 1, 100000, "number of denoising steps, of which the first is traced"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), NULL, -1000, 1000, "at 1 or less, a single pass"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL, "as for generate"),
+    OPTION_REAL(0, "eta", "E", AT(eta), "0", 0, 1, "as for generate"),
     OPTION_INT('W', "width", "PIXELS", AT(width), "0", 0, 1 << 16, "width of the picture; 0: the model's own"),
     OPTION_INT('H', "height", "PIXELS", AT(height), "0", 0, 1 << 16, "height of the picture; 0: the model's own"),
     OPTION_CHOICE(0, "rng", "KIND", AT(rng), "cpu", "cpu|cuda", "which of torch's generators the noise follows"),
@@ -138,6 +139,7 @@ static int run(const arguments *a)
         args.seed = o->seed;
         args.steps = o->steps;
         args.guidance = o->guidance;
+        args.eta = o->eta;
         args.syntax = reading_syntax(&o->reading);
         args.clip_skip = o->reading.clip_skip;
         args.rng = strcmp(o->rng, "cuda") ? IM_RNG_CPU : IM_RNG_CUDA;

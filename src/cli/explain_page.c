@@ -60,6 +60,8 @@ void page_generate(const explain *e, const im_sd_args *a, const char *more, char
     fprintf(f, " -s %llu --steps %d --guidance %g", (unsigned long long)a->seed, a->steps, (double)a->guidance);
     if (a->scheduler)
         fprintf(f, " --scheduler %s", a->scheduler);
+    if (a->eta > 0)
+        fprintf(f, " --eta %g", (double)a->eta);
     fprintf(f, "%s -o picture.png", more);
     fclose(f);
     out[size - 1] = '\0';

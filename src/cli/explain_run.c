@@ -279,8 +279,12 @@ static void list_varied(explain *e)
         snprintf(text, sizeof text, "%d", steps);
         vary(e, "steps", text)->args.steps = steps;
     }
-    for (size_t i = 0; i < sizeof schedulers / sizeof *schedulers; i++)
-        vary(e, "scheduler", schedulers[i])->args.scheduler = schedulers[i];
+    for (size_t i = 0; i < sizeof schedulers / sizeof *schedulers; i++) {
+        im_sd_args *a = &vary(e, "scheduler", schedulers[i])->args;
+        a->scheduler = schedulers[i];
+        if (!im_sampler_has_eta(a->scheduler))
+            a->eta = 0;
+    }
     vary(e, "dtype", "f16")->dtype = IM_F16;
     vary(e, "dtype", "bf16")->dtype = IM_BF16;
 }

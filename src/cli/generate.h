@@ -17,7 +17,7 @@ typedef struct generate_options {
     int steps, width, height, count, batch, quality;
     float guidance, strength, mask_blur;
     int deep_cache;
-    float token_merging;
+    float token_merging, eta;
     const char *mask_fill; int mask_only;                      /* mask_only < 0: the whole picture                     */
     option_seed seed;
     reading reading;

@@ -41,6 +41,7 @@ static void fill_options(run_state *r)
     if (!given(r, "clip_skip")) o->reading.clip_skip = a->clip_skip ? a->clip_skip : 1;
     if (!given(r, "deep_cache")) o->deep_cache = a->deep_cache ? a->deep_cache : 1;
     if (!given(r, "token_merging")) o->token_merging = a->token_merging;
+    if (!given(r, "eta")) o->eta = im_sampler_has_eta(o->scheduler) ? a->eta : 0;
     if (!given(r, "steps")) o->steps = a->steps;
     if (!given(r, "width")) o->width = a->width;
     if (!given(r, "height")) o->height = a->height;

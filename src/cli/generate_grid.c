@@ -10,7 +10,7 @@
 
 static const char *const may_vary[] = {
     "steps", "guidance", "scheduler", "seed", "width", "height", "strength", "mask-blur", "mask-fill", "mask-only",
-    "clip-skip", "prompt-syntax", "deep-cache", "token-merging", "prompt", "negative"
+    "clip-skip", "prompt-syntax", "deep-cache", "token-merging", "eta", "prompt", "negative"
 };
 
 static bool is_text(const option *o) { return o->kind == OPT_PHRASE; }
@@ -130,6 +130,7 @@ void grid_args(const generate_options *o, im_sd_args *a)
     a->clip_skip = o->reading.clip_skip;
     a->deep_cache = o->deep_cache;
     a->token_merging = o->token_merging;
+    a->eta = o->eta;
     a->syntax = reading_syntax(&o->reading);
     if (o->scheduler) a->scheduler = o->scheduler;
     if (o->width) a->width = o->width;

@@ -45,8 +45,8 @@ static void add_mix(im_ctx *c, json_t *list, const char *mix)
 
 static void settings_table(FILE *f, const json_t *manifest)
 {
-    static const char *const keys[] = { "model", "model_hash", "recipe", "guidance", "steps", "scheduler", "seed", "size",
-                                        "save_size", "per_class", "pictures", "dedup", "filter", "keep", "format",
+    static const char *const keys[] = { "model", "model_hash", "recipe", "guidance", "steps", "scheduler", "eta", "seed",
+                                        "size", "save_size", "per_class", "pictures", "dedup", "filter", "keep", "format",
                                         "quality", "made_by", "arithmetic" };
     fputs("<table class=\"facts\">\n", f);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {

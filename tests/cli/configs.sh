@@ -1,6 +1,6 @@
 #!/bin/sh
 # configs.sh: configuration files of models as the world has them: lists for one number, a text model within a whole CLIP,
-# no scheduler. Prints what fails and, last, "N passed, N failed, N skipped".
+# null, a scheduler of two classes or none. Prints what fails and, last, "N passed, N failed, N skipped".
 #
 #     tests/cli/configs.sh [PROGRAM]          default: build/imago; runs from the root of the repository
 # shellcheck disable=SC2319 # check reads $? of the condition before it, on purpose
@@ -83,6 +83,48 @@ config text_encoder 'j["model_type"] = "clip"; j["text_config"] = None'
 draw
 [ "$rc" = 1 ] && grep -q 'model_type is "clip", but' "$dir/err"
 check "a CLIPModel without its text model is refused"
+fresh
+config text_encoder 'j["model_type"] = "clip"'
+same "a text model's own fields under a CLIPModel's name"
+
+# ---- null, which Python takes for false
+config unet 'j["flip_sin_to_cos"] = False'
+draw
+mv "$dir/o.png" "$dir/turned.png"
+config unet 'j["flip_sin_to_cos"] = None'
+draw
+[ "$rc" = 0 ] && same_pixels "$dir/o.png" "$dir/turned.png" && ! same_pixels "$dir/o.png" "$dir/want.png"
+check "null for a switch is false"
+
+# ---- the scheduler's class, in two files
+index() {       # index CLASS: of the scheduler, in model_index.json
+    sed -i "s/PNDMScheduler\|EulerDiscreteScheduler/$1/" "$m/model_index.json"
+}
+fresh
+sed -i '/_class_name/d' "$m/scheduler/scheduler_config.json"
+same "model_index.json names the class where the scheduler's file does not"
+sed -i 's/{/{"_class_name": "DDIMScheduler",/' "$m/scheduler/scheduler_config.json"
+same "... and where the scheduler's file names another"
+grep -q 'scheduler_config.json: _class_name is "DDIMScheduler", but model_index.json has "PNDMScheduler"' "$dir/err"
+check "... which a warning says"
+run info "$m"
+[ "$rc" = 0 ] && grep -Eq '^scheduler +pndm$' "$dir/out"
+check "info says which is used"
+run convert "$m" -o "$dir/two.safetensors"
+run generate -m "$dir/two.safetensors" -q -t 1 -s 5 --steps 2 -p "a red kite" --force -o "$dir/o.png"
+[ "$rc" = 0 ] && same_pixels "$dir/o.png" "$dir/want.png"
+check "... and of the single file that convert makes"
+draw --scheduler ddim
+mv "$dir/o.png" "$dir/ddim.png"
+! grep -q _class_name "$dir/err" && fresh && draw --scheduler ddim && same_pixels "$dir/o.png" "$dir/ddim.png"
+check "--scheduler comes first"
+index NoSuchScheduler
+draw
+[ "$rc" = 1 ] && grep -q 'scheduler class NoSuchScheduler (of model_index.json) is not supported' "$dir/err"
+check "a class that is not known is refused"
+run info "$m" --json
+[ "$rc" = 0 ] && grep -q '"scheduler": *null' "$dir/out"
+check "... but not by info"
 
 # ---- no scheduler
 fresh

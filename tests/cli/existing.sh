@@ -51,6 +51,19 @@ check "--from draws with the deep cache that the picture names"
 draw -q -p apple -s 2 --token-merging 0.5 -o "$dir/merged/" && draw -q --from "$dir/merged/2.png" -o "$dir/merged/again.png"
 cmp -s "$dir/merged/2.png" "$dir/merged/again.png" && grep -aq 'Token merging ratio: 0.5' "$dir/merged/2.png"
 check "--from merges as many tokens as the picture says"
+draw -q -p apple -s 3 --scheduler ddim --eta 0.5 -o "$dir/eta/" &&
+    draw -q --from "$dir/eta/3.png" -o "$dir/eta/again.png" &&
+    draw -q -p apple -s 3 --scheduler ddim -o "$dir/eta/none.png"
+cmp -s "$dir/eta/3.png" "$dir/eta/again.png" && grep -aq 'Eta DDIM: 0.5' "$dir/eta/3.png" &&
+    ! grep -aq 'Eta' "$dir/eta/none.png" && ! same_pixels "$dir/eta/3.png" "$dir/eta/none.png"
+check "--from puts back as much noise as the picture says"
+draw -q --from "$dir/eta/3.png" --scheduler pndm -o "$dir/eta/pndm.png" && ! grep -aq 'Eta' "$dir/eta/pndm.png"
+check "... but with another scheduler"
+gives 1 'its eta is 0.5, wanted none' generate -m $model -t 1 --steps 2 -p apple -s 3 -o "$dir/eta/" --scheduler ddim \
+    --skip-existing
+gives 1 'eta is 0.5, but scheduler pndm has no eta; leave it out, or choose ddim or tcd' generate -m $model -p apple \
+    --eta 0.5 -o "$dir/eta/none/"
+gives 2 '--eta is "1.5"' generate -p apple --eta 1.5
 gives 1 'its share of merged tokens is 0.5, wanted none' generate -m $model -t 1 --steps 2 -p apple -s 2 -o "$dir/merged/" \
     --skip-existing
 gives 2 '--token-merging is "1"' generate -p apple --token-merging 1

@@ -48,6 +48,7 @@ touch "$dir/file"
 gives 1 "$dir/file" explain -p cat -q -o "$dir/file/x.html"
 gives 2 "steps" explain -p cat --steps 0 -o "$dir/x.html"
 gives 1 "no-such" explain -p cat -q --scheduler no-such -o "$dir/x.html"
+gives 1 "scheduler euler has no eta" explain -p cat -q --scheduler euler --eta 0.5 -o "$dir/x.html"
 [ ! -e "$dir/x.html" ]
 check "nothing was written"
 

@@ -78,10 +78,11 @@ damaged unipc
 python3 - "$dir/unipc/scheduler/scheduler_config.json" <<'PYTHON'
 import json, sys
 j = json.load(open(sys.argv[1]))
-j.update(_class_name="UniPCMultistepScheduler", lower_order_final=False)
+j.update(lower_order_final=False)
 json.dump(j, open(sys.argv[1], "w"))
 PYTHON
-gives 1 'evaluation 3 of 3' generate -t 1 -m "$dir/unipc" -p castle -s 1 --steps 3 -o "$dir/unipc.png"
+gives 1 'evaluation 3 of 3' generate -t 1 -m "$dir/unipc" -p castle -s 1 --steps 3 --scheduler unipc \
+    -o "$dir/unipc.png"
 grep -q 'the scheduler unipc (UniPCMultistepScheduler, .* lower_order_final false, final_sigmas_type zero' "$dir/err" &&
     [ ! -e "$dir/unipc.png" ]
 check "the scheduler and its settings are named, and nothing is written"

@@ -59,6 +59,13 @@ run data "$dir/whole"
 grep -q '24 pictures' "$dir/out" && grep -q '^classes: 4, of 6 to 6 pictures' "$dir/out" &&
     grep -q '^captions: 24' "$dir/out"
 check "imago data reads the set"
+run synth -m $model --classes "$dir/four.txt" --recipe hypernym --per-class 1 --steps 2 --scheduler ddim --eta 0.5 -q \
+    -o "$dir/eta"
+seed=$(sed -n 2p "$dir/eta/metadata.jsonl" | sed 's/.*"seed":\([0-9]*\).*/\1/')
+run generate -m $model -p "cat, animal" --steps 2 --scheduler ddim --eta 0.5 --guidance 2 -s "$seed" -q -o "$dir/eta.png"
+grep -q '"eta": 0.5' "$dir/eta/manifest.json" && ! grep -q '"eta"' "$dir/whole/manifest.json" &&
+    same_pixels "$dir/eta.png" "$dir/eta/cat/000000.png" && run synth -m $model -o "$dir/eta" && [ "$rc" = 0 ]
+check "a set whose pictures have noise put back says so"
 seed=$(sed -n 6p "$dir/whole/metadata.jsonl" | sed 's/.*"seed":\([0-9]*\).*/\1/')
 run generate -m $model -p "cat, animal" --steps 1 --scheduler ddim --guidance 2 -s "$seed" -q -o "$dir/cat.png"
 python3 - "$dir/cat.png" "$dir/whole/cat/000001.png" <<'PYTHON' 2>"$dir/err"

@@ -60,6 +60,9 @@ gives 2 '--classes FILE is missing' synth -o "$w/new"
 # ---- files that are missing, empty, folders, or something else
 gives 1 "$w/none: cannot open: No such file or directory" info "$w/none"
 gives 1 'there is no such file or folder; a diffusers folder or a .safetensors file was expected' generate -p x -m "$w/none"
+gives 1 '/dev/null: is neither a file nor a folder' generate -p x -m /dev/null
+gives 1 "/model_index.json: is a part of the model in $m; give that folder" generate -p x -m "$m/model_index.json"
+gives 1 "/unet/config.json: is a part of the model in $m; give that folder" info "$m/unet/config.json"
 gives 1 'folder has no model_index.json' info "$w/folder"
 gives 1 'folder has no model_index.json' convert "$w/folder" -o "$w/new"
 gives 1 'empty.safetensors: has 0 bytes, which is too short for a safetensors file' generate -p x -m "$w/empty.safetensors"

@@ -46,6 +46,7 @@ import hashed
 # In this order: the parts from networks on read models/.
 PARTS = {"rng": golden_rng.make_rng, "tokens": golden_tokens.make_tokens,
          "schedulers": golden_schedulers.make_schedulers, "few_steps": golden_schedulers.make_few_steps,
+         "scheduler_options": golden_schedulers.make_scheduler_options,
          "models": golden_models.make_models, "networks": golden_networks.make_networks,
          "small_tokens": golden_tokens.make_small_tokens, "added_tokens": golden_added_tokens.make_added_tokens,
          "pictures": golden_pictures.make_pictures,

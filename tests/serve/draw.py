@@ -243,7 +243,7 @@ status, r = s.post("/v1/images/generations", {"prompt": "a cat <lora:other>", "s
 check("a LoRA that is not there", status == 400 and "other" in r["error"]["message"], r)
 s.stop()
 
-# ---- fewer tokens
+# ---- fewer tokens, and noise that is put back
 s = Server()
 status, r = s.post("/sdapi/v1/txt2img", {"prompt": "a cat", "seed": 4, "steps": 3, "cfg_scale": 7.5, "sampler_name": "DDIM",
                                          "override_settings": {"token_merging_ratio": 0.5}})
@@ -255,6 +255,18 @@ status, r = s.post("/v1/images/generations", {"prompt": "a cat", "seed": 4, "ste
 check("token_merging", status == 200 and base64.b64decode(r["data"][0]["b64_json"]) == wanted, r)
 status, r = s.post("/sdapi/v1/txt2img", {"prompt": "a cat", "steps": 3, "override_settings": {"token_merging_ratio": "half"}})
 check("token_merging_ratio that is none", status == 422 and "from 0 to 0.9" in str(r), r)
+wanted = generate(folder, prompt="a cat", seed=4, steps=3, scheduler="ddim", eta=0.5)
+for path, more in (("/sdapi/v1/txt2img", {"cfg_scale": 7.5, "sampler_name": "DDIM"}),
+                   ("/v1/images/generations", {"scheduler": "ddim"})):
+    status, r = s.post(path, {"prompt": "a cat", "seed": 4, "steps": 3, "eta": 0.5} | more)
+    found = r["images"][0] if "images" in r else r["data"][0]["b64_json"] if "data" in r else ""
+    check(f"eta in {path}", status == 200 and base64.b64decode(found) == wanted, r)
+plain = [s.post("/sdapi/v1/txt2img", {"prompt": "a cat", "seed": 4, "steps": 3, "sampler_name": "Euler"} | more)
+         for more in ({}, {"eta": 0}, {"eta": 1})]
+check("eta 1 of a sampler that has none", all(r[0] == 200 and r[1]["images"] == plain[0][1]["images"] for r in plain), plain)
+for path in ("/sdapi/v1/txt2img", "/v1/images/generations"):
+    status, r = s.post(path, {"prompt": "a cat", "steps": 3, "sampler_name": "Euler", "eta": 0.5})
+    check(f"eta 0.5 of a sampler that has none, {path}", status >= 400 and "euler has no eta" in str(r), r)
 s.stop()
 
 # ---- another VAE

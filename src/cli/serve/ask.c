@@ -277,7 +277,7 @@ static bool fill_wish(server *s, const asked *a, bool init, wish *w, trouble *t)
 {
     *w = (wish){ .steps = a->steps, .width = a->width, .height = a->height, .count = a->count * a->iterations,
                  .guidance = (float)a->guidance, .strength = (float)a->strength, .tile = s->o->tile,
-                 .token_merging = (float)a->token_merging,
+                 .token_merging = (float)a->token_merging, .eta = (float)a->eta,
                  .seed = a->seed.given ? a->seed.value : random_seed() };
     if (w->count > MOST_PICTURES)
         return trouble_is(t, 422, "n_iter", "%d pictures are asked for; this server draws at most %d at a request",
@@ -290,6 +290,8 @@ static bool fill_wish(server *s, const asked *a, bool init, wish *w, trouble *t)
     if (!take_sampler(s, a, w, t) || !take_text(a->prompt, "prompt", &w->prompt, t) ||
         !take_text(a->negative, "negative_prompt", &w->negative, t) || !take_list(a, w, t) || !take_syntax(s, a, w, t))
         return false;
+    if (a->loose_eta && a->eta == 1 && !im_sampler_has_eta(w->scheduler))
+        w->eta = 0;
     return !init || take_init(s, a, w, t);
 }
 

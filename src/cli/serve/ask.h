@@ -30,7 +30,8 @@ typedef struct asked {                                         /* texts and JSON
     const char *task, *syntax, *mask_fill;
     int steps, width, height, count, iterations, partials, clip_skip;
     int compression;                                           /* of a JPEG, 0 .. 100; below: not said                 */
-    double guidance, strength, mask_blur, token_merging;
+    double guidance, strength, mask_blur, token_merging, eta;
+    bool loose_eta;                                            /* 1 decides nothing where the scheduler has no eta     */
     asked_seed seed;
     bool stream, send_images, include_init;
     bool mask_transparent, mask_invert;                        /* the part that is drawn anew is so; mask.c            */

@@ -46,6 +46,8 @@ static json_t *request_json(const job *j)
         json_object_set_new(r, "clip_skip", json_integer(w->clip_skip));
     if (r && w->token_merging > 0)
         json_object_set_new(r, "token_merging", json_real(im_decimal(w->token_merging)));
+    if (r && w->eta > 0)
+        json_object_set_new(r, "eta", json_real(im_decimal(w->eta)));
     if (r && w->init_sha256[0])
         json_object_set_new(r, "strength", json_real(im_decimal(w->strength)));
     if (r && w->mask_sha256[0]) {

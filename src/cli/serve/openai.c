@@ -26,7 +26,7 @@ static const asked_key keys[] = {
     TEXT("sampler", sampler), TEXT("scheduler", scheduler), REAL("strength", strength, 0, 1),
     REAL("denoising_strength", strength, 0, 1), INT("width", width, 1, 1 << 16), INT("height", height, 1, 1 << 16),
     { "loras", KEY_JSON, AT(loras), 0, 0 }, TEXT("prompt_syntax", syntax), INT("clip_skip", clip_skip, 1, 1000),
-    REAL("token_merging", token_merging, 0, 0.9),
+    REAL("token_merging", token_merging, 0, 0.9), REAL("eta", eta, 0, 1),
     ANY("model"), ANY("quality"), ANY("moderation"), ANY("style"), ANY("user"), ANY("safety_identifier"),
     ANY("input_fidelity"),
     { .name = NULL }

@@ -24,6 +24,7 @@ static const asked_key keys[] = {
     { "n_iter", KEY_INT, AT(iterations), 1, MOST_PICTURES },
     { "steps", KEY_INT, AT(steps), 1, 100000 },
     { "cfg_scale", KEY_REAL, AT(guidance), -1000, 1000 },
+    { "eta", KEY_REAL, AT(eta), 0, 1 },
     { "width", KEY_INT, AT(width), 1, 1 << 16 },
     { "height", KEY_INT, AT(height), 1, 1 << 16 },
     { "denoising_strength", KEY_REAL, AT(strength), 0, 1 },
@@ -44,7 +45,7 @@ static const asked_key keys[] = {
     { "include_init_images", KEY_FLAG, AT(include_init), 0, 0 },
     NEUTRAL("enable_hr", 0, 0), NEUTRAL("restore_faces", 0, 0), NEUTRAL("tiling", 0, 0),
     NEUTRAL("subseed_strength", 0, 0), NEUTRAL("s_churn", 0, 0), NEUTRAL("s_tmin", 0, 0), NEUTRAL("s_noise", 1, 1),
-    NEUTRAL("s_min_uncond", 0, 0), NEUTRAL("eta", 0, 1), NEUTRAL("refiner_checkpoint", 0, 0),
+    NEUTRAL("s_min_uncond", 0, 0), NEUTRAL("refiner_checkpoint", 0, 0),
     NEUTRAL("initial_noise_multiplier", 1, 1), NEUTRAL("infotext", 0, 0), NEUTRAL("seed_resize_from_w", 0, -1),
     NEUTRAL("seed_resize_from_h", 0, -1), NEUTRAL("resize_mode", 0, 0),
     { .name = NULL }
@@ -218,7 +219,7 @@ static enum MHD_Result draw(visit *v, bool init)
     server *s = v->s;
     trouble t = { 0 };
     asked a = { .sampler_index = "Euler", .steps = 50, .guidance = 7, .count = 1, .iterations = 1, .strength = 0.75,
-                .send_images = true, .clip_skip = 1, .mask_blur = 4, .full_res = true };
+                .send_images = true, .clip_skip = 1, .mask_blur = 4, .full_res = true, .loose_eta = true };
     job *j = NULL;
     if (ask_body(v, &t) && ask_read(v, keys, false, &a, &t) && take_overrides(s, &a, &t) && check_scripts(&a, &t) &&
         (!init || take_mask(v, &a, &t)))

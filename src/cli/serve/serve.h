@@ -42,7 +42,7 @@ typedef struct wish {                                          /* all of it owne
     int steps, width, height;                                  /* pixels, as they are drawn                            */
     int count;                                                 /* pictures, of seeds seed, seed + 1 ...                */
     uint64_t seed;
-    float guidance, strength, token_merging;
+    float guidance, strength, token_merging, eta;
     const char *scheduler;                                     /* of the library's table                               */
     im_image *init;                                            /* NULL: none                                           */
     im_image *mask;                                            /* white where init is drawn anew; NULL: none           */

@@ -23,6 +23,7 @@ im_sd_args wish_args(const wish *w, int i)
     a.syntax = w->syntax;
     a.clip_skip = w->clip_skip;
     a.token_merging = w->token_merging;
+    a.eta = w->eta;
     a.steps = w->steps;
     a.guidance = w->guidance;
     a.seed = w->seed;

@@ -270,6 +270,12 @@ bool im_json_floats(im_ctx *c, const im_json *j, const char *key, im_need need, 
     return take_list(c, j, key, need, take_float, (double[]){ min, max }, out, n);
 }
 
+bool im_json_flag(im_ctx *c, const im_json *j, const char *key, bool *out)
+{
+    if (im_ok(c) && json_is_null(json_object_get(j->value, key))) *out = false;
+    return im_json_bool(c, j, key, IM_MAY, out);
+}
+
 bool im_json_bools(im_ctx *c, const im_json *j, const char *key, im_need need, bool out[], int n)
 {
     return take_list(c, j, key, need, take_bool, NULL, out, n);

@@ -31,6 +31,7 @@ bool im_json_int(im_ctx *c, const im_json *j, const char *key, im_need need, int
 bool im_json_long(im_ctx *c, const im_json *j, const char *key, im_need need, int64_t min, int64_t max, int64_t *out);
 bool im_json_float(im_ctx *c, const im_json *j, const char *key, im_need need, double min, double max, double *out);
 bool im_json_bool(im_ctx *c, const im_json *j, const char *key, im_need need, bool *out);
+bool im_json_flag(im_ctx *c, const im_json *j, const char *key, bool *out);         /* IM_MAY, null is false (Python) */
 bool im_json_string(im_ctx *c, const im_json *j, const char *key, im_need need, const char **out);  /* borrowed of j */
 bool im_json_object(im_ctx *c, const im_json *j, const char *key, im_need need, im_json *out);      /* borrowed of j */
 /* Fails: FILE: "key" is what was found; wanted `wanted`. */

@@ -336,6 +336,22 @@ static void warn_of_index(im_ctx *c, const im_safetensors *f, const char *path, 
                 "read", path, wrong, first);
 }
 
+/* Other JSON: most likely a part of a diffusers folder, M/model_index.json or M/unet/config.json, and M was meant. */
+static bool refuse_index(im_ctx *c, const char *path)
+{
+    char *folder = im_copy_text(c, path, strlen(path)), *slash;
+    for (int up = 0; folder && up < 2 && (slash = strrchr(folder, '/')) != NULL; up++) {
+        *slash = '\0';
+        char *model = im_join(c, folder, "model_index.json");
+        if (model && im_is_file(model))
+            im_fail(c, "%s: is a part of the model in %s; give that folder", path, folder);
+        free(model);
+    }
+    free(folder);
+    return im_ok(c) && im_fail(c, "%s: has no object \"weight_map\", so it is no index of shards; wanted one, a .safetensors "
+                                  "file, or the folder of a model", path);
+}
+
 /* All shards that it names. */
 static bool open_index(im_ctx *c, im_safetensors *f, const char *path)
 {
@@ -345,7 +361,7 @@ static bool open_index(im_ctx *c, im_safetensors *f, const char *path)
     im_json_close(&j);
     json_t *map = json_object_get(f->index, "weight_map"), *v;
     const char *name;
-    if (!json_is_object(map)) return im_fail(c, "%s: has no object \"weight_map\"; is it the right file?", path);
+    if (!json_is_object(map)) return refuse_index(c, path);
     json_object_foreach(map, name, v) {
         const char *label = json_string_value(v);
         if (!label) return im_fail(c, "%s: weight_map: \"%s\" is not a text; wanted the name of a shard", path, name);

@@ -314,6 +314,21 @@ static bool check_made(im_ctx *c, const im_tokenizer *t, const char *file)
     return ok;
 }
 
+/* Texts are cut and filled up at their end. tokenizer.json has such a side, too, which counts where the configuration has
+ * none. */
+static bool check_side(im_ctx *c, const im_json *config, const im_json *whole, const char *key, const char *of)
+{
+    const char *side = NULL, *file = config->file;
+    if (!im_json_string(c, config, key, IM_MAY, &side)) return false;
+    if (!side) {
+        side = json_string_value(json_object_get(json_object_get(whole->value, of), "direction"));
+        file = whole->file;
+    }
+    return !side || !strcmp(side, "right") || !strcmp(side, "Right") ||
+           im_fail(c, "%s: the side of %s is \"%.60s\", but imago knows only \"right\", as Stable Diffusion v1.x has it; put "
+                   "\"%s\": \"right\" into tokenizer_config.json", file, of, side, key);
+}
+
 static void reading_free(reading *r)
 {
     for (int i = 0; i < FILES; i++) im_json_close(&r->file[i]);
@@ -336,6 +351,8 @@ bool im_tokenizer_read(im_ctx *c, im_tokenizer *t, const char *folder)
     }
     const im_json *config = &r.file[CONFIG], *map = &r.file[MAP], *whole = &r.file[WHOLE];
     ok = ok && (whole->value ? im_bpe_read_json(c, &t->bpe, whole) : im_bpe_load(c, &t->bpe, vocab, merges));
+    ok = ok && check_side(c, config, whole, "padding_side", "padding") &&
+         check_side(c, config, whole, "truncation_side", "truncation");
     const json_t *extra = json_object_get(config->value, EXTRA);
     bool any = json_array_size(extra) || json_object_size(extra);
     ok = ok && read_roles(&r, config, false) && read_extra(&r, config, any ? EXTRA : ADDITIONAL);

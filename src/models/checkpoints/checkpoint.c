@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct item {                    /* a parameter and the tensor that fills it                                  */
     const im_param *param;
@@ -244,8 +245,8 @@ im_checkpoint *im_checkpoint_open(im_ctx *c, const char *path)
     else if (ok && im_st_pickle_name(path))
         ok = im_st_refuse_pickle(c, path);
     else if (ok)
-        ok = im_fail(c, "%s: there is no such file or folder; a diffusers folder or a .safetensors file was expected",
-                     path);
+        ok = im_fail(c, "%s: %s; a diffusers folder or a .safetensors file was expected", path,
+                     access(path, F_OK) ? "there is no such file or folder" : "is neither a file nor a folder");
     if (ok)
         return k;
     im_checkpoint_close(k);

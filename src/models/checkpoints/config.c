@@ -134,7 +134,7 @@ static bool clip_fields(im_ctx *c, const im_json *j, im_clip_config *o)
     return true;
 }
 
-/* whole: that of a CLIPModel will do, too. */
+/* whole: the name of a CLIPModel will do, too. */
 static bool want_clip(im_ctx *c, const im_json *j, bool whole)
 {
     const char *wanted = "clip_text_model", *kind = wanted;
@@ -144,14 +144,15 @@ static bool want_clip(im_ctx *c, const im_json *j, bool whole)
 }
 
 /* The configuration of a whole CLIPModel holds that of its text model. transformers' CLIPTextModel reads that wherever it
- * is, whatever stands around it. */
+ * is, whatever stands around it, and one without it as its own, whichever of the two it is named after. */
 bool im_clip_config_read(im_ctx *c, const im_json *j, im_clip_config *out)
 {
     im_json text = *j;
     bool whole = im_json_has(j, "text_config");
+    bool flat = !json_object_get(j->value, "text_config");
     *out = clip_defaults();
-    return want_clip(c, j, whole) && (!whole || im_json_object(c, j, "text_config", IM_MUST, &text))
-        && want_clip(c, &text, false) && clip_fields(c, &text, out);
+    return want_clip(c, j, whole || flat) && (!whole || im_json_object(c, j, "text_config", IM_MUST, &text))
+        && want_clip(c, &text, flat) && clip_fields(c, &text, out);
 }
 
 /* ---------------------------------------------------------------- CLIP, both towers */
@@ -321,9 +322,9 @@ bool im_unet_config_read(im_ctx *c, const im_json *j, im_unet_config *o)
         !read_float(c, j, "norm_eps", 0, 1, &o->norm_eps) ||
         !read_float(c, j, "freq_shift", 0, 1e6, &o->freq_shift) ||
         !read_float(c, j, "mid_block_scale_factor", 1e-6, 1e6, &o->mid_block_scale_factor) ||
-        !im_json_bool(c, j, "flip_sin_to_cos", IM_MAY, &o->flip_sin_to_cos) ||
-        !im_json_bool(c, j, "center_input_sample", IM_MAY, &o->center_input_sample) ||
-        !im_json_bool(c, j, "use_linear_projection", IM_MAY, &o->use_linear_projection) ||
+        !im_json_flag(c, j, "flip_sin_to_cos", &o->flip_sin_to_cos) ||
+        !im_json_flag(c, j, "center_input_sample", &o->center_input_sample) ||
+        !im_json_flag(c, j, "use_linear_projection", &o->use_linear_projection) ||
         !im_json_int(c, j, "downsample_padding", IM_MAY, 0, 1, &o->downsample_padding) ||
         !im_json_int(c, j, "conv_in_kernel", IM_MAY, 1, 31, &o->conv_in_kernel) ||
         !im_json_int(c, j, "conv_out_kernel", IM_MAY, 1, 31, &o->conv_out_kernel) || !unet_levels(c, j, o))
@@ -407,9 +408,9 @@ bool im_vae_config_read(im_ctx *c, const im_json *j, im_vae_config *o)
         !read_groups(c, j, &o->norm_num_groups) ||
         !read_vae_size(c, j, &o->sample_size) ||
         !read_float(c, j, "scaling_factor", 1e-9, 1e9, &o->scaling_factor) ||
-        !im_json_bool(c, j, "use_quant_conv", IM_MAY, &o->use_quant_conv) ||
-        !im_json_bool(c, j, "use_post_quant_conv", IM_MAY, &o->use_post_quant_conv) ||
-        !im_json_bool(c, j, "mid_block_add_attention", IM_MAY, &o->mid_block_add_attention))
+        !im_json_flag(c, j, "use_quant_conv", &o->use_quant_conv) ||
+        !im_json_flag(c, j, "use_post_quant_conv", &o->use_post_quant_conv) ||
+        !im_json_flag(c, j, "mid_block_add_attention", &o->mid_block_add_attention))
         return false;
     for (int i = 0; i < o->levels; i++)
         if (!check_groups(c, j, o->channels[i], o->norm_num_groups))

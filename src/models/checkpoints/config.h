@@ -17,6 +17,7 @@ typedef struct im_model_config {
     im_clip_config clip;
     im_unet_config unet;
     im_vae_config vae;
+    char scheduler[64];                                        /* its class in model_index.json; "": it names none    */
 } im_model_config;
 
 /* Each reads one config.json; false with the failure in c. */

@@ -5,6 +5,8 @@
 #include "data/files/file.h"
 #include "data/files/json.h"
 
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +63,16 @@ static bool check_index(im_ctx *c, const im_json *j)
            check_part(c, j, "vae", "AutoencoderKL");
 }
 
+/* The class of its scheduler; a pipeline saved without one has [null, null]. */
+static bool read_scheduler(im_ctx *c, const im_json *j, char *out, size_t size)
+{
+    const char *got[2] = { "", "" };
+    if (json_is_null(json_array_get(json_object_get(j->value, "scheduler"), 1))) return im_ok(c);
+    if (!im_json_strings(c, j, "scheduler", IM_MAY, got, 2)) return false;
+    snprintf(out, size, "%s", got[1]);
+    return true;
+}
+
 bool im_model_config_check(im_ctx *c, const im_model_config *m, const char *where)
 {
     int text = m->unet.level[0].cross_attention_dim, latent = m->vae.latent_channels;
@@ -96,6 +108,7 @@ static bool read_all(im_ctx *c, const char *where, const im_safetensors *s, im_m
     im_json index = { 0 }, clip = { 0 }, unet = { 0 }, vae = { 0 };
     memset(out, 0, sizeof *out);
     bool ok = load_json(c, &index, where, s, "model_index.json") && check_index(c, &index) &&
+              read_scheduler(c, &index, out->scheduler, sizeof out->scheduler) &&
               load_json(c, &clip, where, s, "text_encoder/config.json") &&
               im_clip_config_read(c, &clip, &out->clip) && load_json(c, &unet, where, s, "unet/config.json") &&
               im_unet_config_read(c, &unet, &out->unet) && load_json(c, &vae, where, s, "vae/config.json") &&

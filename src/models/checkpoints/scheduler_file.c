@@ -13,7 +13,7 @@
 #include "data/files/json.h"
 #include "models/schedulers/scheduler_parts.h"
 
-typedef struct scheduler_file { const char *path, *text; bool pipeline; } scheduler_file;       /* see the header      */
+typedef struct scheduler_file { const char *path, *text, *class_name; bool pipeline; } scheduler_file; /* see the header */
 
 static const char v14[] =
     "{\"_class_name\": \"PNDMScheduler\", \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\","
@@ -27,12 +27,16 @@ static bool open_config(im_ctx *c, scheduler_file file, im_json *j)
                      : im_json_load(c, j, file.path, IM_JSON_CONFIG_BYTES);
 }
 
+/* model_index.json decides, as in diffusers; without one, or where it names none, the file itself does. */
 static bool class_of(im_ctx *c, scheduler_file file, char *out, size_t size)
 {
     im_json j;
-    const char *name = "";
-    bool ok = open_config(c, file, &j) && im_json_string(c, &j, "_class_name", IM_MUST, &name);
-    if (ok) snprintf(out, size, "%s", name);
+    const char *name = "", *index = file.class_name;
+    bool ok = open_config(c, file, &j) && im_json_string(c, &j, "_class_name", index ? IM_MAY : IM_MUST, &name);
+    if (ok && index && *name && strcmp(name, index))
+        im_warn(c, "%s: _class_name is \"%s\", but model_index.json has \"%s\"; that is used, as diffusers does", j.file,
+                name, index);
+    if (ok) snprintf(out, size, "%s", index ? index : name);
     im_json_close(&j);
     return ok;
 }
@@ -59,7 +63,7 @@ static bool one_of(im_ctx *c, const im_json *j, const char *key, const char *wor
 static bool must_be_off(im_ctx *c, const im_json *j, const char *key)
 {
     bool on = false;
-    return im_json_bool(c, j, key, IM_MAY, &on)
+    return im_json_flag(c, j, key, &on)
         && (!on || im_fail(c, "%s: \"%s\" is true, which is not supported; set it to false or choose another scheduler",
                            j->file, key));
 }
@@ -73,7 +77,7 @@ static bool read_betas(im_ctx *c, const im_json *j, im_scheduler_config *f, unsi
         || !im_json_float(c, j, "beta_start", IM_MAY, 0, 1, &f->beta_start)
         || !im_json_float(c, j, "beta_end", IM_MAY, 0, 1, &f->beta_end)
         || ((has & IM_HAS_ZERO_SNR)
-            && !im_json_bool(c, j, "rescale_betas_zero_snr", IM_MAY, &f->rescale_betas_zero_snr)))
+            && !im_json_flag(c, j, "rescale_betas_zero_snr", &f->rescale_betas_zero_snr)))
         return false;
     if (!im_json_has(j, "trained_betas")) {
         if (!one_of(c, j, "beta_schedule", "linear scaled_linear squaredcos_cap_v2", &schedule)) return false;
@@ -97,11 +101,11 @@ static bool read_common(im_ctx *c, const im_json *j, im_scheduler_config *f, uns
                                                                    : "epsilon v_prediction", &prediction)
         && one_of(c, j, "timestep_spacing", "linspace leading trailing", &spacing)
         && im_json_int(c, j, "steps_offset", IM_MAY, 0, 1000000, &f->steps_offset);
-    if (ok && (has & IM_HAS_FINAL_ALPHA)) ok = im_json_bool(c, j, "set_alpha_to_one", IM_MAY, &f->set_alpha_to_one);
-    if (ok && (has & IM_HAS_PRK)) ok = im_json_bool(c, j, "skip_prk_steps", IM_MAY, &f->skip_prk_steps);
+    if (ok && (has & IM_HAS_FINAL_ALPHA)) ok = im_json_flag(c, j, "set_alpha_to_one", &f->set_alpha_to_one);
+    if (ok && (has & IM_HAS_PRK)) ok = im_json_flag(c, j, "skip_prk_steps", &f->skip_prk_steps);
     if (ok && (has & IM_HAS_THRESHOLD)) ok = must_be_off(c, j, "thresholding");
     if (ok && (has & IM_HAS_CLIP))
-        ok = im_json_bool(c, j, "clip_sample", IM_MAY, &f->clip_sample)
+        ok = im_json_flag(c, j, "clip_sample", &f->clip_sample)
             && im_json_float(c, j, "clip_sample_range", IM_MAY, 0, FLT_MAX, &f->clip_sample_range);
     if (ok && (has & IM_HAS_DISTILLED))
         ok = im_json_int(c, j, "original_inference_steps", IM_MAY, 1, f->num_train_timesteps, &f->original_inference_steps)
@@ -120,10 +124,10 @@ static bool read_sigma_rule(im_ctx *c, const im_json *j, im_scheduler_config *f,
     bool karras = false, exponential = false, lu = false;
     int final = f->final_sigma_min, plain = 0;
     if (!(has & IM_HAS_RULE)) return true;
-    if (!im_json_bool(c, j, "use_karras_sigmas", IM_MAY, &karras)
-        || !im_json_bool(c, j, "use_exponential_sigmas", IM_MAY, &exponential) || !must_be_off(c, j, "use_beta_sigmas"))
+    if (!im_json_flag(c, j, "use_karras_sigmas", &karras)
+        || !im_json_flag(c, j, "use_exponential_sigmas", &exponential) || !must_be_off(c, j, "use_beta_sigmas"))
         return false;
-    if ((has & IM_HAS_LU) && !im_json_bool(c, j, "use_lu_lambdas", IM_MAY, &lu)) return false;
+    if ((has & IM_HAS_LU) && !im_json_flag(c, j, "use_lu_lambdas", &lu)) return false;
     if ((has & IM_HAS_SOLVER) && !must_be_off(c, j, "use_flow_sigmas")) return false;
     if (karras && exponential)
         return im_fail(c, "%s: use_karras_sigmas and use_exponential_sigmas are both true; keep one", j->file);
@@ -154,14 +158,14 @@ static bool read_solver(im_ctx *c, const im_json *j, im_scheduler_config *f, uns
     /* One file may serve both classes, so each knows the other's words: deis, logrho and the like mean the default. */
     int type = -1, algorithm = IM_ALGO_DPMPP;
     if (!im_json_int(c, j, "solver_order", IM_MAY, 1, 3, &f->solver_order)
-        || !im_json_bool(c, j, "lower_order_final", IM_MAY, &f->lower_order_final)
+        || !im_json_flag(c, j, "lower_order_final", &f->lower_order_final)
         || !one_of(c, j, "solver_type", "midpoint heun logrho bh1 bh2", &type))
         return false;
     f->solver_heun = type == 1;
     f->solver_bh1 = type == 3;
     if (has & IM_HAS_UNIPC)
-        return im_json_bool(c, j, "predict_x0", IM_MAY, &f->predict_x0) && read_disabled(c, j, f);
-    if (!im_json_bool(c, j, "euler_at_final", IM_MAY, &f->euler_at_final)
+        return im_json_flag(c, j, "predict_x0", &f->predict_x0) && read_disabled(c, j, f);
+    if (!im_json_flag(c, j, "euler_at_final", &f->euler_at_final)
         || !im_json_float(c, j, "lambda_min_clipped", IM_MAY, -DBL_MAX, DBL_MAX, &f->lambda_min_clipped)
         || !one_of(c, j, "algorithm_type", "dpmsolver dpmsolver++ sde-dpmsolver sde-dpmsolver++ deis", &algorithm))
         return false;
@@ -177,12 +181,13 @@ static bool read_solver(im_ctx *c, const im_json *j, im_scheduler_config *f, uns
 
 /* What StableDiffusionPipeline does to the scheduler of a model that it opens. A field that the file does not have but
  * the class of the file has is repaired too; for another class than the file's the missing field stays missing. */
-static bool repair(im_ctx *c, const im_json *j, const im_scheduler_kind *k, im_scheduler_config *f)
+static bool repair(im_ctx *c, const im_json *j, const im_scheduler_kind *k, const char *index, im_scheduler_config *f)
 {
     const char *class_name = k->class_name;
     if (!im_json_string(c, j, "_class_name", IM_MAY, &class_name)) return false;
+    if (index) class_name = index;
     bool own = !strcmp(class_name, k->class_name), clip = false;
-    if (!im_json_bool(c, j, "clip_sample", IM_MAY, &clip)) return false;
+    if (!im_json_flag(c, j, "clip_sample", &clip)) return false;
     if (f->steps_offset != 1 && (own || im_json_has(j, "steps_offset"))) {
         im_warn(c, "%s: steps_offset is %d; 1 is used, as diffusers does for Stable Diffusion", j->file,
                 f->steps_offset);
@@ -202,7 +207,7 @@ static bool read_config(im_ctx *c, const im_scheduler_kind *k, scheduler_file fi
     im_json j;
     bool ok = open_config(c, file, &j) && read_betas(c, &j, f, k->fields) && read_common(c, &j, f, k->fields)
         && read_sigma_rule(c, &j, f, k->fields) && read_solver(c, &j, f, k->fields)
-        && (!file.pipeline || repair(c, &j, k, f));
+        && (!file.pipeline || repair(c, &j, k, file.class_name, f));
     im_json_close(&j);
     return ok;
 }
@@ -219,8 +224,8 @@ static im_scheduler *open_scheduler(im_ctx *c, const char *name, scheduler_file 
     }
     if (!kind) {
         if (name) im_fail(c, "scheduler \"%s\" is not known; choose one of %s", name, im_scheduler_known());
-        else im_fail(c, "%s: scheduler class %s is not supported; choose one of %s", file.path, class_name,
-                     im_scheduler_known());
+        else im_fail(c, "%s: scheduler class %s%s is not supported; choose one of %s", file.path, class_name,
+                     file.class_name ? " (of model_index.json)" : "", im_scheduler_known());
         return NULL;
     }
     im_scheduler_config config;
@@ -234,7 +239,8 @@ im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path)
     return open_scheduler(c, name, (scheduler_file){ .path = path });
 }
 
-im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text)
+im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text,
+                                            const char *class_name)
 {
-    return open_scheduler(c, name, (scheduler_file){ .path = path, .text = text, .pipeline = true });
+    return open_scheduler(c, name, (scheduler_file){ path, text, class_name, .pipeline = true });
 }

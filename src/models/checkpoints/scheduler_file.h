@@ -10,7 +10,9 @@
 im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path);
 /* The same with the two repairs that diffusers' StableDiffusionPipeline makes to the file of a model that it opens:
  * steps_offset becomes 1 and clip_sample false, with a warning. text: the file's content where it is not a file of its
- * own, path then being what errors call it; NULL: read path. */
-im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text);
+ * own, path then being what errors call it; NULL: read path. class_name: of model_index.json, to which the file's own
+ * gives way; NULL: there is none. */
+im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text,
+                                            const char *class_name);
 
 #endif

@@ -78,6 +78,7 @@ json_t *im_request_object(im_sd *sd, const im_request *q)
     if (m && a->clip_skip > 1) json_object_set_new(m, "clip_skip", json_integer(a->clip_skip));
     if (m && a->deep_cache > 1) json_object_set_new(m, "deep_cache", json_integer(a->deep_cache));
     if (m && a->token_merging > 0) json_object_set_new(m, "token_merging", json_real(im_decimal(a->token_merging)));
+    if (m && a->eta > 0) json_object_set_new(m, "eta", json_real(im_decimal(a->eta)));
     if (m && a->tile) json_object_set_new(m, "tile", json_true());
     if (m && q->quality) json_object_set_new(m, "quality", json_integer(q->quality));
     if (m && q->init_sha256) {
@@ -128,6 +129,8 @@ const char *im_sampler_named(const char *name)
     return im_scheduler_named(name);
 }
 
+bool im_sampler_has_eta(const char *name) { return im_scheduler_takes_eta(name); }
+
 /* Our own where it has none. */
 static const char *sampler_name(const char *scheduler)
 {
@@ -175,6 +178,7 @@ static void print_parameters(FILE *f, im_sd *sd, const im_request *q, const char
     if (a->clip_skip > 1) fprintf(f, "Clip skip: %d, ", a->clip_skip);
     if (a->deep_cache > 1) fprintf(f, "Deep cache: %d, ", a->deep_cache);
     if (a->token_merging > 0) fprintf(f, "Token merging ratio: %.9g, ", im_decimal(a->token_merging));
+    if (a->eta > 0) fprintf(f, "Eta%s: %.9g, ", strcmp(a->scheduler, "ddim") ? "" : " DDIM", im_decimal(a->eta));
     fprintf(f, "Version: imago %s", IM_VERSION);
 }
 

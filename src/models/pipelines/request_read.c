@@ -102,7 +102,7 @@ static bool read_all(const reader *r, im_request *q)
               word(r, "prompt_syntax", IM_MAY, "plain|a1111", &syntax) &&
               whole(r, "clip_skip", IM_MAY, 1, 1000, &a->clip_skip) &&
               whole(r, "deep_cache", IM_MAY, 1, 1000, &a->deep_cache) &&
-              real(r, "token_merging", IM_MAY, 0, 0.9, &a->token_merging) &&
+              real(r, "token_merging", IM_MAY, 0, 0.9, &a->token_merging) && real(r, "eta", IM_MAY, 0, 1, &a->eta) &&
               text(r, "mask_sha256", IM_MAY, &q->mask_sha256) && real(r, "mask_blur", IM_MAY, 0, 1000, &a->mask_blur) &&
               word(r, "mask_fill", IM_MAY, "original|fill|noise|nothing", &fill) &&
               whole(r, "mask_only", IM_MAY, 0, 1 << 16, &padding) && im_mask_fill_named(fill, &a->mask_fill);
@@ -154,7 +154,7 @@ static const char *const keys[][2] = {
     { "mask_sha256", "mask, by the SHA-256 of its pixels," }, { "mask_blur", "blur of the mask" },
     { "mask_fill", "filling of the mask" }, { "mask_only", "padding of the masked part" },
     { "prompt_syntax", "syntax of prompts" }, { "clip_skip", "clip skip" }, { "deep_cache", "deep cache" },
-    { "token_merging", "share of merged tokens" }, { "tile", "decoding in tiles" },
+    { "token_merging", "share of merged tokens" }, { "eta", "eta" }, { "tile", "decoding in tiles" },
 };
 
 static bool equal(const json_t *a, const json_t *b)

@@ -37,6 +37,7 @@ static bool set_sizes(im_ctx *c, im_synth *s)
     s->base = im_sd_defaults(s->sd);
     s->base.steps = s->a.steps;
     s->base.scheduler = s->a.scheduler;
+    s->base.eta = s->a.eta;
     if (s->a.size) s->base.width = s->base.height = s->a.size;
     s->size = s->base.width;
     s->save_size = s->a.save_size ? s->a.save_size : s->size;

@@ -76,6 +76,7 @@ static json_t *manifest_of(im_ctx *c, const im_synth *s)
         json_object_set_new(m, "init_hash", json_string(s->init_hash));
         json_object_set_new(m, "strength", json_real((double)a->strength));
     }
+    if (m && a->eta > 0) json_object_set_new(m, "eta", json_real((double)a->eta));
     if (m && a->dedup) json_object_set_new(m, "dedup", json_integer(a->dedup));
     if (m && a->filter) {
         json_object_set_new(m, "filter", json_string(a->filter));
@@ -228,6 +229,7 @@ im_synth_settings *im_synth_recall(im_ctx *c, im_synth_args *a, bool (*given)(vo
     if (!given(arg, "recipe")) recall_text(m, "recipe", &a->recipe);
     if (!given(arg, "guidance")) recall_text(m, "guidance", &a->guidance);
     if (!given(arg, "scheduler")) recall_text(m, "scheduler", &a->scheduler);
+    if (!given(arg, "eta")) a->eta = (float)json_number_value(json_object_get(m, "eta"));
     if (!given(arg, "format")) recall_text(m, "format", &a->format);
     if (!given(arg, "layout")) recall_text(m, "layout", &a->layout);
     if (!given(arg, "seed")) a->seed = (uint64_t)json_integer_value(json_object_get(m, "seed"));

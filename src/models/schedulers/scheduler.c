@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define DDPM_BETAS .beta_start = 1e-4, .beta_end = 0.02
-#define SIGMA_FIELDS (IM_HAS_RULE | IM_HAS_SAMPLE)
+#define SIGMA_FIELDS (IM_HAS_RULE | IM_HAS_RANGE | IM_HAS_SAMPLE)
 #define SOLVER_FIELDS (SIGMA_FIELDS | IM_HAS_FINAL_SIGMA | IM_HAS_SOLVER | IM_HAS_ZERO_SNR | IM_HAS_THRESHOLD)
 
 const im_scheduler_kind im_scheduler_kinds[] = {
@@ -24,7 +24,7 @@ const im_scheduler_kind im_scheduler_kinds[] = {
       IM_HAS_CLIP | IM_HAS_FINAL_ALPHA | IM_HAS_ZERO_SNR | IM_HAS_THRESHOLD | IM_HAS_SAMPLE, .order = 1, DDPM_BETAS,
       .spacing = IM_SPACE_LEADING, .times = im_times_whole, .step = im_step_ddim },
     { "euler", "EulerDiscreteScheduler",
-      SIGMA_FIELDS | IM_HAS_RANGE | IM_HAS_FINAL_SIGMA | IM_HAS_ZERO_SNR | IM_HAS_EULER, .order = 1, .by_sigma = true,
+      SIGMA_FIELDS | IM_HAS_FINAL_SIGMA | IM_HAS_ZERO_SNR | IM_HAS_EULER, .order = 1, .by_sigma = true,
       DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_sigma, .step = im_step_euler },
     { "euler_a", "EulerAncestralDiscreteScheduler", IM_HAS_ZERO_SNR, .order = 1, .buffers = 1, .by_sigma = true,
       DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_sigma, .step = im_step_euler_a },
@@ -38,7 +38,7 @@ const im_scheduler_kind im_scheduler_kinds[] = {
     { "dpmpp_2m_karras", "DPMSolverMultistepScheduler", SOLVER_FIELDS | IM_HAS_LU | IM_HAS_DPM, .order = 1,
       .buffers = 4, .karras = true, DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_multistep,
       .step = im_step_dpm },
-    { "unipc", "UniPCMultistepScheduler", SOLVER_FIELDS | IM_HAS_RANGE | IM_HAS_UNIPC, .order = 1, .buffers = 5,
+    { "unipc", "UniPCMultistepScheduler", SOLVER_FIELDS | IM_HAS_UNIPC, .order = 1, .buffers = 5,
       DDPM_BETAS, .spacing = IM_SPACE_LINSPACE, .times = im_times_multistep, .step = im_step_unipc },
     { "ddpm", "DDPMScheduler",
       IM_HAS_CLIP | IM_HAS_VARIANCE | IM_HAS_ZERO_SNR | IM_HAS_THRESHOLD | IM_HAS_SAMPLE, .order = 1, .buffers = 1,
@@ -224,6 +224,25 @@ static double as_typed(float x)
     char text[32];
     snprintf(text, sizeof text, "%.7g", (double)x);
     return strtod(text, NULL);
+}
+
+static bool has_eta(const im_scheduler_kind *k) { return k->step == im_step_ddim || k->step == im_step_tcd; }
+
+bool im_scheduler_takes_eta(const char *name)
+{
+    const char *ours = im_scheduler_named(name);
+    return ours && has_eta(im_scheduler_find(ours));
+}
+
+bool im_scheduler_set_eta(im_scheduler *s, float eta)
+{
+    if (!s || !im_ok(s->c)) return false;
+    if (!(eta >= 0 && eta <= 1)) return im_fail(s->c, "eta: found %g, wanted a number from 0 to 1", (double)eta);
+    if (eta > 0 && !has_eta(s->kind))
+        return im_fail(s->c, "eta is %g, but scheduler %s has no eta; leave it out, or choose ddim or tcd", (double)eta,
+                       s->kind->name);
+    s->eta = as_typed(eta);
+    return true;
 }
 
 bool im_scheduler_begin(im_scheduler *s, float strength)

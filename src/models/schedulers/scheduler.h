@@ -35,6 +35,10 @@ const char *im_scheduler_known(void);                          /* "pndm, ddim, e
 bool im_scheduler_plan(im_scheduler *s, int steps, size_t n);
 /* Image to image: leaves out the first steps; strength in [0, 1], 0: all of them. After im_scheduler_plan. */
 bool im_scheduler_begin(im_scheduler *s, float strength);
+/* The share of noise that ddim and tcd put back in a step, in [0, 1]; 0 at first. False: c has failed, also where the kind
+ * of s has no eta and it is not 0. */
+bool im_scheduler_set_eta(im_scheduler *s, float eta);
+bool im_scheduler_takes_eta(const char *name);                 /* of whichever name; false: it has none               */
 
 int im_scheduler_evaluations(const im_scheduler *s);           /* of the network, from where the run begins           */
 int im_scheduler_first(const im_scheduler *s);                 /* evaluations left out by im_scheduler_begin          */

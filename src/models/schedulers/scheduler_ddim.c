@@ -1,13 +1,14 @@
 /* scheduler_ddim.c: the schedulers that go from time to time through a guess of the finished latent x0.
  *
  *     x0 = (x - sqrt(1 - a) e) / sqrt(a)
- *     ddim (Song et al. 2021, formula 12, eta 0):   x' = sqrt(a') x0 + sqrt(1 - a') e
+ *     ddim (Song et al. 2021, formula 12 and 16):   x' = sqrt(a') x0 + sqrt(1 - a' - d^2) e + d noise,
+ *                                                   d = eta sqrt((1 - a')/(1 - a) (1 - a/a'))
  *     ddpm (Ho et al. 2020, formula 7):             x' = sqrt(a') b/(1 - a) x0 + sqrt(1 - b) (1 - a')/(1 - a) x + noise
  *     lcm  (Luo et al. 2023, arXiv 2310.04378):     x' = sqrt(a') f + sqrt(1 - a') noise,  f = c_out x0 + c_skip x
  *     tcd  (Zheng et al. 2024, arXiv 2402.19159):   x' = sqrt(a'/a_s) y + sqrt(1 - a'/a_s) noise,
  *                                                   y = sqrt(a_s) x0 + sqrt(1 - a_s) e
- * with a, a' the products at this time and the next, b = 1 - a/a', and a_s that at the next time times 1 - eta, eta 0.3 as
- * diffusers' TCDScheduler has it. The last step of lcm and tcd adds no noise. */
+ * with a, a' the products at this time and the next, b = 1 - a/a', and a_s that at the next time times 1 - eta. At eta 0
+ * ddim and tcd put no noise back. The last step of lcm and tcd adds none. */
 #include "models/schedulers/scheduler_parts.h"
 
 #include <math.h>
@@ -36,13 +37,15 @@ static bool read_noise(im_scheduler *s, const reading *r, const im_tensor *e, co
 
 bool im_step_ddim(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
-    (void)noise;
     int t = im_step_time(s);
     float a = im_alpha_at(s, t), a2 = im_alpha_at(s, t - s->cfg.num_train_timesteps / s->steps);
+    float variance = (1 - a2) / (1 - a) * (1 - a / a2), deviation = s->eta > 0 ? (float)s->eta * sqrtf(variance) : 0;
     reading r = { s->cfg.prediction_type, sqrtf(a), sqrtf(1 - a) };
-    im_tensor *x0 = s->work[0], *back = s->work[1];
-    return read_x0(s, &r, e, x, x0) && read_noise(s, &r, e, x, back)
-        && IM_MIX(s, x, { x0, sqrtf(a2) }, { back, sqrtf(1 - a2) });
+    im_tensor *x0 = s->work[0], *back = s->work[1], *z = s->work[2];
+    float root = sqrtf(1 - a2 - deviation * deviation);
+    if (!read_x0(s, &r, e, x, x0) || !read_noise(s, &r, e, x, back)) return false;
+    if (!(s->eta > 0)) return IM_MIX(s, x, { x0, sqrtf(a2) }, { back, root });
+    return noise.fill(noise.arg, z) && IM_MIX(s, x, { x0, sqrtf(a2) }, { back, root }, { z, deviation });
 }
 
 /* Standard deviation of the noise put back: of the posterior ("fixed_small"), or of the forward step. */
@@ -85,15 +88,15 @@ bool im_step_lcm(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noi
 
 bool im_step_tcd(im_scheduler *s, const im_tensor *e, im_tensor *x, im_noise noise)
 {
-    static const float eta = 0.3f;
     int index = im_step_index(s), t = im_step_time(s);
     bool last = index + 1 == s->count;
     int next = last ? 0 : (int)s->times[index + 1];
-    float a = s->alphas[t], a2 = s->alphas[next], a_s = s->alphas[(int)floorf((1 - eta) * (float)next)];
+    float a = s->alphas[t], a2 = s->alphas[next], a_s = s->alphas[(int)floorf((float)(1 - s->eta) * (float)next)];
     reading r = { s->cfg.prediction_type, sqrtf(a), sqrtf(1 - a) };
     im_tensor *x0 = s->work[0], *back = s->work[1], *z = s->buf[0];
     if (!read_x0(s, &r, e, x, x0) || !read_noise(s, &r, e, x, back)
         || !IM_MIX(s, x, { x0, sqrtf(a_s) }, { back, sqrtf(1 - a_s) }))
         return false;
-    return last || (noise.fill(noise.arg, z) && IM_MIX(s, x, { x, sqrtf(a2 / a_s) }, { z, sqrtf(1 - a2 / a_s) }));
+    return last || s->eta == 0
+        || (noise.fill(noise.arg, z) && IM_MIX(s, x, { x, sqrtf(a2 / a_s) }, { z, sqrtf(1 - a2 / a_s) }));
 }

@@ -83,6 +83,7 @@ struct im_scheduler {
     float *times;                                              /* (count)                                             */
     float *sigmas;                                             /* (count + 1), or NULL                                */
     int first, done;                                           /* evaluations left out; made since                    */
+    double eta;                                                /* ddim, tcd                                           */
     size_t n;
     im_tensor *buf[IM_SCHEDULER_BUFFERS];                      /* (n) each: history; on the device                    */
     im_tensor *work[IM_SCHEDULER_WORK];                        /* (n) each: free at the beginning of a step           */

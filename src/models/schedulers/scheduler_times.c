@@ -118,9 +118,12 @@ static double ruled_level(const im_scheduler *s, double largest, double smallest
     return exp(a + ramp * (b - a));
 }
 
-static double given_or(double given, double other)
+/* An end of a ruled grid: as configured, but where diffusers does not look (lms by Karras, dpm by Lu). */
+static double end_of(const im_scheduler *s, double given, double other)
 {
-    return isnan(given) ? other : given;
+    im_sigma_rule rule = s->cfg.sigma_rule;
+    bool looks = rule != IM_SIGMAS_LU && (rule != IM_SIGMAS_KARRAS || s->kind->step != im_step_lms);
+    return looks && !isnan(given) ? given : other;
 }
 
 /* euler, euler_a, heun, lms: the ends of a ruled grid are the levels of the plain one. */
@@ -128,8 +131,8 @@ bool im_times_sigma(im_scheduler *s, int steps)
 {
     const im_scheduler_config *f = &s->cfg;
     if (!im_times_grid(s, steps, steps, f->num_train_timesteps, false)) return false;
-    double largest = given_or(f->sigma_max, level_at(s, s->times[0]));
-    double smallest = given_or(f->sigma_min, level_at(s, s->times[s->count - 1]));
+    double largest = end_of(s, f->sigma_max, level_at(s, s->times[0]));
+    double smallest = end_of(s, f->sigma_min, level_at(s, s->times[s->count - 1]));
     for (int i = 0; i < s->count; i++) {
         double sigma;
         if (f->sigma_rule == IM_SIGMAS_PLAIN) {
@@ -184,8 +187,8 @@ bool im_times_multistep(im_scheduler *s, int steps)
     const im_scheduler_config *f = &s->cfg;
     bool unipc = s->kind->fields & IM_HAS_UNIPC;
     if (!im_times_grid(s, steps, steps + 1, last_time(s), true)) return false;
-    double largest = given_or(f->sigma_max, im_train_sigma(s, f->num_train_timesteps - 1));
-    double smallest = given_or(f->sigma_min, im_train_sigma(s, 0)), sigma = 0;
+    double largest = end_of(s, f->sigma_max, im_train_sigma(s, f->num_train_timesteps - 1));
+    double smallest = end_of(s, f->sigma_min, im_train_sigma(s, 0)), sigma = 0;
     if (f->sigma_rule != IM_SIGMAS_PLAIN && s->count != steps && !set_count(s, steps, true)) return false;
     bool round_times = f->sigma_rule == IM_SIGMAS_KARRAS || f->sigma_rule == IM_SIGMAS_LU;
     if (!unipc && f->beta_schedule == IM_BETA_COSINE && !f->trained_betas) round_times = false;
