@@ -77,9 +77,9 @@ int im_sd_embedding(const im_sd *sd, int i, const char **name, const char **sha2
 {
     const im_embeddings *e = &sd->embeddings;
     if (i < 0 || i >= e->n) return e->n;
-    *name = e->v[i].name;
-    *sha256 = e->v[i].sha256;
-    *vectors = e->v[i].n;
+    if (name) *name = e->v[i].name;
+    if (sha256) *sha256 = e->v[i].sha256;
+    if (vectors) *vectors = e->v[i].n;
     return e->n;
 }
 
