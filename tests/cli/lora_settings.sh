@@ -109,6 +109,7 @@ def broken(role, value):
 diffusers("nan", broken("A", 0x7e00), {})
 diffusers("inf", broken("B", 0x7c00), {})
 write("alpha-nan.safetensors", kohya(golden["modules"][0], float("nan")))
+write("large.safetensors", kohya(golden["modules"][0], 1e38))
 write("none.safetensors", {})
 write("stray.safetensors", {"lora_unet_x.alpha": ("F32", [], b"\0\0\0\0")})
 write("twice.safetensors", {"unet." + k: t for k, t in to_q.items()} | kohya(golden["modules"][0], 1))
@@ -163,6 +164,8 @@ check "the text encoder by the names of older diffusers"
 
 refuses nan.safetensors "lora_A.weight holds values that are not finite; the LoRA's file is damaged"
 refuses inf.safetensors "lora_B.weight holds values that are not finite; the LoRA's file is damaged"
+gives 1 'attn1.to_q.weight is beyond the numbers of f32 (B A times ' generate -m $model --steps 1 -p a \
+    --lora "$dir/large.safetensors:100" -o "$dir/no.png"
 refuses alpha-nan.safetensors 'is nan; wanted a finite number'
 refuses none.safetensors 'holds no LoRA: among its 0 tensors is no lora_A'
 refuses stray.safetensors 'holds no LoRA: among its 1 tensors is no lora_A'

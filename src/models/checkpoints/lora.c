@@ -247,17 +247,18 @@ static bool check_module(im_ctx *c, const im_lora *l, const module *m)
                    name, w);
 }
 
+const char *const im_lora_files[] = { "pytorch_lora_weights.safetensors", "adapter_model.safetensors", NULL };
+
 /* A folder's file; NULL with an error. */
 static char *file_in(im_ctx *c, const char *path)
 {
-    static const char *const names[] = { "pytorch_lora_weights.safetensors", "adapter_model.safetensors" };
-    for (int i = 0; im_is_folder(path) && i < 2; i++) {
-        char *file = im_join(c, path, names[i]);
+    for (int i = 0; im_is_folder(path) && im_lora_files[i]; i++) {
+        char *file = im_join(c, path, im_lora_files[i]);
         if (!file || im_is_file(file)) return file;
         free(file);
     }
     if (!im_is_folder(path)) return im_copy_text(c, path, strlen(path));
-    im_fail(c, "%s: has no %s and no %s", path, names[0], names[1]);
+    im_fail(c, "%s: has no %s and no %s", path, im_lora_files[0], im_lora_files[1]);
     return NULL;
 }
 
@@ -373,6 +374,11 @@ static bool add_product(im_ctx *c, const im_lora *l, const module *m, float *val
         im_tensor *a = im_from(c, IM_F32, 2, (int64_t[]){ k, r }, turned);
         ok = im_download(c, im_linear(c, b, a, NULL, NULL, IM_ACT_NONE), product);               /* (rows, k)         */
         im_scope_pop(c);
+        bool finite = true;
+        for (int64_t i = 0; ok && i < rows * k; i++) finite &= isfinite(product[i]) != 0;
+        if (ok && !finite)
+            ok = im_fail(c, "%s: what it adds to %s is beyond the numbers of f32 (B A times %g); give it a smaller weight",
+                         l->path, m->param->t->name, (double)scale);
         for (int64_t i = 0; ok && i < rows * k; i++) values[i] += product[i];
     }
     free(down);

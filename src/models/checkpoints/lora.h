@@ -15,6 +15,7 @@
 #include "models/checkpoints/checkpoint.h"
 
 typedef struct im_lora im_lora;
+extern const char *const im_lora_files[];                      /* one of which lies in a LoRA's folder; NULL at the end */
 /* path: a .safetensors file, or a folder with adapter_model.safetensors or pytorch_lora_weights.safetensors. Modules that
  * no network of k has are left out with one warning; where none is known the file is refused, as are other kinds of
  * adapters (DoRA, LoHa, LoKr, PiSSA ...) by their names. Its weight is 1 and none is before it. */

@@ -37,7 +37,7 @@ static void warn_of_pickles(im_sd *sd, const char *folder)
 static bool add_folder(im_sd *sd, const char *folder)
 {
     im_named files;
-    if (!im_named_list(sd->c, &files, folder, false)) return false;
+    if (!im_named_list(sd->c, &files, folder, NULL)) return false;
     for (int i = 0; i < files.n && im_ok(sd->c); i++) {
         char *path = im_named_path(sd->c, &files, files.name[i], "embedding");
         if (path && !add_file(sd, path)) {

@@ -65,7 +65,6 @@ static void say_when(const im_sd_run *r, char *out, size_t size)
 /* What to try, where the caller knows nothing better. */
 static const char *usual_advice(const im_sd_run *r, bool weights)
 {
-    if (weights && r->sd->loras) return "a LoRA is added too often, or it or the model's file is damaged: try without it";
     if (r->sd->dtype != IM_F32)
         return weights ? "--dtype f32 holds larger values; where that does not help, the model's file is damaged"
                        : "`imago trace` writes what every layer gives; --dtype f32 holds larger values";

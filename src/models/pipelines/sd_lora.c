@@ -181,7 +181,7 @@ static bool list_names(im_sd *sd, im_named *names, bool *there)
     const char *folder = own ? own : sd->lora_folder;
     *names = (im_named){ 0 };
     *there = folder != NULL;
-    bool ok = im_ok(sd->c) && (!folder || im_named_list(sd->c, names, folder, true));
+    bool ok = im_ok(sd->c) && (!folder || im_named_list(sd->c, names, folder, im_lora_files));
     free(own);
     return ok;
 }
