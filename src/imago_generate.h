@@ -84,8 +84,8 @@ im_dtype im_sd_activations(const im_sd *sd);
 /* A low-rank adapter (LoRA) in diffusers', PEFT's or kohya's layout, a file or a folder: from now on text encoder and UNet
  * have weight times its change in their weights, beside those of adapters given before; networks are loaded anew when they
  * are needed. False with an error: all is as before. im_sd_clear_loras: as the file has them again, to the bit. Neither
- * while a run is open. im_sd_lora: how many; number i's name, SHA-256 of its file and weight, in the order given. */
-bool im_sd_add_lora(im_sd *sd, const char *path, float weight);
+ * while a run is open. im_sd_lora: how many; number i's name, SHA-256 of its file, weight (each may be NULL), as given. */
+bool im_sd_add_lora(im_sd *sd, const char *path, float weight);                             /* weight: -100 to 100    */
 /* FILE:WEIGHT, where what is behind the last colon is a number; else all of it is the name, and the weight 1. */
 bool im_sd_add_lora_text(im_sd *sd, const char *text);
 bool im_sd_clear_loras(im_sd *sd);

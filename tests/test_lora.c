@@ -74,6 +74,7 @@ START_TEST(on_and_off)
     draw(sd, once);
     ck_assert(memcmp(plain, once, (size_t)n * sizeof *once) != 0);
     adds(sd, LORA, 0.5f);
+    ck_assert_int_eq(im_sd_lora(sd, 0, NULL, NULL, NULL), 2);
     ck_assert(im_sd_lora(sd, 0, &name, &sha256, &weight) == 2 && weight == 0.25f && !strcmp(name, "lora"));
     ck_assert(im_sd_lora(sd, 1, &name, &sha256, &weight) == 2 && weight == 0.5f && strlen(sha256) == 64);
     draw(sd, twice);
@@ -90,6 +91,10 @@ START_TEST(on_and_off)
     ck_assert(run && !im_sd_clear_loras(sd) && strstr(im_error(c), "1 run of this model is open"));
     im_clear_error(c);
     im_sd_run_close(run);
+    for (int i = 0; i < 2; i++) {
+        ck_assert(!im_sd_add_lora(sd, LORA, i ? 1e9f : NAN) && strstr(im_error(c), "wanted a number from -100 to 100"));
+        im_clear_error(c);
+    }
     ck_assert(!im_sd_add_lora(sd, "absent.safetensors", 1) && strstr(im_error(c), "absent.safetensors"));
     im_clear_error(c);
     ck_assert_int_eq(im_sd_lora(sd, 0, &name, &sha256, &weight), 1);                   /* all is as before            */

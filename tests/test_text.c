@@ -53,9 +53,11 @@ START_TEST(marks)
 {
     static const struct { im_mark kind; const char *mark; } want[] = {
         { IM_MARK_FILE, "<lora:fox:0.8>" }, { IM_MARK_WEIGHT, "(a hat:1.3)" }, { IM_MARK_FILE, "<hypernet:x>" },
+        { IM_MARK_FILE, "<LoRA:fox:1>" }, { IM_MARK_FILE, "< lora:x>" }, { IM_MARK_FILE, "<lora:open" },
         { IM_MARK_NONE, "" },
     };
-    const char *text = "a (small) fox, <lora:fox:0.8>, (a hat:1.3) and (:2), (time: noon), <hypernet:x>, (b, <lora:open";
+    const char *text = "a (small) fox, <lora:fox:0.8>, (a hat:1.3) and (:2), (time: noon), <hypernet:x>, "
+                       "<LoRA:fox:1> < lora:x> <a lora:x> (b, <lora:open\n(";
     size_t at = 0;
     for (int i = 0; i < SUITE_COUNT(want); i++) {
         char mark[40] = "";

@@ -265,8 +265,8 @@ class Context(Closing):
         from ._tensor import from_array
         return from_array(self, array, dtype, copy)
 
-    def zeros(self, shape: Sequence[int], dtype: str = "f32") -> Tensor:
-        """A tensor of zeros."""
+    def zeros(self, shape: int | Sequence[int], dtype: str = "f32") -> Tensor:
+        """A tensor of zeros; a number for the shape: of one axis."""
         from ._tensor import zeros
         return zeros(self, shape, dtype)
 

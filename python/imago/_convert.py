@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from typing import Any, Mapping, Union
 
@@ -43,6 +44,22 @@ def image_of(picture: Any, name: str) -> Any:
     image: Any = im_image(array.shape[1], array.shape[0], 3, array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)))
     image.kept = array
     return image
+
+
+def coloured(picture: Any, name: str) -> Any:
+    """(H, W, 3) of uint8, of that or of grey (H, W) or (H, W, 1): as a grey file is read."""
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise ImagoError(f"{name}: found {array.dtype} {array.shape}, wanted pixels of uint8 (height, width) or (height, "
+                         f"width, 3)")
+    grey = array.ndim == 2 or array.shape[2] == 1
+    return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2) if grey else array
+
+
+def digest(image: Any) -> bytes:
+    """What a file calls the pixels of an im_image by: their SHA-256, hex."""
+    i = image.contents
+    return hashlib.sha256(ctypes.string_at(i.pixels, i.width * i.height * i.channels)).hexdigest().encode()
 
 
 def pixels_of(image: Any) -> Pixels:

@@ -2,16 +2,16 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
 
 import numpy as np
 
 from ._context import Closing, Context, Handle, callback
-from ._convert import Floats, Pixels, Text, fill, image_of, pixels_of, said, text, word
+from ._convert import Floats, Pixels, Text, coloured, digest, fill, image_of, pixels_of, said, text, word
 from ._errors import ImagoError
 from ._functions import FUNCTIONS
+from ._pictures import quality_of
 from ._structs import im_image, im_request, im_sd_args
 from ._tensor import DTYPES
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], "bool | None"]
 NO_PROGRESS = FUNCTIONS["im_sd_on_progress"][1][1]()           # NULL
 _WORDS = {"rng": ("cpu", "cuda")}
+# What says something of another option only; the command line refuses it alone, too.
+_NEEDS = (("strength", "init"), ("mask_blur", "mask"), ("mask_fill", "mask"), ("mask_only", "mask"),
+          ("mask_padding", "mask"))
 _STATES = ("running", "finished", "cancelled", "failed")
 
 
@@ -79,7 +82,7 @@ class Model(Closing):
         :param progress: called with (done, total) evaluations; False from it, or an exception, Ctrl-C too, gives it up.
         :param options: fields of im_sd_args in src/imago_generate.h: negative, steps (50), guidance (7.5), seed (0),
             scheduler, width, height, rng ("cpu", "cuda": which of torch's generators), eager; init, pixels (H, W, 3) of
-            uint8 to begin from, with strength; latents, float (4, h, w), in the place of noise.
+            uint8 to begin from, with strength; mask, (H, W) or (H, W, 3) of uint8, where init is drawn anew, white; latents, float (4, h, w), in the place of noise.
         :returns: (height, width, 3), uint8.
         :raises ImagoError: an option that is not what is wanted, or values that are not finite. Stopped: it was given up.
         """
@@ -138,6 +141,11 @@ class Model(Closing):
     def _args(self, prompt: Any, options: Any) -> tuple[Any, list[Any]]:
         args = self.context.run("im_sd_defaults", self._pointer)
         args.prompt = text(prompt, "prompt")
+        for name, needs in _NEEDS:
+            if name in options and options.get(needs) is None:
+                raise ImagoError(f"{name}: found without {needs}; wanted {needs} beside it, or leave {name} out")
+        if options.get("mask") is not None:
+            options = {**options, "mask": coloured(options["mask"], "mask")}
         kept = fill(args, options, "generate", _WORDS)
         if args.init and not options.get("width"):             # as the command line has it: the picture's own size
             args.width = args.init.contents.width
@@ -163,23 +171,24 @@ class Model(Closing):
 
         :param picture: what ``generate(prompt, **options)`` gave, with the same prompt and options.
         :param quality: of a JPEG, 1 to 100; force: replace a file that is there.
-        :raises ImagoError: the file is there, or options have latents: only those of a file can be named.
+        :raises ImagoError: the file is there, its name has another ending, or options have latents: only those of a file
+            can be named.
         """
-        args, kept = self._args(prompt, options)
+        args, kept = self._args(prompt, options)               # kept: what args points to
         if args.latents:
             raise ImagoError("write: found latents of an array, which no file can name; use write_picture")
-        jpeg = os.fspath(path).lower().endswith((".jpg", ".jpeg"))
         image = image_of(picture, "write")
-        request: Any = im_request(model_name=text(self.name, "name"))
-        fill(request, {"quality": quality}, "write")
-        request.quality *= jpeg
+        request: Any = im_request(model_name=text(self.name, "name"), quality=quality_of(path, quality))
         args.width, args.height = image.width, image.height
         args.scheduler = self.context.run("im_sd_scheduler", self._pointer, ctypes.byref(args))
         request.args = args
         if args.init:
-            request.init_sha256 = hashlib.sha256(kept[0].kept.tobytes()).hexdigest().encode()
+            request.init_sha256 = digest(args.init)
+        if args.mask:
+            request.mask_sha256 = digest(args.mask)
         self.context.run("im_request_write", self._pointer, ctypes.byref(request), text(path, "path"),
                          ctypes.byref(image), force)
+        del kept
 
     # -- about it
 
@@ -205,7 +214,10 @@ class Model(Closing):
         return DTYPES[self.context.run("im_sd_dtype", self._pointer)]
 
     def add_lora(self, path: Text, weight: float = 1) -> None:
-        """Adds a LoRA to the weights, a file or folder of diffusers, PEFT or kohya. Not while a run is open."""
+        """Adds a LoRA to the weights, a file or folder of diffusers, PEFT or kohya. Not while a run is open.
+
+        :param weight: -100 to 100, how often it is added.
+        """
         self.context.run("im_sd_add_lora", self._pointer, text(path, "lora"), weight)
 
     def clear_loras(self) -> None:
@@ -217,7 +229,7 @@ class Model(Closing):
         """(name, SHA-256 of its file, weight) of each LoRA, in the order given."""
         out = []
         name, digest, weight = ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_float()
-        for i in range(self.context.run("im_sd_lora", self._pointer, 0, None, None, None)):
+        for i in range(self.context.run("im_sd_lora", self._pointer, -1, None, None, None)):
             self.context.run("im_sd_lora", self._pointer, i, ctypes.byref(name), ctypes.byref(digest), ctypes.byref(weight))
             out.append((said(name.value), said(digest.value), weight.value))
         return out

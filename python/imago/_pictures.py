@@ -5,8 +5,11 @@ import ctypes
 import os
 from typing import Any, Mapping
 
+import numpy as np
+
 from ._context import Context
-from ._convert import Pixels, Text, fill, image_of, pixels_of, text
+from ._convert import Pixels, Text, image_of, pixels_of, text
+from ._errors import ImagoError
 from ._structs import im_picture_how, im_text
 
 
@@ -20,9 +23,21 @@ def read_picture(path: Text, context: Context | None = None) -> Pixels:
         c._lib.im_image_free(image)
 
 
+def quality_of(path: Text, quality: Any) -> int:
+    """Of the file that this name asks for: that of a JPEG, 0 of a PNG. ImagoError: another ending, or no quality."""
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending not in (".png", ".jpg", ".jpeg"):
+        raise ImagoError(f"{os.fspath(path)}: wanted a name that ends in .png, .jpg or .jpeg")
+    if isinstance(quality, bool) or not isinstance(quality, (int, np.integer)) or not 1 <= quality <= 100:
+        raise ImagoError(f"quality: found {quality!r}, wanted a whole number from 1 to 100")
+    return 0 if ending == ".png" else int(quality)
+
+
 def write_picture(path: Text, picture: Any, *, quality: int = 95, texts: Mapping[str, str] | None = None,
                   force: bool = False, context: Context | None = None) -> None:
     """Writes (height, width, 3) of uint8 as a PNG, or as a JPEG by the name .jpg or .jpeg.
+
+    Other endings are an ImagoError.
 
     :param quality: of a JPEG, 1 to 100.
     :param texts: text chunks of a PNG; a JPEG's EXIF comment.
@@ -33,9 +48,8 @@ def write_picture(path: Text, picture: Any, *, quality: int = 95, texts: Mapping
     rows = (im_text * max(len(texts or ()), 1))()
     for i, (key, value) in enumerate((texts or {}).items()):
         rows[i].key, rows[i].value = text(key, "texts"), text(value, "texts")
-    jpeg = os.fspath(path).lower().endswith((".jpg", ".jpeg"))
-    how: Any = im_picture_how(format=jpeg, texts=rows, n_texts=len(texts or ()))
-    fill(how, {"quality": quality}, "write_picture")
+    quality = quality_of(path, quality)
+    how: Any = im_picture_how(format=quality > 0, quality=quality, texts=rows, n_texts=len(texts or ()))
     c.call("im_picture_write", text(path, "path"), ctypes.byref(image), ctypes.byref(how), force)
 
 

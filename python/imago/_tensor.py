@@ -213,9 +213,18 @@ def from_array(context: Context, array: Any, dtype: str | None, copy: bool | Non
     return result(context, "im_from", number, values.ndim, sizes(values.shape), values.ctypes.data)
 
 
-def zeros(context: Context, shape: Sequence[int], dtype: str) -> Tensor:
+def zeros(context: Context, shape: int | Sequence[int], dtype: str) -> Tensor:
+    shape = (shape,) if isinstance(shape, (int, np.integer)) else shape
     t = result(context, "im_new", word(dtype, DTYPES[:4], "dtype"), len(shape), sizes(shape))
     return t.fill(0)
+
+
+def tensor_of(value: Any, name: str) -> Tensor:
+    """The same. ImagoError: it is no tensor."""
+    if isinstance(value, Tensor):
+        return value
+    raise ImagoError(f"{name.removeprefix('im_')}: found {type(value).__name__}, wanted a tensor; Context.tensor makes one "
+                     f"of an array")
 
 
 def result(context: Context, name: str, *args: Any, parent: Tensor | None = None) -> Tensor:
@@ -223,6 +232,9 @@ def result(context: Context, name: str, *args: Any, parent: Tensor | None = None
     a tape is open, when that ends: nodes refer to it until then."""
     lib = context._lib
     plain = [a._pointer if isinstance(a, Tensor) else a for a in args]
+    for a in args:
+        if isinstance(a, (np.ndarray, list)):                  # where a tensor belongs
+            tensor_of(a, name)
     with context._busy:
         c = context.pointer()
         tape = context._tape

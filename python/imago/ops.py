@@ -11,9 +11,14 @@ from typing import Any
 from ._convert import fill, word
 from ._errors import ImagoError
 from ._structs import im_batchnorm_attrs, im_conv_attrs, im_optimise_step, im_trained
-from ._tensor import DTYPES, Tensor, result
+from ._tensor import DTYPES, Tensor, result, tensor_of
 
 ACTIVATIONS = ("none", "silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "tanh")      # in the order of im_act
+
+
+def _result(name: str, x: Tensor, *args: Any) -> Tensor:
+    """In the context of x, its first input."""
+    return result(tensor_of(x, name).context, name, x, *args)
 
 
 def _act(name: str) -> int:
@@ -22,12 +27,12 @@ def _act(name: str) -> int:
 
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None, res: Tensor | None = None, act: str = "none") -> Tensor:
     """act(x w^T + b) + res.  x (..., K)  w (N, K)  b (N)  res (..., N) -> (..., N)"""
-    return result(x.context, "im_linear", x, w, b, res, _act(act))
+    return _result("im_linear", x, w, b, res, _act(act))
 
 
 def linear_geglu(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """v * gelu(g), [v g] = x w^T + b.  x (..., K)  w (2N, K)  b (2N) -> (..., N)"""
-    return result(x.context, "im_linear_geglu", x, w, b)
+    return _result("im_linear_geglu", x, w, b)
 
 
 def conv2d(x: Tensor, w: Tensor, b: Tensor | None = None, *, chan: Tensor | None = None, res: Tensor | None = None,
@@ -37,17 +42,17 @@ def conv2d(x: Tensor, w: Tensor, b: Tensor | None = None, *, chan: Tensor | None
     that the input is brought to first, by its nearest pixels; (0, 0): it is not."""
     pad = padding if isinstance(padding, tuple) else (padding,) * 4
     at = im_conv_attrs(stride, *pad, *enlarged)
-    return result(x.context, "im_conv2d", x, w, b, chan, res, ctypes.byref(at))
+    return _result("im_conv2d", x, w, b, chan, res, ctypes.byref(at))
 
 
 def groupnorm(x: Tensor, gamma: Tensor, beta: Tensor, groups: int, eps: float = 1e-5, silu: bool = False) -> Tensor:
     """Group norm over (H, W, C / groups), then SiLU where asked.  x (B, H, W, C) or (B, T, C)  gamma, beta (C)"""
-    return result(x.context, "im_groupnorm", x, gamma, beta, groups, eps, silu)
+    return _result("im_groupnorm", x, gamma, beta, groups, eps, silu)
 
 
 def layernorm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-5) -> Tensor:
     """Over the last axis.  x (..., C)  gamma, beta (C)"""
-    return result(x.context, "im_layernorm", x, gamma, beta, eps)
+    return _result("im_layernorm", x, gamma, beta, eps)
 
 
 def batchnorm(x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, *,
@@ -56,97 +61,97 @@ def batchnorm(x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, runn
     """Over all axes but the last, + res, ReLU where asked. training: by this batch's statistics, and the running ones move
     by momentum.  x, res (B, ..., C), the others (C)"""
     at = im_batchnorm_attrs(eps, momentum, training, relu)
-    return result(x.context, "im_batchnorm", x, gamma, beta, res, running_mean, running_var, ctypes.byref(at))
+    return _result("im_batchnorm", x, gamma, beta, res, running_mean, running_var, ctypes.byref(at))
 
 
 def maxpool(x: Tensor, kernel: int, stride: int, pad: int = 0) -> Tensor:
     """The largest value of each window.  x (B, H, W, C) -> (B, Ho, Wo, C)"""
-    return result(x.context, "im_maxpool", x, kernel, stride, pad)
+    return _result("im_maxpool", x, kernel, stride, pad)
 
 
 def avgpool(x: Tensor) -> Tensor:
     """The mean over pixels.  x (B, ..., C) -> (B, C)"""
-    return result(x.context, "im_avgpool", x)
+    return _result("im_avgpool", x)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
     """softmax(q k^T / sqrt(d)) v, a head each.  q (B, Tq, heads*d)  k, v (B, Tk, heads*d) -> (B, Tq, heads*d)"""
-    return result(q.context, "im_attention", q, k, v, heads, causal)
+    return _result("im_attention", q, k, v, heads, causal)
 
 
 def activate(x: Tensor, act: str) -> Tensor:
     """One of ACTIVATIONS, of every value."""
-    return result(x.context, "im_activate", x, _act(act))
+    return _result("im_activate", x, _act(act))
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
     """a + b, b of a's shape or of its last axes."""
-    return result(a.context, "im_add", a, b)
+    return _result("im_add", a, b)
 
 
 def scale(x: Tensor, s: float) -> Tensor:
     """s x"""
-    return result(x.context, "im_scale", x, s)
+    return _result("im_scale", x, s)
 
 
 def concat(a: Tensor, b: Tensor) -> Tensor:
     """Along the last axis."""
-    return result(a.context, "im_concat", a, b)
+    return _result("im_concat", a, b)
 
 
 def stack(a: Tensor, b: Tensor) -> Tensor:
     """Along the first axis: (A, ...) and (B, ...) -> (A + B, ...)"""
-    return result(a.context, "im_stack", a, b)
+    return _result("im_stack", a, b)
 
 
 def contiguous(x: Tensor) -> Tensor:
     """A copy in one piece, of a view with gaps, say."""
-    return result(x.context, "im_contiguous_copy", x)
+    return _result("im_contiguous_copy", x)
 
 
 def cast(x: Tensor, dtype: str) -> Tensor:
     """x in "f32" or "bf16"."""
-    return result(x.context, "im_cast", x, word(dtype, DTYPES[:4], "dtype"))
+    return _result("im_cast", x, word(dtype, DTYPES[:4], "dtype"))
 
 
 def embedding(table: Tensor, ids: Tensor) -> Tensor:
     """Rows of a table.  table (V, C)  ids i32 (B, T) -> (B, T, C)"""
-    return result(table.context, "im_embedding", table, ids)
+    return _result("im_embedding", table, ids)
 
 
 def timestep_embedding(t: Tensor, dim: int, cos_first: bool = True, shift: float = 0) -> Tensor:
     """[cos(t f), sin(t f)], or sines first; f_i = exp(-ln(10000) i / (dim/2 - shift)).  t (B) -> (B, dim)"""
-    return result(t.context, "im_timestep_embedding", t, dim, cos_first, shift)
+    return _result("im_timestep_embedding", t, dim, cos_first, shift)
 
 
 def normalize(x: Tensor, eps: float = 1e-12) -> Tensor:
     """x / max(|x|, eps), over the last axis."""
-    return result(x.context, "im_normalize", x, eps)
+    return _result("im_normalize", x, eps)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean over rows of -log softmax(logits)[label].  logits (R, K)  labels i32 (R) -> (1)"""
-    return result(logits.context, "im_cross_entropy", logits, labels)
+    return _result("im_cross_entropy", logits, labels)
 
 
 def mse(x: Tensor, t: Tensor, weight: Tensor | None = None) -> Tensor:
     """The mean of squares of x - t; weight multiplies samples.  x, t (B, ...)  weight (B) -> (1)"""
-    return result(x.context, "im_mse", x, t, weight)
+    return _result("im_mse", x, t, weight)
 
 
 def l1(x: Tensor, t: Tensor, weight: Tensor | None = None) -> Tensor:
     """The mean of absolute values of x - t; weight multiplies samples.  x, t (B, ...)  weight (B) -> (1)"""
-    return result(x.context, "im_l1", x, t, weight)
+    return _result("im_l1", x, t, weight)
 
 
 def gaussian_sample(moments: Tensor, noise: Tensor) -> Tensor:
     """mean + exp(logvar / 2) noise, moments = [mean logvar].  moments (B, ..., 2C)  noise (B, ..., C) -> (B, ..., C)"""
-    return result(moments.context, "im_gaussian_sample", moments, noise)
+    return _result("im_gaussian_sample", moments, noise)
 
 
 def kl(moments: Tensor) -> Tensor:
     """The divergence from the standard normal, summed, over B.  moments (B, ..., 2C) = [mean logvar] -> (1)"""
-    return result(moments.context, "im_kl", moments)
+    return _result("im_kl", moments)
 
 
 def optimise(params: list[Tensor], kind: str = "sgd", *, state: dict[str, list[Tensor]] | None = None, lr: float,

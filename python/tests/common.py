@@ -17,6 +17,7 @@ import imago
 
 PROGRAM = os.environ.get("IMAGO", "build/imago")
 MODEL = "tests/golden/models/a"                                # of 64 pixels, a few kB
+LORA = "tests/golden/lora.safetensors"                         # of MODEL
 GIVEN = {"steps": 3, "seed": 5, "guidance": 4.0}
 
 

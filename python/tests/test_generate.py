@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import imago
-from common import GIVEN, MODEL, Case, load, program
+from common import GIVEN, LORA, MODEL, Case, load, program
 
 
 def drawn(folder: Path, *args: Any) -> Any:
@@ -85,6 +86,40 @@ class Generate(Case):
             for one, picture in zip(wanted, model.generate_all(wanted)):
                 self.same(picture, model.generate(**one), str(one))
             self.assertEqual(model.generate_all([]), [])
+
+
+    def test_mask(self) -> None:
+        init = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        grey = np.zeros((64, 64), np.uint8)
+        grey[:, 32:] = 255
+        for name, pixels in (("init", init), ("mask", np.stack([grey] * 3, 2))):
+            imago.write_picture(self.dir / f"{name}.png", pixels)
+        files = ["-m", MODEL, "-i", self.dir / "init.png", "--mask", self.dir / "mask.png"]
+        wanted = drawn(self.dir, *files, "--steps", 3, "-g", 4, "--mask-blur", 2)
+        options: dict[str, Any] = {**GIVEN, "init": init, "mask_blur": 2.0}
+        with load() as model:
+            for mask in (grey, grey[..., None], np.stack([grey] * 3, 2)):
+                self.same(model.generate("a cat", mask=mask, **options), wanted, str(mask.shape))
+            model.write(self.dir / "m.png", wanted, "a cat", mask=grey, **options)
+        for key in ("imago", "parameters"):
+            self.assertEqual(imago.picture_text(self.dir / "m.png", key), imago.picture_text(self.dir / "wanted.png", key))
+        program("generate", "-q", "-t", 1, *files, "--from", self.dir / "m.png", "-o", self.dir / "again.png")
+        self.same(imago.read_picture(self.dir / "again.png"), wanted)
+
+    def test_loras(self) -> None:
+        with load() as model:
+            self.assertEqual(model.loras, [])
+            for weight in (float("nan"), float("inf"), 1e9, -100.5):
+                self.says("wanted a number from -100 to 100", model.add_lora, LORA, weight)
+            model.add_lora(LORA, 0.5)
+            digest = hashlib.sha256(Path(LORA).read_bytes()).hexdigest()
+            self.assertEqual(model.loras, [("lora", digest, 0.5)])
+            model.add_lora(LORA)
+            self.assertEqual(model.loras, [("lora", digest, 0.5), ("lora", digest, 1)])
+            model.clear_loras()
+            self.assertEqual(model.loras, [])
+        with load(loras=[(LORA, 0.25)]) as model:
+            self.assertEqual(model.loras, [("lora", digest, 0.25)])
 
 
 class Steps(Case):
@@ -207,6 +242,7 @@ class Wrong(Case):
             self.assertEqual(model.generate("x", **GIVEN).shape, (64, 64, 3))
 
     def test_values_that_c_cannot_hold(self) -> None:
+        black = np.zeros((64, 64, 3), np.uint8)
         rows: list[tuple[dict[str, Any], str]] = [
             ({"steps": 2**33}, "steps: found 8589934592, wanted a whole number from"), ({"seed": -1}, "from 0 to"),
             ({"seed": 2**64}, "seed"), ({"steps": 2.5}, "steps: found 2.5, wanted a whole number"),
@@ -214,6 +250,9 @@ class Wrong(Case):
             ({"eager": 1}, "True or False"), ({"negative": 3}, "wanted text"), ({"negative": "a\0b"}, "NUL"),
             ({"step": 3}, "no option 'step'; wanted one of"), ({"steps": None}, "leave it out"), ({"rng": "gpu"}, "cpu, cuda"),
             ({"init": np.zeros((8, 8))}, "uint8 (height, width, 3)"), ({"latents": np.zeros((4, 8, 9))}, "wanted (4, 8, 8)"),
+            ({"mask": np.zeros((8, 8)), "init": black}, "mask: found float64 (8, 8), wanted pixels of uint8 (height, width)"),
+            ({"strength": 0.5}, "strength: found without init"), ({"mask_fill": 1, "init": black}, "found without mask"),
+            ({"width": 10**6}, "width: found 1000000 pixels, wanted at most 65536"),
         ]
         with load() as model:
             for options, text in rows:
@@ -269,6 +308,10 @@ class Pictures(Case):
                 self.same(imago.read_picture(path), picture)
             program("generate", "-q", "-t", 1, "-m", MODEL, "--from", self.dir / "0.png", "-o", self.dir / "again.png")
             self.same(imago.read_picture(self.dir / "again.png"), imago.read_picture(self.dir / "0.png"))
+            for name, quality in (("x.gif", 95), ("x", 95), ("x.jpg", 0), ("x.jpg", 101), ("x.png", True)):
+                self.says("wanted a", model.write, self.dir / name, picture, "a cat", quality=quality, **GIVEN)
+                self.says("wanted a", imago.write_picture, self.dir / name, picture, quality=quality)
+            self.assertFalse(list(self.dir.glob("x*")))
             model.write(self.dir / "x.jpg", picture, "a cat", quality=70, **GIVEN)
             self.assertEqual(json.loads(imago.picture_text(self.dir / "x.jpg") or "{}")["seed"], 5)
             self.says("x.jpg", model.write, self.dir / "x.jpg", picture, "a cat", **GIVEN)

@@ -86,9 +86,12 @@ class Values(Case):
                                (lambda: c.tensor(normal(2)).item(), "one value"),
                                (lambda: ops.linear(c.tensor(normal(2, 3)), c.tensor(normal(4, 4))), "linear"),
                                (lambda: ops.linear(c.tensor(normal(2, 3)), None), "linear: input 1 is missing"),  # type: ignore
+                               (lambda: ops.add(normal(2), normal(2)), "add: found ndarray, wanted a tensor"),  # type: ignore
+                               (lambda: ops.add(c.tensor(normal(2)), normal(2)), "add: found ndarray"),  # type: ignore
                                (lambda: ops.activate(c.tensor(normal(2)), "mish"), "wanted one of none, silu"),
                                (lambda: ops.embedding(c.tensor(normal(4, 2)), c.tensor([[9]], "i32")), "9")):
                 self.says(text, make)
+            self.assertEqual((c.zeros(3).shape, c.zeros(np.int64(2)).shape), ((3,), (2,)))
             with imago.Context("cpu", 1) as d:
                 self.says("another context", ops.add, c.tensor(normal(2)), d.tensor(normal(2)))
                 left = d.tensor(normal(2))

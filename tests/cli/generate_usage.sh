@@ -46,9 +46,13 @@ cmp -s "$dir/folder/1.png" "$dir/file.png"
 check "or to the file"
 
 # ---- marks of other programs are text, and that is said
-gives 0 '"<lora:add_detail:0.8>" in the prompt is read as text' generate -m $model -t 1 --steps 1 \
+gives 0 '"<lora:add_detail:0.8>" in the negative prompt is read as text' generate -m $model -t 1 --steps 1 \
     -p 'a horse' -n '<lora:add_detail:0.8>' -o "$dir/lora.png"
-gives 0 '"(red hair:1.3)" in the prompt is read as text' generate -m $model -t 1 --steps 1 \
+for tag in '<LORA:x:1>' '<Lora:x>' '< lora:x:1>' '<lora:x:1'; do
+    gives 0 "\"$tag\" in the prompt is read as text" generate -m $model -t 1 --steps 1 -p "a horse, $tag" -f \
+        -o "$dir/tag.png"
+done
+gives 0 '"(red hair:1.3)" in the negative prompt is read as text' generate -m $model -t 1 --steps 1 \
     -p 'a horse' -n 'ugly, (red hair:1.3), (blue:0.5)' -o "$dir/weight.png"
 [ "$(grep -c 'is read as text' "$dir/err")" = 1 ]
 check "once a prompt"

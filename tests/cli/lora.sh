@@ -169,7 +169,7 @@ else
 fi
 
 # ---- <lora:NAME:WEIGHT> in a prompt
-mkdir "$dir/loras" "$dir/loras/folder"
+mkdir "$dir/loras" "$dir/loras/folder" "$dir/loras/empty" && cp $lora "$dir/loras/empty/x.safetensors"
 cp $lora "$dir/loras/style one.safetensors"
 cp "$dir/unet.safetensors" "$dir/loras/unet.safetensors"
 cp "$dir/peft/"* "$dir/loras/folder"
@@ -177,7 +177,7 @@ named() { run generate -m $model --steps 2 -s 3 -q -f --lora-dir "$dir/loras" "$
 named -p 'castle <lora:style one>' -o "$dir/named.png"
 [ "$rc" = 0 ] && same_pixels "$dir/lora.png" "$dir/named.png" && ! grep -q "as text" "$dir/err"
 check "a tag in the prompt: the picture of --lora, without the tag in its text"
-named -p '<lora:style one:0.5>castle<lora:folder:-1>' -o "$dir/named.png"
+named -p '<lora:style one: 0.5 >castle<lora:folder:-1>' -o "$dir/named.png"
 same_pixels "$dir/two.png" "$dir/named.png"
 check "two of them with weights, one a folder"
 named -p 'castle <lora:unet:-1>' --lora $lora:0.5 -o "$dir/named.png"

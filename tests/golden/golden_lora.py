@@ -1,4 +1,5 @@
-"""A LoRA of model a, and the pictures that diffusers draws with it: lora.safetensors, lora_pictures.safetensors and .json.
+"""A LoRA of model a, and the pictures that diffusers draws with it: lora.safetensors, lora_pictures.safetensors and .json;
+what PEFT multiplies modules by where alpha_pattern has regular expressions: lora_patterns.json.
 
 The LoRA changes linear layers, 1x1 projections and 3x3 convolutions of the UNet, and the text encoder, with another rank
 and alpha in each. Its file is what diffusers' save_lora_weights writes, alpha being in its metadata.
@@ -25,6 +26,28 @@ WEIGHTS = [1.0, -0.6]
 CASE = DEFAULTS | {"steps": 4, "W": 64, "H": 64, "prompt": "a castle, oil on canvas"}
 UNET = {"r": 2, "lora_alpha": 3, "target_modules": ["to_q", "to_out.0", "proj_in", "conv1", "time_emb_proj"]}
 TEXT = {"r": 3, "lora_alpha": 1, "target_modules": ["q_proj", "v_proj", "fc1"]}
+
+# The first three are those of PEFT's documentation in kind; order decides where two keys match.
+PATTERNS = [
+    {"^mid_block.*to_q": 32}, {r"down_blocks\..*\.to_q": 16}, {".*attn2.*": 1}, {"attn1.to_q": 5, "to_q": 7},
+    {r"up_blocks\.(?:1|2)\.attentions\.\d+\..*?attn[12].to_q": 3, r"\w+_blocks\.[^1]\..+?": 6},
+    {r"(down|up)_blocks\.\d{1,2}\.att.{,8}ons.1.*(attn1|attn2)\.to_q": 2.5}, {"o_q": 9, "attn1": 9, "TO_Q": 9, "to.q": 4},
+    {r"[\w.]+blocks[.]0[.]attn\d.to_q|nothing": 12},
+]
+
+
+def make_patterns(out):
+    """alpha / r of every to_q of model a's UNet, for each of PATTERNS."""
+    rows, names = [], []
+    for pattern in PATTERNS:
+        unet = load(out, "a").unet
+        config = peft.LoraConfig(r=2, lora_alpha=8, target_modules=["to_q"], alpha_pattern=pattern, init_lora_weights=False)
+        peft.inject_adapter_in_model(config, unet, "default")
+        found = {n: m.scaling["default"] for n, m in unet.named_modules() if hasattr(m, "scaling")}
+        names = sorted(found)
+        rows.append({"alpha_pattern": pattern, "scaling": [found[n] for n in names]})
+    head = {"about": "alpha / r of modules by PEFT, lora_alpha 8 and r 2", "peft": peft.__version__, "modules": names}
+    save_json_lines(os.path.join(out, "lora_patterns.json"), head, rows)
 
 
 def give(network, settings, seed):

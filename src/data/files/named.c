@@ -13,17 +13,28 @@ static const char ENDING[] = ".safetensors";
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static bool add(im_ctx *c, im_named *f, const char *entry, bool folders)
+/* Is it a folder in which one of these lies? */
+static bool holds(im_ctx *c, const char *folder, const char *entry, const char *const *files)
+{
+    char *path = files ? im_join(c, folder, entry) : NULL;
+    bool found = false;
+    for (; path && !found && *files && im_is_folder(path); files++) {
+        char *file = im_join(c, path, *files);
+        found = file && im_is_file(file);
+        free(file);
+    }
+    free(path);
+    return found;
+}
+
+static bool add(im_ctx *c, im_named *f, const char *entry, const char *const *files)
 {
     size_t n = strlen(entry), e = strlen(ENDING);
     if (*entry == '.') return true;
     if (n > e && !strcmp(entry + n - e, ENDING)) {
         n -= e;
-    } else {
-        char *path = folders ? im_join(c, f->folder, entry) : NULL;
-        bool folder = path && im_is_folder(path);
-        free(path);
-        if (!folder) return im_ok(c);
+    } else if (!holds(c, f->folder, entry, files)) {
+        return im_ok(c);
     }
     char **v = realloc(f->name, (size_t)(f->n + 1) * sizeof *v);
     if (!v) return im_fail(c, "%s: out of memory for the names in it", f->folder);
@@ -31,12 +42,12 @@ static bool add(im_ctx *c, im_named *f, const char *entry, bool folders)
     return (v[f->n] = im_copy_text(c, entry, n)) && ++f->n;
 }
 
-bool im_named_list(im_ctx *c, im_named *out, const char *folder, bool folders)
+bool im_named_list(im_ctx *c, im_named *out, const char *folder, const char *const *files)
 {
     *out = (im_named){ .folder = im_copy_text(c, folder, strlen(folder)) };
     DIR *d = out->folder ? opendir(folder) : NULL;
     bool ok = d || im_fail(c, "%s: cannot be read: %s; wanted a folder", folder, strerror(errno));
-    for (const struct dirent *e; ok && (e = readdir(d)); ) ok = add(c, out, e->d_name, folders);
+    for (const struct dirent *e; ok && (e = readdir(d)); ) ok = add(c, out, e->d_name, files);
     if (d) closedir(d);
     if (!ok) im_named_free(out);
     else if (out->n) qsort(out->name, (size_t)out->n, sizeof *out->name, by_name);

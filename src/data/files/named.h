@@ -5,9 +5,10 @@
 
 #include "imago.h"
 
-/* Names in a folder, sorted, without the ending .safetensors; with folders: its folders, too. */
+/* Names in a folder, sorted, without the ending .safetensors; and its folders in which one of `files` lies (names, NULL at
+ * the end; NULL: no folders). */
 typedef struct im_named { char *folder; char **name; int n; } im_named;
-bool im_named_list(im_ctx *c, im_named *out, const char *folder, bool folders);
+bool im_named_list(im_ctx *c, im_named *out, const char *folder, const char *const *files);
 void im_named_free(im_named *f);
 /* The path of that name, malloc'd. NULL with an error that lists what there is; kind: "LoRA". */
 char *im_named_path(im_ctx *c, const im_named *f, const char *name, const char *kind);

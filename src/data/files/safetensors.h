@@ -28,6 +28,8 @@ bool im_st_is_float(const im_st_entry *e);
 int64_t im_st_numel(const im_st_entry *e);                     /* of a file's own entry: it was checked not to overflow */
 /* Values [from, from + n) of a tensor of such a type: F64 is rounded to nearest even, all others are exact. */
 void im_st_read_f32(const im_st_entry *e, int64_t from, int64_t n, float *out);
+/* The first value, of such a type by way of f32 or of whole numbers. False: it is of another type. */
+bool im_st_number(const im_st_entry *e, double *out);
 void im_st_from_f32(const float *x, int64_t n, im_dtype t, void *out);              /* t: f32, f16 or bf16            */
 /* All of its values, in parallel; by way of f32, as torch goes from one type to another. */
 void im_st_cast(im_ctx *c, const im_st_entry *e, im_dtype to, void *out);

@@ -8,6 +8,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const im_st_type im_st_types[] = {
@@ -84,6 +85,23 @@ void im_st_read_f32(const im_st_entry *e, int64_t from, int64_t n, float *out)
     } else {
         for (int64_t i = 0; i < n; i++) out[i] = from_e4m3(((const uint8_t *)p)[from + i]);
     }
+}
+
+bool im_st_number(const im_st_entry *e, double *out)
+{
+    float f;
+    uint64_t bits = 0;
+    const char *type = e->dtype_name;
+    int size = strchr("IU", *type) ? atoi(type + 1) : 0;       /* in bits: "I64"                                      */
+    if (im_st_is_float(e)) {
+        im_st_read_f32(e, 0, 1, &f);
+        *out = (double)f;
+        return true;
+    }
+    if (!size) return false;
+    memcpy(&bits, e->data, (size_t)size / 8);                  /* little-endian, as the machine is                    */
+    *out = *type == 'U' ? (double)bits : (double)((int64_t)(bits << (64 - size)) >> (64 - size));
+    return true;
 }
 
 void im_st_from_f32(const float *x, int64_t n, im_dtype t, void *out)

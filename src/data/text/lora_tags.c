@@ -32,6 +32,7 @@ static bool read_tag(im_ctx *c, const char *tag, size_t bytes, im_lora_tag *out)
     if (colon) *colon = '\0';
     *out = (im_lora_tag){ .name = name };
     if (colon) weight = strtod(colon + 1, &end);
+    if (colon && end != colon + 1) end += strspn(end, " \t");
     if (!is_name(name))
         return im_fail(c, "%.*s: \"%s\" cannot be the name of a LoRA; wanted <lora:NAME:WEIGHT>, NAME as a file in the "
                           "folder of LoRAs is called, without its ending", (int)bytes, tag, name);

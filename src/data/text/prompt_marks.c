@@ -4,15 +4,19 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-/* "<lora:NAME...>": its length, else 0. */
+/* "<lora:NAME...>": its length, else 0. Also where it is not quite one: in capitals, with blanks, to the end of the line
+ * where it is not closed; whoever wrote it meant a file. */
 static size_t file_mark(const char *s)
 {
-    static const char *const kinds[] = { "<lora:", "<lyco:", "<hypernet:" };
+    static const char *const kinds[] = { "lora:", "lyco:", "hypernet:" };
+    if (*s != '<') return 0;
+    size_t blanks = 1 + strspn(s + 1, " \t");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (!strncmp(s, kinds[i], strlen(kinds[i]))) {
-            size_t n = strcspn(s, ">");
-            return s[n] ? n + 1 : 0;
+        if (!strncasecmp(s + blanks, kinds[i], strlen(kinds[i]))) {
+            size_t n = strcspn(s, ">"), line = strcspn(s, "\r\n");
+            return s[n] ? n + 1 : line;
         }
     return 0;
 }

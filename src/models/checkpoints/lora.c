@@ -3,7 +3,6 @@
  * kinds of files agree. */
 #include "models/checkpoints/lora.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +10,11 @@
 #include <sys/stat.h>
 
 #include "data/files/file.h"
-#include "data/files/json.h"
 #include "data/files/named.h"
 #include "data/files/names.h"
 #include "data/files/safetensors.h"
 #include "data/files/sha256.h"
+#include "models/checkpoints/lora_config.h"
 #include "models/checkpoints/param_file.h"
 
 enum { NAME = 400, PARTS = 2 };          /* bytes of a module's name; text encoder and UNet                           */
@@ -35,8 +34,7 @@ struct im_lora {
     float weight;
     module *v;
     int n;
-    im_json config;                      /* adapter_config.json, or the metadata of diffusers; value NULL: none       */
-    const char *scope;                   /* what keys of the metadata begin with: "unet." of diffusers'; "": PEFT's   */
+    im_lora_config *config;
 };
 
 /* ---------------------------------------------------------------- names */
@@ -60,6 +58,21 @@ static const char *without_head(const char *name, const char *head)
 {
     size_t n = strlen(head);
     return strncmp(name, head, n) ? NULL : name + n;
+}
+
+/* Before PEFT diffusers named the text encoder's projections as the UNet's. */
+static void rename_projection(char module_name[NAME])
+{
+    static const char *const names[][2] = {
+        { ".to_q", ".q_proj" }, { ".to_k", ".k_proj" }, { ".to_v", ".v_proj" }, { ".to_out", ".out_proj" },
+    };
+    size_t n = strlen(module_name);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t m = strlen(names[i][0]);
+        if (n <= m || strcmp(module_name + n - m, names[i][0])) continue;
+        snprintf(module_name + n - m, NAME - (n - m), "%s", names[i][1]);
+        return;
+    }
 }
 
 /* The module that a tensor belongs to, in underscores and without its head; *part: IM_PART_COUNT where none is said. */
@@ -91,6 +104,7 @@ static role split_name(const char *name, char module_name[NAME], im_part *part)
     if (processor) memmove(processor, processor + 10, strlen(processor + 10) + 1);
     n = strlen(module_name);
     if (processor && n > 7 && !strcmp(module_name + n - 7, ".to_out") && n + 3 < NAME) strcat(module_name, ".0");
+    if (*part == IM_PART_CLIP) rename_projection(module_name);
     for (char *p = module_name; *p; p++)
         if (*p == '.') *p = '_';
     return is;
@@ -187,16 +201,23 @@ static bool read_modules(im_ctx *c, im_lora *l, const table *t)
             if (is == DOWN) im_name_list_add(&unknown, e->name, "");
             continue;
         }
-        if (!im_st_is_float(e)) return im_fail(c, "%s: %s is %s; wanted a float type", l->path, e->name, e->dtype_name);
+        double alpha;
+        if (!im_st_is_float(e) && !(is == ALPHA && im_st_numel(e) == 1 && im_st_number(e, &alpha)))
+            return im_fail(c, "%s: %s is %s; wanted a float type", l->path, e->name, e->dtype_name);
         module *m = module_of(l, q, part);
-        *(is == DOWN ? &m->down : is == UP ? &m->up : &m->alpha) = e;
+        const im_st_entry **place = is == DOWN ? &m->down : is == UP ? &m->up : &m->alpha;
+        if (*place)
+            return im_fail(c, "%s: %s and %s are the same of one module, by two names; keep one of them", l->path,
+                           (*place)->name, e->name);
+        *place = e;
     }
+    if (!l->n && !unknown.counted)
+        return im_fail(c, "%s: holds no LoRA: among its %d tensors is no lora_A (down) of any module", l->path, count);
     if (l->n) return im_extra_report(c, l->path, &unknown, false);
     char names[900];
     im_name_list_text(&unknown, names, sizeof names);
     return im_fail(c, "%s: none of its %d modules is one of this model's, so it is a LoRA of another kind of model: %s; "
-                      "wanted one of Stable Diffusion v1.x", l->path, unknown.counted,
-                   unknown.counted ? names : "it has none");
+                      "wanted one of Stable Diffusion v1.x", l->path, unknown.counted, names);
 }
 
 static bool check_module(im_ctx *c, const im_lora *l, const module *m)
@@ -211,9 +232,13 @@ static bool check_module(im_ctx *c, const im_lora *l, const module *m)
     for (int i = 1; i < ndim; i++) k *= want[i];
     bool fits = m->down->ndim >= 2 && m->up->ndim >= 2 && r > 0 && m->up->shape[0] == want[0] && m->up->shape[1] == r
         && im_st_numel(m->down) == r * k && im_st_numel(m->up) == want[0] * r;
+    double alpha = 0;
+    if (fits && m->alpha && im_st_numel(m->alpha) != 1)
+        return im_fail(c, "%s: alpha of %s has %lld values; wanted 1", l->path, name, (long long)im_st_numel(m->alpha));
     if (fits)
-        return !m->alpha || im_st_numel(m->alpha) == 1 ||
-               im_fail(c, "%s: alpha of %s has %lld values; wanted 1", l->path, name, (long long)im_st_numel(m->alpha));
+        return !m->alpha || (im_st_number(m->alpha, &alpha) && isfinite(alpha)) ||
+               im_fail(c, "%s: alpha of %s is %g; wanted a finite number: the file is damaged, fetch it again", l->path,
+                       name, alpha);
     char a[96], b[96], w[96];
     im_file_shape_text(m->down->shape, m->down->ndim, a, sizeof a);
     im_file_shape_text(m->up->shape, m->up->ndim, b, sizeof b);
@@ -222,37 +247,19 @@ static bool check_module(im_ctx *c, const im_lora *l, const module *m)
                    name, w);
 }
 
+const char *const im_lora_files[] = { "pytorch_lora_weights.safetensors", "adapter_model.safetensors", NULL };
+
 /* A folder's file; NULL with an error. */
 static char *file_in(im_ctx *c, const char *path)
 {
-    static const char *const names[] = { "pytorch_lora_weights.safetensors", "adapter_model.safetensors" };
-    for (int i = 0; im_is_folder(path) && i < 2; i++) {
-        char *file = im_join(c, path, names[i]);
+    for (int i = 0; im_is_folder(path) && im_lora_files[i]; i++) {
+        char *file = im_join(c, path, im_lora_files[i]);
         if (!file || im_is_file(file)) return file;
         free(file);
     }
     if (!im_is_folder(path)) return im_copy_text(c, path, strlen(path));
-    im_fail(c, "%s: has no %s and no %s", path, names[0], names[1]);
+    im_fail(c, "%s: has no %s and no %s", path, im_lora_files[0], im_lora_files[1]);
     return NULL;
-}
-
-/* alpha of PEFT: beside the file, or in the metadata that diffusers writes. */
-static bool read_config(im_ctx *c, im_lora *l)
-{
-    const char *text = im_st_metadata(l->file, "lora_adapter_metadata");
-    if (text) {
-        l->scope = "unet.";
-        return im_json_parse(c, &l->config, l->path, text, strlen(text));
-    }
-    char *path = im_join_beside(c, l->path, "adapter_config.json");
-    bool ok = path && (!im_is_file(path) || im_json_load(c, &l->config, path, IM_JSON_CONFIG_BYTES));
-    bool dora = false;
-    if (ok && l->config.value)
-        ok = im_json_bool(c, &l->config, "use_dora", IM_MAY, &dora) &&
-             (!dora || im_fail(c, "%s: is a DoRA (use_dora); only plain LoRA is read", path));
-    free(path);
-    l->scope = "";
-    return ok;
 }
 
 im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path)
@@ -263,11 +270,11 @@ im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path)
         if (im_ok(c)) im_fail(c, "%s: out of memory", path);
         return NULL;
     }
-    *l = (im_lora){ .weight = 1, .scope = "" };
+    l->weight = 1;
     bool ok = im_st_pickle_name(path) ? im_st_refuse_pickle(c, path) : (l->path = file_in(c, path)) != NULL;
     ok = ok && (l->given = im_copy_text(c, path, strlen(path))) && (l->name = im_named_of(c, path))
-        && (l->file = im_st_open(c, l->path)) && im_sha256_file_once(c, l->path, l->hash) && read_config(c, l)
-        && fill_table(c, k, &t) && read_modules(c, l, &t);
+        && (l->file = im_st_open(c, l->path)) && im_sha256_file_once(c, l->path, l->hash)
+        && (l->config = im_lora_config_open(c, l->file, l->path)) && fill_table(c, k, &t) && read_modules(c, l, &t);
     for (int i = 0; ok && i < l->n; i++) ok = check_module(c, l, &l->v[i]);
     free_table(&t);
     if (ok && stat(l->path, &l->seen)) ok = im_fail(c, "%s: went away while it was read", l->path);
@@ -280,7 +287,7 @@ void im_lora_free(im_lora *l)
 {
     if (!l) return;
     im_st_close(l->file);
-    im_json_close(&l->config);
+    im_lora_config_free(l->config);
     free(l->given);
     free(l->path);
     free(l->name);
@@ -323,48 +330,42 @@ bool im_lora_changes(const im_lora *l, im_part part, const im_param *p)
     return false;
 }
 
-/* "pattern" of PEFT: an object from module to number; else the number `key` itself, else `otherwise`. */
-static double number_for(const im_lora *l, im_part part, const char *pattern, const char *key, const char *name,
-                         double otherwise)
-{
-    char full[80];
-    const char *scope = !*l->scope ? "" : part == IM_PART_UNET ? "unet." : "text_encoder.";
-    snprintf(full, sizeof full, "%s%s", scope, pattern);
-    const char *of;
-    json_t *own = json_object_get(l->config.value, full), *value;
-    size_t n = strlen(name) - strlen(".weight");
-    json_object_foreach(own, of, value) {
-        size_t m = strlen(of);
-        if (m <= n && !strncmp(name + n - m, of, m) && (m == n || name[n - m - 1] == '.')) return json_number_value(value);
-    }
-    snprintf(full, sizeof full, "%s%s", scope, key);
-    value = json_object_get(l->config.value, full);
-    return json_is_number(value) ? json_number_value(value) : otherwise;
-}
-
-/* w alpha / r; use_rslora (Kalajdzievski 2023, arXiv 2312.03732): w alpha / sqrt(r) */
+/* w alpha / r, or w alpha / sqrt(r) */
 static float scale_of(const im_lora *l, const module *m)
 {
-    double r = (double)m->down->shape[0], alpha;
-    float own = 0;
-    if (m->alpha) im_st_read_f32(m->alpha, 0, 1, &own);
-    alpha = m->alpha ? (double)own : number_for(l, m->part, "alpha_pattern", "lora_alpha", m->param->t->name, r);
-    char key[40];
-    snprintf(key, sizeof key, "%suse_rslora", !*l->scope ? "" : m->part == IM_PART_UNET ? "unet." : "text_encoder.");
-    bool root = json_is_true(json_object_get(l->config.value, key));
-    return (float)((double)l->weight * alpha / (root ? sqrt(r) : r));
+    double r = (double)m->down->shape[0];
+    double alpha = 0;
+    if (!m->alpha || !im_st_number(m->alpha, &alpha))
+        alpha = im_lora_config_alpha(l->config, m->part, m->param->t->name, r);
+    return (float)((double)l->weight * alpha / (im_lora_config_root(l->config, m->part) ? sqrt(r) : r));
+}
+
+/* The factors as they are in the file; values that are not finite would make the network's so, which is not to blame. */
+static bool read_factors(im_ctx *c, const im_lora *l, const module *m, float *down, float *up)
+{
+    const im_st_entry *e[2] = { m->down, m->up };
+    for (int i = 0; i < 2; i++) {
+        float *to = i ? up : down;
+        int64_t n = im_st_numel(e[i]);
+        im_st_read_f32(e[i], 0, n, to);
+        for (int64_t k = 0; k < n; k++)
+            if (!isfinite(to[k]))
+                return im_fail(c, "%s: %s holds values that are not finite; the LoRA's file is damaged: fetch or make it "
+                                  "again", l->path, e[i]->name);
+    }
+    return true;
 }
 
 /* values += scale B A, as a linear layer of the engine: rows of B times rows of A transposed. */
-static bool add_product(im_ctx *c, const module *m, float scale, float *values)
+static bool add_product(im_ctx *c, const im_lora *l, const module *m, float *values)
 {
     int64_t r = m->down->shape[0], rows = m->up->shape[0], k = im_st_numel(m->down) / r;
     float *down = malloc((size_t)(r * k) * sizeof *down), *turned = malloc((size_t)(r * k) * sizeof *turned);
     float *up = malloc((size_t)(rows * r) * sizeof *up), *product = malloc((size_t)(rows * k) * sizeof *product);
     bool ok = (down && turned && up && product) || im_fail(c, "out of memory for a LoRA of %s", m->param->t->name);
+    float scale = scale_of(l, m);
+    ok = ok && read_factors(c, l, m, down, up);
     if (ok) {
-        im_st_read_f32(m->down, 0, r * k, down);
-        im_st_read_f32(m->up, 0, rows * r, up);
         for (int64_t i = 0; i < r; i++)
             for (int64_t j = 0; j < k; j++) turned[j * r + i] = down[i * k + j];
         for (int64_t i = 0; i < rows * r; i++) up[i] *= scale;
@@ -373,6 +374,11 @@ static bool add_product(im_ctx *c, const module *m, float scale, float *values)
         im_tensor *a = im_from(c, IM_F32, 2, (int64_t[]){ k, r }, turned);
         ok = im_download(c, im_linear(c, b, a, NULL, NULL, IM_ACT_NONE), product);               /* (rows, k)         */
         im_scope_pop(c);
+        bool finite = true;
+        for (int64_t i = 0; ok && i < rows * k; i++) finite &= isfinite(product[i]) != 0;
+        if (ok && !finite)
+            ok = im_fail(c, "%s: what it adds to %s is beyond the numbers of f32 (B A times %g); give it a smaller weight",
+                         l->path, m->param->t->name, (double)scale);
         for (int64_t i = 0; ok && i < rows * k; i++) values[i] += product[i];
     }
     free(down);
@@ -387,7 +393,7 @@ bool im_lora_add(im_ctx *c, const im_lora *l, im_part part, const im_param *p, f
     if (!l) return true;
     if (!im_lora_add(c, l->next, part, p, values)) return false;                        /* in the order they were given */
     const module *m = of_param(l, part, p);
-    return !m || add_product(c, m, scale_of(l, m), values);
+    return !m || add_product(c, l, m, values);
 }
 
 /* ---------------------------------------------------------------- to be trained on */
@@ -405,8 +411,7 @@ bool im_lora_factors(im_ctx *c, const im_lora *l, im_part part, const im_param *
     const module *m = of_param(l, part, p);
     if (!m) return im_fail(c, "%s: has nothing for %s", l->path, p->t->name);
     float scale = scale_of(l, m);
-    im_st_read_f32(m->down, 0, im_st_numel(m->down), a);
-    im_st_read_f32(m->up, 0, im_st_numel(m->up), b);
+    if (!read_factors(c, l, m, a, b)) return false;
     for (int64_t i = 0; i < im_st_numel(m->up); i++) b[i] *= scale;
     return true;
 }

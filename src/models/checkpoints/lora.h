@@ -6,17 +6,19 @@
  * nothing later; to take an adapter off again the network is loaded anew. Used by sd_lora.c, checkpoint.c
  * and train_adapters.c.
  *
- * Files: diffusers (unet.*.lora_A.weight, older *.lora.down.weight and *.processor.to_q_lora.down.weight), PEFT
- * (base_model.model.*, with adapter_config.json beside the file or in the folder), kohya (lora_unet_*, lora_te_*). */
+ * Files: diffusers (unet.*.lora_A.weight, older *.lora.down.weight, *.processor.to_q_lora.down.weight and, in the text
+ * encoder, *.self_attn.to_q_lora.down.weight), PEFT (base_model.model.*, with adapter_config.json beside the file or in the
+ * folder: lora_config.h), kohya (lora_unet_*, lora_te_*). */
 #ifndef IM_LORA_H
 #define IM_LORA_H
 
 #include "models/checkpoints/checkpoint.h"
 
 typedef struct im_lora im_lora;
+extern const char *const im_lora_files[];                      /* one of which lies in a LoRA's folder; NULL at the end */
 /* path: a .safetensors file, or a folder with adapter_model.safetensors or pytorch_lora_weights.safetensors. Modules that
  * no network of k has are left out with one warning; where none is known the file is refused, as are other kinds of
- * adapters (DoRA, LoHa, LoKr ...) by their names. Its weight is 1 and none is before it. */
+ * adapters (DoRA, LoHa, LoKr, PiSSA ...) by their names. Its weight is 1 and none is before it. */
 im_lora *im_lora_open(im_ctx *c, im_checkpoint *k, const char *path);
 void im_lora_free(im_lora *l);                                 /* this one; NULL: nothing                             */
 /* l, added `weight` times, behind those that came before; next NULL: alone. */

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_PIXELS = 1 << 16 };                               /* of a side of a picture, as -W and -H have it         */
+
 static const char EMBEDDED[] = "imago-small";
 static const char SCHEDULER_FILE[] = "scheduler/scheduler_config.json";
 
@@ -262,6 +264,8 @@ im_sd_args im_sd_defaults(const im_sd *sd)
 
 static bool fits(im_sd *sd, const char *what, int pixels, int factor)
 {
+    if (pixels > MOST_PIXELS)                                  /* before a layer finds its own sizes too large         */
+        return im_fail(sd->c, "%s: found %d pixels, wanted at most %d", what, pixels, MOST_PIXELS);
     if (pixels >= factor && pixels % factor == 0) return true;
     int below = pixels / factor * factor;
     if (below < factor)

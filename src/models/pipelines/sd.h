@@ -147,6 +147,7 @@ typedef struct im_sd_text {
     const char *text;                                          /* NULL: nothing is done                               */
     im_prompt_syntax syntax;
     int skip;                                                  /* layers of the text encoder that are left out        */
+    bool negative;                                             /* what warnings call it                               */
     int chunks;                                                /* T tokens each                                       */
     float *states;                                             /* (chunks * T, C), malloc'd                           */
 } im_sd_text;

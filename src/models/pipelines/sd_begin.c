@@ -19,6 +19,7 @@ enum { NEGATIVE, PROMPT, EMPTY, TEXTS };
 static void name_texts(const im_sd_run *r, im_sd_text t[TEXTS])
 {
     t[NEGATIVE] = im_sd_text_of(&r->a, r->guided ? r->negative : NULL);
+    t[NEGATIVE].negative = true;
     t[PROMPT] = im_sd_text_of(&r->a, r->prompt);
     t[EMPTY] = im_sd_text_of(&r->a, r->chunks > 1 && r->guided ? "" : NULL);
 }

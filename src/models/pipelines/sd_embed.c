@@ -37,7 +37,7 @@ static void warn_of_pickles(im_sd *sd, const char *folder)
 static bool add_folder(im_sd *sd, const char *folder)
 {
     im_named files;
-    if (!im_named_list(sd->c, &files, folder, false)) return false;
+    if (!im_named_list(sd->c, &files, folder, NULL)) return false;
     for (int i = 0; i < files.n && im_ok(sd->c); i++) {
         char *path = im_named_path(sd->c, &files, files.name[i], "embedding");
         if (path && !add_file(sd, path)) {
@@ -77,9 +77,9 @@ int im_sd_embedding(const im_sd *sd, int i, const char **name, const char **sha2
 {
     const im_embeddings *e = &sd->embeddings;
     if (i < 0 || i >= e->n) return e->n;
-    *name = e->v[i].name;
-    *sha256 = e->v[i].sha256;
-    *vectors = e->v[i].n;
+    if (name) *name = e->v[i].name;
+    if (sha256) *sha256 = e->v[i].sha256;
+    if (vectors) *vectors = e->v[i].n;
     return e->n;
 }
 

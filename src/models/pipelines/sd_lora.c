@@ -101,6 +101,8 @@ void im_sd_loras_free(im_sd *sd)
 bool im_sd_add_lora(im_sd *sd, const char *path, float weight)
 {
     if (!sd || !im_ok(sd->c) || !no_run_open(sd)) return false;
+    if (!(weight >= -100 && weight <= 100))
+        return im_fail(sd->c, "%s: the weight of the LoRA is %g; wanted a number from -100 to 100", path, (double)weight);
     im_lora *l = im_lora_open(sd->c, sd->checkpoint, path);
     if (!l) return false;
     im_lora_link(l, weight, without_prompted(sd));
@@ -139,9 +141,9 @@ int im_sd_lora(const im_sd *sd, int i, const char **name, const char **sha256, f
     const im_lora *l = i >= 0 && i < n ? sd->fixed_loras : NULL;
     for (int back = n - 1 - i; l && back > 0; back--) l = im_lora_next(l);
     if (!l) return n;
-    *name = im_lora_name(l);
-    *sha256 = im_lora_hash(l);
-    *weight = im_lora_weight(l);
+    if (name) *name = im_lora_name(l);
+    if (sha256) *sha256 = im_lora_hash(l);
+    if (weight) *weight = im_lora_weight(l);
     return n;
 }
 
@@ -179,7 +181,7 @@ static bool list_names(im_sd *sd, im_named *names, bool *there)
     const char *folder = own ? own : sd->lora_folder;
     *names = (im_named){ 0 };
     *there = folder != NULL;
-    bool ok = im_ok(sd->c) && (!folder || im_named_list(sd->c, names, folder, true));
+    bool ok = im_ok(sd->c) && (!folder || im_named_list(sd->c, names, folder, im_lora_files));
     free(own);
     return ok;
 }

@@ -86,7 +86,8 @@ const im_tokenizer *im_sd_tokenizer(im_sd *sd)
 static void warn_of_marks(im_sd *sd, const im_sd_text *t)
 {
     static const char *const why[] = {
-        [IM_MARK_FILE] = "nothing is loaded for it; <lora:NAME:WEIGHT> stands in the prompt, not in the negative one",
+        [IM_MARK_FILE] = "nothing is loaded for it; <lora:NAME:WEIGHT>, so written, stands in the prompt, not in the "
+                         "negative one",
         [IM_MARK_WEIGHT] = "words have no weights here; --prompt-syntax a1111 reads it as one",
         [IM_MARK_CHANGE] = "a prompt stays the same from the first step to the last",
     };
@@ -95,7 +96,9 @@ static void warn_of_marks(im_sd *sd, const im_sd_text *t)
     size_t at = 0;
     told[t->syntax == IM_PROMPT_PLAIN ? IM_MARK_CHANGE : IM_MARK_WEIGHT] = true;
     for (im_mark kind; (kind = im_prompt_mark(t->text, &at, mark, sizeof mark)) != IM_MARK_NONE; told[kind] = true)
-        if (!told[kind]) im_warn(sd->c, "\"%s\" in the prompt is read as text, letter by letter: %s", mark, why[kind]);
+        if (!told[kind])
+            im_warn(sd->c, "\"%s\" in the %sprompt is read as text, letter by letter: %s", mark,
+                    t->negative ? "negative " : "", why[kind]);
 }
 
 static bool chunks_of(im_sd *sd, const char *text, im_prompt_syntax syntax, im_chunks *out, char **cut)
@@ -114,8 +117,8 @@ static bool read_text(im_sd *sd, const im_sd_text *t, im_chunks *out)
     warn_of_marks(sd, t);
     bool ok = chunks_of(sd, t->text, t->syntax, out, &cut);
     if (ok && cut)
-        im_warn(sd->c, "the prompt is longer than the %d tokens that the model reads; left out: \"%s\"; --prompt-syntax "
-                       "a1111 reads it in parts", length - 2, cut);
+        im_warn(sd->c, "the %sprompt is longer than the %d tokens that the model reads; left out: \"%s\"; --prompt-syntax "
+                       "a1111 reads it in parts", t->negative ? "negative " : "", length - 2, cut);
     free(cut);
     return ok;
 }

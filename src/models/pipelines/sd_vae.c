@@ -70,6 +70,6 @@ bool im_sd_use_vae(im_sd *sd, const char *path)
 
 const char *im_sd_vae(const im_sd *sd, const char **sha256)
 {
-    *sha256 = sd->vae_hash;
+    if (sha256) *sha256 = sd->vae_hash;
     return sd->vae_name;
 }
