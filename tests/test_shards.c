@@ -68,7 +68,8 @@ START_TEST(reads_names_as_classes)
     expect_sample(d, 0, "x.tar/1.jpg", 2, NULL);
     expect_sample(d, 2, "x.tar/3.jpg", 0, NULL);
     im_dataset_free(d);
-    ck_assert_msg(strstr(warned, "of its 3 labels 1 is a number, as \"7\", and others are names, as \"zebra\""), "%s", warned);
+    ck_assert_msg(strstr(warned, "of its 3 labels 1 is a number, as \"7\", and others are names, as \"zebra\""), "%s",
+                  warned);
     put("list", "ant\nzebra\n7\n");
     char list[300];
     snprintf(list, sizeof list, "%s/list", dir);

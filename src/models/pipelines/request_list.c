@@ -114,8 +114,8 @@ static bool read_line(reading *r, FILE *f)
     if (!n) return false;
     r->line[n] = '\0';
     return (r->bytes += n) <= FILE_BYTES ||
-           im_fail(r->c, "%s, line %d: is behind %d bytes; wanted a shorter list of prompts: is it the right file?", r->path,
-                   r->number, FILE_BYTES);
+           im_fail(r->c, "%s, line %d: is behind %d bytes; wanted a shorter list of prompts: is it the right file?",
+                   r->path, r->number, FILE_BYTES);
 }
 
 bool im_prompt_list_read(im_ctx *c, im_prompt_list *l, const char *path, const char *negative, int count, uint64_t *seed)
