@@ -127,7 +127,7 @@ START_TEST(counts_texts_that_are_not_utf8)
     put_tar("x.tar", &t);
     im_dataset *d = good("x.tar", NO_ARGS);
     expect_sample(d, 0, "x.tar/0.jpg", -1, "caf\xc3\xa9");
-    expect_sample(d, 2, "x.tar/2.jpg", -1, "caf\xef\xbf\xbd");
+    expect_sample(d, 2, "x.tar/2.jpg", -1, "caf\xe9");
     ck_assert_msg(strstr(warned, "2 of its texts are not UTF-8") && strstr(warned, "the first: ") &&
                   strstr(warned, "x.tar/1.txt"), "%s", warned);
     im_dataset_free(d);

@@ -32,8 +32,8 @@ static bool note_odd(im_gather *g, const char *where, const char *fmt, ...)
 void im_warn_of_odd_texts(im_gather *g)
 {
     if (g->n_foreign)
-        im_warn(g->c, "%s: %lld of its texts %s not UTF-8, and what is none in them is read as U+FFFD, the first: %s",
-                g->d->path, (long long)g->n_foreign, g->n_foreign > 1 ? "are" : "is", g->foreign);
+        im_warn(g->c, "%s: %lld of its texts %s not UTF-8, the first: %s; write %s as UTF-8", g->d->path,
+                (long long)g->n_foreign, g->n_foreign > 1 ? "are" : "is", g->foreign, g->n_foreign > 1 ? "them" : "it");
     if (g->n_odd) im_warn(g->c, "%s: in %lld place%s its JSON is not understood and is ignored, the first: %s", g->d->path,
                           (long long)g->n_odd, g->n_odd > 1 ? "s" : "", g->odd);
 }

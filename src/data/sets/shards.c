@@ -125,16 +125,15 @@ static char *member_bytes(reader *r, const char *name, uint64_t at, uint64_t *by
     return text;
 }
 
-/* Bytes that are no UTF-8 become U+FFFD; that is said once for the set. */
-static char *in_utf8(reader *r, const char *name, char *text)
+/* A text that is not UTF-8 is said once for the set; who needs it refuses it. */
+static bool note_foreign(reader *r, const char *name, const char *text)
 {
     im_gather *g = r->g;
-    if (im_is_utf8(text, strlen(text))) return text;
-    char *clean = im_utf8_clean(g->c, text), *where = g->n_foreign++ ? NULL : im_join(g->c, r->path, name);
+    if (im_is_utf8(text, strlen(text)) || g->n_foreign++) return true;
+    char *where = im_join(g->c, r->path, name);
     if (where) g->foreign = im_texts_add(g->c, g->d->texts, where, strlen(where));
     free(where);
-    free(text);
-    return clean;
+    return g->foreign != NULL;
 }
 
 /* A .cls or .txt: a text of the set, without a byte order mark. */
@@ -145,7 +144,7 @@ static const char *member_text(reader *r, const char *name, uint64_t at, uint64_
     size_t mark = text && bytes >= 3 && !memcmp(text, IM_BYTE_ORDER_MARK, 3) ? 3 : 0;
     if (text && memchr(text, 0, bytes))
         im_fail(r->g->c, "%s: %s holds a zero byte; wanted a text", r->path, name);
-    else if (text && (text = in_utf8(r, name, text))) {
+    else if (text && note_foreign(r, name, text)) {
         const char *from = is_class ? im_class_text(text + mark) : text + mark;
         if (*from == '-' && !r->g->args->classes && im_is_whole(from + 1))
             im_fail(r->g->c, "%s: %s is %.20s; wanted the number of a class, from 0 on, or its name", r->path, name, from);

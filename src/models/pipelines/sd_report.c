@@ -102,7 +102,8 @@ bool im_sd_fits(im_sd *sd, const im_sd_args *a, int batch, double available)
     say_what_helps(sd, b, batch, weights, available, help, sizeof help);
     return im_fail(sd->c, "%d picture%s of %dx%d at once need%s %s %.0f MiB and the weights still to be loaded %.0f MiB, "
                    "but %.0f MiB of memory are free; %s", batch, batch > 1 ? "s" : "", size.width, size.height,
-                   batch > 1 ? "" : "s", absurd ? "more than" : "about", needed / MIB, weights / MIB, available / MIB, help);
+                   batch > 1 ? "" : "s", absurd ? "more than" : "about", needed / MIB, weights / MIB, available / MIB,
+                   help);
 }
 
 /* ---------------------------------------------------------------- cost */
