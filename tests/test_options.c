@@ -169,9 +169,12 @@ START_TEST(numbers)
         REFUSED(&verb_train_resnet, "--clip is", "--clip", bad_real[i]);
     for (size_t i = 0; i < sizeof bad_seed / sizeof *bad_seed; i++)
         REFUSED(&verb_train_resnet, "--seed is", "--seed", bad_seed[i]);
+    REFUSED(&verb_generate, "wanted a whole number from 1 to 1000000", "--count", "1000001");
+    REFUSED(&verb_train_resnet, "wanted a whole number from 0 to 2147483647", "--checkpoint-every", "2147483648");
+    ck_assert_ptr_nonnull(strstr(help_of(&verb_generate), "pictures per prompt [1..1000000, default 1]"));
     REFUSED(&verb_train_resnet, "wanted a number of at least 0 and below 1", "--ema", "1");
     REFUSED(&verb_train_resnet, "wanted a number of at least 0 and below 1", "--ema", "0.99999999999");
-    REFUSED(&verb_train_resnet, "wanted a number of at least 0, or -1", "--warmup", "-0.5");
+    REFUSED(&verb_train_resnet, "wanted a number from 0 to 1000000, or -1", "--warmup", "-0.5");
     static const struct { const char *text; double x; } good[] = { { "5", 5 }, { ".5", 0.5 }, { "2.", 2 }, { "1e-3", 1e-3 },
                                                                    { "1.5E2", 150 }, { "0", 0 } };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {

@@ -102,7 +102,8 @@ START_TEST(changed_texts)
     const struct { const char *json, *error; } cases[] = {
         { "{\"prompt\": \"a\"}", "\"scheduler\"" },
         { "{\"prompt\": 1}", "\"prompt\" is 1" },
-        { "[1]", "holds no JSON object" },
+        { "[1]", "b.png: its text `imago`: holds no JSON object" },
+        { "{\"prompt\": ", "b.png: its text `imago`:1: column " },
     };
     im_image *picture = im_image_new(c, 8, 8, 3);
     const char *path = scratch_path(dir, "b.png");

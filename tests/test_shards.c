@@ -68,12 +68,68 @@ START_TEST(reads_names_as_classes)
     expect_sample(d, 0, "x.tar/1.jpg", 2, NULL);
     expect_sample(d, 2, "x.tar/3.jpg", 0, NULL);
     im_dataset_free(d);
+    ck_assert_msg(strstr(warned, "of its 3 labels 1 is a number, as \"7\", and others are names, as \"zebra\""), "%s",
+                  warned);
     put("list", "ant\nzebra\n7\n");
     char list[300];
     snprintf(list, sizeof list, "%s/list", dir);
     d = good("x.tar", ARGS(.classes = list));
     expect_sample(d, 0, "x.tar/1.jpg", 1, NULL);
     expect_sample(d, 2, "x.tar/3.jpg", 2, NULL);
+    im_dataset_free(d);
+}
+END_TEST
+
+/* webdataset reads a .cls by int(): blanks around it, and a sign. */
+START_TEST(reads_numbers_as_python)
+{
+    static const char *const texts[] = { " 3", "+1", "\t2\f\n", "-0", "007", "\xEF\xBB\xBF 4" };
+    static const int labels[] = { 3, 1, 2, 0, 7, 4 };
+    tar t = { 0 };
+    for (int i = 0; i < 6; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "%d.jpg", i);
+        tar_text(&t, name, JPEG);
+        snprintf(name, sizeof name, "%d.cls", i);
+        tar_text(&t, name, texts[i]);
+    }
+    tar_zeros(&t, 1024);
+    put_tar("x.tar", &t);
+    im_dataset *d = good("x.tar", NO_ARGS);
+    ck_assert_int_eq(d->n_classes, 8);
+    for (int i = 0; i < 6; i++) ck_assert_int_eq(d->samples[i].label, labels[i]);
+    ck_assert_str_eq(warned, "");
+    im_dataset_free(d);
+    tar_text(&t, "0.jpg", JPEG);
+    tar_text(&t, "0.cls", " -1\n");
+    tar_zeros(&t, 1024);
+    put_tar("x.tar", &t);
+    bad("x.tar", NO_ARGS, PARTS("x.tar: 0.cls is -1; wanted the number of a class, from 0 on, or its name"));
+    put("list", "-1\n1\n");
+    d = good("x.tar", ARGS(.classes = scratch_path(dir, "list")));
+    ck_assert_int_eq(d->samples[0].label, 0);
+    im_dataset_free(d);
+}
+END_TEST
+
+/* Texts in Latin-1: one warning for all of them. */
+START_TEST(counts_texts_that_are_not_utf8)
+{
+    tar t = { 0 };
+    for (int i = 0; i < 3; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "%d.jpg", i);
+        tar_text(&t, name, JPEG);
+        snprintf(name, sizeof name, "%d.txt", i);
+        tar_text(&t, name, i ? "caf\xe9" : "caf\xc3\xa9");
+    }
+    tar_zeros(&t, 1024);
+    put_tar("x.tar", &t);
+    im_dataset *d = good("x.tar", NO_ARGS);
+    expect_sample(d, 0, "x.tar/0.jpg", -1, "caf\xc3\xa9");
+    expect_sample(d, 2, "x.tar/2.jpg", -1, "caf\xe9");
+    ck_assert_msg(strstr(warned, "2 of its texts are not UTF-8") && strstr(warned, "the first: ") &&
+                  strstr(warned, "x.tar/1.txt"), "%s", warned);
     im_dataset_free(d);
 }
 END_TEST
@@ -157,7 +213,7 @@ START_TEST(reads_cut_shards)
         if (d) {
             ck_assert_msg(d->count == want, "cut to %zu: %lld samples, wanted %d", n, (long long)d->count, want);
             ck_assert_msg(strstr(warned, "x.tar: is cut") &&
-                          strstr(warned, " whole samples of it are read, the last is ") &&
+                          strstr(warned, " read, the last is ") &&
                           strstr(warned, "fetch the shard again"), "%s", warned);
         } else
             ck_assert_msg(strstr(im_error(c), "x.tar: byte ") && strstr(im_error(c), "no sample before it is whole"), "%s",
@@ -250,7 +306,18 @@ START_TEST(refuses_shards)
         tar_zeros(&t, 1024);
     }
     put_tar("x.tar", &t);
-    bad("x.tar", NO_ARGS, PARTS("x.tar: byte 2048: bytes follow the end"));
+    bad("x.tar", NO_ARGS, PARTS("x.tar: byte 2048: bytes follow the end", "the last whole sample is a, 1 is whole"));
+    tar_text(&t, "a.jpg", JPEG);                               /* junk behind the end                                 */
+    tar_text(&t, "b.jpg", JPEG);
+    tar_zeros(&t, 512);
+    tar_bytes(&t, "junk", 4);
+    put_tar("x.tar", &t);
+    im_dataset *d = good("x.tar", NO_ARGS);
+    ck_assert_int_eq(d->count, 2);
+    ck_assert_msg(strstr(warned, "x.tar: byte 2560: what follows the end of the tar is left alone; its 2 samples are read"),
+                  "%s", warned);
+    im_dataset_free(d);
+    bad("x.tar", ARGS(.strict = true), PARTS("byte 2560: bytes follow the end", "the last whole sample is b, 2 are whole"));
     tar_text(&t, "a.jpg", JPEG);
     tar_text(&t, "b.jpg", JPEG);
     tar_zeros(&t, 1024);
@@ -370,7 +437,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(reads_a_shard), ONCE(reads_names_as_classes), ONCE(names_several_shards), ONCE(reads_cut_shards),
+        ONCE(reads_a_shard), ONCE(reads_names_as_classes), ONCE(reads_numbers_as_python),
+        ONCE(counts_texts_that_are_not_utf8), ONCE(names_several_shards), ONCE(reads_cut_shards),
         ONCE(names_what_is_lost),
         ONCE(refuses_shards), ONCE(reads_odd_json), ONCE(counts_broken_members), ONCE(reads_tars_of_python)
     };

@@ -7,6 +7,7 @@
 
 #include "cli/measure.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 #include "cli/verbs.h"
 #include "data/files/file.h"
 
@@ -93,7 +94,8 @@ static void print_table(const im_analysis *a, const im_analysis *other)
     for (int k = 0; k < a->classes; k++) {
         if (!a->count[k])
             continue;
-        printf("%-32s %9lld", a->names[k], (long long)a->count[k]);
+        shown_text(stdout, a->names[k], 32);
+        printf(" %9lld", (long long)a->count[k]);
         percent(a->class_top1[k], 8);
         if (isnan(a->class_distance[k]))
             printf(" %9s", "-");

@@ -7,6 +7,7 @@
 #include "cli/data.h"
 #include "cli/session.h"
 #include "cli/sheet.h"
+#include "cli/shown.h"
 #include "cli/verbs.h"
 #include "data/files/file.h"
 #include "data/images/picture.h"
@@ -85,7 +86,7 @@ static void print_classes(const im_dataset *d)
         most = count[i] > most ? count[i] : most;
     }
     if (count && d->n_classes)
-        printf("classes: %d, of %lld to %lld pictures: %s%s%s\n", d->n_classes, (long long)least, (long long)most,
+        shown_line(stdout, "classes: %d, of %lld to %lld pictures: %s%s%s", d->n_classes, (long long)least, (long long)most,
                d->classes[0], d->n_classes > 1 ? " .. " : "", d->n_classes > 1 ? d->classes[d->n_classes - 1] : "");
     free(count);
 }
@@ -99,7 +100,7 @@ static void print_set(im_ctx *c, const im_dataset *d)
         bytes += d->samples[i].bytes;
     }
     char size[32];
-    printf("%s: %s, %lld picture%s, %s\n", d->path, im_set_kind_name(d->kind), (long long)d->count,
+    shown_line(stdout, "%s: %s, %lld picture%s, %s", d->path, im_set_kind_name(d->kind), (long long)d->count,
            d->count == 1 ? "" : "s", bytes_text((double)bytes, size));
     print_classes(d);
     if (captions)
@@ -113,7 +114,7 @@ static void print_broken(const im_broken *broken, int64_t n)
 {
     if (n)
         printf("broken: %lld\n", (long long)n);
-    for (int64_t i = 0; i < n && i < MOST_NAMED; i++) printf("  %s: %s\n", broken[i].name, broken[i].reason);
+    for (int64_t i = 0; i < n && i < MOST_NAMED; i++) shown_line(stdout, "  %s: %s", broken[i].name, broken[i].reason);
     if (n > MOST_NAMED)
         printf("  and %lld more (--json FILE lists all)\n", (long long)(n - MOST_NAMED));
 }

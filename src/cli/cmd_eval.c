@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "cli/plot.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 #include "cli/verbs.h"
 #include "data/files/file.h"
 #include "imago.h"
@@ -171,11 +172,12 @@ static void print_table(const im_eval_result *r)
     printf("%-32s %9s %8s %8s\n", "class", "pictures", "top-1", "top-5");
     for (int i = 0; i < r->classes; i++) {
         int64_t all = row_sum(r, i), right = r->confusion[(int64_t)i * r->classes + i];
+        shown_text(stdout, r->names[i], 32);
         if (all)
-            printf("%-32s %9lld %7.2f%% %7.2f%%\n", r->names[i], (long long)all, 100.0 * (double)right / (double)all,
+            printf(" %9lld %7.2f%% %7.2f%%\n", (long long)all, 100.0 * (double)right / (double)all,
                    100.0 * (double)r->top5_hits[i] / (double)all);
         else
-            printf("%-32s %9d %8s %8s\n", r->names[i], 0, "-", "-");
+            printf(" %9d %8s %8s\n", 0, "-", "-");
     }
     printf("%-32s %9lld %7.2f%% %7.2f%%   loss %.4f, %lld broken\n", "all", (long long)r->pictures, 100 * r->top1,
            100 * r->top5, r->loss, (long long)r->broken);

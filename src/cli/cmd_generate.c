@@ -111,6 +111,21 @@ static const option options[] = {
     OPTION_END
 };
 
+/* Is the option given, or varied by --grid? */
+static bool asked_for(const arguments *a, const char *name)
+{
+    const option_list *l = &((const generate_options *)a->values)->grid;
+    size_t n = strlen(name);
+    bool any = option_given(a, name);
+    for (int i = 0; l->n && i < l->n + a->n_operands && !any; i++) {
+        const char *axis = i < l->n ? l->v[i] : a->operands[i - l->n];
+        size_t k = 0;
+        while (k < n && (axis[k] == name[k] || (axis[k] == '_' && name[k] == '-'))) k++;
+        any = k == n && axis[k] == '=';
+    }
+    return any;
+}
+
 static int check_options(const arguments *a)
 {
     const generate_options *o = a->values;
@@ -123,12 +138,12 @@ static int check_options(const arguments *a)
         return usage_error(a->verb, "--grid is of one picture; leave %s out", o->prompts ? "--prompts" : "--count");
     if (o->prompt && o->prompts)
         return usage_error(a->verb, "-p and --prompts cannot be combined; put the prompt into the file");
-    if (option_given(a, "strength") && !o->init && !o->from)
+    if (asked_for(a, "strength") && !o->init && !o->from)
         return usage_error(a->verb, "--strength needs a picture to begin from: -i PICTURE");
     if (o->mask && !o->init)
         return usage_error(a->verb, "--mask needs the picture that it is for: -i PICTURE");
     for (const char *const *name = (const char *const[]){ "mask-blur", "mask-fill", "mask-only", NULL }; *name; name++)
-        if (option_given(a, *name) && !o->mask)
+        if (asked_for(a, *name) && !o->mask)
             return usage_error(a->verb, "--%s needs --mask", *name);
     if (o->init && o->latents)
         return usage_error(a->verb, "-i and --latents cannot be combined: both say what to begin from");

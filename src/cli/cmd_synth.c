@@ -8,6 +8,7 @@
 #include "cli/events.h"
 #include "cli/part.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 #include "cli/verbs.h"
 #include "imago.h"
 
@@ -107,7 +108,7 @@ static void on_note(void *arg, const char *text)
     if (v->events)
         event_text(v->c, "note", text);
     else if (!v->quiet)
-        fprintf(stderr, "%s\n", text);
+        shown_line(stderr, "%s", text);
 }
 
 static void warn(view *v, const char *text)
@@ -116,7 +117,7 @@ static void warn(view *v, const char *text)
     if (v->events)
         event_text(v->c, "warning", text);
     else
-        fprintf(stderr, "imago: warning: %s\n", text);
+        shown_line(stderr, "imago: warning: %s", text);
 }
 
 static void on_warning(void *arg, const char *text)

@@ -7,6 +7,7 @@
 
 #include "cli/reading.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 #include "cli/verbs.h"
 #include "data/text/chunks.h"
 
@@ -105,7 +106,7 @@ static void print_table(const reader *r, const int32_t *ids, const float *weight
         char by[24] = "";
         if (weight[i] < 1 || weight[i] > 1)
             snprintf(by, sizeof by, "  %.6g times", (double)weight[i]);
-        printf("%6d  %s%s\n", ids[i], piece_of(r, ids[i], name, sizeof name), by);
+        shown_line(stdout, "%6d  %s%s", ids[i], piece_of(r, ids[i], name, sizeof name), by);
     }
     if (last < n - 1)
         printf("%6d  repeated to %d ids\n", ids[n - 1], n);
@@ -134,7 +135,7 @@ static bool print_ids(im_ctx *c, const tokenize_options *o, const reader *r, con
                       &k, &cut))
         return false;
     if (cut)
-        fprintf(stderr, "imago: warning: the prompt is longer than %d tokens; cut: \"%s\"\n", o->length - 2, cut);
+        shown_line(stderr, "imago: warning: the prompt is longer than %d tokens; cut: \"%s\"", o->length - 2, cut);
     if (o->json)
         print_json(r, &k);
     for (int i = 0; i < k.n && !o->json; i++) {

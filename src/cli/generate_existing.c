@@ -2,9 +2,11 @@
  * it was made of all that this run would make it of, and its file can be read to the end; any other is an error that names
  * what differs. All are looked at before anything is drawn. Used by cmd_generate.c. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/generate.h"
+#include "cli/session.h"
 
 static bool any_key(void *arg, const char *key)
 {
@@ -13,13 +15,25 @@ static bool any_key(void *arg, const char *key)
     return true;                                               /* values are compared as they stand                    */
 }
 
+/* What cannot be read is no picture to pass over: how to go on. */
+static bool say_what_helps(im_ctx *c)
+{
+    char *error = error_put_aside(c);
+    if (error)
+        im_fail(c, "%s (--skip-existing passes over whole pictures only: remove this file, or draw over it with --force in "
+                   "its place)", error);
+    free(error);
+    return im_ok(c);
+}
+
 /* Is the file there the picture that would be made? Else an error, or what differs in `what`. */
 static bool look_at(run_state *r, const job *j, char *what, size_t size, int *other_version)
 {
     im_request_text *then = im_request_read(r->c, j->path, any_key, NULL);
     if (!then)
-        return im_ok(r->c) && im_fail(r->c, "%s is there already, and carries no text `imago` that says how it was made; "
-                                            "move it away, or --force writes over it", j->path);
+        return say_what_helps(r->c) &&
+               im_fail(r->c, "%s is there already, and carries no text `imago` that says how it was made; move it away, or "
+                             "--force writes over it", j->path);
     const im_request now = job_request(r, j);
     const char *version = im_request_said(then, "version");
     im_image *picture = im_picture_read(r->c, j->path);
@@ -29,7 +43,7 @@ static bool look_at(run_state *r, const job *j, char *what, size_t size, int *ot
     *other_version += !version || strcmp(version, IM_VERSION);
     im_image_free(picture);
     im_request_free(then);
-    return im_ok(r->c);
+    return say_what_helps(r->c);
 }
 
 bool existing_check(run_state *r)

@@ -60,6 +60,13 @@ bool from_read(run_state *r)
     if (!r->from.path)
         return true;
     r->from.text = im_request_read(r->c, r->from.path, given, r);
+    char *error = error_put_aside(r->c);
+    if (error) {
+        im_fail(r->c, "%s%s", error, !strstr(error, ": its text `imago`") ? "" :
+                " (the text was changed since; give what it no longer says as an option, or all of it, without --from)");
+        free(error);
+        return false;
+    }
     if (!r->from.text)
         return im_ok(r->c) && im_fail(r->c, "%s: carries no text `imago`, so it does not say how it was made; wanted a PNG "
                                             "or JPEG that imago wrote and no program has saved again", r->from.path);

@@ -101,6 +101,10 @@ static bool refuse_existing(run_state *r)
         }
     if (!there || r->o->force || r->o->skip_existing)
         return true;
+    struct stat st;
+    if (there == 1 && stat(l->v[example].path, &st))
+        return im_fail(r->c, "%s is a link to a file that is not there; --force writes in its place, -o names another "
+                             "place", l->v[example].path);
     if (there == 1)
         return im_fail(r->c, "%s is there already; --force writes over it, -o names another place", l->v[example].path);
     return im_fail(r->c, "%s and %d more of the %d pictures are there already; --force writes over them, "

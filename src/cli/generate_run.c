@@ -6,6 +6,7 @@
 #include "cli/events.h"
 #include "cli/generate.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 
 static size_t latent_size(const run_state *r)
 {
@@ -51,7 +52,7 @@ static bool give_up_picture(run_state *r, job *j, const char *why, int members)
         return im_fail(r->c, "%s: %s", j->path, why);
     r->failed++;
     if (r->jobs.n > 1 && !events_wanted(&r->o->common))
-        fprintf(stderr, "imago: %s: %s\n", j->path, why);
+        shown_line(stderr, "imago: %s: %s", j->path, why);
     print_json(r, j, members);
     return true;
 }

@@ -1,8 +1,7 @@
 /* info_tensors.c: the list of tensors of a safetensors file, as text or JSON. Used by cmd_info.c. */
-#include <string.h>
-
 #include "cli/info.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 
 static void shape_text(const im_st_entry *e, char *out, size_t size)
 {
@@ -40,11 +39,11 @@ bool info_tensors(im_ctx *c, const char *path, json_t *files)
     json_t *list = json_array();
     char shape[128], total[32];
     for (int i = 0; i < n; i++) {
-        int length = (int)strlen(im_st_at(f, i)->name);
+        int length = shown_width(im_st_at(f, i)->name);
         width = length > width ? length : width;
     }
     if (!files)
-        printf("%s\n", path);
+        shown_line(stdout, "%s", path);
     for (int i = 0; i < n; i++) {
         const im_st_entry *e = im_st_at(f, i);
         elements += element_count(e);
@@ -52,8 +51,11 @@ bool info_tensors(im_ctx *c, const char *path, json_t *files)
         shape_text(e, shape, sizeof shape);
         if (files)
             json_array_append_new(list, entry_json(e));
-        else
-            printf("  %-*s  %-5s %s\n", width, e->name, e->dtype_name, shape);
+        if (!files) {
+            printf("  ");
+            shown_text(stdout, e->name, width);
+            printf("  %-5s %s\n", e->dtype_name, shape);
+        }
     }
     if (files)
         json_array_append_new(files, json_pack("{s:o, s:I, s:I, s:O}", "file", clean_json(c, path), "parameters",

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/names.h"
+#include "cli/shown.h"
 #include "cli/values.h"
 
 #define AT(field) offsetof(common_options, field)
@@ -148,10 +149,11 @@ int usage_error(const verb *v, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    fprintf(stderr, v ? "imago %s: " : "imago: ", v ? v->name : "");
-    vfprintf(stderr, fmt, ap);
-    fprintf(stderr, v ? " (imago help %s)\n" : " (imago help)\n", v ? v->name : "");
+    char text[8192];
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    const char *space = v ? " " : "", *name = v ? v->name : "";
+    shown_line(stderr, "imago%s%s: %s (imago help%s%s)", space, name, text, space, name);
     return CLI_USAGE;
 }
 

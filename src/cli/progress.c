@@ -9,6 +9,7 @@
 
 #include "cli/events.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 
 enum { BAR = 24 };
 static const double LINE_EVERY = 10;                           /* seconds between plain lines                          */
@@ -132,8 +133,8 @@ void progress_say(progress *p, const char *fmt, ...)
         vsnprintf(text, sizeof text, fmt, ap);
         event_print("note", json_pack("{s:o}", "text", clean_json(NULL, text)));
     } else {
-        vfprintf(stderr, fmt, ap);
-        fputc('\n', stderr);
+        vsnprintf(text, sizeof text, fmt, ap);
+        shown_line(stderr, "%s", text);
     }
     va_end(ap);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/events.h"
+#include "cli/shown.h"
 #include "data/files/utf8.h"
 
 /* A signal handler can reach nothing but globals: the context to stop, and which signal came. */
@@ -34,7 +35,7 @@ static void warn(void *arg, const char *text)
 {
     char name[32];
     (void)arg;
-    fprintf(stderr, "%swarning: %s\n", name_of_process(name), text);
+    shown_line(stderr, "%swarning: %s", name_of_process(name), text);
 }
 
 static void warn_event(void *arg, const char *text)
@@ -110,7 +111,7 @@ int session_end(im_ctx *c, const common_options *o, json_t *fields)
     else if (events)
         event_error(c, im_error(c), rc);
     else if (!ok)
-        fprintf(stderr, "%s%s\n", name_of_process(name), im_error(c));
+        shown_line(stderr, "%s%s", name_of_process(name), im_error(c));
     json_decref(fields);
     im_ctx_free(c);
     return rc;

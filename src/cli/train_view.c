@@ -9,6 +9,7 @@
 
 #include "cli/events.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 
 static const double LINE_EVERY = 10, CURVES_EVERY = 30;        /* seconds                                              */
 
@@ -107,7 +108,7 @@ static void on_note(void *arg, const char *text)
     if (v->quiet || v->events)
         return;
     erase(v);
-    fprintf(stderr, "%s\n", text);
+    shown_line(stderr, "%s", text);
 }
 
 /* Curves are a help, not the work: where they cannot be drawn that is a warning. */

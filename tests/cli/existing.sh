@@ -78,11 +78,24 @@ refused() {     # refused TEXT: of what lies at the name
 mkdir "$dir/odd" && cp tests/golden/init_64x64.png "$dir/odd/1.png"
 refused 'odd/1.png is there already, and carries no text `imago`'
 : >"$dir/odd/1.png"
-refused 'odd/1.png'
+refused 'odd/1.png: is empty; wanted a JPEG or PNG (--skip-existing passes over whole pictures only: remove this file, or'
 echo 'no picture' >"$dir/odd/1.png"
 refused 'odd/1.png'
 head -c 2000 "$dir/apple.png" >"$dir/odd/1.png"
-refused 'odd/1.png'
+refused 'remove this file, or draw over it with --force in its place)'
+python3 - "$dir/apple.png" "$dir/odd/1.png" <<'PYTHON'
+import sys, zlib
+sys.path.insert(0, "tests")
+import png_parts
+out = b"\x89PNG\r\n\x1a\n"
+for kind, body in png_parts.chunks(sys.argv[1]):
+    body = body.replace(b'"width":', b'"wide":') if kind in (b"tEXt", b"iTXt") and body.startswith(b"imago\0") else body
+    out += len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+open(sys.argv[2], "wb").write(out)
+PYTHON
+refused 'odd/1.png is there already, but is another picture: its width is none'
+gives 1 'odd/1.png: its text `imago`: "width" is missing; add it (the text was changed since; give what it no longer says' \
+    generate -m $model --from "$dir/odd/1.png" -o "$dir/from.png"
 rm "$dir/odd/1.png" && mkdir "$dir/odd/1.png"
 refused 'odd/1.png'
 rmdir "$dir/odd/1.png" && ln -s "$dir/nowhere" "$dir/odd/1.png"

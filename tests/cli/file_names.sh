@@ -88,5 +88,37 @@ check "... and imago data shows it (found $rc)"
 [ ! -e "$dir/new" ]
 check "nothing is left of what was refused"
 
+# ---- what a terminal would obey is shown: in names of files, tensors and classes, in tables, warnings and errors
+red=$(printf '\033[31mred')
+shown() {       # shown TEXT NAME: of the last run
+    ! grep -q "$(printf '[\001-\010\013-\037]')" "$dir/out" "$dir/err" && cat "$dir/out" "$dir/err" | grep -qF -- "$1"
+    check "$2"
+}
+mkdir -p "$dir/odd/$red" "$dir/odd/$(printf 'two\nlines')"
+for folder in "$dir/odd"/*; do cp "$dir/a.png" "$folder"; cp "$dir/a.png" "$folder/b.png"; done
+: >"$dir/odd/$red/empty.png"
+run data "$dir/odd"
+shown '\u001b[31mred .. two\nlines' "classes of a set"
+shown '\u001b[31mred/empty.png: ' "a broken picture of it"
+run train resnet --data "$dir/odd" --arch resnet18 --width 4 --size 32 --batch 2 --steps 1 --augment none -t 1 -q \
+    -o "$dir/odd.run"
+run eval -m "$dir/odd.run" --data "$dir/odd" -t 1 -q
+shown '\u001b[31mred' "classes of an evaluation"
+run generate -m "$dir/$red" -p x -o "$dir/no.png"
+shown '\u001b[31mred' "a path in an error"
+run generate --"$red" -p x
+shown '\u001b[31mred' "an option that is none"
+python3 - "$dir/odd.safetensors" <<'PYTHON'
+import json, struct, sys
+head = json.dumps({n: {"dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]}
+                   for i, n in enumerate(["\x1b[31mred", "a\x9bb", "two\nlines", "caf\u00e9"])}).encode()
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(head)) + head + bytes(16))
+PYTHON
+run info "$dir/odd.safetensors"
+shown '\u001b[31mred  F32' "names of tensors"
+[ "$(grep -c ' F32 ' "$dir/out")" = 4 ] && grep -qF 'a\u009bb ' "$dir/out" && grep -qF 'café ' "$dir/out" &&
+    [ "$(grep ' F32 ' "$dir/out" | sed 's/é/e/; s/F32.*//' | awk '{ print length($0) }' | sort -u | wc -l)" = 1 ]
+check "in columns"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

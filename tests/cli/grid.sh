@@ -93,6 +93,11 @@ gives 2 'both options are --steps' generate -p x --grid steps=1 steps=3 -o "$dir
 gives 2 'is of one picture; leave --count out' generate -p x --grid steps=1 -c 2 -o "$dir/no.png"
 gives 2 '"guidance=1" is one argument too many' generate -p x guidance=1 -o "$dir/no.png"
 gives 2 'names the grid, and so does --sheet' generate -p x --grid steps=1 --sheet "$dir/s.png" -o "$dir/no.png"
+gives 2 '--strength needs a picture to begin from: -i PICTURE' generate -p x --grid strength=0.5,1 -o "$dir/no.png"
+gives 2 '--strength needs a picture to begin from' generate -p x --grid steps=1,2 strength=0.5,1 -o "$dir/no.png"
+for axis in mask-blur=0,4 mask_fill=noise,fill mask-only=-1,8; do
+    gives 2 'needs --mask' generate -p x -i tests/golden/init_64x64.png --grid $axis -o "$dir/no.png"
+done
 gives 1 'steps' generate -m $model -p x --grid steps=1,5000 -o "$dir/no.png"
 [ ! -e "$dir/no.png" ]
 check "nothing is drawn where something is wrong"

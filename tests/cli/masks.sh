@@ -13,6 +13,21 @@ mask=tests/golden/mask_64x64.png
 . tests/shell.sh
 draw() { run generate -m $model --steps 4 -s 3 -q -f -p castle -i $init "$@"; }
 
+# a mask with one white pixel, and a picture of 3x3
+python3 - "$dir" <<'PYTHON'
+import sys, zlib
+def write(name, width, height, white):
+    rows = b"".join(b"\0" + bytes(255 if (x, y) == white else 0 for x in range(width)) for y in range(height))
+    out = b"\x89PNG\r\n\x1a\n"
+    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\0\0\0\0"
+    for kind, body in (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""):
+        out += len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+    open(sys.argv[1] + "/" + name, "wb").write(out)
+write("dot.png", 64, 64, (31, 31))
+write("small.png", 3, 3, None)
+PYTHON
+gives 1 'the picture to begin from (-i) has 3x3 pixels; wanted at least 8x8: enlarge it, or say with --width' \
+    generate -m $model -p a -i "$dir/small.png" -o "$dir/no.png"
 draw -o "$dir/whole.png"
 draw --mask $mask --mask-blur 12 -o "$dir/part.png"
 [ "$rc" = 0 ] && ! same_pixels "$dir/whole.png" "$dir/part.png" &&
@@ -28,6 +43,8 @@ mkdir "$dir/set" && cp "$dir/part.png" "$dir/set/3.png"
 gives 1 'its mask, by the SHA-256 of its pixels, is ' generate -m $model --steps 4 -s 3 -p castle -i $init --skip-existing \
     -o "$dir/set/"
 gives 2 '--mask needs the picture that it is for' generate -m $model -p a --mask $mask -o "$dir/no.png"
+gives 1 'blurred by 64 pixels the mask has no white part any more' generate -m $model -p a -i $init --steps 2 \
+    --mask "$dir/dot.png" --mask-blur 64 -o "$dir/no.png"
 gives 2 '--mask-blur needs --mask' generate -m $model -p a -i $init --mask-blur 2 -o "$dir/no.png"
 size() { od -An -tu1 -j16 -N8 "$1" | awk '{ print $4 + 256 * $3 "x" $8 + 256 * $7 }'; }
 for fill in fill noise nothing; do

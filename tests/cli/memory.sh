@@ -41,6 +41,8 @@ gives 1 'of memory are free; make fewer at once (--batch)' generate -m tests/gol
     -b 4096 -W 1024 -H 1024 -o "$dir/many"
 gives 1 'of memory are free; ask for a smaller size' generate -m tests/golden/models/a -p x -W 65536 -H 65536 \
     -o "$dir/x.png"
+gives 1 'of memory are free; ask for a smaller size, and for fewer at once (--batch)' generate \
+    -m tests/golden/models/a -p x -c 4096 -b 4096 -W 65536 -H 65536 -o "$dir/many"
 [ ! -e "$dir/many" ] && [ ! -e "$dir/x.png" ]
 check "nothing is left of them"
 

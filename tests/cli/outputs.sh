@@ -41,6 +41,11 @@ run generate $small -p x -o "$dir/a/b/c.png/d.png"
 check "a file is not a folder"
 gives 2 'names the file of a picture of this run' generate $small -p x -s 41 --count 3 -o "$dir/new/many" \
     --sheet "$dir/new/x/..//many/./42.png"
+ln -s nowhere "$dir/link.safetensors" && ln -s nowhere "$dir/link.png"
+gives 1 'link.safetensors: is a link to a file that is not there; use --force' convert $model \
+    -o "$dir/link.safetensors"
+gives 1 'link.png is a link to a file that is not there; --force writes in its place' generate $small -p x \
+    -o "$dir/link.png"
 mkdir "$dir/way.png"
 gives 1 'way.png: is a folder' generate $small -p x -s 1 -o "$dir/kept.png" --sheet "$dir/way.png"
 [ ! -e "$dir/kept.png" ]

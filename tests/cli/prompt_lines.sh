@@ -3,7 +3,7 @@
 # has the bytes of the same asked for by itself. Prints what fails and, last, "N passed, N failed, N skipped".
 #
 #     tests/cli/prompt_lines.sh [PROGRAM]          default: build/imago; runs from the root of the repository
-# shellcheck disable=SC2319 # check reads $? of the condition before it, on purpose
+# shellcheck disable=SC2319,SC3045 # check reads $? of the condition before it, on purpose; dash has ulimit -v
 set -u
 imago=${1:-build/imago}
 model=tests/golden/models/a                       # 64x64 pixels, random weights
@@ -54,8 +54,48 @@ gives 1 '20' generate -m $model --prompts "$dir/wrong.txt" -o "$dir/no"
 printf -- 'a\n--prompt a --width 32\n' >"$dir/wrong.txt"
 gives 1 '--latents and --save-latents need one size' generate -m $model --prompts "$dir/wrong.txt" -o "$dir/no" \
     --save-latents "$dir/no.safetensors"
+wrong '--prompt a --cfg_scale 0x10' '"cfg_scale" is "0x10"; wanted a number from -1000 to 1000'
+wrong '--prompt a --steps 2.5' '"steps" is 2.5; wanted a whole number from 1 to 100000'
+wrong '{"prompt": "a", "guidance": NaN}' '"guidance" is "NaN"; wanted a number from -1000 to 1000'
+wrong '{"prompt": "a", "seed": 18446744073709551616}' '"seed" is "18446744073709551616"; wanted a whole number of 0 or more'
+wrong '{"prompt": "a", "steps": 18446744073709551616}' '"steps" is 1.84467441e19; wanted a whole number'
 [ ! -e "$dir/no" ]
 check "nothing is drawn where a line is wrong"
+
+# ---- numbers as Python writes and reads them
+cat >"$dir/lines.txt" <<'LINES'
+{"prompt": "a cat", "seed": 18446744073709551615}
+--prompt a cat --seed 9223372036854775808 --steps 01 --cfg_scale +2
+--prompt a cat --seed +7 --cfg_scale 2. --width 064
+--prompt a cat --seed 08 --cfg_scale .5
+{"prompt": "a cat\ud83d", "seed": 9}
+LINES
+draw --prompts "$dir/lines.txt" --steps 1 -o "$dir/numbers"
+[ "$rc" = 0 ] && [ "$(find "$dir/numbers" -name '*.png' | wc -l)" = 5 ]
+check "a list of numbers as Python has them"
+draw -p 'a cat' --steps 1 -s 18446744073709551615 -o "$dir/n1.png"
+same n1.png numbers/18446744073709551615.png "the largest seed, in JSON"
+draw -p 'a cat' --steps 1 -s 9223372036854775808 -g 2 -o "$dir/n2.png"
+same n2.png numbers/9223372036854775808.png "a large seed, as an option"
+draw -p 'a cat' --steps 1 -s 7 -g 2 -o "$dir/n3.png"
+same n3.png numbers/7.png "+7, 2. and 064"
+draw -p 'a cat' --steps 1 -s 8 -g .5 -o "$dir/n4.png"
+same n4.png numbers/8.png "08 and .5"
+
+# ---- lists without an end: an error by name, in little memory
+bounded() {     # bounded TEXT FILE: TEXT is what is said of it
+    (ulimit -v 4000000 && exec "$imago" generate -m $model -q -t 1 --steps 1 --prompts "$2" -o "$dir/no") >"$dir/out" \
+        2>"$dir/err"
+    [ $? = 1 ] && grep -qF -- "$1" "$dir/err"
+}
+bounded '/dev/zero, line 1: holds a zero byte' /dev/zero
+check "zeros without an end"
+tr '\0' x </dev/zero 2>"$dir/tr" | bounded '-, line 1: has more than 1048576 bytes' -
+check "a line without an end"
+yes 2>"$dir/tr" | bounded '-, line 1000001: with it the list has more than 1000000 pictures' -
+check "lines without an end"
+yes "$(printf '%1000s' '')" 2>"$dir/tr" | bounded 'is behind 268435456 bytes' -
+check "blanks without an end"
 
 # ---- wildcards
 mkdir -p "$dir/cards/more"

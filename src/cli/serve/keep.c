@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "cli/shown.h"
 #include "data/files/file.h"
 
 void keep_picture(server *s, const job *j, int index, const uint8_t *file, size_t bytes)
@@ -24,7 +25,7 @@ void keep_picture(server *s, const job *j, int index, const uint8_t *file, size_
         im_write_file(s->c, path, file, bytes, false);
     free(path);
     if (!im_ok(s->c)) {
-        fprintf(stderr, "imago: a picture is not kept: %s\n", im_error(s->c));
+        shown_line(stderr, "imago: a picture is not kept: %s", im_error(s->c));
         im_clear_error(s->c);
     }
 }

@@ -11,6 +11,7 @@
 #include "cli/serve/http.h"
 #include "cli/serve/keep.h"
 #include "cli/serve/serve.h"
+#include "cli/shown.h"
 #include "data/images/picture.h"
 #include "data/images/resize.h"
 
@@ -93,7 +94,7 @@ static void all_failed(server *s)
 {
     char *error = strdup(im_error(s->c));
     im_clear_error(s->c);
-    fprintf(stderr, "imago: %s\n", error ? error : "out of memory");
+    shown_line(stderr, "imago: %s", error ? error : "out of memory");
     while (s->seated)
         stand_up(s, s->seated - 1, DRAWING_FAILED, error ? error : "out of memory");
     free(error);
@@ -203,7 +204,7 @@ static void preview(server *s, const seat *at)
     im_image_free(small);
     im_image_free(large);
     if (!im_ok(s->c)) {                                        /* a picture can be drawn without                       */
-        fprintf(stderr, "imago: %s\n", im_error(s->c));
+        shown_line(stderr, "imago: %s", im_error(s->c));
         im_clear_error(s->c);
     }
     pthread_mutex_lock(&s->lock);

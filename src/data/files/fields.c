@@ -22,7 +22,7 @@ bool im_range_has(const im_range *r, double x)
 const char *im_range_text(const im_range *r, bool whole, char *out, size_t size)
 {
     int n = snprintf(out, size, whole ? "a whole number " : "a number ");
-    if (r->max >= IM_RANGE_LARGE)
+    if (r->max >= IM_RANGE_LARGE && !whole)
         n += snprintf(out + n, size - (size_t)n, "of at least %.10g", r->min);
     else if (r->below)
         n += snprintf(out + n, size - (size_t)n, "of at least %.10g and below %.10g", r->min, r->max);

@@ -39,7 +39,7 @@ typedef struct im_field {
 #define IM_SEED_FIELD(n, o, f)            { .name = n, .kind = IM_FIELD_SEED, .at = o, .flags = f }
 #define IM_NO_FIELD                       { .name = NULL }
 
-#define IM_RANGE_LARGE 1e6                                     /* a limit that nobody meets is not worth naming       */
+#define IM_RANGE_LARGE 1e9                                     /* a limit that nobody meets is not worth naming       */
 bool im_range_has(const im_range *r, double x);                /* false for NaN                                       */
 /* "a whole number from 1 to 100", "a number of 0 or more and below 1, or -1" */
 const char *im_range_text(const im_range *r, bool whole, char *out, size_t size);

@@ -269,6 +269,9 @@ bool im_may_write(im_ctx *c, const char *path, bool force)
         return may;
     }
     if (errno != ENOENT) return im_fail(c, "%s: cannot write: %s; %s", path, strerror(errno), im_hint(errno));
+    if (!force && !lstat(path, &st))
+        return im_fail(c, "%s: is a link to a file that is not there; use --force to write a file in its place, or another "
+                          "name", path);
     return may_make_in_folder_of(c, path);
 }
 

@@ -282,7 +282,7 @@ im_dataset *im_dataset_open(im_ctx *c, const im_dataset_args *a)
     bool ok = d && (d->texts = im_texts_new(c)) && (d->path = im_texts_add(c, d->texts, a->path, n)) &&
               (d->folder = "") && (!a->classes || im_read_class_list(&g)) && gather(&g) && sort_out(&g) &&
               im_resolve_labels(&g);
-    if (ok) im_warn_of_odd_json(&g);
+    if (ok) im_warn_of_odd_texts(&g);
     ok = ok && check(&g);
     free(g.labels);
     if (ok) return d;

@@ -77,10 +77,19 @@ bool im_read_class_list(im_gather *g)
 
 /* ---------------------------------------------------------------- labels that came as texts */
 
+bool im_is_whole(const char *text) { return *text && !text[strspn(text, "0123456789")]; }
+
+const char *im_class_text(const char *text)
+{
+    text += strspn(text, " \t\r\n\v\f");
+    bool zero = *text == '-' && text[1] && !text[1 + strspn(text + 1, "0")];
+    return zero || (*text == '+' && im_is_whole(text + 1)) ? text + 1 : text;
+}
+
 /* The value of a text of digits; -1: it is none; INT64_MAX: a very large one. */
 static int64_t number_of(const char *text)
 {
-    if (!*text || text[strspn(text, "0123456789")]) return -1;
+    if (!im_is_whole(text)) return -1;
     errno = 0;
     long long v = strtoll(text, NULL, 10);
     return errno ? INT64_MAX : v;
@@ -108,11 +117,32 @@ static bool number_classes(im_gather *g)
     return im_ok(g->c);
 }
 
+/* A number among names is a name, and then the number of its class is another one. */
+static void warn_of_numbers(const im_gather *g)
+{
+    const char *number = NULL, *name = NULL;
+    int64_t numbers = 0, all = 0;
+    for (int64_t i = 0; i < g->d->count; i++) {
+        const char *label = g->labels[i];
+        if (!label) continue;
+        bool is_number = number_of(label) >= 0;
+        all++;
+        numbers += is_number;
+        if (is_number && !number) number = label;
+        if (!is_number && !name) name = label;
+    }
+    if (numbers)
+        im_warn(g->c, "%s: of its %lld labels %lld %s a number, as \"%.20s\", and others are names, as \"%.60s\": all are "
+                      "read as names and numbered by their order; --classes FILE says which is which", g->d->path,
+                (long long)all, (long long)numbers, numbers == 1 ? "is" : "are", number, name);
+}
+
 /* The distinct labels, sorted as bytes, are the classes. */
 static bool name_classes(im_gather *g)
 {
     im_dataset *d = g->d;
     im_names seen;
+    warn_of_numbers(g);
     if (!im_names_init(g->c, &seen, 256)) return false;
     bool ok = true;
     for (int64_t i = 0; i < d->count && ok; i++) {

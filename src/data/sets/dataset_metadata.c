@@ -29,11 +29,13 @@ static bool note_odd(im_gather *g, const char *where, const char *fmt, ...)
     return (g->odd = im_texts_add(g->c, g->d->texts, text, (size_t)n)) != NULL;
 }
 
-void im_warn_of_odd_json(im_gather *g)
+void im_warn_of_odd_texts(im_gather *g)
 {
-    if (!g->n_odd) return;
-    im_warn(g->c, "%s: in %lld place%s its JSON is not understood and is ignored, the first: %s", g->d->path,
-            (long long)g->n_odd, g->n_odd > 1 ? "s" : "", g->odd);
+    if (g->n_foreign)
+        im_warn(g->c, "%s: %lld of its texts %s not UTF-8, the first: %s; write %s as UTF-8", g->d->path,
+                (long long)g->n_foreign, g->n_foreign > 1 ? "are" : "is", g->foreign, g->n_foreign > 1 ? "them" : "it");
+    if (g->n_odd) im_warn(g->c, "%s: in %lld place%s its JSON is not understood and is ignored, the first: %s", g->d->path,
+                          (long long)g->n_odd, g->n_odd > 1 ? "s" : "", g->odd);
 }
 
 /* A field's text into *out; a number of a class counts as its digits where `numbers`; anything else is odd. */

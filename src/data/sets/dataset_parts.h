@@ -24,6 +24,7 @@ typedef struct im_gather {                                     /* a set being ga
     const char **labels;                                       /* a sample's class as text, NULL: none; like samples  */
     int64_t cap, cap_broken;
     int64_t n_odd; const char *odd;                            /* JSON that is not understood: how often, the first   */
+    int64_t n_foreign; const char *foreign;                    /* texts that are not UTF-8: how often, the first      */
 } im_gather;
 
 /* One sample more; label may be NULL. s.name and s.caption are texts of the set. */
@@ -49,6 +50,9 @@ void im_sort_names(const char **names, int64_t n, bool numbers_too);
 /* dataset_labels.c */
 bool im_read_class_list(im_gather *g);                         /* args->classes into d->classes                       */
 bool im_resolve_labels(im_gather *g);                          /* g->labels into samples[].label and d->classes       */
+/* Within the text of a .cls: without blanks before it, and without the plus of a number; -0 is 0. */
+const char *im_class_text(const char *text);
+bool im_is_whole(const char *text);                            /* digits, and one at least                            */
 /* "a, b, c" of what fits into a message, "and 12 more" behind it. */
 void im_name_all(char *out, size_t size, const char *const names[], int64_t n);
 
@@ -59,7 +63,7 @@ bool im_gather_metadata(im_gather *g);
 bool im_caption_json(im_gather *g, const char *where, const char *text, size_t bytes, const char **file_name,
                      const char **caption, const char **label);
 
-void im_warn_of_odd_json(im_gather *g);                        /* once a set: how much of it, and the first           */
+void im_warn_of_odd_texts(im_gather *g);                       /* once a set: how many of them, and the first         */
 
 /* shards.c, shard_names.c */
 bool im_gather_shards(im_gather *g, const char *const paths[], int64_t n);

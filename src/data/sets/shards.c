@@ -1,10 +1,11 @@
 /* shards.c: tar shards in WebDataset form (github.com/webdataset/webdataset): the index of every member is made in one
  * pass through libarchive, which knows ustar, pax and GNU headers; pictures are then read by offset. A sample is a run of
  * members with one key; the key of dir/a.b.jpg is dir/a, what follows the first dot of the file's name says what it is:
- *     jpg jpeg png   the picture (exactly one)        cls   its class: a name or a number
+ *     jpg jpeg png   the picture (exactly one)        cls   its class: a name or a number, as Python's int() reads one
  *     txt            its caption                      json  {"text" or "caption", "label"}
- * Members with other endings are counted as ignored. A tar ends with a block of zeros. A file that ends before (a download
- * that broke off, a full disk) is read to its last whole sample, with a warning; not so where the set is to be strict. */
+ * Members with other endings are counted as ignored. A tar ends with a block of zeros; what follows it counts for nothing,
+ * as for Python's tarfile, but is said. A file that ends before (a download that broke off, a full disk) is read to its
+ * last whole sample, with a warning; not so where the set is to be strict. */
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -17,8 +18,11 @@
 
 #include "data/sets/dataset_parts.h"
 #include "data/files/file.h"
+#include "data/files/utf8.h"
 
 enum { BLOCK = 512, READ_AT_ONCE = 20 * BLOCK, PICTURE = 1, CLS = 2, TXT = 4, JSON = 8 };
+
+static const char BLANKS[] = " \t\r\n\v\f";
 
 typedef struct run {                                           /* the sample that is being gathered                   */
     const char *key;                                           /* NULL: none yet                                      */
@@ -47,8 +51,8 @@ static bool wrong(reader *r, uint64_t at, const char *what)
     if (!r->last)
         return im_fail(r->g->c, "%s: byte %llu: %s; no sample before it is whole; fetch the shard again", r->path,
                        (unsigned long long)at, what);
-    return im_fail(r->g->c, "%s: byte %llu: %s; the last whole sample is %s, %lld are whole; fetch the shard again",
-                   r->path, (unsigned long long)at, what, r->last, (long long)r->whole);
+    return im_fail(r->g->c, "%s: byte %llu: %s; the last whole sample is %s, %lld %s whole; fetch the shard again",
+                   r->path, (unsigned long long)at, what, r->last, (long long)r->whole, r->whole == 1 ? "is" : "are");
 }
 
 /* The run is over: one sample more, if it has a picture. */
@@ -78,19 +82,26 @@ static bool finish_run(reader *r)
 
 static const char no_end[] = "is cut: its end, a block of zeros, is missing";
 
+/* Has the sample that is being gathered all that those before it have? The first one, where nothing says otherwise. */
+static bool looks_whole(const reader *r, bool first)
+{
+    const run *u = &r->run;
+    return u->key && u->sample.name && !(r->kinds & ~u->kinds) && (r->whole || first);
+}
+
 /* The file ends before the tar does. The sample that is being gathered is taken for whole when it has what all before it
  * have, and no member of it is cut (in_member); the first one, when the file ends between two members. */
 static bool cut(reader *r, const char *what, bool in_member)
 {
     run *u = &r->run;
     const char *lost = NULL;
-    bool whole = u->key && !in_member && u->sample.name && !(r->kinds & ~u->kinds) && (r->whole || what == no_end);
+    bool whole = !in_member && looks_whole(r, what == no_end);
     if (u->key && !whole) lost = u->key;
     if (whole && !finish_run(r)) return false;
     if (r->g->args->strict || (r->alone && !r->whole)) return wrong(r, r->size, what);
-    im_warn(r->g->c, "%s: %s; %lld whole samples of it are read%s%s%s%s; fetch the shard again", r->path, what,
-            (long long)r->whole, r->last ? ", the last is " : "", r->last ? r->last : "", lost ? ", and left out is " : "",
-            lost ? lost : "");
+    im_warn(r->g->c, "%s: %s; %lld whole sample%s of it %s read%s%s%s%s; fetch the shard again", r->path, what,
+            (long long)r->whole, r->whole == 1 ? "" : "s", r->whole == 1 ? "is" : "are", r->last ? ", the last is " : "",
+            r->last ? r->last : "", lost ? ", and left out is " : "", lost ? lost : "");
     return true;
 }
 
@@ -109,20 +120,36 @@ static char *member_bytes(reader *r, const char *name, uint64_t at, uint64_t *by
         free(text);
         return NULL;
     }
-    while (*bytes && text[*bytes - 1] && strchr(" \t\r\n", text[*bytes - 1])) --*bytes;
+    while (*bytes && text[*bytes - 1] && strchr(BLANKS, text[*bytes - 1])) --*bytes;
     text[*bytes] = '\0';
     return text;
 }
 
+/* A text that is not UTF-8 is said once for the set; who needs it refuses it. */
+static bool note_foreign(reader *r, const char *name, const char *text)
+{
+    im_gather *g = r->g;
+    if (im_is_utf8(text, strlen(text)) || g->n_foreign++) return true;
+    char *where = im_join(g->c, r->path, name);
+    if (where) g->foreign = im_texts_add(g->c, g->d->texts, where, strlen(where));
+    free(where);
+    return g->foreign != NULL;
+}
+
 /* A .cls or .txt: a text of the set, without a byte order mark. */
-static const char *member_text(reader *r, const char *name, uint64_t at, uint64_t bytes)
+static const char *member_text(reader *r, const char *name, uint64_t at, uint64_t bytes, bool is_class)
 {
     const char *out = NULL;
     char *text = member_bytes(r, name, at, &bytes, IM_SET_TEXT_BYTES);
     size_t mark = text && bytes >= 3 && !memcmp(text, IM_BYTE_ORDER_MARK, 3) ? 3 : 0;
     if (text && memchr(text, 0, bytes))
         im_fail(r->g->c, "%s: %s holds a zero byte; wanted a text", r->path, name);
-    else if (text) out = im_texts_add(r->g->c, r->g->d->texts, text + mark, bytes - mark);
+    else if (text && note_foreign(r, name, text)) {
+        const char *from = is_class ? im_class_text(text + mark) : text + mark;
+        if (*from == '-' && !r->g->args->classes && im_is_whole(from + 1))
+            im_fail(r->g->c, "%s: %s is %.20s; wanted the number of a class, from 0 on, or its name", r->path, name, from);
+        else out = im_texts_add(r->g->c, r->g->d->texts, from, strlen(from));
+    }
     free(text);
     return out;
 }
@@ -181,7 +208,7 @@ static bool add_member(reader *r, const char *name, const char *what, uint64_t a
     }
     u->kinds |= cls ? CLS : txt ? TXT : JSON;
     if (json) return add_json(r, name, at, bytes);
-    const char *text = member_text(r, name, at, bytes);
+    const char *text = member_text(r, name, at, bytes, cls);
     if (cls) u->label = text;
     else u->sample.caption = text;
     return text != NULL;
@@ -229,25 +256,36 @@ static bool add_entry(reader *r, struct archive_entry *e, uint64_t header, uint6
     return r->run.key && add_member(r, name, what, at, bytes, regular);
 }
 
-/* Behind the last member: zeros to the end of the file, one block of them at least. */
+/* Does a member's head stand at a block of the shard from `at` on? */
+static bool is_head(const reader *r, uint64_t at)
+{
+    char h[BLOCK];
+    return pread(r->fd, h, BLOCK, (off_t)at) == BLOCK && !memcmp(h + 257, "ustar", 5);
+}
+
+/* Behind the last member: a block of zeros. What follows it is no part of the tar, as for Python's tarfile; a second tar
+ * there would be lost without a word. */
 static bool check_end(reader *r)
 {
     char buffer[READ_AT_ONCE];
-    uint64_t at = r->end;
-    for (;;) {
+    uint64_t at = r->end, stray = 0;
+    while (!stray) {
         ssize_t n = pread(r->fd, buffer, sizeof buffer, (off_t)at);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return im_fail(r->g->c, "%s: cannot be read: %s", r->path, strerror(errno));
-        for (ssize_t i = 0; i < n; i++)
-            if (buffer[i])
-                return wrong(r, at + (uint64_t)i,
-                             "bytes follow the end of the tar; if it was joined from several, name them one "
-                             "by one");
+        for (ssize_t i = 0; i < n && !stray; i++)
+            if (buffer[i]) stray = at + (uint64_t)i;
         at += (uint64_t)n;
         if (!n) break;
     }
-    if (at < r->end + BLOCK) return cut(r, no_end, false);
-    return finish_run(r);
+    if (!stray && at < r->end + BLOCK) return cut(r, no_end, false);
+    if (!finish_run(r)) return false;
+    if (stray && (r->g->args->strict || stray < r->end + BLOCK || is_head(r, stray / BLOCK * BLOCK)))
+        return wrong(r, stray, "bytes follow the end of the tar; if it was joined from several, name them one by one");
+    if (stray)
+        im_warn(r->g->c, "%s: byte %llu: what follows the end of the tar is left alone; its %lld sample%s %s read", r->path,
+                (unsigned long long)stray, (long long)r->whole, r->whole == 1 ? "" : "s", r->whole == 1 ? "is" : "are");
+    return true;
 }
 
 /* Does the file end in the head of the next member? That is a block, perhaps behind blocks with a long name (x, g: pax;
@@ -282,7 +320,7 @@ static bool index_members(reader *r, struct archive *a)
             char text[300];
             const char *said = archive_error_string(a);
             snprintf(text, sizeof text, "%.200s", said ? said : "is not a tar header");
-            return wrong(r, r->end, text);
+            return (!looks_whole(r, false) || finish_run(r)) && wrong(r, r->end, text);
         }
         bool over = false;
         if (!add_entry(r, e, (uint64_t)archive_read_header_position(a), (uint64_t)archive_filter_bytes(a, 0), &over))

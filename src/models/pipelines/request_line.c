@@ -7,11 +7,14 @@
  * words behind --prompt and --negative_prompt, up to the next that begins with --, are the text. */
 #include "models/pipelines/request_line.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/files/json.h"
+#include "data/files/side_json.h"
 #include "data/text/words.h"
 #include "models/pipelines/request.h"
 
@@ -35,11 +38,27 @@ static bool key_named(const char *name, key_of *out)
     return false;
 }
 
+/* A seed of 2^63 or more is too large for jansson: by its digits. */
+static bool keep_seed(im_ctx *c, const char *line, json_t *root)
+{
+    im_side_field seed = { .key = "seed" };
+    size_t at;
+    if (json_is_real(json_object_get(root, "seed")) && im_side_json(c, line, strlen(line), &seed, 1, &at) &&
+        seed.kind == IM_SIDE_WHOLE)
+        json_object_set_new(root, "seed", json_string(seed.text));
+    im_side_free(&seed, 1);
+    return im_ok(c);
+}
+
 json_t *im_prompt_line_json(im_ctx *c, const char *place, const char *line)
 {
     json_error_t e;
     json_t *root = json_loads(line, JSON_REJECT_DUPLICATES, &e);
-    if (json_is_object(root)) return root;
+    char *plain = root ? NULL : im_json_from_python(c, line, strlen(line));
+    if (plain) root = json_loads(plain, JSON_REJECT_DUPLICATES, &e);
+    bool ok = json_is_object(root) && (!plain || keep_seed(c, line, root));
+    free(plain);
+    if (ok) return root;
     json_decref(root);
     im_fail(c, "%s: begins with { but is not a JSON object: %s", place, e.text);
     return NULL;
@@ -57,12 +76,20 @@ static json_t *text_of(const im_word_list *l, int from, int *next)
     return text;
 }
 
+/* As int() and float() of Python read a number: +7, 08, .5, 7. are ones, 0x10 and inf are not taken. */
 static json_t *value_of(key_of key, const char *word)
 {
-    json_t *number = key == KEY_SCHEDULER ? NULL : json_loads(word, JSON_DECODE_ANY, NULL);
-    if (json_is_number(number)) return number;
-    json_decref(number);
-    return json_string(word);
+    const char *p = word + (*word == '+' || *word == '-');
+    size_t whole = strspn(p, "0123456789"), part = p[whole] == '.' ? strspn(p + whole + 1, "0123456789") : 0;
+    bool digits = whole + part && key != KEY_SCHEDULER;
+    errno = 0;
+    if (digits && !p[whole]) {
+        long long n = strtoll(word, NULL, 10);
+        return errno ? json_string(word + (*word == '+')) : json_integer(n);
+    }
+    char *end;
+    double x = digits && !strpbrk(p, "xX") ? strtod(word, &end) : NAN;
+    return isfinite(x) && !*end ? json_real(x) : json_string(word);
 }
 
 json_t *im_prompt_line_options(im_ctx *c, const char *place, const char *line)

@@ -39,6 +39,9 @@ static bool add(im_ctx *c, im_prompt_list *l, const im_prompt_line *line, uint64
     return (p->prompt && p->negative) || im_fail(c, "out of memory for the prompts");
 }
 
+/* What a list may be; a stream may never end. */
+enum { LINE_BYTES = 1 << 20, FILE_BYTES = 1 << 28, TEXT_BYTES = 1 << 30, PICTURES = 1000000 };
+
 typedef struct reading {
     im_ctx *c;
     im_prompt_list *list;
@@ -46,18 +49,26 @@ typedef struct reading {
     int count;
     uint64_t *seed;
     int number;                                                /* of the line, from 1                                  */
+    size_t bytes, texts;                                       /* of the file so far; of the prompts                   */
+    char *line; size_t room;
 } reading;
 
-static bool add_prompt(const reading *r, const im_prompt_line *line)
+static bool add_prompt(reading *r, const im_prompt_line *line)
 {
+    size_t texts = strlen(line->prompt) + strlen(line->negative);
     for (int k = 0; k < r->count; k++) {
+        if (r->list->n == PICTURES || (r->texts += texts) > TEXT_BYTES)
+            return im_fail(r->c, "%s, line %d: with it the list has more than %d %s; wanted fewer: part the list, or make "
+                                 "--count smaller", r->path ? r->path : "the prompt", r->number,
+                           r->list->n == PICTURES ? PICTURES : TEXT_BYTES,
+                           r->list->n == PICTURES ? "pictures" : "bytes of prompts");
         uint64_t seed = line->has_seed ? line->said.seed + (uint64_t)k : (*r->seed)++;
         if (!add(r->c, r->list, line, seed, r->number)) return false;
     }
     return true;
 }
 
-static bool add_object(const reading *r, const char *place, json_t *object)
+static bool add_object(reading *r, const char *place, json_t *object)
 {
     im_prompt_line line = { .negative = r->negative };
     bool ok = object && im_prompt_line_read(r->c, place, object, &line) && add_prompt(r, &line);
@@ -66,7 +77,7 @@ static bool add_object(const reading *r, const char *place, json_t *object)
 }
 
 /* `line` without its end; blank lines are no pictures. */
-static bool add_line(const reading *r, char *line)
+static bool add_line(reading *r, char *line)
 {
     line[strcspn(line, "\r\n")] = '\0';
     if (r->number == 1 && !strncmp(line, IM_BYTE_ORDER_MARK, 3)) line += 3;
@@ -80,23 +91,44 @@ static bool add_line(const reading *r, char *line)
     return add_prompt(r, &(im_prompt_line){ .prompt = line, .negative = r->negative });
 }
 
+/* The next line into r->line, with its end; false at the end of the file, or after an error. */
+static bool read_line(reading *r, FILE *f)
+{
+    size_t n = 0;
+    r->number++;
+    for (int k = 0; k != '\n' && (k = getc_unlocked(f)) != EOF; ) {
+        if (n + 2 > r->room) {
+            size_t room = r->room ? 2 * r->room : 512;
+            char *longer = realloc(r->line, room);
+            if (!longer) return im_fail(r->c, "%s, line %d: out of memory; close other programs", r->path, r->number);
+            r->line = longer;
+            r->room = room;
+        }
+        if (!k)
+            return im_fail(r->c, "%s, line %d: holds a zero byte; wanted text in UTF-8", r->path, r->number);
+        if (n == LINE_BYTES)
+            return im_fail(r->c, "%s, line %d: has more than %d bytes; wanted a prompt: is it the right file?", r->path,
+                           r->number, LINE_BYTES);
+        r->line[n++] = (char)k;
+    }
+    if (!n) return false;
+    r->line[n] = '\0';
+    return (r->bytes += n) <= FILE_BYTES ||
+           im_fail(r->c, "%s, line %d: is behind %d bytes; wanted a shorter list of prompts: is it the right file?",
+                   r->path, r->number, FILE_BYTES);
+}
+
 bool im_prompt_list_read(im_ctx *c, im_prompt_list *l, const char *path, const char *negative, int count, uint64_t *seed)
 {
     reading r = { .c = c, .list = l, .path = path, .negative = negative, .count = count, .seed = seed };
     FILE *f = strcmp(path, "-") ? fopen(path, "r") : stdin;
-    char *line = NULL;
-    size_t room = 0;
-    bool ok = true;
     if (!f) return im_fail(c, "%s: %s; wanted a file with one prompt per line", path, strerror(errno));
-    for (ssize_t got; ok && (got = getline(&line, &room, f)) >= 0; ) {
-        r.number++;
-        if (strlen(line) != (size_t)got)
-            ok = im_fail(c, "%s, line %d: holds a zero byte; wanted text in UTF-8", path, r.number);
-        ok = ok && add_line(&r, line);
-    }
+    bool ok = true;
+    while (ok && read_line(&r, f)) ok = add_line(&r, r.line);
+    ok = ok && im_ok(c);
     if (ok && ferror(f)) ok = im_fail(c, "%s: %s; wanted a file with one prompt per line", path, strerror(errno));
     if (ok && !l->n) ok = im_fail(c, "%s: has no prompts; wanted one per line", path);
-    free(line);
+    free(r.line);
     if (f != stdin) fclose(f);
     return ok;
 }

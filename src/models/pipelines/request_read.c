@@ -31,7 +31,6 @@ bool im_seed_read(const json_t *v, uint64_t *out)
 
 typedef struct reader {
     im_ctx *c;
-    const char *path;
     const im_json *json;
     bool (*given)(void *arg, const char *key);
     void *arg;
@@ -49,8 +48,7 @@ static bool word(const reader *r, const char *key, im_need need, const char *wor
     if (!wanted(r, key)) return true;
     return im_json_string(r->c, r->json, key, need, out) &&
            (im_words_have(words, *out) ||
-            im_fail(r->c, "%s: \"%s\" is \"%s\", wanted one of %s; the text `imago` of this picture was changed: say with "
-                          "--%s which it is", r->path, key, *out, words, key));
+            im_fail(r->c, "%s: \"%s\" is \"%s\", wanted one of %s", r->json->file, key, *out, words));
 }
 
 static bool whole(const reader *r, const char *key, im_need need, int min, int max, int *out)
@@ -74,12 +72,13 @@ static bool flag(const reader *r, const char *key, bool *out)
 static bool seed(const reader *r, uint64_t *out)
 {
     return !wanted(r, "seed") || im_seed_read(json_object_get(r->json->value, "seed"), out) ||
-           im_fail(r->c, "%s: \"seed\" is not a whole number; the text `imago` of this picture was changed", r->path);
+           im_fail(r->c, "%s: \"seed\" is not a whole number", r->json->file);
 }
 
 static bool read_all(const reader *r, im_request *q)
 {
     const char *rng = "cpu", *activations = "f32", *syntax = "plain", *fill = "original", *dtype = NULL, *device = NULL;
+    const char *const also[] = { "model_hash", "version", "isa", "vae_sha256" }, *said;     /* of whoever asks         */
     int padding = -1;
     im_sd_args *a = &q->args;
     *q = (im_request){ .args = im_sd_defaults(NULL), .latents_index = -1, .model_name = "" };
@@ -106,6 +105,7 @@ static bool read_all(const reader *r, im_request *q)
               text(r, "mask_sha256", IM_MAY, &q->mask_sha256) && real(r, "mask_blur", IM_MAY, 0, 1000, &a->mask_blur) &&
               word(r, "mask_fill", IM_MAY, "original|fill|noise|nothing", &fill) &&
               whole(r, "mask_only", IM_MAY, 0, 1 << 16, &padding) && im_mask_fill_named(fill, &a->mask_fill);
+    for (int i = 0; ok && i < 4; i++) ok = text(r, also[i], IM_MAY, &said);
     a->mask_only = padding >= 0;
     a->mask_padding = padding < 0 ? 0 : padding;
     a->syntax = strcmp(syntax, "a1111") ? IM_PROMPT_PLAIN : IM_PROMPT_A1111;
@@ -117,9 +117,13 @@ im_request_text *im_request_read(im_ctx *c, const char *path, bool (*given)(void
 {
     char *json = im_picture_text(c, path, "imago");
     im_request_text *t = json ? calloc(1, sizeof *t) : NULL;
-    if (json && !t) im_fail(c, "%s: out of memory while it was read", path);
-    if (t && im_json_parse(c, &t->json, path, json, strlen(json)))
-        read_all(&(reader){ .c = c, .path = path, .json = &t->json, .given = given, .arg = arg }, &t->request);
+    static const char its_text[] = ": its text `imago`";
+    char *name = t ? malloc(strlen(path) + sizeof its_text) : NULL;
+    if (json && !name) im_fail(c, "%s: out of memory while it was read", path);
+    if (name) sprintf(name, "%s%s", path, its_text);
+    if (name && im_json_parse(c, &t->json, name, json, strlen(json)))
+        read_all(&(reader){ .c = c, .json = &t->json, .given = given, .arg = arg }, &t->request);
+    free(name);
     free(json);
     if (im_ok(c)) return t;
     im_request_free(t);

@@ -285,6 +285,9 @@ bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out)
     bool whole = a->init && !(a->mask && a->mask_only);
     if (!width) width = whole ? a->init->width : own.width;
     if (!height) height = whole ? a->init->height : own.height;
+    if (whole && ((!a->width && width < factor) || (!a->height && height < factor)))
+        return im_fail(sd->c, "the picture to begin from (-i) has %dx%d pixels; wanted at least %dx%d: enlarge it, or say "
+                              "with --width and --height how large to draw", width, height, factor, factor);
     if (a->init) {
         width -= width % factor;
         height -= height % factor;

@@ -93,12 +93,18 @@ static bool fill(im_sd_run *r)
            replace(&r->init, im_fill_masked(c, r->init, r->mask));
 }
 
-static bool has_white(const im_sd_run *r)
+static bool has_white(const im_sd_run *r, const im_image *given)
 {
     bool any = false;
     for (size_t p = 0; r->mask && p < (size_t)r->size.width * (size_t)r->size.height; p++)
         any |= r->mask->pixels[p] > 127;
-    return any || im_fail(r->c, "the mask has no white part, so nothing would be redrawn; white is drawn anew");
+    if (any) return true;
+    const size_t n = (size_t)given->width * (size_t)given->height * (size_t)given->channels;
+    for (size_t i = 0; i < n && r->a.mask_blur > 0 && !any; i++) any = given->pixels[i] > 127;
+    if (any)
+        return im_fail(r->c, "blurred by %g pixels the mask has no white part any more, so nothing would be redrawn; "
+                             "wanted a smaller --mask-blur", (double)r->a.mask_blur);
+    return im_fail(r->c, "the mask has no white part, so nothing would be redrawn; white is drawn anew");
 }
 
 bool im_mask_take(im_sd_run *r, const im_sd_args *a)
@@ -127,7 +133,7 @@ bool im_mask_take(im_sd_run *r, const im_sd_args *a)
         r->mask = im_resize(c, grey, r->size.width, r->size.height, IM_FILTER_LANCZOS);
     }
     im_image_free(grey);
-    ok = ok && im_ok(c) && has_white(r) && fill(r);
+    ok = ok && im_ok(c) && has_white(r, a->mask) && fill(r);
     r->a.init = r->init;
     return ok;
 }

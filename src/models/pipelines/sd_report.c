@@ -86,17 +86,24 @@ bool im_sd_check_memory(im_sd *sd, const im_sd_args *a, int batch)
 bool im_sd_fits(im_sd *sd, const im_sd_args *a, int batch, double available)
 {
     im_sd_size size;
-    double needed = (double)im_sd_bytes_needed(sd, a, batch), weights = unloaded_bytes(sd, a->init != NULL);
-    if (!im_ok(sd->c) || !im_sd_sizes(sd, a, &size)) return false;
+    if (!im_sd_sizes(sd, a, &size)) return false;
+    /* Where the results alone are too many, the network is not asked what it needs: it would make room for its input. */
+    double least = (double)batch * size.width * size.height * 3;
+    bool absurd = available >= 0 && least > available;
+    double needed = absurd ? least : (double)im_sd_bytes_needed(sd, a, batch);
+    double weights = unloaded_bytes(sd, a->init != NULL);
+    if (!im_ok(sd->c)) return false;
     if (available < 0 || needed + weights <= available) return true;
     char help[200];
     im_sd_args tiled = *a;
     tiled.tile = true;
-    const need b = { needed, (double)im_sd_bytes_needed(sd, a, 1), (double)im_sd_bytes_needed(sd, &tiled, batch) };
+    const need b = { needed, (double)im_sd_bytes_needed(sd, a, 1),
+                     absurd ? least : (double)im_sd_bytes_needed(sd, &tiled, batch) };
     say_what_helps(sd, b, batch, weights, available, help, sizeof help);
-    return im_fail(sd->c, "%d picture%s of %dx%d at once need%s about %.0f MiB and the weights still to be loaded %.0f "
-                   "MiB, but %.0f MiB of memory are free; %s", batch, batch > 1 ? "s" : "", size.width, size.height,
-                   batch > 1 ? "" : "s", needed / MIB, weights / MIB, available / MIB, help);
+    return im_fail(sd->c, "%d picture%s of %dx%d at once need%s %s %.0f MiB and the weights still to be loaded %.0f MiB, "
+                   "but %.0f MiB of memory are free; %s", batch, batch > 1 ? "s" : "", size.width, size.height,
+                   batch > 1 ? "" : "s", absurd ? "more than" : "about", needed / MIB, weights / MIB, available / MIB,
+                   help);
 }
 
 /* ---------------------------------------------------------------- cost */
