@@ -148,7 +148,8 @@ first = s.post("/v1/jobs", long)[1]["id"]
 second = s.post("/v1/jobs", dict(long, width=128))[1]["id"]
 s.until(lambda: s.get("/v1/jobs/" + first)[1]["status"] == "generating")
 check("queue: positions", s.get("/v1/jobs/" + second)[1]["queue_position"] == 1)
-check("cancel: one that waits", s.post("/v1/jobs/%s/cancel" % second, {})[1]["status"] == "cancelled")
+r = s.post("/v1/jobs/%s/cancel" % second, {})[1]
+check("cancel: one that waits", r["status"] == "cancelled" and r["step"] == 0 and r["steps"] == 101, r)
 check("cancel: once", s.post("/v1/jobs/%s/cancel" % second, {})[0] == 409)
 check("cancel: unknown", s.post("/v1/jobs/9999/cancel", {})[0] == 404 and s.post("/v1/jobs/a/cancel", {})[0] == 404)
 check("cancel: one that is drawn", s.post("/v1/jobs/%s/cancel" % first, {})[0] == 200
@@ -209,6 +210,34 @@ rc = s.stop(signal.SIGTERM)
 t.join(120)
 check("SIGTERM: what is drawn is finished, exit code 0", rc == 0 and result[-1][0] == 200, (rc, result[-1]))
 check("SIGTERM: and kept", [k for k in os.listdir(os.path.join(folder, "kept")) if k.endswith("-seed77.png")])
+
+# ---- stopped while others wait, and before what is drawn is finished: told so, not given nothing
+for pictures in (0, 1):
+    s = Server("--batch", "1", "--grace", "0", "--max-steps", "1000")
+    asked = [("/sdapi/v1/txt2img", dict(long, n_iter=60, steps=20 if pictures else 1000)), ("/sdapi/v1/txt2img", long),
+             ("/v1/images/generations", long), ("/v1/images/generations", dict(long, stream=True))]
+    answers = [None] * 4
+    threads = [threading.Thread(target=lambda i: answers.__setitem__(i, s.ask("POST", *asked[i])), args=(i,))
+               for i in range(4)]
+    threads[0].start()
+    s.until(lambda: s.get("/sdapi/v1/progress")[1]["state"]["sampling_step"] > 0)
+    for t in threads[1:]:
+        t.start()
+    s.until(lambda: len(s.get("/v1/jobs")[1]["data"]) == 4
+            and s.get("/sdapi/v1/progress")[1]["state"]["job_no"] >= pictures)
+    rc = s.stop(signal.SIGTERM)
+    for t in threads:
+        t.join(120)
+    said = [json.loads(a[2]) for a in answers[:3]]
+    check("SIGTERM: what waits is told 503", rc == 0 and [a[0] for a in answers[1:3]] == [503, 503] and
+          answers[1][1]["Retry-After"] and said[1]["detail"] == said[2]["error"]["message"] == "the server is stopping" and
+          said[2]["error"]["code"] == "stopping" and b'"message":"the server is stopping"' in answers[3][2], answers)
+    if pictures:
+        check("SIGTERM: --grace is over, what was finished is given", answers[0][0] == 200 and
+              1 <= len(said[0]["images"]) < 60 and json.loads(said[0]["info"])["interrupted"], said[0])
+    else:
+        check("SIGTERM: --grace is over, nothing is finished: 503", answers[0][0] == 503 and
+              said[0] == {"detail": "the server is stopping"}, answers[0])
 
 # ---- a kill loses nothing that was kept
 s = Server("--keep", os.path.join(folder, "killed"))

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import random
+import select
 import socket
 import struct
 import subprocess
@@ -66,6 +67,33 @@ bad = [{"prompt": "x", k: v} for k in ("image", "mask") for v in ("/etc/passwd",
                                                                   "http://127.0.0.1:1/a.png", "../a.png")]
 check("nor do texts", {s.post("/v1/images/edits", b)[0] for b in bad} == {400}
       and s.post("/v1/jobs", {"prompt": "<lora:../../etc/passwd:1>"})[0] == 400)
+
+# ---- requests that a proxy could read in another way than this server
+post, text = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n", b'{"prompt": "x", "steps": 1}'
+get, chunks = b"GET /v1/models HTTP/1.1\r\n", b"1b\r\n" + text + b"\r\n0\r\n\r\n"
+length, chunked = b"Content-Length: 27\r\n", b"Transfer-Encoding: chunked\r\n"
+for name, data, status in (("one length", post + length + b"\r\n" + text, 202),
+                           ("chunks", post + chunked + b"\r\n" + chunks, 202),
+                           ("two lengths", post + length + b"Content-Length: 3\r\n\r\n" + text, 400),
+                           ("a length and chunks", post + length + chunked + b"\r\n" + chunks, 400),
+                           ("two codings", post + chunked + chunked + b"\r\n" + chunks, 501),
+                           ("another coding", post + b"Transfer-Encoding: gzip\r\n\r\n" + text, 501),
+                           ("gzip in chunks", post + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunks, 501),
+                           ("chunks in HTTP/1.0", post.replace(b"/1.1", b"/1.0") + chunked + b"\r\n" + chunks, 400),
+                           ("a space before a colon", get + b"Host : localhost\r\n\r\n", 400),
+                           ("no Host", get + b"\r\n", 400),
+                           ("no Host in HTTP/1.0", get.replace(b"/1.1", b"/1.0") + b"\r\n", 200),
+                           ("two Hosts", get + b"Host: localhost\r\nHost: evil.example\r\n\r\n", 400)):
+    c = socket.create_connection(("127.0.0.1", s.port), 20)
+    c.sendall(data)                                             # and no end: it is answered all the same
+    out = c.recv(65536) if select.select([c], [], [], 20)[0] else b"nothing"
+    check("framing: " + name, out.startswith(b"HTTP/1.1 %d " % status) and
+          (status < 400 or b"\r\nConnection: close\r\n" in out), out)
+    c.close()
+targets = [(b"http://localhost/v1/models", b"200"), (b"HTTP://127.0.0.1:1", b"200"), (b"https://my.box:7860/v1/jobs", b"200"),
+           (b"http://evil.example/v1/models", b"403"), (b"http:///v1/models", b"404")]
+check("targets with a host", [s.raw(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % t)[9:12]
+                              for t, _ in targets] == [w for _, w in targets])
 
 # ---- bodies
 big = b"A" * (3 << 20)

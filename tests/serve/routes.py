@@ -73,8 +73,11 @@ check("right requests are answered", [p for p, x in statuses.items() if x[0] not
       statuses)
 check("openapi.json is what is served", s.get("/openapi.json")[1] == doc)
 check("another method: 405 and Allow", s.ask("PUT", "/v1/jobs")[0] == 405 and
-      s.ask("PUT", "/v1/jobs")[1]["Allow"] == "POST, GET")
+      s.ask("PUT", "/v1/jobs")[1]["Allow"] == "POST, GET, HEAD"
+      and "POST, GET, HEAD" in s.ask("PUT", "/v1/jobs")[2].decode())
 check("another address: 404 in the form of its neighbours", "error" in s.get("/v2")[1] and "detail" in s.get("/sdapi/v1/x")[1])
+check("a name that is not UTF-8", [s.get("/v1/models/" + x)[1]["error"]["message"].split(";")[0]
+      for x in ("%ff", "%c3%bc%ff")] == ['there is no model "?" here', 'there is no model "ü?" here'])
 check("HEAD", s.ask("HEAD", "/")[0] == 200 and s.ask("HEAD", "/")[2] == b"")
 
 # ---- /sdapi/v1: defaults and errors
@@ -104,17 +107,43 @@ check("what is not offered", [detail("txt2img", {k: v})[0] for k, v in
       (("enable_hr", True), ("tiling", True), ("subseed_strength", 0.5), ("styles", ["a"]))] == [422] * 4)
 masked = {"init_images": [b64(png(32, 32))], "mask": b64(png(32, 32, b"\xff\xff\xff")), "steps": 2}
 check("a mask", s.post("/sdapi/v1/img2img", masked)[0] == 200)
-for key, value, says in (("inpainting_fill", 4, "from 0 to 3"), ("inpaint_full_res", "yes", "true, false, 0 or 1"),
+for key, value, says in (("inpainting_fill", 4, "from 0 to 3"), ("inpaint_full_res", "perhaps", "true, false, 0 or 1"),
                          ("inpaint_full_res_padding", -1, "from 0 to"),
-                         ("mask_round", False, "drawn anew or kept"), ("mask_blur_x", 2, "mask_blur is 4"),
+                         ("mask_round", False, "drawn anew or kept"), ("mask_blur_x", 2, "mask_blur_y is 4"),
                          ("inpainting_mask_invert", 2, "0 or 1"), ("inpainting_mask_invert", True, "no white part"),
                          ("mask", b64(png(32, 48)), "other proportions"), ("mask", "aGFsbG8=", "not a picture"),
                          ("mask", [5], "base64"), ("mask_blur", -1, "from 0 to 1000")):
     status, d = detail("img2img", dict(masked, **{key: value}))
     check("a mask, and %s %s" % (key, value), status == 422 and says in str(d), d)
+for given, blur in (({"mask_blur_x": 8, "mask_blur_y": "8"}, 8), ({"mask_blur_x": 4}, 4),
+                    ({"mask_blur": 2, "mask_blur_x": 4}, 2)):
+    status, r = s.post("/sdapi/v1/img2img", dict(masked, **given))
+    check("a mask, and the blur of " + str(given), status == 200 and
+          json.loads(r["info"])["extra_generation_params"]["Mask blur"] == blur, r)
 check("what is said of masks decides nothing without one",
       s.post("/sdapi/v1/img2img", {"init_images": masked["init_images"], "steps": 2, "inpainting_fill": 0, "mask": "",
                                    "inpaint_full_res": True})[0] == 200)
+# what pydantic 1 makes of values in another type than their key's; None: 422
+for key, cases in {
+        "steps": {5.0: 5, 5.7: 5, "5": 5, " 5 ": 5, "+5": 5, True: 1, "5.0": None, "": None, "0x5": None, "five": None},
+        "cfg_scale": {"7": 7, "7.5": 7.5, ".5": 0.5, "1e1": 10, True: 1, "nan": None, "0x5": None, "": None, "7,5": None},
+        "seed": {5.0: 5, 5.5: 5, "5": 5, 1e19: "10000000000000000000", 2 ** 64 - 1: str(2 ** 64 - 1),
+                 2 ** 63: str(2 ** 63), str(2 ** 64 - 1): str(2 ** 64 - 1), "5.0": None, 2 ** 64: None, "-2": None},
+        "prompt": {5: "5", 5.5: "5.5", 1e6: "1000000.0", True: "True"}}.items():
+    for value, wanted in cases.items():
+        status, r = s.post("/sdapi/v1/txt2img", {"width": 16, "height": 16, "steps": 1, key: value})
+        found = json.loads(r["info"])[key] if status == 200 else status
+        check("%s is %r" % (key, value), found == (422 if wanted is None else wanted), found)
+small = {"width": "16", "height": "16", "steps": "1"}
+check("any seed, in other types", {s.post("/sdapi/v1/txt2img", dict(small, seed=x))[0] for x in (-1.0, "-1", "-1 ", -1)}
+      == {200})
+check("flags in other types", [bool(s.post("/sdapi/v1/txt2img", dict(small, send_images=x))[1].get("images"))
+      for x in (1, 0, 1.0, "true", "OFF", "n", "Yes")] == [True, False, True, True, False, False, True])
+check("flags that are none", [s.post("/sdapi/v1/txt2img", dict(small, send_images=x))[0]
+      for x in (2, "", "no way", [], " on")] == [422] * 5)
+check("what is not offered, left off in other types", [s.post("/sdapi/v1/txt2img", dict(small, **{k: v}))[0] for k, v in (
+      ("refiner_checkpoint", "None"), ("enable_hr", "false"), ("tiling", 0), ("s_noise", "1"), ("eta", "0"),
+      ("refiner_checkpoint", "sd_xl"), ("enable_hr", "yes"), ("s_noise", "2"))] == [200] * 5 + [422] * 3)
 check("another model", detail("txt2img", {"override_settings": {"sd_model_checkpoint": "v1-5"}})[0] == 422)
 check("no pictures wanted", s.post("/sdapi/v1/txt2img", {"steps": 1, "send_images": False})[1]["images"] == [])
 options = s.get("/sdapi/v1/options")[1]
@@ -128,9 +157,30 @@ check("DPM++ 2M with Karras", status == 200 and json.loads(r["info"])["sampler_n
 check("Euler with Karras is refused", detail("txt2img", {"sampler_name": "Euler", "scheduler": "karras"})[0] == 400)
 check("idle: progress 0, no jobs", s.until(s.idle))
 
+# ---- bodies: as Python's json reads them, and what is wrong in plain words
+for body, wanted in (('\ufeff{"steps": 1, "seed": 3}', 3),
+                     ('{"steps": 1, "seed": 3, "other": NaN, "more": [-Infinity, 1e999]}', 3),
+                     ('{"steps": 1, "seed": 3, "prompt": "a\\ud83d b\\u0000"}', 3),
+                     ('{"steps": 1, "cfg_scale": NaN}', 'cfg_scale is "NaN"; wanted a number from -1000 to 1000'),
+                     ('{"steps": 99999999999999999999}', 'steps is "99999999999999999999"; wanted a whole number'),
+                     ('{"steps": 1,\n"steps": 2}', 'the body has the key "steps" twice, again in line 2; give it once'),
+                     ('{"steps": }', "the body is not JSON: in line 1, column 11, } stands where something else is wanted"),
+                     ('{"prompt": "a\nb"}', "in line 1, a text holds a control character; a line break is written \\n"),
+                     ('{"steps": 1', "it ends before its brackets and quotes are closed"), ('{"a": 1} x', "in line 1: x"),
+                     (b'{"prompt": "\xff"}', "it is not UTF-8, in line 1"), (b'{"steps": 1\0}', "a zero byte"),
+                     ('[1]', "not an object"), ('5', "not an object"), ('', "the body is empty"),
+                     ('{"x": ' * 5000 + '1' + '}' * 5000, "nested too deeply")):
+    if isinstance(body, str):
+        body = body.encode()
+    status, r = s.post("/sdapi/v1/txt2img", body)
+    found = json.loads(r["info"])["seed"] if status == 200 else r["detail"][0]["msg"]
+    check("the body %s" % body[:60], found == wanted if isinstance(wanted, int) else status == 422 and wanted in found, r)
+
 # ---- OpenAI's form
 status, r = s.post("/v1/images/generations", {"steps": 1})
 check("no prompt", status == 400 and r["error"]["param"] == "prompt" and r["error"]["type"] == "invalid_request_error", r)
+check("an unknown key that is cut within a letter", [s.post("/v1/jobs", {"prompt": "x", k + "é" * 40: 1})[0] for k in ("", "x")]
+      == [400, 400])
 check("an unknown key", s.post("/v1/images/generations", {"prompt": "x", "stepz": 1})[1]["error"]["param"] == "stepz")
 for name, value in (("size", "64"), ("n", 11), ("output_format", "webp"), ("background", "transparent"), ("seed", -2),
                     ("seed", 1.5), ("sampler_name", "x"), ("strength", 2), ("loras", [{"name": "none"}]), ("stream", 1),
@@ -142,6 +192,13 @@ status, r = s.post("/v1/images/generations", {"prompt": "x", "num_inference_step
                                               "output_format": "jpeg", "model": "any", "user": "u"})
 check("other servers' names, url, jpeg", status == 200 and [d["seed"] for d in r["data"]] == [9, 10]
       and r["size"] == "32x16" and r["data"][0]["url"].startswith("data:image/jpeg;base64,/9j"), r)
+status, r = s.post("/v1/images/generations", {"prompt": "x", "steps": 1, "seed": "18446744073709551615"})
+for given, wanted in ((2 ** 64 - 1, str(2 ** 64 - 1)), (5.0, 5), ("-1", None)):
+    status, r = s.post("/v1/images/generations", {"prompt": "x", "steps": 1, "seed": given})
+    check("the seed %r" % given, status == 200 and wanted in (None, r["data"][0]["seed"]), r)
+status, _, text = s.ask("POST", "/v1/images/generations",
+                        {"prompt": "x", "steps": 1, "seed": str(2 ** 64 - 1), "stream": True})
+check("a seed of 64 bits in a stream", status == 200 and b'"seed":"18446744073709551615"' in text, text)
 status, r = s.post("/v1/images/generations", {"prompt": "x", "steps": 1, "seed": "18446744073709551615"})
 check("a seed of 64 bits", status == 200 and r["data"][0]["seed"] == "18446744073709551615", r)
 body, headers = form([("prompt", "x"), ("steps", 2), ("image[]", png(32, 32)), ("n", 2)])
@@ -158,4 +215,10 @@ check("a mask without its picture", s.post("/v1/jobs", {"prompt": "x", "mask": b
 check("edits: a form that is cut short", s.post("/v1/images/edits", body[:-60], headers)[0] == 400)
 check("a job that is forgotten: 410", s.get("/v1/jobs/1" if job != "1" else "/v1/jobs/2")[0] == 410)
 check("stopped by Ctrl-C: 0", s.stop(2) == 0)
+
+s = Server("--embedding", "tests/golden/embeddings", model="tests/golden/models/a")
+r = s.get("/sdapi/v1/embeddings")[1]
+check("embeddings", r == {"loaded": {n: {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": 48,
+                                         "vectors": v} for n, v in (("<blob>", 3), ("wool", 1))}, "skipped": {}}, r)
+s.stop()
 done()

@@ -25,6 +25,8 @@ enum MHD_Result answer_response(visit *v, int status, struct MHD_Response *r)
         MHD_add_response_header(r, "Retry-After", "2");
     if (status == 405)
         MHD_add_response_header(r, "Allow", v->allow);
+    if (v->closes)
+        MHD_add_response_header(r, "Connection", "close");
     enum MHD_Result ok = MHD_queue_response(v->connection, (unsigned)status, r);
     MHD_destroy_response(r);
     return ok;
@@ -54,6 +56,11 @@ enum MHD_Result answer_json(visit *v, int status, json_t *j)
     return text ? answer_bytes(v, status, "application/json", text, strlen(text)) : MHD_NO;
 }
 
+json_t *seed_json(uint64_t seed)
+{
+    return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%llu", (unsigned long long)seed);
+}
+
 json_t *error_json(const char *message, int status, const char *code, const char *param)
 {
     const char *type = status >= 500 ? "server_error" : status == 429 ? "rate_limit_error" :
@@ -72,16 +79,32 @@ static json_t *detail_json(const char *message, int status, const char *code, co
     return json_pack("{s:[{s:o, s:s, s:s}]}", "detail", "loc", place, "msg", message, "type", code ? code : "value_error");
 }
 
+/* JSON holds no bytes that are not UTF-8, nor parts of a character that was cut: they become question marks. */
+static void clean(char *text)
+{
+    for (size_t n; *text; text += n) {
+        for (n = 1; n < 4 && text[n] && !im_is_utf8(text, n); )
+            n++;
+        if (!im_is_utf8(text, n)) {
+            *text = '?';
+            n = 1;
+        }
+    }
+}
+
 enum MHD_Result answer_error(visit *v, int status, const char *code, const char *param, const char *fmt, ...)
 {
-    char message[1024];
+    char message[1024], place[64];
     va_list args;
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
-    size_t n = strlen(message);
-    while (n && !im_is_utf8(message, n))                       /* cut within a character                               */
-        message[--n] = '\0';
+    clean(message);
+    if (param) {
+        snprintf(place, sizeof place, "%s", param);
+        clean(place);
+        param = place;
+    }
     return answer_json(v, status, v->form == SAYS_ERROR ? error_json(message, status, code, param)
                                                         : detail_json(message, status, code, param));
 }

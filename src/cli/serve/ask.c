@@ -42,6 +42,7 @@ static bool neutral(const asked_key *k, const json_t *value)
     if (json_is_number(value))
         return json_number_value(value) == k->min || json_number_value(value) == k->max;
     return json_is_false(value) || (json_is_string(value) && !json_string_length(value)) ||
+           (k->at == KEY_TEXT && json_is_string(value) && !strcasecmp(json_string_value(value), "none")) ||
            (json_is_array(value) && !json_array_size(value)) || (json_is_object(value) && !json_object_size(value));
 }
 
@@ -68,13 +69,16 @@ static bool read_number(const asked_key *k, const json_t *value, bool whole, dou
 
 static bool read_seed(const asked_key *k, const json_t *value, asked_seed *out, trouble *t)
 {
-    json_int_t i = json_integer_value(value);
-    if (json_is_integer(value) && i >= -1) {
-        *out = (asked_seed){ i >= 0, i >= 0 ? (uint64_t)i : 0 };
+    const char *text = json_string_value(value);
+    double x = json_number_value(value);
+    bool whole = json_is_number(value) && x >= -1 && x < 0x1p64 && x == floor(x), any = whole && x < 0;
+    if (whole) {
+        *out = (asked_seed){ !any, any ? 0 : json_is_integer(value) ? (uint64_t)json_integer_value(value) : (uint64_t)x };
         return true;
     }
-    out->given = json_is_string(value) && im_seed_of_text(json_string_value(value), &out->value);
-    return out->given || wrong(k, value, "a whole number of 0 or more, digits in quotes, or -1 for any", t);
+    out->given = text && im_seed_of_text(text, &out->value);
+    return out->given || (text && !strcmp(text, "-1")) ||
+           wrong(k, value, "a whole number from 0 to 18446744073709551615, or -1 for any", t);
 }
 
 static bool read_value(const asked_key *k, json_t *value, asked *out, trouble *t)
@@ -133,20 +137,12 @@ bool ask_read(visit *v, const asked_key *keys, bool strict, asked *out, trouble 
         if (!k && strict)
             return trouble_is(t, 422, name, "there is no \"%.60s\" in a request of this kind; GET /openapi.json lists what "
                                             "there is", name);
-        if (k && !json_is_null(value) && !read_value(k, value, out, t))
+        json_t *as = k && !strict ? lax_value(k, value) : NULL;
+        if (as && json_object_iter_set_new(v->asked, json_object_key_to_iter(name), as))
+            return trouble_is(t, 500, name, "out of memory");
+        if (k && !json_is_null(value) && !read_value(k, as ? as : value, out, t))
             return false;
     }
-    return true;
-}
-
-bool ask_body(visit *v, trouble *t)
-{
-    json_error_t e;
-    v->asked = v->bytes ? json_loadb(v->body, v->bytes, JSON_REJECT_DUPLICATES, &e) : NULL;
-    if (!v->asked)
-        return trouble_is(t, 422, NULL, "the body is not JSON: %s", v->bytes ? e.text : "it is empty");
-    if (!json_is_object(v->asked))
-        return trouble_is(t, 422, NULL, "the body is JSON, but not an object");
     return true;
 }
 

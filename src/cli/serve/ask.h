@@ -19,7 +19,7 @@ typedef enum {
 typedef struct asked_key {
     const char *name;                                          /* NULL ends a table                                    */
     key_kind kind;
-    size_t at;                                                 /* in asked                                             */
+    size_t at;                                                 /* in asked; KEY_NEUTRAL: the kind of its values        */
     double min, max;                                           /* KEY_NEUTRAL: min is what leaves it off, max, too     */
 } asked_key;
 
@@ -32,6 +32,7 @@ typedef struct asked {                                         /* texts and JSON
     int compression;                                           /* of a JPEG, 0 .. 100; below: not said                 */
     double guidance, strength, mask_blur, token_merging, eta;
     bool loose_eta;                                            /* 1 decides nothing where the scheduler has no eta     */
+    double blur_x, blur_y; bool mask_round;                    /* of the web interface alone                           */
     asked_seed seed;
     bool stream, send_images, include_init;
     bool mask_transparent, mask_invert;                        /* the part that is drawn anew is so; mask.c            */
@@ -45,12 +46,14 @@ typedef struct trouble { int status; char param[64], message[800]; } trouble;
 bool trouble_is(trouble *t, int status, const char *param, const char *fmt, ...) IM_PRINTF(4, 5);  /* false            */
 enum MHD_Result trouble_tell(visit *v, const trouble *t);
 
-/* The body as a JSON object in v->asked. False: it is none. */
+/* body.c: the body as a JSON object in v->asked. False: it is none. */
 bool ask_body(visit *v, trouble *t);
+/* lax.c: the value in the type that the key has; NULL: it stays as it is. */
+json_t *lax_value(const asked_key *k, const json_t *value);
 /* Fields of a multipart form as such an object; files as base64. */
 bool ask_form(visit *v, const asked_key *keys, trouble *t);
 bool is_form(const visit *v);
-/* strict: a key that is in no table is an error. */
+/* strict: a key that is in no table is an error, and so is a value of another type; else lax_value has its way. */
 bool ask_read(visit *v, const asked_key *keys, bool strict, asked *out, trouble *t);
 
 /* The scheduler of names as the AUTOMATIC1111 web interface has them, or of our own; NULL: there is none such. */

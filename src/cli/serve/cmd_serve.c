@@ -67,6 +67,19 @@ static bool open_look(server *s)
     return true;
 }
 
+/* Values of a vector that stands for a word. */
+static int text_width(im_sd *sd)
+{
+    static const char end[] = "token_embedding.weight";
+    im_net_param p;
+    for (int i = 0; im_sd_param(sd, IM_NET_CLIP, i, &p); i++) {
+        size_t n = strlen(p.name);
+        if (n >= sizeof end - 1 && !strcmp(p.name + n - (sizeof end - 1), end) && p.ndim == 2)
+            return (int)p.shape[1];
+    }
+    return 0;
+}
+
 static bool know_model(server *s)
 {
     im_sd_args own = im_sd_defaults(s->sd);
@@ -77,6 +90,7 @@ static bool know_model(server *s)
     snprintf(s->title, sizeof s->title, "%s [%.10s]", s->model_name, s->hash);
     s->own_width = own.width;
     s->own_height = own.height;
+    s->text_width = text_width(s->sd);
     s->own_scheduler = im_sd_scheduler(s->look, &own);
     im_clear_error(s->look_c);                                 /* without one, each request has to name its own        */
     s->created = clock_now();

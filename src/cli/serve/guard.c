@@ -179,7 +179,7 @@ int guard_refuses(visit *v, const char **why)
         *why = "the request has more than 100 headers";
         return 431;
     }
-    if (!own_host(s, value[0])) {
+    if (!own_host(s, value[0]) || (*v->host && !own_host(s, v->host))) {
         *why = "the request is for a host of another name than this server has; --host NAME allows a name";
         return 403;
     }

@@ -20,19 +20,25 @@ enum {
 
 /* ---------------------------------------------------------------- requests */
 
-static visit *visit_new(server *s, struct MHD_Connection *connection, const char *method, const char *path)
+static visit *visit_new(server *s, struct MHD_Connection *connection, const char *method, const char *target,
+                        const char *version)
 {
     visit *v = calloc(1, sizeof *v);
     if (!v)
         return NULL;
-    *v = (visit){ .s = s, .connection = connection, .path = strdup(path) };
+    *v = (visit){ .s = s, .connection = connection };
+    const char *path = wire_path(target, v->host);
+    v->path = strdup(path);
     v->guest = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     int status = 0;
     v->route = route_find(method, path, v->part, &status, &v->form, v->allow);
-    v->refused = guard_refuses(v, &v->why);
+    v->refused = wire_refuses(v, version, &v->why);
+    v->closes = v->refused;
+    if (!v->refused)
+        v->refused = guard_refuses(v, &v->why);
     if (!v->refused && !v->route) {
         v->refused = status;
-        v->why = status == 405 ? "this address has other methods" : "there is no such address; GET /openapi.json lists all";
+        v->why = status == 405 ? v->allow : "there is no such address; GET /openapi.json lists all";
     }
     pthread_mutex_lock(&s->lock);
     v->next = s->visits;
@@ -121,8 +127,8 @@ static void take(visit *v, const char *data, size_t n)
     }
 }
 
-/* A client that waits for a word before it sends its body is refused at once; else the body is read and let go, up to a
- * point: who sends has no ear for an answer. */
+/* A client that waits for a word before it sends its body is refused at once, and one whose body has no clear end; else
+ * the body is read and let go, up to a point: who sends has no ear for an answer. */
 static bool refuses_now(visit *v)
 {
     const char *length = MHD_lookup_connection_value(v->connection, MHD_HEADER_KIND, "Content-Length");
@@ -130,7 +136,7 @@ static bool refuses_now(visit *v)
     unsigned long long n = length ? strtoull(length, NULL, 10) : 0;
     if (!v->refused && n > v->s->o->max_body)
         refuse(v, 413, "the body is larger than this server takes (--max-body)");
-    return v->refused && (asks || n > BODIES * v->s->o->max_body);
+    return v->refused && (v->closes || asks || n > BODIES * v->s->o->max_body);
 }
 
 static const char *code_of(int status)
@@ -140,16 +146,16 @@ static const char *code_of(int status)
 
 static enum MHD_Result tell_refused(visit *v)
 {
-    return answer_error(v, v->refused, code_of(v->refused), NULL, "%s", v->why);
+    return answer_error(v, v->refused, code_of(v->refused), NULL, v->refused == 405 ? "this address has other methods: %s"
+                                                                                    : "%s", v->why);
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path, const char *method,
                                   const char *version, const char *data, size_t *bytes, void **kept)
 {
     visit *v = *kept;
-    (void)version;
     if (!v) {
-        if (!(v = *kept = visit_new(cls, connection, method, path)))
+        if (!(v = *kept = visit_new(cls, connection, method, path, version)))
             return MHD_NO;
         return refuses_now(v) ? tell_refused(v) : MHD_YES;
     }

@@ -30,7 +30,9 @@ struct visit {                                                 /* a request     
     const route *route;
     error_form form;
     int refused; const char *why;                              /* what it will be told once its body is here           */
+    bool closes;                                               /* the connection, with the answer                      */
     char allow[64];                                            /* of a 405                                             */
+    char host[256];                                            /* of a target with one before its path; "": Host tells */
     char *path, part[64];                                      /* part: what stands for {id}                           */
     char *body; size_t bytes, room;                            /* a zero byte behind it                                */
     bool whole;
@@ -72,6 +74,7 @@ enum MHD_Result answer_response(visit *v, int status, struct MHD_Response *r);  
 enum MHD_Result answer_error(visit *v, int status, const char *code, const char *param, const char *fmt, ...)
     IM_PRINTF(5, 6);
 json_t *error_json(const char *message, int status, const char *code, const char *param);
+json_t *seed_json(uint64_t seed);                              /* in quotes where it has more than 63 bits             */
 const char *visit_query(const visit *v, const char *key);      /* ?key=value; NULL                                     */
 
 /* base64.c */
@@ -79,6 +82,11 @@ char *base64_of(const uint8_t *bytes, size_t n, size_t *length);                
 json_t *base64_json(const uint8_t *bytes, size_t n);
 /* Of a text, or of a data URL. NULL: it is none, or memory is out. */
 uint8_t *base64_read(const char *text, size_t length, size_t *bytes);
+
+/* wire.c: the same of how a request is written down (400, 501). */
+int wire_refuses(const visit *v, const char *version, const char **why);
+/* The path of a target that may begin with http://HOST; host: "" where it does not. */
+const char *wire_path(const char *target, char host[256]);
 
 /* guard.c: 0, or the status with which a request is refused before its body is read. */
 int guard_refuses(visit *v, const char **why);

@@ -35,11 +35,9 @@ static json_t *time_json(double seconds)
 static json_t *request_json(const job *j)
 {
     const wish *w = &j->w;
-    json_t *seed = w->seed <= INT64_MAX ? json_integer((json_int_t)w->seed)
-                                        : json_sprintf("%llu", (unsigned long long)w->seed);
     json_t *r = json_pack("{s:s, s:s, s:o, s:i, s:i, s:i, s:s, s:f, s:i}", "prompt", w->prompt, "negative_prompt",
-                          w->negative, "seed", seed, "n", w->count, "width", w->width, "height", w->height, "scheduler",
-                          w->scheduler, "guidance", im_decimal(w->guidance), "steps", w->steps);
+                          w->negative, "seed", seed_json(w->seed), "n", w->count, "width", w->width, "height", w->height,
+                          "scheduler", w->scheduler, "guidance", im_decimal(w->guidance), "steps", w->steps);
     if (r && w->syntax == IM_PROMPT_A1111)
         json_object_set_new(r, "prompt_syntax", json_string("a1111"));
     if (r && w->clip_skip > 1)
@@ -68,7 +66,7 @@ static json_t *job_json(const server *s, const job *j)
     snprintf(url, sizeof url, "/v1/jobs/%s", id);
     json_t *error = json_null();
     if (j->state == JOB_FAILED)
-        error = json_string(j->error ? j->error : "the picture did not come out");
+        error = json_string(job_why(j));
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:s, s:o}", "id", id, "object",
                      "job", "kind", j->kind, "status", job_state_name(j), "queue_position",
                      position ? json_integer(position) : json_null(), "step", done, "steps", total, "pictures", j->ended,

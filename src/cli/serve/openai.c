@@ -98,8 +98,7 @@ json_t *openai_picture(const job *j, int i, bool url)
     free(text);
     if (j->w.prompts)
         json_object_set_new(one, "revised_prompt", json_string(j->w.prompts[i]));
-    json_object_set_new(one, "seed", d->seed <= INT64_MAX ? json_integer((json_int_t)d->seed)
-                                                          : json_sprintf("%llu", (unsigned long long)d->seed));
+    json_object_set_new(one, "seed", seed_json(d->seed));
     return one;
 }
 
@@ -112,11 +111,19 @@ static json_t *usage_json(server *s, const job *j)
                      image, "text_tokens", text, "output_tokens", out, "total_tokens", text + image + out);
 }
 
+static int status_of(const job *j)
+{
+    return j->status ? j->status : 400;
+}
+
+static const char *code_of(const job *j)
+{
+    return j->state == JOB_FAILED ? NULL : j->status == 503 ? "stopping" : "cancelled";
+}
+
 static enum MHD_Result tell_failed(visit *v, const job *j)
 {
-    if (j->state == JOB_FAILED)
-        return answer_error(v, j->status, NULL, NULL, "%s", j->error ? j->error : "the picture did not come out");
-    return answer_error(v, v->s->stopping ? 503 : 400, "cancelled", NULL, "the request was cancelled");
+    return answer_error(v, status_of(j), code_of(j), NULL, "%s", job_why(j));
 }
 
 static enum MHD_Result tell(visit *v)
@@ -163,7 +170,7 @@ static void say_picture(visit *v, int i)
     name_event(v, "completed", name);
     json_t *e = event_json(v, name, openai_format(v->j), d->file, d->bytes);
     json_object_set_new(e, "usage", usage_json(v->s, v->j));
-    json_object_set_new(e, "seed", json_integer((json_int_t)d->seed));
+    json_object_set_new(e, "seed", seed_json(d->seed));
     visit_say(v, name, e);
 }
 
@@ -183,8 +190,7 @@ static bool next_part(visit *v)
         if (j->v[v->told_pictures].state == DRAWING_DONE)
             say_picture(v, v->told_pictures);
     if (job_ended(j) && j->state != JOB_DONE)
-        visit_say(v, "error", error_json(j->error ? j->error : "the request was cancelled", j->status ? j->status : 400,
-                                         j->state == JOB_CANCELLED ? "cancelled" : NULL, NULL));
+        visit_say(v, "error", error_json(job_why(j), status_of(j), code_of(j), NULL));
     return job_ended(j);
 }
 

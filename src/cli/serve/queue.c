@@ -117,13 +117,19 @@ void job_progress(const job *j, int *done, int *total)
     *done = 0;
     *total = j->evaluations * j->w.count;
     for (int i = 0; i < j->w.count; i++)
-        *done += j->v[i].state > DRAWING_RUNS ? j->evaluations : j->v[i].step;
+        *done += j->v[i].state == DRAWING_DONE ? j->evaluations : j->v[i].step;
 }
 
 const char *job_state_name(const job *j)
 {
     static const char *const names[] = { "queued", "generating", "completed", "failed", "cancelled" };
     return names[j->state];
+}
+
+const char *job_why(const job *j)
+{
+    return j->state == JOB_FAILED ? j->error ? j->error : "the picture did not come out" :
+           j->status == 503 ? "the server is stopping" : "the request was cancelled";
 }
 
 static void job_end(server *s, job *j)
@@ -160,6 +166,8 @@ void queue_cancel(server *s, job *j)
     if (job_ended(j))
         return;
     j->cancel = true;
+    if (s->stopping && !j->status)
+        j->status = 503;
     for (int i = j->begun; i < j->w.count; i++)
         job_end_picture(s, j, i, DRAWING_CANCELLED);
     if (j->state != JOB_CANCELLED)

@@ -80,7 +80,8 @@ const route *route_find(const char *method, const char *path, char part[64], int
         if (!fits(routes[i].path, path, part))
             continue;
         *status = 405;
-        snprintf(allow + strlen(allow), 64 - strlen(allow), "%s%s", *allow ? ", " : "", routes[i].method);
+        snprintf(allow + strlen(allow), 64 - strlen(allow), "%s%s%s", *allow ? ", " : "", routes[i].method,
+                 strcmp(routes[i].method, "GET") ? "" : ", HEAD");
         if (!strcmp(routes[i].method, wanted))
             found = &routes[i];
     }

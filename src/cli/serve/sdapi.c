@@ -12,7 +12,7 @@
 #include "data/files/fields.h"
 
 #define AT(field) offsetof(asked, field)
-#define NEUTRAL(name, ...) { name, KEY_NEUTRAL, 0, __VA_ARGS__ }
+#define NEUTRAL(name, kind, ...) { name, KEY_NEUTRAL, kind, __VA_ARGS__ }
 static const asked_key keys[] = {
     { "prompt", KEY_TEXT, AT(prompt), 0, 0 },
     { "negative_prompt", KEY_TEXT, AT(negative), 0, 0 },
@@ -42,12 +42,16 @@ static const asked_key keys[] = {
     { "inpainting_fill", KEY_INT, AT(fill), 0, 3 },
     { "inpaint_full_res", KEY_SWITCH, AT(full_res), 0, 0 },
     { "inpaint_full_res_padding", KEY_INT, AT(padding), 0, 1 << 16 },
+    { "mask_blur_x", KEY_REAL, AT(blur_x), 0, 1000 },
+    { "mask_blur_y", KEY_REAL, AT(blur_y), 0, 1000 },
+    { "mask_round", KEY_SWITCH, AT(mask_round), 0, 0 },
     { "include_init_images", KEY_FLAG, AT(include_init), 0, 0 },
-    NEUTRAL("enable_hr", 0, 0), NEUTRAL("restore_faces", 0, 0), NEUTRAL("tiling", 0, 0),
-    NEUTRAL("subseed_strength", 0, 0), NEUTRAL("s_churn", 0, 0), NEUTRAL("s_tmin", 0, 0), NEUTRAL("s_noise", 1, 1),
-    NEUTRAL("s_min_uncond", 0, 0), NEUTRAL("refiner_checkpoint", 0, 0),
-    NEUTRAL("initial_noise_multiplier", 1, 1), NEUTRAL("infotext", 0, 0), NEUTRAL("seed_resize_from_w", 0, -1),
-    NEUTRAL("seed_resize_from_h", 0, -1), NEUTRAL("resize_mode", 0, 0),
+    NEUTRAL("enable_hr", KEY_FLAG, 0, 0), NEUTRAL("restore_faces", KEY_FLAG, 0, 0), NEUTRAL("tiling", KEY_FLAG, 0, 0),
+    NEUTRAL("subseed_strength", KEY_REAL, 0, 0), NEUTRAL("s_churn", KEY_REAL, 0, 0), NEUTRAL("s_tmin", KEY_REAL, 0, 0),
+    NEUTRAL("s_noise", KEY_REAL, 1, 1), NEUTRAL("s_min_uncond", KEY_REAL, 0, 0),
+    NEUTRAL("refiner_checkpoint", KEY_TEXT, 0, 0), NEUTRAL("initial_noise_multiplier", KEY_REAL, 1, 1),
+    NEUTRAL("infotext", KEY_TEXT, 0, 0), NEUTRAL("seed_resize_from_w", KEY_INT, 0, -1),
+    NEUTRAL("seed_resize_from_h", KEY_INT, 0, -1), NEUTRAL("resize_mode", KEY_INT, 0, 0),
     { .name = NULL }
 };
 
@@ -60,11 +64,6 @@ const char *sampler_named(const char *scheduler)
         if (!strcmp(ours, scheduler))
             return theirs;
     return scheduler;
-}
-
-static json_t *seed_json(uint64_t seed)
-{
-    return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%llu", (unsigned long long)seed);
 }
 
 /* Of a picture with a mask, by that interface's names. */
@@ -132,12 +131,21 @@ static json_t *pictures_json(const job *j)
     return list;
 }
 
+static bool any_done(const job *j)
+{
+    bool any = false;
+    for (int i = 0; i < j->w.count; i++)
+        any = any || j->v[i].state == DRAWING_DONE;
+    return any;
+}
+
 /* The job has ended: nothing of it changes any more. */
 static enum MHD_Result tell(visit *v)
 {
     job *j = v->j;
-    if (j->state == JOB_FAILED)
-        return answer_error(v, j->status, NULL, NULL, "%s", j->error ? j->error : "the picture did not come out");
+    bool stopped = j->state == JOB_CANCELLED && j->status == 503 && !any_done(j);
+    if (j->state == JOB_FAILED || stopped)                     /* unlike an interrupt, which the client asked for      */
+        return answer_error(v, j->status, NULL, NULL, "%s", job_why(j));
     json_t *info = info_json(v->s, j);
     char *text = info ? json_dumps(info, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_t *images = v->brief ? json_array() : pictures_json(j);
@@ -194,24 +202,21 @@ static bool check_scripts(const asked *a, trouble *t)
 
 /* That interface's ways of inpainting, in our words. What is not offered is told by name; without a mask these keys decide
  * nothing. */
-static bool take_mask(const visit *v, asked *a, trouble *t)
+static bool take_mask(asked *a, trouble *t)
 {
     static const im_mask_fill fills[] = { IM_MASK_FILL, IM_MASK_ORIGINAL, IM_MASK_NOISE, IM_MASK_NOTHING };
-    const json_t *rounded = json_object_get(v->asked, "mask_round");
+    bool said = a->mask_blur >= 0;                             /* then it is that of both directions                   */
     a->mask_fill = im_mask_fill_name(fills[a->fill]);
     a->mask_only = a->full_res ? a->padding : -1;
+    a->mask_blur = said ? a->mask_blur : a->blur_x;
     if (!a->mask || (json_is_string(a->mask) && !json_string_length(a->mask)))
         return true;
-    if (rounded && !json_is_null(rounded) && !json_is_true(rounded) && json_number_value(rounded) != 1)
+    if (!a->mask_round)
         return trouble_is(t, 422, "mask_round", "mask_round: this server does not offer that: a place is drawn anew or "
                                                 "kept, and nothing between (true)");
-    for (const char *const *key = (const char *const[]){ "mask_blur_x", "mask_blur_y", NULL }; *key; key++) {
-        const json_t *value = json_object_get(v->asked, *key);
-        if (value && !json_is_null(value) && json_number_value(value) != a->mask_blur)
-            return trouble_is(t, 422, *key, "%s: this server blurs a mask alike in both directions: mask_blur is %g", *key,
-                              a->mask_blur);
-    }
-    return true;
+    return said || a->blur_x == a->blur_y ||
+           trouble_is(t, 422, "mask_blur_x", "mask_blur_x is %g and mask_blur_y is %g (4 where one is not given); this "
+                                             "server blurs a mask alike in both directions", a->blur_x, a->blur_y);
 }
 
 static enum MHD_Result draw(visit *v, bool init)
@@ -219,10 +224,11 @@ static enum MHD_Result draw(visit *v, bool init)
     server *s = v->s;
     trouble t = { 0 };
     asked a = { .sampler_index = "Euler", .steps = 50, .guidance = 7, .count = 1, .iterations = 1, .strength = 0.75,
-                .send_images = true, .clip_skip = 1, .mask_blur = 4, .full_res = true, .loose_eta = true };
+                .send_images = true, .clip_skip = 1, .mask_blur = -1, .blur_x = 4, .blur_y = 4, .mask_round = true,
+                .full_res = true, .loose_eta = true };
     job *j = NULL;
     if (ask_body(v, &t) && ask_read(v, keys, false, &a, &t) && take_overrides(s, &a, &t) && check_scripts(&a, &t) &&
-        (!init || take_mask(v, &a, &t)))
+        (!init || take_mask(&a, &t)))
         j = ask_job(v, &a, init ? "img2img" : "txt2img", init, &t);
     if (!j)
         return trouble_tell(v, &t);

@@ -60,9 +60,19 @@ enum MHD_Result sdapi_scripts(visit *v)
     return answer_json(v, 200, json_pack("{s:[], s:[]}", "txt2img", "img2img"));
 }
 
+/* Those of the start, which do not change. Their files tell nothing of how they were trained. */
 enum MHD_Result sdapi_embeddings(visit *v)
 {
-    return answer_json(v, 200, json_pack("{s:{}, s:{}}", "loaded", "skipped"));
+    const server *s = v->s;
+    json_t *loaded = json_object();
+    const char *name, *hash;
+    int n = im_sd_embedding(s->sd, -1, &name, &hash, NULL), vectors;
+    for (int i = 0; i < n; i++) {
+        im_sd_embedding(s->sd, i, &name, &hash, &vectors);
+        json_object_set_new(loaded, name, json_pack("{s:n, s:n, s:n, s:i, s:i}", "step", "sd_checkpoint",
+                                                    "sd_checkpoint_name", "shape", s->text_width, "vectors", vectors));
+    }
+    return answer_json(v, 200, json_pack("{s:o, s:{}}", "loaded", loaded, "skipped"));
 }
 
 enum MHD_Result sdapi_upscalers(visit *v)

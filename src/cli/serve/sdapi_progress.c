@@ -23,10 +23,13 @@ static job *current(const server *s)
     return waits;
 }
 
+/* Pictures that were skipped are no longer waited for: they count as whole. */
 static double share_of(const job *j)
 {
     int done, total;
     job_progress(j, &done, &total);
+    for (int i = 0; i < j->w.count; i++)
+        done += j->v[i].state > DRAWING_DONE ? j->evaluations - j->v[i].step : 0;
     return total ? (double)done / total : 0;
 }
 

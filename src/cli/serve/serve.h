@@ -1,7 +1,7 @@
 /* serve.h: `imago serve`: one process that holds a model and draws what is asked of it over HTTP.
  *
  *     clients -> http.c (4 threads of libmicrohttpd) -> guard.c -> routes.c -> sdapi*.c, openai*.c, jobs*.c
- *                                                                                   |   ask.c: JSON to a wish
+ *                                                                                   |   body.c, lax.c, ask.c: JSON, a wish
  *                                                                                 queue.c: jobs, in the order they came
  *                                                                                   |
  *                              worker.c: one thread that owns the context and the model, and steps all runs of a size
@@ -92,7 +92,8 @@ struct job {
     double preview_until;                                      /* im_seconds: somebody asked not long ago              */
     double created, started, finished;                         /* seconds since 1970                                   */
     char *error;                                               /* of JOB_FAILED                                        */
-    int status;                                                /* and as which HTTP status                             */
+    int status;                                                /* as HTTP has them: of JOB_FAILED; 503: it was         */
+                                                               /* cancelled because the server stops; 0                */
 };
 
 /* ---------------------------------------------------------------- the server */
@@ -117,7 +118,7 @@ typedef struct server {
     /* Of the model: set before anything is served. */
     char model_name[MODEL_NAME_BYTES], title[MODEL_NAME_BYTES + 16];
     char hash[65];                                             /* SHA-256 of a single file, else imago's own           */
-    int own_width, own_height;
+    int own_width, own_height, text_width;                     /* text_width: of its embeddings                        */
     const char *own_scheduler;                                 /* NULL: the model names none                           */
     char **loras; int n_loras;                                 /* names that prompts may have                          */
     double created;                                            /* seconds since 1970                                   */
@@ -157,10 +158,11 @@ void job_release(server *s, job *j);                           /* a visit looks 
 void queue_trim(server *s, bool all);                          /* forgets ended jobs that nobody asked for             */
 bool job_ended(const job *j);
 bool job_previewed(const job *j);
-/* Evaluations that are done, of so many; pictures that are ended count as whole. */
+/* Evaluations that are done, of so many. */
 void job_progress(const job *j, int *done, int *total);
 void job_end_picture(server *s, job *j, int index, drawing_state state);            /* the last one ends the job       */
 const char *job_state_name(const job *j);
+const char *job_why(const job *j);                             /* of one that failed or was cancelled                  */
 
 /* worker.c */
 bool worker_start(server *s);

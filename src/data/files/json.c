@@ -24,7 +24,7 @@ static json_t *load_text(const char *text, size_t bytes, json_error_t *e, bool *
 /* The same, of what Python may have written. */
 static json_t *load_from_python(im_ctx *c, const char *text, size_t bytes, json_error_t *e, bool *full)
 {
-    char *copy = im_copy_text(c, text, bytes), *plain = copy ? im_json_from_python(c, copy, bytes) : NULL;
+    char *copy = im_copy_text(c, text, bytes), *plain = copy ? im_json_from_python(c, copy, bytes, false) : NULL;
     json_t *value = plain ? load_text(plain, strlen(plain), e, full) : NULL;
     *full |= !plain;
     free(plain);

@@ -22,8 +22,9 @@ enum { IM_JSON_CONFIG_BYTES = 16 << 20 };                      /* far above any 
 
 bool im_json_load(im_ctx *c, im_json *j, const char *path, size_t max_bytes);       /* the file holds one object      */
 bool im_json_parse(im_ctx *c, im_json *j, const char *name, const char *text, size_t bytes);
-/* A copy of text that is as RFC 8259 has it where only Python's was in the way, malloc'd; text[bytes] is zero. */
-char *im_json_from_python(im_ctx *c, const char *text, size_t bytes);
+/* A copy of text that is as RFC 8259 has it where only Python's was in the way, malloc'd; text[bytes] is zero. digits:
+ * whole numbers beyond 64 bits become texts that keep all of their digits. */
+char *im_json_from_python(im_ctx *c, const char *text, size_t bytes, bool digits);
 void im_json_close(im_json *j);                                /* not for what im_json_object returned; {0} is fine   */
 
 bool im_json_has(const im_json *j, const char *key);           /* present and not null                                */

@@ -2,7 +2,7 @@
  *
  *     NaN                                     "NaN": a text, so that a number which is asked for is refused by name
  *     Infinity, and reals beyond doubles      1e308, with their sign
- *     whole numbers beyond 64 bits            reals
+ *     whole numbers beyond 64 bits            reals, or texts
  *     "\u0000", half of a surrogate pair      U+FFFD
  *
  * All else is copied, right or wrong: jansson says what is wrong with it. */
@@ -16,7 +16,7 @@
 
 enum { NUMBER_BYTES = 32 };                                    /* of one that is written anew                         */
 
-typedef struct copying { const char *p, *end; char *to; } copying;
+typedef struct copying { const char *p, *end; char *to; bool digits; } copying;
 
 static void say(copying *s, const char *text)
 {
@@ -41,8 +41,11 @@ static void copy_number(copying *s)
     if (whole) (void)strtoll(from, &stop, 10);
     if (whole && errno != ERANGE) stop = NULL;
     double x = whole && !stop ? 0.0 : strtod(from, &stop);     /* the text behind `end` is a zero byte                */
-    if (!stop || stop != s->p || (!whole && isfinite(x))) {
+    bool stays = !stop || stop != s->p || (!whole && isfinite(x)), quotes = whole && !stays && s->digits;
+    if (stays || quotes) {
+        if (quotes) *s->to++ = '"';
         while (from < s->p) *s->to++ = *from++;
+        if (quotes) *s->to++ = '"';
         return;
     }
     snprintf(number, sizeof number, "%.16e", x);
@@ -79,7 +82,7 @@ static void copy_escape(copying *s)
     for (; n && s->p < s->end; n--) *s->to++ = *s->p++;
 }
 
-char *im_json_from_python(im_ctx *c, const char *text, size_t bytes)
+char *im_json_from_python(im_ctx *c, const char *text, size_t bytes, bool digits)
 {
     static const struct { const char *word, *instead; } words[] = {
         { "NaN", "\"NaN\"" }, { "-Infinity", "-1e308" }, { "Infinity", "1e308" },
@@ -89,7 +92,7 @@ char *im_json_from_python(im_ctx *c, const char *text, size_t bytes)
         im_fail(c, "out of memory for %zu bytes of JSON; close other programs", bytes);
         return NULL;
     }
-    copying s = { text, text + bytes, out };
+    copying s = { text, text + bytes, out, digits };
     for (bool quoted = false; s.p < s.end; ) {
         size_t w = 0;
         while (w < 3 && (quoted || !stands_here(&s, words[w].word))) w++;
