@@ -214,7 +214,7 @@ check("SIGTERM: and kept", [k for k in os.listdir(os.path.join(folder, "kept")) 
 # ---- stopped while others wait, and before what is drawn is finished: told so, not given nothing
 for pictures in (0, 1):
     s = Server("--batch", "1", "--grace", "0", "--max-steps", "1000")
-    asked = [("/sdapi/v1/txt2img", dict(long, n_iter=9, steps=20 if pictures else 1000)), ("/sdapi/v1/txt2img", long),
+    asked = [("/sdapi/v1/txt2img", dict(long, n_iter=60, steps=20 if pictures else 1000)), ("/sdapi/v1/txt2img", long),
              ("/v1/images/generations", long), ("/v1/images/generations", dict(long, stream=True))]
     answers = [None] * 4
     threads = [threading.Thread(target=lambda i: answers.__setitem__(i, s.ask("POST", *asked[i])), args=(i,))
@@ -234,7 +234,7 @@ for pictures in (0, 1):
           said[2]["error"]["code"] == "stopping" and b'"message":"the server is stopping"' in answers[3][2], answers)
     if pictures:
         check("SIGTERM: --grace is over, what was finished is given", answers[0][0] == 200 and
-              1 <= len(said[0]["images"]) < 9 and json.loads(said[0]["info"])["interrupted"], said[0])
+              1 <= len(said[0]["images"]) < 60 and json.loads(said[0]["info"])["interrupted"], said[0])
     else:
         check("SIGTERM: --grace is over, nothing is finished: 503", answers[0][0] == 503 and
               said[0] == {"detail": "the server is stopping"}, answers[0])

@@ -179,6 +179,8 @@ for body, wanted in (('\ufeff{"steps": 1, "seed": 3}', 3),
 # ---- OpenAI's form
 status, r = s.post("/v1/images/generations", {"steps": 1})
 check("no prompt", status == 400 and r["error"]["param"] == "prompt" and r["error"]["type"] == "invalid_request_error", r)
+check("an unknown key that is cut within a letter", [s.post("/v1/jobs", {"prompt": "x", k + "é" * 40: 1})[0] for k in ("", "x")]
+      == [400, 400])
 check("an unknown key", s.post("/v1/images/generations", {"prompt": "x", "stepz": 1})[1]["error"]["param"] == "stepz")
 for name, value in (("size", "64"), ("n", 11), ("output_format", "webp"), ("background", "transparent"), ("seed", -2),
                     ("seed", 1.5), ("sampler_name", "x"), ("strength", 2), ("loras", [{"name": "none"}]), ("stream", 1),

@@ -94,12 +94,17 @@ static void clean(char *text)
 
 enum MHD_Result answer_error(visit *v, int status, const char *code, const char *param, const char *fmt, ...)
 {
-    char message[1024];
+    char message[1024], place[64];
     va_list args;
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
     clean(message);
+    if (param) {
+        snprintf(place, sizeof place, "%s", param);
+        clean(place);
+        param = place;
+    }
     return answer_json(v, status, v->form == SAYS_ERROR ? error_json(message, status, code, param)
                                                         : detail_json(message, status, code, param));
 }
