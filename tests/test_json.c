@@ -95,7 +95,8 @@ END_TEST
 
 START_TEST(digits_of_large_numbers)
 {
-    const char text[] = "[18446744073709551616, -9223372036854775809, 9223372036854775807, 1e999, \"18446744073709551616\"]";
+    const char text[] = "[18446744073709551616, -9223372036854775809, 9223372036854775807, 1e999, "
+                        "\"18446744073709551616\"]";
     char *plain = im_json_from_python(c, text, strlen(text), true);
     ck_assert_ptr_nonnull(plain);
     ck_assert_str_eq(plain, "[\"18446744073709551616\", \"-9223372036854775809\", 9223372036854775807, 1e308, "
@@ -487,10 +488,10 @@ int main(void)
 {
     const suite_test tests[] = {
         ONCE(byte_order_mark), ONCE(values), ONCE(as_python_writes_it), ONCE(digits_of_large_numbers),
-        ONCE(optional_values), ONCE(wrong_values),
-        ONCE(long_text_is_cut_visibly), ONCE(bad_json), ONCE(paths), ONCE(folders), ONCE(reading), ONCE(writing),
-        ONCE(folders_are_made), ONCE(folders_that_cannot_be_written_in), ONCE(writing_is_atomic), ONCE(names_of_outputs),
-        ONCE(full_disk), ONCE(names_table),
+        ONCE(optional_values), ONCE(wrong_values), ONCE(long_text_is_cut_visibly), ONCE(bad_json),
+        ONCE(paths), ONCE(folders), ONCE(reading), ONCE(writing),
+        ONCE(folders_are_made), ONCE(folders_that_cannot_be_written_in), ONCE(writing_is_atomic),
+        ONCE(names_of_outputs), ONCE(full_disk), ONCE(names_table),
     };
     return suite_run("json", setup, teardown, 30, tests, SUITE_COUNT(tests));
 }

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "data/files/json.h"
-#include "data/files/side_json.h"
 #include "data/text/words.h"
 #include "models/pipelines/request.h"
 
@@ -38,27 +37,15 @@ static bool key_named(const char *name, key_of *out)
     return false;
 }
 
-/* A seed of 2^63 or more is too large for jansson: by its digits. */
-static bool keep_seed(im_ctx *c, const char *line, json_t *root)
-{
-    im_side_field seed = { .key = "seed" };
-    size_t at;
-    if (json_is_real(json_object_get(root, "seed")) && im_side_json(c, line, strlen(line), &seed, 1, &at) &&
-        seed.kind == IM_SIDE_WHOLE)
-        json_object_set_new(root, "seed", json_string(seed.text));
-    im_side_free(&seed, 1);
-    return im_ok(c);
-}
-
+/* Numbers too large for jansson, seeds of 2^63 and more, are texts in what it returns. */
 json_t *im_prompt_line_json(im_ctx *c, const char *place, const char *line)
 {
     json_error_t e;
     json_t *root = json_loads(line, JSON_REJECT_DUPLICATES, &e);
-    char *plain = root ? NULL : im_json_from_python(c, line, strlen(line));
+    char *plain = root ? NULL : im_json_from_python(c, line, strlen(line), true);
     if (plain) root = json_loads(plain, JSON_REJECT_DUPLICATES, &e);
-    bool ok = json_is_object(root) && (!plain || keep_seed(c, line, root));
     free(plain);
-    if (ok) return root;
+    if (json_is_object(root)) return root;
     json_decref(root);
     im_fail(c, "%s: begins with { but is not a JSON object: %s", place, e.text);
     return NULL;
