@@ -348,8 +348,8 @@ static bool refuse_index(im_ctx *c, const char *path)
         free(model);
     }
     free(folder);
-    return im_ok(c) && im_fail(c, "%s: has no object \"weight_map\", so it is no index of shards; wanted one, a .safetensors "
-                                  "file, or the folder of a model", path);
+    return im_ok(c) && im_fail(c, "%s: has no object \"weight_map\", so it is no index of shards; wanted one, a "
+                                  ".safetensors file, or the folder of a model", path);
 }
 
 /* All shards that it names. */
