@@ -176,6 +176,7 @@ START_TEST(words_of_textual_inversion)
     int vectors;
     ck_assert_msg(im_sd_add_embedding(sd, "tests/golden/embeddings"), "%s", im_error(c));
     ck_assert(im_sd_embedding(sd, 0, &name, &sha256, &vectors) == 2 && vectors == 3 && !strcmp(name, "<blob>"));
+    ck_assert_int_eq(im_sd_embedding(sd, 0, NULL, NULL, NULL), 2);
     ck_assert(im_sd_embedding(sd, 1, &name, &sha256, &vectors) == 2 && vectors == 1 && !strcmp(name, "wool"));
     for (int i = 0; i < 4; i++) {
         im_sd_args a = i % 2 ? args("a castle", "wool <blob> wool") : args("a <blob> house, made of wool", "dog");

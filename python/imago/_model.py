@@ -147,10 +147,10 @@ class Model(Closing):
         if options.get("mask") is not None:
             options = {**options, "mask": coloured(options["mask"], "mask")}
         kept = fill(args, options, "generate", _WORDS)
-        if args.init and not options.get("width"):             # as the command line has it: the picture's own size
-            args.width = args.init.contents.width
+        if args.init and not options.get("width"):             # as the command line has it: the picture's own size, and
+            args.width = 0                                     # the model's for a part of it (mask_only)
         if args.init and not options.get("height"):
-            args.height = args.init.contents.height
+            args.height = 0
         if args.latents:
             wanted, found = self._latent_shape(args), np.shape(options["latents"])
             if found != wanted:
@@ -179,7 +179,10 @@ class Model(Closing):
             raise ImagoError("write: found latents of an array, which no file can name; use write_picture")
         image = image_of(picture, "write")
         request: Any = im_request(model_name=text(self.name, "name"), quality=quality_of(path, quality))
-        args.width, args.height = image.width, image.height
+        if args.mask and args.mask_only:                       # what was drawn; the picture is as large as init
+            self.context.run("im_sd_settle_size", self._pointer, ctypes.byref(args))
+        else:
+            args.width, args.height = image.width, image.height
         args.scheduler = self.context.run("im_sd_scheduler", self._pointer, ctypes.byref(args))
         request.args = args
         if args.init:

@@ -89,22 +89,26 @@ class Generate(Case):
 
 
     def test_mask(self) -> None:
-        init = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        grey = np.zeros((64, 64), np.uint8)
-        grey[:, 32:] = 255
+        init = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+        grey = np.zeros((96, 128), np.uint8)
+        grey[40:70, 32:90] = 255
         for name, pixels in (("init", init), ("mask", np.stack([grey] * 3, 2))):
             imago.write_picture(self.dir / f"{name}.png", pixels)
         files = ["-m", MODEL, "-i", self.dir / "init.png", "--mask", self.dir / "mask.png"]
-        wanted = drawn(self.dir, *files, "--steps", 3, "-g", 4, "--mask-blur", 2)
-        options: dict[str, Any] = {**GIVEN, "init": init, "mask_blur": 2.0}
+        rows: list[tuple[dict[str, Any], list[Any]]] = [
+            ({"mask_blur": 2.0}, ["--mask-blur", 2]), ({"mask_only": True, "mask_padding": 8}, ["--mask-only", 8])]
         with load() as model:
-            for mask in (grey, grey[..., None], np.stack([grey] * 3, 2)):
-                self.same(model.generate("a cat", mask=mask, **options), wanted, str(mask.shape))
-            model.write(self.dir / "m.png", wanted, "a cat", mask=grey, **options)
-        for key in ("imago", "parameters"):
-            self.assertEqual(imago.picture_text(self.dir / "m.png", key), imago.picture_text(self.dir / "wanted.png", key))
-        program("generate", "-q", "-t", 1, *files, "--from", self.dir / "m.png", "-o", self.dir / "again.png")
-        self.same(imago.read_picture(self.dir / "again.png"), wanted)
+            for more, args in rows:
+                wanted = drawn(self.dir, *files, "--steps", 3, "-g", 4, *args)
+                options: dict[str, Any] = {**GIVEN, "init": init, **more}
+                for mask in (grey, grey[..., None], np.stack([grey] * 3, 2)):
+                    self.same(model.generate("a cat", mask=mask, **options), wanted, str(mask.shape))
+                model.write(self.dir / "m.png", wanted, "a cat", mask=grey, force=True, **options)
+                for key in ("imago", "parameters"):
+                    self.assertEqual(imago.picture_text(self.dir / "m.png", key),
+                                     imago.picture_text(self.dir / "wanted.png", key))
+                program("generate", "-q", "-f", "-t", 1, *files, "--from", self.dir / "m.png", "-o", self.dir / "again.png")
+                self.same(imago.read_picture(self.dir / "again.png"), wanted)
 
     def test_loras(self) -> None:
         with load() as model:

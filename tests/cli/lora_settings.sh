@@ -167,8 +167,8 @@ refuses inf.safetensors "lora_B.weight holds values that are not finite; the LoR
 gives 1 'attn1.to_q.weight is beyond the numbers of f32 (B A times ' generate -m $model --steps 1 -p a \
     --lora "$dir/large.safetensors:100" -o "$dir/no.png"
 refuses alpha-nan.safetensors 'is nan; wanted a finite number'
-refuses none.safetensors 'holds no LoRA: among its 0 tensors is no lora_A'
-refuses stray.safetensors 'holds no LoRA: among its 1 tensors is no lora_A'
+refuses none.safetensors 'holds no LoRA: of its tensors (0) none is lora_A'
+refuses stray.safetensors 'holds no LoRA: of its tensors (1) none is lora_A'
 refuses twice.safetensors 'are the same of one module, by two names'
 [ ! -e "$dir/no.png" ]
 check "nothing is drawn then"

@@ -212,7 +212,7 @@ static bool read_modules(im_ctx *c, im_lora *l, const table *t)
         *place = e;
     }
     if (!l->n && !unknown.counted)
-        return im_fail(c, "%s: holds no LoRA: among its %d tensors is no lora_A (down) of any module", l->path, count);
+        return im_fail(c, "%s: holds no LoRA: of its tensors (%d) none is lora_A (down) of a module", l->path, count);
     if (l->n) return im_extra_report(c, l->path, &unknown, false);
     char names[900];
     im_name_list_text(&unknown, names, sizeof names);
