@@ -325,8 +325,8 @@ static bool check_side(im_ctx *c, const im_json *config, const im_json *whole, c
         file = whole->file;
     }
     return !side || !strcmp(side, "right") || !strcmp(side, "Right") ||
-           im_fail(c, "%s: the side of %s is \"%.60s\", but imago knows only \"right\", as Stable Diffusion v1.x has it; put "
-                   "\"%s\": \"right\" into tokenizer_config.json", file, of, side, key);
+           im_fail(c, "%s: the side of %s is \"%.60s\", but imago knows only \"right\", as Stable Diffusion v1.x has it; "
+                   "put \"%s\": \"right\" into tokenizer_config.json", file, of, side, key);
 }
 
 static void reading_free(reading *r)
