@@ -27,7 +27,7 @@ static const alias aliases[] = {
     { "init-img", "init", "generate" }, { "init-image", "init", "generate" }, { "input-image", "init", "generate" },
     { "image", "init", "generate" }, { "denoising-strength", "strength", NULL }, { "from-file", "prompts", NULL },
     { "prompts-file", "prompts", NULL }, { "prompt-file", "prompts", NULL }, { "H", "height", NULL },
-    { "W", "width", NULL },
+    { "W", "width", NULL }, { "ddim-eta", "eta", NULL },
     { "type", "dtype", NULL }, { "torch-dtype", "dtype", NULL }, { "precision", "dtype", NULL },
     { "mixed-precision", "dtype", NULL }, { "amp-dtype", "dtype", NULL }, { "learning-rate", "lr", NULL },
     { "weight-decay", "decay", NULL }, { "adam-weight-decay", "decay", NULL }, { "wd", "decay", NULL },

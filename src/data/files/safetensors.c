@@ -340,7 +340,9 @@ static void warn_of_index(im_ctx *c, const im_safetensors *f, const char *path, 
 static bool refuse_index(im_ctx *c, const char *path)
 {
     char *folder = im_copy_text(c, path, strlen(path)), *slash;
-    for (int up = 0; folder && up < 2 && (slash = strrchr(folder, '/')) != NULL; up++) {
+    for (int up = 0; folder && up < 2; up++) {
+        slash = strrchr(folder, '/');
+        if (!slash) break;
         *slash = '\0';
         char *model = im_join(c, folder, "model_index.json");
         if (model && im_is_file(model))
