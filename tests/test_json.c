@@ -172,6 +172,7 @@ START_TEST(wrong_values)
     expect(im_json_int(c, &j, "n", IM_MUST, 0, 1, &i), "config.json: \"n\" is null; add it");
     expect(im_json_int(c, &j, "i", IM_MUST, 8, 64, &i), "config.json: \"i\" is 7; wanted a whole number from 8 to 64");
     expect(im_json_int(c, &j, "i", IM_MAY, 1, 6, &i), "config.json: \"i\" is 7; wanted a whole number from 1 to 6");
+    expect(im_json_int(c, &j, "i", IM_MAY, 2, 2, &i), "config.json: \"i\" is 7; wanted 2");
     expect(im_json_int(c, &j, "f", IM_MAY, 0, 6, &i), "config.json: \"f\" is 0.5; wanted a whole number from 0 to 6");
     expect(im_json_int(c, &j, "s", IM_MAY, 0, 6, &i),
            "config.json: \"s\" is \"text\"; wanted a whole number from 0 to 6");

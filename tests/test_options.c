@@ -291,6 +291,16 @@ START_TEST(names_of_neighbours)
     REFUSED(&verb_generate, "did you mean --negative?", "--negativ-prompt", "x");
     REFUSED(&verb_generate, "did you mean --guidance?", "--guid", "3");
     REFUSED(&verb_generate, "did you mean f16?", "--dtype", "fp16");
+    REFUSED(&verb_generate, "did you mean int8?", "--dtype", "fp8");
+    static const char *const answered[][2] = {
+        { "--taesd", "use --vae FILE" }, { "--eta", "use --scheduler NAME" }, { "--size", "use --width W" },
+        { "--image_size", "use --width W" }, { "--safe", "use nothing: no picture" }, { "--mode", "use another verb" },
+        { "-M", "use another verb" }, { "-v", "use nothing: progress" }, { "--color", "use nothing: what is printed" }
+    };
+    for (size_t i = 0; i < sizeof answered / sizeof *answered; i++)
+        REFUSED(&verb_generate, answered[i][1], answered[i][0]);
+    leads_to(&verb_generate, "--vae-tiling", "tile");
+    leads_to(&verb_generate, "--lora_model_dir", "lora-dir");
     REFUSED(&verb_train_resnet, "did you mean bf16?", "--dtype", "bfloat16");
     REFUSED(&verb_train_resnet, "did you mean cosine?", "--schedule", "cosin");
 }

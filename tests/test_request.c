@@ -86,6 +86,14 @@ START_TEST(as_the_web_interface_writes_it)
              "Version: imago %s", IM_VERSION);
     ck_assert_str_eq(text, wanted);
     free(text);
+    static const char *const blank[][2] = { { " a", "Model: \" a\", " }, { "a ", "Model: \"a \", " },
+                                            { "a b", "Model: a b, " } };
+    for (int i = 0; i < 3; i++) {                              /* readers strip what is not quoted                    */
+        q.model_name = blank[i][0];
+        ck_assert_ptr_nonnull(text = im_request_parameters(sd, &q));
+        ck_assert_msg(strstr(text, blank[i][1]) != NULL, "%s", text);
+        free(text);
+    }
     im_sd_free(sd);
 }
 END_TEST

@@ -565,7 +565,7 @@ START_TEST(errors)
     a = good, a.init = init, a.strength = 0.1f;
     fails(sd, a, "leaves no step");
     a = good, a.init = small, a.width = a.height = 0;
-    fails(sd, a, "multiple of 8");
+    fails(sd, a, "has 7x64 pixels; wanted at least 8x8");
     im_image_free(init);
     im_image_free(small);
 

@@ -107,7 +107,7 @@ static void print_set(im_ctx *c, const im_dataset *d)
         printf("captions: %lld\n", (long long)captions);
     print_sizes(c, d);
     if (d->ignored)
-        printf("ignored: %lld files that are no pictures by name\n", (long long)d->ignored);
+        printf("ignored: %lld file%s not named as pictures\n", (long long)d->ignored, d->ignored == 1 ? "" : "s");
 }
 
 static void print_broken(const im_broken *broken, int64_t n)

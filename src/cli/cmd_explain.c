@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/asked.h"
 #include "cli/bench.h"
 #include "cli/explain.h"
 #include "cli/measure.h"
@@ -14,7 +15,7 @@ typedef struct explain_options {
     const char *model, *prompt, *negative, *other, *scheduler, *train, *out;
     int width, height, steps;
     float guidance, eta;
-    uint64_t seed;
+    option_seed seed;
     bool force, quiet;
 } explain_options;
 
@@ -24,7 +25,7 @@ static const option options[] = {
     OPTION_PHRASE('p', "prompt", "TEXT", AT(prompt), NULL, "what to draw (required, but for --train)"),
     OPTION_PHRASE('n', "negative", "TEXT", AT(negative), "", "what the picture should not show"),
     OPTION_PHRASE(0, "other", "TEXT", AT(other), "lemon", "the prompt of the grid that stands beside the first"),
-    OPTION_SEED('s', "seed", "SEED", AT(seed), "1", "seed of the noise"),
+    OPTION_DRAWN_SEED('s', "seed", "SEED", AT(seed), "seed of the noise; -1: a random one; without it, 1"),
     OPTION_INT(0, "steps", "N", AT(steps), "20", 1, 1000, "number of denoising steps"),
     OPTION_REAL('g', "guidance", "G", AT(guidance), "5", -1000, 1000, "at 1 or less, a single pass"),
     OPTION_TEXT(0, "scheduler", "NAME", AT(scheduler), NULL, "as for generate"),
@@ -52,7 +53,7 @@ static bool open_model(const explain_options *o, explain *e)
     e->args = im_sd_defaults(e->sd);
     e->args.prompt = o->prompt;
     e->args.negative = o->negative;
-    e->args.seed = o->seed;
+    e->args.seed = o->seed.drawn ? random_seed() : o->seed.value;
     e->args.steps = o->steps;
     e->args.guidance = o->guidance;
     e->args.scheduler = o->scheduler;
@@ -116,8 +117,14 @@ static int run(const arguments *a)
     return session_close(c);
 }
 
+static void defaults(void *values)
+{
+    ((explain_options *)values)->seed.value = 1;
+}
+
 const verb verb_explain = {
     .name = "explain", .common = OPT_MODEL | OPT_DEVICE, .options = options, .size = sizeof(explain_options), .run = run,
+    .defaults = defaults,
     .summary = "write a page that shows how one picture comes about",
     .about = "Draws one picture and writes a page that opens every number of it: tokens, noise, each step, maps of "
         "words, the "

@@ -76,7 +76,7 @@ static const option diffusion_table[] = {
     TRAIN_OPTIONS(diffusion_options, "6e-4, with --lora 1e-4", "the folder of a model"),
     OPTION_FIELD(0, "config", "FOLDER",
                  "a diffusers folder that gives the shape of the model, its tokenizer and its scheduler; its weights are "
-                 "not read; without it, --init's (one of both is required for a new run)"),
+                 "not read; without it, --init's (a new run needs one of the two)"),
     OPTION_FIELD(0, "vae", "FOLDER",
                  "the autoencoder: RUN/vae of `imago train autoencoder`, or a model; without it, --init's"),
     OPTION_FIELD(0, "text", "WHAT", "train the text encoder as well, or leave it frozen"),

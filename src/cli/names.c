@@ -17,6 +17,7 @@ static const alias aliases[] = {
     { "sample-steps", "steps", NULL }, { "ddim-steps", "steps", NULL }, { "num-steps", "steps", NULL },
     { "max-train-steps", "steps", "train" }, { "max-steps", "steps", "train" }, { "sampler", "scheduler", NULL },
     { "sampler-name", "scheduler", NULL }, { "sampling-method", "scheduler", NULL }, { "sample-method", "scheduler", NULL },
+    { "vae-tiling", "tile", NULL }, { "lora-model-dir", "lora-dir", NULL }, { "lora-path", "lora", NULL },
     { "batch-size", "batch", NULL }, { "train-batch-size", "batch", NULL }, { "batch-count", "count", NULL },
     { "num-images", "count", NULL }, { "num-images-per-prompt", "count", NULL }, { "n-iter", "count", NULL },
     { "output", "out", NULL }, { "output-dir", "out", NULL }, { "output-file", "out", NULL },
@@ -72,13 +73,24 @@ static const alias answers[] = {
     { "no-progress", "--quiet", NULL },
     { "plms", "--scheduler pndm", "generate" },
     { "loop", "--count N", "generate" },
+    { "taesd", "--vae FILE, which takes a tiny autoencoder, too", NULL },
+    { "eta", "--scheduler NAME, which settles it: 0 in ddim, 1 in euler_a and ddpm", NULL },
+    { "size", "--width W and --height H", "generate" }, { "image-size", "--width W and --height H", "generate" },
+    { "img-size", "--width W and --height H", "generate" }, { "resolution", "--width W and --height H", "generate" },
+    { "safe", "nothing: no picture is held back", NULL }, { "safety-checker", "nothing: no picture is held back", NULL },
+    { "disable-safety-checker", "nothing: no picture is held back", NULL },
+    { "mode", "another verb: imago generate draws, imago convert writes models", NULL },
+    { "M", "another verb: imago generate draws, imago convert writes models", NULL },
+    { "v", "nothing: progress and warnings are shown anyway", NULL },
+    { "verbose", "nothing: progress and warnings are shown anyway", NULL },
+    { "color", "nothing: what is printed has no colours", NULL },
 };
 
 /* What other programs call a value of a choice, and a verb. */
 static const char *const values[][2] = {
     { "fp16", "f16" }, { "float16", "f16" }, { "half", "f16" }, { "fp32", "f32" }, { "float32", "f32" }, { "float", "f32" },
-    { "full", "f32" }, { "no", "f32" }, { "bfloat16", "bf16" }, { "gpu", "cuda" }, { "adam", "adamw" },
-    { "momentum", "sgd" },
+    { "full", "f32" }, { "no", "f32" }, { "bfloat16", "bf16" }, { "fp8", "int8" }, { "q8_0", "int8" },
+    { "gpu", "cuda" }, { "adam", "adamw" }, { "momentum", "sgd" },
     { "cosineannealing", "cosine" }, { "steplr", "step" }, { "multistep", "step" },
 };
 static const char *const other_verbs[][2] = {

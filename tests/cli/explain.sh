@@ -46,6 +46,10 @@ gives 1 "no-such-folder" explain -m "$dir/no-such-folder" -p cat -q -o "$dir/x.h
 gives 1 "is a folder" explain -p cat -q -o "$dir"
 touch "$dir/file"
 gives 1 "$dir/file" explain -p cat -q -o "$dir/file/x.html"
+gives 1 "/dev/full" explain -p cat -s -1 -q -o /dev/full
+gives 2 '--seed is "-2"' explain -p cat -s -2 -o "$dir/x.html"
+gives 1 'make one, or name another with --lora-dir, which generate, trace, synth and serve have' \
+    explain -m "$model" -t 1 -q -p '<lora:x:1>' -o "$dir/x.html"
 gives 2 "steps" explain -p cat --steps 0 -o "$dir/x.html"
 gives 1 "no-such" explain -p cat -q --scheduler no-such -o "$dir/x.html"
 gives 1 "scheduler euler has no eta" explain -p cat -q --scheduler euler --eta 0.5 -o "$dir/x.html"

@@ -192,6 +192,9 @@ gives 0 '4 of 4 pictures were there already' generate -m $model --steps 2 -s 3 -
     --prompts "$dir/prompts" --skip-existing -o "$dir/many"
 gives 0 'the same picture as ' generate -m $model --from "$dir/many/5.png" --lora-dir "$dir/loras" -o "$dir/five.png"
 cp $lora "$dir/loras/unet.safetensors"
+gives 1 'wanted FILE, or FILE:WEIGHT with one number' generate -m $model -p x --lora "$dir/loras/unet.safetensors:0.5:0.5" \
+    -o "$dir/no.png"
+gives 1 '--lora :0.5: there is no file ""' generate -m $model -p x --lora :0.5 -o "$dir/no.png"
 gives 1 'was made with the LoRA unet (SHA-256 ' generate -m $model --from "$dir/many/5.png" --lora-dir "$dir/loras" \
     -o "$dir/no.png"
 gives 1 'its list of LoRAs is ' generate -m $model --steps 2 -s 3 --lora-dir "$dir/loras" --prompts "$dir/prompts" \

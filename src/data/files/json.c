@@ -135,7 +135,8 @@ static bool take_int(im_ctx *c, const im_json *j, const char *key, json_t *v, co
         return true;
     }
     char wanted[80];
-    snprintf(wanted, sizeof wanted, "a whole number from %.0f to %.0f", limits[0], limits[1]);
+    if (limits[0] < limits[1]) snprintf(wanted, sizeof wanted, "a whole number from %.0f to %.0f", limits[0], limits[1]);
+    else snprintf(wanted, sizeof wanted, "%.0f", limits[0]);
     return wrong(c, j, key, v, wanted);
 }
 

@@ -140,11 +140,13 @@ static const char *sampler_name(const char *scheduler)
     return scheduler;
 }
 
-/* A value as that interface writes it: as JSON where a comma, a colon or a line break would end it; and where it begins
- * with a quotation mark, which would be taken for the beginning of such. malloc'd */
+/* A value as that interface writes it: as JSON where a comma, a colon or a line break would end it; where it begins with a
+ * quotation mark, which would be taken for the beginning of such; and where blanks at an end would be lost. malloc'd */
 static char *quoted(const char *value)
 {
-    json_t *v = strpbrk(value, ",:\n\r") || *value == '"' ? json_string(value) : NULL;
+    size_t n = strlen(value);
+    bool blank = n && (strchr(" \t", *value) || strchr(" \t", value[n - 1]));
+    json_t *v = strpbrk(value, ",:\n\r") || *value == '"' || blank ? json_string(value) : NULL;
     char *text = v ? json_dumps(v, JSON_ENCODE_ANY) : strdup(value);
     json_decref(v);
     return text;

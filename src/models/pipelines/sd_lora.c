@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OPEN_FILES = 32 };                                      /* that are kept for later prompts                      */
 
@@ -120,6 +121,8 @@ bool im_sd_add_lora_text(im_sd *sd, const char *text)
     if (has_weight && !(weight >= -100 && weight <= 100))
         return im_fail(sd->c, "--lora %s: the weight is %s, wanted a number from -100 to 100", text, colon + 1);
     char *path = im_copy_text(sd->c, text, has_weight ? (size_t)(colon - text) : strlen(text));
+    if (path && colon && access(path, F_OK))
+        im_fail(sd->c, "--lora %s: there is no file \"%s\"; wanted FILE, or FILE:WEIGHT with one number", text, path);
     bool ok = path && im_sd_add_lora(sd, path, has_weight ? (float)weight : 1);
     free(path);
     return ok;
@@ -202,8 +205,9 @@ static char *path_of(im_sd *sd, const im_lora_tag *t)
     bool there;
     if (!list_names(sd, &names, &there)) return NULL;
     if (!there)
-        im_fail(sd->c, "<lora:%s> in the prompt: there is no folder loras in or beside %s; name the folder of the LoRAs "
-                       "with --lora-dir", t->name, im_checkpoint_path(sd->checkpoint));
+        im_fail(sd->c, "<lora:%s> in the prompt: there is no folder loras in or beside %s; make one, or name "
+                       "another with --lora-dir, which generate, trace, synth and serve have", t->name,
+                im_checkpoint_path(sd->checkpoint));
     char *path = there ? im_named_path(sd->c, &names, t->name, "LoRA") : NULL;
     im_named_free(&names);
     return path;
