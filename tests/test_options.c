@@ -293,7 +293,7 @@ START_TEST(names_of_neighbours)
     REFUSED(&verb_generate, "did you mean f16?", "--dtype", "fp16");
     REFUSED(&verb_generate, "did you mean int8?", "--dtype", "fp8");
     static const char *const answered[][2] = {
-        { "--taesd", "use --vae FILE" }, { "--eta", "use --scheduler NAME" }, { "--size", "use --width W" },
+        { "--taesd", "use --vae FILE" }, { "--size", "use --width W" },
         { "--image_size", "use --width W" }, { "--safe", "use nothing: no picture" }, { "--mode", "use another verb" },
         { "-M", "use another verb" }, { "-v", "use nothing: progress" }, { "--color", "use nothing: what is printed" }
     };

@@ -74,7 +74,6 @@ static const alias answers[] = {
     { "plms", "--scheduler pndm", "generate" },
     { "loop", "--count N", "generate" },
     { "taesd", "--vae FILE, which takes a tiny autoencoder, too", NULL },
-    { "eta", "--scheduler NAME, which settles it: 0 in ddim, 1 in euler_a and ddpm", NULL },
     { "size", "--width W and --height H", "generate" }, { "image-size", "--width W and --height H", "generate" },
     { "img-size", "--width W and --height H", "generate" }, { "resolution", "--width W and --height H", "generate" },
     { "safe", "nothing: no picture is held back", NULL }, { "safety-checker", "nothing: no picture is held back", NULL },
