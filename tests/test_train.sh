@@ -163,12 +163,13 @@ sed -i '/"favour/d' "$dir/sampled/config.json"
 gives 1 'those of --favour now' train diffusion --resume --favour "$dir/things" -q -o "$dir/sampled"
 gives 1 'has no prompts' train diffusion --resume --samples /dev/null -q -o "$dir/sampled"
 small="--size 32 --batch 4 --steps 4 --checkpoint-every 2 -t 2"
-mkdir "$dir/full" && : >"$dir/full/vae"                # what is in the way stands for a full disk
-# shellcheck disable=SC2086
-gives 1 'warning: after step 2: ' train autoencoder --data "$dir/shapes" --config $model $small -q -o "$dir/full"
-[ "$(wc -l <"$dir/full/log.jsonl")" = 4 ] && rm "$dir/full/vae"
+run train autoencoder --data "$dir/shapes" --config $model --size 32 --batch 4 --steps 2 --schedule constant --checkpoint-every 2 -q \
+    -o "$dir/full"
+rm -r "$dir/full/vae" && : >"$dir/full/vae"            # what is in the way stands for a full disk
+gives 1 'warning: after step 4: ' train autoencoder --resume --steps 6 -q -o "$dir/full"
+[ "$(wc -l <"$dir/full/log.jsonl")" = 6 ] && rm "$dir/full/vae"
 check "a folder that cannot be written does not end the run before its last step"
-gives 0 'goes on from its checkpoint of step 4 of 4' train autoencoder --resume -o "$dir/full"
+gives 0 'goes on from its checkpoint of step 6 of 6' train autoencoder --resume -o "$dir/full"
 [ -s "$dir/full/vae/config.json" ]
 check "a run whose last checkpoint is written gets its folder"
 cp -r $model "$dir/small" && sed -i 's/"vocab_size": [0-9]*/"vocab_size": 100/' "$dir/small/text_encoder/config.json"
