@@ -163,8 +163,8 @@ sed -i '/"favour/d' "$dir/sampled/config.json"
 gives 1 'those of --favour now' train diffusion --resume --favour "$dir/things" -q -o "$dir/sampled"
 gives 1 'has no prompts' train diffusion --resume --samples /dev/null -q -o "$dir/sampled"
 small="--size 32 --batch 4 --steps 4 --checkpoint-every 2 -t 2"
-run train autoencoder --data "$dir/shapes" --config $model --size 32 --batch 4 --steps 2 --schedule constant --checkpoint-every 2 -q \
-    -o "$dir/full"
+run train autoencoder --data "$dir/shapes" --config $model --size 32 --batch 4 --steps 2 --schedule constant \
+    --checkpoint-every 2 -q -o "$dir/full"
 rm -r "$dir/full/vae" && : >"$dir/full/vae"            # what is in the way stands for a full disk
 gives 1 'warning: after step 4: ' train autoencoder --resume --steps 6 -q -o "$dir/full"
 [ "$(wc -l <"$dir/full/log.jsonl")" = 6 ] && rm "$dir/full/vae"
