@@ -355,5 +355,26 @@ PYTHON
 gives 1 'tree/000000.png: evaluation 1 of 3' synth -m "$dir/broken" --classes "$dir/tree.txt" \
     --per-class 1 --steps 2 -o "$dir/nan"
 
+# ---- classes of odd names; a set of which even the counting takes long
+printf '%s\n' manifest.json metadata.jsonl dropped.jsonl >"$dir/files.txt"
+run synth -m $model --classes "$dir/files.txt" --per-class 1 --steps 1 --scheduler ddim -q -o "$dir/files"
+[ "$rc" = 0 ] && [ -s "$dir/files/_metadata.jsonl/000000.png" ] && [ -s "$dir/files/metadata.jsonl" ]
+check "classes named as the files of a set (found $rc)"
+"$imago" synth -m $model --classes imagenet1k --per-class 1000000 --steps 1 --scheduler ddim -q -o "$dir/vast" \
+    >"$dir/out" 2>"$dir/err" &
+pid=$!
+sleep 2
+kill -TERM $pid
+n=0
+while kill -0 $pid 2>/dev/null && [ $n -lt 100 ]; do
+    sleep 0.1
+    n=$((n + 1))
+done
+kill -9 $pid 2>/dev/null
+wait $pid
+rc=$?
+[ $rc = 75 ] || [ $rc = 143 ]
+check "SIGTERM while the pictures of a vast set are counted (found $rc)"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

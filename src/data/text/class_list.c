@@ -15,11 +15,17 @@ enum { LIST_BYTES = 64 << 20, FOLDER_BYTES = 200, FIELDS = 3, NAMED = 2000 };
 
 /* ---------------------------------------------------------------- one class more */
 
-/* A key as a folder's name: no slash, no control character, no dot in front (such names are not read back), not too long
- * for a file system. The cut keeps whole characters. */
+/* A key as a folder's name: no slash, no control character, no dot in front (such names are not read back), none of the
+ * files beside it, not too long for a file system. The cut keeps whole characters. */
 static char *folder_of(im_ctx *c, const char *key)
 {
+    static const char *const files[] = { "manifest.json", "metadata.jsonl", "dropped.jsonl" };
     size_t n = strlen(key);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (!strcmp(key, files[i])) {
+            char other[32] = "_";
+            return im_copy_text(c, strcat(other, key), n + 1);
+        }
     while (n > FOLDER_BYTES || (n && n < strlen(key) && ((unsigned char)key[n] & 0xC0) == 0x80)) n--;
     char *out = im_copy_text(c, key, n);
     for (char *p = out; p && *p; p++)

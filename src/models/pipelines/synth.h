@@ -45,6 +45,7 @@ typedef struct im_synth_picture {
 } im_synth_picture;
 
 /* ---------------------------------------------------------------- synth_plan.c */
+bool im_synth_goes_on(im_ctx *c);        /* in loops over all pictures: false with an error, also where c is to stop     */
 void im_synth_locate(const im_synth *s, int64_t n, im_synth_picture *out);         /* all but the prompt               */
 bool im_synth_picture_at(im_ctx *c, const im_synth *s, int64_t n, im_synth_picture *out);
 void im_synth_picture_free(im_synth_picture *p);

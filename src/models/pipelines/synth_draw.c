@@ -217,7 +217,7 @@ static bool draw_part(loop *l, int64_t begin, int64_t end)
 static int64_t count_there(im_ctx *c, const im_synth *s, int64_t begin, int64_t end)
 {
     int64_t n = 0;
-    for (int64_t i = begin; i < end && im_ok(c); i++) {
+    for (int64_t i = begin; i < end && im_synth_goes_on(c); i++) {
         im_synth_picture p;
         im_synth_locate(s, i, &p);
         n += im_synth_there(c, s, &p);

@@ -66,10 +66,8 @@ static bool write_metadata(im_ctx *c, const im_synth *s, const uint8_t *dropped,
     if (ok && im_synth_sharded(s))
         for (int64_t k = 0; ok && k < im_synth_shards(s); k++) ok = im_synth_shard_rows(c, s, k, add_row, &o);
     else
-        for (int64_t n = 0; ok && n < s->count; n++) {
-            ok = dropped[n] || add_file(&o, s, n);
-            if (ok && im_cancelled(c)) ok = im_fail(c, "stopped");
-        }
+        for (int64_t n = 0; ok && n < s->count; n++)
+            ok = (dropped[n] || add_file(&o, s, n)) && im_synth_goes_on(c);
     ok = ok && flush(&o);
     if (open) ok = im_out_finish(c, &o.out) && ok;
     if (ok) ok = im_sha256_finish(c, o.hash, hash);
@@ -84,7 +82,7 @@ static bool write_metadata(im_ctx *c, const im_synth *s, const uint8_t *dropped,
 static int64_t count_missing(im_ctx *c, const im_synth *s)
 {
     int64_t missing = 0;
-    for (int64_t n = 0; n < s->count && im_ok(c); n++) {
+    for (int64_t n = 0; n < s->count && im_synth_goes_on(c); n++) {
         im_synth_picture p;
         im_synth_locate(s, n, &p);
         missing += !im_synth_there(c, s, &p);
@@ -94,7 +92,7 @@ static int64_t count_missing(im_ctx *c, const im_synth *s)
 
 static void remove_dropped(im_ctx *c, const im_synth *s, const uint8_t *dropped)
 {
-    for (int64_t n = 0; n < s->count; n++) {
+    for (int64_t n = 0; n < s->count && im_synth_goes_on(c); n++) {
         im_synth_picture p;
         if (!dropped[n]) continue;
         im_synth_locate(s, n, &p);

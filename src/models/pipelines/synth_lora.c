@@ -24,6 +24,19 @@ static bool note_tags(im_ctx *c, im_synth *s, const char *prompt)
     return im_ok(c);
 }
 
+/* May a prompt have a tag? Classes and recipes have hardly ever one, and a set may have millions of prompts. */
+static bool may_have_tags(const im_synth *s)
+{
+    if (im_prompts_captions_hash(s->prompts)) return true;
+    for (int i = 0; i < s->classes.n; i++) {
+        const im_class *k = &s->classes.v[i];
+        if (strchr(k->name, '<') || (k->hypernym && strchr(k->hypernym, '<'))
+            || (k->definition && strchr(k->definition, '<')))
+            return true;
+    }
+    return false;
+}
+
 bool im_synth_begin_loras(im_ctx *c, im_synth *s)
 {
     for (int i = 0; i < s->a.n_loras; i++)
@@ -31,7 +44,8 @@ bool im_synth_begin_loras(im_ctx *c, im_synth *s)
     if (s->a.lora_dir && !im_sd_lora_folder(s->sd, s->a.lora_dir)) return false;
     s->loras = im_loras_json(s->sd, NULL);
     if (!(s->named = json_object())) return im_fail(c, "out of memory for the LoRAs of a set");
-    for (int64_t n = 0; n < s->count && im_ok(c); n++) {
+    bool tags = may_have_tags(s);
+    for (int64_t n = 0; tags && n < s->count && im_synth_goes_on(c); n++) {
         im_synth_picture p;
         if (im_synth_picture_at(c, s, n, &p)) note_tags(c, s, p.prompt);
         im_synth_picture_free(&p);

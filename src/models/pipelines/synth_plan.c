@@ -60,6 +60,11 @@ int64_t im_synth_part(int64_t count, int64_t i, int64_t n)    /* count i / n wit
     return count / n * i + count % n * i / n;
 }
 
+bool im_synth_goes_on(im_ctx *c)
+{
+    return im_ok(c) && (!im_cancelled(c) || im_fail(c, "stopped"));
+}
+
 void im_synth_locate(const im_synth *s, int64_t n, im_synth_picture *out)
 {
     int k = (int)(n % s->classes.n);
