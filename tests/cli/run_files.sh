@@ -39,7 +39,7 @@ check "its curves begin at the first step"
 changed 's/"schedule": "cosine"/"schedule": null/' 1 'config.json: "schedule" is null; wanted one of cosine|step|constant'
 changed 's/"size": 16/"size": 4294967312/' 1 'config.json: "size" is 4294967312; wanted a whole number from 1 to 4096'
 changed 's/"batch": 3/"batch": "3"/' 1 'config.json: "batch" is "3"; wanted a whole number from 1 to 65536'
-changed 's/"momentum": 0.9/"momentum": NaN/' 1 'is not valid JSON'
+changed 's/"momentum": 0.9/"momentum": NaN/' 1 '"momentum" is "NaN"; wanted a number'
 changed 's/"momentum": 0.9/"momentum": 0.5/' 1 '--momentum is 0.9 there and 0.5 here; was config.json changed?'
 changed 's/"data-sha256": "/"data-sha256": null, "x": "/' 1 '"data-sha256" is null'
 changed 's/"nesterov": false/"nesterov": false, "nesterov": true/' 1 'duplicate object key'
