@@ -1,4 +1,5 @@
 /* shown.c: see shown.h. */
+#define _GNU_SOURCE                                            /* vasprintf                                           */
 #include "cli/shown.h"
 
 #include <stdarg.h>
@@ -58,19 +59,34 @@ void shown_text(FILE *f, const char *text, int width)
         putc(' ', f);
 }
 
+/* The line as it is shown, with its end; NULL: memory is short. */
+static char *line_of(const char *text)
+{
+    char *line = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&line, &size);
+    if (!memory)
+        return NULL;
+    put(memory, text);
+    putc('\n', memory);
+    if (!fclose(memory))
+        return line;
+    free(line);
+    return NULL;
+}
+
+/* In one piece, as standard error has no buffer and other processes may write there, too. */
 void shown_line(FILE *f, const char *fmt, ...)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
+    char *text = NULL, *line = NULL;
     va_list ap;
     va_start(ap, fmt);
-    bool whole = memory && vfprintf(memory, fmt, ap) >= 0;
-    va_end(ap);
-    if (memory && !fclose(memory) && whole)
-        shown_text(f, text, 0);
+    if (vasprintf(&text, fmt, ap) >= 0)
+        line = line_of(text);
     else
-        fputs("out of memory for a line", f);
-    putc('\n', f);
+        text = NULL;
+    va_end(ap);
+    fputs(line ? line : "out of memory for a line\n", f);
+    free(line);
     free(text);
 }

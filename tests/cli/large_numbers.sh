@@ -67,8 +67,8 @@ rm -rf "$dir/m" && cp -r $m "$dir/m" && chmod -R u+w "$dir/m" || exit 2
 echo '{"<odd>": 4294968310}' >"$dir/m/tokenizer/added_tokens.json"
 gives 1 '"<odd>" has no id from 0 to' generate -m "$dir/m" -p x -o "$dir/x.png"
 echo '{"prompt": "x", "seed": 18446744073709551617}' >"$dir/p.txt"
-gives 1 'p.txt, line 1: begins with { but is not a JSON object: too big integer' generate -m $m --prompts "$dir/p.txt" \
-    -o "$dir/x"
+gives 1 'p.txt, line 1: "seed" is "18446744073709551617"; wanted a whole number from 0 to 18446744073709551615' \
+    generate -m $m --prompts "$dir/p.txt" -o "$dir/x"
 cp -r "$dir/run" "$dir/run2" && python3 -c 'import json, sys
 j = json.load(open(sys.argv[1]))
 j["batch"] += 2 ** 32

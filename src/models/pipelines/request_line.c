@@ -138,7 +138,7 @@ static const char *wanted(key_of key)
 {
     switch (key) {
     case KEY_PROMPT: case KEY_NEGATIVE: return "a text";
-    case KEY_SEED: return "a whole number of 0 or more, or -1";
+    case KEY_SEED: return "a whole number from 0 to 18446744073709551615, or -1";
     case KEY_STEPS: return "a whole number from 1 to 100000";
     case KEY_WIDTH: case KEY_HEIGHT: return "a whole number from 1 to 65536";
     case KEY_GUIDANCE: return "a number from -1000 to 1000";
