@@ -293,6 +293,9 @@ check "--dedup and --filter: half of what is left of each class"
 draw fshards --filter "$filter" --layout shards --shard-size 7
 [ "$rc" = 0 ] && [ "$(wc -l <"$dir/fshards/metadata.jsonl")" = 12 ]
 check "--filter with shards"
+cp -r "$dir/fshards" "$dir/fless" && rm "$dir/fless/000002.tar"
+run synth -m $model -q -o "$dir/fless" --filter "$filter"
+same fshards fless "--filter, a shard lost: the same bytes again"
 gives 1 'filter is not given there' synth -m $model --filter classifier="$dir/judge":keep=1 -o "$dir/whole"
 gives 1 'wanted classifier=RUN:keep=Q' synth -m $model --filter "classifier=$dir/judge" -o "$dir/none"
 gives 1 'wanted classifier=RUN:keep=Q' synth -m $model --filter "classifier=$dir/judge:keep=2" -o "$dir/none"
@@ -354,6 +357,30 @@ for path in glob.glob(sys.argv[1] + "/*.safetensors"):
 PYTHON
 gives 1 'tree/000000.png: evaluation 1 of 3' synth -m "$dir/broken" --classes "$dir/tree.txt" \
     --per-class 1 --steps 2 -o "$dir/nan"
+
+# ---- what a power cut, a full disk or a hand takes away is drawn again
+cp -r "$dir/shards" "$dir/lost"
+rm "$dir/lost/000001.tar"
+run synth -m $model -t 1 -o "$dir/lost"
+[ "$rc" = 0 ] && grep -q 'was finished, but lacks 7 of its pictures, which are drawn again' "$dir/err" "$dir/out"
+check "a finished set without one of its shards says so"
+same shards lost "... and gets it again: the same bytes"
+cp -r "$dir/whole" "$dir/less"
+rm "$dir/less/cat/000003.png" "$dir/less/metadata.jsonl"
+: >"$dir/less/cat/000001.png"
+head -c 100 "$dir/whole/cat/000002.png" >"$dir/less/cat/000002.png"
+run synth -m $model -q -t 1 -o "$dir/less"
+[ "$rc" = 0 ]
+same whole less "a finished set without a picture and its rows, with one empty and one cut: the same bytes"
+draw half --part 1/2
+for f in "$dir"/half/*/*.png; do
+    : >"$f"
+    break
+done
+draw half --part 2/2 && [ ! -e "$dir/half/metadata.jsonl" ]
+check "an empty picture is not there: the set is not finished"
+run synth -m $model -q -t 1 -o "$dir/half"
+same whole half "... until it is drawn again: the same bytes"
 
 # ---- classes of odd names; a set of which even the counting takes long
 printf '%s\n' manifest.json metadata.jsonl dropped.jsonl >"$dir/files.txt"

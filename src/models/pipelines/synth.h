@@ -32,6 +32,8 @@ struct im_synth {
     json_t *loras, *named;                                     /* as in the manifest; NULL, {}: none                  */
     json_t *manifest;
     bool finished;                                             /* the set was finished when it was opened             */
+    bool again;                                                /* ... but lacks something, and is finished anew        */
+    uint8_t *dropped;                                          /* (count), then: what it left out; or NULL             */
     int finish_fd, claim_fd; char *claim;                      /* -1: not held                                        */
 };
 
@@ -78,7 +80,8 @@ char *im_synth_path(im_ctx *c, const im_synth *s, const im_synth_picture *p);
 char *im_synth_shard_path(im_ctx *c, const im_synth *s, int64_t shard);
 int64_t im_synth_shards(const im_synth *s);
 bool im_synth_make_folders(im_ctx *c, const im_synth *s);
-bool im_synth_there(im_ctx *c, const im_synth *s, const im_synth_picture *p);       /* is it drawn?                   */
+bool im_synth_drawn(im_ctx *c, const im_synth *s, const im_synth_picture *p);       /* a whole file, or left out      */
+bool im_synth_there(im_ctx *c, const im_synth *s, const im_synth_picture *p);       /* or its shard is there          */
 void im_synth_sweep(im_ctx *c, const im_synth *s);             /* removes what killed workers left half-written       */
 
 /* ---------------------------------------------------------------- synth_writer.c */

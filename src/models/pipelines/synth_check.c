@@ -158,8 +158,8 @@ static bool judge(verifier *v)
         }
     if (v->missing || v->changed || v->extra)
         return im_fail(v->c, "%s: of its %lld pictures %lld are missing and %lld were changed; %lld files are not of the "
-                             "set; `imago synth --one CLASS:INDEX -o SET --force` draws one again", v->set,
-                       (long long)v->n, (long long)v->missing, (long long)v->changed, (long long)v->extra);
+                             "set; `imago synth -o SET` draws what is missing, with --one CLASS:INDEX --force one again",
+                       v->set, (long long)v->n, (long long)v->missing, (long long)v->changed, (long long)v->extra);
     im_synth_note(v->h, "%s: all %lld pictures are as they were drawn", v->set, (long long)v->n);
     return true;
 }

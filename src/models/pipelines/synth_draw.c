@@ -250,16 +250,35 @@ static bool draw_missing(im_ctx *c, im_synth *s, const im_synth_hooks *h, int64_
     return ok;
 }
 
+/* A finished set that lacks pictures, shards or its metadata.jsonl (removed, lost with a disk) is drawn where it lacks them
+ * and finished again. What it left out is no loss. */
+static bool look_again(im_ctx *c, im_synth *s, const im_synth_hooks *h)
+{
+    if (!s->finished) return true;
+    if ((s->a.dedup || s->a.filter) && !(s->dropped = calloc((size_t)s->count + 1, 1)))
+        return im_fail(c, "%s: out of memory for what it left out", s->a.out);
+    if (s->dropped && !im_synth_choose_dropped(c, s, h, s->dropped)) return false;
+    int64_t there = count_there(c, s, 0, s->count);
+    char *rows = im_join(c, s->a.out, "metadata.jsonl");
+    s->again = rows && there >= 0 && (there < s->count || !im_is_file(rows));
+    if (s->again && there < s->count)
+        im_synth_note(h, "%s: was finished, but lacks %lld of its pictures, which are drawn again", s->a.out,
+                      (long long)(s->count - there));
+    free(rows);
+    return im_ok(c);
+}
+
 bool im_synth_draw(im_ctx *c, im_synth *s, const im_synth_hooks *h)
 {
     if (!im_synth_begin(c, s) || !im_synth_open_set(c, s)) return false;
     int64_t begin = im_synth_part(s->count, s->a.part, s->a.parts);
     int64_t end = im_synth_part(s->count, s->a.part + 1, s->a.parts);
-    bool ok = true;
-    if (!s->finished) {
+    bool ok = look_again(c, s, h);
+    if (ok && (!s->finished || s->again)) {
         int64_t there = count_there(c, s, begin, end);
         ok = there >= 0 && (there == end - begin || draw_missing(c, s, h, begin, end, there));
     }
     im_synth_unclaim(s);
+    if (!ok && s->finished && !s->again) im_synth_leave(c, s);
     return ok && im_synth_finish(c, s, h);
 }

@@ -1,6 +1,7 @@
 /* synth_files.c: where the pictures of a set lie while it is drawn, and which are there. A picture of folders lies where it
  * stays, SET/CLASS/INDEX.EXT; one of shards lies in SET/.pictures until its shard is full. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,16 +68,34 @@ bool im_synth_make_folders(im_ctx *c, const im_synth *s)
     return ok;
 }
 
+/* Does the file end as a PNG or a JPEG does? A power cut or a copy that broke off leaves one that does not. */
+static bool is_whole(const char *path)
+{
+    static const uint8_t png[12] = { 0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xae, 0x42, 0x60, 0x82 }, jpeg[2] = { 0xff, 0xd9 };
+    uint8_t end[sizeof png];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    bool read = n >= (off_t)sizeof end && pread(fd, end, sizeof end, n - (off_t)sizeof end) == (ssize_t)sizeof end;
+    if (fd >= 0) close(fd);
+    return read && (!memcmp(end, png, sizeof png) || !memcmp(end + sizeof end - 2, jpeg, 2));
+}
+
+bool im_synth_drawn(im_ctx *c, const im_synth *s, const im_synth_picture *p)
+{
+    if (s->dropped && s->dropped[p->number]) return true;
+    char *path = im_synth_path(c, s, p);
+    bool drawn = path && is_whole(path);
+    free(path);
+    return drawn;
+}
+
 bool im_synth_there(im_ctx *c, const im_synth *s, const im_synth_picture *p)
 {
-    char *path = im_synth_path(c, s, p);
-    bool there = path && im_is_file(path);
+    if (im_synth_drawn(c, s, p)) return true;
+    char *path = im_synth_sharded(s) ? im_synth_shard_path(c, s, p->number / s->a.shard_size) : NULL;
+    bool packed = path && im_is_file(path);
     free(path);
-    if (there || !im_synth_sharded(s)) return there;
-    path = im_synth_shard_path(c, s, p->number / s->a.shard_size);
-    there = path && im_is_file(path);
-    free(path);
-    return there;
+    return packed;
 }
 
 /* Files of `folder` that a killed process was writing; everything where `all`. */

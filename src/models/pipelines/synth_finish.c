@@ -135,7 +135,7 @@ bool im_synth_finish(im_ctx *c, im_synth *s, const im_synth_hooks *h)
 {
     if (!im_synth_lock(c, s)) return false;
     json_t *there = im_synth_read_manifest(c, s->a.out);
-    bool was = there && im_synth_finished(there), ok = im_ok(c);
+    bool was = there && im_synth_finished(there) && !s->again, ok = im_ok(c);
     int others = ok && !was ? im_synth_others(c, s) : 0;
     int64_t missing = ok && !was ? count_missing(c, s) : 0;
     if (was) {

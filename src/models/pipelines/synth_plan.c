@@ -42,6 +42,7 @@ void im_synth_close(im_synth *s)
     im_dataset_free(s->inits);
     free(s->init_first);
     free(s->init_order);
+    free(s->dropped);
     json_decref(s->loras);
     json_decref(s->named);
     json_decref(s->manifest);

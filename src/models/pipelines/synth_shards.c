@@ -88,9 +88,7 @@ static bool full(im_ctx *c, const im_synth *s, int64_t shard, int64_t *from)
     for (bool there = true; n < end && there; n += there) {
         im_synth_picture p;
         im_synth_locate(s, n, &p);
-        char *path = im_synth_path(c, s, &p);
-        there = path && im_is_file(path);
-        free(path);
+        there = im_synth_drawn(c, s, &p);
     }
     *from = n;
     return n == end;
