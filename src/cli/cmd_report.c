@@ -1,5 +1,7 @@
 /* cmd_report.c: `imago report`: runs and what was measured of them on one page (report_page.c). */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/measure.h"
 #include "cli/report.h"
@@ -21,6 +23,19 @@ static const option options[] = {
     OPTION_END
 };
 
+/* A page that is there is written anew; any other file is not ours to replace. */
+static bool may_replace(im_ctx *c, const char *path)
+{
+    static const char begin[] = "<!DOCTYPE html>";
+    char found[sizeof begin - 1] = "";
+    FILE *f = im_is_file(path) ? fopen(path, "rb") : NULL;
+    bool page = !f || (fread(found, 1, sizeof found, f) == sizeof found && !memcmp(found, begin, sizeof found));
+    if (f)
+        fclose(f);
+    return im_may_write(c, path, true) &&
+           (page || im_fail(c, "%s: is there already and is no page of HTML; name another file, or remove it", path));
+}
+
 static int run(const arguments *a)
 {
     const report_options *o = a->values;
@@ -34,7 +49,7 @@ static int run(const arguments *a)
     char *command = measure_command(a);
     if (!command)
         im_fail(c, "out of memory for the command");
-    if (im_ok(c) && im_may_write(c, o->out, true) && (!o->plots || im_make_folder(c, o->plots)) &&
+    if (im_ok(c) && may_replace(c, o->out) && (!o->plots || im_make_folder(c, o->plots)) &&
         report_read(&r, a->operands, a->n_operands))
         report_write(&r, o->title, o->out, command);
     report_free(&r);

@@ -175,6 +175,19 @@ static bool same_training(report *r, const report_run *a, const report_run *b)
     return true;
 }
 
+/* The same run twice, or two of one seed and the same pictures, are one result, and their mean has no deviation. */
+static bool other_seed(report *r, const report_run *a, const report_run *b)
+{
+    static const char *const keys[] = { "seed", "data-sha256", "mix", "val" };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        json_t *x = json_object_get(a->config, keys[i]), *y = json_object_get(b->config, keys[i]);
+        if (x != y && !(x && y && json_equal(x, y)))
+            return true;
+    }
+    return im_fail(r->c, "%s and %s: are seeds of one training by their names, but have the same seed and pictures: one "
+                   "result would count twice; give one of them, or rename it", a->path, b->path);
+}
+
 static bool find_arms(report *r)
 {
     r->arms = calloc((size_t)r->n + 1, sizeof *r->arms);
@@ -195,6 +208,9 @@ static bool find_arms(report *r)
         if (r->arms[k].n == REPORT_SEEDS)
             return im_fail(r->c, "%s: there are more than %d runs of the name \"%s\"", r->runs[i].path, REPORT_SEEDS,
                            r->arms[k].label);
+        for (int j = 0; j < r->arms[k].n; j++)
+            if (!other_seed(r, &r->runs[r->arms[k].runs[j]], &r->runs[i]))
+                return false;
         r->arms[k].runs[r->arms[k].n++] = i;
         if (!same_training(r, &r->runs[r->arms[k].runs[0]], &r->runs[i]))
             return false;

@@ -223,6 +223,10 @@ run report "$dir/real-s1" "$dir/real-s2" "$dir/synth <b>" "$dir/compare.json" --
     -o "$dir/page.html"
 [ "$rc" = 0 ]
 check "report"
+cp -r "$dir/real-s1" "$dir/real-s3"
+gives 1 'have the same seed and pictures: one result would count twice' report "$dir/real-s1" "$dir/real-s3" \
+    -o "$dir/p2.html"
+gives 1 'is there already and is no page of HTML' report "$dir/real-s1" -o "$dir/compare.json"
 python_on "$dir/page.html" "$dir/plots" <<'PYTHON'
 import base64, os, re, struct, sys
 page, names = open(sys.argv[1], encoding="utf-8").read(), sorted(os.listdir(sys.argv[2]))

@@ -372,6 +372,13 @@ head -c 100 "$dir/whole/cat/000002.png" >"$dir/less/cat/000002.png"
 run synth -m $model -q -t 1 -o "$dir/less"
 [ "$rc" = 0 ]
 same whole less "a finished set without a picture and its rows, with one empty and one cut: the same bytes"
+cp "$dir/less/cat/000001.png" "$dir/less/cat/000002.png" && rm "$dir/less/cat/000003.png"
+gives 1 'other pictures are not what they were when it was finished' synth -m $model -q -t 1 -o "$dir/less"
+gives 1 '0 are missing and 1 were changed' synth --verify -o "$dir/less"
+head -c 5000 "$dir/shards/000001.tar" >"$dir/lost/000001.tar"
+: >"$dir/lost/000002.tar"
+run synth -m $model -q -t 1 -o "$dir/lost"
+same shards lost "a finished set with a cut and an empty shard: the same bytes"
 draw half --part 1/2
 for f in "$dir"/half/*/*.png; do
     : >"$f"

@@ -99,5 +99,6 @@ double im_frechet(im_ctx *c, const float *a, int64_t na, const float *b, int64_t
         roots = trace_of_root(c, ca, cb, d, values, v, w);
     }
     free(room);
-    return far + traces - 2 * roots;
+    double distance = far + traces - 2 * roots;
+    return distance < 0 ? 0 : distance;                        /* by rounding, of sets that are alike                 */
 }

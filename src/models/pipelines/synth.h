@@ -80,6 +80,7 @@ char *im_synth_path(im_ctx *c, const im_synth *s, const im_synth_picture *p);
 char *im_synth_shard_path(im_ctx *c, const im_synth *s, int64_t shard);
 int64_t im_synth_shards(const im_synth *s);
 bool im_synth_make_folders(im_ctx *c, const im_synth *s);
+bool im_synth_packed(im_ctx *c, const im_synth *s, int64_t shard);                  /* a whole shard                  */
 bool im_synth_drawn(im_ctx *c, const im_synth *s, const im_synth_picture *p);       /* a whole file, or left out      */
 bool im_synth_there(im_ctx *c, const im_synth *s, const im_synth_picture *p);       /* or its shard is there          */
 void im_synth_sweep(im_ctx *c, const im_synth *s);             /* removes what killed workers left half-written       */

@@ -80,6 +80,22 @@ static bool is_whole(const char *path)
     return read && (!memcmp(end, png, sizeof png) || !memcmp(end + sizeof end - 2, jpeg, 2));
 }
 
+/* A tar ends with two blocks of zeros. */
+bool im_synth_packed(im_ctx *c, const im_synth *s, int64_t shard)
+{
+    uint8_t end[2 * 512], any = 1;
+    char *path = im_synth_shard_path(c, s, shard);
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    if (n >= (off_t)sizeof end && n % 512 == 0 && pread(fd, end, sizeof end, n - (off_t)sizeof end) == (ssize_t)sizeof end) {
+        any = 0;
+        for (size_t i = 0; i < sizeof end; i++) any |= end[i];
+    }
+    if (fd >= 0) close(fd);
+    free(path);
+    return !any;
+}
+
 bool im_synth_drawn(im_ctx *c, const im_synth *s, const im_synth_picture *p)
 {
     if (s->dropped && s->dropped[p->number]) return true;
@@ -91,11 +107,7 @@ bool im_synth_drawn(im_ctx *c, const im_synth *s, const im_synth_picture *p)
 
 bool im_synth_there(im_ctx *c, const im_synth *s, const im_synth_picture *p)
 {
-    if (im_synth_drawn(c, s, p)) return true;
-    char *path = im_synth_sharded(s) ? im_synth_shard_path(c, s, p->number / s->a.shard_size) : NULL;
-    bool packed = path && im_is_file(path);
-    free(path);
-    return packed;
+    return im_synth_drawn(c, s, p) || (im_synth_sharded(s) && im_synth_packed(c, s, p->number / s->a.shard_size));
 }
 
 /* Files of `folder` that a killed process was writing; everything where `all`. */

@@ -56,8 +56,17 @@ static bool add_file(output *o, const im_synth *s, int64_t n)
     return ok;
 }
 
-/* *rows: of the file, hash: its own. */
-static bool write_metadata(im_ctx *c, const im_synth *s, const uint8_t *dropped, int64_t *rows, char hash[65])
+/* A finished set whose rows come out as others has pictures that were changed: its own rows stay, and tell which. */
+static bool as_before(im_ctx *c, const im_synth *s, const char *before, const char *hash)
+{
+    return !before || !strcmp(before, hash) ||
+           im_fail(c, "%s: what it lacked is there again, but other pictures are not what they were when it was finished; "
+                   "`imago synth --verify -o %s` names them", s->a.out, s->a.out);
+}
+
+/* *rows: of the file, hash: its own. before: what that was when the set was finished first, or NULL. */
+static bool write_metadata(im_ctx *c, const im_synth *s, const uint8_t *dropped, const char *before, int64_t *rows,
+                           char hash[65])
 {
     char *path = im_join(c, s->a.out, "metadata.jsonl");
     output o = { .c = c, .piece = malloc(PIECE), .hash = im_sha256_new(c) };
@@ -69,9 +78,9 @@ static bool write_metadata(im_ctx *c, const im_synth *s, const uint8_t *dropped,
         for (int64_t n = 0; ok && n < s->count; n++)
             ok = (dropped[n] || add_file(&o, s, n)) && im_synth_goes_on(c);
     ok = ok && flush(&o);
-    if (open) ok = im_out_finish(c, &o.out) && ok;
-    if (ok) ok = im_sha256_finish(c, o.hash, hash);
+    if (ok) ok = im_sha256_finish(c, o.hash, hash) && as_before(c, s, before, hash);
     else im_sha256_free(o.hash);
+    if (open) ok = im_out_finish(c, &o.out) && ok;
     *rows = o.rows;
     free(o.piece);
     free(path);
@@ -112,7 +121,7 @@ static bool drop_again(im_ctx *c, const im_synth *s, const im_synth_hooks *h)
     return ok;
 }
 
-static bool finish_all(im_ctx *c, im_synth *s, const im_synth_hooks *h)
+static bool finish_all(im_ctx *c, im_synth *s, const char *before, const im_synth_hooks *h)
 {
     char hash[65];
     int64_t rows;
@@ -121,7 +130,7 @@ static bool finish_all(im_ctx *c, im_synth *s, const im_synth_hooks *h)
     ok = ok && im_synth_choose_dropped(c, s, h, dropped);
     for (int64_t k = 0; ok && im_synth_sharded(s) && k < im_synth_shards(s); k++)
         ok = im_synth_pack(c, s, k, NULL, dropped);
-    ok = ok && write_metadata(c, s, dropped, &rows, hash) && im_synth_commit(c, s, rows, hash);
+    ok = ok && write_metadata(c, s, dropped, before, &rows, hash) && im_synth_commit(c, s, rows, hash);
     if (ok) {
         if (!im_synth_sharded(s)) remove_dropped(c, s, dropped);
         im_synth_note(h, "%s: %lld pictures of %d classes, metadata.jsonl, manifest.json", s->a.out, (long long)rows,
@@ -148,7 +157,7 @@ bool im_synth_finish(im_ctx *c, im_synth *s, const im_synth_hooks *h)
         im_synth_note(h, "%s: all pictures are there; %d other worker%s at it, and the last one finishes the set", s->a.out,
                       others, others > 1 ? "s are" : " is");
     } else if (ok) {
-        ok = finish_all(c, s, h);
+        ok = finish_all(c, s, s->again ? json_string_value(json_object_get(there, "metadata_hash")) : NULL, h);
     }
     if (ok && !missing && !others) {
         im_synth_sweep(c, s);

@@ -126,14 +126,15 @@ bool im_synth_pack(im_ctx *c, const im_synth *s, int64_t shard, int64_t *from, c
     int64_t first = 0;
     char *path = im_synth_shard_path(c, s, shard);
     bool ok = path && im_ok(c);
-    if (ok && !im_is_file(path) && full(c, s, shard, from ? from : &first)) {
+    if (ok && !im_synth_packed(c, s, shard) && full(c, s, shard, from ? from : &first)) {
         ok = write_shard(c, s, shard, path, dropped);
-        if (!ok && im_is_file(path) && !im_cancelled(c)) {     /* another worker was first, and took the pictures     */
+        /* another worker was first, and took the pictures */
+        if (!ok && im_synth_packed(c, s, shard) && !im_cancelled(c)) {
             im_clear_error(c);
             ok = true;
         }
     }
-    if (ok && im_is_file(path)) remove_pictures(c, s, shard);
+    if (ok && im_synth_packed(c, s, shard)) remove_pictures(c, s, shard);
     free(path);
     return ok;
 }
