@@ -87,7 +87,8 @@ bool im_synth_packed(im_ctx *c, const im_synth *s, int64_t shard)
     char *path = im_synth_shard_path(c, s, shard);
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
-    if (n >= (off_t)sizeof end && n % 512 == 0 && pread(fd, end, sizeof end, n - (off_t)sizeof end) == (ssize_t)sizeof end) {
+    if (n >= (off_t)sizeof end && n % 512 == 0
+        && pread(fd, end, sizeof end, n - (off_t)sizeof end) == (ssize_t)sizeof end) {
         any = 0;
         for (size_t i = 0; i < sizeof end; i++) any |= end[i];
     }
