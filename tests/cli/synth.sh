@@ -389,6 +389,13 @@ check "an empty picture is not there: the set is not finished"
 run synth -m $model -q -t 1 -o "$dir/half"
 same whole half "... until it is drawn again: the same bytes"
 
+gives 1 'ask for a smaller size' synth -m $model --classes "$dir/four.txt" --per-class 1 --steps 1 --size 65536 -q \
+    -o "$dir/huge"
+[ ! -e "$dir/huge" ]
+check "a set too large for the memory leaves no folder"
+cp -r "$dir/alike" "$dir/unlisted" && rm "$dir/unlisted/dropped.jsonl"
+gives 1 'dropped.jsonl: is missing, which says what the finished set left out' synth -m $model -q -o "$dir/unlisted"
+
 # ---- classes of odd names; a set of which even the counting takes long
 printf '%s\n' manifest.json metadata.jsonl dropped.jsonl >"$dir/files.txt"
 run synth -m $model --classes "$dir/files.txt" --per-class 1 --steps 1 --scheduler ddim -q -o "$dir/files"
