@@ -361,6 +361,10 @@ gives 1 'tree/000000.png: evaluation 1 of 3' synth -m "$dir/broken" --classes "$
 # ---- what a power cut, a full disk or a hand takes away is drawn again
 cp -r "$dir/shards" "$dir/lost"
 rm "$dir/lost/000001.tar"
+gives 1 '1 of the shards that it lists is not there, the first is 000001.tar' data "$dir/lost"
+run data "$dir/lost/*.tar"
+[ "$rc" = 0 ] && grep -q '17 pictures' "$dir/out"
+check "shards by name are what they are"
 run synth -m $model -t 1 -o "$dir/lost"
 [ "$rc" = 0 ] && grep -q 'was finished, but lacks 7 of its pictures, which are drawn again' "$dir/err" "$dir/out"
 check "a finished set without one of its shards says so"

@@ -169,7 +169,7 @@ static bool gather_folder(im_gather *g)
             ok = path && (files.names[i] = im_texts_add(g->c, d->texts, path, strlen(path))) != NULL;
             free(path);
         }
-        ok = ok && im_gather_shards(g, files.names, shards);
+        ok = ok && (!metadata || im_listed_shards_are_there(g)) && im_gather_shards(g, files.names, shards);
     }
     free(files.names);
     free(folders.names);

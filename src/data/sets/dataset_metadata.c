@@ -164,3 +164,44 @@ bool im_gather_metadata(im_gather *g)
     free(path);
     return ok;
 }
+
+/* ---------------------------------------------------------------- beside shards */
+
+/* "000002.tar" of "000002.tar/000000009.png", in `last`, if that is another one than before. */
+static bool another_shard(const char *file, char last[300])
+{
+    const char *end = strstr(file, ".tar/");
+    size_t n = end ? (size_t)(end - file) + strlen(".tar") : 0;
+    if (!n || n >= 300 || (strlen(last) == n && !strncmp(last, file, n))) return false;
+    memcpy(last, file, n);
+    last[n] = '\0';
+    return true;
+}
+
+bool im_listed_shards_are_there(im_gather *g)
+{
+    size_t bytes;
+    char *path = im_join(g->c, g->d->path, "metadata.jsonl"), *end, last[300] = "", first[300] = "";
+    char *text = path ? im_read_text(g->c, path, IM_SET_LIST_BYTES, &bytes) : NULL;
+    int64_t missing = 0;
+    for (char *p = text; im_ok(g->c) && p && p < text + bytes; p = end + 1) {
+        im_side_field f = { .key = "file_name" };
+        size_t at;
+        end = memchr(p, '\n', (size_t)(text + bytes - p));
+        if (!end) end = text + bytes;
+        im_side_json(g->c, p, (size_t)(end - p), &f, 1, &at);
+        if (f.kind == IM_SIDE_TEXT && another_shard(f.text, last)) {
+            char *shard = im_join(g->c, g->d->path, last);
+            if (shard && !im_is_file(shard) && !missing++) memcpy(first, last, sizeof first);
+            free(shard);
+        }
+        im_side_free(&f, 1);
+    }
+    if (missing)
+        im_fail(g->c, "%s: %lld of the shards that it lists %s not there, the first is %s; bring %s back, or name those "
+                      "that are to be read: \"%s/*.tar\"", path, (long long)missing, missing == 1 ? "is" : "are", first,
+                missing == 1 ? "it" : "them", g->d->path);
+    free(text);
+    free(path);
+    return im_ok(g->c);
+}

@@ -58,6 +58,7 @@ void im_name_all(char *out, size_t size, const char *const names[], int64_t n);
 
 /* dataset_metadata.c */
 bool im_gather_metadata(im_gather *g);
+bool im_listed_shards_are_there(im_gather *g);                 /* in metadata.jsonl of a folder of shards             */
 /* The text and label of a JSON object: "text", "caption" or "prompt"; "label", a text or a number, or "class". `where`
  * begins errors. Where file_name is asked for, what is not a JSON object is an error; else it is ignored, and counted. */
 bool im_caption_json(im_gather *g, const char *where, const char *text, size_t bytes, const char **file_name,
