@@ -80,19 +80,23 @@ START_TEST(reads_names_as_classes)
 }
 END_TEST
 
+/* A picture, and a text of the same key. */
+static void tar_sample(tar *t, int key, const char *ending, const char *text)
+{
+    char name[20];
+    snprintf(name, sizeof name, "%d.jpg", key);
+    tar_text(t, name, JPEG);
+    snprintf(name, sizeof name, "%d.%s", key, ending);
+    tar_text(t, name, text);
+}
+
 /* webdataset reads a .cls by int(): blanks around it, and a sign. */
 START_TEST(reads_numbers_as_python)
 {
     static const char *const texts[] = { " 3", "+1", "\t2\f\n", "-0", "007", "\xEF\xBB\xBF 4" };
     static const int labels[] = { 3, 1, 2, 0, 7, 4 };
     tar t = { 0 };
-    for (int i = 0; i < 6; i++) {
-        char name[20];
-        snprintf(name, sizeof name, "%d.jpg", i);
-        tar_text(&t, name, JPEG);
-        snprintf(name, sizeof name, "%d.cls", i);
-        tar_text(&t, name, texts[i]);
-    }
+    for (int i = 0; i < 6; i++) tar_sample(&t, i, "cls", texts[i]);
     tar_zeros(&t, 1024);
     put_tar("x.tar", &t);
     im_dataset *d = good("x.tar", NO_ARGS);
@@ -116,13 +120,7 @@ END_TEST
 START_TEST(counts_texts_that_are_not_utf8)
 {
     tar t = { 0 };
-    for (int i = 0; i < 3; i++) {
-        char name[20];
-        snprintf(name, sizeof name, "%d.jpg", i);
-        tar_text(&t, name, JPEG);
-        snprintf(name, sizeof name, "%d.txt", i);
-        tar_text(&t, name, i ? "caf\xe9" : "caf\xc3\xa9");
-    }
+    for (int i = 0; i < 3; i++) tar_sample(&t, i, "txt", i ? "caf\xe9" : "caf\xc3\xa9");
     tar_zeros(&t, 1024);
     put_tar("x.tar", &t);
     im_dataset *d = good("x.tar", NO_ARGS);

@@ -16,23 +16,14 @@ refuses() { gives 1 "$2" generate -m $model --steps 1 -p a --lora "$dir/$1" -o "
 
 python3 - tests/golden/lora.safetensors tests/golden/lora_patterns.json "$dir" <<'PYTHON'
 import json, os, struct, sys
-data = open(sys.argv[1], "rb").read()
-n = struct.unpack("<Q", data[:8])[0]
-head = json.loads(data[8:8 + n])
-meta = json.loads(head.pop("__metadata__")["lora_adapter_metadata"])
-tensors = {k: (v["dtype"], v["shape"], data[8 + n:][slice(*v["data_offsets"])]) for k, v in head.items()}
+sys.path.insert(0, "tests")
+import st_file
+tensors, meta = st_file.read(sys.argv[1])
+meta = json.loads(meta["lora_adapter_metadata"])
 golden = json.load(open(sys.argv[2]))
 
 def write(name, tensors, metadata=None):
-    at, out = 0, {"__metadata__": metadata} if metadata else {}
-    for k, (dtype, shape, b) in tensors.items():
-        out[k] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(b)]}
-        at += len(b)
-    text = json.dumps(out).encode()
-    path = os.path.join(sys.argv[3], name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + b"".join(b for _, _, b in tensors.values()))
+    st_file.write(os.path.join(sys.argv[3], name), tensors, metadata)
 
 def folder(name, tensors, config):
     write(name + "/adapter_model.safetensors", {"base_model.model." + k: t for k, t in tensors.items()})
