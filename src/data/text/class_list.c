@@ -210,7 +210,7 @@ bool im_class_list_read(im_ctx *c, const char *from, const char *lemmas, im_clas
             : !strcmp(from, "imagenet100") ? read_carried(&r, IM_IMAGENET_100)
             : is_wnid_list(from) ? read_typed(&r) : read_file(&r);
     im_wordnet_close(r.wordnet);
-    if (!ok && !im_is_file(from) && !strchr(from, '/')) {
+    if (!ok && !is_wnid_list(from) && !im_is_file(from) && !strchr(from, '/')) {
         im_clear_error(c);
         im_fail(c, "--classes %s: there is no such file; wanted one with a class a line, wnids with commas between them "
                 "(n02123045,n02084071), imagenet100 or imagenet1k", from);
