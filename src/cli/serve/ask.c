@@ -140,7 +140,9 @@ bool ask_read(visit *v, const asked_key *keys, bool strict, asked *out, trouble 
         json_t *as = k && !strict ? lax_value(k, value) : NULL;
         if (as && json_object_iter_set_new(v->asked, json_object_key_to_iter(name), as))
             return trouble_is(t, 500, name, "out of memory");
-        if (k && !json_is_null(value) && !read_value(k, as ? as : value, out, t))
+        if (as)
+            value = as;                                        /* the other is gone                                    */
+        if (k && !json_is_null(value) && !read_value(k, value, out, t))
             return false;
     }
     return true;

@@ -46,7 +46,7 @@ static int choose(filling *f, int n)
 /* Bytes of the wildcard that s begins with, underscores and all; 0: none. */
 static size_t wildcard_length(const char *s)
 {
-    if (strncmp(s, "__", 2)) return 0;
+    if (strncmp(s, "__", 2) || !s[2]) return 0;
     const char *end = strstr(s + 3, "__");
     size_t n = end ? (size_t)(end - s) - 2 : 0;
     for (size_t i = 0; i < n; i++) {
