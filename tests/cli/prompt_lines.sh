@@ -57,7 +57,8 @@ gives 1 '--latents and --save-latents need one size' generate -m $model --prompt
 wrong '--prompt a --cfg_scale 0x10' '"cfg_scale" is "0x10"; wanted a number from -1000 to 1000'
 wrong '--prompt a --steps 2.5' '"steps" is 2.5; wanted a whole number from 1 to 100000'
 wrong '{"prompt": "a", "guidance": NaN}' '"guidance" is "NaN"; wanted a number from -1000 to 1000'
-wrong '{"prompt": "a", "seed": 18446744073709551616}' '"seed" is "18446744073709551616"; wanted a whole number from 0 to 18446744073709551615'
+wrong '{"prompt": "a", "seed": 18446744073709551616}' \
+    '"seed" is "18446744073709551616"; wanted a whole number from 0 to 18446744073709551615'
 wrong '{"prompt": "a", "steps": 18446744073709551616}' '"steps" is "18446744073709551616"; wanted a whole number'
 [ ! -e "$dir/no" ]
 check "nothing is drawn where a line is wrong"
