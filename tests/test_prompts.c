@@ -8,6 +8,7 @@
 #include "data/files/file.h"
 #include "data/text/carried_lists.h"
 #include "data/text/prompts.h"
+#include "data/text/wildcards.h"
 #include "data/text/wordnet.h"
 #include "want.h"
 
@@ -142,8 +143,24 @@ START_TEST(functions)
 }
 END_TEST
 
+/* Two underscores at the very end begin no name; on the heap, so that a sanitizer sees who reads behind them. */
+START_TEST(wildcards_at_the_end)
+{
+    static const struct { const char *text; bool is; } cases[] = {
+        { "__", false }, { "a __", false }, { "___", false }, { "__a_", false }, { "____", false }, { "__a__", true },
+        { "a __b/c-1__ d", true }, { "__a b__", false }, { "", false }
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = strdup(cases[i].text);
+        ck_assert_msg(im_wildcards_in(text) == cases[i].is, "%s", text);
+        free(text);
+    }
+}
+END_TEST
+
 int main(void)
 {
-    const suite_test tests[] = { ONCE(synsets), ONCE(damaged), ONCE(folders), ONCE(carried), ONCE(functions) };
+    const suite_test tests[] = { ONCE(synsets), ONCE(damaged), ONCE(folders), ONCE(carried), ONCE(functions),
+                                 ONCE(wildcards_at_the_end) };
     return suite_run("prompts", setup, teardown, SUITE_SECONDS, tests, SUITE_COUNT(tests));
 }

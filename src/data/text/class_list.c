@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "data/files/file.h"
 #include "data/files/names.h"
@@ -154,6 +155,9 @@ static bool add_line(reader *r, char *line, int number)
 
 static bool read_file(reader *r)
 {
+    if (!strchr(r->from, '/') && access(r->from, F_OK))        /* a name, perhaps, and no file was meant               */
+        return im_fail(r->c, "--classes %s: there is no such file; wanted one with a class a line, wnids with commas "
+                       "between them (n02123045,n02084071), imagenet100 or imagenet1k", r->from);
     char *text = im_read_text(r->c, r->from, LIST_BYTES, NULL), *p = text;
     bool ok = text != NULL;
     for (int number = 1; ok && p; number++) {
@@ -210,11 +214,6 @@ bool im_class_list_read(im_ctx *c, const char *from, const char *lemmas, im_clas
             : !strcmp(from, "imagenet100") ? read_carried(&r, IM_IMAGENET_100)
             : is_wnid_list(from) ? read_typed(&r) : read_file(&r);
     im_wordnet_close(r.wordnet);
-    if (!ok && !is_wnid_list(from) && !im_is_file(from) && !strchr(from, '/')) {
-        im_clear_error(c);
-        im_fail(c, "--classes %s: there is no such file; wanted one with a class a line, wnids with commas between them "
-                "(n02123045,n02084071), imagenet100 or imagenet1k", from);
-    }
     if (ok && r.n_unknown)
         ok = im_fail(c, "%s: %d wnid%s not in WordNet 3.0: %s%s; wanted 'n' and the eight digits of a synset", from,
                      r.n_unknown, r.n_unknown > 1 ? "s are" : " is", r.unknown, r.n_unknown > 50 ? " ..." : "");

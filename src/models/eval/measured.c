@@ -62,9 +62,8 @@ bool im_measure(im_ctx *c, im_lens *l, const im_measured_args *a, im_measured *o
     if (!out->d || (a->set && strcmp(a->set, "folder") && !im_fit_set(c, a->set, out->d, &l->info, &out->fit)))
         return false;
     if (out->d->n_broken)
-        im_warn(c, "%s: %lld of its files %s no picture%s and %s left out, the first: %s: %s", a->data,
-                (long long)out->d->n_broken, out->d->n_broken == 1 ? "is" : "are", out->d->n_broken == 1 ? "" : "s",
-                out->d->n_broken == 1 ? "is" : "are", out->d->broken[0].name, out->d->broken[0].reason);
+        im_warn(c, "%s: left out %lld of its files, which no picture can be read from, the first %s: %s", a->data,
+                (long long)out->d->n_broken, out->d->broken[0].name, out->d->broken[0].reason);
     im_run_args run = { .batch = l->a.batch, .size = out->size, .whole = a->whole, .strict = l->a.strict,
                         .progress = l->a.progress, .arg = l->a.arg };
     if (!im_features_cached(c, l->m, &l->info, l->a.model, out->d, &run, &out->f)) return false;

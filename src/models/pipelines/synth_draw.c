@@ -250,18 +250,6 @@ static bool draw_missing(im_ctx *c, im_synth *s, const im_synth_hooks *h, int64_
     return ok;
 }
 
-/* What a finished set left out cannot be chosen again without the pictures that it left out. */
-static bool has_list(im_ctx *c, const im_synth *s)
-{
-    char *path = im_join(c, s->a.out, "dropped.jsonl");
-    bool there = path && im_is_file(path);
-    if (path && !there)
-        im_fail(c, "%s: is missing, which says what the finished set left out; bring it back, or draw the set anew in "
-                "another folder", path);
-    free(path);
-    return there;
-}
-
 /* Room for a batch is asked for before the set has a folder; where it has one, something may be drawn and done already. */
 static bool has_room(im_ctx *c, const im_synth *s)
 {
@@ -279,7 +267,7 @@ static bool look_again(im_ctx *c, im_synth *s, const im_synth_hooks *h)
     if (!s->finished) return true;
     if ((s->a.dedup || s->a.filter) && !(s->dropped = calloc((size_t)s->count + 1, 1)))
         return im_fail(c, "%s: out of memory for what it left out", s->a.out);
-    if (s->dropped && !(has_list(c, s) && im_synth_choose_dropped(c, s, h, s->dropped))) return false;
+    if (s->dropped && !im_synth_choose_dropped(c, s, h, s->dropped)) return false;
     int64_t there = count_there(c, s, 0, s->count);
     char *rows = im_join(c, s->a.out, "metadata.jsonl");
     s->again = rows && there >= 0 && (there < s->count || !im_is_file(rows));

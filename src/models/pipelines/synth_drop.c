@@ -175,6 +175,9 @@ bool im_synth_choose_dropped(im_ctx *c, const im_synth *s, const im_synth_hooks 
     bool ok;
     if (im_is_file(path)) {
         ok = read_list(c, s, path, dropped);
+    } else if (s->finished) {                                  /* what was dropped is not there to be chosen again     */
+        ok = im_fail(c, "%s: is missing, which says what the finished set left out; bring it back, or draw the set anew in "
+                     "another folder", path);
     } else {
         choice x = { .c = c, .s = s, .dropped = dropped, .rows = open_memstream(&text, &n) };
         ok = x.rows ? choose(&x, h) : im_fail(c, "%s: out of memory", path);

@@ -68,33 +68,36 @@ bool im_synth_make_folders(im_ctx *c, const im_synth *s)
     return ok;
 }
 
+/* The last n bytes of a file, and its size; false: it has fewer, or there is none. */
+static bool read_end(const char *path, uint8_t *end, size_t n, off_t *size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *size = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    bool read = *size >= (off_t)n && pread(fd, end, n, *size - (off_t)n) == (ssize_t)n;
+    if (fd >= 0) close(fd);
+    return read;
+}
+
 /* Does the file end as a PNG or a JPEG does? A power cut or a copy that broke off leaves one that does not. */
 static bool is_whole(const char *path)
 {
     static const uint8_t png[12] = { 0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xae, 0x42, 0x60, 0x82 }, jpeg[2] = { 0xff, 0xd9 };
     uint8_t end[sizeof png];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
-    bool read = n >= (off_t)sizeof end && pread(fd, end, sizeof end, n - (off_t)sizeof end) == (ssize_t)sizeof end;
-    if (fd >= 0) close(fd);
-    return read && (!memcmp(end, png, sizeof png) || !memcmp(end + sizeof end - 2, jpeg, 2));
+    off_t size;
+    return read_end(path, end, sizeof end, &size)
+        && (!memcmp(end, png, sizeof png) || !memcmp(end + sizeof end - sizeof jpeg, jpeg, sizeof jpeg));
 }
 
 /* A tar ends with two blocks of zeros. */
 bool im_synth_packed(im_ctx *c, const im_synth *s, int64_t shard)
 {
-    uint8_t end[2 * 512], any = 1;
+    static const uint8_t zeros[2 * 512];
+    uint8_t end[sizeof zeros];
+    off_t size;
     char *path = im_synth_shard_path(c, s, shard);
-    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
-    if (n >= (off_t)sizeof end && n % 512 == 0
-        && pread(fd, end, sizeof end, n - (off_t)sizeof end) == (ssize_t)sizeof end) {
-        any = 0;
-        for (size_t i = 0; i < sizeof end; i++) any |= end[i];
-    }
-    if (fd >= 0) close(fd);
+    bool packed = path && read_end(path, end, sizeof end, &size) && size % 512 == 0 && !memcmp(end, zeros, sizeof end);
     free(path);
-    return !any;
+    return packed;
 }
 
 bool im_synth_drawn(im_ctx *c, const im_synth *s, const im_synth_picture *p)

@@ -178,7 +178,8 @@ static int64_t step_of(const im_run_folder *r, const char *line, size_t bytes)
 
 typedef struct log_lines { size_t kept; int strange; int64_t last; } log_lines;
 
-/* Whole lines of steps up to `steps` to out (as much room as text); a last line without an end is cut off. */
+/* Whole lines of steps up to `steps` to out (as much room as text; steps 0: none needed); a last line without an end is cut
+ * off. */
 static log_lines keep_lines(const im_run_folder *r, const char *text, size_t bytes, int64_t steps, char *out)
 {
     log_lines l = { 0 };
@@ -216,9 +217,7 @@ int64_t im_run_log_last(const im_run_folder *r)
 {
     size_t bytes = 0;
     char *text = im_is_file(r->log_path) ? im_read_file(r->c, r->log_path, LOG_MAX, &bytes) : NULL;
-    char *out = text ? malloc(bytes + 1) : NULL;
-    int64_t last = out ? keep_lines(r, text, bytes, 0, out).last : 0;
-    free(out);
+    int64_t last = text ? keep_lines(r, text, bytes, 0, NULL).last : 0;
     free(text);
     return last;
 }
