@@ -11,6 +11,8 @@ typedef struct im_peak {                                       /* what this mach
     const char *isa;
     int threads;
     double gflops[IM_COMPUTE_COUNT];                           /* multiply-adds in registers; 0: no weights use that   */
+    double split_gflops;                                       /* f16 weights in tile registers, each factor as two    */
+                                                               /* bf16: three products for one; 0: they are widened    */
     double f16_gvalues, bf16_gvalues;                          /* weights widened to f32 within L1, 1e9 a second       */
     double read_gbs;                                           /* memory, huge pages where the system gives them       */
 } im_peak;

@@ -195,7 +195,7 @@ static void make_attention(call *q, im_dtype t)
         .batch = d[0], .heads = d[3], .d = d[4], .tq = d[1], .tk = d[2], .scale = 0.125f,
         .q.p = activations(q, nq), .ldq = c, .bsq = d[1] * c, .k.p = activations(q, nk), .ldk = c, .bsk = d[2] * c,
         .v.p = activations(q, nk), .ldv = c, .bsv = d[2] * c, .o.p = activations(q, nq), .ldo = c, .bso = d[1] * c,
-        .products = t == IM_INT8 || t == IM_BF16 ? t : IM_F32 };
+        .products = t };
 }
 
 static void make(call *q, im_dtype t)
@@ -252,7 +252,8 @@ static const char *describe(const shape *s, char *text, size_t size)
  * time of the best round, as the peak is: what else runs on the machine takes turns, not cycles. */
 static void share_of_peak(im_bench_row *r, const im_peak *peak, double seconds)
 {
-    double rate = peak->gflops[peak->gflops[r->how] > 0 ? r->how : IM_COMPUTE_F32];      /* of int8: tile registers    */
+    bool split = r->weights == IM_F16 && peak->split_gflops > 0;
+    double rate = split ? peak->split_gflops : peak->gflops[peak->gflops[r->how] > 0 ? r->how : IM_COMPUTE_F32];
     double compute = rate > 0 ? r->flop / rate : 0, memory = peak->read_gbs > 0 ? r->bytes / peak->read_gbs : 0;
     r->memory_bound = memory > compute;
     r->percent = 100 * (r->memory_bound ? memory : compute) * 1e-9 / seconds;
@@ -276,7 +277,7 @@ static bool measure(im_ctx *c, const shape *s, im_dtype t, int rounds, const im_
     if (q.status)
         return im_fail(c, "%s %s: the kernel stopped with status %d", r->op, r->shape, q.status);
     bool product = s->op == CONV || s->op == GEMM || s->op == GEGLU ||
-                   (s->op == ATTENTION && (t == IM_INT8 || (t == IM_BF16 && im_host_of(&c->dev)->amx)));
+                   (s->op == ATTENTION && (t == IM_INT8 || (t != IM_F32 && im_host_of(&c->dev)->amx)));
     r->weights = product ? t : IM_F32;
     r->how = product ? im_host_of(&c->dev)->compute[t] : IM_COMPUTE_F32;
     r->flop = q.flop;

@@ -187,6 +187,8 @@ bool im_bench_peak(im_ctx *c, int threads, im_peak *out)
                                       2e-9 * steps * im_per_step(j.how));
         }
     }
+    if (im_host_of(&c->dev)->split)
+        out->split_gflops = out->gflops[IM_COMPUTE_BF16] / 3;
     out->f16_gvalues = rate(&j, f16_work, 1 << 11, MANY, 1e-9 * IM_PEAK_BUFFER);
     out->bf16_gvalues = rate(&j, bf16_work, 1 << 11, MANY, 1e-9 * IM_PEAK_BUFFER);
     memset(j.memory, 0x2f, read_bytes);

@@ -81,6 +81,7 @@ typedef struct im_tensor {                                     /* a shape laid o
     uint8_t on_tape;                                           /* its scope has closed: the tape's nodes hold the data */
     uint8_t packed;                                            /* 1: weight in panels of IM_PANEL rows (device.h)      */
     uint8_t geglu;                                             /* packed as values and gates (im_linear_geglu)         */
+    uint8_t widened;                                           /* f16 whose products are those of f32                  */
     const char *name;                                          /* parameters: the state-dict name; else NULL           */
     struct im_tensor *base;                                    /* a view of what wants a gradient: whose gradient it is */
     struct im_tensor *grad;                                    /* same shape, NULL until backward reaches it           */
@@ -133,8 +134,9 @@ im_tensor *im_slice(im_ctx *c, im_tensor *t, int axis, int64_t from, int64_t to)
 /* Parameters: weights of a model, owned by the caller, outside every scope. */
 im_tensor *im_param_new(im_ctx *c, const char *name, im_dtype t, int ndim, const int64_t shape[]);   /* no storage yet */
 /* How a weight is to be stored: in what dtype; packed: in the device's own form (weights of linear and conv2d on the cpu:
- * in panels), and then geglu: the values and the gates of im_linear_geglu. Order and padding are the device's. */
-typedef struct im_weight_layout { im_dtype dtype; bool packed, geglu; } im_weight_layout;
+ * in panels), and then geglu: the values and the gates of im_linear_geglu. Order and padding are the device's. widened: f16
+ * that is multiplied as f32, whose bits all instruction sets share. */
+typedef struct im_weight_layout { im_dtype dtype; bool packed, geglu, widened; } im_weight_layout;
 bool im_param_alloc(im_ctx *c, im_tensor *t, im_weight_layout layout);              /* memory for it                  */
 /* Converts and packs src (all elements, in src_dtype) into t, in parallel. oihw: src is (Cout, Cin, Kh, Kw) as in
  * checkpoints while t is (Cout, Kh, Kw, Cin). */
@@ -202,8 +204,9 @@ im_tensor *im_avgpool(im_ctx *c, im_tensor *x);                /* mean over pixe
 /* softmax(q k^T / sqrt(d)) v by tiles, scores never stored (Dao et al. 2022).
  * q (B, Tq, heads*d)  k, v (B, Tk, heads*d), last axis contiguous; causal: query i sees keys 0..i */
 im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal);
-/* The same beside weights in that dtype, without a tape. bf16: a device with tile registers for it rounds q, k, v and the
- * weights of the softmax to it. int8: products of integers on every device (tensor/int8.h). */
+/* The same beside weights in that dtype, without a tape. A device with tile registers rounds q, k, v and the weights of the
+ * softmax to bf16 beside bf16, and splits each into two beside f16 (cpu/split.h). int8: products of integers on every
+ * device (tensor/int8.h). */
 im_tensor *im_attention_beside(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal,
                                im_dtype weights);
 

@@ -54,6 +54,7 @@ typedef struct {
     statement s[MAX_STATEMENTS]; int n;
     im_dtype compute_dtype;      /* im_set_compute_dtype                                                              */
     bool bf16;                   /* something is rounded to bf16: other tolerances                                    */
+    bool f16;                    /* a weight is f16: so in tile registers, which split it                             */
     bool trains_norms;           /* running statistics move: a plan that runs twice makes other numbers               */
     bool hands_through;          /* the result of a block is an input, or a view of one: gradients are summed in      */
                                  /* another order under im_recompute                                                  */

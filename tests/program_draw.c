@@ -47,6 +47,7 @@ int new_var(draws *d, im_dtype t, int ndim, const int64_t shape[])
     memcpy(v->meta.shape, shape, (size_t)ndim * sizeof *shape);
     im_contiguous_strides(&v->meta);
     d->p->bf16 |= t == IM_BF16;
+    d->p->f16 |= t == IM_F16;
     return d->p->n_vars++;
 }
 

@@ -78,7 +78,7 @@ static im_tensor *packed_leaf(im_ctx *c, const var *v, const float *x)
 {
     const im_tensor *m = &v->meta;
     im_tensor *t = im_param_new(c, "packed", IM_F32, m->ndim, m->shape);
-    im_weight_layout layout = { (im_dtype)m->dtype, true, m->geglu };
+    im_weight_layout layout = { .dtype = (im_dtype)m->dtype, .packed = true, .geglu = m->geglu };
     if (!im_param_alloc(c, t, layout) || !im_param_load(c, t, x, IM_F32, false)) {
         im_param_free(c, t);
         return NULL;

@@ -1,7 +1,7 @@
 /* test_amx.c: products in tile registers (src/tensor/cpu/amx.c): on a machine that has none their instructions are emulated
  * (emulate_amx.h), where it has them both are tried. Every tile, and whole products and convolutions, against plain loops
- * in the order of sums that cpu/tile.h gives, to the bit; int8, attention too, against ref; attention in bf16 near ref;
- * and a picture in int8 beside that of the same set without them. */
+ * in the order of sums that cpu/tile.h gives, to the bit, with weights in bf16 and f16; int8, attention too, against ref;
+ * attention in bf16 and split near ref; and a picture in int8 beside that of the same set without them. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -36,12 +36,16 @@ static uint32_t next(uint32_t *seed)
     return *seed >> 8;
 }
 
+static float rounded(float x, im_dtype t)
+{
+    return t == IM_BF16 ? im_bhalf_to_f32(im_bhalf_from_f32(x)) : t == IM_F16 ? im_half_to_f32(im_half_from_f32(x)) : x;
+}
+
 /* Of very different sizes, so that another order of sums shows. */
 static float real(uint32_t *seed)
 {
     uint32_t x = next(seed);
-    float v = ((float)(x & 0xffff) / 32768.0f - 1.0f) * (x >> 16 & 3 ? 1.0f : 100.0f);
-    return im_bhalf_to_f32(im_bhalf_from_f32(v));
+    return ((float)(x & 0xffff) / 32768.0f - 1.0f) * (x >> 16 & 3 ? 1.0f : 100.0f);
 }
 
 /* sum + groups of 32 values from a and b, as tile.h has it. */
@@ -52,6 +56,23 @@ static float in_order(float sum, const float *a, const float *b, int k)
         for (int i = g; i < g + 2 * IM_AMX_STEPS && i < k; i++)
             s[i % 2] += a[i] * b[i];                           /* products of bf16 are exact                           */
         sum += s[0] + s[1];
+    }
+    return sum;
+}
+
+/* The same of split factors: group by group low high, high high, high low. */
+static float in_order_split(float sum, const float *a, const float *b, int k)
+{
+    float x[2][IM_SPLIT_STEPS], y[2][IM_SPLIT_STEPS];
+    for (int g = 0; g < k; g += IM_SPLIT_STEPS) {
+        int n = k - g < IM_SPLIT_STEPS ? k - g : IM_SPLIT_STEPS;
+        for (int i = 0; i < n; i++) {
+            x[0][i] = rounded(a[g + i], IM_BF16);
+            y[0][i] = rounded(b[g + i], IM_BF16);
+            x[1][i] = rounded(a[g + i] - x[0][i], IM_BF16);
+            y[1][i] = rounded(b[g + i] - y[0][i], IM_BF16);
+        }
+        sum = in_order(in_order(in_order(sum, x[1], y[0], n), x[0], y[0], n), x[0], y[1], n);
     }
     return sum;
 }
@@ -74,7 +95,7 @@ static void fill_tile(im_compute how)
     }
     for (int i = 0; i < IM_AMX_ROWS * STRIP; i++)
         if (how == IM_COMPUTE_BF16)
-            in.f[i / STRIP][i % STRIP] = 100 * real(&seed);
+            in.f[i / STRIP][i % STRIP] = 100 * rounded(real(&seed), IM_BF16);
         else
             in.i[i / STRIP][i % STRIP] = (int32_t)next(&seed);
 }
@@ -115,6 +136,48 @@ static void try_tiles(const im_amx *amx, im_compute how, bool from_zero, int ste
     amx->end();
 }
 
+/* Split: groups of 32 values, high halves of 16 steps, then low ones. */
+static float want_split(bool from_zero, int i, int j, int steps)
+{
+    float x[2][IM_SPLIT_STEPS], y[2][IM_SPLIT_STEPS], sum = from_zero ? 0 : in.f[i][j];
+    for (int g = 0; g < steps; g += IM_SPLIT_STEPS) {
+        for (int half = 0; half < 2; half++)
+            for (int k = 0; k < IM_SPLIT_STEPS; k++) {
+                int s = g + half * IM_AMX_STEPS + k / 2;
+                x[half][k] = im_bhalf_to_f32(a[i][s].h[k % 2]);
+                y[half][k] = im_bhalf_to_f32(b[j / LANES][s][j % LANES].h[k % 2]);
+            }
+        for (int n = 0; n < 3; n++)
+            sum = in_order(sum, x[n == 0], y[n == 2], IM_SPLIT_STEPS);
+    }
+    return sum;
+}
+
+START_TEST(every_split_tile)
+{
+    const im_amx *sets[2] = { im_tiles_emulated(), real_tiles() };
+    fill_tile(IM_COMPUTE_BF16);
+    for (int set = 0; set < 2 && sets[set]; set++)
+        for (int rows = 1; rows <= IM_AMX_ROWS; rows++)
+            for (int panels = 1; panels <= 2; panels++) {
+                bool from_zero = (rows + panels) % 3 == 0;
+                int steps = rows % 2 ? MOST_STEPS : IM_SPLIT_STEPS;
+                memset(&out, 0x55, sizeof out);
+                sets[set]->multiply_split(&(im_tile){ .steps = steps, .a = &a[0][0].f, .lda = LDA,
+                    .b = { &b[0][0][0].f, &b[panels - 1][0][0].f }, .in = from_zero ? NULL : &in.f[0][0],
+                    .out = &out.f[0][0], .next = b }, rows, panels);
+                for (int i = 0; i < IM_AMX_ROWS; i++)
+                    for (int j = 0; j < STRIP; j++) {
+                        bool there = i < rows && j < panels * LANES;
+                        int32_t want = there ? (cell){ want_split(from_zero, i, j, steps) }.i : 0x55555555;
+                        ck_assert_msg(out.i[i][j] == want, "split, %d x %d, %d steps: sum (%d, %d) is %08x, wanted %08x",
+                                      rows, panels, steps, i, j, (unsigned)out.i[i][j], (unsigned)want);
+                    }
+                sets[set]->end();
+            }
+}
+END_TEST
+
 START_TEST(every_tile)
 {
     const im_amx *sets[2] = { im_tiles_emulated(), real_tiles() };
@@ -145,7 +208,7 @@ static im_ctx *open_tiles(const char *isa, bool emulated, int threads)
     im_host *h = im_host_of(&c->dev);
     if (emulated) {
         h->amx = im_tiles_emulated();
-        h->direct = true;
+        h->direct = h->split = true;
         h->int8_flip = 0;
         h->compute[IM_BF16] = IM_COMPUTE_BF16;
     }
@@ -166,13 +229,18 @@ static const product products[] = {
 };
 enum { PRODUCTS = sizeof products / sizeof *products };
 
-static float *values(int64_t n, uint32_t seed)
+/* Values that t holds. */
+static float *values(int64_t n, im_dtype t, uint32_t seed)
 {
     float *v = malloc((size_t)n * sizeof *v);
     for (int64_t i = 0; i < n; i++)
-        v[i] = real(&seed);
+        v[i] = rounded(real(&seed), t);
     return v;
 }
+
+/* Of activations beside such weights: bf16 needs no rounding then; f16 is tried with values of f32. */
+static im_dtype beside(im_dtype weights) { return weights == IM_F16 ? IM_F32 : IM_BF16; }
+static im_dtype held(im_dtype weights) { return weights == IM_F16 ? IM_F16 : IM_BF16; }
 
 static int channels(const product *p) { return p->conv ? p->k / 9 : p->k; }
 static int images(const product *p) { return p->conv ? p->m / p->conv / p->conv : 1; }
@@ -182,12 +250,13 @@ static int rows_of_weight(const product *p) { return p->geglu ? 2 * p->n : p->n;
 static float *run(im_ctx *c, const product *p, im_dtype weights, im_dtype t, int first, int count)
 {
     int64_t side = p->conv ? p->conv : 1, each = side * side * channels(p);
-    float *x = values((p->conv ? images(p) : p->m) * each, 7), *w = values((int64_t)rows_of_weight(p) * p->k, 9);
+    float *x = values((p->conv ? images(p) : p->m) * each, beside(weights), 7);
+    float *w = values((int64_t)rows_of_weight(p) * p->k, held(weights), 9);
     int64_t matrix[] = { count, p->k }, pictures[] = { count, side, side, channels(p) };
     int64_t flat[] = { rows_of_weight(p), p->k }, filters[] = { p->n, 3, 3, channels(p) };
     im_tensor *wt = im_param_new(c, "w", IM_F32, p->conv ? 4 : 2, p->conv ? filters : flat);
     im_scope_push(c);
-    ck_assert(im_param_alloc(c, wt, (im_weight_layout){ weights, true, p->geglu }) &&
+    ck_assert(im_param_alloc(c, wt, (im_weight_layout){ .dtype = weights, .packed = true, .geglu = p->geglu }) &&
               im_param_load(c, wt, w, IM_F32, false));
     im_tensor *in_f32 = im_from(c, IM_F32, p->conv ? 4 : 2, p->conv ? pictures : matrix, x + first * each);
     im_tensor *v = t == IM_F32 ? in_f32 : im_cast(c, in_f32, t);
@@ -215,18 +284,19 @@ static void row_of(const product *p, const float *x, int i, float *row)
     }
 }
 
-static float *wanted(const product *p)
+static float *wanted(const product *p, im_dtype weights)
 {
     int n = p->n;
     int64_t inputs = p->conv ? (int64_t)p->m * channels(p) : (int64_t)p->m * p->k;
-    float *x = values(inputs, 7), *w = values((int64_t)n * p->k, 9), *y = malloc((size_t)p->m * (size_t)n * sizeof *y);
+    float *x = values(inputs, beside(weights), 7), *w = values((int64_t)n * p->k, held(weights), 9);
+    float *y = malloc((size_t)p->m * (size_t)n * sizeof *y);
     float *rows = malloc(2 * (size_t)p->k * sizeof *rows), *filter = rows + p->k;
     for (int j = 0; j < n; j++) {
         for (int k = 0; k < p->k; k++)
             filter[k] = w[(int64_t)j * p->k + k];
         for (int i = 0; i < p->m; i++) {
             row_of(p, x, i, rows);
-            y[(int64_t)i * n + j] = in_order(0, rows, filter, p->k);
+            y[(int64_t)i * n + j] = (weights == IM_F16 ? in_order_split : in_order)(0, rows, filter, p->k);
         }
     }
     free(rows);
@@ -242,11 +312,11 @@ static void same(const float *got, const float *want, int64_t n, int device, int
                       devices[device].isa, product_at, what, (long long)i, (double)got[i], (double)want[i]);
 }
 
-/* bf16: the order of tile.h, with any number of threads, alone and in a batch, whatever dtype activations come in. */
-START_TEST(whole_products_in_bf16)
+/* bf16 and f16: the order of tile.h, with any number of threads, alone and in a batch. */
+static void whole_products(const product *p, im_dtype weights)
 {
-    const product *p = &products[_i];
-    float *want = p->geglu ? NULL : wanted(p);
+    int at = (int)(p - products);
+    float *want = p->geglu ? NULL : wanted(p, weights);
     int64_t n = (int64_t)p->m * p->n;
     for (int d = 0; d < DEVICES; d++)
         for (int threads = 1; threads <= MOST_THREADS; threads++) {
@@ -254,17 +324,19 @@ START_TEST(whole_products_in_bf16)
             if (!c)
                 break;
             int all = p->conv ? images(p) : p->m, half = all / 2;
-            float *y = run(c, p, IM_BF16, IM_F32, 0, all), *end = run(c, p, IM_BF16, IM_F32, half, all - half);
+            float *y = run(c, p, weights, IM_F32, 0, all), *end = run(c, p, weights, IM_F32, half, all - half);
             if (want)
-                same(y, want, n, d, _i, "the order of sums");
-            same(end, y + n / all * half, n / all * (all - half), d, _i, "of a part of the rows");
+                same(y, want, n, d, at, "the order of sums");
+            same(end, y + n / all * half, n / all * (all - half), d, at, "of a part of the rows");
             free(y);
             free(end);
             im_ctx_free(c);
         }
     free(want);
 }
-END_TEST
+
+START_TEST(whole_products_in_bf16) { whole_products(&products[_i], IM_BF16); } END_TEST
+START_TEST(whole_products_in_f16) { whole_products(&products[_i], IM_F16); } END_TEST
 
 /* A read in place, in bf16 as it is multiplied: only the results are rounded once more. */
 START_TEST(read_in_place)
@@ -320,7 +392,7 @@ START_TEST(sums_over_rows)
 {
     static const int shapes[][3] = { { 1, 1, 1 }, { 31, 5, 7 }, { 300, 33, 50 }, { 2100, 40, 65 }, { 4500, 70, 300 } };
     int m = shapes[_i][0], ni = shapes[_i][1], nj = shapes[_i][2];
-    float *x = values((int64_t)m * ni, 3), *y = values((int64_t)m * nj, 5);
+    float *x = values((int64_t)m * ni, IM_BF16, 3), *y = values((int64_t)m * nj, IM_BF16, 5);
     float *column = malloc(2 * (size_t)m * sizeof *column);
     float *want = malloc((size_t)ni * (size_t)nj * sizeof *want), *got = malloc((size_t)ni * (size_t)nj * sizeof *got);
     for (int i = 0; i < ni; i++)
@@ -374,7 +446,7 @@ static float *attend(im_ctx *c, const attention *p, im_dtype beside, int first, 
     im_scope_push(c);
     for (int i = 0; i < 3; i++) {
         const int64_t *shape = i ? k_shape : q_shape;
-        x[i] = values(p->batch * shape[1] * width, 11 + (uint32_t)i);
+        x[i] = values(p->batch * shape[1] * width, IM_BF16, 11 + (uint32_t)i);
         for (int64_t k = 0; k < p->batch * shape[1] * width; k++)
             x[i][k] *= x[i][k] > 1 || x[i][k] < -1 ? 0x1p-6f : 1.0f;             /* values of one size                 */
         qkv[i] = im_from(c, IM_F32, 3, shape, x[i] + first * shape[1] * width);
@@ -391,10 +463,11 @@ static float *attend(im_ctx *c, const attention *p, im_dtype beside, int first, 
 
 /* Near ref; the same bits on all sets with a fused multiply-add, with any number of threads, alone and in a batch; not
  * those of products in f32. Tolerance: q, k, v and weights are each rounded to bf16 (2^-9): the scores, below 3, are off
- * by 2^-8 of their terms' size, a weight by that and 2^-9 and 1e-4, and so are means of values below 2: 2^-5 at most. */
-START_TEST(attention_in_tiles)
+ * by 2^-8 of their terms' size, a weight by that and 2^-9 and 1e-4, and so are means of values below 2: 2^-5 at most.
+ * Beside weights in f16 each is split into two bf16, which lose 2^-16 of it: 2^-8 of that error; results in 16 bits are
+ * rounded once more. */
+static void attention_beside(const attention *p, int at, im_dtype weights, double most)
 {
-    const attention *p = &attentions[_i];
     int64_t n = (int64_t)p->batch * p->tq * p->heads * p->d;
     im_ctx *ref = im_ctx_new("ref", 2);
     float *want = attend(ref, p, IM_F32, 0, p->batch), *first = NULL;
@@ -404,18 +477,19 @@ START_TEST(attention_in_tiles)
             im_ctx *c = open_tiles(devices[d].isa, devices[d].emulated, threads);
             if (!c)
                 break;
-            float *y = attend(c, p, IM_BF16, 0, p->batch), *last = attend(c, p, IM_BF16, p->batch - 1, 1);
-            float *f32 = attend(c, p, IM_F16, 0, p->batch);
+            float *y = attend(c, p, weights, 0, p->batch), *last = attend(c, p, weights, p->batch - 1, 1);
+            float *f32 = attend(c, p, IM_F32, 0, p->batch);
             double apart = 0;
             for (int64_t i = 0; i < n; i++) {
-                ck_assert_msg(fabs((double)y[i] - want[i]) <= 0x1p-5, "%s: value %lld is %g, ref has %g", devices[d].isa,
-                              (long long)i, (double)y[i], (double)want[i]);
+                double off = fabs((double)y[i] - want[i]), may = most + fabs(y[i]) * (p->t == IM_F32 ? 0 : 0x1p-8);
+                ck_assert_msg(off <= may, "%s: value %lld is %g, ref has %g", devices[d].isa, (long long)i,
+                              (double)y[i], (double)want[i]);
                 apart += fabs((double)y[i] - f32[i]);
             }
             ck_assert_msg(apart > 0 || n == 1, "%s: nothing was rounded", devices[d].isa);
-            same(last, y + n / p->batch * (p->batch - 1), n / p->batch, d, _i, "alone");
+            same(last, y + n / p->batch * (p->batch - 1), n / p->batch, d, at, "alone");
             if (first)
-                same(y, first, n, d, _i, "of another set");
+                same(y, first, n, d, at, "of another set");
             if (!first && d)
                 first = y;
             else
@@ -427,7 +501,9 @@ START_TEST(attention_in_tiles)
     free(first);
     free(want);
 }
-END_TEST
+
+START_TEST(attention_in_tiles) { attention_beside(&attentions[_i], _i, IM_BF16, 0x1p-5); } END_TEST
+START_TEST(attention_split) { attention_beside(&attentions[_i], _i, IM_F16, 0x1p-13); } END_TEST
 
 START_TEST(attention_in_int8)
 {
@@ -513,8 +589,10 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        LOOP(every_tile, 2), LOOP(whole_products_in_bf16, PRODUCTS), LOOP(read_in_place, PRODUCTS),
+        LOOP(every_tile, 2), ONCE(every_split_tile), LOOP(whole_products_in_bf16, PRODUCTS),
+        LOOP(whole_products_in_f16, PRODUCTS), LOOP(read_in_place, PRODUCTS),
         LOOP(whole_products_in_int8, PRODUCTS), LOOP(sums_over_rows, 5), LOOP(attention_in_tiles, ATTENTIONS),
+        LOOP(attention_split, ATTENTIONS),
         LOOP(attention_in_int8, ATTENTIONS), ONCE(a_picture_in_int8),
         ONCE(the_environment_has_the_common_rule),
     };

@@ -52,7 +52,7 @@ static void teardown(void)
 static im_tensor *weight(im_ctx *c, int ndim, const int64_t shape[], const float *values, bool geglu)
 {
     im_tensor *t = im_param_new(c, "w", IM_F32, ndim, shape);
-    ck_assert_msg(im_param_alloc(c, t, (im_weight_layout){ IM_INT8, true, geglu }) &&
+    ck_assert_msg(im_param_alloc(c, t, (im_weight_layout){ .dtype = IM_INT8, .packed = true, .geglu = geglu }) &&
                   im_param_load(c, t, values, IM_F32, false), "%s", im_error(c));
     return t;
 }
@@ -67,7 +67,7 @@ static im_tensor *weight_by(im_ctx *c, int ndim, const int64_t shape[], const fl
     for (int64_t i = 0; i < n * k; i++)
         divided[i] = values[i] / by[i % cin];
     im_round_int8(c, divided, n, k, q, scales);
-    ck_assert_msg(im_param_alloc(c, t, (im_weight_layout){ IM_INT8, true, false }) &&
+    ck_assert_msg(im_param_alloc(c, t, (im_weight_layout){ .dtype = IM_INT8, .packed = true }) &&
                   im_param_load_int8(c, t, q, scales, by, false), "%s", im_error(c));
     free(divided);
     free(scales);
@@ -474,7 +474,7 @@ START_TEST(integers_are_loaded_as_they_are)
             q[n * K + i] = (int8_t)im_int8_round(v[n * K + i] * s.inverse);
     }
     im_tensor *a = im_param_new(c, "a", IM_F32, 4, dims), *b = im_param_new(c, "b", IM_F32, 4, dims);
-    im_weight_layout layout = { IM_INT8, true, false };
+    im_weight_layout layout = { .dtype = IM_INT8, .packed = true };
     ck_assert(im_param_alloc(c, a, layout) && im_param_load(c, a, v, IM_F32, true));
     ck_assert(im_param_alloc(c, b, layout) && im_param_load_int8(c, b, q, scales, NULL, true));
     size_t bytes = im_param_stored_bytes(c, a, layout);
@@ -501,8 +501,8 @@ static void want_refused(im_ctx *c, im_weight_layout layout, int64_t k, const ch
 START_TEST(what_int8_is_not_for)
 {
     im_ctx *c = on[0].c;
-    want_refused(c, (im_weight_layout){ IM_INT8, false, false }, 8, "plain; wanted at most 65536, packed");
-    want_refused(c, (im_weight_layout){ IM_INT8, true, false }, 65537, "wanted at most 65536, packed");
+    want_refused(c, (im_weight_layout){ .dtype = IM_INT8 }, 8, "plain; wanted at most 65536, packed");
+    want_refused(c, (im_weight_layout){ .dtype = IM_INT8, .packed = true }, 65537, "wanted at most 65536, packed");
     im_scope_push(c);
     im_tensor *x = im_new(c, IM_F32, 2, (int64_t[]){ 4, 8 });
     ck_assert(!im_cast(c, x, IM_INT8));

@@ -106,7 +106,8 @@ static float *linear_on(im_ctx *c, int m, int n, int k)
         v[i] = (float)integer(&seed) * 0.7f;
     im_tensor *w = im_param_new(c, "w", IM_F32, 2, w_shape);
     im_scope_push(c);
-    ck_assert(im_param_alloc(c, w, (im_weight_layout){ IM_INT8, true, false }) && im_param_load(c, w, v, IM_F32, false));
+    ck_assert(im_param_alloc(c, w, (im_weight_layout){ .dtype = IM_INT8, .packed = true }) &&
+              im_param_load(c, w, v, IM_F32, false));
     float *y = im_values(c, im_linear(c, im_from(c, IM_F32, 2, x_shape, x), w, NULL, NULL, IM_ACT_NONE));
     ck_assert_msg(y != NULL, "%s", im_error(c));
     im_scope_pop(c);

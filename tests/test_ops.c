@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "arithmetic.h"
 #include "cases.h"
 #include "op_devices.h"
 #include "suite.h"
@@ -144,17 +145,17 @@ static double rms(const values *x)
 }
 
 /* Where bf16 weights go through vdpbf16ps, activations are rounded to bf16 too: an error of up to 2^-9 of each product,
- * so c 2^-8 of the output whatever K. */
-static bool rounds_activations(const trial *r, const device *d)
+ * so c 2^-8 of the output whatever K. In tile registers f16 ones are split (arithmetic.h). */
+static double lost_in_terms(const trial *r, const device *d)
 {
-    return r->t->weight == 1 && r->form.dtype == IM_BF16 && im_host_of(&d->one->dev)->compute[IM_BF16];
+    return r->t->weight == 1 ? lost(&d->one->dev, r->form.dtype) : 0;
 }
 
 static void want_near(trial *r, const device *d, const values *got, const values *want)
 {
     const double eps = 0x1p-23;
     double unit = r->t->absolute ? 1 : rms(want), k = sqrt((double)r->t->terms(r->cs)), worst = 0;
-    double c = rounds_activations(r, d) ? r->t->c * 0x1p-8 : r->t->c * eps * k;
+    double c = r->t->c * (lost_in_terms(r, d) + eps * k);
     int64_t at = -1;
     for (int64_t i = 0; i < want->n; i++) {
         float a = got->v[i], b = want->v[i];
@@ -211,11 +212,11 @@ static void try_device(trial *r, const device *d, const values *ref, values *cha
     int64_t batch = batch_of(r), part = got.n / got.members;
     for (int64_t m = 0; batch > 1 && m < batch; m += batch - 1)
         want_bits(r, d, run_member(r, d->one, m), got.v + m * part, part, "a member of the batch alone");
-    if (!chain->v && strcmp(d->isa, "portable") && !rounds_activations(r, d)) {
+    if (!chain->v && strcmp(d->isa, "portable") && !lost_in_terms(r, d)) {
         *chain = got;
         return;
     }
-    if (strcmp(d->isa, "portable") && !rounds_activations(r, d))
+    if (strcmp(d->isa, "portable") && !lost_in_terms(r, d))
         want_bits(r, d, got, chain->v, chain->n, "against the first instruction set (or the plain weight)");
     else
         free(got.v);

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arithmetic.h"
 #include "isa.h"
 #include "program.h"
 #include "tensor/host.h"
@@ -102,21 +103,31 @@ static bool all_finite(const float *x, int64_t n)
 
 enum { SHAKES = 4 };
 
-/* ref again with leaves that differ by a few units in the last place: how well the program determines its results. */
+/* ref again with leaves that differ by a few units in the last place, those of bf16 where something is rounded to that: how
+ * well the program determines its results. */
 static bool shake(im_ctx *ref, const program *p, numbers m[SHAKES])
 {
     bool ok = true;
     for (int i = 0; i < SHAKES && ok; i++)
-        ok = program_run(ref, p, &(way){ .recompute = true, .tape = true, .noise = 1e-6, .noise_seed = (uint64_t)i + 1 },
+        ok = program_run(ref, p, &(way){ .recompute = true, .tape = true, .noise = p->bf16 ? 0x1p-8 : 1e-6, .noise_seed = (uint64_t)i + 1 },
                          &m[i]);
     return ok;
 }
 
-/* |got - ref| within base (|ref| + rms), or within what ref itself moves by when it is shaken, 30 times over. */
-static bool part_near(const program *p, const float *got, const float *ref, const numbers *m, int64_t at, int64_t n,
-                      double *worst)
+/* Where products have bits of their own. */
+static bool other_bits(const program *p, const device *d)
 {
-    double base = p->bf16 ? 0.05 : 1e-4, unit = rms(ref, n), moved = 0;
+    return (p->bf16 && own_bits(&d->one->dev, IM_BF16)) || (p->f16 && own_bits(&d->one->dev, IM_F16));
+}
+
+/* |got - ref| within base (|ref| + rms), or within what ref itself moves by when it is shaken, 30 times over (4 times by
+ * bf16's units, as each operation rounds once). Bf16 loses
+ * 2^-8 of a term, split f16 2^-15: base is 13 times that. */
+static bool part_near(const program *p, const device *d, const float *got, const float *ref, const numbers *m, int64_t at,
+                      int64_t n, double *worst)
+{
+    double base = p->bf16 ? 0.05 : p->f16 && other_bits(p, d) ? 4e-4 : 1e-4, unit = rms(ref, n), moved = 0;
+    double times = p->bf16 ? 4 : 30;
     *worst = 0;
     for (int s = 0; m && s < SHAKES; s++) {
         double sum = 0;
@@ -128,7 +139,7 @@ static bool part_near(const program *p, const float *got, const float *ref, cons
         double own = moved, e = fabs((double)got[i] - ref[i]);
         for (int s = 0; m && s < SHAKES; s++)
             own = fmax(own, fabs((double)m[s].x[at + i] - ref[i]));
-        double over = e / (base * (fabs((double)ref[i]) + unit + 0.01) + 30 * own);
+        double over = e / (base * (fabs((double)ref[i]) + unit + 0.01) + times * own);
         *worst = fmax(*worst, isnan(e) ? INFINITY : over);
     }
     return *worst <= 1;
@@ -148,11 +159,11 @@ static bool near(const program *p, const device *d, im_ctx *ref, const numbers *
             ok = report(p, d, "beside ref", "other results");
         if (!ok || !all_finite(b, x->n))                       /* what overflows in ref says nothing                   */
             break;
-        if (part_near(p, a, b, NULL, x->at, x->n, &worst))
+        if (part_near(p, d, a, b, NULL, x->at, x->n, &worst))
             continue;
         if (!shaken && !(shaken = shake(ref, p, m)))
             ok = report(p, d, "shaking ref", im_error(ref));
-        if (ok && !part_near(p, a, b, m, x->at, x->n, &worst)) {
+        if (ok && !part_near(p, d, a, b, m, x->at, x->n, &worst)) {
             char why[200];
             snprintf(why, sizeof why, "v%d, step %d%s: %g times as far as it may be", x->var, x->step,
                      x->gradient ? ", gradient" : "", worst);
@@ -203,7 +214,7 @@ static bool check(const program *p, const device d[], int devices)
     for (int i = 0; i < devices && ok; i++) {
         ok = program_run(d[i].one, p, &usual, &m[i]) || report(p, &d[i], "run", im_error(d[i].one));
         ok = ok && (!i || near(p, &d[i], d[0].two, &m[i], &m[0]));
-        bool exact = i && strcmp(d[i].isa, "portable") && (!p->bf16 || !im_host_of(&d[i].one->dev)->compute[IM_BF16]);
+        bool exact = i && strcmp(d[i].isa, "portable") && !other_bits(p, &d[i]);
         if (ok && exact && chain >= 0)
             ok = same(p, &d[i], "beside the first instruction set", &m[chain], &m[i], true);
         chain = exact && chain < 0 ? i : chain;

@@ -249,13 +249,13 @@ class im_comparison(Structure):
 
 im_tensor._fields_ = [("storage", c_void_p), ("offset", c_int64), ("shape", c_int64 * 5), ("stride", c_int64 * 5),
     ("ndim", c_uint8), ("dtype", c_uint8), ("wants_grad", c_uint8), ("grad_set", c_uint8), ("on_tape", c_uint8),
-    ("packed", c_uint8), ("geglu", c_uint8), ("name", c_char_p), ("base", POINTER(im_tensor)),
+    ("packed", c_uint8), ("geglu", c_uint8), ("widened", c_uint8), ("name", c_char_p), ("base", POINTER(im_tensor)),
     ("grad", POINTER(im_tensor))]
 im_counts._fields_ = [("uploads", c_int64), ("downloads", c_int64), ("syncs", c_int64), ("blocks", c_int64),
     ("plans", c_int64), ("copies", c_int64), ("uploaded", c_uint64), ("downloaded", c_uint64)]
 im_combination._fields_ = [("count", c_int), ("x", POINTER(im_tensor) * 6), ("w", c_float * 6), ("by", c_float),
     ("limit", c_float), ("unless", POINTER(im_tensor))]
-im_weight_layout._fields_ = [("dtype", c_int), ("packed", c_bool), ("geglu", c_bool)]
+im_weight_layout._fields_ = [("dtype", c_int), ("packed", c_bool), ("geglu", c_bool), ("widened", c_bool)]
 im_conv_attrs._fields_ = [("stride", c_int), ("pad_top", c_int), ("pad_left", c_int), ("pad_bottom", c_int),
     ("pad_right", c_int), ("up_h", c_int), ("up_w", c_int)]
 im_batchnorm_attrs._fields_ = [("eps", c_float), ("momentum", c_float), ("training", c_bool), ("relu", c_bool)]

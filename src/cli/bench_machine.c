@@ -18,6 +18,9 @@ bool bench_peak(bench_output *out)
             bench_emit(out, &(bench_row){ .bench = "peak", .shape = im_compute_words((im_compute)how), .percent = 100,
                                           .dtype = im_dtype_name(im_factors_of((im_compute)how)),
                                           .gflops = p->gflops[how] });
+    if (p->split_gflops > 0)
+        bench_emit(out, &(bench_row){ .bench = "peak", .shape = "three bf16 dot products", .percent = 100, .dtype = "f16",
+                                      .gflops = p->split_gflops });
     const bench_row rows[] = {
         { .bench = "peak", .shape = "f16 weights widened in L1", .dtype = "f16", .gbs = 2 * p->f16_gvalues },
         { .bench = "peak", .shape = "bf16 weights widened in L1", .dtype = "bf16", .gbs = 2 * p->bf16_gvalues },
@@ -31,6 +34,8 @@ bool bench_peak(bench_output *out)
 
 double bench_peak_gflops(const bench_output *out)
 {
+    if (out->dtype == IM_F16 && out->peak.split_gflops > 0)
+        return out->peak.split_gflops;
     for (int how = 0; how < IM_COMPUTE_COUNT; how++)
         if (im_factors_of((im_compute)how) == out->dtype && out->peak.gflops[how] > 0)
             return out->peak.gflops[how];

@@ -19,6 +19,7 @@
  *    the 4x4 tiles whose inputs hold it;
  *    In tile registers (cpu/tile.h: bf16) they are direct sums, unless IMAGO_WINOGRAD says which rule holds;
  *  - bf16 in tile registers: groups of 32 values of k, each two chains, over even and odd k, from 0, added to the sum;
+ *    weights in f16 there: three such groups of halves (cpu/tile.h, cpu/split.h), unless a weight is `widened` (weight.h);
  *  - on tensor cores (cuda, 16-bit factors) an output is one ascending chain of steps of 16 k (sm_75: 8), whatever the
  *    batch (but gradients of weights are split: train_args.h): a picture has them alone and in a batch, not those above;
  *  - other reductions run in 16 virtual lanes (element i into lane i % 16, ascending), then the fixed tree
@@ -27,9 +28,9 @@
  *    combined in f64 in ascending order (Chan et al. 1979), then channels of the group in ascending order;
  *  - attention: keys in blocks of IM_ATT_BLOCK; scores are chains over d, the output a chain over keys, rescaled once a
  *    block when the running maximum grows; exponentials are summed in 16 lanes and the tree per block, then added on.
- *    In tile registers (cpu/tile.h, args.products IM_BF16): IM_ATT_TILE keys a block, scores and outputs in the order of
- *    those, weights by a shorter polynomial (vmath.h), summed as two chains a block, over even and over odd keys; a
- *    maximum, of 32 keys at a time, counts where it grows by more than 2^8 (cpu/attention_tiles.c);
+ *    In tile registers (cpu/tile.h, args.products IM_BF16 or IM_F16): IM_ATT_TILE keys a block, scores and outputs in the
+ *    order of those, weights beside bf16 by a shorter polynomial (vmath.h), summed as two chains a block, over even and
+ *    over odd keys; a maximum, of 32 keys at a time, counts where it grows by more than 2^8 (cpu/attention_tiles.c);
  *    Beside weights in int8 (args.products IM_INT8) int8.h has it, on every set and on ref to the bit;
  * ref computes with f64 sums in plain loops and is met within tolerance. */
 #ifndef IM_DEVICE_H
@@ -100,6 +101,7 @@ typedef struct im_attention_args {
     im_buf o;  int64_t ldo, bso;
     float *lse;                  /* (batch, heads, tq): log2 sum exp of the scaled scores, for backward; or NULL    */
     im_dtype products;           /* IM_BF16: a device that multiplies bf16 fast may round q, k, v and weights to it; */
+                                 /* IM_F16: it may split each into two bf16 (cpu/split.h);                           */
                                  /* IM_INT8, without lse: in integers, as int8.h has it                              */
 } im_attention_args;
 

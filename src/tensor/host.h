@@ -12,7 +12,8 @@ typedef struct im_host {         /* im_device.impl                              
     const void *int8_tiles;      /* cpu: the micro-kernels of int8 that this processor is best at (cpu/product.h),  */
     uint8_t int8_flip;           /* and what they want every byte of A xored with                                   */
     const struct im_amx *amx;    /* cpu: tile registers (cpu/tile.h) for products in bf16 and int8; NULL: none       */
-    bool direct;                 /* cpu: 3x3 convolutions in bf16 are direct sums: with tile registers, unless       */
+    bool split;                  /* cpu: f16 weights are multiplied in tile registers, as sums of bf16 (cpu/split.h) */
+    bool direct;                 /* cpu: 3x3 convolutions in 16 bits are direct sums: with tile registers, unless       */
                                  /* IMAGO_WINOGRAD is there                                                         */
     int winograd;                /* cpu: 1: where it pays; IMAGO_WINOGRAD=0 in the environment when the device is   */
                                  /* opened: never; 2: in every 3x3 convolution of stride 1 (for tests)              */

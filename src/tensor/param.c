@@ -99,6 +99,7 @@ static size_t laid_out(im_ctx *c, im_tensor *t, im_weight_layout layout)
     t->dtype = (uint8_t)layout.dtype;
     t->packed = layout.packed;
     t->geglu = geglu;
+    t->widened = layout.widened;
     size_t bytes;
     if (!im_checked_bytes(c, t, &bytes))
         return 0;

@@ -314,5 +314,5 @@ im_weight im_weight_of(const im_tensor *t)
 {
     int k = (int)(im_numel(t) / t->shape[0]);
     return (im_weight){ .data = im_data(t), .dtype = (im_dtype)t->dtype, .packed = t->packed, .geglu = t->geglu,
-                        .n = (int)t->shape[0], .k = k, .ld = k, .copies = copies_of(t) };
+                        .widened = t->widened, .n = (int)t->shape[0], .k = k, .ld = k, .copies = copies_of(t) };
 }

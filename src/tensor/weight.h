@@ -20,6 +20,7 @@ typedef struct im_weight {       /* the second factor of a product: (n, k) rows 
     im_dtype dtype;              /* f32, f16, bf16; packed: int8                                                    */
     bool packed;
     bool geglu;                  /* values and gates (im_linear_geglu)                                              */
+    bool widened;                /* f16: multiplied as f32 on every set, whose bits it then has                     */
     int n, k;
     int64_t ld;                  /* plain only: elements from row to row                                            */
     int64_t lk;                  /* plain only: from k to k + 1; 0 means 1. Backward reads w as its transpose       */

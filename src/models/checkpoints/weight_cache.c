@@ -180,7 +180,8 @@ static bool write_tensors(im_ctx *c, im_out *o, const im_params *p, char hex[65]
     bool ok = s != NULL;
     for (int i = 0; ok && i < p->n; i++) {
         const im_tensor *t = p->v[i].t;
-        size_t n = im_param_stored_bytes(c, t, (im_weight_layout){ (im_dtype)t->dtype, t->packed, t->geglu });
+        im_weight_layout layout = { .dtype = (im_dtype)t->dtype, .packed = t->packed, .geglu = t->geglu };
+        size_t n = im_param_stored_bytes(c, t, layout);
         void *data = im_param_stored(c, t);
         ok = data && hash_ends(c, s, data, n) && im_out_write(c, o, data, n) && im_out_write(c, o, zeros, rounded(n) - n);
         free(data);

@@ -17,6 +17,11 @@ void im_params_init(im_params *p, im_ctx *c)
     p->c = c;
 }
 
+im_dtype im_products_of(const im_tensor *w)
+{
+    return w->widened ? IM_F32 : (im_dtype)w->dtype;
+}
+
 im_tensor *im_as_activation(const im_params *p, im_tensor *h)
 {
     return h && h->dtype != p->activations ? im_cast(p->c, h, p->activations) : h;
@@ -91,7 +96,8 @@ im_weight_layout im_params_layout(const im_params *p, const im_param *q, im_dtyp
     im_dtype dtype = held_in(p, q, t);
     bool trained = p->train || p->frozen;
     bool packed = !trained && !plain && q->kind != IM_PARAM_EMBEDDING && (im_packs_weights(p->c) || dtype == IM_INT8);
-    return (im_weight_layout){ .dtype = dtype, .packed = packed, .geglu = q->kind == IM_PARAM_GEGLU };
+    return (im_weight_layout){ .dtype = dtype, .packed = packed, .geglu = q->kind == IM_PARAM_GEGLU,
+                               .widened = p->widened };
 }
 
 bool im_params_store(const im_params *p, const im_param *q, im_dtype t)

@@ -45,12 +45,15 @@ typedef struct im_params {               /* one network's parameters, in the ord
     bool mapped;                         /* the file stays open: weights that the device takes as they stand in it    */
                                          /* stay there                                                                */
     im_dtype activations;                /* what values between a network's first and last layers are held in         */
+    bool widened;                        /* f16 weights are multiplied as f32, whose bits all sets share (sd.c)       */
     bool wide;                           /* what is registered now stays in f32 where the others are int8             */
     bool recompute;                      /* training: blocks keep their inputs only, and run again in backward        */
 } im_params;
 
 void im_params_init(im_params *p, im_ctx *c);
 void im_params_free(im_params *p);
+/* The dtype whose arithmetic products with w have: f32's where it is f16 that is widened. */
+im_dtype im_products_of(const im_tensor *w);
 /* h as values between layers are held. */
 im_tensor *im_as_activation(const im_params *p, im_tensor *h);
 /* Zeroed memory that lives as long as the registry: a network's lists of blocks. NULL: the context has the failure. */

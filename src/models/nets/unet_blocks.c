@@ -164,7 +164,7 @@ static im_tensor *attn_forward(im_ctx *c, const im_attn *a, int heads, im_tensor
         k = im_linear_forward(c, &a->to_k, n, NULL, IM_ACT_NONE);
         v = im_linear_forward(c, &a->to_v, n, NULL, IM_ACT_NONE);
     }
-    im_dtype t = (im_dtype)a->to_q.w->dtype;
+    im_dtype t = im_products_of(a->to_q.w);
     im_tensor *o = im_attention_beside(c, q, k, v, heads, false, t);                     /* (B, HW, C)      */
     return im_linear_forward(c, &a->to_out, o, h, IM_ACT_NONE);
 }

@@ -164,7 +164,7 @@ static im_tensor *attention_forward(im_ctx *c, const vae_attention *a, im_tensor
     im_tensor *q = im_linear_forward(c, &a->to_q, n, NULL, IM_ACT_NONE);                 /* (B, HW, C)      */
     im_tensor *k = im_linear_forward(c, &a->to_k, n, NULL, IM_ACT_NONE);                 /* (B, HW, C)      */
     im_tensor *v = im_linear_forward(c, &a->to_v, n, NULL, IM_ACT_NONE);                 /* (B, HW, C)      */
-    im_dtype t = (im_dtype)a->to_q.w->dtype;
+    im_dtype t = im_products_of(a->to_q.w);
     im_tensor *h = im_attention_beside(c, q, k, v, 1, false, t);                         /* (B, HW, C)      */
     h = im_linear_forward(c, &a->to_out, h, skip, IM_ACT_NONE);                          /* (B, HW, C)      */
     if (h)

@@ -162,7 +162,7 @@ void im_sd_free(im_sd *sd)
 im_dtype im_sd_dtype(const im_sd *sd) { return sd->dtype; }
 
 /* int8 is for the network that runs at every step. The others run once: in f16 they take half the memory, and are computed
- * in f32. */
+ * in f32 (im_sd_need), so that pictures have the same bits on every set. */
 im_dtype im_net_dtype(const im_sd *sd, im_net net)
 {
     return sd->dtype == IM_INT8 && net != IM_NET_UNET ? IM_F16 : sd->dtype;
@@ -240,6 +240,7 @@ bool im_sd_need(im_sd *sd, im_net net)
     if (!im_net_make(sd->c, sd->config, net, &sd->nets)) return false;
     im_params *p = im_net_params(&sd->nets, net);
     p->activations = sd->activations;
+    p->widened = sd->dtype == IM_INT8;
     im_weight_cache w = { .c = sd->c, .k = sd->checkpoint, .part = im_net_part(net), .name = names[net],
                           .dtype = im_net_dtype(sd, net) };
     p->mapped = true;                                          /* the checkpoint is closed after the networks         */

@@ -6,6 +6,9 @@
  *   a: rows  0..15   4    0 += 4 6                1 += 4 7         one group of 16 steps: four loads, four products of
  *      rows 16..31   5    2 += 5 6                3 += 5 7         16 x 16 x 16 steps
  *
+ * With f16 weights (split.h) each group has halves: low and high of a with high of b, then high of a with low of b; eight
+ * loads for twelve products.
+ *
  * Panels of 16 bit and of int8 weights (weight.h) are B as the instructions want it, rows of A as well. Fewer rows are a
  * smaller shape of the registers, which is set when it changes: that takes as long as 10 products. Compiled once, with
  * these instructions; cpu.c hands it to the kernels where the processor has them and the system gives them. Registers of
@@ -58,13 +61,8 @@ AMX_INLINE void fetch(const char *next, int64_t apart, int64_t bytes)
 #define PRODUCT(C, A, B) do { if (how == IM_COMPUTE_INT8) t_int8(C, A, B); else t_bf16(C, A, B); } while (0)
 
 /* low: there are more than 16 rows; right: two panels. */
-AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
+AMX_INLINE void load_sums(const float *in, bool low, bool right)
 {
-    const char *a = (const char *)t->a, *b0 = (const char *)t->b[0], *b1 = (const char *)t->b[1], *next = t->next;
-    const float *in = t->in;
-    float *out = t->out;
-    int64_t lda = 4 * t->lda, pace = IM_AMX_STEPS * t->next_pace;
-    t_begin();
     if (in) {
         t_load(0, in, ROW);
         if (right)
@@ -81,6 +79,25 @@ AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
             t_zero(3);
         }
     }
+}
+
+AMX_INLINE void store_sums(float *out, bool low, bool right)
+{
+    t_store(0, out, ROW);
+    if (right)
+        t_store(1, out + IM_PANEL, ROW);
+    if (low)
+        t_store(2, out + HALF * STRIP, ROW);
+    if (low && right)
+        t_store(3, out + HALF * STRIP + IM_PANEL, ROW);
+}
+
+AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
+{
+    const char *a = (const char *)t->a, *b0 = (const char *)t->b[0], *b1 = (const char *)t->b[1], *next = t->next;
+    int64_t lda = 4 * t->lda, pace = IM_AMX_STEPS * t->next_pace;
+    t_begin();
+    load_sums(t->in, low, right);
     for (int k = 0; k < t->steps; k += IM_AMX_STEPS, a += LINE, b0 += GROUP, b1 += GROUP, next += pace) {
         t_load(6, b0, LINE);
         t_load(4, a, lda);
@@ -97,13 +114,52 @@ AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
             PRODUCT(3, 5, 7);
         fetch(next, t->next_apart, pace);
     }
-    t_store(0, out, ROW);
-    if (right)
-        t_store(1, out + IM_PANEL, ROW);
+    store_sums(t->out, low, right);
+}
+
+/* Registers 4 and 5 have a half of A, 6 and 7 one of B. */
+AMX_INLINE void load_a(const char *a, int64_t lda, bool low)
+{
+    t_load(4, a, lda);
     if (low)
-        t_store(2, out + HALF * STRIP, ROW);
+        t_load(5, a + HALF * lda, lda);
+}
+
+AMX_INLINE void load_b(const char *b0, const char *b1, bool right)
+{
+    t_load(6, b0, LINE);
+    if (right)
+        t_load(7, b1, LINE);
+}
+
+AMX_INLINE void multiply_halves(bool low, bool right)
+{
+    t_bf16(0, 4, 6);
+    if (right)
+        t_bf16(1, 4, 7);
+    if (low)
+        t_bf16(2, 5, 6);
     if (low && right)
-        t_store(3, out + HALF * STRIP + IM_PANEL, ROW);
+        t_bf16(3, 5, 7);
+}
+
+AMX_INLINE void multiply_split(bool low, bool right, const im_tile *t)
+{
+    const char *a = (const char *)t->a, *b0 = (const char *)t->b[0], *b1 = (const char *)t->b[1], *next = t->next;
+    int64_t lda = 4 * t->lda, pace = IM_SPLIT_STEPS * t->next_pace;
+    t_begin();
+    load_sums(t->in, low, right);
+    for (int k = 0; k < t->steps; k += IM_SPLIT_STEPS, a += 2 * LINE, b0 += 2 * GROUP, b1 += 2 * GROUP, next += pace) {
+        load_b(b0, b1, right);
+        load_a(a + LINE, lda, low);
+        multiply_halves(low, right);
+        load_a(a, lda, low);
+        multiply_halves(low, right);
+        load_b(b0 + GROUP, b1 + GROUP, right);
+        multiply_halves(low, right);
+        fetch(next, t->next_apart, pace);
+    }
+    store_sums(t->out, low, right);
 }
 
 /* The upper registers of the largest shape are those of 16 rows. */
@@ -124,6 +180,19 @@ AMX_INLINE void multiply_any(im_compute how, const im_tile *t, int rows, int pan
         multiply(how, false, true, t);
     else
         multiply(how, false, false, t);
+}
+
+static void multiply_any_split(const im_tile *t, int rows, int panels)
+{
+    shape_for(rows);
+    if (rows > HALF && panels > 1)
+        multiply_split(true, true, t);
+    else if (rows > HALF)
+        multiply_split(true, false, t);
+    else if (panels > 1)
+        multiply_split(false, true, t);
+    else
+        multiply_split(false, false, t);
 }
 
 static void multiply_bf16(const im_tile *t, int rows, int panels)
@@ -202,7 +271,7 @@ const im_amx *IM_AMX_NAME(void)
 {
     static const im_amx all = {
         .multiply = { [IM_COMPUTE_BF16] = multiply_bf16, [IM_COMPUTE_INT8] = multiply_int8 }, .end = end,
-        .hold = hold_bf16, .times_held = times_held_bf16, .flush = flush,
+        .multiply_split = multiply_any_split, .hold = hold_bf16, .times_held = times_held_bf16, .flush = flush,
         .peak = { [IM_COMPUTE_BF16] = peak_bf16, [IM_COMPUTE_INT8] = peak_int8 },
     };
     return &all;

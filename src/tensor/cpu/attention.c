@@ -190,7 +190,7 @@ int IM_FN(im_cpu_attention)(im_device *dev, const im_attention_args *at)
 {
     if (at->products == IM_INT8 && !at->lse)
         return IM_FN(im_attention_int8)(dev, at);
-    if (at->products == IM_BF16 && !at->lse && IM_FN(im_attention_in_tiles)(dev))
+    if (!at->lse && IM_FN(im_attention_in_tiles)(dev, at->products))
         return IM_FN(im_attention_tiles)(dev, at);
     job w = { .dev = dev, .at = at, .dp = (at->d + 3) & ~3, .vecs = (at->tq + 15) / 16, .block = BLOCK_VECS,
               .factor = (float)((double)at->scale * 1.4426950408889634) };

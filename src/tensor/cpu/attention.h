@@ -20,8 +20,8 @@ enum {
     DEPTH = 160                          /* Q^T of DEPTH rows and a group of queries stays in L1 */
 };
 
-/* attention_tiles.c: the same in tile registers, where the device has them for bf16. */
-bool IM_FN(im_attention_in_tiles)(const im_device *dev);
+/* attention_tiles.c: the same in tile registers, where the device has them, beside weights in bf16 or f16. */
+bool IM_FN(im_attention_in_tiles)(const im_device *dev, im_dtype beside);
 int IM_FN(im_attention_tiles)(im_device *dev, const im_attention_args *at);
 
 /* attention_int8.c: in integers, on every device (tensor/int8.h). */

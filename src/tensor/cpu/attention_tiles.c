@@ -1,6 +1,6 @@
-/* attention_tiles.c: attention.c with both products in bf16 in tile registers (tile.h), for the 16-bit and int8 forms
- * of the networks. Scores stay f32, as do sums; q (with its factor), k, v and the weights of the softmax are rounded to
- * bf16.
+/* attention_tiles.c: attention.c with both products in bf16 in tile registers (tile.h), for the 16-bit forms of the
+ * networks. Scores stay f32, as do sums; q (with its factor), k, v and the weights of the softmax are rounded to bf16, or
+ * beside weights in f16 split into two (split.h).
  *
  * Transposed as there, so that the softmax runs down the columns without a shuffle:
  *
@@ -12,9 +12,13 @@
  *   attend    a task is a head and up to 256 queries; for each block of 256 keys (P^T 16 KiB, K and V^T 24 and 32 KiB
  *             at d = 40), for each group of 32 queries: scores, mask, weights, O^T
  *
+ * Split, rows of K and V^T and the panels of Q^T and P^T have high and low halves of 32 values in turn, and are twice as
+ * long.
+ *
  * Where d is 64 or less, Q^T of a group stays in registers, and scores are made 32 keys at a time, those of the next 32
  * before the weights of these: tile registers work beside vectors, but no processor looks far enough ahead to do that by
- * itself, and scores never leave L1. Larger heads have the scores of a block first.
+ * itself, and scores never leave L1. Split, they are made so as well, from Q^T in L1. Else larger heads have the scores of
+ * a block first.
  *
  *   per 32 keys:     t = max s_j; where t > m + 8:  a = 2^(m - t), m = t, l = l a, o_c = o_c a; before that, what was not
  *                    multiplied yet
@@ -27,7 +31,7 @@
  * would take as long as 10 products of tiles. */
 #include "tensor/cpu/attention.h"
 #include "tensor/cpu/kernels.h"
-#include "tensor/cpu/tile.h"
+#include "tensor/cpu/split.h"
 #include "tensor/cpu/vmath.h"
 #include "tensor/parallel.h"
 
@@ -46,25 +50,29 @@ typedef struct job {
     const im_amx *amx;
     float factor;                                /* scale * log2 e                                                     */
     int depth;                                   /* rows of V^T and O^T: d in whole registers                          */
-    int steps;                                   /* pairs of d, whole groups                                           */
+    bool split;                                  /* all factors are: high and low halves in turn                       */
+    int per_step;                                /* values of a row's 4 bytes: 2, split 1                              */
+    int steps;                                   /* of a row of K: d in whole groups                                   */
+    int v_row;                                   /* floats of a row of V^T: a block of keys                            */
     bool held;                                   /* Q^T of a group fits into registers                                 */
+    bool in_turn;                                /* scores are made 32 keys at a time                                  */
     int key_blocks, groups, blocks;              /* of a head; groups of queries in a task; tasks of a head            */
-    float *k, *v;                                /* by head: (tk + 32, steps); (key_blocks, depth, PAIRS)       */
+    float *k, *v;                                /* by head: (tk + 32, steps); (key_blocks, depth, v_row)       */
     size_t k_head, v_head;                       /* floats from head to head                                           */
 } job;
 
 typedef struct state {                           /* one thread's memory                                                */
     float *q;                                    /* by group: two panels of (steps, 16) pairs                          */
     float *o;                                    /* by group: (depth, 32)                                              */
-    float *s;                                    /* (BLOCK + 32, 32) scores; held: of two chunks in turn               */
-    float *p;                                    /* two panels of (PAIRS, 16) pairs                                    */
+    float *s;                                    /* (BLOCK + 32, 32) scores; or of two chunks in turn                  */
+    float *p;                                    /* two panels of (v_row, 16) pairs                                    */
     float *m, *l;                                /* by group: 32                                                       */
 } state;
 
-bool IM_FN(im_attention_in_tiles)(const im_device *dev)
+bool IM_FN(im_attention_in_tiles)(const im_device *dev, im_dtype beside)
 {
     const im_host *h = im_host_of(dev);
-    return h->amx && h->compute[IM_BF16] == IM_COMPUTE_BF16;
+    return h->amx && (beside == IM_F16 ? h->split : beside == IM_BF16 && h->compute[IM_BF16] == IM_COMPUTE_BF16);
 }
 
 static bool stopped(const job *w)
@@ -80,25 +88,27 @@ static int keys_of(const job *w, int block)
 
 /* ---------------------------------------------------------------- keys and values */
 
-/* A row of pairs: n values of src, then zeros up to `steps` pairs. */
-IM_INLINE void round_row(im_dtype t, float *dst, const void *src, int64_t at, int n, int steps)
+/* A row of pairs, or of halves: n values of src, then zeros up to `steps`. */
+IM_INLINE void round_row(const job *w, im_dtype t, float *dst, const void *src, int64_t at, int n)
 {
-    for (int c = 0; c < 2 * steps; c += 16) {
+    for (int c = 0; c < w->per_step * w->steps; c += 16) {
         int left = n - c < 0 ? 0 : n - c < 16 ? n - c : 16;
-        store_as(IM_BF16, dst, c, left ? load_as(t, src, at + c, left) : v_zero(), 16);
+        store_as(w->split ? IM_F32 : IM_BF16, dst, c, left ? load_as(t, src, at + c, left) : v_zero(), 16);
     }
+    if (w->split)
+        im_split_row(dst, w->steps);
 }
 
 IM_INLINE void prepare_keys(im_dtype t, const job *w, const void *k, int keys, float *dst)
 {
     for (int j = 0; j < keys; j++)
-        round_row(t, dst + (size_t)j * (size_t)w->steps, k, j * w->at->ldk, w->at->d, w->steps);
+        round_row(w, t, dst + (size_t)j * (size_t)w->steps, k, j * w->at->ldk, w->at->d);
 }
 
-/* 16 pairs of keys by 16 values of d, turned. */
+/* 16 pairs of keys by 16 values of d, turned; split: their high halves and their low ones. */
 IM_INLINE void turn_values(im_dtype t, const job *w, const void *v, int keys, int pair0, int c0, float *dst)
 {
-    v16 x[16];
+    v16 x[16], low[16];
     int n = w->at->d - c0 < 16 ? w->at->d - c0 : 16;
     for (int i = 0; i < 16; i++) {
         int j = 2 * (pair0 + i);
@@ -106,10 +116,16 @@ IM_INLINE void turn_values(im_dtype t, const job *w, const void *v, int keys, in
         v16 first = n > 0 && j < keys ? load_as(t, v, at, n) : v_zero();
         v16 second = n > 0 && j + 1 < keys ? load_as(t, v, at + w->at->ldv, n) : v_zero();
         x[i] = v_bf16_pairs(first, second);
+        low[i] = v_bf16_pairs(v_sub(first, v_bf16_even(x[i])), v_sub(second, v_bf16_odd(x[i])));
     }
     v_turn(x);
-    for (int c = 0; c < 16 && c0 + c < w->depth; c++)
-        v_store(dst + (c0 + c) * PAIRS + pair0, x[c]);
+    for (int c = 0; c < 16; c++)
+        v_store(dst + (c0 + c) * w->v_row + 2 / w->per_step * pair0, x[c]);
+    if (!w->split)
+        return;
+    v_turn(low);
+    for (int c = 0; c < 16; c++)
+        v_store(dst + (c0 + c) * w->v_row + 2 * pair0 + IM_AMX_STEPS, low[c]);
 }
 
 IM_INLINE void prepare_values(im_dtype t, const job *w, const void *v, int keys, float *dst)
@@ -128,7 +144,7 @@ static void prepare(void *arg, int task, int thread)
     im_cbuf k = im_cbuf_at(at->k, b * at->bsk + column + key0 * at->ldk);
     im_cbuf v = im_cbuf_at(at->v, b * at->bsv + column + key0 * at->ldv);
     float *to_k = w->k + (size_t)pair * w->k_head + (size_t)key0 * (size_t)w->steps;
-    float *to_v = w->v + (size_t)pair * w->v_head + (size_t)block * (size_t)w->depth * PAIRS;
+    float *to_v = w->v + (size_t)pair * w->v_head + (size_t)block * (size_t)w->depth * (size_t)w->v_row;
     (void)thread;
     switch (k.t) {
     case IM_F16:  prepare_keys(IM_F16, w, k.p, keys, to_k); break;
@@ -146,25 +162,38 @@ static void prepare(void *arg, int task, int thread)
 
 /* ---------------------------------------------------------------- one group, one block */
 
+/* Pair s of a panel's rows. */
+IM_INLINE void store_pairs(bool split, float *panel, int s, v16 first, v16 second)
+{
+    if (split)
+        im_split_pairs(first, second, panel + (s / IM_AMX_STEPS * IM_SPLIT_STEPS + s % IM_AMX_STEPS) * 16);
+    else
+        v_store(panel + s * 16, v_bf16_pairs(first, second));
+}
+
 /* n queries of d values to panels of pairs, times the factor; room: (d, 32). */
 static void pack_queries(const job *w, float *q, im_cbuf src, int n, float *room)
 {
-    int d = w->at->d;
+    int d = w->at->d, pairs = w->steps * w->per_step / 2;
     load_queries(VECS, room, src, w->at->ldq, n, d, w->factor);
     for (int i = 0; i < VECS; i++)
-        for (int s = 0; s < w->steps; s++) {
+        for (int s = 0; s < pairs; s++) {
             const float *row = room + 2 * s * QUERIES + 16 * i;
             v16 first = 2 * s < d ? v_load(row) : v_zero(), second = 2 * s + 1 < d ? v_load(row + QUERIES) : v_zero();
-            v_store(q + (i * w->steps + s) * 16, v_bf16_pairs(first, second));
+            store_pairs(w->split, q + i * w->steps * 16, s, first, second);
         }
+}
+
+static void multiply(const job *w, const im_tile *t, int rows)
+{
+    (w->split ? w->amx->multiply_split : w->amx->multiply[IM_COMPUTE_BF16])(t, rows, 2);
 }
 
 static void scores_in_tiles(const job *w, const float *k, const float *q, float *s, int keys)
 {
     for (int row = 0; row < keys; row += IM_AMX_ROWS)
-        w->amx->multiply[IM_COMPUTE_BF16](&(im_tile){
-            .steps = w->steps, .a = k + (size_t)row * (size_t)w->steps, .lda = w->steps, .b = { q, q + 16 * w->steps },
-            .out = s + row * QUERIES, .next = q }, IM_AMX_ROWS, 2);
+        multiply(w, &(im_tile){ .steps = w->steps, .a = k + (size_t)row * (size_t)w->steps, .lda = w->steps,
+                                .b = { q, q + 16 * w->steps }, .out = s + row * QUERIES, .next = q }, IM_AMX_ROWS);
 }
 
 static void hold_queries(const job *w, const float *q)
@@ -172,30 +201,31 @@ static void hold_queries(const job *w, const float *q)
     w->amx->hold((const float *[]){ q, q + 16 * w->steps }, w->steps / IM_AMX_STEPS);
 }
 
-/* Scores of CHUNK keys from `key` of the block on; held: made in one of two places. */
+/* Scores of CHUNK keys from `key` of the block on; in turn: made in one of two places. */
 static float *scores_of(const job *w, float *s, int key)
 {
-    return s + (w->held ? key / CHUNK % 2 * CHUNK : key) * QUERIES;
+    return s + (w->in_turn ? key / CHUNK % 2 * CHUNK : key) * QUERIES;
 }
 
-/* Of the queries that are held with CHUNK keys. */
-static void scores_of_chunk(const job *w, const float *k, int key, float *s)
+/* Of the queries, which are held where they can be, with CHUNK keys. */
+static void scores_of_chunk(const job *w, const float *k, const float *q, int key, float *s)
 {
     float *to = scores_of(w, s, key);
-    for (int i = 0; i < CHUNK; i += HALF)
+    if (!w->held)
+        scores_in_tiles(w, k + (size_t)key * (size_t)w->steps, q, to, CHUNK);
+    for (int i = 0; w->held && i < CHUNK; i += HALF)
         w->amx->times_held(k + (size_t)(key + i) * (size_t)w->steps, w->steps, w->steps / IM_AMX_STEPS, to + i * QUERIES);
 }
 
 /* O^T += V^T P^T over keys [from, to) of the block, from a chunk's first on. */
 static void values_in_tiles(const job *w, const float *v, const float *p, float *o, int from, int to)
 {
-    const float *b = p + from / 2 * 16;
-    v += from / 2;
-    for (int c = 0; c < w->depth; c += IM_AMX_ROWS, v += IM_AMX_ROWS * PAIRS, o += IM_AMX_ROWS * QUERIES)
-        w->amx->multiply[IM_COMPUTE_BF16](&(im_tile){
-            .steps = im_ceil_div(to - from, GROUP_KEYS) * IM_AMX_STEPS, .a = v, .lda = PAIRS, .b = { b, b + 16 * PAIRS },
-            .in = o, .out = o, .next = b },
-            w->depth - c < IM_AMX_ROWS ? HALF : IM_AMX_ROWS, 2);
+    const float *b = p + from / w->per_step * 16;
+    v += from / w->per_step;
+    for (int c = 0; c < w->depth; c += IM_AMX_ROWS, v += IM_AMX_ROWS * w->v_row, o += IM_AMX_ROWS * QUERIES)
+        multiply(w, &(im_tile){ .steps = im_ceil_div(to - from, GROUP_KEYS) * GROUP_KEYS / w->per_step, .a = v,
+                                .lda = w->v_row, .b = { b, b + 16 * w->v_row }, .in = o, .out = o, .next = b },
+                 w->depth - c < IM_AMX_ROWS ? HALF : IM_AMX_ROWS);
 }
 
 /* ---------------------------------------------------------------- weights */
@@ -249,27 +279,34 @@ static void rescale(const float *s, int keys, float *m, float *l, float *o, int 
     }
 }
 
+IM_INLINE v16 weight(bool split, const float *s, v16 base)
+{
+    v16 x = v_sub(v_load(s), base);
+    return split ? v_exp2_weight(x) : v_exp2_weight_short(x);
+}
+
 /* Scores of CHUNK keys and 16 queries, of which `keys` exist, to weights, as pairs of keys. */
-IM_INLINE void weights_in_pairs(const float *s, int keys, v16 base, float *p, v16 *even, v16 *odd)
+IM_INLINE void weights_in_pairs(bool split, const float *s, int keys, v16 base, float *p, v16 *even, v16 *odd)
 {
     IM_UNROLL for (int j = 0; j < CHUNK; j += 2) {
-        v16 x = j < keys ? v_exp2_weight_short(v_sub(v_load(s + j * QUERIES), base)) : v_zero();
-        v16 y = j + 1 < keys ? v_exp2_weight_short(v_sub(v_load(s + (j + 1) * QUERIES), base)) : v_zero();
+        v16 x = j < keys ? weight(split, s + j * QUERIES, base) : v_zero();
+        v16 y = j + 1 < keys ? weight(split, s + (j + 1) * QUERIES, base) : v_zero();
         *even = v_add(*even, x);
         *odd = v_add(*odd, y);
-        v_store(p + j / 2 * 16, v_bf16_pairs(x, y));
+        store_pairs(split, p, j / 2, x, y);
     }
 }
 
-static void weights_of_chunk(const float *s, int keys, const float *m, float *p, sums *l)
+IM_INLINE void weights_of_chunk(bool split, const float *s, int keys, const float *m, float *p, sums *l)
 {
+    int panel = (split ? BLOCK : PAIRS) * 16;
     IM_UNROLL for (int i = 0; i < VECS; i++) {
         v16 top = v_load(m + 16 * i);
         v16 base = v_select(v_eq(top, v_set1(-INFINITY)), v_zero(), top);                /* -Inf - -Inf is no number */
         if (keys >= CHUNK)
-            weights_in_pairs(s + 16 * i, CHUNK, base, p + i * 16 * PAIRS, &l->even[i], &l->odd[i]);
+            weights_in_pairs(split, s + 16 * i, CHUNK, base, p + i * panel, &l->even[i], &l->odd[i]);
         else
-            weights_in_pairs(s + 16 * i, keys, base, p + i * 16 * PAIRS, &l->even[i], &l->odd[i]);
+            weights_in_pairs(split, s + 16 * i, keys, base, p + i * panel, &l->even[i], &l->odd[i]);
     }
 }
 
@@ -281,7 +318,7 @@ static size_t lay_out(state *x, float *base, const job *w)
     size_t n = (size_t)w->groups, at = 0;
     struct { float **p; size_t n; } part[] = {
         { &x->q, n * QUERIES * (size_t)w->steps }, { &x->o, n * QUERIES * (size_t)w->depth },
-        { &x->s, (BLOCK + IM_AMX_ROWS) * QUERIES }, { &x->p, PAIRS * QUERIES },
+        { &x->s, (BLOCK + IM_AMX_ROWS) * QUERIES }, { &x->p, (size_t)w->v_row * QUERIES },
         { &x->m, n * QUERIES }, { &x->l, n * QUERIES },
     };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
@@ -303,17 +340,17 @@ static void attend_block(const job *w, state *x, block_of_keys b, int g, int que
     int multiplied = 0;
     sums more;
     clear(&more);
-    if (w->held) {
+    if (w->held)
         hold_queries(w, q);
-        scores_of_chunk(w, b.k, 0, x->s);
-    } else {
+    if (w->in_turn)
+        scores_of_chunk(w, b.k, q, 0, x->s);
+    else
         scores_in_tiles(w, b.k, q, x->s, b.keys);
-    }
     for (int j = 0; j < b.keys; j += CHUNK) {
         float *s = scores_of(w, x->s, j);
         int keys = b.keys - j;
-        if (w->held && keys > CHUNK)
-            scores_of_chunk(w, b.k, j + CHUNK, x->s);
+        if (w->in_turn && keys > CHUNK)
+            scores_of_chunk(w, b.k, q, j + CHUNK, x->s);
         if (b.key >= 0)
             mask_of_group(VECS, s, keys < CHUNK ? keys : CHUNK, b.key + j, query);
         if (grows(s, keys, m)) {
@@ -326,7 +363,10 @@ static void attend_block(const job *w, state *x, block_of_keys b, int g, int que
             clear(&more);
             rescale(s, keys, m, l, o, w->at->d);
         }
-        weights_of_chunk(s, keys, m, x->p + j / 2 * 16, &more);
+        if (w->split)
+            weights_of_chunk(true, s, keys, m, x->p + j * 16, &more);
+        else
+            weights_of_chunk(false, s, keys, m, x->p + j / 2 * 16, &more);
     }
     values_in_tiles(w, b.v, x->p, o, multiplied, b.keys);
     add_to(l, &more);
@@ -359,7 +399,7 @@ static void attend(void *arg, int task, int thread)
     for (int block = 0; block * BLOCK < tk && !stopped(w); block++) {
         int keys = tk - block * BLOCK < BLOCK ? tk - block * BLOCK : BLOCK;
         const float *k = w->k + (size_t)pair * w->k_head + (size_t)block * BLOCK * (size_t)w->steps;
-        const float *v = w->v + (size_t)pair * w->v_head + (size_t)block * (size_t)rows * PAIRS;
+        const float *v = w->v + (size_t)pair * w->v_head + (size_t)block * (size_t)rows * (size_t)w->v_row;
         for (int g = 0; g < groups; g++)
             attend_block(w, &x, (block_of_keys){ k, v, keys, at->causal ? block * BLOCK : -1 }, g, query0 + g * QUERIES);
     }
@@ -377,16 +417,19 @@ static void size_heads(job *w)
 {
     const im_attention_args *at = w->at;
     w->depth = im_ceil_div(at->d, HALF) * HALF;
-    w->steps = im_ceil_div(at->d, 2 * IM_AMX_STEPS) * IM_AMX_STEPS;
-    w->held = w->steps <= IM_AMX_HELD * IM_AMX_STEPS;
+    w->per_step = w->split ? 1 : 2;
+    w->steps = im_split_whole(at->d) / w->per_step;
+    w->v_row = BLOCK / w->per_step;
+    w->held = !w->split && w->steps <= IM_AMX_HELD * IM_AMX_STEPS;
+    w->in_turn = w->held || w->split;
     w->key_blocks = im_ceil_div(at->tk, BLOCK);
     w->k_head = (size_t)(at->tk + IM_AMX_ROWS) * (size_t)w->steps;
-    w->v_head = (size_t)w->key_blocks * (size_t)w->depth * PAIRS;
+    w->v_head = (size_t)w->key_blocks * (size_t)w->depth * (size_t)w->v_row;
 }
 
 int IM_FN(im_attention_tiles)(im_device *dev, const im_attention_args *at)
 {
-    job w = { .dev = dev, .at = at, .amx = im_host_of(dev)->amx, .groups = GROUPS,
+    job w = { .dev = dev, .at = at, .amx = im_host_of(dev)->amx, .groups = GROUPS, .split = at->products == IM_F16,
               .factor = (float)((double)at->scale * 1.4426950408889634) };
     int pairs = at->batch * at->heads, groups = im_ceil_div(at->tq, QUERIES), threads = im_threads_of(dev);
     state x;

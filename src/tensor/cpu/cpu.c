@@ -195,6 +195,8 @@ static void choose_int8(im_host *h, const char *isa, const void *(*own)(uint8_t 
 static const char *product(const im_device *dev, im_dtype weights)
 {
     im_compute how = im_host_of(dev)->compute[weights];
+    if (weights == IM_F16 && im_host_of(dev)->split)
+        return "each factor as two bf16, three products with f32 sums, in tile registers (AMX)";
     if (im_host_of(dev)->amx && how != IM_COMPUTE_F32)
         return how == IM_COMPUTE_INT8
              ? "int8 dot products with exact sums, in tile registers (AMX); rows of activations are rounded to int8"
@@ -248,6 +250,7 @@ const char *im_cpu_kernels(im_device *dev, bool asked, im_compute how)
     if (tiles) {                                               /* they multiply both with a sign                       */
         im_host_of(dev)->amx = im_tiles_amx();
         im_host_of(dev)->int8_flip = 0;
+        im_host_of(dev)->split = wanted;
     }
     dev->packs = true;                                         /* ref reads weights as the papers write them           */
     dev->s.product = product;

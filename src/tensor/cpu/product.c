@@ -31,9 +31,10 @@
  * Each tile also asks for a slice of what comes next: the rows of A of the next block, the next strip of B.
  * A sum is one chain over k whatever the blocks, so sizes may depend on the number of threads and bits do not. Weights
  * of 16 bits are converted to f32 strip by strip, or multiplied as they are (compute.h; own bits), A rounded to
- * their dtype. */
+ * their dtype; f16 in tile registers: both factors are split into two bf16 (split.h; own bits, too). */
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/pack_weights.h"
+#include "tensor/cpu/split.h"
 #include "tensor/int8.h"
 #include "tensor/parallel.h"
 
@@ -42,6 +43,8 @@ enum {
     GROUP_ROWS = 224,                            /* 280 KiB of A, less what is no whole tile */
     TASK_STRIPS = 10,                            /* with 224 rows 280 KiB of waiting sums */
     SHORT_GROUP = 112,                           /* where all of k is packed: shorter groups, several a task */
+    SPLIT_ROWS = 320, SPLIT_STRIPS = 20,         /* the same where both factors are split: larger, for a strip is split */
+    SPLIT_SHORT = 224,                           /* for each group and rows for each task; in an L2 of 2 MiB */
     RESIDENT = 320 << 10,                        /* bytes of A that may stay in L2 for more blocks than two */
     WINDOW_ROWS = 2048,                          /* of a group whose windows are read in place, at most */
 };
@@ -55,7 +58,8 @@ typedef struct job {
     int unit;                                    /* rows that stay together: where tile registers have 32, else 1 */
     int pass;                                    /* steps of a block in one go */
     im_compute how;
-    bool convert;                                /* B is to be converted to f32 */
+    bool split;                                  /* both factors are split into two bf16 (split.h) */
+    bool convert;                                /* B is to be converted to f32, or split */
     bool direct;                                 /* A is read in place */
     bool resident;                               /* a group's A stays in L2 for all of k, strips run through all of k */
     bool rows_first;                             /* consecutive tasks share B rather than A */
@@ -78,7 +82,7 @@ static void split(job *j, int rows)
     const im_product *p = j->p;
     int threads = im_threads_of(j->dev);
     j->m_tasks = im_ceil_div(p->m, rows);
-    j->n_tasks = im_ceil_div(j->strips, TASK_STRIPS);
+    j->n_tasks = im_ceil_div(j->strips, j->split ? SPLIT_STRIPS : TASK_STRIPS);
     while (j->m_tasks * (int64_t)j->n_tasks < 4 * threads && im_ceil_div(j->strips, j->n_tasks + 1) >= 4)
         j->n_tasks++;
     if (threads > 1 && j->n_tasks % threads && p->m >= 2 * (int64_t)threads * j->tile_rows)
@@ -114,7 +118,8 @@ static int largest_part(const job *j, int64_t n, int parts)
 static void choose_tiles(job *j)
 {
     const im_amx *amx = im_host_of(j->dev)->amx;
-    j->amx = amx && amx->multiply[j->how] ? amx : NULL;
+    j->split = amx && im_splits(j->dev, &j->p->b);
+    j->amx = amx && (j->split || amx->multiply[j->how]) ? amx : NULL;
     j->micro = j->how == IM_COMPUTE_INT8 ? im_host_of(j->dev)->int8_tiles : IM_FN(im_micro_tiles)(j->how);
     j->tile_rows = j->amx ? IM_AMX_ROWS : IM_MR;
     j->tile_panels = j->amx ? 2 : IM_NV;
@@ -126,11 +131,21 @@ static void choose_tiles(job *j)
 static bool reads_in_place(const job *j)
 {
     const im_product *p = j->p;
+    if (j->split)
+        return false;
     int unit = im_per_step(j->how) * (j->amx && j->how != IM_COMPUTE_INT8 ? IM_AMX_STEPS : 1);
     bool whole = p->k % unit == 0 && p->lda % im_per_step(j->how) == 0;
     bool apart = !j->amx || p->lda * (int64_t)im_dtype_size(p->a.t) % 1024;
     return p->a.p && p->a.t == im_factors_of(j->how) && whole && apart;
 }
+
+/* Steps that are multiplied together, and at most in a block whose A is packed. */
+static int group_of(const job *j)
+{
+    return j->split ? IM_SPLIT_STEPS : j->amx ? IM_AMX_STEPS : 2;
+}
+
+static int packed_steps(const job *j) { return IM_PITCH / group_of(j) * group_of(j); }
 
 /* Tile registers: the last group of steps has zeros at its end, which panels have not. */
 static bool ends_within_group(const job *j)
@@ -145,12 +160,13 @@ static void plan_windows(job *j)
     const im_product *p = j->p;
     const im_windows *w = p->windows;
     int parts = 1, threads = im_threads_of(j->dev);
-    while (w->run % parts || w->run / parts % IM_AMX_STEPS || w->run / parts > IM_AMX_PASS)
+    while (w->run % parts || w->run / parts % group_of(j) || w->run / parts > IM_AMX_PASS)
         parts++;
     j->block_steps = w->run / parts;
     j->blocks = w->lines * w->runs * parts;
     j->resident = true;
-    int64_t most = (IM_WINDOW_BYTES / (j->lda * (int64_t)sizeof(float)) - w->beyond) / IM_AMX_ROWS * IM_AMX_ROWS;
+    int64_t pixels = (j->split ? IM_SPLIT_BYTES : IM_WINDOW_BYTES) / (j->lda * (int64_t)sizeof(float));
+    int64_t most = (pixels - w->beyond) / IM_AMX_ROWS * IM_AMX_ROWS;
     most = most < IM_AMX_ROWS ? IM_AMX_ROWS : most > WINDOW_ROWS ? WINDOW_ROWS : most;
     j->m_tasks = im_ceil_div(p->m, most);
     if (p->m >= 2 * (int64_t)threads * IM_AMX_ROWS)
@@ -161,7 +177,7 @@ static void plan_windows(job *j)
     j->group_rows = largest_part(j, p->m, j->m_tasks);
     j->a_floats = (size_t)((j->group_rows + w->beyond) * j->lda) + IM_PITCH;
     j->sums_floats = (size_t)j->group_rows * IM_STRIP;
-    j->b_floats = 0;
+    j->b_floats = j->convert ? (size_t)j->block_steps * IM_STRIP : 0;
 }
 
 static void plan(job *j)
@@ -172,11 +188,11 @@ static void plan(job *j)
     j->how = im_host_of(j->dev)->compute[p->b.dtype];
     j->convert = p->b.dtype != im_factors_of(j->how);
     choose_tiles(j);
-    int unit = im_per_step(j->how), group = j->amx ? IM_AMX_STEPS : 2;
+    int unit = im_per_step(j->how), group = group_of(j);
     j->steps = im_ceil_div(p->k, unit);
     j->direct = reads_in_place(j);
     j->lda = j->direct || p->windows ? p->lda / unit : IM_PITCH;
-    j->blocks = j->steps ? im_ceil_div(j->steps, j->direct ? STEPS : IM_PITCH) : 1;
+    j->blocks = j->steps ? im_ceil_div(j->steps, j->direct ? STEPS : packed_steps(j)) : 1;
     j->block_steps = im_ceil_div(im_ceil_div(j->steps, j->blocks), group) * group;
     j->blocks = j->steps ? im_ceil_div(j->steps, j->block_steps) : 1;
     j->pass = j->amx ? IM_AMX_PASS : j->block_steps + 1;
@@ -187,7 +203,8 @@ static void plan(job *j)
         plan_windows(j);
         return;
     }
-    int group_rows = GROUP_ROWS / j->tile_rows * j->tile_rows, short_group = SHORT_GROUP / j->tile_rows * j->tile_rows;
+    int group_rows = j->split ? SPLIT_ROWS : GROUP_ROWS / j->tile_rows * j->tile_rows;
+    int short_group = j->split ? SPLIT_SHORT : SHORT_GROUP / j->tile_rows * j->tile_rows;
     int rows = p->m < group_rows ? (int)p->m : group_rows;
     j->resident = j->blocks <= 2 || (size_t)rows * (size_t)j->blocks * IM_PITCH * sizeof(float) <= RESIDENT;
     split(j, j->resident ? 2 * group_rows : group_rows);
@@ -224,6 +241,20 @@ static int steps_of(const job *j, int block)
     return left < j->block_steps ? left : j->block_steps;
 }
 
+/* Rows of one block. */
+static void pack_block(const job *j, float *dst, int64_t row, int rows, int b, im_pack_mode mode)
+{
+    int unit = im_per_step(j->how), k0 = b * j->block_steps * unit, k1 = k0 + steps_of(j, b) * unit, k = j->p->k;
+    int group = j->amx ? group_of(j) * unit : 1;
+    im_dtype t = im_factors_of(j->how);
+    j->p->pack(j->p, dst, row, rows, k0, k1 < k ? k1 : k, mode);
+    k1 = k0 + (k1 - k0 + group - 1) / group * group;
+    for (int i = 0; mode != IM_PACK_FETCH && k1 > k && i < rows; i++)                    /* completes the last step */
+        memset(im_at(dst + i * IM_PITCH, t, k - k0), 0, (size_t)(k1 - k) * im_dtype_size(t));
+    for (int i = 0; mode != IM_PACK_FETCH && j->split && i < rows; i++)
+        im_split_row(dst + i * IM_PITCH, k1 - k0);
+}
+
 /* Packs (or fetches) rows of an area; packed blocks lie group_rows rows apart. */
 static void pack(const job *j, float *dst, area a, im_pack_mode mode)
 {
@@ -236,13 +267,9 @@ static void pack(const job *j, float *dst, area a, im_pack_mode mode)
     if (j->direct && mode != IM_PACK_FETCH)
         return;
     for (int b = a.block; b < a.block + a.blocks; b++, dst += j->group_rows * IM_PITCH) {
-        int unit = im_per_step(j->how), k0 = b * j->block_steps * unit, k1 = k0 + steps_of(j, b) * unit, k = j->p->k;
-        im_dtype t = im_factors_of(j->how);
-        j->p->pack(j->p, dst, a.row, a.rows, k0, k1 < k ? k1 : k, mode);
-        if (j->amx)
-            k1 = k0 + (k1 - k0 + unit * IM_AMX_STEPS - 1) / (unit * IM_AMX_STEPS) * (unit * IM_AMX_STEPS);
-        for (int i = 0; mode != IM_PACK_FETCH && k1 > k && i < a.rows; i++)              /* completes the last step */
-            memset(im_at(dst + i * IM_PITCH, t, k - k0), 0, (size_t)(k1 - k) * im_dtype_size(t));
+        int few = j->split && mode != IM_PACK_FETCH ? IM_AMX_ROWS : a.rows;              /* split while they are in L1 */
+        for (int i = 0; i < a.rows; i += few)
+            pack_block(j, dst + i * IM_PITCH, a.row + i, a.rows - i < few ? a.rows - i : few, b, mode);
     }
 }
 
@@ -317,7 +344,8 @@ static int panels_of(const job *j, const cursor *w, int steps, const float *b[2]
     int panels = 0;
     for (const char *q; panels < 2 && (q = panel_at(j, w->strip, w->now.block, panels)); panels++) {
         float *room = w->b + panels * j->block_steps * IM_PANEL;
-        b[panels] = j->convert                         ? to_f32(j, q, steps, room)
+        b[panels] = j->split                           ? im_split_panel((const uint16_t *)(const void *)q, steps, room)
+                  : j->convert                         ? to_f32(j, q, steps, room)
                   : j->amx && steps % IM_AMX_STEPS     ? to_groups((const float *)q, steps, room) : (const float *)q;
     }
     return panels;
@@ -326,8 +354,8 @@ static int panels_of(const job *j, const cursor *w, int steps, const float *b[2]
 static void multiply(const job *j, im_tile *q, int rows, int panels)
 {
     if (j->amx) {
-        q->steps = im_ceil_div(q->steps, IM_AMX_STEPS) * IM_AMX_STEPS;
-        j->amx->multiply[j->how](q, rows, panels);
+        q->steps = im_ceil_div(q->steps, group_of(j)) * group_of(j);
+        (j->split ? j->amx->multiply_split : j->amx->multiply[j->how])(q, rows, panels);
     } else {
         j->micro->tile[panels - 1][rows - 1](q);
     }

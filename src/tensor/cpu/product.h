@@ -35,7 +35,10 @@ typedef struct im_windows {
     int line, beyond;                            /* pixels: from line to line; behind the first of a group's last row */
     int across, down;                            /* windows of a line, lines of a picture: of c                     */
 } im_windows;
-enum { IM_WINDOW_BYTES = 1 << 20 };              /* of a group's pixels: half of the L2 of processors with tile registers */
+enum {
+    IM_WINDOW_BYTES = 1 << 20,                   /* of a group's pixels: half of the L2 of processors with tile registers */
+    IM_SPLIT_BYTES = 1400 << 10,                 /* of pixels that are split (split.h): twice as many a pixel         */
+};
 
 struct im_product {
     int64_t m;

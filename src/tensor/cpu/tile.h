@@ -25,15 +25,19 @@ typedef struct im_tile {
  *
  *   bf16   per group of 16 steps two chains of fused multiply-adds from zero, over the first and over the second values of
  *          the pairs, in ascending order; their sum is added to the tile's. Subnormals count as zero, and become it
- *   int8   both factors have signs; exact */
+ *   int8   both factors have signs; exact
+ *   split  f16 weights (split.h): groups of 32 steps of one value each, whose halves lie behind one another; to the tile's
+ *          sums are added, as in bf16, low(a) high(b), high(a) high(b), high(a) low(b) of each group, in this order */
 enum {
     IM_AMX_ROWS = 32, IM_AMX_STEPS = 16,         /* of the largest tile; of a group                                  */
     IM_AMX_PASS = 240,                           /* steps in one go                                               */
+    IM_SPLIT_STEPS = 2 * IM_AMX_STEPS,
     IM_AMX_HELD = 2,                             /* groups that `hold` keeps at most                                   */
     IM_AMX_PEAK = 4 * 16 * 16 * IM_AMX_STEPS     /* multiply-adds of a round of `peak`, times im_per_step            */
 };
 typedef struct im_amx {
     void (*multiply[IM_COMPUTE_COUNT])(const im_tile *t, int rows, int panels);                /* NULL: has none     */
+    void (*multiply_split)(const im_tile *t, int rows, int panels);
     /* bf16: up to IM_AMX_HELD groups of two panels stay in registers until `multiply`; out (16, IM_STRIP) is then 16
      * rows of a, lda apart, times them, from zero, in the order of sums above. */
     void (*hold)(const float *const b[2], int groups);

@@ -32,6 +32,7 @@
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/pack_weights.h"
 #include "tensor/cpu/product.h"
+#include "tensor/cpu/split.h"
 #include "tensor/cpu/winograd.h"
 #include "tensor/parallel.h"
 
@@ -69,11 +70,12 @@ static bool stopped(const job *j)
     return j->dev->stop && *j->dev->stop;
 }
 
-/* Tile registers multiply bf16 12 times as fast as f32 is multiplied: a quarter of the products is more then. */
+/* Tile registers multiply bf16 12 times as fast as f32 is multiplied, split f16 4 times: a quarter of the products is no
+ * less then. */
 bool IM_FN(im_winograd_loses)(const im_device *dev, const im_weight *w)
 {
     im_dtype t = w->packed ? w->dtype : IM_FN(im_packed_dtype)(dev, w);
-    return im_host_of(dev)->direct && im_host_of(dev)->compute[t] != IM_COMPUTE_F32;
+    return im_host_of(dev)->direct && (im_splits(dev, w) || im_host_of(dev)->compute[t] != IM_COMPUTE_F32);
 }
 
 /* With 64 channels or more it won on every picture of 8 x 8 and more, and on 7 x 7 in batches (bench/LOG.md). Batch and

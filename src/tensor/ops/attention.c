@@ -73,6 +73,6 @@ im_tensor *im_attention(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int
 im_tensor *im_attention_beside(im_ctx *c, im_tensor *q, im_tensor *k, im_tensor *v, int heads, bool causal,
                                im_dtype weights)
 {
-    im_dtype products = weights == IM_BF16 || weights == IM_INT8 ? weights : IM_F32;
+    im_dtype products = im_is_real(weights) || weights == IM_INT8 ? weights : IM_F32;
     return im_run(c, &im_op_attention, (im_tensor *[]){ q, k, v }, &(im_attrs){ .i = { heads, causal, products } });
 }
