@@ -108,8 +108,9 @@ enum { SHAKES = 4 };
 static bool shake(im_ctx *ref, const program *p, numbers m[SHAKES])
 {
     bool ok = true;
+    double noise = p->bf16 ? 0x1p-8 : 1e-6;
     for (int i = 0; i < SHAKES && ok; i++)
-        ok = program_run(ref, p, &(way){ .recompute = true, .tape = true, .noise = p->bf16 ? 0x1p-8 : 1e-6, .noise_seed = (uint64_t)i + 1 },
+        ok = program_run(ref, p, &(way){ .recompute = true, .tape = true, .noise = noise, .noise_seed = (uint64_t)i + 1 },
                          &m[i]);
     return ok;
 }
