@@ -171,6 +171,6 @@ void help_man(FILE *f, const verb *const verbs[])
           ".TP\n\\fBIMAGO_COMPUTE\\fR\nHow products are computed on device cpu. f32: always by f32 multiply-adds; bf16: "
           "weights in bf16 by dot products, also where the processor is slow at them or has no instruction for them.\n"
           ".TP\n\\fBIMAGO_WINOGRAD\\fR\n0: no convolution goes through Winograd's transform; 1, and without this "
-          "variable: those that gain by it do. avx512amx: without this variable none that is multiplied in bf16 "
-          "does. None that is multiplied in int8 ever does.\n", f);
+          "variable: those that gain by it do. avx512amx: without this variable none with weights in 16 "
+          "bits does. None that is multiplied in int8 ever does.\n", f);
 }
