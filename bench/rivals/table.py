@@ -32,7 +32,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RIVALS = ["torch-f32", "torch-bf16", "compile-f32", "compile-bf16", "openvino-f32", "openvino-auto", "openvino-int8",
           "onnxruntime-f32", "sdcpp-f16", "sdcpp-q8_0"]
 QUICK = ["torch-f32", "torch-bf16", "openvino-f32", "openvino-auto", "openvino-int8"]
-OURS = ["imago-f32", "imago-bf16", "imago-bf16-bf16", "imago-int8"]               # weights, then activations
+OURS = ["imago-f32", "imago-f16", "imago-bf16", "imago-bf16-bf16", "imago-int8"]  # weights, then activations
 STEPS = 20
 LIMIT = 1200                                                   # seconds an engine may take, building included
 
