@@ -116,7 +116,8 @@ IM_INLINE void turn_values(im_dtype t, const job *w, const void *v, int keys, in
         v16 first = n > 0 && j < keys ? load_as(t, v, at, n) : v_zero();
         v16 second = n > 0 && j + 1 < keys ? load_as(t, v, at + w->at->ldv, n) : v_zero();
         x[i] = v_bf16_pairs(first, second);
-        low[i] = v_bf16_pairs(v_sub(first, v_bf16_even(x[i])), v_sub(second, v_bf16_odd(x[i])));
+        if (w->split)
+            low[i] = v_bf16_pairs(v_sub(first, v_bf16_even(x[i])), v_sub(second, v_bf16_odd(x[i])));
     }
     v_turn(x);
     for (int c = 0; c < 16; c++)

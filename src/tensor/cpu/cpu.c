@@ -196,7 +196,7 @@ static const char *product(const im_device *dev, im_dtype weights)
 {
     im_compute how = im_host_of(dev)->compute[weights];
     if (weights == IM_F16 && im_host_of(dev)->split)
-        return "each factor as two bf16, three products with f32 sums, in tile registers (AMX)";
+        return "each factor as two bf16, three products with f32 sums, in tile registers (AMX): a term loses 2^-15 at most";
     if (im_host_of(dev)->amx && how != IM_COMPUTE_F32)
         return how == IM_COMPUTE_INT8
              ? "int8 dot products with exact sums, in tile registers (AMX); rows of activations are rounded to int8"
