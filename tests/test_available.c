@@ -122,6 +122,11 @@ START_TEST(version_1)
     put("sys/fs/cgroup/my memory/batch/job/memory.limit_in_bytes", "9223372036854771712\n");
     put("sys/fs/cgroup/my memory/batch/job/memory.usage_in_bytes", "100\n");
     WANT(16000000 * KIB);
+    put("sys/fs/cgroup/my memory/batch/job/memory.usage_in_bytes", "200000000\n");      /* sampled apart: what gives way */
+    put("sys/fs/cgroup/my memory/batch/job/memory.stat", "total_active_file 200100000\n");          /* may be more      */
+    WANT(16000000 * KIB);
+    put("sys/fs/cgroup/my memory/batch/job/memory.limit_in_bytes", "4000000000\n");
+    WANT(4000 * MB);
     put("sys/fs/cgroup/my memory/batch/memory.limit_in_bytes", "3000000000\n");
     put("sys/fs/cgroup/my memory/batch/memory.usage_in_bytes", "2500000000\n");
     put("sys/fs/cgroup/my memory/batch/memory.stat", "cache 900000000\ninactive_file 1\nactive_file 1\n"

@@ -87,8 +87,8 @@ static int64_t group_leaves(const char *folder, const version *v)
     if (limit < 0 || used < 0)
         return -1;
     int64_t way = sum_of(folder, "memory.stat", v->gives_way, 3);
-    int64_t left = limit - used + (way > 0 ? way : 0);
-    return left > 0 ? left : 0;
+    int64_t stays = way < 0 ? used : used > way ? used - way : 0;        /* the two are not counted at one instant */
+    return limit > stays ? limit - stays : 0;
 }
 
 /* The path of this process in the groups of a version: "/docker/abc". */
