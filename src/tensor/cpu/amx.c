@@ -23,6 +23,8 @@
 enum { HALF = 16, STRIP = 2 * IM_PANEL };        /* rows of a register, columns                                        */
 enum { ROW = STRIP * 4, LINE = 64, GROUP = IM_AMX_STEPS * LINE };         /* bytes                                     */
 
+enum { SPLIT = IM_COMPUTE_COUNT };               /* beside the ways of tensor/compute.h: bf16 of split factors        */
+
 static _Thread_local int shaped;                 /* rows that this thread's registers are set for; 0: not set        */
 
 static void shape(int rows)
@@ -92,12 +94,10 @@ AMX_INLINE void store_sums(float *out, bool low, bool right)
         t_store(3, out + HALF * STRIP + IM_PANEL, ROW);
 }
 
-AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
+AMX_INLINE void add_groups(int how, bool low, bool right, const im_tile *t)
 {
     const char *a = (const char *)t->a, *b0 = (const char *)t->b[0], *b1 = (const char *)t->b[1], *next = t->next;
     int64_t lda = 4 * t->lda, pace = IM_AMX_STEPS * t->next_pace;
-    t_begin();
-    load_sums(t->in, low, right);
     for (int k = 0; k < t->steps; k += IM_AMX_STEPS, a += LINE, b0 += GROUP, b1 += GROUP, next += pace) {
         t_load(6, b0, LINE);
         t_load(4, a, lda);
@@ -114,7 +114,6 @@ AMX_INLINE void multiply(im_compute how, bool low, bool right, const im_tile *t)
             PRODUCT(3, 5, 7);
         fetch(next, t->next_apart, pace);
     }
-    store_sums(t->out, low, right);
 }
 
 /* Registers 4 and 5 have a half of A, 6 and 7 one of B. */
@@ -143,12 +142,10 @@ AMX_INLINE void multiply_halves(bool low, bool right)
         t_bf16(3, 5, 7);
 }
 
-AMX_INLINE void multiply_split(bool low, bool right, const im_tile *t)
+AMX_INLINE void add_split(bool low, bool right, const im_tile *t)
 {
     const char *a = (const char *)t->a, *b0 = (const char *)t->b[0], *b1 = (const char *)t->b[1], *next = t->next;
     int64_t lda = 4 * t->lda, pace = IM_SPLIT_STEPS * t->next_pace;
-    t_begin();
-    load_sums(t->in, low, right);
     for (int k = 0; k < t->steps; k += IM_SPLIT_STEPS, a += 2 * LINE, b0 += 2 * GROUP, b1 += 2 * GROUP, next += pace) {
         load_b(b0, b1, right);
         load_a(a + LINE, lda, low);
@@ -159,6 +156,16 @@ AMX_INLINE void multiply_split(bool low, bool right, const im_tile *t)
         multiply_halves(low, right);
         fetch(next, t->next_apart, pace);
     }
+}
+
+AMX_INLINE void multiply(int how, bool low, bool right, const im_tile *t)
+{
+    t_begin();
+    load_sums(t->in, low, right);
+    if (how == SPLIT)
+        add_split(low, right, t);
+    else
+        add_groups(how, low, right, t);
     store_sums(t->out, low, right);
 }
 
@@ -169,7 +176,8 @@ static void shape_for(int rows)
         shape(rows);
 }
 
-AMX_INLINE void multiply_any(im_compute how, const im_tile *t, int rows, int panels)
+/* how: an im_compute, or SPLIT. */
+AMX_INLINE void multiply_any(int how, const im_tile *t, int rows, int panels)
 {
     shape_for(rows);
     if (rows > HALF && panels > 1)
@@ -182,17 +190,9 @@ AMX_INLINE void multiply_any(im_compute how, const im_tile *t, int rows, int pan
         multiply(how, false, false, t);
 }
 
-static void multiply_any_split(const im_tile *t, int rows, int panels)
+static void multiply_split(const im_tile *t, int rows, int panels)
 {
-    shape_for(rows);
-    if (rows > HALF && panels > 1)
-        multiply_split(true, true, t);
-    else if (rows > HALF)
-        multiply_split(true, false, t);
-    else if (panels > 1)
-        multiply_split(false, true, t);
-    else
-        multiply_split(false, false, t);
+    multiply_any(SPLIT, t, rows, panels);
 }
 
 static void multiply_bf16(const im_tile *t, int rows, int panels)
@@ -271,7 +271,7 @@ const im_amx *IM_AMX_NAME(void)
 {
     static const im_amx all = {
         .multiply = { [IM_COMPUTE_BF16] = multiply_bf16, [IM_COMPUTE_INT8] = multiply_int8 }, .end = end,
-        .multiply_split = multiply_any_split, .hold = hold_bf16, .times_held = times_held_bf16, .flush = flush,
+        .multiply_split = multiply_split, .hold = hold_bf16, .times_held = times_held_bf16, .flush = flush,
         .peak = { [IM_COMPUTE_BF16] = peak_bf16, [IM_COMPUTE_INT8] = peak_int8 },
     };
     return &all;
