@@ -48,9 +48,7 @@ OWN     ?=
 kernels_in = $(KERNELS:src/tensor/cpu/%.c=$(if $(filter $(1),$(OWN)),$(BUILD),$(KBUILD))/tensor/cpu/$(1)/%.o)
 KER_OBJ := $(foreach i,$(ISAS),$(call kernels_in,$(i))) $(DOTS:%=$(KBUILD)/tensor/cpu/%/micro.o) \
            $(AMX:%=$(KBUILD)/tensor/cpu/%/amx.o)
-# PARALLEL: a file that stands in for parallel.c where OpenMP is in the way (fuzz and thread sanitizer builds).
-LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(if $(PARALLEL),$(filter-out src/tensor/parallel.c,$(PLAIN)),$(PLAIN))) \
-           $(PARALLEL:%.c=$(BUILD)/%.o) $(KER_OBJ) $(CUDA_OBJ)
+LIB_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(PLAIN)) $(KER_OBJ) $(CUDA_OBJ)
 # The program: the command line, and bench/, which measures the inside of the engine.
 CLI_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(wildcard src/cli/*.c src/cli/*/*.c)) \
            $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c))
@@ -265,7 +263,7 @@ asan: ## every test program under AddressSanitizer and UndefinedBehaviorSanitize
 
 # Small cases on one instruction set: threads meet in the same loops on all of them.
 tsan: ## every test program under ThreadSanitizer
-	@$(SUB) BUILD=$(BUILD)/tsan WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=thread" OMP= PARALLEL=tests/threads.c tests
+	@$(SUB) BUILD=$(BUILD)/tsan WERROR= CFLAGS="$(SAN_FLAGS) -fsanitize=thread" tests
 	@BUILD=$(BUILD)/tsan TEST_SMALL=1 TEST_ISA=$(SAN_ISA) $(SLOWLY) tests/check.sh programs
 
 coverage: ## line coverage a folder, by the test programs and the quick tests of the command line
@@ -276,7 +274,7 @@ coverage: ## line coverage a folder, by the test programs and the quick tests of
 
 fuzz-build:
 	@$(SUB) $(KER_OBJ)
-	@$(SUB) BUILD=$(BUILD)/fuzz KBUILD=$(BUILD) CC=clang OMP= PARALLEL=tests/threads.c WERROR= \
+	@$(SUB) BUILD=$(BUILD)/fuzz KBUILD=$(BUILD) CC=clang OMP= WERROR= \
 	        CFLAGS="$(ASAN) -fsanitize=fuzzer-no-link" $(FUZZERS:%=$(BUILD)/fuzz/%)
 
 $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/libimago.a

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-/* Calls fn(arg, task, thread) for every task in [0, tasks), on at most `threads` threads; thread in [0, threads).
- * Tasks are handed out one by one in ascending order. Not nested. */
+/* Calls fn(arg, task, thread) for every task in [0, tasks), on at most `threads` threads; thread in [0, threads). Tasks are
+ * handed out one by one in ascending order. Several threads may call it at once, tasks too: all share the same workers. */
 void im_parallel_for(int threads, int tasks, void (*fn)(void *arg, int task, int thread), void *arg);
 
 /* How many parts of b cover a. */
