@@ -33,7 +33,6 @@ p.add_argument("--seed", type=int, default=1)
 p.add_argument("--log")
 a = p.parse_args()
 seconds = a.hours * 3600 + a.minutes * 60 or 60
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 own = ["-m", a.model] if a.model else []
 machine = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "unknown")

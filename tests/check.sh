@@ -9,8 +9,6 @@ set -u
 BUILD=${BUILD:-build}
 log=$BUILD/tests/log
 mkdir -p "$log"
-OMP_WAIT_POLICY=passive         # the threads of one part do not spin while another part could work
-export OMP_WAIT_POLICY
 
 # one NAME COMMAND...: a part. Success is one test passed, unless the output has counts of its own: Check's
 # "NN%: Checks: C, Failures: F, Errors: E", or a last line "N passed, N failed, N skipped". Prints one line, and the end of

@@ -6,8 +6,6 @@
 #     tests/coverage.sh           with BUILD from the Makefile; PARTS=all|programs|none (none: only counts again)
 set -u
 BUILD=${BUILD:-build/coverage}
-OMP_WAIT_POLICY=passive
-export OMP_WAIT_POLICY
 log=$BUILD/log
 mkdir -p "$log"
 quick='environment existing configs checkpoints folders file_names generate_usage large_numbers model_hash not_finite

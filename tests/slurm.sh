@@ -16,8 +16,8 @@ for p in munged slurmctld slurmd srun mpirun.openmpi; do
 done
 [ "$(id -u)" = 0 ] || { echo "SKIP Slurm: its daemons want root here"; exit 0; }
 PATH=$PATH:/usr/sbin
-IMAGO=$imago SLURM_CONF=$dir/slurm.conf OMP_WAIT_POLICY=passive
-export PATH IMAGO SLURM_CONF OMP_WAIT_POLICY
+IMAGO=$imago SLURM_CONF=$dir/slurm.conf
+export PATH IMAGO SLURM_CONF
 model=$PWD/tests/golden/models/a
 host=$(hostname)
 

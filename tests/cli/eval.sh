@@ -8,7 +8,6 @@ set -u
 imago=${1:-build/imago}
 # shellcheck source=tests/shell.sh
 . tests/shell.sh
-export OMP_WAIT_POLICY=passive
 
 # three classes of ImageNet-100, of which ImageNet-A has n01558993 and n01770393
 run synth -m tests/golden/models/a --classes n01558993,n01692333,n01770393 --per-class 4 --steps 1 --scheduler ddim \

@@ -9,7 +9,6 @@ set -u
 imago=${1:-build/imago}
 # shellcheck source=tests/shell.sh
 . tests/shell.sh
-export OMP_WAIT_POLICY=passive
 
 printf '%s\n' 'strawberry | fruit' 'cat | animal' 'tree | plant' >"$dir/three.txt"
 clones() {      # clones SET PICTURES SEED

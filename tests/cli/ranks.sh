@@ -11,7 +11,7 @@ set -u
 imago=${1:-build/imago}
 # shellcheck source=tests/shell.sh
 . tests/shell.sh
-export OMP_WAIT_POLICY=passive OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 unset IMAGO_MPI OMPI_COMM_WORLD_RANK PMIX_RANK PMI_RANK SLURM_STEP_NUM_TASKS
 model=tests/golden/models/a
 

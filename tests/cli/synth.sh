@@ -9,7 +9,6 @@ imago=${1:-build/imago}
 model=tests/golden/models/a                       # 64x64 pixels, random weights
 # shellcheck source=tests/shell.sh
 . tests/shell.sh
-export OMP_WAIT_POLICY=passive                    # several workers on one machine
 unset SLURM_ARRAY_TASK_ID SLURM_PROCID SLURM_NTASKS OMPI_COMM_WORLD_RANK PMI_RANK RANK WORLD_SIZE
 
 printf '%s\n' 'strawberry | fruit' 'cat | animal' 'tree | plant' 'St. John/x | name' >"$dir/four.txt"

@@ -14,7 +14,6 @@ import time
 import zlib
 
 IMAGO = os.environ.get("IMAGO", "build/imago")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")     # threads of several programs share the processors
 passed = failed = skipped = 0
 
 
