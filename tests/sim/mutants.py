@@ -10,9 +10,9 @@ those whose file and piece match it; MUTANTS_SEED=3, the same draw every time, a
 Prints a line a mutant and the score; those that nobody notices are listed, and tests/sim/survivors.md has to explain each.
 Ends with 1 where one is not explained, or fewer than 97 % of all are caught.
 A mutant is one line of a kernel, without
-    a barrier or wait   sync_block(); sync_warp(); copy.wait(); copy_wait<...>(); for sm_90a also those of HOPPER_WORDS,
-                        and these moved one line up or down
-    a bound check       the comparison in `if (i >= n)` before a return, or one `a < b` of a condition
+    a barrier or wait   sync_block(); sync_warp(); copy.wait(); copy_wait<...>(); the commit of copies; for sm_90a also those
+                        of HOPPER_WORDS, and these moved one line up or down
+    a bound check       the comparison in `if (i >= n)` before a return, or one `a < b` of a condition or an assignment
 """
 import glob
 import hashlib
@@ -30,10 +30,12 @@ OPS = {  # the ops whose cases run a kernel (names of test cases of test_cuda)
     "attention.cu": ["attention"], "attention_backward.cu": ["attention"], "attention_mma.cu": ["mma"],
     "attention_backward_mma.cu": ["mma"], "batchnorm.cu": ["batchnorm", "batchnorm_res"],
     "conv.cu": ["conv2d", "mma"], "conv_backward.cu": ["conv2d"], "gate.cu": ["activate", "geglu"],
-    "gaussian.cu": ["gaussian_sample", "kl"], "gemm.cu": ["linear", "geglu", "mma"], "loss.cu": ["cross_entropy", "mse", "l1"],
+    "gaussian.cu": ["gaussian_sample", "kl"], "gemm.cu": ["linear", "geglu", "mma"],
+    "load.cu": ["conv2d"], "loss.cu": ["cross_entropy", "mse", "l1"],
     "map.cu": ["activate", "add", "scale", "cast"], "movement.cu": ["copy", "concat", "embedding", "timestep"],
     "norm.cu": ["groupnorm", "layernorm"], "norm_backward.cu": ["groupnorm", "layernorm"], "normalize.cu": ["normalize"],
     "optimise.cu": ["device"], "outer.cu": ["linear"], "pool.cu": ["maxpool", "avgpool"],
+    "steps.cu": ["device"],
     "tokens.cu": ["token_match", "token_merge", "token_spread"], "winograd.cu": ["device", "conv2d"],
     "winograd_dw.cu": ["device", "conv2d"],
 }
@@ -41,6 +43,7 @@ HEADERS = {  # the kernels that a header is tried through, and the ops that run 
     "product.cuh": (["gemm.cu", "conv.cu"], ["linear", "conv2d"]), "product_mma.cuh": (["gemm.cu", "conv.cu"], ["mma"]),
     "outer.cuh": (["outer.cu"], ["linear"]), "outer_mma.cuh": (["outer.cu"], ["mma"]),
     "attention_mma.cuh": (["attention_mma.cu"], ["mma"]), "cores.cuh": (["gemm.cu", "conv.cu"], ["mma"]),
+    "conv.cuh": (["conv.cu", "conv_backward.cu", "winograd_dw.cu"], ["conv2d"]),
     "row.cuh": (["norm.cu", "loss.cu"], ["layernorm", "cross_entropy"]),
 }
 HOPPER, HOPPER_TEST = "tests/sim/hopper/hopper.cu", "hopper/test_hopper.o"
@@ -80,7 +83,7 @@ def mutants_of(path):
     """(line number, what was taken out, the new line) of the kernels in a file; code of the host is left out. A move has two
     new lines."""
     lines, kernel, found = open(path).read().split("\n"), False, []
-    words = r"\b(sync_block|sync_warp)\(\);|\bcopy\.wait\(\);|copy_wait<[^>]*>\(\);"
+    words = r"\b(sync_block|sync_warp)\(\);|\bcopy\.(?:wait|commit)\(\);|copy_(?:wait<[^>]*>|commit)\(\);"
     for i, line in enumerate(lines):
         if re.match(r"(template|KERNEL|DEV)\b|.*\bKERNEL\(", line):
             kernel = "static int run_" not in line and "static int launch" not in line
@@ -98,7 +101,7 @@ def mutants_of(path):
         m = re.search(r"if \((.* >= .*)\)$", line)
         if m and "return" in lines[i + 1]:
             found.append((i, m.group(1), line.replace(m.group(1), "false", 1)))
-        if not re.search(r"\bfor \(", line) and re.search(r"\bif \(|&&|\?", line):
+        if not re.search(r"\bfor \(", line) and re.search(r"\bif \(|&&|\?| = .* < |\breturn .* < ", line):
             for m in re.finditer(r"[\w.\[\]]+(?: [+*] [\w.]+)* < [\w.]+(?:\[[^\]]*\])?", line):
                 found.append((i, m.group(0), line[:m.start()] + "true" + line[m.end():]))
     return found
@@ -127,7 +130,7 @@ def caught(build, name, text, tmp):
         rest = simulator + [f"{build}/sim/{HOPPER_TEST}"]
     libs = subprocess.run(["make", "-s", "--no-print-directory", "mutants-libs"], capture_output=True, text=True).stdout.split()
     subprocess.run(["g++", "-fopenmp", "-o", f"{tmp}/test", *objects, *rest, f"{build}/libimago.a", *libs], check=True)
-    env = {**os.environ, "OMP_WAIT_POLICY": "passive", "CK_TIMEOUT_MULTIPLIER": "100"}
+    env = {**os.environ, "CK_TIMEOUT_MULTIPLIER": "100"}
     for op in ops:
         out = open(f"{tmp}/out", "w+", errors="replace")
         test = subprocess.Popen([f"{tmp}/test"], env={**env, "CK_RUN_CASE": op}, stdout=out, stderr=subprocess.PIPE, text=True,
