@@ -119,20 +119,20 @@ template <im_cuda_cores CORES, int UNITS> DEV void weigh(const uint32_t p[4][4],
 template <im_cuda_cores CORES, int STEPS, bool HELD, class F>
 DEV void score(pieces<CORES, F> &come, uint32_t a[][4], float s[8][4])
 {
-    if (!HELD) {
+    if constexpr (HELD) {
+        UNROLL for (int i = 0; i < (STEPS + 1) / 2; i++) {
+            const uint16_t *piece = come.take();
+            if (2 * i + 1 < STEPS)
+                dots<CORES, 2>(a + 2 * i, piece, s);
+            else
+                dots<CORES, 1>(a + 2 * i, piece, s);
+        }
+    } else {
         for (int i = 0; i < STEPS / 2; i++) {
             const uint16_t *piece = come.take();
             take_lines(piece + PIECE_SIZE, a);
             dots<CORES, 2>(a, piece, s);
         }
-        return;
-    }
-    UNROLL for (int i = 0; i < (STEPS + 1) / 2; i++) {
-        const uint16_t *piece = come.take();
-        if (2 * i + 1 < STEPS)
-            dots<CORES, 2>(a + 2 * i, piece, s);
-        else
-            dots<CORES, 1>(a + 2 * i, piece, s);
     }
 }
 
