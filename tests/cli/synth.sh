@@ -58,11 +58,11 @@ run data "$dir/whole"
 grep -q '24 pictures' "$dir/out" && grep -q '^classes: 4, of 6 to 6 pictures' "$dir/out" &&
     grep -q '^captions: 24' "$dir/out"
 check "imago data reads the set"
-run synth -m $model --classes "$dir/four.txt" --recipe hypernym --per-class 1 --steps 2 --scheduler ddim --eta 0.5 -q \
+run synth -m $model --classes "$dir/four.txt" --recipe hypernym --per-class 1 --steps 2 --scheduler ddim --eta 0.3 -q \
     -o "$dir/eta"
 seed=$(sed -n 2p "$dir/eta/metadata.jsonl" | sed 's/.*"seed":\([0-9]*\).*/\1/')
-run generate -m $model -p "cat, animal" --steps 2 --scheduler ddim --eta 0.5 --guidance 2 -s "$seed" -q -o "$dir/eta.png"
-grep -q '"eta": 0.5' "$dir/eta/manifest.json" && ! grep -q '"eta"' "$dir/whole/manifest.json" &&
+run generate -m $model -p "cat, animal" --steps 2 --scheduler ddim --eta 0.3 --guidance 2 -s "$seed" -q -o "$dir/eta.png"
+grep -q '"eta": 0.3,' "$dir/eta/manifest.json" && ! grep -q '"eta"' "$dir/whole/manifest.json" &&
     same_pixels "$dir/eta.png" "$dir/eta/cat/000000.png" && run synth -m $model -o "$dir/eta" && [ "$rc" = 0 ]
 check "a set whose pictures have noise put back says so"
 seed=$(sed -n 6p "$dir/whole/metadata.jsonl" | sed 's/.*"seed":\([0-9]*\).*/\1/')
@@ -225,6 +225,14 @@ check "--size 48 --save-size 32: files of 32x32"
 draw begun --init-data "$dir/whole" --strength 1 && [ "$(pictures begun)" = 24 ] &&
     grep -q '"strength": 1.0' "$dir/begun/manifest.json" && ! cmp -s "$dir/begun/cat/000000.png" "$dir/whole/cat/000000.png"
 check "--init-data"
+third() {       # three steps of ten, from pictures
+    run synth -m $model --classes "$dir/four.txt" --per-class 1 --steps 10 --scheduler ddim -q --init-data "$dir/whole" \
+        -o "$dir/third" "$@"
+}
+third --strength 0.3 && rm "$dir/third/cat/000000.png" && third && [ "$rc" = 0 ] && [ "$(pictures third)" = 4 ] &&
+    grep -q '"strength": 0.3,' "$dir/third/manifest.json" &&
+    sed -i 's/"strength": 0.3,/"strength": 0.300000012,/' "$dir/third/manifest.json" && third --strength .3 && [ "$rc" = 0 ]
+check "--strength 0.3 goes on, also of a set of a version that wrote all digits of the float"
 draw alike --dedup 64
 [ "$(pictures alike)" = 4 ] && [ "$(wc -l <"$dir/alike/metadata.jsonl")" = 4 ] &&
     [ "$(wc -l <"$dir/alike/dropped.jsonl")" = 20 ] &&

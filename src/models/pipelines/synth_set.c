@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include <dirent.h>
 
+#include "data/files/fields.h"
 #include "data/files/file.h"
 #include "data/files/json.h"
 #include "data/images/mark.h"
@@ -74,9 +75,9 @@ static json_t *manifest_of(im_ctx *c, const im_synth *s)
     if (m && im_synth_sharded(s)) json_object_set_new(m, "shard_size", json_integer(a->shard_size));
     if (m && s->inits) {
         json_object_set_new(m, "init_hash", json_string(s->init_hash));
-        json_object_set_new(m, "strength", json_real((double)a->strength));
+        json_object_set_new(m, "strength", json_real(im_decimal(a->strength)));
     }
-    if (m && a->eta > 0) json_object_set_new(m, "eta", json_real((double)a->eta));
+    if (m && a->eta > 0) json_object_set_new(m, "eta", json_real(im_decimal(a->eta)));
     if (m && a->dedup) json_object_set_new(m, "dedup", json_integer(a->dedup));
     if (m && a->filter) {
         json_object_set_new(m, "filter", json_string(a->filter));
@@ -120,6 +121,13 @@ bool im_synth_finished(const json_t *manifest)
     return json_object_get(manifest, "metadata_hash") != NULL;
 }
 
+/* The file has nine digits of a number, which are all of a float's. */
+static bool same_value(const json_t *there, const json_t *here)
+{
+    if (json_is_real(there) && json_is_real(here)) return (float)json_real_value(there) == (float)json_real_value(here);
+    return json_equal(there, here);
+}
+
 /* Says what of two manifests differs; true where nothing does. */
 static bool same_settings(im_ctx *c, const im_synth *s, json_t *there, json_t *here)
 {
@@ -128,7 +136,7 @@ static bool same_settings(im_ctx *c, const im_synth *s, json_t *there, json_t *h
     char said[SAID] = "";
     json_object_foreach(here, key, v) {
         json_t *w = json_object_get(there, key);
-        if (json_equal(v, w)) continue;
+        if (same_value(w, v)) continue;
         bool whole = !strcmp(key, "classes");
         char one[600], other[600];
         if (im_synth_lora_words(key, w, one, sizeof one) && im_synth_lora_words(key, v, other, sizeof other)) {
