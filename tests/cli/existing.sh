@@ -37,6 +37,9 @@ differs 'its device is "cpu", wanted "ref"' --device ref
 differs 'its picture of -i, by its SHA-256, is none, wanted ' -i "$dir/apple.png"
 gives 1 'its model, by its hash, is "' generate -m tests/golden/models/b -t 1 --steps 2 -s 1 --skip-existing \
     -o "$dir/one/" -p apple -W 64 -H 64
+draw -q -p apple -s 9007199254740992 -o "$dir/large.png"
+gives 1 'its seed is 9007199254740992, wanted 9007199254740993' generate -m $model -t 1 --steps 2 -p apple \
+    -s 9007199254740993 --skip-existing -o "$dir/large.png"
 draw -q -p apple -s 1 -o "$dir/half.png" --dtype bf16 --isa portable
 mkdir "$dir/half" && cp "$dir/half.png" "$dir/half/1.png"
 if "$imago" info --device cpu | grep -Eq 'avx2|avx512|neon'; then
