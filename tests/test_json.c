@@ -37,7 +37,7 @@ static void expect_part(bool result, const char *part)
     im_clear_error(c);
 }
 
-/* A byte order mark, which some editors write in front, is no part of a text. */
+/* A byte order mark, which some editors write in front, is no part of a text; a CR by itself ends a line. */
 START_TEST(byte_order_mark)
 {
     static const char text[] = IM_BYTE_ORDER_MARK "{\"i\": 7}";
@@ -50,6 +50,9 @@ START_TEST(byte_order_mark)
     size_t n;
     char *got = im_read_text(c, scratch_write(dir, "a.txt", IM_BYTE_ORDER_MARK "cat\n", 7), 100, &n);
     ck_assert(got && n == 4 && !strcmp(got, "cat\n"));
+    free(got);
+    got = im_read_text(c, scratch_write(dir, "a.txt", "a\rb\r\nc\r\r\nd\r", 11), 100, &n);
+    ck_assert(got && n == 11 && !strcmp(got, "a\nb\r\nc\r\r\nd\n"));
     free(got);
     got = im_read_text(c, scratch_write(dir, "a.txt", "", 0), 100, &n);
     ck_assert(got && !n && !*got);

@@ -150,7 +150,7 @@ killed_run diffusion diffusion --data "$dir/captions" --config $model --vae "$di
     --snr-power 0.5
 grep -q '"dtype": "float32"' "$dir/diffusion/model/text_encoder/config.json"
 check "diffusers loads the text encoder in the type of the UNet"
-printf 'a circle\n\na square\n' >"$dir/prompts"
+printf '\357\273\277a circle\n\na square\n' >"$dir/prompts"
 cp -r "$dir/diffusion" "$dir/sampled" && rm "$dir"/sampled/checkpoints/step-00000060.safetensors
 run train diffusion --resume --samples "$dir/prompts" -q -o "$dir/sampled"
 [ "$rc" = 0 ] && [ "$(ls "$dir/sampled/samples")" = step-00000060.png ] &&
@@ -162,6 +162,8 @@ gives 1 'those of --favour now' train diffusion --resume -q -o "$dir/sampled"
 sed -i '/"favour/d' "$dir/sampled/config.json"
 gives 1 'those of --favour now' train diffusion --resume --favour "$dir/things" -q -o "$dir/sampled"
 gives 1 'has no prompts' train diffusion --resume --samples /dev/null -q -o "$dir/sampled"
+printf 'a circle\ra \344\n' >"$dir/prompts"
+gives 1 'prompts, line 2: ' train diffusion --resume --samples "$dir/prompts" -q -o "$dir/sampled"
 small="--size 32 --batch 4 --steps 4 --checkpoint-every 2 -t 2"
 run train autoencoder --data "$dir/shapes" --config $model --size 32 --batch 4 --steps 2 --schedule constant \
     --checkpoint-every 2 -q -o "$dir/full"

@@ -10,6 +10,7 @@
 #include "cli/session.h"
 #include "cli/sheet.h"
 #include "data/files/file.h"
+#include "data/text/prompt_lines.h"
 
 enum { MOST = 64, BATCH = 8, STEPS = 20, SEED = 1, LONGEST = 1024 };
 
@@ -20,44 +21,40 @@ struct train_samples {
     char *prompts[MOST]; int n;
 };
 
-static bool read_lines(im_ctx *c, train_samples *s, const char *file, FILE *f)
+typedef struct reading {
+    im_ctx *c;
+    train_samples *s;
+    const char *file;
+} reading;
+
+static bool add_line(void *arg, const char *place, int number, const char *line)
 {
-    char line[LONGEST];
-    while (fgets(line, sizeof line, f)) {
-        if (!strchr(line, '\n') && !feof(f))
-            return im_fail(c, "%s: has a line of more than %d bytes; wanted one prompt per line", file, LONGEST - 2);
-        line[strcspn(line, "\r\n")] = '\0';
-        if (!*line)
-            continue;
-        if (s->n == MOST)
-            return im_fail(c, "%s: has more than %d prompts; a sheet of samples holds no more", file, MOST);
-        if (!(s->prompts[s->n] = strdup(line)))
-            return im_fail(c, "out of memory for the prompts of %s", file);
-        s->n++;
-    }
-    if (ferror(f) || s->n == 0)
-        return im_fail(c, "%s: %s; wanted a file with one prompt per line", file,
-                       ferror(f) ? "cannot be read" : "has no prompts");
+    const reading *r = arg;
+    (void)number;
+    if (strlen(line) > LONGEST)
+        return im_fail(r->c, "%s: has more than %d bytes; wanted a prompt", place, LONGEST);
+    if (r->s->n == MOST)
+        return im_fail(r->c, "%s: has more than %d prompts; a sheet of samples holds no more", r->file, MOST);
+    if (!(r->s->prompts[r->s->n] = strdup(line)))
+        return im_fail(r->c, "out of memory for the prompts of %s", r->file);
+    r->s->n++;
     return true;
 }
 
 train_samples *train_samples_open(im_ctx *c, const char *file, float guidance, const common_options *device,
                                   const char *const *base)
 {
-    FILE *f = fopen(file, "r");
-    train_samples *s = f ? calloc(1, sizeof *s) : NULL;
+    train_samples *s = calloc(1, sizeof *s);
     if (!s) {
-        im_fail(c, "%s: %m; wanted a file with one prompt per line", file);
-    } else {
-        *s = (train_samples){ .device = device, .guidance = guidance, .base = base };
-        if (!read_lines(c, s, file, f)) {
-            train_samples_free(s);
-            s = NULL;
-        }
+        im_fail(c, "out of memory for the prompts of %s", file);
+        return NULL;
     }
-    if (f)
-        fclose(f);
-    return s;
+    *s = (train_samples){ .device = device, .guidance = guidance, .base = base };
+    if (im_prompt_lines(c, file, add_line, &(reading){ .c = c, .s = s, .file = file }) &&
+        (s->n || im_fail(c, "%s: has no prompts; wanted one per line", file)))
+        return s;
+    train_samples_free(s);
+    return NULL;
 }
 
 void train_samples_free(train_samples *s)

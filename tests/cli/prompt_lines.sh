@@ -83,6 +83,16 @@ same n3.png numbers/7.png "+7, 2. and 064"
 draw -p 'a cat' --steps 1 -s 8 -g .5 -o "$dir/n4.png"
 same n4.png numbers/8.png "08 and .5"
 
+# ---- ends of lines as editors of all systems write them
+printf '\357\273\277a cat\ra dog\r\r--prompt "a cow" --seed 9\r' >"$dir/lines.txt"
+draw --prompts "$dir/lines.txt" --steps 1 -s 5 -o "$dir/cr"
+[ "$rc" = 0 ] && [ "$(cd "$dir/cr" && echo *)" = '5.png 6.png 9.png' ]
+check "a CR ends a line"
+draw -p 'a dog' --steps 1 -s 6 -o "$dir/r1.png"
+same r1.png cr/6.png "the second of lines that end in CR"
+printf 'a\r\nb\rc\n\377' >"$dir/lines.txt"
+gives 1 'lines.txt, line 4: ' generate -m $model --prompts "$dir/lines.txt" -o "$dir/no"
+
 # ---- lists without an end: an error by name, in little memory
 bounded() {     # bounded TEXT FILE: TEXT is what is said of it
     (ulimit -v 4000000 && exec "$imago" generate -m $model -q -t 1 --steps 1 --prompts "$2" -o "$dir/no") >"$dir/out" \
@@ -102,7 +112,7 @@ check "blanks without an end"
 mkdir -p "$dir/cards/more"
 printf '# colours\nred\n  green\n\nblue\nyellow\n' >"$dir/cards/colour.txt"
 printf '__colour__ hat\r\n__more/wood__ chair\r\n' >"$dir/cards/thing_of.txt"
-printf 'oak\nbeech\nash\n' >"$dir/cards/more/wood.txt"
+printf 'oak\rbeech\rash\r' >"$dir/cards/more/wood.txt"
 printf 'a __self__\n' >"$dir/cards/self.txt"
 draw -p 'a __colour__ cat, a __thing_of__, __no such__, a_b__c' -n '__colour__' --wildcards "$dir/cards" --steps 1 \
     -c 12 -s 100 -o "$dir/wild" --json

@@ -169,6 +169,8 @@ char *im_read_text(im_ctx *c, const char *path, size_t max_bytes, size_t *bytes)
         return NULL;
     }
     if (text && !strncmp(text, IM_BYTE_ORDER_MARK, 3)) memmove(text, text + 3, (n -= 3) + 1);
+    for (char *p = text; p && (p = strchr(p, '\r')); p++)
+        if (p[1] != '\n' && p[1] != '\r') *p = '\n';
     if (text && bytes) *bytes = n;
     return text;
 }

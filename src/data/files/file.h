@@ -34,7 +34,8 @@ bool im_write_file(im_ctx *c, const char *path, const void *data, size_t bytes, 
 /* The whole file, malloc'd, with a zero byte after the end; an error when it is larger than max_bytes. */
 char *im_read_file(im_ctx *c, const char *path, size_t max_bytes, size_t *bytes);
 
-/* The same of a text: without the byte order mark that some editors write in front; a zero byte is an error. */
+/* The same of a text: without the byte order mark that some editors write in front, and with LF for a CR that ends a line
+ * by itself; a zero byte is an error. */
 #define IM_BYTE_ORDER_MARK "\xEF\xBB\xBF"
 char *im_read_text(im_ctx *c, const char *path, size_t max_bytes, size_t *bytes);
 

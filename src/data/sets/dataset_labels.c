@@ -29,7 +29,7 @@ static bool no_memory(im_gather *g)
 
 /* ---------------------------------------------------------------- the list of classes */
 
-/* A class a line; LF or CRLF; blanks at the end of a line do not count; empty lines only at the end. */
+/* A class a line, whose end is LF, CRLF or CR; blanks at the end of a line do not count; empty lines only at the end. */
 static bool split_list(im_gather *g, const char *path, char *text)
 {
     im_dataset *d = g->d;

@@ -1,6 +1,5 @@
 /* request_list.c: lists of pictures to make: prompts, each with its seeds, typed or out of a file; and the names of their
  * files. A line of a file is a prompt, or a JSON object or a row of options (request_line.c). */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 
 #include "data/files/file.h"
 #include "data/files/utf8.h"
+#include "data/text/prompt_lines.h"
 #include "models/pipelines/request.h"
 #include "models/pipelines/request_line.h"
 
@@ -39,8 +39,7 @@ static bool add(im_ctx *c, im_prompt_list *l, const im_prompt_line *line, uint64
     return (p->prompt && p->negative) || im_fail(c, "out of memory for the prompts");
 }
 
-/* What a list may be; a stream may never end. */
-enum { LINE_BYTES = 1 << 20, FILE_BYTES = 1 << 28, TEXT_BYTES = 1 << 30, PICTURES = 1000000 };
+enum { TEXT_BYTES = 1 << 30, PICTURES = 1000000 };              /* what a list may be                                  */
 
 typedef struct reading {
     im_ctx *c;
@@ -49,8 +48,7 @@ typedef struct reading {
     int count;
     uint64_t *seed;
     int number;                                                /* of the line, from 1                                  */
-    size_t bytes, texts;                                       /* of the file so far; of the prompts                   */
-    char *line; size_t room;
+    size_t texts;                                              /* bytes of the prompts                                 */
 } reading;
 
 static bool add_prompt(reading *r, const im_prompt_line *line)
@@ -76,61 +74,20 @@ static bool add_object(reading *r, const char *place, json_t *object)
     return ok;
 }
 
-/* `line` without its end; blank lines are no pictures. */
-static bool add_line(reading *r, char *line)
+static bool add_line(void *arg, const char *place, int number, const char *line)
 {
-    line[strcspn(line, "\r\n")] = '\0';
-    if (r->number == 1 && !strncmp(line, IM_BYTE_ORDER_MARK, 3)) line += 3;
-    line += strspn(line, " \t");
-    if (!*line) return true;
-    char place[512];
-    snprintf(place, sizeof place, "%s, line %d", r->path, r->number);
-    if (!im_utf8_check(r->c, place, line, strlen(line))) return false;
+    reading *r = arg;
+    r->number = number;
     if (*line == '{') return add_object(r, place, im_prompt_line_json(r->c, place, line));
     if (!strncmp(line, "--", 2)) return add_object(r, place, im_prompt_line_options(r->c, place, line));
     return add_prompt(r, &(im_prompt_line){ .prompt = line, .negative = r->negative });
 }
 
-/* The next line into r->line, with its end; false at the end of the file, or after an error. */
-static bool read_line(reading *r, FILE *f)
-{
-    size_t n = 0;
-    r->number++;
-    for (int k = 0; k != '\n' && (k = getc_unlocked(f)) != EOF; ) {
-        if (n + 2 > r->room) {
-            size_t room = r->room ? 2 * r->room : 512;
-            char *longer = realloc(r->line, room);
-            if (!longer) return im_fail(r->c, "%s, line %d: out of memory; close other programs", r->path, r->number);
-            r->line = longer;
-            r->room = room;
-        }
-        if (!k)
-            return im_fail(r->c, "%s, line %d: holds a zero byte; wanted text in UTF-8", r->path, r->number);
-        if (n == LINE_BYTES)
-            return im_fail(r->c, "%s, line %d: has more than %d bytes; wanted a prompt: is it the right file?", r->path,
-                           r->number, LINE_BYTES);
-        r->line[n++] = (char)k;
-    }
-    if (!n) return false;
-    r->line[n] = '\0';
-    return (r->bytes += n) <= FILE_BYTES ||
-           im_fail(r->c, "%s, line %d: is behind %d bytes; wanted a shorter list of prompts: is it the right file?",
-                   r->path, r->number, FILE_BYTES);
-}
-
 bool im_prompt_list_read(im_ctx *c, im_prompt_list *l, const char *path, const char *negative, int count, uint64_t *seed)
 {
     reading r = { .c = c, .list = l, .path = path, .negative = negative, .count = count, .seed = seed };
-    FILE *f = strcmp(path, "-") ? fopen(path, "r") : stdin;
-    if (!f) return im_fail(c, "%s: %s; wanted a file with one prompt per line", path, strerror(errno));
-    bool ok = true;
-    while (ok && read_line(&r, f)) ok = add_line(&r, r.line);
-    ok = ok && im_ok(c);
-    if (ok && ferror(f)) ok = im_fail(c, "%s: %s; wanted a file with one prompt per line", path, strerror(errno));
-    if (ok && !l->n) ok = im_fail(c, "%s: has no prompts; wanted one per line", path);
-    free(r.line);
-    if (f != stdin) fclose(f);
-    return ok;
+    return im_prompt_lines(c, path, add_line, &r) &&
+           (l->n || im_fail(c, "%s: has no prompts; wanted one per line", path));
 }
 
 bool im_prompt_list_add(im_ctx *c, im_prompt_list *l, const char *prompt, const char *negative, int count, uint64_t *seed)
