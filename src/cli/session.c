@@ -51,6 +51,12 @@ static void handle(int sig)
     sigaction(sig, &act, NULL);
 }
 
+static bool is_ignored(int sig)
+{
+    struct sigaction now;
+    return !sigaction(sig, NULL, &now) && now.sa_handler == SIG_IGN;
+}
+
 void session_signals_more(void)
 {
     handle(SIGUSR1);
@@ -73,7 +79,8 @@ static im_ctx *open_device(const char *device, int threads, const common_options
     running = c;
     handle(SIGINT);
     handle(SIGTERM);
-    handle(SIGHUP);
+    if (!is_ignored(SIGHUP))                                   /* under nohup: the terminal may go                      */
+        handle(SIGHUP);
     signal(SIGXFSZ, SIG_IGN);                                  /* a file past its limit is an error, not the end       */
     return c;
 }

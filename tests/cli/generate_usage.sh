@@ -62,7 +62,7 @@ check "other brackets are no marks"
 
 # ---- signals, in a run that would take hours
 stopped() {     # stopped SIGNAL CODE: ends with that code, within a second
-    rm -rf "$dir/long" && mkdir "$dir/long"
+    rm -rf "$dir/long" "$dir/out" && mkdir "$dir/long"
     "$imago" generate -m $model -t 1 -p x -s 1 --steps 2 --count 100000 --json -o "$dir/long" >"$dir/out" 2>"$dir/err" &
     pid=$!
     tries=0
@@ -75,6 +75,19 @@ stopped() {     # stopped SIGNAL CODE: ends with that code, within a second
 }
 stopped INT 130
 stopped TERM 143
+stopped HUP 129
+: >"$dir/out"
+(trap '' HUP && exec "$imago" generate -m $model -t 1 -p x -s 1 --steps 2 --count 3000 --json -o "$dir/nohup") >"$dir/out" \
+    2>"$dir/err" &
+pid=$!
+tries=0
+while [ ! -s "$dir/out" ] && [ $tries -lt 600 ]; do sleep 0.05; tries=$((tries + 1)); done
+kill -HUP $pid
+before=$(wc -l <"$dir/out") tries=0
+while [ "$(wc -l <"$dir/out")" -lt $((before + 3)) ] && [ $tries -lt 600 ]; do sleep 0.05; tries=$((tries + 1)); done
+[ $tries -lt 600 ] && kill -TERM $pid && wait $pid
+[ $? = 143 ]
+check "under nohup SIGHUP changes nothing, and SIGTERM ends it as ever"
 for verb in trace synth; do
     wanted=130
     case $verb in
