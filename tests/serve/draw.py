@@ -26,6 +26,19 @@ check("txt2img: the request comes back", r["parameters"]["prompt"] == "strawberr
 status, r = s.post("/sdapi/v1/png-info", {"image": b64(wanted)})
 check("png-info", status == 200 and r["info"] == info["infotexts"][0] and r["parameters"]["Steps"] == "4"
       and r["parameters"]["Negative prompt"] == "blue" and json.loads(r["items"]["imago"])["seed"] == 7, r)
+for text, part in (                                             # as that interface reads what it, or another, has written
+        ("Negative prompt: b,\n c\nSteps: 2, Sampler: Euler a, Size: 64x96",
+         {"Prompt": "", "Negative prompt": "b,\nc", "Steps": "2", "Sampler": "Euler a", "Size-1": "64", "Size-2": "96"}),
+        ("Steps: 2, Sampler: Euler, Seed: 3", {"Prompt": "", "Negative prompt": "", "Seed": "3"}),
+        ("a\nSteps: 9, said\nNegative prompt:b\r\nSampler: Euler, Steps: 2, Seed: 3\n",
+         {"Prompt": "a\nSteps: 9, said", "Negative prompt": "b", "Steps": "2"}),
+        ("a: 1, b\nNegative prompt: c", {"Prompt": "a: 1, b", "Negative prompt": "c"}),
+        ('a\nSteps: 2, Lora hashes: "x: 1, y: 2", Hires prompt: "\\"q\\", \\n", Hashes: {"z": "3"}, Empty: , Last: "a, Seed: 3',
+         {"Lora hashes": "x: 1, y: 2", "Hires prompt": '"q", \n', "Hashes": '{"z": "3"}', "Last": '"a', "Seed": "3"})):
+    status, r = s.post("/sdapi/v1/png-info", {"image": b64(png(8, 8, text=("parameters", text)))})
+    found = r.get("parameters", {})
+    check("png-info: " + repr(text), status == 200 and r["info"] == text and {k: found.get(k) for k in part} == part
+          and "Empty" not in found, r)
 
 # ---- from a picture
 init = png(48, 80)

@@ -3,8 +3,9 @@
 import json
 import os
 import re
+import subprocess
 
-from server import Server, b64, check, done, form, png
+from server import IMAGO, Server, b64, check, done, form, png
 
 doc = json.load(open("src/cli/serve/openapi.json"))
 routes = re.findall(r'(?:WEBUI|OURS|\{)\(?\s*"(GET|POST)", "([^"]+)"', open("src/cli/serve/routes.c").read())
@@ -220,5 +221,19 @@ s = Server("--embedding", "tests/golden/embeddings", model="tests/golden/models/
 r = s.get("/sdapi/v1/embeddings")[1]
 check("embeddings", r == {"loaded": {n: {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": 48,
                                          "vectors": v} for n, v in (("<blob>", 3), ("wool", 1))}, "skipped": {}}, r)
+s.stop()
+
+# ---- a single file: its name is as long as names of files may be, and clients name it with its ending or without
+name = "m" * 200 + ".v1"
+path = os.path.join(s.dir, name + ".safetensors")
+subprocess.run([IMAGO, "convert", "tests/golden/models/a", "-o", path], check=True, stdout=subprocess.DEVNULL,
+               stderr=subprocess.DEVNULL)
+s = Server(model=path)
+status, r = s.get("/v1/models/" + name + ".safetensors")
+check("a long name", status == 200 and r["id"] == name + ".safetensors", r)
+found = [s.post("/sdapi/v1/txt2img", {"steps": 1, "override_settings": {"sd_model_checkpoint": x}})[0]
+         for x in (name + ".safetensors", name, name[:-1], name + ".")]
+check("a file is named with its ending or without", found == [200, 200, 422, 422], found)
+check("options, too", s.post("/sdapi/v1/options", {"sd_model_checkpoint": name})[0] == 200)
 s.stop()
 done()

@@ -145,16 +145,18 @@ def generate(folder, **options):
     return open(path, "rb").read()
 
 
-def png(width, height, pixel=b"\x80\x40\x20", claim=None, box=None, inside=b"\xff\xff\xff"):
+def png(width, height, pixel=b"\x80\x40\x20", claim=None, box=None, inside=b"\xff\xff\xff", text=None):
     """A PNG of one colour, RGB or with alpha as the pixel has values; claim: the size that its header tells instead; box:
-    columns and rows (x0, y0, x1, y1) of the colour `inside`."""
+    columns and rows (x0, y0, x1, y1) of the colour `inside`; text: (key, text), in Latin-1."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     x0, y0, x1, y1 = box or (0, 0, 0, 0)
     part = pixel * x0 + inside * (x1 - x0) + pixel * (width - x1)
     rows = b"".join(b"\0" + (part if y0 <= y < y1 else pixel * width) for y in range(height))
     head = struct.pack(">IIBBBBB", *(claim or (width, height)), 8, 6 if len(pixel) == 4 else 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    said = chunk(b"tEXt", "\0".join(text).encode("latin-1")) if text else b""
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + said + chunk(b"IDAT", zlib.compress(rows, 9))
+            + chunk(b"IEND", b""))
 
 
 def b64(data):

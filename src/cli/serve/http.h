@@ -33,7 +33,7 @@ struct visit {                                                 /* a request     
     bool closes;                                               /* the connection, with the answer                      */
     char allow[64];                                            /* of a 405                                             */
     char host[256];                                            /* of a target with one before its path; "": Host tells */
-    char *path, part[64];                                      /* part: what stands for {id}                           */
+    char *path, part[MODEL_NAME_BYTES];                        /* part: what stands for {id}                           */
     char *body; size_t bytes, room;                            /* a zero byte behind it                                */
     bool whole;
     job *j;
@@ -94,8 +94,8 @@ bool guard_open(server *s);                                    /* reads --token-
 const char *guard_challenge(const server *s);                  /* WWW-Authenticate                                     */
 
 /* routes.c: NULL, with 404 or 405 in *status. allow: the methods that there are. */
-const route *route_find(const char *method, const char *path, char part[64], int *status, error_form *form,
-                        char allow[64]);
+const route *route_find(const char *method, const char *path, char part[MODEL_NAME_BYTES], int *status,
+                        error_form *form, char allow[64]);
 bool route_at(int i, const route **r);                         /* all of them                                          */
 
 #endif

@@ -53,7 +53,7 @@ bool route_at(int i, const route **r)
 }
 
 /* Does the path have this form? part: what stands for {id}. */
-static bool fits(const char *form, const char *path, char part[64])
+static bool fits(const char *form, const char *path, char part[MODEL_NAME_BYTES])
 {
     const char *brace = strchr(form, '{');
     if (!brace)
@@ -63,14 +63,15 @@ static bool fits(const char *form, const char *path, char part[64])
         return false;
     const char *rest = strchr(brace, '}') + 1;
     size_t k = strcspn(path + n, "/");
-    if (!k || k >= 64 || strcmp(path + n + k, rest) != 0)
+    if (!k || k >= MODEL_NAME_BYTES || strcmp(path + n + k, rest) != 0)
         return false;
     memcpy(part, path + n, k);
     part[k] = '\0';
     return true;
 }
 
-const route *route_find(const char *method, const char *path, char part[64], int *status, error_form *form, char allow[64])
+const route *route_find(const char *method, const char *path, char part[MODEL_NAME_BYTES], int *status, error_form *form,
+                        char allow[64])
 {
     const route *found = NULL;
     const char *wanted = strcmp(method, "HEAD") ? method : "GET";

@@ -157,10 +157,13 @@ static enum MHD_Result tell(visit *v)
 
 /* ---------------------------------------------------------------- the request */
 
+/* Of a file also without its ending. */
 bool sdapi_is_model(const server *s, const char *name)
 {
-    return !*name || !strcmp(name, s->title) || !strcmp(name, s->model_name) || !strcmp(name, s->hash) ||
-           (strlen(name) >= 8 && !strncmp(name, s->hash, strlen(name)));
+    size_t n = strlen(name);
+    return !n || !strcmp(name, s->title) || !strcmp(name, s->model_name) || !strcmp(name, s->hash) ||
+           (n >= 8 && !strncmp(name, s->hash, n)) ||
+           (!strncmp(name, s->model_name, n) && !strcmp(s->model_name + n, ".safetensors"));
 }
 
 static bool take_overrides(const server *s, asked *a, trouble *t)

@@ -12,7 +12,9 @@ enum MHD_Result sdapi_scripts(visit *v), sdapi_cmd_flags(visit *v), sdapi_memory
 enum MHD_Result sdapi_upscalers(visit *v), sdapi_latent_upscalers(visit *v), sdapi_vaes(visit *v);
 enum MHD_Result sdapi_empty_list(visit *v), sdapi_refreshed(visit *v);
 
-/* Is this the model that is served, by title, name or hash? */
+/* The prompt, the negative prompt and the fields of a text `parameters` (infotext.c); NULL: no memory. */
+json_t *infotext_json(const char *info);
+/* Is this the model that is served, by title, name or hash? "": whichever it is. */
 bool sdapi_is_model(const server *s, const char *name);
 const char *sampler_named(const char *scheduler);              /* "Euler a" of "euler_a"                               */
 

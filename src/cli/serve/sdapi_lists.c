@@ -156,50 +156,6 @@ enum MHD_Result sdapi_set_options(visit *v)
 
 /* ---------------------------------------------------------------- png-info */
 
-/* "Steps: 20, Sampler: Euler a, ..." with values in quotes where they hold a comma. */
-static void put_fields(json_t *out, const char *line)
-{
-    while (*line) {
-        size_t n = strcspn(line, ":");
-        if (!line[n])
-            return;
-        const char *value = line + n + 1;
-        value += strspn(value, " ");
-        json_t *text = NULL;
-        size_t length = strcspn(value, ",");
-        if (*value == '"') {
-            json_error_t e;
-            text = json_loads(value, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &e);
-            length = text ? (size_t)e.position : length;
-        }
-        char key[64];
-        snprintf(key, sizeof key, "%.*s", (int)(n < 63 ? n : 63), line);
-        json_object_set_new(out, key, text ? text : json_stringn(value, length));
-        line = value + length;
-        line += strspn(line, ", ");
-    }
-}
-
-/* The three parts of such a text: a prompt, a line "Negative prompt: ", a line of fields. */
-static json_t *parameters_json(const char *info)
-{
-    json_t *out = json_object();
-    const char *fields = info;
-    for (const char *p = info; (p = strstr(p, "\nSteps: ")); p++)
-        fields = p + 1;
-    if (fields == info)
-        return out;
-    const char *negative = strstr(info, "\nNegative prompt: ");
-    const char *end = negative && negative < fields ? negative : fields - 1;
-    json_object_set_new(out, "Prompt", json_stringn(info, (size_t)(end - info)));
-    if (end == negative) {
-        const char *from = negative + strlen("\nNegative prompt: ");
-        json_object_set_new(out, "Negative prompt", json_stringn(from, (size_t)(fields - 1 - from)));
-    }
-    put_fields(out, fields);
-    return out;
-}
-
 enum MHD_Result sdapi_png_info(visit *v)
 {
     trouble t = { 0 };
@@ -223,7 +179,7 @@ enum MHD_Result sdapi_png_info(visit *v)
     if (own)
         json_object_set_new(items, "imago", json_string(own));
     json_t *all = json_pack("{s:s, s:o, s:o}", "info", info ? info : "", "items", items, "parameters",
-                            parameters_json(info ? info : ""));
+                            infotext_json(info ? info : ""));
     free(info);
     free(own);
     bool ok = c && im_ok(c);
