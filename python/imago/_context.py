@@ -6,6 +6,7 @@ made of it: native memory goes when the last of them is gone, in whichever order
 """
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 import warnings
@@ -14,7 +15,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
-from ._convert import said, text
+import numpy as np
+
+from ._convert import refused, said, text
 from ._errors import ImagoError, ImagoWarning, Stopped
 from ._functions import FUNCTIONS
 from ._library import library
@@ -115,7 +118,7 @@ class Context(Closing):
         self._hold_back = 0                                    # > 0: nothing is freed: a tape may still read it
         self._tape: list[weakref.ref[Tensor]] | None = None    # an open one: tensors that were made since
         lib = self._lib = library()
-        if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 4096:
+        if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 0 <= threads <= 4096:
             raise ImagoError(f"threads: found {threads!r}, wanted a whole number from 0 to 4096")
         pointer = lib.im_ctx_new(text(device, "device"), threads)
         if not pointer:
@@ -160,6 +163,8 @@ class Context(Closing):
             self._depth += 1
             try:
                 out = function(*args)
+            except ctypes.ArgumentError as e:
+                raise ImagoError(refused(name, args, str(e))) from None
             finally:
                 self._depth -= 1
                 self._drain()

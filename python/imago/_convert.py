@@ -4,13 +4,14 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from typing import Any, Mapping, Union
+from typing import Any, Mapping, Sequence, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from ._errors import ImagoError
-from ._structs import im_image
+from ._functions import FUNCTIONS
+from ._structs import im_image, im_tensor
 
 Text = Union[str, "os.PathLike[str]"]
 Pixels = npt.NDArray[np.uint8]
@@ -19,16 +20,28 @@ Picture = Pixels
 Values = npt.NDArray[np.floating[Any]]
 
 _WHOLE = (ctypes.c_int, ctypes.c_int64, ctypes.c_uint64, ctypes.c_size_t)
+_WANTED = {ctypes.POINTER(im_tensor): "a tensor; Context.tensor makes one of an array", ctypes.c_float: "a number",
+           ctypes.c_double: "a number", ctypes.c_bool: "True or False", ctypes.c_char_p: "text"}
 
 
 def text(value: Any, name: str) -> bytes:
     """UTF-8; names of files keep their bytes."""
     if not isinstance(value, (str, os.PathLike)):
         raise ImagoError(f"{name}: found {value!r}, wanted text")
-    out = os.fspath(value).encode("utf-8", "surrogateescape")
+    try:
+        out = os.fspath(value).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ImagoError(f"{name}: found {value!r}, wanted text without halves of surrogate pairs") from None
     if b"\0" in out:
         raise ImagoError(f"{name}: found a NUL character in {value!r}, wanted text without one")
     return out
+
+
+def refused(function: str, args: Sequence[Any], why: str) -> str:
+    """What ctypes says of arguments, "argument 3: TypeError: wrong type", as the library would."""
+    at = int("".join(filter(str.isdigit, why.partition(":")[0])) or 1) - 1
+    wanted = _WANTED.get(FUNCTIONS[function][1][at], "a whole number")
+    return f"{function.removeprefix('im_')}: found {args[at]!r}, wanted {wanted}"
 
 
 def said(value: bytes | None) -> str:
@@ -114,7 +127,10 @@ def _set(place: Any, name: str, kind: Any, value: Any, kept: list[Any]) -> None:
         kept.append(image)
         value = ctypes.pointer(image)
     elif kind == ctypes.POINTER(ctypes.c_float):
-        array = np.ascontiguousarray(value, np.float32)
+        try:
+            array = np.ascontiguousarray(value, np.float32)
+        except (TypeError, ValueError):
+            raise ImagoError(f"{name}: found {type(value).__name__}, wanted an array of numbers") from None
         kept.append(array)
         value = array.ctypes.data_as(kind)
     elif kind is ctypes.c_bool:

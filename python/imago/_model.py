@@ -45,14 +45,14 @@ class Model(Closing):
 
     @classmethod
     def load(cls, path: Text | None = None, *, device: str = "cpu", threads: int = 0, dtype: str = "f32",
-             activations: str = "f32", loras: Iterable[Text | tuple[Text, float]] = (), strict: bool = False,
+             activations: str = "f32", loras: Text | Iterable[Text | tuple[Text, float]] = (), strict: bool = False,
              variant: str | None = None, cache_weights: bool = False, context: Context | None = None) -> Model:
         """Opens a model. Its networks are read when they are first needed; that all of them are there is seen at once.
 
         :param path: a folder or file; None: the embedded model (64x64 pixels).
         :param device: "cpu", "ref" or "cuda[:N]"; threads 0: all cores. Not looked at with ``context``.
         :param dtype: what weights are held in: "f32", "f16", "bf16", "int8"; activations: what goes from layer to layer.
-        :param loras: files of LoRAs, or pairs (file, weight).
+        :param loras: a file of a LoRA; or several files, or pairs (file, weight).
         :param strict: tensors that no network asks for are an error; variant: "fp16" ... of a folder's files.
         :param cache_weights: weights are kept as the device holds them, so that the next start takes no time.
         :param context: to share a device with other models and with tensors.
@@ -66,7 +66,7 @@ class Model(Closing):
         model = cls(c, c.adopt(pointer, "im_sd_free"), name)
         c.run("im_sd_cache_weights", pointer, cache_weights)
         c.run("im_sd_set_activations", pointer, between)
-        for one in loras:
+        for one in [loras] if isinstance(loras, (str, os.PathLike)) else loras:
             if isinstance(one, tuple):
                 model.add_lora(*one)
             else:
@@ -134,8 +134,8 @@ class Model(Closing):
 
     def _array(self, runs: Sequence[Run]) -> tuple[Any, int]:
         for r in runs:
-            if r.model is not self:
-                raise ImagoError("step: a run belongs to another model; wanted runs of this one")
+            if not isinstance(r, Run) or r.model is not self:
+                raise ImagoError(f"step: found {r!r}, wanted runs of this model")
         return (ctypes.c_void_p * max(len(runs), 1))(*[r._pointer for r in runs]), len(runs)
 
     def _args(self, prompt: Any, options: Any) -> tuple[Any, list[Any]]:

@@ -6,7 +6,9 @@ is said otherwise. ImagoError: shapes or dtypes that do not fit; the line says w
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, Sequence
+
+import numpy as np
 
 from ._convert import fill, word
 from ._errors import ImagoError
@@ -19,6 +21,15 @@ ACTIVATIONS = ("none", "silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "tanh"
 def _result(name: str, x: Tensor, *args: Any) -> Tensor:
     """In the context of x, its first input."""
     return result(tensor_of(x, name).context, name, x, *args)
+
+
+def _attrs(name: str, kind: Any, *values: Any) -> Any:
+    """A struct of numbers."""
+    try:
+        return kind(*values)
+    except TypeError:
+        raise ImagoError(f"{name}: found {', '.join(map(repr, values))}, wanted numbers of the kinds that its docstring "
+                         f"names") from None
 
 
 def _act(name: str) -> int:
@@ -36,12 +47,15 @@ def linear_geglu(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 
 def conv2d(x: Tensor, w: Tensor, b: Tensor | None = None, *, chan: Tensor | None = None, res: Tensor | None = None,
-           stride: int = 1, padding: int | tuple[int, int, int, int] = 0, enlarged: tuple[int, int] = (0, 0)) -> Tensor:
+           stride: int = 1, padding: int | Sequence[int] = 0, enlarged: Sequence[int] = (0, 0)) -> Tensor:
     """conv(x, w) + b + chan[:, None, None, :] + res.  x (B, H, W, Cin)  w (Cout, Kh, Kw, Cin)  b (Cout)  chan (B, Cout)
     res, out (B, Ho, Wo, Cout). padding: zeros around, one number or (top, left, bottom, right); enlarged: (height, width)
     that the input is brought to first, by its nearest pixels; (0, 0): it is not."""
-    pad = padding if isinstance(padding, tuple) else (padding,) * 4
-    at = im_conv_attrs(stride, *pad, *enlarged)
+    pad = tuple(padding) if isinstance(padding, (tuple, list, np.ndarray)) else (padding,) * 4
+    if len(pad) != 4 or len(enlarged) != 2:
+        raise ImagoError(f"conv2d: found padding {padding!r} and enlarged {enlarged!r}, wanted one number or (top, left, "
+                         f"bottom, right), and (height, width)")
+    at = _attrs("conv2d", im_conv_attrs, stride, *pad, *enlarged)
     return _result("im_conv2d", x, w, b, chan, res, ctypes.byref(at))
 
 
@@ -60,7 +74,7 @@ def batchnorm(x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, runn
               relu: bool = False) -> Tensor:
     """Over all axes but the last, + res, ReLU where asked. training: by this batch's statistics, and the running ones move
     by momentum.  x, res (B, ..., C), the others (C)"""
-    at = im_batchnorm_attrs(eps, momentum, training, relu)
+    at = _attrs("batchnorm", im_batchnorm_attrs, eps, momentum, training, relu)
     return _result("im_batchnorm", x, gamma, beta, res, running_mean, running_var, ctypes.byref(at))
 
 
@@ -166,7 +180,7 @@ def optimise(params: list[Tensor], kind: str = "sgd", *, state: dict[str, list[T
     """
     rows: Any = (im_trained * max(len(params), 1))()
     for i, w in enumerate(params):
-        w._written("optimise")
+        tensor_of(w, "optimise")._written("optimise")
         rows[i].w, rows[i].decay, rows[i].adapt = w._pointer, decay, True
     for name, tensors in (state or {}).items():
         if name not in ("m", "v") or len(tensors) != len(params):

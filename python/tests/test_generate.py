@@ -124,6 +124,8 @@ class Generate(Case):
             self.assertEqual(model.loras, [])
         with load(loras=[(LORA, 0.25)]) as model:
             self.assertEqual(model.loras, [("lora", digest, 0.25)])
+        with load(loras=LORA) as model:
+            self.assertEqual(model.loras, [("lora", digest, 1)], "the name of a file is one, and no list of letters")
 
 
 class Steps(Case):
@@ -254,6 +256,7 @@ class Wrong(Case):
             ({"eager": 1}, "True or False"), ({"negative": 3}, "wanted text"), ({"negative": "a\0b"}, "NUL"),
             ({"step": 3}, "no option 'step'; wanted one of"), ({"steps": None}, "leave it out"), ({"rng": "gpu"}, "cpu, cuda"),
             ({"init": np.zeros((8, 8))}, "uint8 (height, width, 3)"), ({"latents": np.zeros((4, 8, 9))}, "wanted (4, 8, 8)"),
+            ({"latents": "x"}, "latents: found str, wanted an array"), ({"negative": "a\ud83d"}, "surrogate pairs"),
             ({"mask": np.zeros((8, 8)), "init": black}, "mask: found float64 (8, 8), wanted pixels of uint8 (height, width)"),
             ({"strength": 0.5}, "strength: found without init"), ({"mask_fill": 1, "init": black}, "found without mask"),
             ({"width": 10**6}, "width: found 1000000 pixels, wanted at most 65536"),
@@ -264,7 +267,8 @@ class Wrong(Case):
                     self.says(text, model.generate, "x", **options)
             self.says("prompt", model.generate, 3)
             other = load().open("x", **GIVEN)
-            self.says("another model", model.step, [other])
+            for found in (other, 1):
+                self.says("wanted runs of this model", model.step, [found])
         self.says("dtype", imago.Model.load, MODEL, dtype="f64")
         self.says("threads", imago.Context, threads=-1)
 

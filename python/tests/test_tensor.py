@@ -88,11 +88,20 @@ class Values(Case):
                                (lambda: ops.linear(c.tensor(normal(2, 3)), None), "linear: input 1 is missing"),  # type: ignore
                                (lambda: ops.add(normal(2), normal(2)), "add: found ndarray, wanted a tensor"),  # type: ignore
                                (lambda: ops.add(c.tensor(normal(2)), normal(2)), "add: found ndarray"),  # type: ignore
+                               (lambda: ops.add(c.tensor(normal(2)), 3), "add: found 3, wanted a tensor"),  # type: ignore
+                               (lambda: ops.scale(c.zeros(2), "2"), "scale: found '2', wanted a number"),  # type: ignore
+                               (lambda: c.zeros(2).slice(0, 0, 1.0), "slice: found 1.0, wanted a whole"),  # type: ignore
+                               (lambda: ops.optimise([normal(2)], lr=1), "found ndarray, wanted a tensor"),  # type: ignore
+                               (lambda: ops.conv2d(c.zeros((1, 4, 4, 1)), c.zeros((1, 3, 3, 1)), padding=(1, 1)), "(1, 1)"),
+                               (lambda: ops.conv2d(c.zeros((1, 4, 4, 1)), c.zeros((1, 3, 3, 1)), stride=.5),  # type: ignore
+                                "conv2d: found 0.5"),
                                (lambda: ops.activate(c.tensor(normal(2)), "mish"), "wanted one of none, silu"),
                                (lambda: ops.embedding(c.tensor(normal(4, 2)), c.tensor([[9]], "i32")), "9")):
                 self.says(text, make)
             self.assertEqual((c.zeros(3).shape, c.zeros(np.int64(2)).shape), ((3,), (2,)))
-            with imago.Context("cpu", 1) as d:
+            padded = ops.conv2d(c.zeros((1, 4, 4, 1)), c.zeros((1, 3, 3, 1)), padding=[1, 1, 1, 1])
+            self.assertEqual(padded.shape, (1, 4, 4, 1))
+            with imago.Context("cpu", np.int64(1)) as d:                                                   # type: ignore
                 self.says("another context", ops.add, c.tensor(normal(2)), d.tensor(normal(2)))
                 left = d.tensor(normal(2))
             self.says("the context was closed", left.numpy)
