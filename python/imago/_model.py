@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Called before the first evaluation of the UNet (done 0) and after each. False: give it up; None goes on.
 Progress = Callable[[int, int], "bool | None"]
 NO_PROGRESS = FUNCTIONS["im_sd_on_progress"][1][1]()           # NULL
+_AS_MODEL = 63                                                 # IM_AS_MODEL
 _WORDS = {"rng": ("cpu", "cuda")}
 # What says something of another option only; the command line refuses it alone, too.
 _NEEDS = (("strength", "init"), ("mask_blur", "mask"), ("mask_fill", "mask"), ("mask_only", "mask"),
@@ -44,14 +45,15 @@ class Model(Closing):
         self._handle: Handle | None = handle
 
     @classmethod
-    def load(cls, path: Text | None = None, *, device: str = "cpu", threads: int = 0, dtype: str = "f32",
+    def load(cls, path: Text | None = None, *, device: str = "cpu", threads: int = 0, dtype: str | None = None,
              activations: str = "f32", loras: Text | Iterable[Text | tuple[Text, float]] = (), strict: bool = False,
              variant: str | None = None, cache_weights: bool = False, context: Context | None = None) -> Model:
         """Opens a model. Its networks are read when they are first needed; that all of them are there is seen at once.
 
         :param path: a folder or file; None: the embedded model (64x64 pixels).
         :param device: "cpu", "ref" or "cuda[:N]"; threads 0: all cores. Not looked at with ``context``.
-        :param dtype: what weights are held in: "f32", "f16", "bf16", "int8"; activations: what goes from layer to layer.
+        :param dtype: what weights are held in: "f32", "f16", "bf16", "int8"; None: int8 where that is what the model holds,
+            else f32; activations: what goes from layer to layer.
         :param loras: a file of a LoRA; or several files, or pairs (file, weight).
         :param strict: tensors that no network asks for are an error; variant: "fp16" ... of a folder's files.
         :param cache_weights: weights are kept as the device holds them, so that the next start takes no time.
@@ -59,7 +61,8 @@ class Model(Closing):
         :raises ImagoError: a file is missing, damaged or of another kind; the line names it.
         """
         c = context if context is not None else Context(device, threads)
-        kind, between = word(dtype, DTYPES, "dtype"), word(activations, DTYPES[:3], "activations")
+        kind = _AS_MODEL if dtype is None else word(dtype, DTYPES, "dtype")
+        between = word(activations, DTYPES[:3], "activations")
         c.call("im_weights_rules", strict, None if variant is None else text(variant, "variant"))
         pointer = c.call("im_sd_open", None if path is None else text(path, "path"), kind)
         name = "imago-small" if path is None else os.path.basename(os.path.normpath(os.fspath(path)))

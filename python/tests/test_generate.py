@@ -67,6 +67,13 @@ class Generate(Case):
                 self.same(model.generate("a cat", **GIVEN), drawn(
                     self.dir, "-m", MODEL, "--steps", 3, "-g", 4, "--dtype", dtype, "--activations", dtype), dtype)
 
+    def test_weights_of_the_model(self) -> None:
+        folder = self.dir / "int8"
+        program("convert", MODEL, "-o", folder, "--dtype", "int8")
+        with imago.Model.load(folder, threads=1) as model, load() as other:
+            self.assertEqual((model.dtype, other.dtype), ("int8", "f32"))
+            self.same(model.generate("a cat", **GIVEN), drawn(self.dir, "-m", folder, "--steps", 3, "-g", 4))
+
     def test_latents(self) -> None:
         wanted = drawn(self.dir, "-m", MODEL, "--steps", 3, "-g", 4, "--save-latents", self.dir / "l.safetensors")
         with load() as model, model.open("a cat", **GIVEN) as run:
