@@ -3,7 +3,7 @@
  * Reading gives 8-bit RGB as Pillow's Image.open(path).convert("RGB") does, as diffusers begins with that: alpha and
  * transparent colours are dropped, not blended; of 16-bit RGB and of 16-bit grey with alpha the high byte counts;
  * 16-bit grey is clipped at 255, with a warning; colours beyond the palette are black; gamma and profiles are not
- * applied. A file that lacks its end is read while all its pixels are there.
+ * applied. A file whose end is missing or wrong is read while all its pixels are there; checksums: png_chunks.c.
  * Reading is used by picture.c, writing by whoever makes pictures. */
 #include "data/images/png.h"
 
@@ -39,8 +39,8 @@ typedef struct work {
     bool writing;
 } work;
 
-/* All pixels of a file that ended too early are there. */
-static bool whole_at_last(const work *w) { return w->mended && w->rows && !w->rows_left; }
+/* All pixels are there: what is wrong behind them is no matter. */
+static bool whole_at_last(const work *w) { return !w->writing && w->rows && !w->rows_left; }
 
 static void on_error(png_structp png, png_const_charp message)
 {
@@ -106,7 +106,7 @@ static bool make_image(work *w, uint32_t width, uint32_t height, bool grey16)
     return true;
 }
 
-/* libpng unpacked a row. What a mended file lacks behind the last one, a checksum, is no matter. */
+/* libpng unpacked a row. */
 static void count_row(png_structp png, png_row_infop info, png_bytep row)
 {
     work *w = png_get_user_transform_ptr(png);
@@ -129,14 +129,25 @@ static void clip_grey16(const work *w)
                 100.0 * (double)clipped / (double)n);
 }
 
-/* Everything of the file: pixels into w->image, texts into w->info. */
+/* A chunk that libpng does not know, critical by its name as Apple's CgBI: done with, as Pillow passes it over. */
+static int pass_over(png_structp png, png_unknown_chunkp chunk)
+{
+    (void)png;
+    (void)chunk;
+    return 1;
+}
+
+/* Everything of the file: pixels into w->image, texts into w->info. CRCs were looked at before. Some encoders name a
+ * smaller window of zlib's than their data want, and Pillow never asks. */
 static bool decode(work *w)
 {
     if (setjmp(png_jmpbuf(w->png))) return whole_at_last(w) && im_ok(w->c);
     png_set_read_fn(w->png, w, take_bytes);
     png_set_user_limits(w->png, 0x7fffffff, 0x7fffffff);
     png_set_chunk_malloc_max(w->png, IM_PNG_MAX_CHUNK);
-    png_set_crc_action(w->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    png_set_crc_action(w->png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+    png_set_option(w->png, PNG_MAXIMUM_INFLATE_WINDOW, PNG_OPTION_ON);
+    png_set_read_user_chunk_fn(w->png, NULL, pass_over);
     png_read_info(w->png, w->info);
     int depth = png_get_bit_depth(w->png, w->info), colour = png_get_color_type(w->png, w->info);
     bool grey16 = colour == PNG_COLOR_TYPE_GRAY && depth == 16;

@@ -1,6 +1,8 @@
 /* png_chunks.c: a PNG file (ISO/IEC 15948) is a signature of 8 bytes and chunks { length, kind, data, CRC-32 of kind and
- * data }, the last of kind IEND. Here the chunks are walked before libpng is asked, for two reasons: libpng asks for all
- * the memory that a length promises, and it refuses a file without its end, which Pillow takes while all pixels are there.
+ * data }, the last of kind IEND. Here the chunks are walked before libpng is asked, for three reasons: libpng asks for all
+ * the memory that a length promises; it refuses a file without its end, which Pillow takes while all pixels are there; and
+ * it holds all CRCs for equal, where Pillow asks for those before the pixels only. A wrong CRC of pixels does no harm where
+ * the zlib stream in these chunks is whole, which ends with a checksum of its own (Adler-32, RFC 1950).
  * EXIF is a chunk eXIf, or hex digits in a text (older ImageMagick); XMP is a text "XML:com.adobe.xmp". */
 #include "data/images/png_chunks.h"
 
@@ -37,6 +39,36 @@ static bool next_chunk(const uint8_t *p, size_t n, size_t *at, chunk *out)
 
 static bool is_a(const chunk *k, const char *kind) { return !memcmp(k->kind, kind, 4); }
 
+static bool crc_is_right(const chunk *k)
+{
+    return crc32(0, (const Bytef *)k->kind, (uInt)(4 + k->bytes)) == (uLong)length_at(k->data + k->bytes);
+}
+
+/* Do the pixels, all IDAT chunks one after the other, end in the checksum that zlib makes of them? */
+static bool stream_is_whole(const uint8_t *p, size_t n)
+{
+    uint8_t out[4096];
+    z_stream z = { .zalloc = NULL };
+    int rc = inflateInit(&z);
+    chunk k;
+    for (size_t at = SIGNATURE; rc == Z_OK && next_chunk(p, n, &at, &k); ) {
+        if (!is_a(&k, "IDAT")) continue;
+        z.next_in = (Bytef *)(uintptr_t)k.data;
+        z.avail_in = (uInt)k.bytes;
+        for (bool more = true; rc == Z_OK && more; more = z.avail_in || !z.avail_out) {
+            z.next_out = out;
+            z.avail_out = sizeof out;
+            rc = inflate(&z, Z_NO_FLUSH);
+            if (rc == Z_BUF_ERROR) {                           /* nothing left of this chunk                          */
+                rc = Z_OK;
+                break;
+            }
+        }
+    }
+    inflateEnd(&z);
+    return rc == Z_STREAM_END;
+}
+
 /* ---------------------------------------------------------------- files that lack their end */
 
 static uint8_t *put_chunk(uint8_t *to, const uint8_t *kind, const uint8_t *data, size_t bytes)
@@ -51,32 +83,53 @@ static uint8_t *put_chunk(uint8_t *to, const uint8_t *kind, const uint8_t *data,
     return to + HEAD + bytes + CRC;
 }
 
+static bool damaged(im_ctx *c, const char *name, const char *kind)
+{
+    return im_fail(c, "%s: is a damaged PNG: the checksum of its %.4s is wrong; fetch or export it again", name, kind);
+}
+
+typedef struct walk {                                          /* over the chunks up to the end of the picture        */
+    size_t at;                                                 /* behind the last one that is whole                   */
+    bool pixels, doubtful;                                     /* there are some; of one of them the CRC is wrong     */
+    bool over, whole;                                          /* an end was there; and nothing is to be mended       */
+} walk;
+
+/* Of an animation (APNG) the first picture counts, which is over where the next one begins. */
+static bool walk_chunks(im_ctx *c, const char *name, const uint8_t *p, size_t n, walk *w)
+{
+    chunk k;
+    bool frames = false;
+    *w = (walk){ .at = SIGNATURE };
+    for (size_t next = w->at; next_chunk(p, n, &next, &k); w->at = next) {
+        bool right = crc_is_right(&k);
+        w->whole = is_a(&k, "IEND") && !k.bytes && right;
+        w->over = is_a(&k, "IEND") || (frames && w->pixels && is_a(&k, "fcTL"));
+        if (w->over) break;
+        w->pixels = w->pixels || is_a(&k, "IDAT");
+        w->doubtful = w->doubtful || (!right && is_a(&k, "IDAT"));
+        frames = frames || (is_a(&k, "acTL") && k.bytes >= 4 && length_at(k.data) > 1);
+        if (!right && !w->pixels) return damaged(c, name, k.kind);
+    }
+    return !w->doubtful || stream_is_whole(p, n) || damaged(c, name, "IDAT");
+}
+
 bool im_png_mend(im_ctx *c, const char *name, const uint8_t *p, size_t n, im_png_file *out)
 {
+    walk w;
     *out = (im_png_file){ p, n, NULL };
-    chunk k;
-    size_t at = SIGNATURE;
-    bool pixels = false;
-    while (next_chunk(p, n, &at, &k)) {
-        if (is_a(&k, "IEND")) {
-            if (!k.bytes && !memcmp(k.data, "\xae\x42\x60\x82", CRC)) return true;
-            at -= HEAD + k.bytes + CRC;                        /* what stands in it is no matter                       */
-            break;
-        }
-        pixels = pixels || is_a(&k, "IDAT");
-    }
+    if (!walk_chunks(c, name, p, n, &w) || w.whole) return im_ok(c);
     /* What is left begins with the head of a chunk, or is the rest of one, or zeros, or nothing. */
-    size_t left = n - at;
-    bool head = left >= HEAD && is_kind(p + at + 4) && memcmp(p + at + 4, "IEND", 4);
-    size_t promised = head ? length_at(p + at) : 0, have = head && promised > left - HEAD ? left - HEAD : promised;
-    bool cut_pixels = head && !memcmp(p + at + 4, "IDAT", 4);
-    if ((!pixels && !cut_pixels) || (have < promised && !cut_pixels))
+    size_t left = n - w.at;
+    bool head = !w.over && left >= HEAD && is_kind(p + w.at + 4) && memcmp(p + w.at + 4, "IEND", 4);
+    size_t promised = head ? length_at(p + w.at) : 0, have = head && promised > left - HEAD ? left - HEAD : promised;
+    bool cut_pixels = head && !memcmp(p + w.at + 4, "IDAT", 4);
+    if ((!w.pixels && !cut_pixels) || (have < promised && !cut_pixels))
         return im_fail(c, "%s: is a damaged PNG: the file ends too early; fetch or export it again", name);
-    out->copy = malloc(at + HEAD + have + CRC + HEAD + CRC);
+    out->copy = malloc(w.at + HEAD + have + CRC + HEAD + CRC);
     if (!out->copy) return im_fail(c, "%s: out of memory; close other programs", name);
-    memcpy(out->copy, p, at);
-    uint8_t *end = out->copy + at;
-    if (head) end = put_chunk(end, p + at + 4, p + at + HEAD, have);
+    memcpy(out->copy, p, w.at);
+    uint8_t *end = out->copy + w.at;
+    if (head) end = put_chunk(end, p + w.at + 4, p + w.at + HEAD, have);
     end = put_chunk(end, (const uint8_t *)"IEND", NULL, 0);
     out->p = out->copy;
     out->n = (size_t)(end - out->copy);
