@@ -46,6 +46,58 @@ START_TEST(sorts_numbers)
 }
 END_TEST
 
+/* The order is torchvision's: that of sorted(os.walk(class)). Tiny ImageNet has CLASS/images/x.JPEG. */
+START_TEST(reads_folders_in_classes)
+{
+    const char *const names[] = { "a/z.jpg", "a/x/2.jpg", "a/x/y/1.jpg", "a/x-1/3.jpg", "a/.no/4.jpg", "b/images/5.JPEG",
+                                  "b/10/6.png", NULL };
+    for (int i = 0; names[i]; i++) put(names[i], NULL);
+    ck_assert_int_eq(symlink("..", scratch_path(dir, "a/x/up")), 0);
+    ck_assert_int_eq(symlink("../b/10", scratch_path(dir, "a/link")), 0);
+    im_dataset *d = good("", ARGS(.min_classes = 2));
+    static const struct { const char *name; int label; } want[] = {
+        { "a/z.jpg", 0 }, { "a/link/6.png", 0 }, { "a/x/2.jpg", 0 }, { "a/x-1/3.jpg", 0 }, { "a/x/y/1.jpg", 0 },
+        { "b/10/6.png", 1 }, { "b/images/5.JPEG", 1 } };
+    ck_assert_int_eq(d->count, 7);
+    for (int i = 0; i < 7; i++) expect_sample(d, i, want[i].name, want[i].label, NULL);
+    expect_bytes(d, 4, JPEG "a/x/y/1.jpg");
+    ck_assert_msg(strstr(warned, "a/x/up: is a link to a folder that it lies in") != NULL, "%s", warned);
+    im_dataset_free(d);
+}
+END_TEST
+
+START_TEST(refuses_parts_of_a_set)
+{
+    put("train/a/1.jpg", NULL);
+    put("train/b/1.jpg", NULL);
+    bad("", NO_ARGS, PARTS("train in it is a part of a set", "name that folder", "/train"));
+    put("Val/a/1.jpg", NULL);
+    bad("", ARGS(.min_classes = 2), PARTS("Val in it is a part of a set"));
+    im_dataset_free(good("train", ARGS(.min_classes = 2)));
+    put("dogs/a/1.jpg", NULL);
+    im_dataset_free(good("", ARGS(.min_classes = 2)));
+}
+END_TEST
+
+/* What the folders were unpacked from lies beside them. */
+START_TEST(leaves_archives_beside_folders)
+{
+    put("n1/1.jpg", NULL);
+    put("n2/1.jpg", NULL);
+    put("n1.tar", "");
+    put("n2.tar", "");
+    put("all.tar.gz", "\x1F\x8B");
+    im_dataset *d = good("", ARGS(.min_classes = 2));
+    ck_assert_int_eq(d->kind, IM_SET_CLASSES);
+    ck_assert_int_eq(d->ignored, 3);
+    im_dataset_free(d);
+    put("000.tar", "");
+    bad("", NO_ARGS, PARTS("holds 1 tar shards and 2 folders", "the first is 000.tar"));
+    put("alone/all.tar.gz", "\x1F\x8B");
+    bad("alone", NO_ARGS, PARTS("all.tar.gz: is compressed (gzip)"));
+}
+END_TEST
+
 START_TEST(takes_a_class_list)
 {
     put("set/a/1.jpg", NULL);
@@ -103,26 +155,33 @@ END_TEST
 START_TEST(names_other_formats)
 {
     put("a/1.jpg", NULL);
+    put("a/1.jfif", NULL);                                     /* another name of .jpg, as .jpe is                    */
+    put("a/1.jpe", NULL);
     put("a/2.webp", "RIFF....WEBPVP8 ");
     put("a/3.HEIC", "....ftypheic....");
     put("a/4.avif", "....ftypavif....");
     put("a/5.gif", "GIF89a..........");
     put("a/6.webp", JPEG);                                     /* told by content, not by name                        */
+    put("a/7.ppm", "P6 1 1 255 ...");
     put("b/1.webp", "RIFF....WEBPVP8 ");
     im_dataset *d = good("", NO_ARGS);
-    ck_assert_int_eq(d->count, 2);
-    expect_sample(d, 1, "a/6.webp", 0, NULL);
+    ck_assert_int_eq(d->count, 4);
+    expect_sample(d, 0, "a/1.jfif", 0, NULL);
+    expect_sample(d, 1, "a/1.jpe", 0, NULL);
+    expect_sample(d, 3, "a/6.webp", 0, NULL);
     const char *const what[] = { "is a WebP; convert it to JPEG or PNG", "is a HEIC", "is an AVIF", "is a GIF",
-                                 "is a WebP" };
-    ck_assert_int_eq(d->n_broken, 5);
-    for (int i = 0; i < 5; i++)
+                                 "is a PPM", "is a WebP" };
+    ck_assert_int_eq(d->n_broken, 6);
+    for (int i = 0; i < 6; i++)
         ck_assert_msg(strstr(d->broken[i].reason, what[i]) != NULL, "%s", d->broken[i].reason);
     im_dataset_free(d);
     bad("", ARGS(.min_classes = 2),
-        PARTS("of 1 class folders, the first is b, no picture can be read", "5 files are broken"));
+        PARTS("of 1 class folders, the first is b, no picture can be read", "6 files are broken"));
     unlink(scratch_path(dir, "a/1.jpg"));
+    unlink(scratch_path(dir, "a/1.jfif"));
+    unlink(scratch_path(dir, "a/1.jpe"));
     unlink(scratch_path(dir, "a/6.webp"));
-    bad("", NO_ARGS, PARTS("none of 5 files is a picture", "a/2.webp, is a WebP; convert it to JPEG or PNG"));
+    bad("", NO_ARGS, PARTS("none of 6 files is a picture", "a/2.webp, is a WebP; convert it to JPEG or PNG"));
 }
 END_TEST
 
@@ -156,13 +215,6 @@ END_TEST
 START_TEST(warns_of_what_it_leaves)
 {
     put("a/1.jpg", NULL);
-    put("a/deep/2.jpg", NULL);
-    im_dataset *d = good("", NO_ARGS);
-    ck_assert_int_eq(d->count, 1);
-    ck_assert_msg(strstr(warned, "/a: holds 1 folder(s), the first is deep") != NULL, "%s", warned);
-    im_dataset_free(d);
-    unlink(scratch_path(dir, "a/deep/2.jpg"));
-    rmdir(scratch_path(dir, "a/deep"));
     put("beside.jpg", NULL);
     im_dataset_free(good("", NO_ARGS));
     ck_assert_msg(strstr(warned, "1 pictures lie beside") != NULL, "%s", warned);
@@ -302,7 +354,8 @@ END_TEST
 int main(void)
 {
     const suite_test tests[] = {
-        ONCE(reads_class_folders), ONCE(sorts_numbers), ONCE(takes_a_class_list), ONCE(refuses_folders),
+        ONCE(reads_class_folders), ONCE(sorts_numbers), ONCE(reads_folders_in_classes), ONCE(refuses_parts_of_a_set),
+        ONCE(leaves_archives_beside_folders), ONCE(takes_a_class_list), ONCE(refuses_folders),
         ONCE(refuses_unreadable_folders), ONCE(names_other_formats),
         ONCE(counts_what_is_no_picture), ONCE(warns_of_what_it_leaves),
         ONCE(reads_one_folder), ONCE(reads_metadata), ONCE(refuses_metadata), ONCE(reads_odd_metadata),

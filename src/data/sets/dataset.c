@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -139,6 +140,22 @@ static bool is_pattern(const char *path)
     return strpbrk(path, "*?[{") != NULL;
 }
 
+/* Of the first n names of files those stay that are no archive of what lies unpacked beside them: "cat.tar" of a folder
+ * "cat", and beside any folder what is compressed, which is no shard. How many. */
+static int64_t drop_archives(im_gather *g, const char **files, int64_t n, const im_listing *folders)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        size_t stem = strlen(files[i]) - strlen(".tar");
+        bool unpacked = folders->n && strcasecmp(files[i] + stem, ".tar");
+        for (int64_t k = 0; k < folders->n && !unpacked; k++)
+            unpacked = strlen(folders->names[k]) == stem && !memcmp(files[i], folders->names[k], stem);
+        if (unpacked) g->d->ignored++;
+        else files[kept++] = files[i];
+    }
+    return kept;
+}
+
 static bool gather_folder(im_gather *g)
 {
     im_dataset *d = g->d;
@@ -151,6 +168,7 @@ static bool gather_folder(im_gather *g)
         else if (im_named_as_picture(files.names[i])) pictures++;
         metadata = metadata || !strcmp(files.names[i], "metadata.jsonl");
     }
+    shards = drop_archives(g, files.names, shards, &folders);
     d->folder = d->path;
     d->kind = shards ? IM_SET_SHARDS : metadata ? IM_SET_METADATA : folders.n ? IM_SET_CLASSES : IM_SET_FLAT;
     bool ok = true;
@@ -161,8 +179,9 @@ static bool gather_folder(im_gather *g)
         ok = im_gather_class_folders(g);
     } else if (d->kind == IM_SET_FLAT) ok = im_gather_flat(g);
     else if (folders.n)
-        ok = im_fail(g->c, "%s: holds %lld tar shards and %lld folders; name one of them: \"%s/*.tar\" for the shards",
-                     d->path, (long long)shards, (long long)folders.n, d->path);
+        ok = im_fail(g->c, "%s: holds %lld tar shards and %lld folders; name the shards, \"%s/*.tar\", or move them away, "
+                     "the first is %s, to read the folders", d->path, (long long)shards, (long long)folders.n, d->path,
+                     files.names[0]);
     else {
         for (int64_t i = 0; i < shards && ok; i++) {
             char *path = im_join(g->c, d->path, files.names[i]);

@@ -1,16 +1,17 @@
 /* dataset.h: a set of pictures on disk: what there is, its classes and captions, and a way to the bytes of each.
  *
  * Four forms, told apart by what is found at the path:
- *   class folders   DIR/CLASS/x.jpg        torchvision's ImageFolder, one level deep; label: rank of the folder
+ *   class folders   DIR/CLASS/x.jpg        torchvision's ImageFolder, with all folders in CLASS; label: rank of CLASS
  *   one folder      DIR/x.jpg              no labels
  *   metadata        DIR/metadata.jsonl     Hugging Face's imagefolder: {"file_name": ..., "text": ..., "label": ...} a
  *                                          line; "prompt" and "class", as `imago synth` writes them, do as well
  *   tar shards      X.tar, a folder of .tar, or a pattern such as "x-{000..012}.tar" or "x-*.tar"   (WebDataset): entries
  *                   that follow each other under one key are a sample: KEY.jpg|jpeg|png, KEY.cls, KEY.txt, KEY.json.
  *                   Shards go before a metadata.jsonl beside them
- * Files end in .jpg, .jpeg or .png (any case); names that begin with a dot do not count; pictures in other formats (.webp,
- * .gif, .heic ...) are listed as broken, with what they are. Classes are sorted as bytes; when
- * all are whole numbers, as numbers (ImageNet-V2). Samples are sorted as bytes within a class, or stand as they are listed.
+ * Files end in .jpg, .jpeg or .png (any case), or .jfif, .jpe, .apng, which are other names of these; names that begin with
+ * a dot do not count; pictures in other formats (.webp, .gif, .ppm, .heic ...) are listed as broken, with what they are.
+ * Classes are sorted as bytes; when all are whole numbers, as numbers (ImageNet-V2). Samples are sorted within a class,
+ * folder by folder, as bytes, or stand as they are listed.
  * A picture is recognised by its first bytes when the set is opened; what is none is listed in `broken` and left out.
  * Used by loader.c, `imago data`, training and evaluation. */
 #ifndef IM_DATASET_H

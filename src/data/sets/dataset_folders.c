@@ -1,4 +1,5 @@
-/* dataset_folders.c: sets in folders: DIR/CLASS/x.jpg (torchvision's ImageFolder, one level) and DIR/x.jpg. */
+/* dataset_folders.c: sets in folders: DIR/CLASS/x.jpg, DIR/CLASS/FOLDER/x.jpg ... (torchvision's ImageFolder), and
+ * DIR/x.jpg. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -21,25 +22,35 @@ static bool ends_in(const char *name, const char *tail)
     return n > t && !strcasecmp(name + n - t, tail);
 }
 
+static bool ends_in_one(const char *name, const char *const tails[], size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ends_in(name, tails[i])) return true;
+    return false;
+}
+
+bool im_named_as_read(const char *name)
+{
+    static const char *const tails[] = { ".jpg", ".jpeg", ".png", ".jfif", ".jpe", ".apng" };
+    return ends_in_one(name, tails, sizeof tails / sizeof *tails);
+}
+
 bool im_named_as_picture(const char *name)
 {
-    return ends_in(name, ".jpg") || ends_in(name, ".jpeg") || ends_in(name, ".png") || im_named_as_other(name);
+    return im_named_as_read(name) || im_named_as_other(name);
 }
 
 bool im_named_as_other(const char *name)
 {
-    static const char *const tails[] = { ".webp", ".gif", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff", ".jxl" };
-    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
-        if (ends_in(name, tails[i])) return true;
-    return false;
+    static const char *const tails[] = { ".webp", ".gif", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff", ".jxl",
+                                         ".jp2", ".ppm", ".pgm", ".pbm", ".pnm" };
+    return ends_in_one(name, tails, sizeof tails / sizeof *tails);
 }
 
 bool im_named_as_shard(const char *name)
 {
     static const char *const tails[] = { ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4" };
-    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
-        if (ends_in(name, tails[i])) return true;
-    return false;
+    return ends_in_one(name, tails, sizeof tails / sizeof *tails);
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -110,52 +121,89 @@ bool im_list_folder(im_gather *g, const char *path, im_listing *files, im_listin
 
 /* ---------------------------------------------------------------- pictures of one folder */
 
-/* The pictures of PATH/below; below may be "". n: how many were named as pictures. */
-static bool add_pictures(im_gather *g, const char *below, int label, int64_t *n)
+/* The folders that one lies in: a link back to one of them would be read for ever. */
+typedef struct above { dev_t dev; ino_t ino; const struct above *up; } above;
+
+typedef struct added { int64_t here, deeper; } added;          /* named as pictures: in a class folder, further below */
+
+static bool stat_folder(im_gather *g, const char *path, above *a)
 {
-    im_dataset *d = g->d;
-    im_listing files = { 0 }, folders = { 0 };
-    *n = 0;
-    char *path = *below ? im_join(g->c, d->path, below) : im_copy_text(g->c, d->path, strlen(d->path));
-    bool ok = path && im_list_folder(g, path, &files, &folders);
-    int fd = ok ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (ok && folders.n && *below)
-        im_warn(g->c, "%s: holds %lld folder(s), the first is %s; folders inside class folders are not read", path,
-                (long long)folders.n, folders.names[0]);
-    for (int64_t i = 0; i < files.n && ok; i++) {
-        if (!im_named_as_picture(files.names[i])) {
-            d->ignored++;
+    struct stat st;
+    if (stat(path, &st)) return im_fail(g->c, "%s: the folder cannot be read: %s", path, strerror(errno));
+    a->dev = st.st_dev;
+    a->ino = st.st_ino;
+    return true;
+}
+
+/* The file `name` of the open folder; below: the same below the set's path, a text of the set. */
+static bool add_picture(im_gather *g, int fd, const char *name, const char *below, int label)
+{
+    struct stat st;
+    if (fstatat(fd, name, &st, 0)) return im_gather_broken(g, below, "cannot be read: %s", strerror(errno));
+    if (!S_ISREG(st.st_mode)) return im_gather_broken(g, below, "is not a file");
+    return im_gather_add(g,
+                         (im_sample){ .name = below,
+                                      .label = label,
+                                      .shard = -1,
+                                      .bytes = (uint64_t)st.st_size,
+                                      .changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec },
+                         NULL);
+}
+
+static bool add_files(im_gather *g, const char *path, const char *below, int label, const im_listing *files, int64_t *n)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = true;
+    for (int64_t i = 0; i < files->n && ok; i++) {
+        if (!im_named_as_picture(files->names[i])) {
+            g->d->ignored++;
             continue;
         }
-        char *joined = *below ? im_join(g->c, below, files.names[i]) : NULL;
-        const char *name = joined ? im_texts_add(g->c, d->texts, joined, strlen(joined)) : files.names[i];
+        char *joined = *below ? im_join(g->c, below, files->names[i]) : NULL;
+        const char *name = joined ? im_texts_add(g->c, g->d->texts, joined, strlen(joined)) : files->names[i];
         free(joined);
-        struct stat st;
         ++*n;
-        if (!im_ok(g->c)) ok = false;
-        else if (fstatat(fd, files.names[i], &st, 0))
-            ok = im_gather_broken(g, name, "cannot be read: %s", strerror(errno));
-        else if (!S_ISREG(st.st_mode)) ok = im_gather_broken(g, name, "is not a file");
-        else
-            ok = im_gather_add(g,
-                               (im_sample){ .name = name,
-                                            .label = label,
-                                            .shard = -1,
-                                            .bytes = (uint64_t)st.st_size,
-                                            .changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec },
-                               NULL);
+        ok = im_ok(g->c) && add_picture(g, fd, files->names[i], name, label);
     }
     if (fd >= 0) close(fd);
+    return ok;
+}
+
+/* The pictures of PATH/below and, in a class (label >= 0), of all folders in it. */
+static bool add_pictures(im_gather *g, const char *below, int label, const above *up, added *n)
+{
+    im_listing files = { 0 }, folders = { 0 };
+    above here = { .up = up };
+    char *path = *below ? im_join(g->c, g->d->path, below) : im_copy_text(g->c, g->d->path, strlen(g->d->path));
+    bool ok = path && stat_folder(g, path, &here), around = false;
+    for (const above *a = up; ok && a; a = a->up) around = around || (a->dev == here.dev && a->ino == here.ino);
+    if (around) im_warn(g->c, "%s: is a link to a folder that it lies in, and is not followed", path);
+    ok = ok && (around || (im_list_folder(g, path, &files, &folders) &&
+                           add_files(g, path, below, label, &files, up && up->up ? &n->deeper : &n->here)));
+    for (int64_t i = 0; ok && label >= 0 && i < folders.n; i++) {
+        char *inside = im_join(g->c, below, folders.names[i]);
+        ok = inside && add_pictures(g, inside, label, &here, n);
+        free(inside);
+    }
     free(path);
     free(files.names);
     free(folders.names);
     return ok;
 }
 
+/* Folder by folder, these and their files sorted as bytes: torchvision's sorted(os.walk(...)). */
+static int by_folder(const void *a, const void *b)
+{
+    const char *x = ((const im_sample *)a)->name, *y = ((const im_sample *)b)->name;
+    size_t m = (size_t)(strrchr(x, '/') - x), n = (size_t)(strrchr(y, '/') - y);
+    int order = memcmp(x, y, m < n ? m : n);
+    return order ? order : m != n ? (m < n ? -1 : 1) : strcmp(x + m, y + n);
+}
+
 bool im_gather_flat(im_gather *g)
 {
-    int64_t n;
-    return add_pictures(g, "", -1, &n);
+    added n = { 0 };
+    return add_pictures(g, "", -1, NULL, &n);
 }
 
 /* ---------------------------------------------------------------- class folders */
@@ -192,6 +240,37 @@ static bool choose_classes(im_gather *g, const im_listing *folders)
     return im_ok(g->c);
 }
 
+/* Names of the parts that a set is cut into, by Hugging Face's imagefolder: no classes. */
+static bool is_split(const char *name)
+{
+    static const char *const names[] = { "train", "training", "val", "valid", "validation", "dev", "test", "testing",
+                                         "eval", "evaluation" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcasecmp(name, names[i])) return true;
+    return false;
+}
+
+/* DIR/train/CLASS/x.jpg, and DIR was named. */
+static bool are_classes(im_gather *g, const added *sum)
+{
+    const im_dataset *d = g->d;
+    bool splits = !g->args->classes && !sum->here && sum->deeper;
+    for (int i = 0; i < d->n_classes && splits; i++) splits = is_split(d->classes[i]);
+    return !splits || im_fail(g->c, "%s: %s in it is a part of a set, and its classes lie inside; name that folder: %s/%s",
+                              d->path, d->classes[0], d->path, d->classes[0]);
+}
+
+/* All pictures of one class, in their order. */
+static bool add_class(im_gather *g, int label, const above *root, added *n)
+{
+    im_dataset *d = g->d;
+    int64_t first = d->count;
+    bool ok = add_pictures(g, d->classes[label], label, root, n);
+    if (n->deeper && d->count > first)                         /* texts of labels, which stay where they are, are none */
+        qsort(d->samples + first, (size_t)(d->count - first), sizeof *d->samples, by_folder);
+    return ok;
+}
+
 bool im_gather_class_folders(im_gather *g)
 {
     im_dataset *d = g->d;
@@ -199,13 +278,19 @@ bool im_gather_class_folders(im_gather *g)
     bool ok = im_list_folder(g, d->path, &files, &folders) && choose_classes(g, &folders);
     const char **empty = ok ? calloc((size_t)d->n_classes + 1, sizeof *empty) : NULL;
     int64_t n_empty = 0;
+    above root = { .up = NULL };
+    added sum = { 0 };
+    ok = ok && stat_folder(g, d->path, &root);
     if (ok && !empty)
         ok = im_fail(g->c, "%s: out of memory for %d classes; close other programs", d->path, d->n_classes);
     for (int i = 0; i < d->n_classes && ok; i++) {
-        int64_t n;
-        ok = add_pictures(g, d->classes[i], i, &n);
-        if (ok && !n) empty[n_empty++] = d->classes[i];
+        added n = { 0 };
+        ok = add_class(g, i, &root, &n);
+        if (ok && !n.here && !n.deeper) empty[n_empty++] = d->classes[i];
+        sum.here += n.here;
+        sum.deeper += n.deeper;
     }
+    ok = ok && are_classes(g, &sum);
     if (ok && n_empty == d->n_classes)
         ok = im_fail(g->c, "%s: holds no pictures: none of its %d folders has a .jpg, .jpeg or .png file", d->path,
                      d->n_classes);

@@ -40,9 +40,10 @@ typedef struct im_listing { const char **names; int64_t n; } im_listing;
 /* What is in a folder, "." and names that begin with a dot left out, sorted as bytes. files, folders: by kind (links are
  * followed). Names are texts of the set; the arrays are the caller's. */
 bool im_list_folder(im_gather *g, const char *path, im_listing *files, im_listing *folders);
-bool im_named_as_picture(const char *name);                    /* ends in .jpg, .jpeg, .png, or as the next ones do   */
+bool im_named_as_read(const char *name);                       /* ends in .jpg, .jpeg, .png, or another name of these */
 bool im_named_as_other(const char *name);                      /* in .webp, .gif ...: a picture that is not read, but */
                                                                /* named as broken                                     */
+bool im_named_as_picture(const char *name);                    /* one of both                                         */
 bool im_named_as_shard(const char *name);                      /* ends in .tar, or .tar.gz and the like, which is     */
                                                                /* refused by name: it has no offsets to read at       */
 void im_sort_names(const char **names, int64_t n, bool numbers_too);

@@ -193,10 +193,10 @@ static bool add_picture(reader *r, const char *name, uint64_t at, uint64_t bytes
 static bool add_member(reader *r, const char *name, const char *what, uint64_t at, uint64_t bytes, bool is_file)
 {
     run *u = &r->run;
-    if (!strcmp(what, "jpg") || !strcmp(what, "jpeg") || !strcmp(what, "png"))
-        return add_picture(r, name, at, bytes, is_file);
     char ending[16];
     snprintf(ending, sizeof ending, "x.%s", what);
+    if (im_named_as_read(ending))
+        return add_picture(r, name, at, bytes, is_file);
     if (im_named_as_other(ending)) {                           /* a JPEG or PNG beside it may be read                 */
         snprintf(u->other, sizeof u->other, ".%s", what);
         return true;
