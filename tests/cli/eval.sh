@@ -72,6 +72,26 @@ gives 1 'Not a directory' eval -m "$dir/run" --data "$dir/set" --save-features "
 run eval -m "$dir/run" --data "$dir/set" --save-features "$dir/no/f.safetensors" -q
 [ "$rc" = 0 ] && [ -s "$dir/no/f.safetensors" ]
 check "--save-features makes the folder of its file"
+# a file that names no classes, on folders 2, 9 and 10: torchvision has them as 10, 2, 9
+PYTHONPATH=tests python3 - "$dir/run/model.safetensors" "$dir/plain.safetensors" <<'PYTHON'
+import st_file, sys
+st_file.write(sys.argv[2], st_file.read(sys.argv[1])[0])
+PYTHON
+mkdir -p "$dir/numbers"
+cp -r "$dir/set/n01558993" "$dir/numbers/10"
+cp -r "$dir/set/n01692333" "$dir/numbers/2"
+cp -r "$dir/set/n01770393" "$dir/numbers/9"
+run eval -m "$dir/plain.safetensors" --data "$dir/numbers" --size 32 -q -t 1 -o "$dir/res"
+[ "$rc" = 0 ] && grep -q 'the folders are numbers: they count as numbers, 2 before 10' "$dir/err"
+check "numbers as folders, and a classifier without names: a warning of the order"
+printf '10\n2\n9\n' >"$dir/order"
+run eval -m "$dir/plain.safetensors" --data "$dir/numbers" --classes "$dir/order" --size 32 --json -q -t 1 -o "$dir/res"
+[ "$rc" = 0 ] && [ "$(value top1) $(value loss)" = "$top1 $loss" ] && [ ! -s "$dir/err" ]
+check "... and none with --classes, which gives the figures of before"
+run train resnet --data "$dir/numbers" --init "$dir/plain.safetensors" --arch resnet18 --width 8 --small-stem --size 32 \
+    --batch 4 --steps 1 -q -t 1 -o "$dir/further"
+[ "$rc" = 0 ] && grep -q 'the folders are numbers' "$dir/err"
+check "... nor are they known to --init"
 gives 1 '/proc/no: cannot make the folder' eval -m "$dir/run" --data "$dir/set" --save-features /proc/no/f.safetensors -q
 
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -43,6 +43,8 @@ typedef struct im_dataset {
     int64_t count;
     im_sample *samples;
     int n_classes;                                             /* 0: no labels                                        */
+    bool by_number;                                            /* folders sorted as numbers: as texts they stand      */
+                                                               /* otherwise, "10" before "2"                          */
     const char **classes;
     int n_shards;
     const char **shards;                                       /* paths                                               */

@@ -217,6 +217,8 @@ static bool choose_classes(im_gather *g, const im_listing *folders)
         if (!d->classes) return im_fail(g->c, "%s: out of memory for %lld classes; close other programs", d->path,
                                         (long long)folders->n);
         for (int64_t i = 0; i < folders->n; i++) d->classes[i] = folders->names[i];
+        for (int64_t i = 1; i < folders->n; i++)
+            d->by_number = d->by_number || strcmp(folders->names[i - 1], folders->names[i]) > 0;
         d->n_classes = (int)folders->n;
         return true;
     }

@@ -112,6 +112,10 @@ bool im_same_classes(im_ctx *c, const char *model, int classes, char *const name
         if (strcmp(names[i], d->classes[i]))
             return im_fail(c, "%s: its class %d is \"%s\", and that of %s is \"%s\"; give a set of the same classes, "
                            "or name them with --classes", d->path, i, d->classes[i], model, names[i]);
+    if (!n_names && d->by_number)
+        im_warn(c, "%s: %s does not name its classes, and the folders are numbers: they count as numbers, 2 before 10; "
+                   "torchvision's ImageFolder sorts them as texts, 10 before 2: where it was trained so, name that order "
+                   "with --classes FILE", d->path, model);
     return true;
 }
 

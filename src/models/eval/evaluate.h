@@ -16,7 +16,8 @@ typedef struct im_judged {                                     /* which classes 
 bool im_classify_set(im_ctx *c, im_classifier *m, const im_judged *j, const im_dataset *d, const im_run_args *a,
                      im_seen_fn also, void *also_arg, im_eval_result *out);
 
-/* The set's classes must be the model's, by number and, where the model knows them, by name. */
+/* The set's classes must be the model's, by number and, where the model knows them, by name. Where it does not, and folders
+ * that are numbers would stand otherwise as texts, a warning says so. */
 bool im_same_classes(im_ctx *c, const char *model, int classes, char *const names[], int n_names, const im_dataset *d);
 
 #endif

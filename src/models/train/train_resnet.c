@@ -272,7 +272,8 @@ static bool same_names(training *t, const im_safetensors *s, const char *path)
 {
     im_classifier_info info = { .path = im_copy_text(t->c, path, strlen(path)) };
     bool ok = info.path && im_classifier_read_info(t->c, s, &info) &&
-              (!info.n_names || im_same_classes(t->c, path, info.n_names, info.names, info.n_names, t->data));
+              im_same_classes(t->c, path, info.n_names ? info.n_names : t->data->n_classes, info.names, info.n_names,
+                              t->data);
     im_classifier_info_free(&info);
     return ok;
 }
