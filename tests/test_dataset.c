@@ -316,6 +316,43 @@ END_TEST
 
 /* ---------------------------------------------------------------- the rest */
 
+/* Hugging Face's imagefolder takes it as well; pandas reads these fields so. */
+START_TEST(reads_metadata_csv)
+{
+    const char *const names[] = { "1.jpg", "b c/2.jpg", "3.jpg", "4.jpg", NULL };
+    for (int i = 0; names[i]; i++) put(names[i], NULL);
+    put("metadata.csv", "\xEF\xBB\xBF" "id,file_name,label,text\r\n0,1.jpg,cat,\"a \"\"red\"\" cat, asleep\"\r\n"
+        "1,b c/2.jpg,dog,\"two\nlines\"\r\n\r\n2,3.jpg,,\r\n\"3\",4.jpg,\"cat\"");
+    im_dataset *d = good("", NO_ARGS);
+    ck_assert_int_eq(d->kind, IM_SET_METADATA);
+    ck_assert_int_eq(d->count, 4);
+    ck_assert_int_eq(d->n_classes, 2);
+    expect_sample(d, 0, "1.jpg", 0, "a \"red\" cat, asleep");
+    expect_sample(d, 1, "b c/2.jpg", 1, "two\nlines");
+    expect_sample(d, 2, "3.jpg", -1, NULL);
+    expect_sample(d, 3, "4.jpg", 0, NULL);
+    im_dataset_free(d);
+    put("metadata.csv", "file_name,text\n1.jpg,a,b\n");
+    bad("", NO_ARGS, PARTS("metadata.csv: line 2: has 3 fields, and the first line names 2", "in quotes"));
+    put("metadata.csv", "file_name,text\n1.jpg,\"a\n");
+    bad("", NO_ARGS, PARTS("metadata.csv: line 2: a quote is opened and not closed"));
+    put("metadata.csv", "file_name,text\n1.jpg,a\n9.jpg,b\n");
+    bad("", NO_ARGS, PARTS("metadata.csv: 1 of the files that it lists are not there: 9.jpg"));
+    put("metadata.csv", "file_name,text\n,a\n");
+    bad("", NO_ARGS, PARTS("line 2: \"file_name\" is empty"));
+    put("metadata.csv", "file_name,text\n1.jpg,caf\xE9\n");
+    bad("", NO_ARGS, PARTS("metadata.csv", "is not UTF-8"));
+    put("metadata.csv", "image_id,age\n1,60\n");             /* another kind of list                                */
+    im_dataset_free(d = good("", NO_ARGS));
+    put("metadata.jsonl", "{\"file_name\": \"3.jpg\", \"text\": \"x\", \"label\": \"\"}\n");
+    put("metadata.csv", "file_name,text\n1.jpg,a\n");
+    d = good("", NO_ARGS);                                     /* .jsonl goes first; an empty label is none           */
+    ck_assert_int_eq(d->count, 1);
+    expect_sample(d, 0, "3.jpg", -1, "x");
+    im_dataset_free(d);
+}
+END_TEST
+
 START_TEST(hashes_a_set)
 {
     put("a/1.jpg", NULL);
@@ -359,6 +396,7 @@ int main(void)
         ONCE(refuses_unreadable_folders), ONCE(names_other_formats),
         ONCE(counts_what_is_no_picture), ONCE(warns_of_what_it_leaves),
         ONCE(reads_one_folder), ONCE(reads_metadata), ONCE(refuses_metadata), ONCE(reads_odd_metadata),
+        ONCE(reads_metadata_csv),
         ONCE(hashes_a_set),
         ONCE(notices_files_that_shrink)
     };

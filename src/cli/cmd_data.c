@@ -189,11 +189,11 @@ const verb verb_data = {
     .name = "data", .operands = "DIR|SHARDS", .min_operands = 1, .max_operands = 1, .options = options,
     .size = sizeof(data_options), .run = run,
     .summary = "show what a set of pictures holds, and what training gets of it",
-    .about = "Reads class folders (DIR/CLASS/x.jpg), a folder of pictures, a folder with metadata.jsonl (file_name, "
-             "text, label), or tar shards in WebDataset form (X.tar, a folder of them, \"x-{000..012}.tar\"), and "
-             "prints what they contain and what is broken. With -o, --dump or --json it also shows the first "
-             "pictures of an epoch exactly as training gets them: order and augmentation depend only on seed, epoch "
-             "and picture.",
+    .about = "Reads class folders (DIR/CLASS/x.jpg), a folder of pictures, a folder with metadata.jsonl or .csv "
+             "(file_name, text, label), or tar shards in WebDataset form (X.tar, a folder of them, "
+             "\"x-{000..012}.tar\"), and prints what they contain and what is broken. With -o, --dump or --json it "
+             "also shows the first pictures of an epoch exactly as training gets them: order and augmentation depend "
+             "only on seed, epoch and picture.",
     .examples = "  imago data DIR -o sheet.png\n"
                 "  imago data DIR --augment dino -s 1 --epoch 3 -o sheet.png --json drawn.json\n"
                 "  imago data \"train-{000..012}.tar\" --order listed --dump tensors.safetensors",

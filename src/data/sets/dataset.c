@@ -20,7 +20,7 @@
 
 const char *im_set_kind_name(im_set_kind k)
 {
-    static const char *const names[] = { "class folders", "a folder of pictures", "metadata.jsonl", "tar shards" };
+    static const char *const names[] = { "class folders", "a folder of pictures", "metadata.jsonl or .csv", "tar shards" };
     return names[k];
 }
 
@@ -37,7 +37,7 @@ bool im_gather_add(im_gather *g, im_sample s, const char *label)
                                                 d->path, (long long)cap);
         g->cap = cap;
     }
-    g->labels[d->count] = label;
+    g->labels[d->count] = label && *label ? label : NULL;      /* an empty text names no class                        */
     d->samples[d->count++] = s;
     return true;
 }
@@ -162,15 +162,17 @@ static bool gather_folder(im_gather *g)
     im_listing files = { 0 }, folders = { 0 };
     if (!im_list_folder(g, d->path, &files, &folders)) return false;
     int64_t shards = 0, pictures = 0;
-    bool metadata = false;
+    bool metadata = false, csv = false;
     for (int64_t i = 0; i < files.n; i++) {
         if (im_named_as_shard(files.names[i])) files.names[shards++] = files.names[i];
         else if (im_named_as_picture(files.names[i])) pictures++;
         metadata = metadata || !strcmp(files.names[i], "metadata.jsonl");
+        csv = csv || !strcmp(files.names[i], IM_SET_CSV);
     }
     shards = drop_archives(g, files.names, shards, &folders);
+    csv = csv && !shards && !metadata && im_is_metadata_csv(g);
     d->folder = d->path;
-    d->kind = shards ? IM_SET_SHARDS : metadata ? IM_SET_METADATA : folders.n ? IM_SET_CLASSES : IM_SET_FLAT;
+    d->kind = shards ? IM_SET_SHARDS : metadata || csv ? IM_SET_METADATA : folders.n ? IM_SET_CLASSES : IM_SET_FLAT;
     bool ok = true;
     if (d->kind == IM_SET_METADATA) ok = im_gather_metadata(g);
     else if (d->kind == IM_SET_CLASSES) {

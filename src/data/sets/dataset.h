@@ -4,7 +4,8 @@
  *   class folders   DIR/CLASS/x.jpg        torchvision's ImageFolder, with all folders in CLASS; label: rank of CLASS
  *   one folder      DIR/x.jpg              no labels
  *   metadata        DIR/metadata.jsonl     Hugging Face's imagefolder: {"file_name": ..., "text": ..., "label": ...} a
- *                                          line; "prompt" and "class", as `imago synth` writes them, do as well
+ *                                          line; "prompt" and "class", as `imago synth` writes them, do as well;
+ *                                          or DIR/metadata.csv with columns of these names
  *   tar shards      X.tar, a folder of .tar, or a pattern such as "x-{000..012}.tar" or "x-*.tar"   (WebDataset): entries
  *                   that follow each other under one key are a sample: KEY.jpg|jpeg|png, KEY.cls, KEY.txt, KEY.json.
  *                   Shards go before a metadata.jsonl beside them

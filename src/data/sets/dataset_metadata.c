@@ -1,7 +1,7 @@
 /* dataset_metadata.c: DIR/metadata.jsonl as Hugging Face's imagefolder reads it: an object a line, "file_name" below DIR,
- * "text" the caption, "label" a class by name or number. Sets of `imago synth` have "prompt" and "class" for them. Other
- * keys are left alone, whatever Python wrote there (side_json.h); a text or label that is none, NaN say, is as good as
- * absent, and said once for the set. Captions in shards have the same keys.
+ * "text" the caption, "label" a class by name or number; or the same as metadata.csv (dataset_csv.c). Sets of `imago synth`
+ * have "prompt" and "class" for them. Other keys are left alone, whatever Python wrote there (side_json.h); a text or label
+ * that is none, NaN say, is as good as absent, and said once for the set. Captions in shards have the same keys.
  * https://huggingface.co/docs/datasets/image_dataset */
 #include <errno.h>
 #include <stdarg.h>
@@ -96,12 +96,11 @@ static bool leaves_folder(const char *name)                    /* absolute, or t
 
 typedef struct absent { const char **names; int64_t n, cap; } absent;
 
-static bool add_line(im_gather *g, const char *where, const char *text, size_t bytes, absent *gone)
+/* name, caption and label: texts of the set, the latter two or NULL. */
+static bool add_file(im_gather *g, const char *where, const char *name, const char *caption, const char *label,
+                     absent *gone)
 {
     im_dataset *d = g->d;
-    const char *name = NULL, *caption = NULL, *label = NULL;
-    if (!im_utf8_check(g->c, where, text, bytes) || !im_caption_json(g, where, text, bytes, &name, &caption, &label))
-        return false;
     if (!*name) return im_fail(g->c, "%s: \"file_name\" is empty; name a file", where);
     if (leaves_folder(name))
         return im_fail(g->c, "%s: \"file_name\" is %.200s; wanted a name inside %s", where, name, d->path);
@@ -133,13 +132,28 @@ static bool add_line(im_gather *g, const char *where, const char *text, size_t b
                          label);
 }
 
-bool im_gather_metadata(im_gather *g)
+static bool add_line(im_gather *g, const char *where, const char *text, size_t bytes, absent *gone)
 {
-    size_t bytes;
-    char *path = im_join(g->c, g->d->path, "metadata.jsonl");
-    char *text = path ? im_read_text(g->c, path, IM_SET_LIST_BYTES, &bytes) : NULL, *end;
-    absent gone = { 0 };
-    bool ok = text != NULL;
+    const char *name = NULL, *caption = NULL, *label = NULL;
+    return im_utf8_check(g->c, where, text, bytes) && im_caption_json(g, where, text, bytes, &name, &caption, &label) &&
+           add_file(g, where, name, caption, label, gone);
+}
+
+typedef struct listed { im_gather *g; absent *gone; } listed;
+
+static bool add_row(void *arg, const char *where, const char *name, const char *caption, const char *label)
+{
+    const listed *l = arg;
+    const char **texts[] = { &name, &caption, &label };
+    for (int i = 0; i < 3; i++)
+        if (*texts[i] && !(*texts[i] = im_texts_add(l->g->c, l->g->d->texts, *texts[i], strlen(*texts[i])))) return false;
+    return add_file(l->g, where, name, caption, label, l->gone);
+}
+
+static bool add_lines(im_gather *g, const char *path, char *text, size_t bytes, absent *gone)
+{
+    char *end;
+    bool ok = true;
     int line = 1;
     for (char *p = text; ok && p < text + bytes; p = end + 1, line++) {
         end = memchr(p, '\n', (size_t)(text + bytes - p));
@@ -151,9 +165,25 @@ bool im_gather_metadata(im_gather *g)
         char *where = malloc(room);
         if (!where) ok = im_fail(g->c, "%s: out of memory; close other programs", path);
         else snprintf(where, room, "%s: line %d", path, line);
-        ok = ok && add_line(g, where, p, n, &gone);
+        ok = ok && add_line(g, where, p, n, gone);
         free(where);
     }
+    return ok;
+}
+
+bool im_gather_metadata(im_gather *g)
+{
+    size_t bytes;
+    char *path = im_join(g->c, g->d->path, "metadata.jsonl");
+    bool csv = path && !im_is_file(path);
+    absent gone = { 0 };
+    if (csv) {
+        free(path);
+        path = im_join(g->c, g->d->path, IM_SET_CSV);
+    }
+    char *text = path ? im_read_text(g->c, path, IM_SET_LIST_BYTES, &bytes) : NULL;
+    bool ok = text && (csv ? im_gather_csv(g, path, text, bytes, add_row, &(listed){ g, &gone })
+                           : add_lines(g, path, text, bytes, &gone));
     if (ok && gone.n) {
         char all[3000];
         im_name_all(all, sizeof all, gone.names, gone.n);

@@ -58,7 +58,7 @@ bool im_is_whole(const char *text);                            /* digits, and on
 void im_name_all(char *out, size_t size, const char *const names[], int64_t n);
 
 /* dataset_metadata.c */
-bool im_gather_metadata(im_gather *g);
+bool im_gather_metadata(im_gather *g);                         /* metadata.jsonl, else metadata.csv                   */
 bool im_listed_shards_are_there(im_gather *g);                 /* in metadata.jsonl of a folder of shards             */
 /* The text and label of a JSON object: "text", "caption" or "prompt"; "label", a text or a number, or "class". `where`
  * begins errors. Where file_name is asked for, what is not a JSON object is an error; else it is ignored, and counted. */
@@ -66,6 +66,13 @@ bool im_caption_json(im_gather *g, const char *where, const char *text, size_t b
                      const char **caption, const char **label);
 
 void im_warn_of_odd_texts(im_gather *g);                       /* once a set: how many of them, and the first         */
+
+/* dataset_csv.c. add: a file that is listed, with its caption and class, NULL: none; texts are not those of the set. */
+#define IM_SET_CSV "metadata.csv"
+typedef bool (*im_listed_fn)(void *arg, const char *where, const char *name, const char *caption, const char *label);
+bool im_is_metadata_csv(im_gather *g);                         /* does its first line name files? Others have such a  */
+                                                               /* file, too, of quite another kind                    */
+bool im_gather_csv(im_gather *g, const char *path, char *text, size_t bytes, im_listed_fn add, void *arg);
 
 /* shards.c, shard_names.c */
 bool im_gather_shards(im_gather *g, const char *const paths[], int64_t n);
