@@ -76,6 +76,14 @@ START_TEST(refuses_parts_of_a_set)
     im_dataset_free(good("train", ARGS(.min_classes = 2)));
     put("dogs/a/1.jpg", NULL);
     im_dataset_free(good("", ARGS(.min_classes = 2)));
+    put("hf/train/1.jpg", NULL);
+    put("hf/test/2.jpg", NULL);
+    im_dataset_free(good("hf", ARGS(.min_classes = 2)));       /* as torchvision has it: names alone say nothing      */
+    put("hf/test/metadata.jsonl", "{\"file_name\": \"2.jpg\", \"text\": \"x\"}\n");
+    bad("hf", NO_ARGS, PARTS("test in it is a part of a set, and its metadata lie inside", "hf/test"));
+    im_dataset *d = good("hf/test", NO_ARGS);
+    expect_sample(d, 0, "2.jpg", -1, "x");
+    im_dataset_free(d);
 }
 END_TEST
 

@@ -252,14 +252,29 @@ static bool is_split(const char *name)
     return false;
 }
 
-/* DIR/train/CLASS/x.jpg, and DIR was named. */
+static bool has_list(im_gather *g, const char *folder)
+{
+    static const char *const lists[] = { "metadata.jsonl", IM_SET_CSV };
+    bool has = false;
+    for (int i = 0; i < 2; i++) {
+        char *inside = im_join(g->c, folder, lists[i]), *path = inside ? im_join(g->c, g->d->path, inside) : NULL;
+        has = has || (path && im_is_file(path));
+        free(path);
+        free(inside);
+    }
+    return has;
+}
+
+/* DIR/train/CLASS/x.jpg or DIR/train/metadata.jsonl, and DIR was named. */
 static bool are_classes(im_gather *g, const added *sum)
 {
     const im_dataset *d = g->d;
-    bool splits = !g->args->classes && !sum->here && sum->deeper;
+    bool splits = !g->args->classes && d->n_classes && (sum->here || sum->deeper);
+    bool list = splits && has_list(g, d->classes[0]);
     for (int i = 0; i < d->n_classes && splits; i++) splits = is_split(d->classes[i]);
-    return !splits || im_fail(g->c, "%s: %s in it is a part of a set, and its classes lie inside; name that folder: %s/%s",
-                              d->path, d->classes[0], d->path, d->classes[0]);
+    if (!splits || (sum->here && !list)) return true;
+    return im_fail(g->c, "%s: %s in it is a part of a set, and its %s inside; name that folder: %s/%s", d->path,
+                   d->classes[0], list ? "metadata lie" : "classes lie", d->path, d->classes[0]);
 }
 
 /* All pictures of one class, in their order. */
