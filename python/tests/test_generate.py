@@ -43,6 +43,18 @@ class Generate(Case):
         with imago.Model.load(threads=2) as model:
             self.same(model.generate("a cat", **GIVEN), wanted)
 
+    def test_forked(self) -> None:
+        """A child of fork() draws with threads of its own, by the model that it inherits and by one that it opens."""
+        with load(threads=2) as model:
+            wanted = model.generate("a cat", **GIVEN)
+            child = os.fork()
+            if not child:
+                signal.alarm(60)                               # a loop that waits for threads of the parent never ends
+                with load(threads=2) as other:
+                    os._exit(not all(np.array_equal(m.generate("a cat", **GIVEN), wanted) for m in (model, other)))
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+            self.same(model.generate("a cat", **GIVEN), wanted)
+
     def test_settings(self) -> None:
         init = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)
         imago.write_picture(self.dir / "init.png", init)
