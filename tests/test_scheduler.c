@@ -339,22 +339,27 @@ END_TEST
 
 static void keep_text(void *out, const char *text) { snprintf(out, 400, "%s", text); }
 
+static im_scheduler *of_pipeline(im_ctx *ctx, const char *name, const char *path, const char *text, const char *class_name)
+{
+    return im_scheduler_new_for_pipeline(ctx, name, path, text, class_name, IM_MEND_PICTURES);
+}
+
 /* The repairs of StableDiffusionPipeline, and Python's -Infinity. */
 START_TEST(pipeline_repairs)
 {
     char warning[400] = "";
     im_on_warning(c, keep_text, warning);
     write_text("{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"scaled_linear\"}");
-    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, config_path, NULL, NULL);
+    im_scheduler *s = of_pipeline(c, NULL, config_path, NULL, NULL);
     ck_assert_msg(im_scheduler_plan(s, 10, 0), "%s", im_error(c));
     ck_assert_float_eq(im_scheduler_time(s, 0), 901);
     ck_assert_msg(strstr(warning, "clip_sample"), "%s", warning);
     im_scheduler_free(s);
     warning[0] = 0;
-    s = im_scheduler_new_for_pipeline(c, "ddim", NULL, NULL, NULL);      /* nothing to repair: no warning               */
+    s = of_pipeline(c, "ddim", NULL, NULL, NULL);      /* nothing to repair: no warning               */
     ck_assert_str_eq(warning, "");
     im_scheduler_free(s);
-    s = im_scheduler_new_for_pipeline(c, NULL, "a file", "{\"_class_name\": \"LMSDiscreteScheduler\"}", NULL);
+    s = of_pipeline(c, NULL, "a file", "{\"_class_name\": \"LMSDiscreteScheduler\"}", NULL);
     ck_assert_msg(s && !strcmp(im_scheduler_name(s), "lms"), "%s", im_error(c));
     im_scheduler_free(s);
     write_text("{\"_class_name\": \"DPMSolverMultistepScheduler\", \"lambda_min_clipped\": -Infinity, "
@@ -366,25 +371,50 @@ START_TEST(pipeline_repairs)
 }
 END_TEST
 
+/* With a mask StableDiffusionInpaintPipeline mends skip_prk_steps and leaves clip_sample; LCM's pipelines mend nothing. */
+START_TEST(repairs_of_other_pipelines)
+{
+    static const char pndm[] = "{\"_class_name\": \"PNDMScheduler\"}";
+    static const char ddim[] = "{\"_class_name\": \"DDIMScheduler\"}";
+    static const struct {
+        const char *text; im_scheduler_mends mends; int evaluations; float first; const char *told;
+    } cases[] = {
+        { pndm, IM_MEND_PICTURES, 19, 901, "steps_offset is 0" },
+        { pndm, IM_MEND_MASKS, 11, 901, "skip_prk_steps is false" },
+        { pndm, IM_MEND_NOTHING, 19, 900, "" }, { ddim, IM_MEND_PICTURES, 10, 901, "clip_sample is true" },
+        { ddim, IM_MEND_MASKS, 10, 901, "steps_offset is 0" }, { ddim, IM_MEND_NOTHING, 10, 900, "" },
+    };
+    const int i = _i;
+    char warning[400] = "";
+    im_on_warning(c, keep_text, warning);
+    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, "a file", cases[i].text, NULL, cases[i].mends);
+    ck_assert_msg(im_scheduler_plan(s, 10, 0), "%s", im_error(c));
+    ck_assert_int_eq(im_scheduler_evaluations(s), cases[i].evaluations);
+    ck_assert_float_eq(im_scheduler_time(s, 0), cases[i].first);
+    ck_assert_msg(*cases[i].told ? strstr(warning, cases[i].told) != NULL : !*warning, "%s", warning);
+    im_scheduler_free(s);
+}
+END_TEST
+
 /* model_index.json names the class, as in diffusers; the file's own counts where there is none. --scheduler is first. */
 START_TEST(class_of_the_index)
 {
     static const char ddim[] = "{\"_class_name\": \"DDIMScheduler\", \"steps_offset\": 1, \"clip_sample\": false}";
     char warning[400] = "";
     im_on_warning(c, keep_text, warning);
-    im_scheduler *s = im_scheduler_new_for_pipeline(c, NULL, "a file", ddim, "EulerDiscreteScheduler");
+    im_scheduler *s = of_pipeline(c, NULL, "a file", ddim, "EulerDiscreteScheduler");
     ck_assert_msg(s && !strcmp(im_scheduler_name(s), "euler"), "%s", im_error(c));
     ck_assert_str_eq(warning, "a file: _class_name is \"DDIMScheduler\", but model_index.json has "
                               "\"EulerDiscreteScheduler\"; that is used, as diffusers does");
     im_scheduler_free(s);
     warning[0] = 0;
-    s = im_scheduler_new_for_pipeline(c, "heun", "a file", ddim, "EulerDiscreteScheduler");
+    s = of_pipeline(c, "heun", "a file", ddim, "EulerDiscreteScheduler");
     ck_assert_msg(s && !strcmp(im_scheduler_name(s), "heun") && !*warning, "%s%s", im_error(c), warning);
     im_scheduler_free(s);
-    s = im_scheduler_new_for_pipeline(c, NULL, "a file", "{\"steps_offset\": 1}", "EulerDiscreteScheduler");
+    s = of_pipeline(c, NULL, "a file", "{\"steps_offset\": 1}", "EulerDiscreteScheduler");
     ck_assert_msg(s && !strcmp(im_scheduler_name(s), "euler") && !*warning, "%s%s", im_error(c), warning);
     im_scheduler_free(s);
-    s = im_scheduler_new_for_pipeline(c, NULL, "a file", ddim, "EDMEulerScheduler");
+    s = of_pipeline(c, NULL, "a file", ddim, "EDMEulerScheduler");
     fails(s, s != NULL, "a file: scheduler class EDMEulerScheduler (of model_index.json) is not supported; choose one of");
 }
 END_TEST
@@ -395,7 +425,7 @@ int main(void)
         ONCE(products), ONCE(fifty_steps_are_51_evaluations), ONCE(paths), ONCE(few_steps), ONCE(seldom_options),
         ONCE(strength_as_typed),
         ONCE(errors), ONCE(names_of_neighbours),
-        ONCE(pipeline_repairs), ONCE(class_of_the_index),
+        ONCE(pipeline_repairs), LOOP(repairs_of_other_pipelines, 6), ONCE(class_of_the_index),
     };
     return suite_run("scheduler", open_golden, close_golden, 60, tests, SUITE_COUNT(tests));
 }

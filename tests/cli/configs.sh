@@ -126,6 +126,24 @@ run info "$m" --json
 [ "$rc" = 0 ] && grep -q '"scheduler": *null' "$dir/out"
 check "... but not by info"
 
+# ---- LCM's pipelines: the same networks; a scheduler's file is taken as it is
+fresh
+rm -r "$m/unet" && cp -r tests/golden/guided_unet "$m/unet" && chmod -R u+w "$m/unet"
+draw --scheduler lcm
+mv "$dir/o.png" "$dir/guided.png"
+for class in LatentConsistencyModelPipeline LatentConsistencyModelImg2ImgPipeline; do
+    sed -i "s/\"_class_name\": \"[A-Za-z0-9]*Pipeline\"/\"_class_name\": \"$class\"/" "$m/model_index.json"
+    sed -i 's/"steps_offset": [01]/"steps_offset": 0/' "$m/scheduler/scheduler_config.json"
+    draw --scheduler lcm
+    [ "$rc" = 0 ] && same_pixels "$dir/o.png" "$dir/guided.png" && grep -q "$class" "$m/model_index.json"
+    check "$class (found $rc)"
+    ! grep -q steps_offset "$dir/err"
+    check "... without a warning of its scheduler"
+done
+run convert "$m" -o "$dir/lcm"
+[ "$rc" = 0 ] && grep -q LatentConsistencyModelImg2ImgPipeline "$dir/lcm/model_index.json"
+check "... which convert keeps (found $rc)"
+
 # ---- no scheduler
 fresh
 rm -r "$m/scheduler"

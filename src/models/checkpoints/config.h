@@ -18,6 +18,7 @@ typedef struct im_model_config {
     im_unet_config unet;
     im_vae_config vae;
     char scheduler[64];                                        /* its class in model_index.json; "": it names none    */
+    bool scheduler_as_written;                                 /* its pipeline does not mend that one's file          */
 } im_model_config;
 
 /* Each reads one config.json; false with the failure in c. */

@@ -45,20 +45,27 @@ static bool check_part(im_ctx *c, const im_json *j, const char *key, const char 
                    got[1], class);
 }
 
-static bool check_index(im_ctx *c, const im_json *j)
+/* Pipelines whose networks these are. Those of LCM keep the scheduler as its file has it (scheduler_file.h). */
+static const struct { const char *class; bool as_written; } pipelines[] = {
+    { "StableDiffusionPipeline", false },          { "StableDiffusionImg2ImgPipeline", false },
+    { "StableDiffusionInpaintPipeline", false },   { "LatentConsistencyModelPipeline", true },
+    { "LatentConsistencyModelImg2ImgPipeline", true },
+};
+
+static bool check_index(im_ctx *c, const im_json *j, im_model_config *out)
 {
-    static const char *const pipelines[] = { "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline",
-                                             "StableDiffusionInpaintPipeline" };
     const char *class = "";
     bool known = false;
     if (!im_json_string(c, j, "_class_name", IM_MUST, &class))
         return false;
-    for (size_t i = 0; i < sizeof pipelines / sizeof *pipelines; i++)
-        known |= !strcmp(class, pipelines[i]);
+    for (size_t i = 0; i < sizeof pipelines / sizeof *pipelines && !known; i++) {
+        known = !strcmp(class, pipelines[i].class);
+        out->scheduler_as_written = known && pipelines[i].as_written;
+    }
     const char *kind = im_kind_of_pipeline(class);
     if (!known)
         return im_fail(c, "%s: the pipeline is a \"%s\"%s%s, but imago runs Stable Diffusion v1.x, a \"%s\"", j->file,
-                       class, kind ? ": " : "", kind ? kind : "", pipelines[0]);
+                       class, kind ? ": " : "", kind ? kind : "", pipelines[0].class);
     return check_part(c, j, "text_encoder", "CLIPTextModel") && check_part(c, j, "unet", "UNet2DConditionModel") &&
            check_part(c, j, "vae", "AutoencoderKL");
 }
@@ -107,7 +114,7 @@ static bool read_all(im_ctx *c, const char *where, const im_safetensors *s, im_m
 {
     im_json index = { 0 }, clip = { 0 }, unet = { 0 }, vae = { 0 };
     memset(out, 0, sizeof *out);
-    bool ok = load_json(c, &index, where, s, "model_index.json") && check_index(c, &index) &&
+    bool ok = load_json(c, &index, where, s, "model_index.json") && check_index(c, &index, out) &&
               read_scheduler(c, &index, out->scheduler, sizeof out->scheduler) &&
               load_json(c, &clip, where, s, "text_encoder/config.json") &&
               im_clip_config_read(c, &clip, &out->clip) && load_json(c, &unet, where, s, "unet/config.json") &&

@@ -13,7 +13,8 @@
 #include "data/files/json.h"
 #include "models/schedulers/scheduler_parts.h"
 
-typedef struct scheduler_file { const char *path, *text, *class_name; bool pipeline; } scheduler_file; /* see the header */
+/* see the header */
+typedef struct scheduler_file { const char *path, *text, *class_name; im_scheduler_mends mends; } scheduler_file;
 
 static const char v14[] =
     "{\"_class_name\": \"PNDMScheduler\", \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\","
@@ -179,23 +180,28 @@ static bool read_solver(im_ctx *c, const im_json *j, im_scheduler_config *f, uns
     return true;
 }
 
-/* What StableDiffusionPipeline does to the scheduler of a model that it opens. A field that the file does not have but
- * the class of the file has is repaired too; for another class than the file's the missing field stays missing. */
-static bool repair(im_ctx *c, const im_json *j, const im_scheduler_kind *k, const char *index, im_scheduler_config *f)
+/* What a pipeline does to the scheduler of a model that it opens (StableDiffusionPipeline, StableDiffusionInpaintPipeline).
+ * A field that the file does not have but the class of the file has is repaired too; for another class than the file's the
+ * missing field stays missing. */
+static bool repair(im_ctx *c, const im_json *j, const im_scheduler_kind *k, scheduler_file file, im_scheduler_config *f)
 {
     const char *class_name = k->class_name;
     if (!im_json_string(c, j, "_class_name", IM_MAY, &class_name)) return false;
-    if (index) class_name = index;
-    bool own = !strcmp(class_name, k->class_name), clip = false;
+    if (file.class_name) class_name = file.class_name;
+    bool own = !strcmp(class_name, k->class_name), clip = false, pictures = file.mends == IM_MEND_PICTURES;
     if (!im_json_flag(c, j, "clip_sample", &clip)) return false;
     if (f->steps_offset != 1 && (own || im_json_has(j, "steps_offset"))) {
         im_warn(c, "%s: steps_offset is %d; 1 is used, as diffusers does for Stable Diffusion", j->file,
                 f->steps_offset);
         f->steps_offset = 1;
     }
-    if ((k->fields & IM_HAS_CLIP) && f->clip_sample && (own || clip)) {
+    if (pictures && (k->fields & IM_HAS_CLIP) && f->clip_sample && (own || clip)) {
         im_warn(c, "%s: clip_sample is true; false is used, as diffusers does for Stable Diffusion", j->file);
         f->clip_sample = false;
+    }
+    if (!pictures && (k->fields & IM_HAS_PRK) && !f->skip_prk_steps && (own || im_json_has(j, "skip_prk_steps"))) {
+        im_warn(c, "%s: skip_prk_steps is false; true is used, as diffusers does with a mask", j->file);
+        f->skip_prk_steps = true;
     }
     return true;
 }
@@ -207,7 +213,7 @@ static bool read_config(im_ctx *c, const im_scheduler_kind *k, scheduler_file fi
     im_json j;
     bool ok = open_config(c, file, &j) && read_betas(c, &j, f, k->fields) && read_common(c, &j, f, k->fields)
         && read_sigma_rule(c, &j, f, k->fields) && read_solver(c, &j, f, k->fields)
-        && (!file.pipeline || repair(c, &j, k, file.class_name, f));
+        && (file.mends == IM_MEND_NOTHING || repair(c, &j, k, file, f));
     im_json_close(&j);
     return ok;
 }
@@ -236,11 +242,11 @@ static im_scheduler *open_scheduler(im_ctx *c, const char *name, scheduler_file 
 
 im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path)
 {
-    return open_scheduler(c, name, (scheduler_file){ .path = path });
+    return open_scheduler(c, name, (scheduler_file){ .path = path, .mends = IM_MEND_NOTHING });
 }
 
 im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text,
-                                            const char *class_name)
+                                            const char *class_name, im_scheduler_mends mends)
 {
-    return open_scheduler(c, name, (scheduler_file){ path, text, class_name, .pipeline = true });
+    return open_scheduler(c, name, (scheduler_file){ path, text, class_name, mends });
 }

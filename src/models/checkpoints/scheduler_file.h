@@ -8,11 +8,12 @@
  * scheduler_config.json, of whichever class; NULL: the values of Stable Diffusion v1.4. Fields that the file does not
  * have take the default of the class being built. */
 im_scheduler *im_scheduler_new(im_ctx *c, const char *name, const char *path);
-/* The same with the two repairs that diffusers' StableDiffusionPipeline makes to the file of a model that it opens:
- * steps_offset becomes 1 and clip_sample false, with a warning. text: the file's content where it is not a file of its
- * own, path then being what errors call it; NULL: read path. class_name: of model_index.json, to which the file's own
- * gives way; NULL: there is none. */
+/* Whose rules a model's scheduler follows: pipelines of diffusers mend the files of some that they open, with a warning.
+ * steps_offset becomes 1 and clip_sample false; with a mask steps_offset 1 and skip_prk_steps true; or all stays. */
+typedef enum { IM_MEND_PICTURES, IM_MEND_MASKS, IM_MEND_NOTHING } im_scheduler_mends;
+/* The same of a model. text: the file's content where it is not a file of its own, path then being what errors call it;
+ * NULL: read path. class_name: of model_index.json, to which the file's own gives way; NULL: there is none. */
 im_scheduler *im_scheduler_new_for_pipeline(im_ctx *c, const char *name, const char *path, const char *text,
-                                            const char *class_name);
+                                            const char *class_name, im_scheduler_mends mends);
 
 #endif

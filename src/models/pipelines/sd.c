@@ -300,8 +300,9 @@ bool im_sd_sizes(im_sd *sd, const im_sd_args *a, im_sd_size *out)
 }
 
 /* A folder without the file leaves open how the model was trained. Who names a scheduler gets v1.4's noise with it. */
-static im_scheduler *open_scheduler(im_sd *sd, const char *name)
+static im_scheduler *open_scheduler(im_sd *sd, const char *name, bool mask)
 {
+    im_scheduler_mends mends = sd->config->scheduler_as_written ? IM_MEND_NOTHING : mask ? IM_MEND_MASKS : IM_MEND_PICTURES;
     if (sd->no_scheduler && !name) {
         im_fail(sd->c, "%s is missing, so the model names no scheduler; name one with --scheduler: %s", sd->scheduler_path,
                 im_scheduler_known());
@@ -311,14 +312,14 @@ static im_scheduler *open_scheduler(im_sd *sd, const char *name)
         im_warn(sd->c, "%s is missing: %s runs with the noise of Stable Diffusion v1.4 (1000 steps, scaled_linear from "
                        "0.00085 to 0.012)", sd->scheduler_path, name);
     sd->told_no_scheduler |= sd->no_scheduler;
-    if (sd->no_scheduler) return im_scheduler_new_for_pipeline(sd->c, name, NULL, NULL, NULL);
+    if (sd->no_scheduler) return im_scheduler_new_for_pipeline(sd->c, name, NULL, NULL, NULL, mends);
     const char *class_name = *sd->config->scheduler ? sd->config->scheduler : NULL;
-    return im_scheduler_new_for_pipeline(sd->c, name, sd->scheduler_path, sd->scheduler_text, class_name);
+    return im_scheduler_new_for_pipeline(sd->c, name, sd->scheduler_path, sd->scheduler_text, class_name, mends);
 }
 
 im_scheduler *im_sd_new_scheduler(im_sd *sd, const im_sd_args *a)
 {
-    im_scheduler *s = open_scheduler(sd, a->scheduler);
+    im_scheduler *s = open_scheduler(sd, a->scheduler, a->mask);
     if (im_scheduler_set_eta(s, a->eta)) return s;
     im_scheduler_free(s);
     return NULL;
