@@ -146,6 +146,14 @@ for part in first_stage_model:vae cond_stage_model:text_encoder model.diffusion_
 len(d['missing']) + len(d['networks']) == 4 and not any(n['name'] in d['missing'] for n in d['networks'])"
     check "... and in its JSON"
 done
+without first_stage_model.
+rm -f "$dir/o.png"
+run generate -m "$dir/less.safetensors" --vae "$dir/m/vae" -q -t 1 -s 5 --steps 1 -p "a red kite" -o "$dir/o.png"
+[ "$rc" = 0 ] && [ "$(pixels "$dir/o.png")" = "$want" ]
+check "a single file without a VAE is drawn with one that is named (found $rc)"
+edit "$dir/less.safetensors" 't.pop("model.diffusion_model.out.2.bias")'
+run generate -m "$dir/less.safetensors" --vae "$dir/m/vae" -q --steps 1 -p x -o "$dir/i.png"
+refused "1 missing: conv_out.bias" "... but not what else it lacks"
 without first_stage_model.encoder.
 same "$dir/less.safetensors" "without the encoder, which only image to image needs, pictures are drawn"
 run generate -m "$dir/less.safetensors" -q --steps 2 -p x -i "$dir/o.png" -o "$dir/i.png"

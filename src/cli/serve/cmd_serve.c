@@ -61,7 +61,8 @@ static const option options[] = {
 static bool open_look(server *s)
 {
     s->look_c = im_ctx_new("ref", 1);
-    s->look = s->look_c ? im_sd_open(s->look_c, s->o->model, session_dtype(&s->o->common)) : NULL;
+    im_sd *(*opened)(im_ctx *, const char *, im_dtype) = s->o->vae ? im_sd_look : im_sd_open;
+    s->look = s->look_c ? opened(s->look_c, s->o->model, session_dtype(&s->o->common)) : NULL;
     if (!s->look || !model_prepare(s, s->look))
         return im_fail(s->c, "%s", s->look_c ? im_error(s->look_c) : "out of memory");
     return true;
@@ -120,7 +121,7 @@ static bool open_server(server *s)
 {
     if (!guard_open(s) || !keep_check(s) || !wildcards_check(s))
         return false;
-    s->sd = im_sd_open(s->c, s->o->model, session_dtype(&s->o->common));
+    s->sd = (s->o->vae ? im_sd_look : im_sd_open)(s->c, s->o->model, session_dtype(&s->o->common));
     im_sd_cache_weights(s->sd, s->o->cache_weights);
     if (!s->sd || (s->o->vae && !im_sd_use_vae(s->sd, s->o->vae)))
         return false;

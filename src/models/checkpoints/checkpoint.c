@@ -397,7 +397,9 @@ static bool check_networks(im_checkpoint *k, unsigned networks)
         return im_fail(k->c, "%s: this is %s; imago wants a Stable Diffusion v1.x checkpoint", k->path, kind);
     if (describe_absent(k, networks, absent, sizeof absent))
         return im_fail(k->c, "%s: holds %s; imago wants text encoder, UNet and VAE in one file: take one that has all "
-                       "three, or a diffusers folder", k->path, absent);
+                       "three, or a diffusers folder%s", k->path, absent,
+                       k->parts[IM_PART_CLIP].found && k->parts[IM_PART_UNET].found
+                           ? "; `imago generate --vae` draws it with another VAE" : "");
     return im_fail(k->c, "%s", text);
 }
 

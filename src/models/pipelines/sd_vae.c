@@ -60,10 +60,11 @@ static bool use(im_sd *sd, const char *path)
     return im_ok(sd->c);
 }
 
+/* A model that was opened without a look at whether it is whole may lack its own VAE, but nothing else. */
 bool im_sd_use_vae(im_sd *sd, const char *path)
 {
     char *place = sd && im_ok(sd->c) ? place_of(sd, path) : NULL;
-    bool ok = place && use(sd, place);
+    bool ok = place && im_checkpoint_need(sd->checkpoint, IM_NEED_CLIP | IM_NEED_UNET) && use(sd, place);
     free(place);
     return ok;
 }
