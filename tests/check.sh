@@ -144,6 +144,7 @@ all | whole)
     {
         part layers tests/check_layers.sh
         part style tests/check_style.sh
+        part targets tests/check_targets.sh
         [ "${1:-all}" = all ] || long_parts
         programs
         capped

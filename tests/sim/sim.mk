@@ -10,7 +10,8 @@ SIM_CU    := $(filter-out cu,$(notdir $(basename $(wildcard src/cuda/*.cu))))
 # checked: loads and stores call the simulator; fast: they do not.
 SIM_CHECKED := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/checked/%.o)
 SIM_FAST    := $(SIM_OBJ) $(SIM_HOST) $(SIM_CU:%=$(BUILD)/sim/fast/%.o)
-SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring aarch64-linux-gnu-gcc,$(CC)),,\
+# Neither under sanitizers nor with gcov's counters: the simulator has hooks of its own and is linked without theirs.
+SIM_TESTS   := $(if $(findstring -fsanitize,$(CFLAGS))$(findstring --coverage,$(CFLAGS))$(findstring aarch64,$(CC)),,\
                  $(patsubst %,$(BUILD)/tests/test_%,sim hopper hopper_faults cuda cuda_check cuda_step gpu_products ladder \
                  mutants) $(BUILD)/imago-sim $(if $(CUDA),$(BUILD)/tests/test_hopper_sass))
 
