@@ -114,6 +114,50 @@ def jpeg_files():
     yield "wrong but whole", bytes(damaged)
 
 
+def tagged(entries, tail=b"", big=False):
+    """An EXIF block with a table of (tag, type, count, four bytes); values at 14 + 12 * entries lie in tail."""
+    e = ">" if big else "<"
+    head = (b"MM\0*" if big else b"II*\0") + struct.pack(e + "IH", 8, len(entries))
+    return b"Exif\0\0" + head + b"".join(struct.pack(e + "HHI4s", *one) for one in entries) + bytes(4) + tail
+
+
+def exif_blocks():
+    """Names and EXIF blocks: values of every type, more than one, tags that are there twice, blocks in two segments."""
+    def one(value, kind=3, count=1, how="<H"):
+        return (0x0112, kind, count, struct.pack(how, value).ljust(4, b"\0"))
+
+    for kind, how in zip((1, 4, 6, 7, 8, 9, 11, 13, 0, 99), "BIbBhifIHH"):
+        for big in (False, True):
+            yield f"type {kind}, big-endian {big}", [tagged([one(6, kind, 1, "<>"[big] + how)], big=big)]
+    for name, kind, value in (("6/1", 5, struct.pack("<II", 6, 1)), ("12/2", 10, struct.pack("<ii", 12, 2)),
+                              ("6/0", 5, struct.pack("<II", 6, 0)), ("13/2", 5, struct.pack("<II", 13, 2)),
+                              ("6.0", 12, struct.pack("<d", 6)), ("6 of 8 bytes", 16, struct.pack("<Q", 6))):
+        yield f"type {kind}: {name}", [tagged([one(26, kind, 1, "<I")], value)]
+    yield "a text", [tagged([(0x0112, 2, 2, b"6\0\0\0")])]
+    yield "two values", [tagged([(0x0112, 3, 2, struct.pack("<HH", 6, 3))])]
+    yield "two values of one byte", [tagged([(0x0112, 6, 2, bytes([8, 3, 0, 0]))])]
+    yield "three values", [tagged([one(26, 3, 3, "<I")], struct.pack("<HHH", 6, 3, 1))]
+    yield "no value", [tagged([one(6, count=0)])]
+    yield "no value, XMP", [tagged([one(3, count=0)]), XAP + XMP]
+    yield "type 99, XMP", [tagged([one(3, 99)]), XAP + XMP]
+    yield "type 1, XMP", [tagged([one(3, 1, 1, "<B")]), XAP + XMP]
+    yield "twice, 3 and 6", [tagged([one(3), one(6)])]
+    yield "twice, 6 and 3", [tagged([one(6), one(3)])]
+    yield "twice, no value and 6", [tagged([one(3, count=0), one(6)])]
+    far = (0x010e, 2, 9, struct.pack("<I", 5000))
+    yield "behind a value beyond the end", [tagged([far, one(6)])]
+    yield "behind a value larger than the block", [tagged([(0x010e, 2, 5000, far[3]), one(6)])]
+    yield "before a value beyond the end", [tagged([one(6), far])]
+    block = exif(6)
+    yield "in two segments", [block[:20], b"Exif\0\0" + block[20:]]
+    yield "in three segments", [block[:9], b"Exif\0\0" + block[9:25], b"Exif\0\0" + block[25:]]
+    yield "in two segments, XMP between them", [block[:20], XAP + XMP_2, b"Exif\0\0" + block[20:]]
+    yield "behind an empty segment", [b"Exif\0\0", block]
+    yield "behind a damaged one", [b"Exif\0\0garbage", block]
+    yield "its table longer than the block", [block[:14] + b"\x09\0" + block[16:-4]]
+    yield "cut in its entry", [block[:34]]
+
+
 def turned_files():
     """EXIF and XMP, in JPEG and PNG."""
     odd = drawn(21, 13, 2)
@@ -159,6 +203,8 @@ def turned_files():
         late = png(odd, pnginfo=info)
         chunks = b"".join(chunk(b"eXIf", e) for e in extra)
         yield f"PNG, raw profiles {name}, eXIf {len(extra)}", late[:33] + chunks + late[33:]
+    for name, blocks in exif_blocks():
+        yield name, with_segment(plain, b"".join(segment(0xe1, b) for b in blocks))
 
 
 def damaged_files():

@@ -2,28 +2,46 @@
  * XMP packet may (a text with tiff:Orientation="6" or tiff:Orientation>6). A damaged block turns nothing. */
 #include "data/images/exif.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "data/images/tiff.h"
 
 enum { TAG_ORIENTATION = 0x0112 };
 
-/* The value of an entry with count 1 in a type of whole numbers; another kind of value turns nothing: 0. */
-static int entry_value(const im_tiff *t, const uint8_t *entry)
+/* The first value of an entry as a number, of whatever type; 0: a text, bytes, or a number that says nothing. */
+static double entry_value(const im_tiff *t, const uint8_t *entry)
 {
-    enum { SHORT = 3, LONG = 4, SIGNED_SHORT = 8, SIGNED_LONG = 9 };
-    uint32_t type = im_tiff_number(t, entry + 2, 2);
-    if (im_tiff_number(t, entry + 4, 4) != 1) return 0;
-    if (type == SHORT || type == SIGNED_SHORT) return (int)im_tiff_number(t, entry + 8, 2);
-    uint32_t v = type == LONG || type == SIGNED_LONG ? im_tiff_number(t, entry + 8, 4) : 0;
-    return v <= 8 ? (int)v : 0;
+    enum { SHORT = 3, LONG = 4, RATIONAL = 5, SIGNED_BYTE = 6, SIGNED_SHORT = 8, SIGNED_LONG = 9, SIGNED_RATIONAL = 10,
+           FLOAT = 11, DOUBLE = 12, TABLE = 13, LONG_8 = 16 };
+    size_t bytes;
+    const uint8_t *v = im_tiff_value(t, entry, &bytes);
+    if (!v) return 0;
+    uint32_t type = im_tiff_number(t, entry + 2, 2), one = im_tiff_number(t, v, bytes < 4 ? (int)bytes : 4);
+    uint64_t two = bytes < 8 ? 0 : (uint64_t)im_tiff_number(t, v + 4, 4) << (t->little ? 32 : 0)
+                                 | (uint64_t)one << (t->little ? 0 : 32);
+    float f;
+    double d;
+    memcpy(&f, &one, sizeof f);
+    memcpy(&d, &two, sizeof d);
+    switch (type) {
+    case SIGNED_BYTE: return v[0];
+    case SHORT: case SIGNED_SHORT: return im_tiff_number(t, v, 2);
+    case LONG: case SIGNED_LONG: case TABLE: return one;
+    case LONG_8: return (double)two;
+    case FLOAT: return (double)f;
+    case DOUBLE: return d;
+    case RATIONAL: case SIGNED_RATIONAL: return (double)(int32_t)one / (double)(int32_t)im_tiff_number(t, v + 4, 4);
+    default: return 0;
+    }
 }
 
 int im_exif_orientation(const uint8_t *p, size_t n)
 {
     im_tiff t;
     const uint8_t *entry = im_tiff_open(&t, p, n) ? im_tiff_entry(&t, t.first, TAG_ORIENTATION) : NULL;
-    return entry ? entry_value(&t, entry) : -1;
+    double v = entry ? entry_value(&t, entry) : -1;
+    return !entry ? -1 : v >= 1 && v <= 8 && v == floor(v) ? (int)v : 0;
 }
 
 int im_xmp_orientation(const uint8_t *p, size_t n)

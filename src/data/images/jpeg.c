@@ -90,19 +90,31 @@ static bool begins_with(jpeg_saved_marker_ptr m, const char *head, size_t n)
     return m->data_length >= n && !memcmp(m->data, head, n);
 }
 
-/* The first EXIF block, or NULL; a second one would go on with it (as Pillow has it). */
-static jpeg_saved_marker_ptr exif_of(const work *w)
+/* The EXIF block, malloc'd: the first one, and further ones go on with it, as Pillow and exiftool have it. NULL: none. */
+static uint8_t *exif_of(const work *w, size_t *bytes)
 {
-    jpeg_saved_marker_ptr m = w->jpeg.marker_list;
-    while (m && !begins_with(m, "Exif\0", 6)) m = m->next;
-    return m;
+    enum { HEAD = 6 };
+    uint8_t *all = NULL;
+    *bytes = 0;
+    for (jpeg_saved_marker_ptr m = w->jpeg.marker_list; m; m = m->next) {
+        if (!begins_with(m, "Exif\0", HEAD)) continue;
+        size_t skip = all ? HEAD : 0, n = m->data_length - skip;
+        uint8_t *more = realloc(all, *bytes + n + 1);
+        if (!more) break;
+        all = more;
+        memcpy(all + *bytes, m->data + skip, n);
+        *bytes += n;
+    }
+    return all;
 }
 
 static int orientation_of(const work *w)
 {
     static const char xmp[] = "http://ns.adobe.com/xap/1.0/";  /* with its zero byte                                  */
-    jpeg_saved_marker_ptr exif = exif_of(w);
-    int found = exif ? im_exif_orientation(exif->data, exif->data_length) : -1;
+    size_t bytes;
+    uint8_t *exif = exif_of(w, &bytes);
+    int found = exif ? im_exif_orientation(exif, bytes) : -1;
+    free(exif);
     bool by_exif = found >= 0;
     for (jpeg_saved_marker_ptr m = w->jpeg.marker_list; m && !by_exif; m = m->next)
         if (begins_with(m, xmp, sizeof xmp))
@@ -215,8 +227,10 @@ char *im_jpeg_comment(im_ctx *c, const void *bytes, size_t n, const char *name)
 {
     work w = { .c = c, .name = name };
     bool ok = im_ok(c) && header(&w, bytes, n, INT64_MAX);
-    jpeg_saved_marker_ptr exif = ok ? exif_of(&w) : NULL;
-    char *comment = exif ? im_exif_comment(c, exif->data, exif->data_length) : NULL;
+    size_t length;
+    uint8_t *exif = ok ? exif_of(&w, &length) : NULL;
+    char *comment = exif ? im_exif_comment(c, exif, length) : NULL;
+    free(exif);
     jpeg_destroy_decompress(&w.jpeg);
     return comment;
 }

@@ -22,22 +22,48 @@ uint32_t im_tiff_number(const im_tiff *t, const uint8_t *p, int bytes)
     return v;
 }
 
+/* Bytes of one value of a type; 0: there is no such type. */
+static uint64_t unit(uint32_t type)
+{
+    static const uint8_t bytes[] = { 0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8 };
+    return type < sizeof bytes ? bytes[type] : 0;
+}
+
+static uint64_t value_bytes(const im_tiff *t, const uint8_t *entry)
+{
+    return unit(im_tiff_number(t, entry + 2, 2)) * im_tiff_number(t, entry + 4, 4);
+}
+
+const uint8_t *im_tiff_value(const im_tiff *t, const uint8_t *entry, size_t *bytes)
+{
+    uint64_t size = value_bytes(t, entry), at = im_tiff_number(t, entry + 8, 4);
+    *bytes = (size_t)size;
+    if (size <= 4) return size ? entry + 8 : NULL;
+    return at <= t->n && size <= t->n - at ? t->p + at : NULL;
+}
+
+/* What Pillow's ImageFileDirectory_v2.load keeps of a table: values of no bytes and those larger than all of the block are
+ * passed over, and one that leaves the block ends the table. */
 const uint8_t *im_tiff_entry(const im_tiff *t, size_t at, uint32_t tag)
 {
-    const uint8_t *found = NULL;
+    uint64_t outside = 0;                                      /* bytes of the values that lie elsewhere              */
     if (at > t->n || t->n - at < 2) return NULL;
     uint32_t entries = im_tiff_number(t, t->p + at, 2);
-    for (at += 2; entries-- && t->n - at >= 12; at += 12)
-        if (im_tiff_number(t, t->p + at, 2) == tag) found = t->p + at;
-    return found;
+    for (at += 2; entries-- && t->n - at >= 12; at += 12) {
+        const uint8_t *entry = t->p + at;
+        uint64_t size = value_bytes(t, entry);
+        size_t bytes;
+        if (!size) continue;
+        if (size > 4 && (outside += size) > t->n) continue;
+        if (!im_tiff_value(t, entry, &bytes)) return NULL;
+        if (im_tiff_number(t, entry, 2) == tag) return entry;
+    }
+    return NULL;
 }
 
 const uint8_t *im_tiff_bytes(const im_tiff *t, const uint8_t *entry, size_t *bytes)
 {
     enum { BYTE = 1, ASCII = 2, UNDEFINED = 7 };
-    uint32_t type = im_tiff_number(t, entry + 2, 2), at = im_tiff_number(t, entry + 8, 4);
-    *bytes = im_tiff_number(t, entry + 4, 4);
-    if (type != BYTE && type != ASCII && type != UNDEFINED) return NULL;
-    if (*bytes <= 4) return entry + 8;
-    return at <= t->n && *bytes <= t->n - at ? t->p + at : NULL;
+    uint32_t type = im_tiff_number(t, entry + 2, 2);
+    return type == BYTE || type == ASCII || type == UNDEFINED ? im_tiff_value(t, entry, bytes) : NULL;
 }

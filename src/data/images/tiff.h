@@ -15,9 +15,11 @@ typedef struct im_tiff {
 /* "Exif\0\0" may stand in front, once or twice. False: it is none. */
 bool im_tiff_open(im_tiff *t, const uint8_t *p, size_t n);
 uint32_t im_tiff_number(const im_tiff *t, const uint8_t *p, int bytes);
-/* The last entry of a tag in the table at `at`, or NULL: then 12 bytes are there. */
+/* The first entry of a tag with a value that can be read, in the table at `at`: its 12 bytes; or NULL. */
 const uint8_t *im_tiff_entry(const im_tiff *t, size_t at, uint32_t tag);
-/* The value of an entry of single bytes, or NULL. */
+/* The values of an entry, of which there is one at least, or NULL. */
+const uint8_t *im_tiff_value(const im_tiff *t, const uint8_t *entry, size_t *bytes);
+/* The same of an entry of single bytes. */
 const uint8_t *im_tiff_bytes(const im_tiff *t, const uint8_t *entry, size_t *bytes);
 
 #endif
