@@ -127,6 +127,26 @@ draw -m $model --vae tests/golden/tiny_vae --tile -o "$dir/tiled.png"
 [ "$rc" = 0 ] && grep -aq '"tile":true' "$dir/tiled.png"
 check "a tiny one in strips"
 
+# A folder whose own VAE is a tiny one: the pictures of --vae with that one.
+cp -r $model "$dir/own_tiny" && rm -r "$dir/own_tiny/vae" && cp -r tests/golden/tiny_vae "$dir/own_tiny/vae"
+sed -i 's/AutoencoderKL/AutoencoderTiny/' "$dir/own_tiny/model_index.json"
+for more in "" "-i tests/golden/init_64x64.png --strength 0.6"; do
+    # shellcheck disable=SC2086 # options and their values
+    draw -m $model --vae tests/golden/tiny_vae $more -o "$dir/by_option.png"
+    # shellcheck disable=SC2086
+    draw -m "$dir/own_tiny" $more -o "$dir/by_folder.png"
+    [ "$rc" = 0 ] && same_pixels "$dir/by_folder.png" "$dir/by_option.png"
+    check "a model whose VAE is a tiny one${more:+, from a picture}"
+done
+draw -m "$dir/own_tiny" -o "$dir/by_folder.png"
+run convert "$dir/own_tiny" -o "$dir/copied"
+[ "$rc" = 0 ] && draw -m "$dir/copied" -o "$dir/by_copy.png" && same_pixels "$dir/by_folder.png" "$dir/by_copy.png"
+check "convert to a folder keeps it"
+gives 1 ' has no place in the original layout; write a folder' convert \
+    "$dir/own_tiny" -o "$dir/copied.safetensors"
+gives 1 'its VAE is an AutoencoderTiny; wanted a model' train diffusion --vae $model --data "$dir" \
+    --config "$dir/own_tiny" -o "$dir/no"
+
 sed -i 's/AutoencoderKL/AutoencoderDC/' "$dir/other/vae/config.json"
 gives 1 'AutoencoderDC' generate -m $model --vae "$dir/other/vae" -p a -o "$dir/no.png"
 [ ! -e "$dir/no.png" ]

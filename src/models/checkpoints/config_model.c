@@ -34,13 +34,13 @@ im_model_config im_model_config_v1(void)
     return m;
 }
 
-/* model_index.json: "unet": ["diffusers", "UNet2DConditionModel"] and so on. */
-static bool check_part(im_ctx *c, const im_json *j, const char *key, const char *class)
+/* model_index.json: "unet": ["diffusers", "UNet2DConditionModel"] and so on. other: a class that will do, too, or NULL. */
+static bool check_part(im_ctx *c, const im_json *j, const char *key, const char *class, const char *other)
 {
     const char *got[2] = { "", "" };
     if (!im_json_strings(c, j, key, IM_MUST, got, 2))
         return false;
-    return !strcmp(got[1], class) ||
+    return !strcmp(got[1], class) || (other && !strcmp(got[1], other)) ||
            im_fail(c, "%s: %s is a \"%s\", but imago runs Stable Diffusion v1.x, where it is a \"%s\"", j->file, key,
                    got[1], class);
 }
@@ -66,8 +66,9 @@ static bool check_index(im_ctx *c, const im_json *j, im_model_config *out)
     if (!known)
         return im_fail(c, "%s: the pipeline is a \"%s\"%s%s, but imago runs Stable Diffusion v1.x, a \"%s\"", j->file,
                        class, kind ? ": " : "", kind ? kind : "", pipelines[0].class);
-    return check_part(c, j, "text_encoder", "CLIPTextModel") && check_part(c, j, "unet", "UNet2DConditionModel") &&
-           check_part(c, j, "vae", "AutoencoderKL");
+    return check_part(c, j, "text_encoder", "CLIPTextModel", NULL) &&
+           check_part(c, j, "unet", "UNet2DConditionModel", NULL) &&
+           check_part(c, j, "vae", "AutoencoderKL", "AutoencoderTiny");
 }
 
 /* The class of its scheduler; a pipeline saved without one has [null, null]. */
@@ -119,7 +120,7 @@ static bool read_all(im_ctx *c, const char *where, const im_safetensors *s, im_m
               load_json(c, &clip, where, s, "text_encoder/config.json") &&
               im_clip_config_read(c, &clip, &out->clip) && load_json(c, &unet, where, s, "unet/config.json") &&
               im_unet_config_read(c, &unet, &out->unet) && load_json(c, &vae, where, s, "vae/config.json") &&
-              im_vae_config_read(c, &vae, &out->vae) && im_model_config_check(c, out, where);
+              im_vae_any_config_read(c, &vae, &out->vae) && im_model_config_check(c, out, where);
     im_json_close(&index);
     im_json_close(&clip);
     im_json_close(&unet);

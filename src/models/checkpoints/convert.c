@@ -107,6 +107,7 @@ static void add_int8(tensors *t, im_part part, const im_param *p, source in)
  * int8: of those that cannot be it, too. */
 static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool original, int dtype)
 {
+    bool tiny = im_checkpoint_config(k)->vae.tiny.levels > 0;
     for (int i = 0; i < im_checkpoint_count(k, part); i++) {
         const im_param *p;
         const im_st_entry *in = im_checkpoint_at(k, part, i, &p);
@@ -118,7 +119,9 @@ static bool add_part(im_ctx *c, tensors *t, im_checkpoint *k, im_part part, bool
         }
         set_entry(part, p, original, dtype == IM_INT8 ? -1 : dtype, in, out);
         if (original && !im_original_name(im_checkpoint_config(k), part, out->name, t->names[t->n]))
-            return im_fail(c, "%s: %s has no place in the original layout", im_checkpoint_path(k), out->name);
+            return im_fail(c, "%s: %s%s has no place in the original layout; write a folder (-o NAME without "
+                           ".safetensors)", im_checkpoint_path(k),
+                           tiny && part == IM_PART_VAE ? "its VAE is an AutoencoderTiny, whose " : "", out->name);
         if (original)
             out->name = t->names[t->n];
         add(t, part, s);

@@ -377,8 +377,12 @@ static bool open_networks(training *t)
     if (!strcmp(a->text, "frozen") && !a->common.init)
         return im_fail(c, "a frozen text encoder has to be trained already: --init FOLDER");
     if (!im_model_config_read(c, a->config, &t->cfg) || !im_model_files_folder(c, &t->files, a->config) ||
-        !im_model_files_as_f32(c, &t->files) ||
-        !(t->vae = im_vae_folder_open(c, a->vae, &t->cfg.vae, true)) || !(t->vae_text = im_vae_folder_text(c, a->vae)) ||
+        !im_model_files_as_f32(c, &t->files))
+        return false;
+    if (t->cfg.vae.tiny.levels)                                 /* its model_index.json would say so of --vae          */
+        return im_fail(c, "%s: its VAE is an AutoencoderTiny; wanted a model whose VAE is an AutoencoderKL, as that of "
+                       "--vae", a->config);
+    if (!(t->vae = im_vae_folder_open(c, a->vae, &t->cfg.vae, true)) || !(t->vae_text = im_vae_folder_text(c, a->vae)) ||
         !im_model_config_check(c, &t->cfg, a->config))
         return false;
     if (t->cfg.unet.in_channels != t->cfg.vae.latent_channels)
