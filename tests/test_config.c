@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "models.h"
+#include "models/checkpoints/config.h"
 
 static int warnings;
 static char warned[1000];
@@ -77,8 +78,29 @@ START_TEST(shift_factor)
 }
 END_TEST
 
+/* StableDiffusionPipeline fills texts up to model_max_length. One that is larger than the text encoder's 77 places, as it
+ * is where no length was said when a tokenizer was saved, ends in an error there. */
+START_TEST(length_of_texts)
+{
+    static const struct { const char *length; int tokens; } cases[] = {
+        { "20", 20 }, { "20.0", 20 }, { "2", 2 }, { "77", 77 }, { "512", 77 }, { "1e30", 77 }, { "null", 77 },
+        { NULL, 77 },
+    };
+    copy_model_a(at("m"));
+    im_model_config m;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        edit("tokenizer/tokenizer_config.json", "model_max_length", cases[i].length);
+        ck_assert_msg(im_model_config_read(c, at("m"), &m), "%s", im_error(c));
+        ck_assert_int_eq(m.text_tokens, cases[i].tokens);
+    }
+    edit("tokenizer/tokenizer_config.json", "model_max_length", "1");
+    ck_assert(!im_model_config_read(c, at("m"), &m));
+    WANT_ERROR("tokenizer/tokenizer_config.json", "model_max_length is 1", "wanted 2");
+}
+END_TEST
+
 int main(void)
 {
-    const suite_test tests[] = { ONCE(sample_size_of_old_versions), ONCE(shift_factor) };
+    const suite_test tests[] = { ONCE(sample_size_of_old_versions), ONCE(shift_factor), ONCE(length_of_texts) };
     return suite_run("config", setup, teardown, 60, tests, SUITE_COUNT(tests));
 }

@@ -18,6 +18,9 @@ typedef struct im_model_config {
     im_unet_config unet;
     im_vae_config vae;
     char scheduler[64];                                        /* its class in model_index.json; "": it names none    */
+    int text_tokens;                                           /* ids of a text: 77, as many as the text encoder has  */
+                                                               /* positions, or the tokenizer's model_max_length,     */
+                                                               /* where that is less                                  */
     bool scheduler_as_written;                                 /* its pipeline does not mend that one's file          */
 } im_model_config;
 

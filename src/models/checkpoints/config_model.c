@@ -25,6 +25,7 @@ im_model_config im_model_config_v1(void)
                  .channels = { 128, 256, 512, 512 }, .layers_per_block = 2, .norm_num_groups = 32,
                  .scaling_factor = 0.18215f, .use_quant_conv = true, .use_post_quant_conv = true,
                  .mid_block_add_attention = true, .sample_size = 512 },
+        .text_tokens = 77,
     };
     const int channels[] = { 320, 640, 1280, 1280 };
     for (int i = 0; i < 4; i++)
@@ -111,6 +112,27 @@ static bool load_json(im_ctx *c, im_json *j, const char *where, const im_safeten
     return ok;
 }
 
+/* diffusers fills a text up, and cuts it, to model_max_length; where the text encoder has fewer places, it stops. */
+static bool read_text_tokens(im_ctx *c, const char *where, const im_safetensors *s, im_model_config *out)
+{
+    static const char name[] = "tokenizer/tokenizer_config.json";
+    im_json j = { 0 };
+    char *path = im_join(c, where, name);
+    bool there = path && (s ? im_st_metadata(s, name) != NULL : im_is_file(path));
+    free(path);
+    out->text_tokens = out->clip.max_position_embeddings;
+    if (!im_ok(c) || (there && !load_json(c, &j, where, s, name)))
+        return false;
+    const json_t *most = json_object_get(j.value, "model_max_length");
+    double n = json_is_number(most) ? json_number_value(most) : out->text_tokens;
+    if (n < 2)
+        im_fail(c, "%s/%s: model_max_length is %g; wanted 2 at least, as start and end are counted", where, name, n);
+    else if (n < out->text_tokens)
+        out->text_tokens = (int)n;
+    im_json_close(&j);
+    return im_ok(c);
+}
+
 static bool read_all(im_ctx *c, const char *where, const im_safetensors *s, im_model_config *out)
 {
     im_json index = { 0 }, clip = { 0 }, unet = { 0 }, vae = { 0 };
@@ -118,7 +140,8 @@ static bool read_all(im_ctx *c, const char *where, const im_safetensors *s, im_m
     bool ok = load_json(c, &index, where, s, "model_index.json") && check_index(c, &index, out) &&
               read_scheduler(c, &index, out->scheduler, sizeof out->scheduler) &&
               load_json(c, &clip, where, s, "text_encoder/config.json") &&
-              im_clip_config_read(c, &clip, &out->clip) && load_json(c, &unet, where, s, "unet/config.json") &&
+              im_clip_config_read(c, &clip, &out->clip) && read_text_tokens(c, where, s, out) &&
+              load_json(c, &unet, where, s, "unet/config.json") &&
               im_unet_config_read(c, &unet, &out->unet) && load_json(c, &vae, where, s, "vae/config.json") &&
               im_vae_any_config_read(c, &vae, &out->vae) && im_model_config_check(c, out, where);
     im_json_close(&index);

@@ -14,7 +14,7 @@
 static bool add_file(im_sd *sd, const char *path)
 {
     const im_clip_config *clip = &sd->config->clip;
-    return im_embeddings_add(sd->c, &sd->embeddings, path, clip->hidden_size, clip->max_position_embeddings - 2);
+    return im_embeddings_add(sd->c, &sd->embeddings, path, clip->hidden_size, sd->config->text_tokens - 2);
 }
 
 /* Names the pickles that are passed over. */

@@ -21,7 +21,7 @@ size_t im_sd_bytes_needed(im_sd *sd, const im_sd_args *a, int batch)
     im_sd_size size;
     if (batch < 1 || !im_sd_sizes(sd, a, &size)) return 0;
     int chunks = a->prompt ? im_sd_text_chunks(sd, a) : 1;
-    if (chunks > 1) size.tokens = chunks * sd->config->clip.max_position_embeddings;
+    if (chunks > 1) size.tokens = chunks * sd->config->text_tokens;
     int rows = im_sd_guided(sd, a) ? 2 * batch : batch;
     const struct { im_net net; int batch; } parts[] = {
         { IM_NET_CLIP, 1 }, { IM_NET_UNET, rows }, { IM_NET_VAE_DECODER, 1 }, { IM_NET_VAE_ENCODER, 1 },

@@ -98,7 +98,7 @@ static bool open_run(im_sd_run *r, const im_sd_args *a)
     if (a->guidance > 1 && !im_sd_guided(r->sd, a) && a->negative && *a->negative)
         im_warn(c, "the model is told the guidance and sees the prompt alone: the negative prompt is not used");
     if (!(r->chunks = im_sd_text_chunks(r->sd, &r->a))) return false;
-    if (r->chunks > 1) r->size.tokens = r->chunks * r->sd->config->clip.max_position_embeddings;
+    if (r->chunks > 1) r->size.tokens = r->chunks * r->sd->config->text_tokens;
     r->guided = im_sd_guided(r->sd, a);
     r->rows = r->guided ? 2 : 1;
     r->channels = r->sd->config->vae.latent_channels;

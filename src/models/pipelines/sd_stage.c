@@ -76,7 +76,7 @@ static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int bat
     int64_t picture[4] = { batch, size.height, size.width, m->vae.in_channels };
     switch (net) {
     case IM_NET_CLIP:
-        in[0] = im_new(c, IM_I32, 2, (int64_t[]){ batch, m->clip.max_position_embeddings });
+        in[0] = im_new(c, IM_I32, 2, (int64_t[]){ batch, m->text_tokens });
         break;
     case IM_NET_UNET:
         in[0] = im_new(c, IM_F32, 4, latent);
@@ -103,7 +103,7 @@ static bool make_inputs(im_ctx *c, const im_model_config *m, im_net net, int bat
 
 static int tokens_of(const im_model_config *m, im_sd_size size)
 {
-    return size.tokens ? size.tokens : m->clip.max_position_embeddings;
+    return size.tokens ? size.tokens : m->text_tokens;
 }
 
 /* Keys and values of a text (batch, T, C). */

@@ -24,7 +24,7 @@ struct im_text_states {
 
 size_t im_sd_text_size(const im_sd *sd)
 {
-    return (size_t)sd->config->clip.max_position_embeddings * (size_t)sd->config->clip.hidden_size;
+    return (size_t)sd->config->text_tokens * (size_t)sd->config->clip.hidden_size;
 }
 
 /* Writes the tokenizer files of a single file's metadata to out (a folder), or removes them again. */
@@ -103,7 +103,7 @@ static void warn_of_marks(im_sd *sd, const im_sd_text *t)
 
 static bool chunks_of(im_sd *sd, const char *text, im_prompt_syntax syntax, im_chunks *out, char **cut)
 {
-    int n, length = sd->config->clip.max_position_embeddings;
+    int n, length = sd->config->text_tokens;
     im_vector_word *words = im_sd_vector_words(sd, &n);
     bool ok = words && im_chunks_of(sd->c, sd->tokenizer, (im_vector_words){ words, n }, text, syntax, length, out, cut);
     free(words);
@@ -112,7 +112,7 @@ static bool chunks_of(im_sd *sd, const char *text, im_prompt_syntax syntax, im_c
 
 static bool read_text(im_sd *sd, const im_sd_text *t, im_chunks *out)
 {
-    int length = sd->config->clip.max_position_embeddings;
+    int length = sd->config->text_tokens;
     char *cut = NULL;
     warn_of_marks(sd, t);
     bool ok = chunks_of(sd, t->text, t->syntax, out, &cut);
@@ -234,7 +234,7 @@ static bool encode_vectors(im_sd *sd, const int32_t *ids, int n, int skip, float
 {
     im_ctx *c = sd->c;
     size_t width = (size_t)sd->config->clip.hidden_size;
-    int64_t tokens = sd->config->clip.max_position_embeddings, shape[3] = { n, tokens, (int64_t)width };
+    int64_t tokens = sd->config->text_tokens, shape[3] = { n, tokens, (int64_t)width };
     int32_t *plain = malloc((size_t)(n * tokens) * sizeof *plain);
     if (!plain) return im_fail(c, "out of memory for the ids of a prompt");
     for (int64_t i = 0; i < n * tokens; i++) plain[i] = ids[i] < 0 ? 0 : ids[i];
@@ -255,7 +255,7 @@ static bool encode_vectors(im_sd *sd, const int32_t *ids, int n, int skip, float
 /* The chunks of one text or more, which leave out the same layers: ids (n, T) -> states (n, T, C). */
 static bool encode_ids(im_sd *sd, const int32_t *ids, int n, int skip, bool eager, float *states)
 {
-    size_t length = (size_t)sd->config->clip.max_position_embeddings;
+    size_t length = (size_t)sd->config->text_tokens;
     int at_once = eager ? n : 1;                               /* whatever their number, there is one plan            */
     im_stage *s = im_sd_stage(sd, IM_NET_CLIP, at_once, (im_sd_size){ .skip = skip }, eager, NULL);
     bool ok = s != NULL;
@@ -267,7 +267,7 @@ static bool encode_ids(im_sd *sd, const int32_t *ids, int n, int skip, bool eage
 /* Gives every new text (k[i].n > 0) its states; those of an evaluation lie side by side in `all`. */
 static bool encode(im_sd *sd, im_sd_text t[], const im_chunks k[], int n, bool eager, int32_t *ids, float *all)
 {
-    size_t length = (size_t)sd->config->clip.max_position_embeddings, size = im_sd_text_size(sd);
+    size_t length = (size_t)sd->config->text_tokens, size = im_sd_text_size(sd);
     for (int i = 0, end; i < n; i = end) {
         int count = 0;
         for (end = i; end < n && (!k[end].n || t[end].skip == t[i].skip); count += k[end++].n)
@@ -315,7 +315,7 @@ static int read_new(im_sd *sd, im_sd_text t[], im_chunks k[], int n)
 static bool encode_new(im_sd *sd, im_sd_text t[], const im_chunks k[], int n, int chunks, bool eager)
 {
     if (!chunks) return true;
-    int32_t *ids = malloc((size_t)chunks * (size_t)sd->config->clip.max_position_embeddings * sizeof *ids);
+    int32_t *ids = malloc((size_t)chunks * (size_t)sd->config->text_tokens * sizeof *ids);
     float *all = malloc((size_t)chunks * im_sd_text_size(sd) * sizeof *all);
     bool ok = (ids && all) || im_fail(sd->c, "out of memory for the states of %d texts", n);
     ok = ok && encode(sd, t, k, n, eager, ids, all);

@@ -73,7 +73,7 @@ static bool make_batch(once *o)
         im_to_channels_last(values, channels, pixels, values + each);
         o->b.noise = im_from(c, IM_F32, 4, latent, values + each);
         o->b.t = im_from(c, IM_F32, 1, (int64_t[]){ 1 }, &time);
-        o->b.text = im_from(c, IM_F32, 3, (int64_t[]){ 1, m->clip.max_position_embeddings, m->clip.hidden_size },
+        o->b.text = im_from(c, IM_F32, 3, (int64_t[]){ 1, m->text_tokens, m->clip.hidden_size },
                             text.states);
         o->out->abar = (double)abar[t];
         ok = im_noise_latents(c, o->b.x, o->b.noise, &t, abar);

@@ -142,7 +142,7 @@ static void free_step(step *s)
 
 static bool make_step(training *t, step *s, int n)
 {
-    size_t count = (size_t)n, tokens = (size_t)t->cfg.clip.max_position_embeddings;
+    size_t count = (size_t)n, tokens = (size_t)t->cfg.text_tokens;
     s->each = (int64_t)t->latents.side * t->latents.side * t->latents.channels;
     s->noise = malloc(count * (size_t)s->each * sizeof *s->noise);
     s->times = malloc(count * sizeof *s->times);
@@ -161,7 +161,7 @@ static bool upload(training *t, const step *s, int n, im_tensor *x0, im_diffusio
     *b = (im_diffusion_batch){
         .x = x0, .noise = im_from(c, IM_F32, 4, latent, s->noise),
         .t = im_from(c, IM_F32, 1, latent, s->times), .weight = im_from(c, IM_F32, 1, latent, s->weight),
-        .ids = im_from(c, IM_I32, 2, (int64_t[]){ n, t->cfg.clip.max_position_embeddings }, s->ids) };
+        .ids = im_from(c, IM_I32, 2, (int64_t[]){ n, t->cfg.text_tokens }, s->ids) };
     return im_noise_latents(c, x0, b->noise, s->when, im_scheduler_alphas(t->scheduler, &count));
 }
 
@@ -173,7 +173,7 @@ static float drop_first(const im_train_diffusion_args *a)
 /* Times, captions and noise of the whole batch. */
 static bool draw(training *t, step *s, const int64_t *index, int n, int64_t number)
 {
-    int tokens = t->cfg.clip.max_position_embeddings, count;
+    int tokens = t->cfg.text_tokens, count;
     const float *abar = im_scheduler_alphas(t->scheduler, &count);
     uint64_t first = (uint64_t)number * (uint64_t)t->a->common.batch;
     bool ok = true;
@@ -403,7 +403,7 @@ static bool open_networks(training *t)
 static bool read_captions(training *t)
 {
     im_ctx *c = t->c;
-    int tokens = t->cfg.clip.max_position_embeddings;
+    int tokens = t->cfg.text_tokens;
     char *path = im_join(c, t->a->config, "tokenizer");
     im_tokenizer *k = path ? im_tokenizer_open(c, path) : NULL;
     bool ok = k && im_captions_read(c, &t->captions, t->data, k, tokens,
@@ -476,7 +476,7 @@ static im_tensor *forward(im_ctx *c, void *arg, im_tensor *const in[], int n_in)
 static bool step_fits(training *t, const im_part_params parts[])
 {
     im_ctx *c = t->c;
-    int64_t n = t->a->common.batch, side = t->latents.side, tokens = t->cfg.clip.max_position_embeddings;
+    int64_t n = t->a->common.batch, side = t->latents.side, tokens = t->cfg.text_tokens;
     int64_t latent[4] = { n, side, side, t->latents.channels }, text[3] = { n, tokens, t->cfg.clip.hidden_size };
     bool trained = trained_parts(t) > 1;
     im_scope_push(c);
