@@ -135,7 +135,7 @@ static const edit edits[] = {
     { "unet/config.json", "norm_num_groups", "null", "norm_num_groups" },
     { "unet/config.json", "conv_in_kernel", "2", "must be odd" },
     { "unet/config.json", "_class_name", "\"UNet2DModel\"", "UNet2DModel" },
-    { "vae/config.json", "_class_name", "\"AutoencoderTiny\"", "AutoencoderTiny" },
+    { "vae/config.json", "_class_name", "\"AsymmetricAutoencoderKL\"", "AsymmetricAutoencoderKL" },
     { "vae/config.json", "latent_channels", "8", "latent_channels is 8" },
     { "vae/config.json", "down_block_types", "[\"DownEncoderBlock2D\"]", "down_block_types" },
     { "vae/config.json", "up_block_types", NULL, "up_block_types" },
