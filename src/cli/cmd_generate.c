@@ -224,11 +224,9 @@ static bool texts_fit(run_state *r)
 static bool open_model(run_state *r)
 {
     generate_options *o = r->o;
-    r->sd = (o->vae ? im_sd_look : im_sd_open)(r->c, o->model, session_dtype(&o->common));
+    r->sd = session_model(r->c, o->model, o->vae, &o->common);
     im_sd_cache_weights(r->sd, o->cache_weights);
-    if (!r->sd)
-        return false;
-    if ((o->vae && !im_sd_use_vae(r->sd, o->vae)) || !reading_add(r->sd, &o->reading))
+    if (!r->sd || !reading_add(r->sd, &o->reading))
         return false;
     im_sd_set_activations(r->sd, session_activations(&o->common));
     if (!model_name_of(r->c, o->model, r->model_name, sizeof r->model_name))

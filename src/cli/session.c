@@ -149,6 +149,17 @@ im_dtype session_activations(const common_options *o)
     return t;
 }
 
+im_sd *session_model(im_ctx *c, const char *model, const char *vae, const common_options *o)
+{
+    if (!vae)
+        return im_sd_open(c, model, session_dtype(o));
+    im_sd *sd = im_sd_look(c, model, session_dtype(o));
+    if (sd && im_sd_use_vae(sd, vae))
+        return sd;
+    im_sd_free(sd);
+    return NULL;
+}
+
 char *error_put_aside(im_ctx *c)
 {
     char *error = im_ok(c) ? NULL : strdup(im_error(c));

@@ -24,6 +24,8 @@ bool session_interrupted(void);                                /* Ctrl-C or a po
 
 /* session_dtype: IM_AS_MODEL where none is given */
 im_dtype session_dtype(const common_options *o), session_activations(const common_options *o);
+/* vae: --vae, with which a model may lack its own VAE, or NULL. NULL: the context has the error. */
+im_sd *session_model(im_ctx *c, const char *model, const char *vae, const common_options *o);
 const char *commit_name(void);                                 /* version.c: the git commit of this build              */
 /* "1.61 GB", "45.1 MB", "812 B": decimal units */
 const char *bytes_text(double bytes, char out[32]);

@@ -57,12 +57,12 @@ static const option options[] = {
 
 /* ---------------------------------------------------------------- the beginning */
 
-/* The model again, in a context of its own and without weights, to check requests while the other one draws. */
+/* The model again, in a context of its own and without weights, to check requests while the other one draws. That one was
+ * opened before, so this one need not be whole. */
 static bool open_look(server *s)
 {
     s->look_c = im_ctx_new("ref", 1);
-    im_sd *(*opened)(im_ctx *, const char *, im_dtype) = s->o->vae ? im_sd_look : im_sd_open;
-    s->look = s->look_c ? opened(s->look_c, s->o->model, session_dtype(&s->o->common)) : NULL;
+    s->look = s->look_c ? im_sd_look(s->look_c, s->o->model, session_dtype(&s->o->common)) : NULL;
     if (!s->look || !model_prepare(s, s->look))
         return im_fail(s->c, "%s", s->look_c ? im_error(s->look_c) : "out of memory");
     return true;
@@ -121,12 +121,10 @@ static bool open_server(server *s)
 {
     if (!guard_open(s) || !keep_check(s) || !wildcards_check(s))
         return false;
-    s->sd = (s->o->vae ? im_sd_look : im_sd_open)(s->c, s->o->model, session_dtype(&s->o->common));
+    s->sd = session_model(s->c, s->o->model, s->o->vae, &s->o->common);
     im_sd_cache_weights(s->sd, s->o->cache_weights);
-    if (!s->sd || (s->o->vae && !im_sd_use_vae(s->sd, s->o->vae)))
-        return false;
-    return model_prepare(s, s->sd) && loras_list(s) && open_look(s) && know_model(s) && warm_up(s) && http_start(s) &&
-           worker_start(s);
+    return s->sd && model_prepare(s, s->sd) && loras_list(s) && open_look(s) && know_model(s) && warm_up(s) &&
+           http_start(s) && worker_start(s);
 }
 
 /* ---------------------------------------------------------------- the end */
