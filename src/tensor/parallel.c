@@ -1,7 +1,7 @@
-/* parallel.c: the one file that knows threads. OpenMP starts them (its variables bind them to processors); how they meet is
- * ours. At the end of an OpenMP loop all threads have to arrive, those too that found nothing left to do, and who is there
- * first spins for milliseconds: where other programs want the same processors, it spins in the very time that the one it
- * waits for could have had, and a loop that should take a millisecond takes ten (bench/LOG.md). Here
+/* parallel.c: the one file that knows OpenMP, which starts the threads (its variables bind them to processors); how they
+ * meet is ours. At the end of an OpenMP loop all threads have to arrive, those too that found nothing left to do, and who
+ * is there first spins: where other programs want the same processors, in the very time that the one it waits for could
+ * have had (bench/LOG.md has what that costs). Here
  *
  *     caller:  post the loop -- run tasks -- take the loop back -- wait until nobody is inside
  *     worker:  find a loop with tasks left -- enter -- run tasks -- leave -- wait for the next posting
@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-enum { SPIN_NS = 200000 };                                     /* a sleeper takes some 50 us to wake                   */
+enum { SPIN_NS = 200000 };                                     /* of asking before sleep; no other value was tried    */
 
 typedef struct loop {                                          /* on its caller's stack: gone when nobody is inside    */
     void (*fn)(void *arg, int task, int thread);
