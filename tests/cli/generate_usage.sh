@@ -60,16 +60,24 @@ draw -p 'a clock (12: at noon), (a:b), 5 < 6 > 4, (really)' --steps 1 -o "$dir/p
 [ "$rc" = 0 ] && ! grep -q 'is read as text' "$dir/err"
 check "other brackets are no marks"
 
-# ---- signals, in a run that would take hours
-stopped() {     # stopped SIGNAL CODE: ends with that code, within a second
+# ---- signals, in a run that would take hours. Where these tests themselves run under nohup, SIGHUP is ignored, which no
+# shell can undo. What no signal has ended after half a minute is killed, so that it fails and does not hang.
+ended() {       # ended: waits for $pid, its exit code in rc
+    tries=0
+    while kill -0 $pid 2>/dev/null && [ $tries -lt 600 ]; do sleep 0.05; tries=$((tries + 1)); done
+    [ $tries -lt 600 ] || kill -KILL $pid
+    wait $pid
+    rc=$?
+}
+stopped() {     # stopped SIGNAL CODE: ends with that code
     rm -rf "$dir/long" "$dir/out" && mkdir "$dir/long"
-    "$imago" generate -m $model -t 1 -p x -s 1 --steps 2 --count 100000 --json -o "$dir/long" >"$dir/out" 2>"$dir/err" &
+    env --default-signal=HUP "$imago" generate -m $model -t 1 -p x -s 1 --steps 2 --count 100000 --json -o "$dir/long" \
+        >"$dir/out" 2>"$dir/err" &
     pid=$!
     tries=0
     while [ ! -s "$dir/out" ] && [ $tries -lt 600 ]; do sleep 0.05; tries=$((tries + 1)); done
     kill -"$1" $pid
-    wait $pid
-    rc=$?
+    ended
     [ "$rc" = "$2" ] && grep -q '^imago: stopped' "$dir/err" && grep -q '"stopped":true' "$dir/out"
     check "SIG$1 ends generate with $2 (found $rc)"
 }
@@ -85,8 +93,9 @@ while [ ! -s "$dir/out" ] && [ $tries -lt 600 ]; do sleep 0.05; tries=$((tries +
 kill -HUP $pid
 before=$(wc -l <"$dir/out") tries=0
 while [ "$(wc -l <"$dir/out")" -lt $((before + 3)) ] && [ $tries -lt 600 ]; do sleep 0.05; tries=$((tries + 1)); done
-[ $tries -lt 600 ] && kill -TERM $pid && wait $pid
-[ $? = 143 ]
+[ $tries -lt 600 ] && kill -TERM $pid
+ended
+[ "$rc" = 143 ]
 check "under nohup SIGHUP changes nothing, and SIGTERM ends it as ever"
 for verb in trace synth; do
     wanted=130
@@ -100,8 +109,7 @@ for verb in trace synth; do
     pid=$!
     sleep 1
     kill -INT $pid
-    wait $pid
-    rc=$?
+    ended
     [ "$rc" = $wanted ]
     check "SIGINT ends $verb with $wanted (found $rc)"
 done
