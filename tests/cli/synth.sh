@@ -183,6 +183,7 @@ same whole full "... and the run goes on"
 
 # ---- --verify, --one
 cp -r "$dir/whole" "$dir/spoilt"
+mkdir "$dir/spoilt/.parts" && touch "$dir/spoilt/.parts/finish" "$dir/spoilt/.parts/1-of-1.elsewhere.17"   # of killed ones
 gives 0 'all 24 pictures are as they were drawn' synth --verify -o "$dir/spoilt"
 rm "$dir/spoilt/cat/000001.png" && printf x >>"$dir/spoilt/tree/000002.png" && touch "$dir/spoilt/cat/more.png"
 gives 1 'of its 24 pictures 1 are missing and 1 were changed; 1 files are not of the set' synth --verify -o "$dir/spoilt"

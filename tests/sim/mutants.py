@@ -2,7 +2,7 @@
 """mutants.py: takes one barrier, wait or bound check out of a kernel at a time, and looks whether its test notices: test_cuda
 for those of src/cuda, test_hopper for tests/sim/hopper/hopper.cu, where they are moved by a line, too.
 
-    tests/sim/mutants.py BUILD [COUNT]      COUNT: that many, drawn at random; else all of them (some hours)
+    tests/sim/mutants.py BUILD [COUNT]      COUNT: that many, drawn at random; else all (hours); one a processor at a time
 
 Needs BUILD/tests/test_cuda and test_hopper built before. Results are appended to BUILD/mutants.txt as they come, and what stands there is
 not tried again: a long run can be ended and resumed (delete the file to begin anew). In the environment: MUTANTS_ONLY=sync,
@@ -14,17 +14,18 @@ A mutant is one line of a kernel, without
                         of HOPPER_WORDS, and these moved one line up or down
     a bound check       the comparison in `if (i >= n)` before a return, or one `a < b` of a condition or an assignment
 """
+import functools
 import glob
 import hashlib
 import os
 import random
 import re
-import resource
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 OPS = {  # the ops whose cases run a kernel (names of test cases of test_cuda)
     "attention.cu": ["attention"], "attention_backward.cu": ["attention"], "attention_mma.cu": ["mma"],
@@ -107,6 +108,21 @@ def mutants_of(path):
     return found
 
 
+@functools.cache
+def libs():
+    return subprocess.run(["make", "-s", "--no-print-directory", "mutants-libs"], capture_output=True, text=True).stdout.split()
+
+
+def end_session(leader):
+    """Kills the processes of a session: Check's children have groups of their own."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.getsid(int(pid)) == leader:
+                os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def caught(build, name, text, tmp):
     """How the test notices: the way in one word; None: it does not."""
     os.makedirs(tmp + "/cuda", exist_ok=True)
@@ -128,24 +144,35 @@ def caught(build, name, text, tmp):
             if os.path.basename(o)[:-2] + ".cu" not in units and not re.match("faults|fragments|ladder_", os.path.basename(o))]
     if hopper:
         rest = simulator + [f"{build}/sim/{HOPPER_TEST}"]
-    libs = subprocess.run(["make", "-s", "--no-print-directory", "mutants-libs"], capture_output=True, text=True).stdout.split()
-    subprocess.run(["g++", "-fopenmp", "-o", f"{tmp}/test", *objects, *rest, f"{build}/libimago.a", *libs], check=True)
-    env = {**os.environ, "CK_TIMEOUT_MULTIPLIER": "100"}
+    subprocess.run(["g++", "-fopenmp", "-o", f"{tmp}/test", *objects, *rest, f"{build}/libimago.a", *libs()], check=True)
     for op in ops:
-        out = open(f"{tmp}/out", "w+", errors="replace")
-        test = subprocess.Popen([f"{tmp}/test"], env={**env, "CK_RUN_CASE": op}, stdout=out, stderr=subprocess.PIPE, text=True,
-                                errors="replace", start_new_session=True,
-                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS)))
-        for line in test.stderr:
-            m = re.search(r"sim: (\w+):", line)
-            if m:                                              # a fault is enough: the rest need not be seen
-                os.killpg(test.pid, signal.SIGKILL)
-                test.wait()
-                return m.group(1)
-        if test.wait():
-            out.seek(0)
-            return "endless" if "signal 24" in out.read() else "value"
+        how = noticed(tmp, op)
+        if how:
+            return how
     return None
+
+
+def noticed(tmp, op):
+    """How the case `op` of tmp/test notices; the first fault, or the first test that fails, is enough."""
+    tap, said = f"{tmp}/tap", open(f"{tmp}/said", "w+b")
+    env = {**os.environ, "CK_TIMEOUT_MULTIPLIER": "100", "CK_RUN_CASE": op, "CK_TAP_LOG_FILE_NAME": tap}
+    test = subprocess.Popen(["sh", "-c", f"ulimit -t {SECONDS}; exec {tmp}/test"], env=env, stdout=subprocess.DEVNULL,
+                            stderr=said, start_new_session=True)
+    ended, how = False, None
+    while not ended and not how:
+        ended = test.poll() is not None                        # before the files are read, so that they are whole
+        fault = re.search(r"sim: (\w+):", open(said.name, errors="replace").read())
+        failed = os.path.exists(tap) and re.search(r"^not ok.*", open(tap, errors="replace").read(), re.M)
+        if fault:
+            how = fault.group(1)
+        elif failed:
+            how = "endless" if "signal 24" in failed.group(0) else "value"
+        elif ended and test.returncode:
+            how = "value"
+        time.sleep(0 if ended or how else 0.2)
+    end_session(test.pid)
+    test.wait()
+    return how
 
 
 def key_of(name, i, what):
@@ -154,7 +181,23 @@ def key_of(name, i, what):
     return f"{hashlib.sha256(text.encode()).hexdigest()[:12]} {name}:{i + 1} {what}"
 
 
+def result_of(build, name, i, what, line, known_results, kept):
+    """How a mutant is noticed, or "": as it is known, or tried now and appended to the file `kept`."""
+    text, key = open(path_of(name)).read().split("\n"), key_of(name, i, what)
+    if key in known_results:
+        return known_results[key]
+    text[i:i + 1 + line.count("\n")] = [line]
+    with tempfile.TemporaryDirectory() as tmp:
+        how = caught(build, name, "\n".join(text), tmp) or ""
+    if kept:
+        with open(kept, "a") as f:
+            f.write(f"{how}\t{key}\n")
+    return how
+
+
 def main():
+    if not 2 <= len(sys.argv) <= 3:
+        sys.exit(__doc__)
     build, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else 0
     seed, kept, known_results = os.environ.get("MUTANTS_SEED"), f"{build}/mutants.txt", {}
     files = sorted(list(OPS) + list(HEADERS)) + [os.path.basename(HOPPER)]
@@ -164,23 +207,15 @@ def main():
     if seed is None and os.path.exists(kept):
         known_results = dict(reversed(line.rstrip("\n").split("\t")) for line in open(kept))
     explained, missed, unexplained = open("tests/sim/survivors.md").read(), 0, 0
-    for name, i, what, line in some:
-        text, key = open(path_of(name)).read().split("\n"), key_of(name, i, what)
-        before = text[i].strip()
-        text[i:i + 1 + line.count("\n")] = [line]
-        if key in known_results:
-            how = known_results[key]
-        else:
-            tmp = tempfile.mkdtemp()
-            how = caught(build, name, "\n".join(text), tmp) or ""
-            shutil.rmtree(tmp)
-            if seed is None:
-                open(kept, "a").write(f"{how}\t{key}\n")
-        known = f"`{name}`: `{before}` without `{what}`" in explained
-        missed += not how
-        unexplained += not how and not known
-        print(f"{how or ('SURVIVES, explained' if known else 'SURVIVES'):20} {name}:{i + 1}: {before}   without   {what}",
-              flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:           # the work is done by programs: one a processor
+        results = pool.map(lambda m: result_of(build, *m, known_results, seed is None and kept), some)
+        for (name, i, what, line), how in zip(some, results):
+            before = open(path_of(name)).read().split("\n")[i].strip()
+            known = f"`{name}`: `{before}` without `{what}`" in explained
+            missed += not how
+            unexplained += not how and not known
+            print(f"{how or ('SURVIVES, explained' if known else 'SURVIVES'):20} {name}:{i + 1}: {before}   without   {what}",
+                  flush=True)
     score = 100 * (len(some) - missed) / len(some)
     print(f"{len(some)} of {len(every)} mutants, {missed} not noticed, {unexplained} of them unexplained: {score:.1f} % caught")
     sys.exit(unexplained > 0 or (len(some) == len(every) and score < 97))

@@ -124,7 +124,7 @@ static bool check_file(verifier *v, const char *path, const char *name)
 
 static bool own_name(const char *name)
 {
-    static const char *const own[] = { ".", "..", "manifest.json", "metadata.jsonl", "dropped.jsonl", NULL };
+    static const char *const own[] = { ".", "..", ".parts", "manifest.json", "metadata.jsonl", "dropped.jsonl", NULL };
     for (int i = 0; own[i]; i++)
         if (!strcmp(name, own[i])) return true;
     return false;
