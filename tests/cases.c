@@ -53,6 +53,7 @@ static float value(const im_case_table *t, const im_case *cs, int input, int64_t
     switch (cs->in[input].fill) {
     case WEIGHT:  return x / sqrtf((float)t->terms(cs));
     case OFFSET:  return x + 4;
+    case BELOW:   return x - 4;
     case ZERO:    return 0;
     case TINY:    return x * 1e-20f;
     case WIDE:    return x * 8;

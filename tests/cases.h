@@ -12,6 +12,7 @@ typedef enum {                   /* what a tensor is filled with; the same numbe
     NORMAL,                      /* near-normal, mean 0, deviation 1                                                  */
     WEIGHT,                      /* the same over sqrt(k), so that products keep their size                           */
     OFFSET,                      /* mean 4, deviation 1: what norms must not lose accuracy to                         */
+    BELOW,                       /* mean -4, deviation 1: with OFFSET, scores that are all far below 0                */
     ZERO,
     TINY,                        /* deviation 1e-20: squares underflow                                                */
     WIDE,                        /* deviation 8: saturates sigmoids and makes softmax peaks                           */

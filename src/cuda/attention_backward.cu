@@ -83,12 +83,11 @@ template <int R> KERNEL(THREADS) dq_kernel(GRID bwd_call w)
                 weight(w, pair, query, key0 + key, s[r], dp[r], &x);
             ds[t / 16][key] = x;
         }
-        sync_warp();                                           /* a row stays within half a warp                       */
+        sync_warp();                                           /* a row stays within half a warp; read before dots' own */
         for (int i = 0; i < keys; i++)
             for (int r = 0; r < R; r++)
                 if (c0 + 16 * r < p.d)
                     sum[r] = fmaf(load(p.k, k.at + (key0 + i) * p.ldk + c0 + 16 * r), ds[t / 16][i], sum[r]);
-        sync_warp();
     }
     for (int r = 0; r < R; r++)
         if (query < p.tq && c0 + 16 * r < p.d)
@@ -129,7 +128,6 @@ template <int R> KERNEL(THREADS) dkv_kernel(GRID bwd_call w)
                     dk[r] = fmaf(ds[t / 16][i], load(p.q, q.at + (query0 + i) * p.ldq + c0 + 16 * r), dk[r]);
                     dv[r] = fmaf(ps[t / 16][i], load(p.dout, dout.at + (query0 + i) * p.ldo + c0 + 16 * r), dv[r]);
                 }
-        sync_warp();
     }
     for (int r = 0; r < R; r++)
         if (key < p.tk && c0 + 16 * r < p.d) {
