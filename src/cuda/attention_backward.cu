@@ -83,7 +83,7 @@ template <int R> KERNEL(THREADS) dq_kernel(GRID bwd_call w)
                 weight(w, pair, query, key0 + key, s[r], dp[r], &x);
             ds[t / 16][key] = x;
         }
-        sync_warp();                                           /* a row stays within half a warp; read before dots' own */
+        sync_warp();                                           /* rows stay within half a warp; dots has the next one  */
         for (int i = 0; i < keys; i++)
             for (int r = 0; r < R; r++)
                 if (c0 + 16 * r < p.d)
