@@ -219,7 +219,7 @@ END_TEST
  * arguments; null for a switch. */
 START_TEST(seldom_options)
 {
-    all_rows("tests/golden/scheduler_options.json.gz", 35);
+    all_rows("tests/golden/scheduler_options.json.gz", 41);
     ck_assert(im_scheduler_takes_eta("TCD") && im_scheduler_takes_eta("ddim") && !im_scheduler_takes_eta("euler"));
     im_scheduler *s = im_scheduler_new(c, "tcd", NULL);
     fails(s, im_scheduler_set_eta(s, 1.5f), "eta: found 1.5, wanted a number from 0 to 1");

@@ -46,6 +46,8 @@ OPTIONS = {
                              "predict_x0": None, "skip_prk_steps": None, "rescale_betas_zero_snr": None},
     "null_order": V1_SCHEDULER | {"lower_order_final": None},
     "v_prediction": CONFIGS["v_prediction"],
+    "zero_snr": V1_SCHEDULER | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction",
+                                "timestep_spacing": "trailing"},
 }
 
 
@@ -159,6 +161,7 @@ def make_scheduler_options(out):
     rows += [text_to_image("lu_range", "dpmpp_2m", 4, tensors)]
     rows += [text_to_image("nulls", name, 4, tensors) for name in ("ddim", "ddpm", "dpmpp_2m", "unipc", "lcm")]
     rows += [text_to_image("null_order", "dpmpp_2m", 4, tensors)]
+    rows += [text_to_image("zero_snr", name, 4, tensors) for name in ("ddim", "ddpm", "lcm", "tcd")]
     del tensors["start.latents"]
     save_tensors(os.path.join(out, "scheduler_options.safetensors.gz"), tensors)
     head = {"about": "as schedulers.json, with eta and with fields that are seldom set", "diffusers": diffusers.__version__,

@@ -73,9 +73,9 @@ bool im_scheduler_products(im_scheduler *s)
     fill_betas(f, beta);
     if (f->rescale_betas_zero_snr) zero_terminal_snr(beta, n, s->alphas);
     products(beta, n, s->alphas);
-    /* Classes that divide by the product must not meet a 0: the smallest f16 takes its place. */
-    bool divides = s->kind->step != im_step_ddim && s->kind->step != im_step_ddpm;
-    if (f->rescale_betas_zero_snr && divides) s->alphas[n - 1] = 0x1p-24f;
+    /* sigma = sqrt((1 - product) / product) must not meet a 0: the smallest f16 takes its place in classes with sigmas. */
+    bool sigmas = s->kind->fields & IM_HAS_RULE || s->kind->by_sigma;
+    if (f->rescale_betas_zero_snr && sigmas) s->alphas[n - 1] = 0x1p-24f;
     free(beta);
     bool one = s->kind->step == im_step_ddpm || f->set_alpha_to_one;
     s->final_alpha = one ? 1 : s->alphas[0];
