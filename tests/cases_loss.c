@@ -26,6 +26,7 @@ static const im_case cross_entropy[] = {
     { .in = { FILLED(TINY, 3, 32), FILLED(IDS, 3) } },
     { .in = { IN(64, 1000), FILLED(IDS, 64) } },
     { .in = { IN(40, 17), FILLED(IDS, 40) } },
+    { .in = { FILLED(BELOW, 4, 21), FILLED(IDS, 4) } },
 };
 
 const im_case_table im_cases_cross_entropy = {

@@ -79,7 +79,7 @@ template <int R> KERNEL(THREADS) dq_kernel(GRID bwd_call w)
         for (int r = 0; r < 4; r++) {
             int key = lane + 16 * r;
             float x = 0.0f;
-            if (key < keys && query < p.tq)
+            if (query < p.tq)                                  /* beyond the last key: nobody reads it                */
                 weight(w, pair, query, key0 + key, s[r], dp[r], &x);
             ds[t / 16][key] = x;
         }
@@ -116,7 +116,7 @@ template <int R> KERNEL(THREADS) dkv_kernel(GRID bwd_call w)
         for (int r = 0; r < 4; r++) {
             int i = lane + 16 * r;
             float x = 0.0f, d = 0.0f;
-            if (i < queries && key < p.tk)
+            if (i < queries)                                   /* a row beyond the last key is not stored             */
                 x = weight(w, pair, query0 + i, key, s[r], dp[r], &d);
             ps[t / 16][i] = x;
             ds[t / 16][i] = d;

@@ -37,7 +37,7 @@ int im_cuda_gaussian_bwd(im_device *dev, const im_gaussian_bwd_args *p)
 /* Twice the terms: (mean^2 + (exp(l) - 1)) - l */
 KERNEL(THREADS) kl_chunks(GRID im_kl_args p, int64_t rows, int64_t chunks, double *sums)
 {
-    int64_t chunk = thread_of_grid() / 16, last = chunk < chunks ? min_of((chunk + 1) * rows, p.rows) : 0;
+    int64_t chunk = thread_of_grid() / 16, last = min_of((chunk + 1) * rows, p.rows);
     int lane = (int)threadIdx.x % 16;
     double sum = 0.0;
     for (int64_t r = chunk * rows; r < last; r++)

@@ -176,7 +176,7 @@ template <int HELD> KERNEL(THREADS) layernorm_kernel(GRID im_layernorm_args p)
     float acc = 0.0f;
     x.begin();
     UNROLL for (int k = 0; k < x.end(); k++)
-        acc = k < x.n ? acc + x.number(k) : acc;
+        acc = acc + x.number(k);                               /* zeros behind the row                                 */
     float mean = from_first(tree_sum(acc) / (float)p.channels);
     acc = 0.0f;
     UNROLL for (int k = 0; k < x.end(); k++) {

@@ -32,11 +32,11 @@ OPS = {  # the ops whose cases run a kernel (names of test cases of test_cuda)
     "attention_backward_mma.cu": ["mma"], "batchnorm.cu": ["batchnorm", "batchnorm_res"],
     "conv.cu": ["conv2d", "mma"], "conv_backward.cu": ["conv2d"], "gate.cu": ["activate", "geglu"],
     "gaussian.cu": ["gaussian_sample", "kl"], "gemm.cu": ["linear", "geglu", "mma"],
-    "load.cu": ["conv2d"], "loss.cu": ["cross_entropy", "mse", "l1"],
+    "load.cu": ["steps"], "loss.cu": ["cross_entropy", "mse", "l1"],
     "map.cu": ["activate", "add", "scale", "cast"], "movement.cu": ["copy", "concat", "embedding", "timestep"],
     "norm.cu": ["groupnorm", "layernorm"], "norm_backward.cu": ["groupnorm", "layernorm"], "normalize.cu": ["normalize"],
-    "optimise.cu": ["device"], "outer.cu": ["linear"], "pool.cu": ["maxpool", "avgpool"],
-    "steps.cu": ["device"],
+    "optimise.cu": ["steps"], "outer.cu": ["linear"], "pool.cu": ["maxpool", "avgpool"],
+    "steps.cu": ["steps"],
     "tokens.cu": ["token_match", "token_merge", "token_spread"], "winograd.cu": ["device", "conv2d"],
     "winograd_dw.cu": ["device", "conv2d"],
 }
@@ -140,7 +140,7 @@ def caught(build, name, text, tmp):
             return "compiler"
     simulator = [f"{build}/sim/{o}.o" for o in SIMULATOR]
     rest = [o for o in glob.glob(f"{build}/sim/checked/*.o") + glob.glob(f"{build}/sim/host/*.o") + simulator
-            + glob.glob(f"{build}/tests/cases*.o") + [f"{build}/tests/sim/{o}.o" for o in ("test_cuda", "device_case")]
+            + glob.glob(f"{build}/tests/cases*.o") + [f"{build}/tests/sim/{o}.o" for o in ("test_cuda", "device_case", "device_steps")]
             if os.path.basename(o)[:-2] + ".cu" not in units and not re.match("faults|fragments|ladder_", os.path.basename(o))]
     if hopper:
         rest = simulator + [f"{build}/sim/{HOPPER_TEST}"]

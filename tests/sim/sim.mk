@@ -67,8 +67,8 @@ $(BUILD)/tests/test_sim: $(BUILD)/sim/test_sim.o $(BUILD)/sim/checked/faults.o $
 	$(SAY) "  link $@"
 	$(Q)$(CXX) -o $@ $^ $(TEST_LIBS) -lm
 
-$(BUILD)/tests/test_cuda: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/device_case.o $(CASES) $(SIM_CHECKED) \
-                          $(BUILD)/libimago.a
+TEST_CUDA := $(patsubst %,$(BUILD)/tests/sim/%.o,test_cuda device_case device_steps)
+$(BUILD)/tests/test_cuda: $(TEST_CUDA) $(CASES) $(SIM_CHECKED) $(BUILD)/libimago.a
 	@mkdir -p $(@D)
 	$(SAY) "  link $@"
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
@@ -103,8 +103,7 @@ $(BUILD)/imago-sim: $(CLI_OBJ) $(SIM_FAST) $(BUILD)/libimago.a ## the program wi
 	$(Q)$(CXX) $(OMP) -o $@ $^ $(CLI_LIBS) $(LIBS) -lpthread
 
 # The same cases on a device that is here: bit by bit beside the cpu, then the whole program.
-$(BUILD)/tests/gpu_check: $(BUILD)/tests/sim/test_cuda.o $(BUILD)/tests/sim/device_case.o $(BUILD)/tests/sim/real.o \
-                          $(CASES) $(BUILD)/libimago.a
+$(BUILD)/tests/gpu_check: $(TEST_CUDA) $(BUILD)/tests/sim/real.o $(CASES) $(BUILD)/libimago.a
 	$(SAY) "  link $@"
 	$(Q)$(CC) $(OMP) -o $@ $^ $(TEST_LIBS) $(LIBS)
 
