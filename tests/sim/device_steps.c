@@ -1,5 +1,5 @@
-/* device_steps.c: what test_cuda.c tries beside ops, in the same two contexts, bit by bit: optimisers, steps of samplers and of
- * training, weights as files have them, large transfers. */
+/* device_steps.c: what test_cuda.c tries beside ops, in the same two contexts, bit by bit: optimisers, steps of samplers
+ * and of training, weights as files have them, large transfers. */
 #include "device_steps.h"
 
 #include <check.h>
