@@ -45,6 +45,7 @@ static const im_case linear[] = {
     { .in = { IN(9, 5120), W(35, 5120), IN(35) } },
     { .in = { IN(1000, 40), W(48, 40), IN(48) } },
     { .in = { IN(4500, 9), W(35, 9), IN(35) } },               /* backward: three chunks of rows                       */
+    { .in = { IN(4100, 2), W(3, 2), IN(3) } },                 /* ... and three parts on tensor cores (outer_mma.cuh)  */
     { .in = { VIEW(1, 3, 2, 300, 40), W(500, 40), IN(500) } },
     { .in = { IN(2, 4096, 320), W(320, 320), IN(320), IN(2, 4096, 320) }, .bench = true },
     { .in = { IN(2, 4096, 1280), W(320, 1280), IN(320), IN(2, 4096, 320) }, .bench = true },

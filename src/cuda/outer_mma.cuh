@@ -81,7 +81,7 @@ template <class J, im_cuda_cores CORES> KERNEL(MMA_THREADS) outer_mma_kernel(GRI
     int i0 = (int)blockIdx.x * MMA_TILE, j0 = (int)blockIdx.y * MMA_TILE, mine = j0 + 8 * chunk;
     int64_t from = blockIdx.z * parts.rows, to = min_of(from + parts.rows, j.m);
     int tiles = (int)((to - from + MMA_K - 1) / MMA_K);
-    typename J::column col = j.column_of(mine < j.nj ? mine : 0);
+    typename J::column col = j.column_of(mine);               /* of no column behind the last is anything read        */
     float sum[2][4][4] = { { { 0 } } };
     copies<CORES, 4, MMA_STAGES - 2> copy = {};
     for (int tile = 1 - MMA_STAGES; tile < tiles; tile++) {
