@@ -98,8 +98,10 @@ END_TEST
 
 /* ---------------------------------------------------------------- steps of samplers and of training */
 
+enum { VALUES = 7 };
+
 /* A sampler's sum, a draw of latents, the mark of what is not finite, and a training step of two parts behind the gate. */
-static void take_steps(im_ctx *c, float out[6], im_step_part parts[2])
+static void take_steps(im_ctx *c, float out[VALUES], im_step_part parts[2])
 {
     enum { N = 1000, ROWS = 30, CLASSES = 17 };
     im_tensor *x = filled(c, N, 1, 4), *y = filled(c, N, 2, 4), *z = filled(c, N, 3, 4);
@@ -143,12 +145,16 @@ static void take_steps(im_ctx *c, float out[6], im_step_part parts[2])
     im_optimise_step s = { .kind = IM_SGD, .lr = 0.1, .count = 3, .params = p, .step = 1, .scale = 1, .ledger = l };
     ck_assert_msg(im_optimise(c, &s) && im_ledger_read(c, l, parts), "%s", im_error(c));
     out[4] = (float)im_item(c, im_slice(c, p[1].w, 0, 200, 201));
+    im_step_part more[2], shut[2];                             /* below the limit: nothing is clipped                  */
+    ck_assert(im_ledger_norm(c, l, 0, p, 3) && im_ledger_norm(c, l, 1, p, 3) && im_ledger_end(c, l, 0.5, 1e6));
+    ck_assert_msg(im_optimise(c, &s) && im_ledger_read(c, l, more), "%s", im_error(c));
+    out[6] = (float)im_item(c, im_slice(c, p[1].w, 0, 200, 201));
+    ck_assert(out[6] != out[4]);
     im_fill(c, p[2].w->grad, INFINITY);                        /* the gate is shut: nothing moves                      */
-    im_step_part shut[2];
     ck_assert(im_ledger_norm(c, l, 0, p, 3) && im_ledger_norm(c, l, 1, p, 3) && im_ledger_end(c, l, 0.5, 1));
     ck_assert(im_optimise(c, &s) && im_ledger_read(c, l, shut) && shut[1].first_bad == 2);
     out[5] = (float)im_item(c, im_slice(c, p[1].w, 0, 200, 201));
-    ck_assert(out[5] == out[4]);
+    ck_assert(out[5] == out[6]);
     im_ledger_free(l);
     for (int i = 0; i < 3; i++)
         im_zero_grad(p[i].w);
@@ -156,14 +162,14 @@ static void take_steps(im_ctx *c, float out[6], im_step_part parts[2])
 
 START_TEST(steps_have_the_bits_of_cpu)
 {
-    float a[6], b[6];
+    float a[VALUES], b[VALUES];
     im_step_part at_a[2], at_b[2];
     sim_set(true, _i % 3, _i % 2);
     open_both();
     take_steps(cuda, a, at_a);
     take_steps(cpu, b, at_b);
     ck_assert_int_eq(sim_all_faults(), 0);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < VALUES; i++)
         ck_assert_msg(!memcmp(&a[i], &b[i], sizeof *a), "value %d: %.9g on cuda, %.9g on cpu", i, (double)a[i],
                       (double)b[i]);
     for (int i = 0; i < 2; i++)
