@@ -170,8 +170,9 @@ def noticed(tmp, op):
         elif ended and test.returncode:
             how = "value"
         time.sleep(0 if ended or how else 0.2)
-    end_session(test.pid)
-    test.wait()
+    if not ended:
+        end_session(test.pid)
+        test.wait()
     return how
 
 
