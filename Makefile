@@ -24,7 +24,7 @@ ISAS := portable avx2 avx512 avx512bf16
 DOTS := avx2vnni avx512vnni
 AMX  := amx
 endif
-F_portable   := -O2 -Wno-psabi
+F_portable   := -Wno-psabi
 F_neon       :=
 F_avx2       := -mavx2 -mfma -mf16c
 F_avx512     := $(F_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
@@ -102,8 +102,15 @@ $(BUILD)/commit.h: force
 	    > $$new; cmp -s $$new $@ && rm $$new || mv $$new $@
 
 # Vectors of loops in kernels; under the sanitizers, whose checks stand in such loops, that costs the compiler up to six
-# times as long for nothing.
+# times as long for nothing. A third of its time went into where debuggers find variables of code that has few left.
 KOPT := $(if $(findstring -fsanitize,$(CFLAGS)),-O1,-O3)
+# Portable code, whose vectors are four registers each, and what only tests run: sets without tile registers have the
+# attention of tiles to be compared with.
+ifeq ($(KOPT),-O3)
+$(BUILD)/tensor/cpu/portable/%.o: KOPT := -O2
+$(patsubst %,$(BUILD)/tensor/cpu/%/attention_tiles.o,portable avx2 neon): KOPT := -O1
+endif
+KDEBUG := $(if $(findstring clang,$(CC)),,-fno-var-tracking)
 
 # The last place where the embedded model is looked for; an installed program finds it beside itself first.
 $(BUILD)/models/pipelines/sd.o: ALL_CFLAGS += -DIM_WEIGHTS='"$(PREFIX)/share/imago/weights"'
@@ -156,7 +163,7 @@ define isa_rule
 $(BUILD)/tensor/cpu/$(1)/%.o: src/tensor/cpu/%.c | $(BUILD)/needs
 	@mkdir -p $$(@D)
 	$(SAY) "  cc $$< ($(1))"
-	$(Q)$$(CC) $$(ALL_CFLAGS) $$(KOPT) $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
+	$(Q)$$(CC) $$(ALL_CFLAGS) $$(KOPT) $$(KDEBUG) $$(F_$(1)) -DIM_ISA=$(1) -DIM_ISA_$(1) -c $$< -o $$@
 endef
 $(foreach i,$(ISAS) $(DOTS) $(AMX),$(eval $(call isa_rule,$(i))))
 
@@ -190,7 +197,7 @@ $(BUILD)/tests/emulated/2vnni.o:   EMULATES := $(F_avx2) -include tests/emulate_
 $(EMULATED): src/tensor/cpu/micro.c | $(BUILD)/needs
 	@mkdir -p $(@D)
 	$(SAY) "  cc $< (emulated $(*F))"
-	$(Q)$(CC) $(ALL_CFLAGS) -O1 -Wno-psabi -Wno-unused-parameter -Wno-unused-variable \
+	$(Q)$(CC) $(ALL_CFLAGS) -O1 $(KDEBUG) -Wno-psabi -Wno-unused-parameter -Wno-unused-variable \
 	      -Wno-unused-but-set-variable $(EMULATES) -c $< -o $@
 # The tile registers of amx.c, on every machine.
 $(BUILD)/tests/emulated/amx.o: src/tensor/cpu/amx.c tests/emulate_amx.h | $(BUILD)/needs
