@@ -20,8 +20,7 @@
  *     3       windows: INSIDE CIN read; weights and results as before
  *     4       turns: 36 products of (P / 16) x N x CIN instead of one of P x N x 9 CIN
  *     5       half of the sectors of step 3's loads, and less: the 8 pixels of a request meet 2 taps, and where the
- *             taps are neighbours, in 3 of 4 pairs, 7 sectors are the same. A fragment's store takes two requests: its
- *             sectors twice */
+ *             taps are neighbours, in 3 of 4 pairs, 7 sectors are the same. Turns: ladder_gemm.cu */
 #include "ladder.cuh"
 #include "plain.h"
 
@@ -107,6 +106,6 @@ extern const ladder ladder_conv = {
       { "windows", 0, false, { { LADDER_SECTORS, READ + P * K / 8 * 2 + WEIGHTS + WRITTEN } } },
       { "implicit", 0, false, { { LADDER_SECTORS, READ + WEIGHTS + WRITTEN } } },
       { "winograd", 0, false, { { LADDER_TURNS, 36 * (P / 16 / 64) * (N / 64) * (CONV_CIN / 16.0) * TURNS } } },
-      { "mma (f16)", 2, false, { { LADDER_SECTORS, (READ + WEIGHTS) / 2 - 3 * 7 * P / 8 + 2 * WRITTEN },
-                                 { LADDER_TURNS, P / 64 * (N / 64) * 4 * ceil(K / 32) * 4 * (4 + 8) } } } },
+      { "mma (f16)", 2, false, { { LADDER_SECTORS, (READ + WEIGHTS) / 2 - 3 * 7 * P / 8 + WRITTEN },
+                                 { LADDER_TURNS, P / 64 * (N / 64) * 4 * (ceil(K / 32) * 4 * (4 + 8) + 64) } } } },
     run, plain_conv };

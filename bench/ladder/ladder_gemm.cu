@@ -17,10 +17,11 @@
  *     1, 2    W K (16 + 2) for the loads of 16 lines and 2 numbers; the stores of a warp touch 16 sectors, then 4
  *     3       each block of 16 x 16: 2 K / 16 tiles of 16 rows of 2 sectors; stores as before
  *     4       each block of 64 x 64: 128 rows of K / 8; stores as before
- *     5       the same rows of K / 16; a fragment's store has 8 rows of 32 bytes, by two requests: each sector twice
+ *     5       the same rows of K / 16; stores as before, as the sums pass through shared memory
  * Turns of shared memory in step 4: a warp has 2 rows of threads. Per 16 steps of k, 16 numbers stored a request, whose
  * pitch of 66 spreads them: 8 stores; 16 x 8 loads without a conflict. In step 5, 16 bytes a lane, 4 turns a request: 2
- * x 2 copies of each of 4 warps and 32 steps, and 8 ldmatrix. */
+ * x 2 copies of each of 4 warps and 32 steps, and 8 ldmatrix; a warp's 1,024 sums are stored two a lane, by 2 turns, and
+ * read one a lane. */
 #include "ladder.cuh"
 #include "plain.h"
 
@@ -115,6 +116,6 @@ extern const ladder ladder_gemm = {
                               { LADDER_REQUESTS, W * (2 * STEPS_16 + 1) } } },
       { "registers", 0, false, { { LADDER_SECTORS, BLOCKS * 128 * GEMM_K / 8 + W * 4 },
                                  { LADDER_TURNS, BLOCKS * 8 * STEPS_16 * (8 + 16 * 8) } } },
-      { "mma (f16)", 2, false, { { LADDER_SECTORS, BLOCKS * 128 * GEMM_K / 16 + W * 8 },
-                                 { LADDER_TURNS, BLOCKS * 4 * (STEPS_16 / 2) * 4 * (4 + 8) } } } },
+      { "mma (f16)", 2, false, { { LADDER_SECTORS, BLOCKS * 128 * GEMM_K / 16 + W * 4 },
+                                 { LADDER_TURNS, BLOCKS * 4 * ((STEPS_16 / 2) * 4 * (4 + 8) + 64) } } } },
     run, plain_gemm };

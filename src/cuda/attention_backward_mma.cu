@@ -84,12 +84,10 @@ template <int STEPS, int UNITS, im_cuda_cores CORES> KERNEL(MMA_THREADS) attenti
     im_buf to = dq ? p.dq : w.of == DK ? p.dk : p.dv;
     int64_t ld = dq ? p.ldq : w.of == DK ? p.ldk : p.ldv, at = dq ? q.at : w.of == DK ? k.at : v.at;
     bool add = dq ? p.add_dq : w.of == DK ? p.add_dk : p.add_dv;
-    UNROLL for (int n = 0; n < 2 * UNITS; n++)
-        UNROLL for (int i = 0; i < 4; i++) {
-            int row = warp0 + lane / 4 + i / 2 * 8, c = from.c0 + 8 * n + lane % 4 * 2 + i % 2;
-            if (row < (dq ? p.tq : p.tk) && c < p.d)
-                put(to, at + row * ld + c, w.of == DV ? o[n][i] : o[n][i] * p.scale, add);
-        }
+    end_lines<UNITS>(o, places, [&](int line, int c, float x) {
+        if (warp0 + line < (dq ? p.tq : p.tk) && from.c0 + c < p.d)
+            put(to, at + (warp0 + line) * ld + from.c0 + c, w.of == DV ? x : x * p.scale, add);
+    });
 }
 
 template <int STEPS, int UNITS> static int launch(im_device *dev, const bwd_mma_call &w, im_cuda_cores cores)

@@ -87,15 +87,16 @@ template <int STEPS, int UNITS, im_cuda_cores CORES> KERNEL(MMA_THREADS) attenti
         as_factor<CORES>(s, weights);
         weigh_all<CORES, UNITS>(come, weights, o);
     }
-    UNROLL for (int h = 0; h < 2; h++)
-        UNROLL for (int n = 0; n < 2 * UNITS; n++)
-            UNROLL for (int e = 0; e < 2; e++) {
-                int i = query + 8 * h, c = from.c0 + 8 * n + lane % 4 * 2 + e;
-                if (i < p.tq && c < p.d)
-                    store(p.o, b * p.bso + i * p.ldo + column + c, l[h] == 0.0f ? 0.0f : o[n][2 * h + e] / l[h]);
-                if (i < p.tq && n + e == 0 && lane % 4 == 0 && p.lse && blockIdx.z == 0)
-                    p.lse[(int64_t)blockIdx.y * p.tq + i] = l[h] == 0.0f ? 0.0f : fmaf(log_of(l[h]), 0x1.715476p+0f, m[h]);
-            }
+    UNROLL for (int h = 0; h < 2; h++) {
+        int i = query + 8 * h;
+        if (i < p.tq && lane % 4 == 0 && p.lse && blockIdx.z == 0)
+            p.lse[(int64_t)blockIdx.y * p.tq + i] = l[h] == 0.0f ? 0.0f : fmaf(log_of(l[h]), 0x1.715476p+0f, m[h]);
+    }
+    end_lines<UNITS>(o, places, [&](int line, int c, float x) {
+        float low = shuffle(l[0], line % 8 * 4), high = shuffle(l[1], line % 8 * 4), sum = line < 8 ? low : high;
+        if (warp0 + line < p.tq && from.c0 + c < p.d)
+            store(p.o, b * p.bso + (warp0 + line) * p.ldo + column + from.c0 + c, sum == 0.0f ? 0.0f : x / sum);
+    });
 }
 
 template <int STEPS, int UNITS> static int launch(im_device *dev, const attention_mma_call &w, im_cuda_cores cores)

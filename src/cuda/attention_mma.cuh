@@ -15,7 +15,7 @@
 #include "cuda/attention.cuh"
 #include "cuda/product_mma.cuh"
 
-enum { LINES = 64, PIECE_STAGES = 4, PIECE_SIZE = LINES * MMA_K };
+enum { LINES = 64, PIECE_STAGES = 4, PIECE_SIZE = LINES * MMA_K, END_PITCH = 40 };
 
 /* Rows of d numbers in 16 bits, n of them; direct: 8 of them lie at multiples of 16 bytes. */
 struct lines { const uint16_t *p; int64_t at, ld; int n, d; bool direct; };
@@ -24,16 +24,18 @@ struct lines { const uint16_t *p; int64_t at, ld; int n, d; bool direct; };
 template <class C> DEV void fetch_piece(const lines &s, int line0, int c0, uint16_t *to, C &copy, int nth)
 {
     int t = (int)threadIdx.x, c = c0 + 8 * (t % 4);
-    UNROLL for (int i = 0; i < 2; i++) {
-        int line = t / 4 + 32 * i;
-        bool in = line0 + line < s.n && c < s.d;
-        const uint16_t *from = s.p + s.at + (line0 + line) * s.ld + c;
-        uint16_t *at = to + swizzled(line, t % 4);
-        if (s.direct)
-            copy.ask(nth + i, at, in ? from : s.p, in);
-        else
-            ROLLED for (int k = 0; k < 8; k++)
-                at[k] = in && c + k < s.d ? from[k] : 0;
+    if (s.direct) {
+        UNROLL for (int i = 0; i < 2; i++) {
+            int line = t / 4 + 32 * i;
+            bool in = line0 + line < s.n && c < s.d;
+            copy.ask(nth + i, to + swizzled(line, t % 4), in ? s.p + s.at + (line0 + line) * s.ld + c : s.p, in);
+        }
+        return;
+    }
+    ROLLED for (int e = 0; e < 16; e++) {
+        int line = t / 4 + e / 8 * 32, k = e % 8;
+        bool in = line0 + line < s.n && c + k < s.d;
+        to[swizzled(line, t % 4) + k] = in ? s.p[s.at + (line0 + line) * s.ld + c + k] : 0;
     }
 }
 
@@ -146,6 +148,25 @@ DEV void weigh_all(pieces<CORES, F> &come, const uint32_t p[4][4], float o[][4])
             weigh<CORES, 2>(p, piece, o + 4 * i);
         else
             weigh<CORES, 1>(p, piece, o + 4 * i);
+    }
+}
+
+/* The sums of a warp's 16 lines by way of shared memory, 32 channels at once: 32 threads end numbers that lie side by side,
+ * and what ends one is compiled once. All threads; end(line, channel, sum), both from 0 on. */
+template <int UNITS, class F> DEV void end_lines(const float o[][4], uint16_t *places, const F &end)
+{
+    int t = (int)threadIdx.x, lane = t % 32;
+    shared_float *mine = (shared_float *)places + t / 32 * 16 * END_PITCH;
+    sync_block();                                              /* everybody is done with the last piece                */
+    UNROLL for (int u = 0; u < UNITS; u += 2) {
+        int wide = u + 1 < UNITS ? 32 : 16;
+        UNROLL for (int n = 0; n < wide / 8; n++)
+            UNROLL for (int h = 0; h < 2; h++)
+                store_two(mine + (lane / 4 + 8 * h) * END_PITCH + 8 * n + lane % 4 * 2, o[2 * u + n] + 2 * h);
+        sync_warp();
+        ROLLED for (int e = lane; e < 16 * wide; e += 32)
+            end(e / wide, 16 * u + e % wide, mine[e / wide * END_PITCH + e % wide]);
+        sync_warp();
     }
 }
 

@@ -36,7 +36,7 @@ DEV void fetch_columns_a(const J &j, C &copy, int nth, int64_t m, bool in, int i
         copy.ask(nth, to, from ? from : j.x.p, from != NULL);
         return;
     }
-    for (int i = 0; i < 8; i += 2)
+    ROLLED for (int i = 0; i < 8; i += 2)
         ((uint32_t *)to)[i / 2] = two_halves(j.bf16, in && i0 + i < j.ni ? j.a(m, i0 + i) : 0.0f,
                                              in && i0 + i + 1 < j.ni ? j.a(m, i0 + i + 1) : 0.0f);
 }
@@ -50,7 +50,7 @@ template <class J, class C> DEV void fetch_columns_b(const J &j, C &copy, int nt
         copy.ask(nth, to, from ? from : j.y.p, from != NULL);
         return;
     }
-    for (int i = 0; i < 8; i += 2)
+    ROLLED for (int i = 0; i < 8; i += 2)
         ((uint32_t *)to)[i / 2] = two_halves(j.bf16, in && j0 + i < j.nj ? j.b(m, j.column_of(j0 + i)) : 0.0f,
                                              in && j0 + i + 1 < j.nj ? j.b(m, j.column_of(j0 + i + 1)) : 0.0f);
 }

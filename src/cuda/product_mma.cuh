@@ -30,7 +30,13 @@
 #include "cuda/cores.cuh"
 #include "cuda/product.cuh"
 
-enum { MMA_TILE = 64, MMA_K = 32, MMA_STAGES = 3, MMA_THREADS = 128, MMA_STAGE = MMA_TILE * MMA_K };
+enum { MMA_TILE = 64, MMA_K = 32, MMA_STAGES = 3, MMA_THREADS = 128, MMA_STAGE = MMA_TILE * MMA_K,
+       MMA_BLOCKS = 4, SUM_PITCH = 72 };
+
+/* Sums in shared memory that had 16-bit numbers; two at once, `to` at a multiple of 8 bytes. */
+typedef float __attribute__((may_alias)) shared_float;
+typedef uint64_t __attribute__((may_alias)) two;
+DEV void store_two(shared_float *to, const float v[2]) { *(two *)to = bits_of(v[0]) | (uint64_t)bits_of(v[1]) << 32; }
 
 /* Element of a stage where chunk `chunk` of row `row` begins. */
 DEV int swizzled(int row, int chunk) { return row * MMA_K + ((chunk ^ (row / 2 % 4)) << 3); }
@@ -49,7 +55,7 @@ DEV void fetch_a(const J &j, C &copy, int nth, const typename J::row &row, bool 
         copy.ask(nth, to, from ? from : j.x.p, from != NULL);
         return;
     }
-    for (int i = 0; i < 8; i += 2)
+    ROLLED for (int i = 0; i < 8; i += 2)
         ((uint32_t *)to)[i / 2] = two_halves(j.bf16, in && k + i < j.k ? j.a(row, k + i) : 0.0f,
                                              in && k + i + 1 < j.k ? j.a(row, k + i + 1) : 0.0f);
 }
@@ -61,7 +67,7 @@ template <class J, class C> DEV void fetch_b(const J &j, C &copy, int nth, int n
         copy.ask(nth, to, from ? from : j.w.p, from != NULL);
         return;
     }
-    for (int i = 0; i < 8; i += 2)
+    ROLLED for (int i = 0; i < 8; i += 2)
         ((uint32_t *)to)[i / 2] = two_halves(j.bf16, in && k + i < j.k ? j.b(n, k + i) : 0.0f,
                                              in && k + i + 1 < j.k ? j.b(n, k + i + 1) : 0.0f);
 }
@@ -83,12 +89,31 @@ DEV void multiply(const uint16_t *a, const uint16_t *b, int m, int n, float sum[
     }
 }
 
-template <class J, im_cuda_cores CORES> KERNEL(MMA_THREADS) product_mma_kernel(GRID J j)
+/* Two warps, side by side, end their 32 x 64 sums by way of shared memory, where they lie as in the result: 32 threads end
+ * 32 numbers of a row, and what ends one is compiled once. 72 numbers a row: a warp's stores fall into different banks. */
+template <class J>
+DEV void finish_sums(const J &j, const float sum[2][4][4], shared_float *rows, int64_t m0, int n0, int wn)
+{
+    int t = (int)threadIdx.x % 64, lane = t % 32, pairs = j.geglu, columns = j.geglu ? 2 * j.n : j.n;
+    UNROLL for (int i = 0; i < 2; i++)
+        UNROLL for (int c = 0; c < 4; c++)
+            UNROLL for (int h = 0; h < 2; h++)                 /* rows g and g + 8, columns 2t and 2t + 1              */
+                store_two(rows + (16 * i + lane / 4 + 8 * h) * SUM_PITCH + wn + 8 * c + lane % 4 * 2, sum[i][c] + 2 * h);
+    sync_block();
+    ROLLED for (int e = t; e < (32 * MMA_TILE) >> pairs; e += 64) {
+        int row = e * (1 + pairs) / MMA_TILE, col = e * (1 + pairs) % MMA_TILE;
+        const shared_float *at = rows + row * SUM_PITCH + col;
+        if (m0 + row < j.m && n0 + col < columns)
+            j.finish(m0 + row, (n0 + col) >> pairs, at[0], at[pairs]);
+    }
+}
+
+template <class J, im_cuda_cores CORES> KERNEL(MMA_THREADS, MMA_BLOCKS) product_mma_kernel(GRID J j)
 {
     CODE_FOR(CORES == IM_CUDA_F16_75);
     SHARED16(uint16_t, as, MMA_STAGES * MMA_STAGE);
     SHARED16(uint16_t, bs, MMA_STAGES * MMA_STAGE);
-    int t = (int)threadIdx.x, lane = t % 32, chunk = t % 4, wm = t / 64 * 32, wn = t / 32 % 2 * 32;
+    int t = (int)threadIdx.x, chunk = t % 4, wm = t / 64 * 32, wn = t / 32 % 2 * 32;
     int64_t m0 = (int64_t)blockIdx.x * MMA_TILE;
     int n0 = (int)blockIdx.y * MMA_TILE, columns = j.geglu ? 2 * j.n : j.n, tiles = (j.k + MMA_K - 1) / MMA_K;
     typename J::row row[2];
@@ -120,14 +145,8 @@ template <class J, im_cuda_cores CORES> KERNEL(MMA_THREADS) product_mma_kernel(G
             multiply<CORES>(as + now, bs + now, wm, wn, sum);
         }
     }
-    UNROLL for (int i = 0; i < 2; i++)
-        UNROLL for (int c = 0; c < 4; c++)
-            UNROLL for (int h = 0; h < 4; h++) {               /* rows g and g + 8, columns 2t and 2t + 1              */
-                int64_t m = m0 + wm + 16 * i + lane / 4 + h / 2 * 8;
-                int n = n0 + wn + 8 * c + lane % 4 * 2 + h % 2;
-                if (m < j.m && n < columns && !(j.geglu && h % 2))
-                    j.finish(m, j.geglu ? n / 2 : n, sum[i][c][h], sum[i][c][h | 1]);
-            }
+    sync_block();                                              /* everybody is done with the last tile                 */
+    finish_sums(j, sum, (shared_float *)(wm ? bs : as), m0 + wm, n0, wn);
 }
 
 template <class J> static int run_product_mma(im_device *dev, const J &j, im_cuda_cores cores)

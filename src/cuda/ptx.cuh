@@ -14,16 +14,16 @@ extern "C" {
 #include "cuda/cu.h"
 }
 
-/* A kernel of at most `threads` threads a block; a function that kernels call, one of a struct; the struct of a kernel's
- * arguments. */
-#define KERNEL(threads) static __global__ void __launch_bounds__(threads)
+/* A kernel (threads of a block at most; where it is given: how many blocks an SM is to hold at once); a function that
+ * kernels call, one of a struct; the struct of a kernel's arguments. */
+#define KERNEL(...) static __global__ void __launch_bounds__(__VA_ARGS__)
 #define DEV static __device__ __forceinline__
 #define MEMBER __device__ __forceinline__
 #define GRID const __grid_constant__
 
 /* Before a loop whose count is a constant: sums in an array reach registers only if every place in it is one.  */
 #define UNROLL _Pragma("unroll")
-#define ROLLED _Pragma("unroll 1")                             /* before one that is seldom wanted: less to compile    */
+#define ROLLED _Pragma("unroll 1")                             /* seldom wanted, or long: less to compile              */
 #define SHARED(type, name, n) __shared__ type name[n]
 #define SHARED2(type, name, n, m) __shared__ type name[n][m]
 #define SHARED16(type, name, n) __shared__ __align__(16) type name[n]  /* begins at a multiple of 16 bytes             */

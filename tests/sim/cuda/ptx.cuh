@@ -15,7 +15,7 @@ extern "C" {
 #include "tensor/half.h"
 }
 
-#define KERNEL(threads) static void
+#define KERNEL(...) static void
 #define DEV static inline
 #define MEMBER inline
 #define GRID const
