@@ -58,9 +58,10 @@ part() {
     shift
     printf '%s|%s\n' "$name" "$*"
 }
-# The parts on standard input, several at once.
+# The parts on standard input, several at once. A part always ends with 0; if it was killed, xargs begins no other one.
 together() {
-    xargs -d '\n' -n 1 -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" "$0" one
+    xargs -d '\n' -n 1 -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" "$0" one ||
+        echo "0 1 0 0 a part that was killed, and all behind it" >>"$log/results"
 }
 
 # What takes minutes begins first, so that the end does not wait for it.
