@@ -102,7 +102,7 @@ $(BUILD)/commit.h: force
 	    > $$new; cmp -s $$new $@ && rm $$new || mv $$new $@
 
 # Vectors of loops in kernels; under the sanitizers, whose checks stand in such loops, that costs the compiler up to six
-# times as long for nothing. A third of its time went into where debuggers find variables of code that has few left.
+# times as long for nothing.
 KOPT := $(if $(findstring -fsanitize,$(CFLAGS)),-O1,-O3)
 # Portable code, whose vectors are four registers each, and what only tests run: sets without tile registers have the
 # attention of tiles to be compared with.
@@ -110,6 +110,7 @@ ifeq ($(KOPT),-O3)
 $(BUILD)/tensor/cpu/portable/%.o: KOPT := -O2
 $(patsubst %,$(BUILD)/tensor/cpu/%/attention_tiles.o,portable avx2 neon): KOPT := -O1
 endif
+# A quarter of a kernel's time went into where debuggers find variables, of which such code has few left.
 KDEBUG := $(if $(findstring clang,$(CC)),,-fno-var-tracking)
 
 # The last place where the embedded model is looked for; an installed program finds it beside itself first.
